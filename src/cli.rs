@@ -1,0 +1,175 @@
+//! The command line.
+
+mod check;
+mod dashes;
+mod demo;
+mod init;
+mod run;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::config::error::ConfigError;
+use crate::registry::Registry;
+
+const AFTER_HELP: &str = "\
+Long flags may be written with one dash or two: -config FILE is --config FILE.
+Without a command, streamer records: `streamer -config FILE` is `streamer run -config FILE`.
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 second Ctrl-C.";
+
+/// Records WebSocket feeds verbatim into hourly JSONL files, unattended.
+#[derive(Parser)]
+#[command(name = "streamer", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Path to config file
+    #[arg(long, global = true, value_name = "FILE", default_value = "config.json")]
+    config: PathBuf,
+    /// Force logs to stdout (overrides config), in more detail
+    #[arg(long, global = true)]
+    debug: bool,
+    /// Query running instance status and exit; the same as the command `status`
+    #[arg(long)]
+    status: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Record until SIGINT or SIGTERM
+    Run,
+    /// Query running instance status
+    Status {
+        /// Print everything there is to know, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the configuration and say what it would run
+    Check {
+        /// Print the explicit form, with every default filled in, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a configuration to start from, with its schema beside it
+    Init,
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Record an exchange of its own on loopback: no network, no configuration
+    Demo(demo::DemoArgs),
+}
+
+/// Why a command failed; decides the exit code.
+enum Failure {
+    /// The command line cannot be understood.
+    Usage(String),
+    /// The configuration cannot be used.
+    Config(ConfigError),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Runs the program with the plugins of this registry: reads the command line, does what it says
+/// and gives the exit code.
+pub fn main(registry: Registry) -> ExitCode {
+    match dispatch(&registry, std::env::args_os().collect()) {
+        Ok(code) => code,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failure> {
+    let args = dashes::normalize(args, &Cli::command()).map_err(Failure::Usage)?;
+    let parsed = Cli::command()
+        .try_get_matches_from(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(message) => {
+            // `--help` and `--version` come this way too. There is nobody left to tell if the
+            // terminal is gone.
+            drop(message.print());
+            return Ok(ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2)));
+        }
+    };
+    let file = cli.config.as_path();
+    match (cli.command, cli.status) {
+        (None, true) => status(file, registry, false),
+        (Some(Command::Status { json }), _) => status(file, registry, json),
+        (Some(_), true) => Err(Failure::Usage("-status stands alone: it is the command `status`".to_owned())),
+        (None | Some(Command::Run), false) => run::run(file, cli.debug, registry),
+        (Some(Command::Check { json }), false) => check::check(file, json, registry),
+        (Some(Command::Init), false) => init::init(file, registry),
+        (Some(Command::Schema), false) => print(&schema_text(registry)),
+        (Some(Command::Demo(args)), false) => demo::demo(&args, registry),
+    }
+}
+
+fn status(file: &Path, registry: &Registry, json: bool) -> Result<ExitCode, Failure> {
+    let config = Config::load(file, registry)?;
+    let Some(socket) = config.status_socket else {
+        let message = format!("`{}` names no `status_socket` to ask", file.display());
+        return Err(anyhow::anyhow!(message).into());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let snapshot =
+        runtime.block_on(crate::status::query(&socket)).map_err(anyhow::Error::from)?;
+    if json {
+        print(&(serde_json::to_string_pretty(&snapshot).unwrap_or_default() + "\n"))
+    } else {
+        print(&format!("{snapshot}\n"))
+    }
+}
+
+fn schema_text(registry: &Registry) -> String {
+    serde_json::to_string_pretty(&registry.schema()).unwrap_or_default() + "\n"
+}
+
+/// Data goes to stdout. Whoever stops reading has enough.
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Words go to stderr.
+#[expect(clippy::print_stderr, reason = "this is where errors meet their reader")]
+fn report(failure: &Failure) -> ExitCode {
+    match failure {
+        Failure::Usage(message) => {
+            eprintln!("error: {message}\nTry `streamer --help`.");
+            ExitCode::from(2)
+        }
+        Failure::Config(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+        Failure::Other(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `streamer demo`: the main job, with no network and no configuration.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, print, run};
+use crate::archive::layout::{Stem, parse_jsonl};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::exchange::{Exchange, Market, Options};
+use crate::registry::Registry;
+
+const TOPIC: &str = "publicTrade.BTCUSDT";
+/// Trades that are compared at a time.
+const BLOCK: u64 = 10_000;
+
+#[derive(Args)]
+pub(super) struct DemoArgs {
+    /// Seconds to record
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Trades a second; 0 for as fast as possible
+    #[arg(long, default_value_t = 2000)]
+    rate: u64,
+    /// Directory for the recording
+    #[arg(long, value_name = "DIR", default_value = "demo")]
+    dir: PathBuf,
+    /// Record nothing: only run the exchange, at this address, to try a configuration against it
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["seconds", "dir"])]
+    serve: Option<String>,
+    /// With --serve: how many trades there are; then the exchange closes the connection
+    #[arg(long, requires = "serve")]
+    count: Option<u64>,
+}
+
+pub(super) fn demo(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
+    match &args.serve {
+        Some(address) => serve(address, args),
+        None => record(args, registry),
+    }
+}
+
+/// The exchange alone, until Ctrl-C.
+fn serve(address: &str, args: &DemoArgs) -> Result<ExitCode, Failure> {
+    let options = Options {
+        rate: args.rate,
+        count: args.count,
+        close_at_end: args.count.is_some(),
+        ..Options::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sent = runtime.block_on(async {
+        let exchange = Exchange::bind(address, options)
+            .await
+            .with_context(|| format!("cannot listen at `{address}`"))?;
+        let url = exchange.url()?;
+        print(&format!("The exchange listens at {url}, topic {TOPIC}. Ctrl-C ends it.\n"))
+            .map_err(|_| anyhow!("stdout cannot be written"))?;
+        let stop = CancellationToken::new();
+        tokio::select! {
+            sent = exchange.serve(&stop) => anyhow::Ok(Some(sent)),
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                Ok(None)
+            }
+        }
+    })?;
+    print(&sent.map_or_else(String::new, |sent| format!("{sent} trades sent.\n")))
+}
+
+fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
+    let begun = SystemClock.now();
+    // A directory of its own each time: what an earlier demo recorded stays.
+    let dir = args.dir.join(begun.to_string().replace(':', "-"));
+    let expected = args.rate.saturating_mul(args.seconds);
+    let drop_at = if args.rate > 0 { expected / 2 } else { 1_000_000 };
+    let exchange = Background::start(Options {
+        rate: args.rate,
+        drop_at: vec![drop_at.max(1)],
+        ..Options::default()
+    })?;
+    let config = json!({
+        "output_dir": dir,
+        "topic": TOPIC,
+        "ws_url": exchange.url,
+        "status_interval": 1,
+        "status_socket": "",
+        "log_file": "",
+    });
+    let config = Config::parse(Path::new("demo"), config.to_string(), registry)?;
+    let url = &exchange.url;
+    print(&format!("An exchange of our own runs at {url}; recording it for {} s.\nIt will drop the connection once on the way.\n\n", args.seconds))?;
+    let stop = CancellationToken::new();
+    let timer = stop.clone();
+    let seconds = Duration::from_secs(args.seconds);
+    // A thread rather than a task: the runtime is the recorder's own.
+    std::thread::spawn(move || {
+        std::thread::sleep(seconds);
+        timer.cancel();
+    });
+    let stats = run::record(config, "demo", false, &stop)?;
+    let sent = exchange.stop()?;
+    let end = stats.snapshot();
+    let compared = compare(&dir, sent)?;
+
+    let mut text = String::from("\n");
+    let seconds = (SystemClock.now().seconds() - begun.seconds()).max(1);
+    // Writing to a String cannot fail.
+    let _infallible = writeln!(
+        text,
+        "Recorded  {} messages, {} bytes, over {} connections in {seconds} s\nCompared  every one of the {sent} trades that were sent is in the file, in order, byte for byte\n          the other {} lines are the exchange's answers to our subscriptions and pings",
+        end.messages, end.bytes, end.connects, compared.answers,
+    );
+    for file in &compared.files {
+        let _infallible = writeln!(text, "File      {}", file.display());
+    }
+    let _infallible = writeln!(
+        text,
+        "\nNext: `streamer init` writes a configuration, `streamer run` records it."
+    );
+    print(&text)
+}
+
+/// The exchange, on a thread and a runtime of its own.
+struct Background {
+    url: String,
+    stop: CancellationToken,
+    thread: JoinHandle<std::io::Result<u64>>,
+}
+
+impl Background {
+    fn start(options: Options) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("exchange".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let exchange = Exchange::bind("127.0.0.1:0", options).await?;
+                // Nobody listens when the demo has failed meanwhile.
+                drop(tell.send(exchange.url()?));
+                Ok(exchange.serve(&stopped).await)
+            })
+        })?;
+        match told.recv() {
+            Ok(url) => Ok(Self { url, stop, thread }),
+            Err(_) => match thread.join() {
+                Ok(Err(error)) => Err(error).context("cannot start an exchange on loopback"),
+                _ => bail!("the exchange died"),
+            },
+        }
+    }
+
+    fn stop(self) -> anyhow::Result<u64> {
+        self.stop.cancel();
+        let sent = self.thread.join().map_err(|_| anyhow!("the exchange died"))?;
+        sent.context("the exchange failed")
+    }
+}
+
+struct Compared {
+    files: Vec<PathBuf>,
+    /// Lines that are no trades.
+    answers: u64,
+}
+
+/// Compares what is in the files with what was sent.
+fn compare(dir: &Path, sent: u64) -> anyhow::Result<Compared> {
+    let stem = Stem::from_topic(TOPIC)?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_name().to_str().and_then(parse_jsonl) {
+            Some((of, hour)) if of == stem => files.push((hour, entry.path())),
+            _ => {}
+        }
+    }
+    files.sort();
+    let market = Market::new(TOPIC);
+    let mut expected = Expected { market, next: 0, block: Vec::new(), at: 0 };
+    let mut answers = 0;
+    for (_, file) in &files {
+        use std::io::BufRead;
+        let reader = std::io::BufReader::new(std::fs::File::open(file)?);
+        for (index, line) in reader.split(b'\n').enumerate() {
+            let line = line?;
+            if line.starts_with(b"{\"success\":") {
+                answers += 1;
+            } else if !expected.is_next(&line) {
+                bail!("line {} of `{}` is not the trade that was sent", index + 1, file.display());
+            }
+        }
+    }
+    if expected.next != sent {
+        bail!("{sent} trades were sent, {} are in the files in `{}`", expected.next, dir.display());
+    }
+    Ok(Compared { files: files.into_iter().map(|(_, file)| file).collect(), answers })
+}
+
+/// The trades as lines, a block at a time.
+struct Expected {
+    market: Market,
+    next: u64,
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl Expected {
+    fn is_next(&mut self, line: &[u8]) -> bool {
+        if self.at >= self.block.len() {
+            self.block = self.market.lines(self.next..self.next + BLOCK);
+            self.at = 0;
+        }
+        let rest = self.block.get(self.at..).unwrap_or_default();
+        let same = rest.starts_with(line) && rest.get(line.len()) == Some(&b'\n');
+        self.at += line.len() + 1;
+        self.next += 1;
+        same
+    }
+}

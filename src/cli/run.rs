@@ -1,0 +1,160 @@
+//! `streamer run`: the recorder.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::Failure;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::logging::Log;
+use crate::pacing::Pacer;
+use crate::plugin::error_chain;
+use crate::registry::Registry;
+use crate::stats::Stats;
+use crate::status::StatusSocket;
+
+/// Exit code of a second Ctrl-C.
+const INTERRUPTED: i32 = 130;
+
+pub(super) fn run(file: &Path, debug: bool, registry: &Registry) -> Result<ExitCode, Failure> {
+    let config = Config::load(file, registry)?;
+    record(config, &file.display().to_string(), debug, &CancellationToken::new())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Records until the token is cancelled or a signal comes. Gives the counters.
+pub(super) fn record(
+    config: Config,
+    name: &str,
+    debug: bool,
+    stop: &CancellationToken,
+) -> Result<Arc<Stats>, Failure> {
+    let stats = Arc::new(Stats::new(SystemClock.now()));
+    let pacer = Arc::new(Pacer::default());
+    let (log, status_socket) = (config.log.clone(), config.status_socket.clone());
+    let status_interval = config.status_interval;
+    let mut pipeline = config.build(&stats, &pacer)?;
+    let runtime = runtime(pacer).context("cannot start the runtime")?;
+    // The tasks that are left when the pipeline has ended own nothing that needs an end of its own;
+    // a name look-up that hangs must not hold up the exit.
+    let recorded = runtime.block_on(async {
+        let socket = match &status_socket {
+            Some(path) => Some(StatusSocket::bind(path).await?),
+            None => None,
+        };
+        pipeline.open()?;
+        let log = Log::start(&log, debug, &stats).context("cannot start the log")?;
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            pid = std::process::id(),
+            config = name,
+            endpoint = %pipeline.source.endpoint(),
+            output = %pipeline.destinations(),
+            status_socket = ?status_socket,
+            "started"
+        );
+        let beside = async {
+            tokio::join!(
+                answer_status(socket.as_ref(), &stats),
+                log_status(status_interval, &stats),
+                mind_signals(&log, stop),
+            )
+        };
+        let clock = Arc::new(SystemClock);
+        let recording = pipeline.run(Arc::clone(&stats), clock, stop.clone());
+        let ended = tokio::select! {
+            ended = recording => ended,
+            _ = beside => Ok(()),
+        };
+        let end = stats.snapshot();
+        info!(
+            messages = end.messages,
+            bytes = end.bytes,
+            dropped = end.dropped,
+            connects = end.connects,
+            uptime_seconds = end.uptime_seconds,
+            "stopped"
+        );
+        if let Err(failure) = &ended {
+            error!(error = %error_chain(failure), "the recording did not end well");
+        }
+        log.flush();
+        anyhow::Ok(ended?)
+    });
+    runtime.shutdown_background();
+    recorded?;
+    Ok(stats)
+}
+
+/// One thread for the network. Before it waits for events it rests as its sources ask.
+fn runtime(pacer: Arc<Pacer>) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || pacer.rest())
+        .build()
+}
+
+async fn answer_status(socket: Option<&StatusSocket>, stats: &Arc<Stats>) {
+    match socket {
+        Some(socket) => socket.serve(stats).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn log_status(every: Option<Duration>, stats: &Stats) {
+    let Some(every) = every else { return };
+    let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let snapshot = stats.snapshot();
+        info!(dropped = snapshot.dropped, connected = snapshot.connected, "{snapshot}");
+    }
+}
+
+/// The first SIGINT or SIGTERM stops, the second exits at once; SIGHUP opens the log anew.
+#[expect(clippy::exit, reason = "asked for twice: there is nothing to wait for any more")]
+async fn mind_signals(log: &Log, stop: &CancellationToken) {
+    let (mut interrupt, mut terminate, mut hangup) = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            warn!(%error, "signals cannot be caught: they will end the recording at once");
+            return std::future::pending().await;
+        }
+    };
+    loop {
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+            _ = hangup.recv() => {
+                log.reopen();
+                info!("SIGHUP: log opened anew");
+                continue;
+            }
+        };
+        if stop.is_cancelled() {
+            warn!(signal = name, "second signal, exiting at once");
+            log.flush();
+            std::process::exit(INTERRUPTED);
+        }
+        info!(signal = name, "stopping");
+        stop.cancel();
+    }
+}
+
+fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
+    Ok((
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::hangup())?,
+    ))
+}

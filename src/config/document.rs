@@ -1,0 +1,180 @@
+//! The configuration file as its author writes it.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::error::Problem;
+use crate::pipeline::Overflow;
+use crate::units::{Size, Span};
+
+/// Which shorthand key stands for a part of which section, and for which key in it.
+const SHORTHAND: [(&str, &str, &str); 3] = [
+    ("ws_url", "source", "source.url"),
+    ("topic", "source", "source.topics[0]"),
+    ("output_dir", "sinks", "sinks[0].output_dir"),
+];
+
+/// Configuration of streamer: where messages come from, what happens to them, where they go.
+///
+/// `ws_url`, `topic` and `output_dir` are shorthand for the sections `source` and `sinks`; a key
+/// and the section it stands for exclude each other.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Document {
+    /// The schema of this file, for editors.
+    #[serde(rename = "$schema", skip_serializing)]
+    pub(crate) schema: Option<String>,
+    /// Directory for JSONL output files. Created if it does not exist.
+    #[schemars(length(min = 1))]
+    pub(crate) output_dir: String,
+    /// WebSocket subscription topic. Also the first part of the file names.
+    #[schemars(length(min = 1))]
+    pub(crate) topic: String,
+    /// WebSocket endpoint URL: `ws://…` or `wss://…`.
+    #[schemars(regex(pattern = r"^(wss?://|\$\{)"))]
+    pub(crate) ws_url: String,
+    /// The source: an object with a `type` and the keys of that type. By default a websocket
+    /// source made from `ws_url` and `topic`.
+    pub(crate) source: Option<Value>,
+    /// The stages that every message passes, in order. By default `verbatim` alone.
+    pub(crate) stages: Option<Vec<Value>>,
+    /// The sinks; each gets every message. By default a jsonl sink made from `output_dir`.
+    pub(crate) sinks: Option<Vec<Value>>,
+    /// Size of the internal message buffer between network and disk: how many messages may be on
+    /// their way at once.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub(crate) buffer_size: u32,
+    /// The memory that these messages may take. One batch of messages is always let in.
+    pub(crate) buffer_bytes: Size,
+    /// What happens to messages that arrive while the buffer is full.
+    pub(crate) overflow: Overflow,
+    /// For how long a stop may take to write what is in the buffer. Then it is lost and the exit
+    /// code is 1.
+    pub(crate) shutdown_timeout: Span,
+    /// Seconds between status log messages; 0 for none.
+    pub(crate) status_interval: u32,
+    /// Unix socket path for status queries; empty or null for none. At most 107 bytes.
+    #[schemars(length(max = 107))]
+    pub(crate) status_socket: Option<PathBuf>,
+    /// Log file path; empty or null for none.
+    pub(crate) log_file: Option<PathBuf>,
+    /// Also log to stdout.
+    pub(crate) log_to_stdout: bool,
+    /// Size at which the log file is renamed to `.1` and begun anew; 0 for never.
+    pub(crate) log_max_size: Size,
+    /// How many renamed log files are kept: `.1` is the newest.
+    #[schemars(range(max = 1000))]
+    pub(crate) log_files: u16,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            schema: None,
+            output_dir: "./output".to_owned(),
+            topic: "publicTrade.BTCUSDT".to_owned(),
+            ws_url: "wss://stream.bybit.com/v5/public/linear".to_owned(),
+            source: None,
+            stages: None,
+            sinks: None,
+            buffer_size: 10_000,
+            buffer_bytes: Size::from_mib(64),
+            overflow: Overflow::Block,
+            shutdown_timeout: Span::from_secs(30),
+            status_interval: 30,
+            status_socket: Some("/tmp/streamer.sock".into()),
+            log_file: Some("system.log".into()),
+            log_to_stdout: false,
+            log_max_size: Size::from_mib(10),
+            log_files: 3,
+        }
+    }
+}
+
+impl Document {
+    /// Reads the document; the sections of plugins stay as they are.
+    pub(crate) fn read(value: Value) -> Result<Self, Problem> {
+        let document: Self = serde_path_to_error::deserialize(value)
+            .map_err(|error| Problem::from_serde("", &error))?;
+        Ok(document)
+    }
+
+    /// What no type can say: ranges, and keys that need a value.
+    pub(crate) fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut check = |good: bool, path: &str, message: &str| {
+            if !good {
+                problems.push(Problem::at(path, message));
+            }
+        };
+        let shorthand_source = self.source.is_none();
+        check(
+            !shorthand_source || !self.topic.is_empty(),
+            "topic",
+            "is empty; name what to subscribe to",
+        );
+        check(
+            !shorthand_source || !self.ws_url.is_empty(),
+            "ws_url",
+            "is empty; write the endpoint, such as \"wss://stream.bybit.com/v5/public/linear\"",
+        );
+        check(
+            self.sinks.is_some() || !self.output_dir.is_empty(),
+            "output_dir",
+            "is empty; name a directory, such as \"./output\"",
+        );
+        check(
+            self.sinks.as_ref().is_none_or(|sinks| !sinks.is_empty()),
+            "sinks",
+            "is empty: messages must go somewhere",
+        );
+        check(
+            (1..=100_000_000).contains(&self.buffer_size),
+            "buffer_size",
+            "must be from 1 to 100000000",
+        );
+        check(self.log_files <= 1000, "log_files", "must be at most 1000");
+        let socket = self.status_socket.as_ref().map_or(0, |path| path.as_os_str().len());
+        check(socket <= 107, "status_socket", "is longer than the 107 bytes a socket's path may have");
+        problems
+    }
+
+    /// The sections `source`, `stages` and `sinks`, made from the shorthand where they are not
+    /// written out.
+    pub(crate) fn sections(&self) -> (Value, Vec<Value>, Vec<Value>) {
+        let source = self.source.clone().unwrap_or_else(|| {
+            json!({ "type": "websocket", "url": self.ws_url, "topics": [self.topic] })
+        });
+        let stages = self.stages.clone().unwrap_or_else(|| vec![json!({ "type": "verbatim" })]);
+        let sinks = self.sinks.clone().unwrap_or_else(|| {
+            vec![json!({ "type": "jsonl", "output_dir": self.output_dir })]
+        });
+        (source, stages, sinks)
+    }
+}
+
+/// Shorthand keys that stand beside their section.
+pub(crate) fn mixed_forms(keys: &Map<String, Value>) -> Vec<Problem> {
+    SHORTHAND
+        .iter()
+        .filter(|(key, section, _)| keys.contains_key(*key) && keys.contains_key(*section))
+        .map(|(key, section, stands_for)| {
+            let message = format!("`{key}` and `{section}` exclude each other: `{key}` is shorthand for `{stands_for}`; remove one of them");
+            Problem::at(*key, message)
+        })
+        .collect()
+}
+
+/// The path under which the author of the file knows `path`: a section that was made from
+/// shorthand has none of its own.
+pub(crate) fn as_written(mut problem: Problem, keys: &Map<String, Value>) -> Problem {
+    for (key, section, stands_for) in SHORTHAND {
+        if problem.path.starts_with(stands_for) && !keys.contains_key(section) {
+            key.clone_into(&mut problem.path);
+        }
+    }
+    problem
+}

@@ -1,0 +1,63 @@
+//! Records WebSocket feeds verbatim into one JSONL file per UTC hour, for months, unattended.
+//!
+//! The program is `streamer`; this library is how to extend it. A program of your own with a
+//! stage of your own is the stage, and a `main` that registers it:
+//!
+//! ```no_run
+//! use streamer::{Batch, BoxError, BuildContext, Registry, Stage, StageConfig};
+//!
+//! /// Keeps messages that are longer than this.
+//! #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct LongerThan {
+//!     /// Bytes that a message must exceed.
+//!     bytes: usize,
+//! }
+//!
+//! impl StageConfig for LongerThan {
+//!     const TYPE: &'static str = "longer_than";
+//!     fn build(self, _: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
+//!         Ok(Box::new(self))
+//!     }
+//! }
+//!
+//! impl Stage for LongerThan {
+//!     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+//!         batch.retain(|record| record.payload.len() > self.bytes);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     streamer::cli::main(Registry::builtin().stage::<LongerThan>())
+//! }
+//! ```
+//!
+//! The contract is in [`plugin`]; what moves is a [`Batch`]; the list of what there is, a
+//! [`Registry`].
+
+pub mod archive;
+pub mod batch;
+mod builtin;
+pub mod cli;
+pub mod clock;
+mod config;
+pub mod exchange;
+mod logging;
+pub mod pacing;
+mod pipeline;
+pub mod plugin;
+mod registry;
+pub mod sinks;
+pub mod sources;
+pub mod stages;
+pub mod stats;
+mod status;
+mod suggest;
+pub mod units;
+
+pub use batch::{Batch, Record};
+pub use plugin::{
+    BoxError, BuildContext, Sink, SinkConfig, Source, SourceConfig, SourceError, Stage, StageConfig,
+};
+pub use registry::Registry;

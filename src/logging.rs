@@ -1,0 +1,162 @@
+//! The log: to a bounded file, to stdout, or both. A log that cannot be written, or that nobody
+//! reads, never holds up the recording.
+//!
+//! Lines go through a bounded channel to a thread of their own; what does not fit is counted
+//! (`log_lines_lost`) and dropped.
+
+mod file;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use self::file::LogFile;
+use crate::clock::{Clock, SystemClock};
+use crate::config::LogConfig;
+use crate::stats::Stats;
+
+/// Lines that may wait to be written.
+const QUEUED_LINES: usize = 4096;
+/// For how long the end of the program waits for the last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where log lines go when the configuration names no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Console {
+    None,
+    Stdout,
+    Stderr,
+}
+
+enum Order {
+    Line(Vec<u8>),
+    Reopen,
+    Flush(SyncSender<()>),
+}
+
+/// The log of this process, once started.
+pub(crate) struct Log {
+    orders: SyncSender<Order>,
+}
+
+impl Log {
+    /// Starts the log and makes it that of the whole process. `debug` logs to stdout as well, and
+    /// more.
+    pub(crate) fn start(config: &LogConfig, debug: bool, stats: &Arc<Stats>) -> io::Result<Self> {
+        let console = match (config.to_stdout || debug, &config.file) {
+            (true, _) => Console::Stdout,
+            (false, Some(_)) => Console::None,
+            (false, None) => Console::Stderr,
+        };
+        let file = config
+            .file
+            .clone()
+            .map(|path| LogFile::new(path, config.max_size, config.files));
+        let (orders, received) = sync_channel(QUEUED_LINES);
+        let counters = Arc::clone(stats);
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_lines(&received, file, console, &counters))?;
+        let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
+        let lines = Lines { orders: orders.clone(), stats: Arc::clone(stats) };
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_timer(Rfc3339)
+            .with_ansi(false)
+            .with_target(false)
+            .with_writer(lines)
+            .finish();
+        // Fails only when a program that embeds the recorder has a log of its own: then that is used.
+        if tracing::subscriber::set_global_default(subscriber).is_ok() {
+            std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panic")));
+        }
+        Ok(Self { orders })
+    }
+
+    /// Opens the log file anew, after it was moved away.
+    pub(crate) fn reopen(&self) {
+        // When the queue is full the lines in it go to the old file, and a second SIGHUP helps.
+        drop(self.orders.try_send(Order::Reopen));
+    }
+
+    /// Waits, for a bounded time, until the lines so far are written.
+    pub(crate) fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.orders.try_send(Order::Flush(done)).is_ok() {
+            // After the time limit the last lines are lost, and the program ends.
+            let _timed_out = written.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+fn write_lines(
+    orders: &Receiver<Order>,
+    mut file: Option<LogFile>,
+    console: Console,
+    stats: &Stats,
+) {
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::Line(line) => {
+                let written = match console {
+                    Console::None => Ok(()),
+                    Console::Stdout => io::stdout().write_all(&line),
+                    Console::Stderr => io::stderr().write_all(&line),
+                };
+                let filed = file.as_mut().map_or(Ok(()), |file| file.append(&line));
+                if written.is_err() || filed.is_err() {
+                    stats.log_lines_lost.add(1);
+                }
+            }
+            Order::Reopen => {
+                if let Some(file) = &mut file {
+                    file.close();
+                }
+            }
+            // Nobody waits any longer when the time limit has passed.
+            Order::Flush(done) => drop(done.send(())),
+        }
+    }
+}
+
+/// Makes writers that put whole lines into the queue.
+struct Lines {
+    orders: SyncSender<Order>,
+    stats: Arc<Stats>,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Lines {
+    /// Takes the line, or counts it as lost.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.orders.try_send(Order::Line(line.to_vec())).is_err() {
+            self.stats.log_lines_lost.add(1);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Rfc3339;
+
+impl FormatTime for Rfc3339 {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", SystemClock.now())
+    }
+}

@@ -1,0 +1,160 @@
+//! Keeps one source connected and moves its batches into the queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Overflow;
+use super::backoff::Backoff;
+use super::queue::Producer;
+use crate::batch::Batch;
+use crate::clock::Clock;
+use crate::plugin::{BoxError, Closing, Disconnect, Source, SourceError};
+use crate::stats::Stats;
+
+/// For how long after the stop what the peer has already sent is still read.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Dropped messages are reported at most this often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The network half of a pipeline.
+pub(crate) struct Feed {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) producer: Producer,
+    pub(crate) overflow: Overflow,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Feed {
+    /// Runs until told to stop or the source ends, then returns; the queue may still hold
+    /// batches.
+    ///
+    /// # Errors
+    /// What the source calls fatal.
+    pub(crate) async fn run(mut self) -> Result<(), BoxError> {
+        let mut backoff = Backoff::default();
+        let mut drops = Drops::default();
+        loop {
+            let begun = Instant::now();
+            let received = self.stats.received.get();
+            let lost = match self.connection(&mut backoff, &mut drops).await {
+                Ok(()) | Err(SourceError::Ended) => break,
+                Err(SourceError::Fatal(error)) => return Err(error),
+                Err(SourceError::Disconnected(lost)) => lost,
+            };
+            if self.producer.consumer_gone() {
+                break;
+            }
+            let messages = self.stats.received.get() - received;
+            let delay = backoff.next(lost.retry_after);
+            self.report(&lost, begun.elapsed(), messages, delay);
+            if self.stop.run_until_cancelled(sleep(delay)).await.is_none() {
+                break;
+            }
+        }
+        drops.report(true);
+        Ok(())
+    }
+
+    /// One connection from its beginning to its end. `Ok` means that the recorder stops.
+    async fn connection(
+        &mut self,
+        backoff: &mut Backoff,
+        drops: &mut Drops,
+    ) -> Result<(), SourceError> {
+        let begun = Instant::now();
+        match self.stop.run_until_cancelled(self.source.connect()).await {
+            None => return Ok(()),
+            Some(connected) => connected?,
+        }
+        self.stats.connected();
+        let took = begun.elapsed();
+        info!(endpoint = %self.source.endpoint(), ?took, "connected");
+        while !self.producer.consumer_gone() {
+            let mut batch = self.producer.spare();
+            match self.stop.run_until_cancelled(self.source.read(&mut batch)).await {
+                None => {
+                    self.drain(drops).await;
+                    return Ok(());
+                }
+                Some(read) => read?,
+            }
+            if batch.has_data() {
+                backoff.reset();
+            }
+            self.deliver(batch, drops).await;
+            // A feed that is always ready must not starve the status socket.
+            tokio::task::consume_budget().await;
+        }
+        Ok(())
+    }
+
+    /// Asks the peer to end and takes what it had sent by then.
+    async fn drain(&mut self, drops: &mut Drops) {
+        if self.source.close() == Closing::Done {
+            return;
+        }
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        loop {
+            let mut batch = self.producer.spare();
+            match timeout_at(deadline, self.source.read(&mut batch)).await {
+                Ok(Ok(())) => self.deliver(batch, drops).await,
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn deliver(&mut self, mut batch: Batch, drops: &mut Drops) {
+        batch.set_received(self.clock.now());
+        let messages = batch.len() as u64;
+        self.stats.received.add(messages);
+        self.stats.received_bytes.add(batch.as_lines().len() as u64);
+        match self.overflow {
+            Overflow::Block => self.producer.push(batch).await,
+            Overflow::DropNewest => {
+                if self.producer.try_push(batch).is_err() {
+                    self.stats.dropped.add(messages);
+                    drops.count += messages;
+                }
+                drops.report(false);
+            }
+        }
+    }
+
+    fn report(&self, lost: &Disconnect, lasted: Duration, messages: u64, retry_in: Duration) {
+        self.stats.disconnected(lost, self.clock.now());
+        warn!(
+            endpoint = %self.source.endpoint(),
+            cause = lost.cause.as_str(),
+            // Debug quotes the server's words and escapes what a terminal would obey.
+            detail = ?lost.detail,
+            ?lasted,
+            messages,
+            ?retry_in,
+            "disconnected"
+        );
+    }
+}
+
+/// Messages dropped and not yet spoken of.
+#[derive(Default)]
+struct Drops {
+    count: u64,
+    reported: Option<Instant>,
+}
+
+impl Drops {
+    fn report(&mut self, at_once: bool) {
+        let due = at_once || self.reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL);
+        if self.count > 0 && due {
+            warn!(messages = self.count, "buffer overflow: newest messages dropped");
+            self.count = 0;
+            self.reported = Some(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The one queue of a pipeline: batches from the network task to the pipeline thread.
+//!
+//! Bounded by messages and by memory. A batch counts until its consumer gives it back, so the
+//! bound holds for everything that is on its way to disk. Buffers go round: a batch that comes
+//! back is handed out again by [`Producer::spare`].
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::batch::Batch;
+use crate::clock::UnixNanos;
+use crate::stats::QueueUse;
+
+/// At most this many empty batches are kept for reuse, and none larger than this.
+const SPARE_BATCHES: usize = 4;
+const SPARE_BYTES: usize = 512 << 10;
+/// A queued batch that uses less than half of its memory is moved to a smaller buffer.
+const SHRINK_ABOVE: usize = 16 << 10;
+
+/// What goes through the queue.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// Messages.
+    Batch(Batch),
+    /// The time, about once a second.
+    Tick(UnixNanos),
+}
+
+/// How much may be in the queue at once. One batch is always let in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Makes a queue and its two ends.
+pub(crate) fn queue(limits: Limits) -> (Producer, Consumer) {
+    let shared = Arc::new(Shared {
+        limits,
+        state: Mutex::default(),
+        filled: Condvar::new(),
+        room: Notify::new(),
+    });
+    (Producer { shared: Arc::clone(&shared) }, Consumer { shared })
+}
+
+struct Shared {
+    limits: Limits,
+    state: Mutex<State>,
+    /// Signals the consumer that there is an item, or that the queue is closed.
+    filled: Condvar,
+    /// Signals producers that there may be room.
+    room: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Item>,
+    messages: usize,
+    bytes: usize,
+    closed: bool,
+    consumer_waits: bool,
+    consumer_gone: bool,
+    spares: Vec<Batch>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, mut state: MutexGuard<'_, State>, item: Item) {
+        state.items.push_back(item);
+        let wake = std::mem::take(&mut state.consumer_waits);
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+}
+
+/// The network end. Every clone is the same end.
+#[derive(Clone)]
+pub(crate) struct Producer {
+    shared: Arc<Shared>,
+}
+
+impl Producer {
+    /// Puts a batch into the queue, or gives it back when there is no room.
+    pub(crate) fn try_push(&self, mut batch: Batch) -> Result<(), Batch> {
+        let mut state = self.shared.state();
+        let busy = state.messages > 0;
+        if busy && batch.capacity() > SHRINK_ABOVE && batch.as_lines().len() * 2 < batch.capacity()
+        {
+            // The consumer is behind: what waits should take no more memory than it needs.
+            batch.shrink();
+        }
+        let (messages, bytes) = (batch.len(), batch.capacity());
+        let limits = self.shared.limits;
+        let fits = state.messages + messages <= limits.messages
+            && state.bytes.saturating_add(bytes) <= limits.bytes;
+        if busy && !fits {
+            return Err(batch);
+        }
+        state.messages += messages;
+        state.bytes = state.bytes.saturating_add(bytes);
+        self.shared.push(state, Item::Batch(batch));
+        Ok(())
+    }
+
+    /// Waits for room, then puts the batch into the queue.
+    ///
+    /// # Cancel safety
+    /// Not cancel-safe: a batch that waits is lost with the future.
+    pub(crate) async fn push(&self, mut batch: Batch) {
+        loop {
+            // Made before the attempt, so that room that appears in between is not missed.
+            let room = self.shared.room.notified();
+            match self.try_push(batch) {
+                Ok(()) => return,
+                Err(back) => batch = back,
+            }
+            room.await;
+        }
+    }
+
+    /// Tells the consumer the time. Needs no room; ticks that would stand next to each other in
+    /// the queue become one.
+    pub(crate) fn tick(&self, now: UnixNanos) {
+        let mut state = self.shared.state();
+        if let Some(Item::Tick(last)) = state.items.back_mut() {
+            *last = now;
+        } else {
+            self.shared.push(state, Item::Tick(now));
+        }
+    }
+
+    /// An empty batch, with a buffer that has been round before if there is one.
+    pub(crate) fn spare(&self) -> Batch {
+        self.shared.state().spares.pop().unwrap_or_default()
+    }
+
+    /// How full the queue is.
+    pub(crate) fn used(&self) -> QueueUse {
+        let state = self.shared.state();
+        QueueUse { messages: state.messages as u64, bytes: state.bytes as u64 }
+    }
+
+    /// No batch will follow: the consumer drains the queue and then gets `None`.
+    pub(crate) fn close(&self) {
+        self.shared.state().closed = true;
+        self.shared.filled.notify_one();
+    }
+
+    /// Whether nobody takes from the queue any more.
+    pub(crate) fn consumer_gone(&self) -> bool {
+        self.shared.state().consumer_gone
+    }
+}
+
+/// The disk end.
+pub(crate) struct Consumer {
+    shared: Arc<Shared>,
+}
+
+impl Consumer {
+    /// Takes the next item, if there is one now.
+    pub(crate) fn try_pop(&self) -> Option<Item> {
+        self.shared.state().items.pop_front()
+    }
+
+    /// Waits for the next item; `None` when the queue is empty and closed.
+    pub(crate) fn pop(&self) -> Option<Item> {
+        let mut state = self.shared.state();
+        loop {
+            if let Some(item) = state.items.pop_front() {
+                return Some(item);
+            }
+            if state.closed {
+                return None;
+            }
+            state.consumer_waits = true;
+            state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Gives a batch back after use. `taken` is its use when it was popped, since stages may have
+    /// changed it.
+    pub(crate) fn give_back(&self, mut batch: Batch, taken: QueueUse) {
+        batch.clear();
+        let mut state = self.shared.state();
+        state.messages = state.messages.saturating_sub(usize::try_from(taken.messages).unwrap_or(0));
+        state.bytes = state.bytes.saturating_sub(usize::try_from(taken.bytes).unwrap_or(0));
+        if state.spares.len() < SPARE_BATCHES && batch.capacity() <= SPARE_BYTES {
+            state.spares.push(batch);
+        }
+        drop(state);
+        self.shared.room.notify_waiters();
+    }
+}
+
+/// What a batch counts for.
+pub(crate) fn weight(batch: &Batch) -> QueueUse {
+    QueueUse { messages: batch.len() as u64, bytes: batch.capacity() as u64 }
+}
+
+/// When the consumer dies, producers must not wait for room that never comes.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.consumer_gone = true;
+        state.items.clear();
+        state.messages = 0;
+        state.bytes = 0;
+        drop(state);
+        self.shared.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(messages: usize) -> Batch {
+        let mut batch = Batch::new();
+        for _ in 0..messages {
+            batch.push(b"x");
+        }
+        batch
+    }
+
+    fn pop_batch(consumer: &Consumer) -> (Batch, QueueUse) {
+        match consumer.try_pop() {
+            Some(Item::Batch(batch)) => {
+                let taken = weight(&batch);
+                (batch, taken)
+            }
+            other => panic!("no batch: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_batch_counts_until_it_is_given_back() {
+        let (producer, consumer) = queue(Limits { messages: 3, bytes: 1 << 20 });
+        producer.try_push(batch(2)).unwrap();
+        let (first, taken) = pop_batch(&consumer);
+        assert!(producer.try_push(batch(2)).is_err(), "still being written");
+        consumer.give_back(first, taken);
+        producer.try_push(batch(2)).unwrap();
+        producer.try_push(batch(1)).unwrap();
+        assert!(producer.try_push(batch(1)).is_err());
+    }
+
+    #[test]
+    fn memory_is_a_limit_of_its_own() {
+        let (producer, _consumer) = queue(Limits { messages: 1_000, bytes: 100 });
+        producer.try_push(batch(10)).unwrap();
+        assert!(producer.try_push(batch(50)).is_err());
+    }
+
+    #[test]
+    fn one_batch_always_fits_however_large() {
+        let (producer, consumer) = queue(Limits { messages: 1, bytes: 1 });
+        producer.try_push(batch(500)).unwrap();
+        let (big, taken) = pop_batch(&consumer);
+        consumer.give_back(big, taken);
+        assert_eq!(producer.used(), QueueUse::default());
+    }
+
+    #[test]
+    fn a_waiting_batch_takes_no_more_memory_than_it_needs() {
+        let (producer, _consumer) = queue(Limits { messages: 1_000, bytes: 400 << 10 });
+        producer.try_push(batch(1)).unwrap();
+        for _ in 0..100 {
+            let mut roomy = Batch::new();
+            roomy.take_lines(&mut Vec::with_capacity(256 << 10), &mut Vec::new());
+            roomy.push(b"x");
+            producer.try_push(roomy).unwrap();
+        }
+        assert!(producer.used().bytes < 10_000);
+    }
+
+    #[test]
+    fn buffers_go_round() {
+        let (producer, consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+        producer.try_push(batch(5)).unwrap();
+        let (used, taken) = pop_batch(&consumer);
+        consumer.give_back(used, taken);
+        let spare = producer.spare();
+        assert!(spare.is_empty() && spare.capacity() > 0);
+    }
+
+    #[test]
+    fn ticks_next_to_each_other_become_one() {
+        let (producer, consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+        producer.tick(UnixNanos::new(1));
+        producer.tick(UnixNanos::new(2));
+        producer.try_push(batch(1)).unwrap();
+        producer.tick(UnixNanos::new(3));
+        assert!(matches!(consumer.pop(), Some(Item::Tick(t)) if t.nanos() == 2));
+        assert!(matches!(consumer.pop(), Some(Item::Batch(_))));
+        assert!(matches!(consumer.pop(), Some(Item::Tick(t)) if t.nanos() == 3));
+    }
+
+    #[test]
+    fn a_closed_queue_is_drained_first() {
+        let (producer, consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+        producer.try_push(batch(1)).unwrap();
+        producer.close();
+        assert!(matches!(consumer.pop(), Some(Item::Batch(_))));
+        assert!(consumer.pop().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_producer_waits_for_room_and_loses_nothing() {
+        let (producer, consumer) = queue(Limits { messages: 4, bytes: 1 << 20 });
+        let thread = std::thread::spawn(move || {
+            let mut seen = 0;
+            while let Some(item) = consumer.pop() {
+                if let Item::Batch(batch) = item {
+                    let taken = weight(&batch);
+                    seen += batch.len();
+                    consumer.give_back(batch, taken);
+                }
+            }
+            seen
+        });
+        for _ in 0..10_000 {
+            producer.push(batch(3)).await;
+        }
+        producer.close();
+        assert_eq!(thread.join().unwrap(), 30_000);
+    }
+
+    #[tokio::test]
+    async fn a_dead_consumer_does_not_hold_up_the_producer() {
+        let (producer, consumer) = queue(Limits { messages: 1, bytes: 1 << 20 });
+        producer.push(batch(1)).await;
+        let waiting = producer.push(batch(1));
+        drop(consumer);
+        waiting.await;
+        assert!(producer.consumer_gone());
+    }
+}

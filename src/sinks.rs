@@ -1,0 +1,3 @@
+//! The built-in sinks, one file each.
+
+pub mod jsonl;

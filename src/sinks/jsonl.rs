@@ -1,0 +1,154 @@
+//! Writes every message as a line into one file per UTC hour.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::archive::hour_file::{HourFile, HourFileError};
+use crate::archive::layout::Stem;
+use crate::archive::lock::DirLock;
+use crate::batch::Batch;
+use crate::clock::{Hour, UnixNanos};
+use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
+use crate::units::Span;
+
+/// Mode of a directory that the sink creates.
+const DIR_MODE: u32 = 0o750;
+
+/// Writes every message as a line into one file per UTC hour.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct JsonlConfig {
+    /// Directory of the files. Created if it does not exist; one recorder may write to it.
+    pub output_dir: PathBuf,
+    /// First part of the file names. By default the source's topic, if it has exactly one.
+    #[schemars(length(min = 1))]
+    pub stem: Option<String>,
+    /// How often written lines are made durable (fdatasync), while there are new ones: the most
+    /// that a power cut can take. 0 leaves it to the operating system.
+    pub sync_interval: Span,
+}
+
+impl Default for JsonlConfig {
+    fn default() -> Self {
+        Self { output_dir: "./output".into(), stem: None, sync_interval: Span::from_secs(1) }
+    }
+}
+
+/// A configuration for which no file name can be made.
+#[derive(Debug, thiserror::Error)]
+enum JsonlError {
+    #[error("`stem` is needed, since the source has {topics} topics: it is the first part of the file names")]
+    NoStem { topics: usize },
+    #[error("cannot create the directory `{}`", dir.display())]
+    CreateDir { dir: PathBuf, source: std::io::Error },
+}
+
+impl SinkConfig for JsonlConfig {
+    const TYPE: &'static str = "jsonl";
+
+    fn build(self, context: &BuildContext) -> Result<Box<dyn Sink>, BoxError> {
+        let topic = match (&self.stem, context.topics.as_slice()) {
+            (Some(stem), _) => stem,
+            (None, [topic]) => topic,
+            (None, topics) => return Err(JsonlError::NoStem { topics: topics.len() }.into()),
+        };
+        Ok(Box::new(Jsonl {
+            stem: Stem::from_topic(topic)?,
+            dir: self.output_dir,
+            sync_interval: self.sync_interval.non_zero(),
+            lock: None,
+            current: None,
+            last_sync: Instant::now(),
+        }))
+    }
+}
+
+struct Jsonl {
+    dir: PathBuf,
+    stem: Stem,
+    sync_interval: Option<Duration>,
+    /// Held from `open` on.
+    lock: Option<DirLock>,
+    current: Option<HourFile>,
+    last_sync: Instant,
+}
+
+impl Jsonl {
+    /// The file of `hour`; another hour's is closed first.
+    fn file(&mut self, hour: Hour) -> Result<&mut HourFile, HourFileError> {
+        if self.current.as_ref().is_none_or(|file| file.hour() != hour) {
+            self.close_hour();
+            let (file, recovered) = HourFile::open(&self.dir, &self.stem, hour)?;
+            if let Some(torn) = recovered {
+                let (bytes, kept_in) = (torn.bytes, torn.kept_in.display());
+                warn!(file = %file.path().display(), bytes, %kept_in, "torn last line cut");
+            }
+            info!(file = %file.path().display(), bytes = file.length(), "hour opened");
+            return Ok(self.current.insert(file));
+        }
+        // The condition above leaves an open file.
+        Ok(self.current.as_mut().expect("an hour is open"))
+    }
+
+    /// Makes the open hour durable and closes it. The lines are with the kernel already, so that a
+    /// failed sync is reported and does not hold up the next hour.
+    fn close_hour(&mut self) {
+        let Some(mut file) = self.current.take() else { return };
+        if self.sync_interval.is_some() && file.is_dirty() {
+            if let Err(error) = file.sync() {
+                warn!(%error, cause = %error.source, "hour may not be durable");
+            }
+        }
+        info!(file = %file.path().display(), bytes = file.length(), "hour closed");
+    }
+
+    fn sync_if_due(&mut self) -> Result<(), HourFileError> {
+        if let (Some(interval), Some(file)) = (self.sync_interval, &mut self.current)
+            && file.is_dirty()
+            && self.last_sync.elapsed() >= interval
+        {
+            let synced = file.sync();
+            self.last_sync = Instant::now();
+            return synced;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Jsonl {
+    fn destination(&self) -> String {
+        self.dir.join(format!("{}_*.jsonl", self.stem.as_str())).display().to_string()
+    }
+
+    fn open(&mut self) -> Result<(), BoxError> {
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(&self.dir).map_err(|source| {
+            JsonlError::CreateDir { dir: self.dir.clone(), source }
+        })?;
+        self.lock = Some(DirLock::acquire(&self.dir)?);
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        self.file(Hour::containing(batch.received()))?.append(batch.as_lines())?;
+        Ok(())
+    }
+
+    fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+        // An hour ahead of a clock that stepped back stays open until other messages come.
+        if self.current.as_ref().is_some_and(|file| file.hour() < Hour::containing(now)) {
+            self.close_hour();
+        }
+        Ok(self.sync_if_due()?)
+    }
+
+    fn close(&mut self) -> Result<(), BoxError> {
+        self.close_hour();
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! The built-in sources, one file each.
+
+pub mod websocket;

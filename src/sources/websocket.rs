@@ -1,0 +1,251 @@
+//! Messages of a WebSocket feed.
+
+mod answers;
+mod conversation;
+pub mod frames;
+mod head;
+mod inflate;
+mod link;
+mod open;
+mod paced;
+mod tls;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+pub use self::conversation::{Ping, Subscribe};
+use self::frames::{Limits, Unframer};
+pub use self::inflate::Encoding;
+use self::link::{Link, Liveness};
+use self::open::Target;
+pub use self::tls::TlsConfig;
+use self::watch::Watch;
+use crate::batch::Batch;
+use crate::plugin::{
+    BoxError, BuildContext, Cause, Closing, Disconnect, Source, SourceConfig, SourceError,
+};
+use crate::stats::Stats;
+use crate::units::{Size, Span};
+
+/// The longest message that any configuration allows: offsets in a batch are 32 bits wide.
+const MAX_MESSAGE_SIZE: Size = Size::from_mib(1024);
+/// The shortest interval between pings of the application.
+const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest rest after a read.
+const MAX_READ_PACING: Span = Span::from_secs(1);
+
+/// What happens to control messages: answers to subscriptions, pongs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlMessages {
+    /// They are written like any message.
+    #[default]
+    Write,
+    /// They are left out and counted.
+    Skip,
+}
+
+/// Messages of a WebSocket feed, one connection.
+///
+/// Connects, subscribes, answers pings, keeps the link alive, and connects again for as long as
+/// it runs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebsocketConfig {
+    /// Endpoint: `ws://…` or `wss://…`.
+    #[schemars(regex(pattern = r"^(wss?://|\$\{)"))]
+    url: String,
+    /// What to subscribe to. Without any, nothing is subscribed to.
+    #[serde(default)]
+    topics: Vec<String>,
+    /// What is sent after every connect.
+    #[serde(default)]
+    subscribe: Subscribe,
+    /// A message that is sent at an interval, as many servers want it; null for none.
+    #[serde(default = "WebsocketConfig::default_ping")]
+    ping: Option<Ping>,
+    /// Headers of the handshake. Secrets go in as `"${NAME}"`, from the environment.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// The longest that a connect may take, from the name look-up to the subscription.
+    #[serde(default = "WebsocketConfig::default_connect_timeout")]
+    connect_timeout: Span,
+    /// Without any frame for this long the link is dead. After half of it a WebSocket ping is
+    /// sent, so that a quiet link is not cut. 0 for never.
+    #[serde(default = "WebsocketConfig::default_idle_timeout")]
+    idle_timeout: Span,
+    /// The longest message. A longer one ends the connection. At most 1GiB.
+    #[serde(default = "WebsocketConfig::default_max_message_size")]
+    max_message_size: Size,
+    /// What happens to the server's answers and pongs.
+    #[serde(default)]
+    control: ControlMessages,
+    /// How binary messages that are not text are made into text.
+    #[serde(default)]
+    binary: Encoding,
+    /// Rest after a small read, so that one wake-up serves many messages. Receive times are coarse
+    /// by as much. At most 1s; 0 reads at once.
+    #[serde(default = "WebsocketConfig::default_read_pacing")]
+    read_pacing: Span,
+    /// Certificates for `wss://`.
+    #[serde(default)]
+    tls: TlsConfig,
+}
+
+/// A configuration that can never work.
+#[derive(Debug, thiserror::Error)]
+enum WebsocketError {
+    #[error("`{key}` is {value}; it must be {range}")]
+    Range { key: &'static str, value: String, range: String },
+    #[error("`topics[{0}]` is empty")]
+    EmptyTopic(usize),
+    #[error("`subscribe` has no place for the topics: write \"{{topics}}\" for the list of them or {{topic}} for one")]
+    TopicsUnused,
+}
+
+impl WebsocketConfig {
+    #[expect(clippy::unnecessary_wraps, reason = "the default of an optional key")]
+    fn default_ping() -> Option<Ping> {
+        Some(Ping::default())
+    }
+
+    fn default_connect_timeout() -> Span {
+        Span::from_secs(10)
+    }
+
+    fn default_idle_timeout() -> Span {
+        Span::from_secs(60)
+    }
+
+    fn default_max_message_size() -> Size {
+        Size::from_mib(64)
+    }
+
+    fn default_read_pacing() -> Span {
+        Span::from_millis(5)
+    }
+
+    fn check(&self) -> Result<(), WebsocketError> {
+        let range = |good: bool, key, value: String, range: String| {
+            if good { Ok(()) } else { Err(WebsocketError::Range { key, value, range }) }
+        };
+        let ping = self.ping.as_ref().map_or(MIN_PING_INTERVAL, |ping| ping.interval.duration());
+        let size = self.max_message_size;
+        let pacing = self.read_pacing;
+        let connect = self.connect_timeout;
+        range(!connect.is_zero(), "connect_timeout", connect.to_string(), "more than 0".into())?;
+        range(ping >= MIN_PING_INTERVAL, "ping.interval", format!("{ping:?}"), "at least 100ms".into())?;
+        range(
+            (1..=MAX_MESSAGE_SIZE.bytes()).contains(&size.bytes()),
+            "max_message_size",
+            size.to_string(),
+            format!("from 1B to {MAX_MESSAGE_SIZE}"),
+        )?;
+        range(
+            pacing <= MAX_READ_PACING,
+            "read_pacing",
+            pacing.to_string(),
+            format!("at most {MAX_READ_PACING}"),
+        )?;
+        if let Some(empty) = self.topics.iter().position(String::is_empty) {
+            return Err(WebsocketError::EmptyTopic(empty));
+        }
+        if !self.topics.is_empty() && !self.subscribe.uses_topics() {
+            return Err(WebsocketError::TopicsUnused);
+        }
+        Ok(())
+    }
+}
+
+impl SourceConfig for WebsocketConfig {
+    const TYPE: &'static str = "websocket";
+
+    fn topics(&self) -> &[String] {
+        &self.topics
+    }
+
+    fn build(self, context: &BuildContext) -> Result<Box<dyn Source>, BoxError> {
+        self.check()?;
+        let ping = self.ping.as_ref();
+        Ok(Box::new(Websocket {
+            target: Target::new(&self, context)?,
+            subscriptions: self.subscribe.messages(&self.topics),
+            liveness: Liveness {
+                ping: ping.map(|p| (conversation::text(&p.message), p.interval.duration())),
+                idle: self.idle_timeout.non_zero(),
+            },
+            limits: Limits { message: self.max_message_size.bytes(), batch: context.max_batch },
+            connect_timeout: self.connect_timeout.duration(),
+            encoding: self.binary,
+            control: self.control,
+            stats: Arc::clone(&context.stats),
+            link: None,
+        }))
+    }
+}
+
+struct Websocket {
+    target: Target,
+    subscriptions: Vec<String>,
+    liveness: Liveness,
+    limits: Limits,
+    connect_timeout: Duration,
+    encoding: Encoding,
+    control: ControlMessages,
+    stats: Arc<Stats>,
+    link: Option<Link>,
+}
+
+#[async_trait]
+impl Source for Websocket {
+    fn endpoint(&self) -> String {
+        self.target.endpoint.clone()
+    }
+
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        self.link = None;
+        let (stream, early) = self.target.open().await?;
+        let frames = Unframer::new(self.limits, self.encoding);
+        let skip = self.control == ControlMessages::Skip;
+        let watch = Watch::new(self.subscriptions.len(), skip);
+        let (liveness, stats) = (self.liveness.clone(), Arc::clone(&self.stats));
+        let mut link = Link::new(stream, early, frames, watch, liveness, stats);
+        match timeout(self.connect_timeout, link.send(&self.subscriptions)).await {
+            Ok(sent) => sent.map_err(|error| link::broken(&error))?,
+            Err(_) => {
+                let detail = "the server does not take the subscription";
+                return Err(Disconnect::new(Cause::ConnectTimeout, detail).into());
+            }
+        }
+        self.link = Some(link);
+        Ok(())
+    }
+
+    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+        let Some(link) = &mut self.link else {
+            return Err(Disconnect::new(Cause::Other, "not connected").into());
+        };
+        let read = link.read(batch).await;
+        if read.is_err() {
+            self.link = None;
+        }
+        Ok(read?)
+    }
+
+    fn close(&mut self) -> Closing {
+        match &mut self.link {
+            Some(link) => {
+                link.close();
+                Closing::Draining
+            }
+            None => Closing::Done,
+        }
+    }
+}

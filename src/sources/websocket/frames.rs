@@ -1,0 +1,365 @@
+//! From the bytes of a WebSocket connection to lines: the receive path (RFC 6455, section 5).
+//!
+//! Payloads are copied once, from the read buffer behind the lines that are already there.
+//! What a frame's header claims is checked before memory is taken. UTF-8 and line feeds are
+//! checked over all new messages at once: `\n` is ASCII, so a line is valid exactly where its
+//! message is.
+
+use crate::batch::{Batch, fold_newlines};
+
+use super::inflate::Encoding;
+
+/// Opcodes (5.2); those from 8 up are control frames.
+const CONTINUATION: u8 = 0x0;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+const PONG: u8 = 0xA;
+/// The longest payload of a control frame (5.5).
+const MAX_CONTROL_PAYLOAD: u64 = 125;
+
+/// A stream that does not keep to the protocol or to our limits. It cannot be read any further.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A reserved bit is set though no extension was agreed on (5.2).
+    #[error("a frame has reserved bits set (first byte {0:#04x}) though no extension was agreed on")]
+    ReservedBits(u8),
+    /// An opcode that the RFC does not define (5.2).
+    #[error("a frame has the reserved opcode {0:#x}")]
+    ReservedOpcode(u8),
+    /// Servers do not mask (5.1).
+    #[error("the server sent a masked frame")]
+    Masked,
+    /// A control frame in several parts (5.5).
+    #[error("the server sent a fragmented control frame")]
+    FragmentedControl,
+    /// A control frame of more than 125 bytes (5.5).
+    #[error("the server sent a control frame of {0} bytes; at most 125 are allowed")]
+    LongControl(u64),
+    /// A continuation frame without a beginning (5.4).
+    #[error("the server sent a continuation frame without a message to continue")]
+    NothingToContinue,
+    /// A message that begins within another (5.4).
+    #[error("the server began a message within an unfinished one")]
+    Interleaved,
+    /// A text message, or a close reason, that is not UTF-8 (8.1).
+    #[error("the server sent text that is not UTF-8")]
+    Utf8,
+    /// A close frame with a payload of one byte (5.5.1).
+    #[error("the server sent a close frame with half a code")]
+    HalfCloseCode,
+    /// A message that would exceed the limit.
+    #[error("the server sent a message of at least {length} bytes; `max_message_size` is {limit}")]
+    TooLarge {
+        /// The length that is known so far.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// A control frame, for the connection to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// To be answered by a pong with the same payload (5.5.2).
+    Ping(Vec<u8>),
+    /// The other end is alive (5.5.3).
+    Pong,
+    /// The end of the stream: code and reason, where given (5.5.1).
+    Close(Option<(u16, String)>),
+}
+
+/// What happened to messages that could not be written as they came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Line feeds that became spaces.
+    pub newlines_folded: u64,
+    /// Binary messages that are not text and were left out.
+    pub undecodable: u64,
+}
+
+/// The limits of an [`Unframer`].
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The longest message, in bytes.
+    pub message: u64,
+    /// The most messages in a batch.
+    pub batch: usize,
+}
+
+/// Takes the frames of a server apart. Bytes go in as they come, lines and control frames come
+/// out.
+#[derive(Debug)]
+pub struct Unframer {
+    /// Whole messages, each with its `\n`, then what there is of an unfinished one.
+    lines: Vec<u8>,
+    /// For each whole message the offset just past its `\n`.
+    ends: Vec<u32>,
+    /// How many of `ends` are known to be UTF-8 without line feeds.
+    checked: usize,
+    /// The message that is being received.
+    message: Option<Message>,
+    /// Payload bytes of the current data frame that are still to come.
+    missing: u64,
+    oddities: Oddities,
+    encoding: Encoding,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    binary: bool,
+    /// Whether the current frame is its last.
+    last_frame: bool,
+    /// How much of the unfinished text is known to be UTF-8, as an offset into `lines`.
+    valid: usize,
+}
+
+/// A frame's header.
+struct Header {
+    first: u8,
+    length: u64,
+    /// The header's own size.
+    size: usize,
+}
+
+impl Header {
+    fn opcode(&self) -> u8 {
+        self.first & 0x0F
+    }
+
+    fn is_final(&self) -> bool {
+        self.first & 0x80 != 0
+    }
+
+    /// The header at the start of `input`, `None` when it is not complete.
+    fn parse(input: &[u8]) -> Result<Option<Self>, FrameError> {
+        let &[first, second, ref rest @ ..] = input else { return Ok(None) };
+        if first & 0x70 != 0 {
+            return Err(FrameError::ReservedBits(first));
+        }
+        if second & 0x80 != 0 {
+            return Err(FrameError::Masked);
+        }
+        let (length, size) = match second {
+            127 => match rest.first_chunk() {
+                Some(&bytes) => (u64::from_be_bytes(bytes), 10),
+                None => return Ok(None),
+            },
+            126 => match rest.first_chunk() {
+                Some(&bytes) => (u64::from(u16::from_be_bytes(bytes)), 4),
+                None => return Ok(None),
+            },
+            short => (u64::from(short), 2),
+        };
+        Ok(Some(Self { first, length, size }))
+    }
+}
+
+impl Unframer {
+    /// An unframer at the start of a stream.
+    pub fn new(limits: Limits, encoding: Encoding) -> Self {
+        Self {
+            lines: Vec::new(),
+            ends: Vec::new(),
+            checked: 0,
+            message: None,
+            missing: 0,
+            oddities: Oddities::default(),
+            encoding,
+            limits,
+        }
+    }
+
+    /// Reads frames from the start of `input` until it is used up, a control frame came, or the
+    /// batch is full. Says how much was used; the rest must be given again, with more behind it.
+    ///
+    /// # Errors
+    /// [`FrameError`]. The messages before the fault can be taken.
+    pub fn feed(&mut self, input: &[u8]) -> Result<(usize, Option<Control>), FrameError> {
+        let mut rest = input;
+        // Every payload is shorter with its `\n` than with its header.
+        self.lines.reserve(input.len());
+        let walked = self.walk(&mut rest);
+        // An invalid message comes before whatever ended the walk.
+        self.check_new_lines()?;
+        walked.map(|control| (input.len() - rest.len(), control))
+    }
+
+    /// Whether there are messages to take.
+    pub fn has_messages(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
+    /// Moves all whole messages into the batch and takes its buffers in return.
+    pub fn take(&mut self, batch: &mut Batch) {
+        let whole = self.ends.last().map_or(0, |&end| end as usize);
+        if let Some(message) = &mut self.message {
+            message.valid = message.valid.saturating_sub(whole);
+        }
+        self.checked = 0;
+        batch.take_lines(&mut self.lines, &mut self.ends);
+    }
+
+    /// The oddities since the last call.
+    pub fn take_oddities(&mut self) -> Oddities {
+        std::mem::take(&mut self.oddities)
+    }
+
+    fn walk(&mut self, rest: &mut &[u8]) -> Result<Option<Control>, FrameError> {
+        loop {
+            if self.missing > 0 {
+                let there = usize::try_from(self.missing).unwrap_or(usize::MAX).min(rest.len());
+                let (payload, behind) = rest.split_at(there);
+                self.lines.extend_from_slice(payload);
+                *rest = behind;
+                self.missing -= there as u64;
+                if self.missing > 0 {
+                    return Ok(None);
+                }
+                self.end_frame()?;
+            }
+            if self.ends.len() >= self.limits.batch {
+                return Ok(None);
+            }
+            let Some(header) = Header::parse(rest)? else { return Ok(None) };
+            if header.opcode() >= CLOSE {
+                let Some(payload) = control_payload(&header, rest)? else { return Ok(None) };
+                let control = control(header.opcode(), payload)?;
+                *rest = rest.get(header.size + payload.len()..).unwrap_or_default();
+                return Ok(Some(control));
+            }
+            self.begin_frame(&header)?;
+            *rest = rest.get(header.size..).unwrap_or_default();
+            if self.missing == 0 {
+                self.end_frame()?;
+            }
+        }
+    }
+
+    fn begin_frame(&mut self, header: &Header) -> Result<(), FrameError> {
+        let begun = self.ends.last().map_or(0, |&end| end as usize);
+        let last_frame = header.is_final();
+        self.message = match (header.opcode(), self.message) {
+            (CONTINUATION, Some(message)) => Some(Message { last_frame, ..message }),
+            (CONTINUATION, None) => return Err(FrameError::NothingToContinue),
+            (TEXT | BINARY, Some(_)) => return Err(FrameError::Interleaved),
+            (opcode @ (TEXT | BINARY), None) => {
+                Some(Message { binary: opcode == BINARY, last_frame, valid: begun })
+            }
+            (opcode, _) => return Err(FrameError::ReservedOpcode(opcode)),
+        };
+        let length = ((self.lines.len() - begun) as u64).saturating_add(header.length);
+        let limit = self.limits.message;
+        if length > limit {
+            return Err(FrameError::TooLarge { length, limit });
+        }
+        self.missing = header.length;
+        Ok(())
+    }
+
+    /// The current data frame is complete.
+    fn end_frame(&mut self) -> Result<(), FrameError> {
+        let Some(message) = &mut self.message else { return Ok(()) };
+        if !message.last_frame {
+            // Text is refused at the first fragment that cannot become UTF-8 any more.
+            if !message.binary {
+                let text = self.lines.get(message.valid..).unwrap_or_default();
+                match std::str::from_utf8(text) {
+                    Ok(text) => message.valid += text.len(),
+                    Err(error) if error.error_len().is_none() => {
+                        message.valid += error.valid_up_to();
+                    }
+                    Err(_) => return Err(FrameError::Utf8),
+                }
+            }
+            return Ok(());
+        }
+        let binary = message.binary;
+        self.message = None;
+        if !binary || self.decode() {
+            self.lines.push(b'\n');
+            // `max_message_size` and the read buffer keep a batch below 4 GiB.
+            self.ends.push(u32::try_from(self.lines.len()).unwrap_or(u32::MAX));
+        }
+        Ok(())
+    }
+
+    /// Makes text of the binary message at the end of `lines`, or takes it out and says `false`.
+    fn decode(&mut self) -> bool {
+        let start = self.ends.last().map_or(0, |&end| end as usize);
+        let payload = self.lines.get(start..).unwrap_or_default();
+        if std::str::from_utf8(payload).is_ok() {
+            return true;
+        }
+        let decoded = self.encoding.decode(payload, self.limits.message);
+        self.lines.truncate(start);
+        match decoded {
+            Some(text) => self.lines.extend_from_slice(text.as_bytes()),
+            None => self.oddities.undecodable += 1,
+        }
+        self.lines.len() > start
+    }
+
+    /// Checks the messages that are new since the last call. After an invalid one the lines end
+    /// before it.
+    fn check_new_lines(&mut self) -> Result<(), FrameError> {
+        let line_end = |count: usize| match count.checked_sub(1) {
+            Some(last) => self.ends.get(last).map_or(0, |&end| end as usize),
+            None => 0,
+        };
+        let (start, end) = (line_end(self.checked), line_end(self.ends.len()));
+        let new = self.lines.get(start..end).unwrap_or_default();
+        if simdutf8::basic::from_utf8(new).is_err() {
+            let valid = std::str::from_utf8(new).map_or_else(|e| e.valid_up_to(), str::len);
+            let good = self.ends.partition_point(|&end| end as usize <= start + valid);
+            self.ends.truncate(good);
+            self.checked = good;
+            let end = self.ends.last().map_or(0, |&end| end as usize);
+            self.lines.truncate(end);
+            self.message = None;
+            return Err(FrameError::Utf8);
+        }
+        let messages = self.ends.len() - self.checked;
+        if memchr::memchr_iter(b'\n', new).count() != messages {
+            let mut start = start;
+            for &end in self.ends.get(self.checked..).unwrap_or_default() {
+                let payload = self.lines.get_mut(start..end as usize - 1).unwrap_or_default();
+                self.oddities.newlines_folded += fold_newlines(payload) as u64;
+                start = end as usize;
+            }
+        }
+        self.checked = self.ends.len();
+        Ok(())
+    }
+}
+
+/// The payload of a control frame, `None` when it is not complete.
+fn control_payload<'a>(header: &Header, input: &'a [u8]) -> Result<Option<&'a [u8]>, FrameError> {
+    if !matches!(header.opcode(), CLOSE | PING | PONG) {
+        return Err(FrameError::ReservedOpcode(header.opcode()));
+    }
+    if !header.is_final() {
+        return Err(FrameError::FragmentedControl);
+    }
+    if header.length > MAX_CONTROL_PAYLOAD {
+        return Err(FrameError::LongControl(header.length));
+    }
+    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+    Ok(input.get(header.size..).and_then(|payload| payload.get(..length)))
+}
+
+fn control(opcode: u8, payload: &[u8]) -> Result<Control, FrameError> {
+    match (opcode, payload) {
+        (PING, payload) => Ok(Control::Ping(payload.to_vec())),
+        (CLOSE, []) => Ok(Control::Close(None)),
+        (CLOSE, [_]) => Err(FrameError::HalfCloseCode),
+        (CLOSE, [high, low, reason @ ..]) => {
+            let reason = std::str::from_utf8(reason).map_err(|_| FrameError::Utf8)?;
+            let code = u16::from_be_bytes([*high, *low]);
+            Ok(Control::Close(Some((code, reason.to_owned()))))
+        }
+        _ => Ok(Control::Pong),
+    }
+}

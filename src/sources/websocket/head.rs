@@ -1,0 +1,110 @@
+//! Keeps the handshake from reading past its end.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+/// How much is read at a time while looking for the end of the head.
+const BLOCK: usize = 4096;
+
+/// Hands out the head of an HTTP answer and nothing behind it. What came in the same segment (the
+/// first frames, or the body of a refusal) stays here.
+#[derive(Debug)]
+pub(super) struct Head<S> {
+    stream: S,
+    /// Read from the stream and not yet handed out.
+    pending: Vec<u8>,
+    /// The last bytes handed out, to find an end that is split.
+    tail: Vec<u8>,
+    ended: bool,
+}
+
+impl<S> Head<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, pending: Vec::new(), tail: Vec::new(), ended: false }
+    }
+
+    /// The stream, and what was read behind the head.
+    pub(super) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.pending)
+    }
+
+    /// How much of `pending` belongs to the head.
+    fn within_head(&self) -> usize {
+        let seam = self.tail.len();
+        let joined = [self.tail.as_slice(), self.pending.as_slice()].concat();
+        match memchr::memmem::find(&joined, END_OF_HEAD) {
+            Some(at) => (at + END_OF_HEAD.len()).saturating_sub(seam),
+            None => self.pending.len(),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Head<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ended {
+            // An end of the stream: the handshake does not get to see what is not its own.
+            return Poll::Ready(Ok(()));
+        }
+        if self.pending.is_empty() {
+            let mut block = [0; BLOCK];
+            let mut read = ReadBuf::new(&mut block);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+            self.pending.extend_from_slice(read.filled());
+        }
+        let head = self.within_head();
+        let taken: Vec<u8> = self.pending.drain(..head.min(out.remaining())).collect();
+        out.put_slice(&taken);
+        self.tail.extend_from_slice(&taken);
+        self.ended = self.tail.ends_with(END_OF_HEAD);
+        let keep = self.tail.len().saturating_sub(END_OF_HEAD.len() - 1);
+        self.tail.drain(..keep);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Head<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn nothing_behind_the_head_is_handed_out_however_it_is_cut() {
+        let bytes = b"HTTP/1.1 101 OK\r\nA: b\r\n\r\n\x81\x02hi\r\n\r\n";
+        for cut in 1..bytes.len() {
+            let (first, second) = bytes.split_at(cut);
+            let mut head = Head::new(first.chain(second));
+            let mut read = Vec::new();
+            head.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read, b"HTTP/1.1 101 OK\r\nA: b\r\n\r\n", "cut at {cut}");
+            let (mut stream, mut rest) = head.into_parts();
+            stream.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, b"\x81\x02hi\r\n\r\n", "cut at {cut}");
+        }
+    }
+}

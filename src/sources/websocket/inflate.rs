@@ -1,0 +1,78 @@
+//! Binary messages that are compressed text.
+
+use std::io::{self, Read};
+
+use flate2::read::{DeflateDecoder, MultiGzDecoder};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How binary messages that are not UTF-8 are made into text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// They are not: such a message is counted (`undecodable`) and left out.
+    #[default]
+    None,
+    /// gzip (RFC 1952).
+    Gzip,
+    /// Raw deflate (RFC 1951).
+    Deflate,
+}
+
+impl Encoding {
+    /// The text of a message, or `None` when there is none, or more than `limit` bytes of it.
+    pub(super) fn decode(self, payload: &[u8], limit: u64) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Gzip => read_text(MultiGzDecoder::new(payload), limit),
+            Self::Deflate => read_text(DeflateDecoder::new(payload), limit),
+        }
+        .filter(|text| !text.is_empty())
+    }
+}
+
+/// A small message can inflate to gigabytes: no more than `limit` bytes are taken.
+fn read_text(decoder: impl Read, limit: u64) -> Option<String> {
+    let mut text = String::new();
+    let read: io::Result<usize> =
+        decoder.take(limit.saturating_add(1)).read_to_string(&mut text);
+    (read.is_ok() && text.len() as u64 <= limit).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::read::{DeflateEncoder, GzEncoder};
+
+    fn all(mut reader: impl Read) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn compressed_text_is_read() {
+        let text = "{\"ping\":1700000000000}".repeat(50);
+        let gzip = all(GzEncoder::new(text.as_bytes(), Compression::default()));
+        let deflate = all(DeflateEncoder::new(text.as_bytes(), Compression::default()));
+        assert_eq!(Encoding::Gzip.decode(&gzip, 10_000).as_deref(), Some(text.as_str()));
+        assert_eq!(Encoding::Deflate.decode(&deflate, 10_000).as_deref(), Some(text.as_str()));
+        assert_eq!(Encoding::Gzip.decode(&deflate, 10_000), None);
+        assert_eq!(Encoding::None.decode(&gzip, 10_000), None);
+    }
+
+    #[test]
+    fn a_bomb_is_not_inflated() {
+        let bomb = all(GzEncoder::new(io::repeat(b'x').take(10 << 20), Compression::best()));
+        assert_eq!(Encoding::Gzip.decode(&bomb, 1 << 20), None);
+    }
+
+    #[test]
+    fn a_torn_or_binary_message_is_no_text() {
+        let gzip = all(GzEncoder::new(b"hello world, hello".as_slice(), Compression::default()));
+        assert_eq!(Encoding::Gzip.decode(&gzip[..gzip.len() - 9], 100), None);
+        let binary = all(GzEncoder::new([0xFF, 0xFE, 0].as_slice(), Compression::default()));
+        assert_eq!(Encoding::Gzip.decode(&binary, 100), None);
+    }
+}

@@ -1,0 +1,342 @@
+//! An open connection: reading, answering, keeping alive.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::crypto::SecureRandom;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_util::io::poll_read_buf;
+
+use super::frames::{Control, FrameError, Unframer};
+use super::open::Stream;
+use super::watch::Watch;
+use crate::batch::Batch;
+use crate::plugin::{Cause, Disconnect};
+use crate::stats::Stats;
+
+/// How much is read at once. Only what is used takes memory.
+const READ_BUFFER: usize = 256 << 10;
+/// For how long a connection that is given up is told so.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A server that pings without reading the pongs is given up when this much waits for it.
+const MAX_UNSENT: usize = 1 << 20;
+
+/// What keeps a link alive, and how long silence is borne.
+#[derive(Debug, Clone)]
+pub(super) struct Liveness {
+    /// The application's own ping: the text and how often it is sent.
+    pub(super) ping: Option<(String, Duration)>,
+    /// Without a byte for this long the link is dead; after half of it a WebSocket ping is sent.
+    pub(super) idle: Option<Duration>,
+}
+
+/// A connection that is open and subscribed.
+pub(super) struct Link {
+    stream: Box<dyn Stream>,
+    /// Bytes that were read and not yet unframed: at most a header or a control frame, unless a
+    /// batch is full.
+    raw: Vec<u8>,
+    frames: Unframer,
+    watch: Watch,
+    /// Frames to be sent.
+    unsent: Vec<u8>,
+    /// Whether something was given to the stream that it may not have sent.
+    unflushed: bool,
+    liveness: Liveness,
+    /// When the next ping of the application is due.
+    ping_due: Option<Instant>,
+    /// Since when nothing has come; taken anew when a wait begins after something came.
+    quiet_since: Instant,
+    heard: bool,
+    /// Whether a WebSocket ping was sent in this silence.
+    probed: bool,
+    timer: Pin<Box<Sleep>>,
+    /// Why the link is over, kept back until the messages before it are handed on.
+    over: Option<Disconnect>,
+    closing: bool,
+    random: &'static dyn SecureRandom,
+    stats: Arc<Stats>,
+}
+
+impl Link {
+    /// A link on a stream behind its handshake; `early` came with the handshake's answer.
+    pub(super) fn new(
+        stream: Box<dyn Stream>,
+        early: Vec<u8>,
+        frames: Unframer,
+        watch: Watch,
+        liveness: Liveness,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let now = Instant::now();
+        let mut raw = Vec::with_capacity(READ_BUFFER.max(early.len()));
+        raw.extend_from_slice(&early);
+        let mut link = Self {
+            stream,
+            raw,
+            frames,
+            watch,
+            unsent: Vec::new(),
+            unflushed: false,
+            ping_due: liveness.ping.as_ref().map(|(_, interval)| now + *interval),
+            liveness,
+            quiet_since: now,
+            heard: false,
+            probed: false,
+            timer: Box::pin(sleep_until(now)),
+            over: None,
+            closing: false,
+            random: rustls::crypto::ring::default_provider().secure_random,
+            stats,
+        };
+        link.set_timer();
+        link
+    }
+
+    /// Sends texts, in order, and waits until they are out.
+    pub(super) async fn send(&mut self, texts: &[String]) -> io::Result<()> {
+        for text in texts {
+            self.queue(Frame::message(text.clone(), OpCode::Data(Data::Text), true));
+        }
+        let unsent = std::mem::take(&mut self.unsent);
+        self.stream.write_all(&unsent).await?;
+        self.stream.flush().await
+    }
+
+    /// Fills the empty batch with at least one message.
+    ///
+    /// # Cancel safety
+    /// Everything that was read stays in the link.
+    pub(super) async fn read(&mut self, batch: &mut Batch) -> Result<(), Disconnect> {
+        loop {
+            self.unframe();
+            if self.frames.has_messages() {
+                self.frames.take(batch);
+                if let Some(refused) = self.watch.inspect(batch, &self.stats) {
+                    self.over.get_or_insert(refused);
+                }
+                if !batch.is_empty() {
+                    return Ok(());
+                }
+                continue;
+            }
+            if let Some(over) = self.over.take() {
+                self.goodbye(&over).await;
+                return Err(over);
+            }
+            if let Err(over) = poll_fn(|cx| self.poll(cx)).await {
+                self.over = Some(over);
+            }
+        }
+    }
+
+    /// Asks the server to end the stream.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+        self.queue_close(CloseCode::Normal);
+    }
+
+    /// Takes the bytes read so far apart, until they are used up, the batch is full or the link
+    /// is over.
+    fn unframe(&mut self) {
+        let mut used = 0;
+        while self.over.is_none() {
+            let rest = self.raw.get(used..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            match self.frames.feed(rest) {
+                Ok((taken, control)) => {
+                    used += taken;
+                    match control {
+                        Some(control) => self.answer(control),
+                        // A full batch, or a frame of which there is more to come.
+                        None => break,
+                    }
+                }
+                Err(error) => self.over = Some(refuse(&error)),
+            }
+        }
+        self.raw.drain(..used);
+        let oddities = self.frames.take_oddities();
+        self.stats.newlines_folded.add(oddities.newlines_folded);
+        self.stats.undecodable.add(oddities.undecodable);
+    }
+
+    fn answer(&mut self, control: Control) {
+        match control {
+            Control::Ping(payload) => self.queue(Frame::pong(payload)),
+            Control::Pong => {}
+            Control::Close(frame) => {
+                if !self.closing {
+                    let code = frame.as_ref().map_or(CloseCode::Normal, |(code, _)| (*code).into());
+                    self.queue_close(if code.is_allowed() { code } else { CloseCode::Protocol });
+                    self.closing = true;
+                }
+                let detail = match frame {
+                    None => "the server closed the connection without a code".to_owned(),
+                    Some((code, reason)) if reason.is_empty() => {
+                        format!("the server closed the connection with code {code}")
+                    }
+                    Some((code, reason)) => {
+                        format!("the server closed the connection with code {code}: {reason}")
+                    }
+                };
+                self.over = Some(Disconnect::new(Cause::Closed, detail));
+            }
+        }
+    }
+
+    fn queue(&mut self, mut frame: Frame) {
+        if self.unsent.len() > MAX_UNSENT {
+            let detail = format!("the server does not read: {MAX_UNSENT} bytes wait to be sent");
+            self.over.get_or_insert(Disconnect::new(Cause::Io, detail));
+            return;
+        }
+        // Clients mask, with a key that nobody can foresee (RFC 6455, 5.3 and 10.3).
+        let mut mask = [0; 4];
+        if self.random.fill(&mut mask).is_err() {
+            mask = fastrand::u32(..).to_ne_bytes();
+        }
+        frame.header_mut().mask = Some(mask);
+        frame.format(&mut self.unsent).expect("writing to a Vec cannot fail");
+    }
+
+    fn queue_close(&mut self, code: CloseCode) {
+        self.queue(Frame::close(Some(CloseFrame { code, reason: "".into() })));
+    }
+
+    /// One step of waiting: sends what is to be sent, reads what is there, minds the time.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
+        if self.heard {
+            self.heard = false;
+            self.probed = false;
+            self.quiet_since = Instant::now();
+        }
+        loop {
+            if let Err(error) = self.poll_send(cx) {
+                return Poll::Ready(Err(broken(&error)));
+            }
+            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.raw) {
+                Poll::Ready(Ok(0)) => {
+                    let detail = "the server ended the connection without a close frame";
+                    return Poll::Ready(Err(Disconnect::new(Cause::Eof, detail)));
+                }
+                Poll::Ready(Ok(_)) => {
+                    self.heard = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
+                Poll::Pending => {}
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if let Err(silent) = self.on_timer() {
+                return Poll::Ready(Err(silent));
+            }
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.unsent) {
+                Poll::Ready(sent) => drop(self.unsent.drain(..sent?)),
+                Poll::Pending => return Ok(()),
+            }
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(flushed) => {
+                    self.unflushed = false;
+                    flushed?;
+                }
+                Poll::Pending => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self) -> Result<(), Disconnect> {
+        let now = Instant::now();
+        if let (Some(due), Some((text, interval))) = (self.ping_due, &self.liveness.ping)
+            && due <= now
+        {
+            self.ping_due = Some(now + *interval);
+            let text = text.clone();
+            self.queue(Frame::message(text, OpCode::Data(Data::Text), true));
+        }
+        if let Some(idle) = self.liveness.idle {
+            let quiet = now - self.quiet_since;
+            if quiet >= idle {
+                let detail = format!("no frame for {idle:?}, also not in answer to a ping");
+                return Err(Disconnect::new(Cause::Idle, detail));
+            }
+            if quiet >= idle / 2 && !self.probed {
+                self.probed = true;
+                self.queue(Frame::ping(Vec::new()));
+            }
+        }
+        self.set_timer();
+        Ok(())
+    }
+
+    /// The timer is not moved at every read: when it fires, the time is looked at.
+    fn set_timer(&mut self) {
+        let idle = self.liveness.idle.map(|idle| {
+            self.quiet_since + if self.probed { idle } else { idle / 2 }
+        });
+        let next = [self.ping_due, idle].into_iter().flatten().min();
+        // A day is never, for a timer that may be set again.
+        let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+        self.timer.as_mut().reset(next);
+    }
+
+    /// Tells the server that it is over, and why, as far as it listens.
+    async fn goodbye(&mut self, over: &Disconnect) {
+        let code = match over.cause {
+            Cause::Eof | Cause::Io => return,
+            Cause::Protocol => CloseCode::Protocol,
+            Cause::Utf8 => CloseCode::Invalid,
+            Cause::TooLarge => CloseCode::Size,
+            _ => CloseCode::Normal,
+        };
+        if !self.closing {
+            self.queue_close(code);
+        }
+        let unsent = std::mem::take(&mut self.unsent);
+        let told = async {
+            self.stream.write_all(&unsent).await?;
+            self.stream.shutdown().await
+        };
+        // The link is given up whether or not this was heard.
+        drop(timeout(GOODBYE_TIMEOUT, told).await);
+    }
+}
+
+fn refuse(error: &FrameError) -> Disconnect {
+    let cause = match error {
+        FrameError::Utf8 => Cause::Utf8,
+        FrameError::TooLarge { .. } => Cause::TooLarge,
+        _ => Cause::Protocol,
+    };
+    Disconnect::new(cause, error.to_string())
+}
+
+pub(super) fn broken(error: &io::Error) -> Disconnect {
+    match error.kind() {
+        // What TLS says when the connection ends without its own farewell.
+        io::ErrorKind::UnexpectedEof => Disconnect::new(Cause::Eof, error.to_string()),
+        _ if super::tls::is_tls(error) => Disconnect::new(Cause::Tls, error.to_string()),
+        _ => Disconnect::new(Cause::Io, error.to_string()),
+    }
+}

@@ -1,0 +1,265 @@
+//! Opening a connection: name, TCP, TLS, WebSocket handshake.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::client::{IntoClientRequest, uri_mode};
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::handshake::client::{Request, Response, generate_key};
+use tokio_tungstenite::tungstenite::http::header::{
+    HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_KEY,
+};
+use tokio_tungstenite::tungstenite::stream::Mode;
+use tokio_tungstenite::tungstenite::{self};
+
+use super::head::Head;
+use super::paced::Paced;
+use super::tls::{TlsError, is_tls};
+use super::WebsocketConfig;
+use crate::clock::{Clock, SystemClock, UnixNanos};
+use crate::pacing::Pacer;
+use crate::plugin::{BuildContext, Cause, Disconnect};
+
+/// How much of a refusal's body is quoted.
+const MAX_QUOTE: usize = 200;
+
+/// A connected byte stream, plain or TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Where to connect and how.
+pub(super) struct Target {
+    request: Request,
+    /// Scheme, host, port and path, for the log: no query, no secret.
+    pub(super) endpoint: String,
+    host: String,
+    port: u16,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    connect_timeout: Duration,
+    pacer: Arc<Pacer>,
+    read_pacing: Duration,
+}
+
+/// A configuration with which no connection can ever be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TargetError {
+    #[error("`url` is not a WebSocket URL: {reason} (in `{url}`)")]
+    Url { url: String, reason: String },
+    #[error("`url` holds a user name; send it as a header instead: \"headers\": {{ \"Authorization\": \"…\" }}")]
+    UserInfo,
+    #[error("`headers`: `{name}` is not a valid header name")]
+    HeaderName { name: String },
+    #[error("`headers`: the value of `{name}` is not valid in a header")]
+    HeaderValue { name: String },
+    #[error("`headers`: `{name}` is set by the handshake itself")]
+    HeaderReserved { name: String },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl Target {
+    pub(super) fn new(
+        config: &WebsocketConfig,
+        context: &BuildContext,
+    ) -> Result<Self, TargetError> {
+        let bad = |reason: String| TargetError::Url { url: context.mask(&config.url), reason };
+        let mut request = config
+            .url
+            .as_str()
+            .into_client_request()
+            .map_err(|error| bad(url_error(&error)))?;
+        let uri = request.uri().clone();
+        let mode = uri_mode(&uri)
+            .map_err(|_| bad("it must begin with `ws://` or `wss://`".to_owned()))?;
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(TargetError::UserInfo);
+        }
+        let host = uri.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() || uri.authority().is_some_and(|a| a.as_str().ends_with(':')) {
+            return Err(bad("the host or the port is missing".to_owned()));
+        }
+        let (scheme, default_port, tls) = match mode {
+            Mode::Plain => ("ws", 80, None),
+            Mode::Tls => {
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|_| bad(format!("`{host}` is not a valid host name")))?;
+                let config = Arc::new(config.tls.client_config()?);
+                ("wss", 443, Some((TlsConnector::from(config), name)))
+            }
+        };
+        for (name, value) in &config.headers {
+            let (header, value) = header(name, value)?;
+            request.headers_mut().insert(header, value);
+        }
+        let port = uri.port_u16().unwrap_or(default_port);
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let endpoint = context.mask(&format!("{scheme}://{authority}{}", uri.path()));
+        Ok(Self {
+            request,
+            endpoint,
+            host,
+            port,
+            tls,
+            connect_timeout: config.connect_timeout.duration(),
+            pacer: Arc::clone(&context.pacer),
+            read_pacing: config.read_pacing.duration(),
+        })
+    }
+
+    /// Connects; also gives what the server sent behind its answer.
+    pub(super) async fn open(&self) -> Result<(Box<dyn Stream>, Vec<u8>), Disconnect> {
+        let begun = Instant::now();
+        let host = (self.host.as_str(), self.port);
+        let addresses: Vec<_> = self
+            .in_time(begun, "the name look-up", lookup_host(host))
+            .await?
+            .map_err(|error| Disconnect::new(Cause::Dns, format!("{}: {error}", self.host)))?
+            .collect();
+        let tcp = self.in_time(begun, "a connection", self.connect_tcp(&addresses)).await??;
+        tcp.set_nodelay(true).map_err(|error| Disconnect::new(Cause::Io, error.to_string()))?;
+        let tcp = Paced::new(tcp, Arc::clone(&self.pacer), self.read_pacing);
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(tcp),
+            Some((connector, name)) => {
+                let tls = connector.connect(name.clone(), tcp);
+                let tls = self.in_time(begun, "the TLS handshake", tls).await?;
+                Box::new(tls.map_err(|error| io_error(&error, "TLS handshake"))?)
+            }
+        };
+        let mut request = self.request.clone();
+        if let Ok(key) = HeaderValue::from_str(&generate_key()) {
+            request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
+        }
+        let mut head = Head::new(stream);
+        // Lent, so that the stream stays ours with what was read behind the head.
+        let answer = client_async(request, &mut head);
+        let refused = self.in_time(begun, "the WebSocket handshake", answer).await?.err();
+        let (stream, early) = head.into_parts();
+        match refused {
+            None => Ok((stream, early)),
+            Some(error) => Err(handshake_error(error, &early)),
+        }
+    }
+
+    /// Waits for one step of a connect, as long as `connect_timeout` allows for all of them.
+    async fn in_time<F: Future>(
+        &self,
+        begun: Instant,
+        step: &str,
+        future: F,
+    ) -> Result<F::Output, Disconnect> {
+        timeout_at(begun + self.connect_timeout, future).await.map_err(|_| {
+            let limit = self.connect_timeout;
+            Disconnect::new(Cause::ConnectTimeout, format!("{step} took more than {limit:?}"))
+        })
+    }
+
+    /// The first address that answers. Each has its share of the time, so that one that swallows
+    /// packets leaves some to the next.
+    async fn connect_tcp(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Disconnect> {
+        let shares = u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        let share = self.connect_timeout / shares;
+        let mut failures = Vec::new();
+        for address in addresses {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failures.push(format!("{address}: {error}")),
+                Err(_) => failures.push(format!("{address}: no answer within {share:?}")),
+            }
+        }
+        Err(Disconnect::new(Cause::Connect, failures.join("; ")))
+    }
+}
+
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TargetError> {
+    let header = HeaderName::try_from(name)
+        .map_err(|_| TargetError::HeaderName { name: name.to_owned() })?;
+    let reserved = header.as_str().starts_with("sec-websocket-")
+        && header.as_str() != "sec-websocket-protocol";
+    if reserved || matches!(header.as_str(), "connection" | "upgrade" | "content-length") {
+        return Err(TargetError::HeaderReserved { name: name.to_owned() });
+    }
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| TargetError::HeaderValue { name: name.to_owned() })?;
+    value.set_sensitive(true);
+    Ok((header, value))
+}
+
+fn url_error(error: &tungstenite::Error) -> String {
+    match error {
+        tungstenite::Error::Url(reason) => reason.to_string().to_lowercase(),
+        tungstenite::Error::HttpFormat(reason) => reason.to_string().to_lowercase(),
+        other => other.to_string(),
+    }
+}
+
+/// An I/O error while `doing` something, by its kind.
+fn io_error(error: &io::Error, doing: &str) -> Disconnect {
+    let cause = match error.kind() {
+        _ if is_tls(error) => Cause::Tls,
+        io::ErrorKind::UnexpectedEof => Cause::Eof,
+        _ => Cause::Io,
+    };
+    Disconnect::new(cause, format!("{doing}: {error}"))
+}
+
+fn handshake_error(error: tungstenite::Error, body: &[u8]) -> Disconnect {
+    match error {
+        tungstenite::Error::Http(response) => refusal(&response, body, SystemClock.now()),
+        tungstenite::Error::Io(error) => io_error(&error, "WebSocket handshake"),
+        tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
+            let detail = "the server closed the connection instead of answering the handshake";
+            Disconnect::new(Cause::Eof, detail)
+        }
+        other => Disconnect::new(Cause::Handshake, other.to_string()),
+    }
+}
+
+fn refusal(response: &Response, body: &[u8], now: UnixNanos) -> Disconnect {
+    let mut detail = response.status().to_string();
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    if let Some(location) = header(LOCATION) {
+        detail = format!("{detail}, redirected to {location}");
+    }
+    let body = String::from_utf8_lossy(body.get(..MAX_QUOTE).unwrap_or(body));
+    let body = body.trim();
+    if !body.is_empty() {
+        detail = format!("{detail}: {body}");
+    }
+    let retry_after = header(RETRY_AFTER).and_then(|text| pause(text, now));
+    Disconnect { cause: Cause::Http, detail, retry_after }
+}
+
+/// The pause that a `Retry-After` asks for: seconds, or a date (RFC 9110, 10.2.3).
+fn pause(text: &str, now: UnixNanos) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = chrono::DateTime::parse_from_rfc2822(text.trim()).ok()?;
+    let seconds = u64::try_from(date.timestamp()).ok()?.saturating_sub(now.seconds());
+    Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = UnixNanos::from_seconds(1_445_412_480);
+        assert_eq!(pause("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(pause("Wed, 21 Oct 2015 07:29:00 GMT", now), Some(Duration::from_secs(60)));
+        assert_eq!(pause("Wed, 21 Oct 2015 07:27:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(pause("soon", now), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! The built-in stages, one file each.
+
+pub mod verbatim;

@@ -1,0 +1,28 @@
+//! Passes every message on as it came.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Batch;
+use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
+
+/// Passes every message on as it came. The same as no stage at all; also accepted as `passthrough`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VerbatimConfig {}
+
+impl StageConfig for VerbatimConfig {
+    const TYPE: &'static str = "verbatim";
+
+    fn build(self, _: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
+        Ok(Box::new(Verbatim))
+    }
+}
+
+struct Verbatim;
+
+impl Stage for Verbatim {
+    fn process(&mut self, _: &mut Batch) -> Result<(), BoxError> {
+        Ok(())
+    }
+}

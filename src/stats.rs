@@ -1,0 +1,324 @@
+//! The counters of a running recorder, and the snapshot that status prints.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::clock::UnixNanos;
+use crate::plugin::Disconnect;
+
+/// The rate is taken over this many seconds, or over the uptime where that is shorter.
+const RATE_WINDOW: usize = 60;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `amount`.
+    pub fn add(&self, amount: u64) {
+        // Relaxed: counters are read one by one and order nothing.
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// The sum so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one process. Written once per batch, read by the status.
+#[derive(Debug)]
+pub struct Stats {
+    /// Messages taken from sources.
+    pub received: Counter,
+    /// Bytes of those messages, each with its line feed.
+    pub received_bytes: Counter,
+    /// Messages that every sink has handed to the operating system.
+    pub written: Counter,
+    /// Bytes of those messages.
+    pub written_bytes: Counter,
+    /// Messages that did not fit into the queue (`overflow: "drop_newest"`).
+    pub dropped: Counter,
+    /// Binary messages that are not text after decoding, and so were not written.
+    pub undecodable: Counter,
+    /// Messages left out by `control: "skip"`.
+    pub control_skipped: Counter,
+    /// Line feeds within messages that became spaces.
+    pub newlines_folded: Counter,
+    /// Batches on which a stage failed and which went on unchanged.
+    pub stage_errors: Counter,
+    /// Failed calls of sinks; a failed write is tried again.
+    pub sink_errors: Counter,
+    /// Log lines that could not be written.
+    pub log_lines_lost: Counter,
+    /// Connections made.
+    pub connects: Counter,
+    started: Instant,
+    started_at: UnixNanos,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connected_since: Option<Instant>,
+    disconnects: BTreeMap<String, u64>,
+    last_error: Option<LastError>,
+    queue: QueueUse,
+    /// `written`, second by second, newest last; at most `RATE_WINDOW + 1` entries.
+    history: VecDeque<(Instant, u64)>,
+}
+
+/// How full the queue between network and disk is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueUse {
+    /// Messages in it, with those being written.
+    pub messages: u64,
+    /// Memory that they take.
+    pub bytes: u64,
+}
+
+/// The last thing that went wrong with a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// The kind of cause, as counted under `disconnects`.
+    pub cause: String,
+    /// The particulars, with the server's own words where it gave some.
+    pub detail: String,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+impl Stats {
+    /// Counters at zero, for a process that starts now.
+    pub fn new(now: UnixNanos) -> Self {
+        Self {
+            received: Counter::default(),
+            received_bytes: Counter::default(),
+            written: Counter::default(),
+            written_bytes: Counter::default(),
+            dropped: Counter::default(),
+            undecodable: Counter::default(),
+            control_skipped: Counter::default(),
+            newlines_folded: Counter::default(),
+            stage_errors: Counter::default(),
+            sink_errors: Counter::default(),
+            log_lines_lost: Counter::default(),
+            connects: Counter::default(),
+            started: Instant::now(),
+            started_at: now,
+            state: Mutex::default(),
+        }
+    }
+
+    /// A connection stands.
+    pub(crate) fn connected(&self) {
+        self.connects.add(1);
+        self.state().connected_since = Some(Instant::now());
+    }
+
+    /// A connection is gone or could not be made.
+    pub(crate) fn disconnected(&self, disconnect: &Disconnect, now: UnixNanos) {
+        let mut state = self.state();
+        state.connected_since = None;
+        *state.disconnects.entry(disconnect.cause.as_str().to_owned()).or_default() += 1;
+        state.last_error = Some(LastError {
+            cause: disconnect.cause.as_str().to_owned(),
+            detail: disconnect.detail.clone(),
+            at: now.to_string(),
+        });
+    }
+
+    /// Once a second: keeps what the rate and the status need.
+    pub(crate) fn sample(&self, queue: QueueUse) {
+        let written = self.written.get();
+        let mut state = self.state();
+        state.queue = queue;
+        if state.history.len() > RATE_WINDOW {
+            state.history.pop_front();
+        }
+        state.history.push_back((Instant::now(), written));
+    }
+
+    /// Everything at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = Instant::now();
+        let uptime = now - self.started;
+        let messages = self.written.get();
+        let state = self.state();
+        let (since, before) = match state.history.front() {
+            Some(&(at, before)) if uptime.as_secs() >= RATE_WINDOW as u64 => (now - at, before),
+            _ => (uptime, 0),
+        };
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started_at.to_string(),
+            uptime_seconds: uptime.as_secs(),
+            messages,
+            bytes: self.written_bytes.get(),
+            rate_per_minute: rate_per_minute(messages.saturating_sub(before), since),
+            connected: state.connected_since.is_some(),
+            connected_seconds: state.connected_since.map_or(0, |since| (now - since).as_secs()),
+            connects: self.connects.get(),
+            disconnects: state.disconnects.clone(),
+            last_error: state.last_error.clone(),
+            received: self.received.get(),
+            received_bytes: self.received_bytes.get(),
+            dropped: self.dropped.get(),
+            undecodable: self.undecodable.get(),
+            control_skipped: self.control_skipped.get(),
+            newlines_folded: self.newlines_folded.get(),
+            stage_errors: self.stage_errors.get(),
+            sink_errors: self.sink_errors.get(),
+            log_lines_lost: self.log_lines_lost.get(),
+            queue: state.queue,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves plain numbers behind, which are as good as before.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people, two decimals")]
+fn rate_per_minute(messages: u64, over: Duration) -> f64 {
+    let seconds = over.as_secs_f64();
+    if seconds > 0.0 { messages as f64 * 60.0 / seconds } else { 0.0 }
+}
+
+/// What `streamer status --json` prints: the state of a recorder at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The recorder's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// Seconds since then.
+    pub uptime_seconds: u64,
+    /// Messages written: handed to the operating system by every sink.
+    pub messages: u64,
+    /// Bytes of those messages, each with its line feed.
+    pub bytes: u64,
+    /// Messages written per minute, over the last 60 s or the uptime, if shorter.
+    pub rate_per_minute: f64,
+    /// Whether a connection stands.
+    pub connected: bool,
+    /// For how many seconds it has stood.
+    pub connected_seconds: u64,
+    /// Connections made so far.
+    pub connects: u64,
+    /// Connections lost or not made, by cause.
+    pub disconnects: BTreeMap<String, u64>,
+    /// The last of these.
+    pub last_error: Option<LastError>,
+    /// Messages taken from the source.
+    pub received: u64,
+    /// Bytes of those messages, each with its line feed.
+    pub received_bytes: u64,
+    /// Messages dropped because the queue was full.
+    pub dropped: u64,
+    /// Binary messages that are not text and were not written.
+    pub undecodable: u64,
+    /// Messages left out by `control: "skip"`.
+    pub control_skipped: u64,
+    /// Line feeds within messages that became spaces.
+    pub newlines_folded: u64,
+    /// Batches on which a stage failed.
+    pub stage_errors: u64,
+    /// Failed calls of sinks.
+    pub sink_errors: u64,
+    /// Log lines that could not be written.
+    pub log_lines_lost: u64,
+    /// The queue between network and disk.
+    pub queue: QueueUse,
+}
+
+/// The status line: `Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min`.
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uptime = Uptime(self.uptime_seconds);
+        let (messages, rate) = (self.messages, self.rate_per_minute);
+        write!(f, "Uptime: {uptime} | Total Msgs: {messages} | Rate: {rate:.2} msg/min")
+    }
+}
+
+/// Seconds as `59s`, `12m34s` or `26h0m3s`.
+struct Uptime(u64);
+
+impl fmt::Display for Uptime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
+        match (hours, minutes) {
+            (0, 0) => write!(f, "{seconds}s"),
+            (0, _) => write!(f, "{minutes}m{seconds}s"),
+            _ => write!(f, "{hours}h{minutes}m{seconds}s"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::Cause;
+
+    #[test]
+    fn the_status_line_is_the_one_that_scripts_know() {
+        let mut snapshot = Stats::new(UnixNanos::default()).snapshot();
+        snapshot.uptime_seconds = 754;
+        snapshot.messages = 152_340;
+        snapshot.rate_per_minute = 7260.123;
+        assert_eq!(
+            snapshot.to_string(),
+            "Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min"
+        );
+    }
+
+    #[test]
+    fn uptime_grows_from_seconds_to_hours() {
+        assert_eq!(Uptime(0).to_string(), "0s");
+        assert_eq!(Uptime(59).to_string(), "59s");
+        assert_eq!(Uptime(60).to_string(), "1m0s");
+        assert_eq!(Uptime(26 * 3600 + 3).to_string(), "26h0m3s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_is_of_the_last_minute_only() {
+        let stats = Stats::new(UnixNanos::default());
+        stats.written.add(100_000);
+        for _ in 0..200 {
+            stats.sample(QueueUse::default());
+            tokio::time::advance(Duration::from_secs(1)).await;
+            stats.written.add(10);
+        }
+        let rate = stats.snapshot().rate_per_minute;
+        assert!((rate - 600.0).abs() < 11.0, "{rate}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_of_a_young_process_is_over_its_uptime() {
+        let stats = Stats::new(UnixNanos::default());
+        tokio::time::advance(Duration::from_secs(30)).await;
+        stats.written.add(100);
+        assert!((stats.snapshot().rate_per_minute - 200.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_snapshot_survives_json() {
+        let stats = Stats::new(UnixNanos::from_seconds(1_700_000_000));
+        stats.connected();
+        stats.disconnected(&Disconnect::new(Cause::Idle, "silent"), UnixNanos::default());
+        let snapshot = stats.snapshot();
+        let json = serde_json::to_string(&snapshot).unwrap();
+        assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);
+        assert_eq!(snapshot.disconnects.get("idle"), Some(&1));
+    }
+}
