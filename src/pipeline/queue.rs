@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -14,10 +15,18 @@ use crate::clock::UnixNanos;
 use crate::stats::QueueUse;
 
 /// At most this many empty batches are kept for reuse, and none larger than this.
-const SPARE_BATCHES: usize = 4;
+const SPARE_BATCHES: usize = 16;
 const SPARE_BYTES: usize = 512 << 10;
-/// A queued batch that uses less than half of its memory is moved to a smaller buffer.
-const SHRINK_ABOVE: usize = 16 << 10;
+/// How many of them stay when nothing happens: every tick frees one of the others.
+const IDLE_SPARES: usize = 2;
+/// While messages flow the consumer looks for more by itself this often, which is cheaper than to
+/// be woken for every batch.
+const DOZE: Duration = Duration::from_millis(10);
+/// From this much on a dozing consumer is woken.
+const WAKE_BYTES: usize = 64 << 10;
+/// Once this share of the memory limit is taken, a batch that uses less than half of its buffer is
+/// moved to a smaller one.
+const SHRINK_SHARE: usize = 16;
 
 /// What goes through the queue.
 #[derive(Debug)]
@@ -43,7 +52,7 @@ pub(crate) fn queue(limits: Limits) -> (Producer, Consumer) {
         filled: Condvar::new(),
         room: Notify::new(),
     });
-    (Producer { shared: Arc::clone(&shared) }, Consumer { shared })
+    (Producer { shared: Arc::clone(&shared) }, Consumer { shared, flowing: false })
 }
 
 struct Shared {
@@ -61,9 +70,21 @@ struct State {
     messages: usize,
     bytes: usize,
     closed: bool,
-    consumer_waits: bool,
+    consumer: Wait,
     consumer_gone: bool,
     spares: Vec<Batch>,
+}
+
+/// What the consumer waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Wait {
+    /// It is at work.
+    #[default]
+    No,
+    /// It looks again soon.
+    Dozing,
+    /// It must be woken.
+    Asleep,
 }
 
 impl Shared {
@@ -74,7 +95,17 @@ impl Shared {
 
     fn push(&self, mut state: MutexGuard<'_, State>, item: Item) {
         state.items.push_back(item);
-        let wake = std::mem::take(&mut state.consumer_waits);
+        let crowded = state.bytes >= WAKE_BYTES.min(self.limits.bytes / 2)
+            || state.messages > self.limits.messages / 2;
+        let wake = match state.consumer {
+            Wait::No => false,
+            Wait::Dozing => crowded,
+            Wait::Asleep => true,
+        };
+        if wake {
+            // Once: until it is up, further items need not wake it.
+            state.consumer = Wait::No;
+        }
         drop(state);
         if wake {
             self.filled.notify_one();
@@ -93,8 +124,8 @@ impl Producer {
     pub(crate) fn try_push(&self, mut batch: Batch) -> Result<(), Batch> {
         let mut state = self.shared.state();
         let busy = state.messages > 0;
-        if busy && batch.capacity() > SHRINK_ABOVE && batch.as_lines().len() * 2 < batch.capacity()
-        {
+        let crowded = state.bytes > self.shared.limits.bytes / SHRINK_SHARE;
+        if crowded && batch.as_lines().len() * 2 < batch.capacity() {
             // The consumer is behind: what waits should take no more memory than it needs.
             batch.shrink();
         }
@@ -131,6 +162,9 @@ impl Producer {
     /// the queue become one.
     pub(crate) fn tick(&self, now: UnixNanos) {
         let mut state = self.shared.state();
+        if state.spares.len() > IDLE_SPARES {
+            state.spares.pop();
+        }
         if let Some(Item::Tick(last)) = state.items.back_mut() {
             *last = now;
         } else {
@@ -164,27 +198,46 @@ impl Producer {
 /// The disk end.
 pub(crate) struct Consumer {
     shared: Arc<Shared>,
+    /// Whether the last item was a batch, so that another is likely to come soon.
+    flowing: bool,
 }
 
 impl Consumer {
     /// Takes the next item, if there is one now.
-    pub(crate) fn try_pop(&self) -> Option<Item> {
-        self.shared.state().items.pop_front()
+    pub(crate) fn try_pop(&mut self) -> Option<Item> {
+        let item = self.shared.state().items.pop_front();
+        self.note(item)
     }
 
     /// Waits for the next item; `None` when the queue is empty and closed.
-    pub(crate) fn pop(&self) -> Option<Item> {
+    pub(crate) fn pop(&mut self) -> Option<Item> {
+        let mut doze = self.flowing;
         let mut state = self.shared.state();
-        loop {
-            if let Some(item) = state.items.pop_front() {
-                return Some(item);
+        while state.items.is_empty() && !state.closed {
+            if doze {
+                state.consumer = Wait::Dozing;
+                (state, _) = self
+                    .shared
+                    .filled
+                    .wait_timeout(state, DOZE)
+                    .unwrap_or_else(PoisonError::into_inner);
+                doze = false;
+            } else {
+                state.consumer = Wait::Asleep;
+                state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            if state.closed {
-                return None;
-            }
-            state.consumer_waits = true;
-            state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.consumer = Wait::No;
+        let item = state.items.pop_front();
+        drop(state);
+        self.note(item)
+    }
+
+    fn note(&mut self, item: Option<Item>) -> Option<Item> {
+        if let Some(item) = &item {
+            self.flowing = matches!(item, Item::Batch(_));
+        }
+        item
     }
 
     /// Gives a batch back after use. `taken` is its use when it was popped, since stages may have
@@ -232,7 +285,7 @@ mod tests {
         batch
     }
 
-    fn pop_batch(consumer: &Consumer) -> (Batch, QueueUse) {
+    fn pop_batch(consumer: &mut Consumer) -> (Batch, QueueUse) {
         match consumer.try_pop() {
             Some(Item::Batch(batch)) => {
                 let taken = weight(&batch);
@@ -244,9 +297,9 @@ mod tests {
 
     #[test]
     fn a_batch_counts_until_it_is_given_back() {
-        let (producer, consumer) = queue(Limits { messages: 3, bytes: 1 << 20 });
+        let (producer, mut consumer) = queue(Limits { messages: 3, bytes: 1 << 20 });
         producer.try_push(batch(2)).unwrap();
-        let (first, taken) = pop_batch(&consumer);
+        let (first, taken) = pop_batch(&mut consumer);
         assert!(producer.try_push(batch(2)).is_err(), "still being written");
         consumer.give_back(first, taken);
         producer.try_push(batch(2)).unwrap();
@@ -263,16 +316,16 @@ mod tests {
 
     #[test]
     fn one_batch_always_fits_however_large() {
-        let (producer, consumer) = queue(Limits { messages: 1, bytes: 1 });
+        let (producer, mut consumer) = queue(Limits { messages: 1, bytes: 1 });
         producer.try_push(batch(500)).unwrap();
-        let (big, taken) = pop_batch(&consumer);
+        let (big, taken) = pop_batch(&mut consumer);
         consumer.give_back(big, taken);
         assert_eq!(producer.used(), QueueUse::default());
     }
 
     #[test]
     fn a_waiting_batch_takes_no_more_memory_than_it_needs() {
-        let (producer, _consumer) = queue(Limits { messages: 1_000, bytes: 400 << 10 });
+        let (producer, _consumer) = queue(Limits { messages: 1_000, bytes: 4 << 20 });
         producer.try_push(batch(1)).unwrap();
         for _ in 0..100 {
             let mut roomy = Batch::new();
@@ -280,14 +333,14 @@ mod tests {
             roomy.push(b"x");
             producer.try_push(roomy).unwrap();
         }
-        assert!(producer.used().bytes < 10_000);
+        assert!(producer.used().bytes < 600 << 10, "{:?}", producer.used());
     }
 
     #[test]
     fn buffers_go_round() {
-        let (producer, consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+        let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
         producer.try_push(batch(5)).unwrap();
-        let (used, taken) = pop_batch(&consumer);
+        let (used, taken) = pop_batch(&mut consumer);
         consumer.give_back(used, taken);
         let spare = producer.spare();
         assert!(spare.is_empty() && spare.capacity() > 0);
@@ -295,7 +348,7 @@ mod tests {
 
     #[test]
     fn ticks_next_to_each_other_become_one() {
-        let (producer, consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+        let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
         producer.tick(UnixNanos::new(1));
         producer.tick(UnixNanos::new(2));
         producer.try_push(batch(1)).unwrap();
@@ -307,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_is_drained_first() {
-        let (producer, consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+        let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
         producer.try_push(batch(1)).unwrap();
         producer.close();
         assert!(matches!(consumer.pop(), Some(Item::Batch(_))));
@@ -316,7 +369,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_producer_waits_for_room_and_loses_nothing() {
-        let (producer, consumer) = queue(Limits { messages: 4, bytes: 1 << 20 });
+        let (producer, mut consumer) = queue(Limits { messages: 4, bytes: 1 << 20 });
         let thread = std::thread::spawn(move || {
             let mut seen = 0;
             while let Some(item) = consumer.pop() {

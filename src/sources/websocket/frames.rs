@@ -192,6 +192,12 @@ impl Unframer {
         !self.ends.is_empty()
     }
 
+    /// Whether there are as many messages as a batch may have, or this many bytes of them.
+    pub fn is_full(&self, bytes: usize) -> bool {
+        self.ends.len() >= self.limits.batch
+            || self.ends.last().is_some_and(|&end| end as usize >= bytes)
+    }
+
     /// Moves all whole messages into the batch and takes its buffers in return.
     pub fn take(&mut self, batch: &mut Batch) {
         let whole = self.ends.last().map_or(0, |&end| end as usize);

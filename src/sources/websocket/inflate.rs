@@ -21,6 +21,9 @@ pub enum Encoding {
 
 impl Encoding {
     /// The text of a message, or `None` when there is none, or more than `limit` bytes of it.
+    // Never inlined: a decoder's tables would grow the stack frame of the receive path.
+    #[cold]
+    #[inline(never)]
     pub(super) fn decode(self, payload: &[u8], limit: u64) -> Option<String> {
         match self {
             Self::None => None,

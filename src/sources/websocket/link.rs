@@ -22,8 +22,10 @@ use crate::batch::Batch;
 use crate::plugin::{Cause, Disconnect};
 use crate::stats::Stats;
 
-/// How much is read at once. Only what is used takes memory.
-const READ_BUFFER: usize = 256 << 10;
+/// How much is read at once: what stays in a small core's cache between the read and the unframing.
+const READ_BUFFER: usize = 128 << 10;
+/// A batch that has grown to this size is handed on though more may be ready.
+const BATCH_BYTES: usize = 128 << 10;
 /// For how long a connection that is given up is told so.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// A server that pings without reading the pongs is given up when this much waits for it.
@@ -51,6 +53,8 @@ pub(super) struct Link {
     /// Whether something was given to the stream that it may not have sent.
     unflushed: bool,
     liveness: Liveness,
+    /// Whether the last read left the stream with something to read, as far as is known.
+    more: bool,
     /// When the next ping of the application is due.
     ping_due: Option<Instant>,
     /// Since when nothing has come; taken anew when a wait begins after something came.
@@ -86,6 +90,7 @@ impl Link {
             watch,
             unsent: Vec::new(),
             unflushed: false,
+            more: false,
             ping_due: liveness.ping.as_ref().map(|(_, interval)| now + *interval),
             liveness,
             quiet_since: now,
@@ -118,7 +123,8 @@ impl Link {
     pub(super) async fn read(&mut self, batch: &mut Batch) -> Result<(), Disconnect> {
         loop {
             self.unframe();
-            if self.frames.has_messages() {
+            let wants_more = self.more && self.over.is_none() && !self.frames.is_full(BATCH_BYTES);
+            if self.frames.has_messages() && !wants_more {
                 self.frames.take(batch);
                 if let Some(refused) = self.watch.inspect(batch, &self.stats) {
                     self.over.get_or_insert(refused);
@@ -232,10 +238,15 @@ impl Link {
                 }
                 Poll::Ready(Ok(_)) => {
                     self.heard = true;
+                    self.more = true;
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
-                Poll::Pending => {}
+                Poll::Pending => self.more = false,
+            }
+            if self.frames.has_messages() {
+                // What is ready is taken; nothing is waited for.
+                return Poll::Ready(Ok(()));
             }
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;

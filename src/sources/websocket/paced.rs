@@ -12,7 +12,7 @@ use crate::pacing::Pacer;
 
 /// After a burst of this many bytes the next is awaited at once: at such rates every wake-up has
 /// enough to do, and a rest would let a sender fill its window and stall.
-const PLENTY: usize = 32 << 10;
+const PLENTY: usize = 256 << 10;
 
 /// Lies between TCP and TLS, so that it sees what the socket gives.
 #[derive(Debug)]
