@@ -81,7 +81,14 @@ impl Exchange {
     pub async fn bind(address: &str, options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let (sent, subscriptions) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { listener, desk: Arc::new(Desk { options, sent, subscriptions }) })
+        Ok(Self {
+            listener,
+            desk: Arc::new(Desk {
+                options,
+                sent,
+                subscriptions,
+            }),
+        })
     }
 
     /// Where it listens.
@@ -97,7 +104,11 @@ impl Exchange {
     /// # Errors
     /// As [`Exchange::address`].
     pub fn url(&self) -> io::Result<String> {
-        let scheme = if self.desk.options.tls.is_some() { "wss" } else { "ws" };
+        let scheme = if self.desk.options.tls.is_some() {
+            "wss"
+        } else {
+            "ws"
+        };
         Ok(format!("{scheme}://{}", self.address()?))
     }
 
@@ -108,7 +119,10 @@ impl Exchange {
             // Without a file descriptor for this client, the next may find one.
             let Ok((client, _)) = accepted else { continue };
             let (desk, stop) = (Arc::clone(&self.desk), stop.clone());
-            clients.spawn(async move { stop.run_until_cancelled(desk.client(client)).await });
+            clients.spawn(async move {
+                let served = Box::pin(desk.client(client));
+                stop.run_until_cancelled(served).await
+            });
             while clients.try_join_next().is_some() {}
         }
         clients.shutdown().await;
@@ -182,7 +196,9 @@ impl Desk {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Some(message) = message else { return Ok(Some(Left::Closed)) };
+        let Some(message) = message else {
+            return Ok(Some(Left::Closed));
+        };
         let text = match message? {
             Message::Text(text) => text,
             Message::Ping(_) => {
@@ -198,9 +214,10 @@ impl Desk {
                 *market = Some(Market::new(topic));
                 (true, String::new())
             }
-            ("subscribe", topics) => {
-                (false, format!("error:handler not found,topic:{}", topics.join(",")))
-            }
+            ("subscribe", topics) => (
+                false,
+                format!("error:handler not found,topic:{}", topics.join(",")),
+            ),
             (op, _) => (false, format!("error:unknown op {op}")),
         };
         let connection = self.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -225,10 +242,14 @@ impl Desk {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Some(market) = market else { return Ok(None) };
+        let Some(market) = market else {
+            return Ok(None);
+        };
         let from = self.sent();
         let drop_at = self.options.drop_at.iter().copied().find(|&at| at > from);
-        let until = until.min(from + self.left()).min(drop_at.unwrap_or(u64::MAX));
+        let until = until
+            .min(from + self.left())
+            .min(drop_at.unwrap_or(u64::MAX));
         if until > from {
             frames.clear();
             market.append_frames(from..until, frames);
@@ -250,7 +271,9 @@ impl Desk {
 
     /// Trades that may still be sent.
     fn left(&self) -> u64 {
-        self.options.count.map_or(u64::MAX - self.sent(), |count| count.saturating_sub(self.sent()))
+        self.options.count.map_or(u64::MAX - self.sent(), |count| {
+            count.saturating_sub(self.sent())
+        })
     }
 }
 

@@ -63,8 +63,15 @@ impl Log {
         std::thread::Builder::new()
             .name("log".into())
             .spawn(move || write_lines(&received, file, console, &counters))?;
-        let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
-        let lines = Lines { orders: orders.clone(), stats: Arc::clone(stats) };
+        let level = if debug {
+            LevelFilter::DEBUG
+        } else {
+            LevelFilter::INFO
+        };
+        let lines = Lines {
+            orders: orders.clone(),
+            stats: Arc::clone(stats),
+        };
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_timer(Rfc3339)

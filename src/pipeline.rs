@@ -66,7 +66,9 @@ pub(crate) enum PipelineError {
     Close { source: BoxError },
     #[error("the pipeline thread died; what was in the queue is lost, see the log")]
     Died,
-    #[error("not done {limit:?} after the stop (`shutdown_timeout`); {messages} messages in the queue are lost")]
+    #[error(
+        "not done {limit:?} after the stop (`shutdown_timeout`); {messages} messages in the queue are lost"
+    )]
     Deadline { limit: Duration, messages: u64 },
 }
 
@@ -74,9 +76,10 @@ impl Pipeline {
     /// Opens the sinks, in order.
     pub(crate) fn open(&mut self) -> Result<(), PipelineError> {
         for sink in &mut self.sinks {
-            sink.plugin
-                .open()
-                .map_err(|source| PipelineError::Open { sink: sink.name.clone(), source })?;
+            sink.plugin.open().map_err(|source| PipelineError::Open {
+                sink: sink.name.clone(),
+                source,
+            })?;
         }
         Ok(())
     }
@@ -94,7 +97,10 @@ impl Pipeline {
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> Result<(), PipelineError> {
-        let limits = Limits { messages: self.max_messages, bytes: self.max_bytes };
+        let limits = Limits {
+            messages: self.max_messages,
+            bytes: self.max_bytes,
+        };
         let (producer, consumer) = queue(limits);
         let pump = Pump {
             stages: self.stages,

@@ -41,7 +41,10 @@ pub(super) fn init(file: &Path, registry: &Registry) -> Result<ExitCode, Failure
 fn create(file: &Path, text: &str) -> anyhow::Result<()> {
     let mut created = match OpenOptions::new().write(true).create_new(true).open(file) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            anyhow::bail!("`{}` exists and is left as it is; `-config FILE` names another", file.display())
+            anyhow::bail!(
+                "`{}` exists and is left as it is; `-config FILE` names another",
+                file.display()
+            )
         }
         opened => opened.with_context(|| format!("cannot create `{}`", file.display()))?,
     };

@@ -137,21 +137,32 @@ impl Document {
             "must be from 1 to 100000000",
         );
         check(self.log_files <= 1000, "log_files", "must be at most 1000");
-        let socket = self.status_socket.as_ref().map_or(0, |path| path.as_os_str().len());
-        check(socket <= 107, "status_socket", "is longer than the 107 bytes a socket's path may have");
+        let socket = self
+            .status_socket
+            .as_ref()
+            .map_or(0, |path| path.as_os_str().len());
+        check(
+            socket <= 107,
+            "status_socket",
+            "is longer than the 107 bytes a socket's path may have",
+        );
         problems
     }
 
     /// The sections `source`, `stages` and `sinks`, made from the shorthand where they are not
     /// written out.
     pub(crate) fn sections(&self) -> (Value, Vec<Value>, Vec<Value>) {
-        let source = self.source.clone().unwrap_or_else(|| {
-            json!({ "type": "websocket", "url": self.ws_url, "topics": [self.topic] })
-        });
-        let stages = self.stages.clone().unwrap_or_else(|| vec![json!({ "type": "verbatim" })]);
-        let sinks = self.sinks.clone().unwrap_or_else(|| {
-            vec![json!({ "type": "jsonl", "output_dir": self.output_dir })]
-        });
+        let source = self.source.clone().unwrap_or_else(
+            || json!({ "type": "websocket", "url": self.ws_url, "topics": [self.topic] }),
+        );
+        let stages = self
+            .stages
+            .clone()
+            .unwrap_or_else(|| vec![json!({ "type": "verbatim" })]);
+        let sinks = self
+            .sinks
+            .clone()
+            .unwrap_or_else(|| vec![json!({ "type": "jsonl", "output_dir": self.output_dir })]);
         (source, stages, sinks)
     }
 }

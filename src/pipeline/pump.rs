@@ -42,7 +42,9 @@ impl Pump {
                 item
             } else {
                 self.flush();
-                let Some(item) = self.consumer.pop() else { break };
+                let Some(item) = self.consumer.pop() else {
+                    break;
+                };
                 item
             };
             match item {
@@ -91,8 +93,14 @@ impl Pump {
 
     fn close(&mut self) -> Result<(), BoxError> {
         let mut first = Ok(());
-        let stages = self.stages.iter_mut().map(|stage| (&stage.name, stage.plugin.close()));
-        let sinks = self.sinks.iter_mut().map(|sink| (&sink.name, sink.plugin.close()));
+        let stages = self
+            .stages
+            .iter_mut()
+            .map(|stage| (&stage.name, stage.plugin.close()));
+        let sinks = self
+            .sinks
+            .iter_mut()
+            .map(|sink| (&sink.name, sink.plugin.close()));
         for (name, closed) in stages.chain(sinks) {
             if let Err(error) = closed {
                 error!(plugin = name, error = %error_chain(&*error), "close failed");
@@ -107,7 +115,9 @@ impl Pump {
 
 /// Writes the batch, however long it takes: meanwhile the queue fills and `overflow` decides.
 fn write(sink: &mut Named<dyn Sink>, batch: &Batch, stats: &Stats) {
-    let Err(mut error) = sink.plugin.write(batch) else { return };
+    let Err(mut error) = sink.plugin.write(batch) else {
+        return;
+    };
     let begun = Instant::now();
     let mut reported: Option<Instant> = None;
     let mut pause = FIRST_RETRY;

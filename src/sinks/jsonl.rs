@@ -36,17 +36,26 @@ pub struct JsonlConfig {
 
 impl Default for JsonlConfig {
     fn default() -> Self {
-        Self { output_dir: "./output".into(), stem: None, sync_interval: Span::from_secs(1) }
+        Self {
+            output_dir: "./output".into(),
+            stem: None,
+            sync_interval: Span::from_secs(1),
+        }
     }
 }
 
 /// A configuration for which no file name can be made.
 #[derive(Debug, thiserror::Error)]
 enum JsonlError {
-    #[error("`stem` is needed, since the source has {topics} topics: it is the first part of the file names")]
+    #[error(
+        "`stem` is needed, since the source has {topics} topics: it is the first part of the file names"
+    )]
     NoStem { topics: usize },
     #[error("cannot create the directory `{}`", dir.display())]
-    CreateDir { dir: PathBuf, source: std::io::Error },
+    CreateDir {
+        dir: PathBuf,
+        source: std::io::Error,
+    },
 }
 
 impl SinkConfig for JsonlConfig {
@@ -56,7 +65,12 @@ impl SinkConfig for JsonlConfig {
         let topic = match (&self.stem, context.topics.as_slice()) {
             (Some(stem), _) => stem,
             (None, [topic]) => topic,
-            (None, topics) => return Err(JsonlError::NoStem { topics: topics.len() }.into()),
+            (None, topics) => {
+                return Err(JsonlError::NoStem {
+                    topics: topics.len(),
+                }
+                .into());
+            }
         };
         Ok(Box::new(Jsonl {
             stem: Stem::from_topic(topic)?,
@@ -99,11 +113,14 @@ impl Jsonl {
     /// Makes the open hour durable and closes it. The lines are with the kernel already, so that a
     /// failed sync is reported and does not hold up the next hour.
     fn close_hour(&mut self) {
-        let Some(mut file) = self.current.take() else { return };
-        if self.sync_interval.is_some() && file.is_dirty() {
-            if let Err(error) = file.sync() {
-                warn!(%error, cause = %error.source, "hour may not be durable");
-            }
+        let Some(mut file) = self.current.take() else {
+            return;
+        };
+        if self.sync_interval.is_some()
+            && file.is_dirty()
+            && let Err(error) = file.sync()
+        {
+            warn!(%error, cause = %error.source, "hour may not be durable");
         }
         info!(file = %file.path().display(), bytes = file.length(), "hour closed");
     }
@@ -123,25 +140,38 @@ impl Jsonl {
 
 impl Sink for Jsonl {
     fn destination(&self) -> String {
-        self.dir.join(format!("{}_*.jsonl", self.stem.as_str())).display().to_string()
+        self.dir
+            .join(format!("{}_*.jsonl", self.stem.as_str()))
+            .display()
+            .to_string()
     }
 
     fn open(&mut self) -> Result<(), BoxError> {
-        DirBuilder::new().recursive(true).mode(DIR_MODE).create(&self.dir).map_err(|source| {
-            JsonlError::CreateDir { dir: self.dir.clone(), source }
-        })?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(&self.dir)
+            .map_err(|source| JsonlError::CreateDir {
+                dir: self.dir.clone(),
+                source,
+            })?;
         self.lock = Some(DirLock::acquire(&self.dir)?);
         Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
-        self.file(Hour::containing(batch.received()))?.append(batch.as_lines())?;
+        self.file(Hour::containing(batch.received()))?
+            .append(batch.as_lines())?;
         Ok(())
     }
 
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
         // An hour ahead of a clock that stepped back stays open until other messages come.
-        if self.current.as_ref().is_some_and(|file| file.hour() < Hour::containing(now)) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|file| file.hour() < Hour::containing(now))
+        {
             self.close_hour();
         }
         Ok(self.sync_if_due()?)

@@ -103,10 +103,16 @@ pub struct WebsocketConfig {
 #[derive(Debug, thiserror::Error)]
 enum WebsocketError {
     #[error("`{key}` is {value}; it must be {range}")]
-    Range { key: &'static str, value: String, range: String },
+    Range {
+        key: &'static str,
+        value: String,
+        range: String,
+    },
     #[error("`topics[{0}]` is empty")]
     EmptyTopic(usize),
-    #[error("`subscribe` has no place for the topics: write \"{{topics}}\" for the list of them or {{topic}} for one")]
+    #[error(
+        "`subscribe` has no place for the topics: write \"{{topics}}\" for the list of them or {{topic}} for one"
+    )]
     TopicsUnused,
 }
 
@@ -134,14 +140,31 @@ impl WebsocketConfig {
 
     fn check(&self) -> Result<(), WebsocketError> {
         let range = |good: bool, key, value: String, range: String| {
-            if good { Ok(()) } else { Err(WebsocketError::Range { key, value, range }) }
+            if good {
+                Ok(())
+            } else {
+                Err(WebsocketError::Range { key, value, range })
+            }
         };
-        let ping = self.ping.as_ref().map_or(MIN_PING_INTERVAL, |ping| ping.interval.duration());
+        let ping = self
+            .ping
+            .as_ref()
+            .map_or(MIN_PING_INTERVAL, |ping| ping.interval.duration());
         let size = self.max_message_size;
         let pacing = self.read_pacing;
         let connect = self.connect_timeout;
-        range(!connect.is_zero(), "connect_timeout", connect.to_string(), "more than 0".into())?;
-        range(ping >= MIN_PING_INTERVAL, "ping.interval", format!("{ping:?}"), "at least 100ms".into())?;
+        range(
+            !connect.is_zero(),
+            "connect_timeout",
+            connect.to_string(),
+            "more than 0".into(),
+        )?;
+        range(
+            ping >= MIN_PING_INTERVAL,
+            "ping.interval",
+            format!("{ping:?}"),
+            "at least 100ms".into(),
+        )?;
         range(
             (1..=MAX_MESSAGE_SIZE.bytes()).contains(&size.bytes()),
             "max_message_size",
@@ -181,7 +204,10 @@ impl SourceConfig for WebsocketConfig {
                 ping: ping.map(|p| (conversation::text(&p.message), p.interval.duration())),
                 idle: self.idle_timeout.non_zero(),
             },
-            limits: Limits { message: self.max_message_size.bytes(), batch: context.max_batch },
+            limits: Limits {
+                message: self.max_message_size.bytes(),
+                batch: context.max_batch,
+            },
             connect_timeout: self.connect_timeout.duration(),
             encoding: self.binary,
             control: self.control,
@@ -216,13 +242,12 @@ impl Source for Websocket {
         let skip = self.control == ControlMessages::Skip;
         let watch = Watch::new(self.subscriptions.len(), skip);
         let (liveness, stats) = (self.liveness.clone(), Arc::clone(&self.stats));
-        let mut link = Link::new(stream, early, frames, watch, liveness, stats);
-        match timeout(self.connect_timeout, link.send(&self.subscriptions)).await {
-            Ok(sent) => sent.map_err(|error| link::broken(&error))?,
-            Err(_) => {
-                let detail = "the server does not take the subscription";
-                return Err(Disconnect::new(Cause::ConnectTimeout, detail).into());
-            }
+        let mut link = Link::new(stream, &early, frames, watch, liveness, stats);
+        if let Ok(sent) = timeout(self.connect_timeout, link.send(&self.subscriptions)).await {
+            sent.map_err(|error| link::broken(&error))?;
+        } else {
+            let detail = "the server does not take the subscription";
+            return Err(Disconnect::new(Cause::ConnectTimeout, detail).into());
         }
         self.link = Some(link);
         Ok(())

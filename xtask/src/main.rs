@@ -1,1 +1,77 @@
-fn main() {}
+//! `cargo xtask …`: what a developer runs, and what CI runs.
+
+mod ci;
+mod schema;
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "\
+cargo xtask ci                what .ci/run runs: formatting, lints, tests, docs, schema, demo
+cargo xtask schema [--check]  write schema/config.schema.json, or say whether it is up to date
+cargo xtask bench [OPTIONS]   measure the recorder against a floor; `cargo xtask bench --help`";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["ci"] => ci::ci(),
+        ["schema"] => schema::schema(schema::Mode::Write),
+        ["schema", "--check"] => schema::schema(schema::Mode::Check),
+        ["bench", options @ ..] => {
+            cargo(&["build", "--locked", "--release", "--package", "streamer"])?;
+            let run = [
+                "run",
+                "--locked",
+                "--release",
+                "--package",
+                "streamer-bench",
+                "--",
+            ];
+            cargo(&[&run, options].concat())
+        }
+        _ => bail!("usage:\n{USAGE}"),
+    }
+}
+
+/// Runs cargo in the root of the workspace and shows what it prints.
+fn cargo(args: &[&str]) -> Result<()> {
+    cargo_with_env(args, &[])
+}
+
+fn cargo_with_env(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    report(&format!("+ cargo {}", args.join(" ")));
+    let status = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(args)
+        .envs(env.iter().copied())
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed ({status})", args.join(" "));
+    }
+    Ok(())
+}
+
+fn root() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/..")
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "this is where messages meet their reader"
+)]
+fn report(message: &str) {
+    eprintln!("{message}");
+}

@@ -43,11 +43,14 @@ struct Answer<'a> {
 pub(super) fn kind(payload: &[u8]) -> Kind {
     let start = payload.get(..SEARCHED).unwrap_or(payload);
     let may_be_answer = payload.len() <= MAX_ANSWER
-        && (memmem::find(start, b"\"op\"").is_some() || memmem::find(start, b"\"success\"").is_some());
+        && (memmem::find(start, b"\"op\"").is_some()
+            || memmem::find(start, b"\"success\"").is_some());
     if !may_be_answer {
         return Kind::Data;
     }
-    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(payload) else { return Kind::Data };
+    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(payload) else {
+        return Kind::Data;
+    };
     if answer.topic.is_some() || (answer.success.is_none() && answer.op.is_none()) {
         return Kind::Data;
     }
@@ -73,11 +76,23 @@ mod tests {
     #[test]
     fn answers_are_told_from_data() {
         for (message, expected) in [
-            (r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","data":[]}"#, Kind::Data),
-            (r#"{"success":true,"ret_msg":"","op":"subscribe"}"#, Kind::Subscribed),
-            (r#"{"success":true,"ret_msg":"pong","op":"ping"}"#, Kind::Control),
+            (
+                r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","data":[]}"#,
+                Kind::Data,
+            ),
+            (
+                r#"{"success":true,"ret_msg":"","op":"subscribe"}"#,
+                Kind::Subscribed,
+            ),
+            (
+                r#"{"success":true,"ret_msg":"pong","op":"ping"}"#,
+                Kind::Control,
+            ),
             (r#"{"op":"pong","args":["1"]}"#, Kind::Control),
-            (r#"{"topic":"t","op":"subscribe","success":false}"#, Kind::Data),
+            (
+                r#"{"topic":"t","op":"subscribe","success":false}"#,
+                Kind::Data,
+            ),
             (r#"{"data":{"op":"x"}}"#, Kind::Data),
             (r#""op""#, Kind::Data),
             ("not \"op\" json", Kind::Data),

@@ -23,7 +23,9 @@ const MAX_CONTROL_PAYLOAD: u64 = 125;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// A reserved bit is set though no extension was agreed on (5.2).
-    #[error("a frame has reserved bits set (first byte {0:#04x}) though no extension was agreed on")]
+    #[error(
+        "a frame has reserved bits set (first byte {0:#04x}) though no extension was agreed on"
+    )]
     ReservedBits(u8),
     /// An opcode that the RFC does not define (5.2).
     #[error("a frame has the reserved opcode {0:#x}")]
@@ -135,7 +137,9 @@ impl Header {
 
     /// The header at the start of `input`, `None` when it is not complete.
     fn parse(input: &[u8]) -> Result<Option<Self>, FrameError> {
-        let &[first, second, ref rest @ ..] = input else { return Ok(None) };
+        let &[first, second, ref rest @ ..] = input else {
+            return Ok(None);
+        };
         if first & 0x70 != 0 {
             return Err(FrameError::ReservedBits(first));
         }
@@ -153,7 +157,11 @@ impl Header {
             },
             short => (u64::from(short), 2),
         };
-        Ok(Some(Self { first, length, size }))
+        Ok(Some(Self {
+            first,
+            length,
+            size,
+        }))
     }
 }
 
@@ -216,7 +224,9 @@ impl Unframer {
     fn walk(&mut self, rest: &mut &[u8]) -> Result<Option<Control>, FrameError> {
         loop {
             if self.missing > 0 {
-                let there = usize::try_from(self.missing).unwrap_or(usize::MAX).min(rest.len());
+                let there = usize::try_from(self.missing)
+                    .unwrap_or(usize::MAX)
+                    .min(rest.len());
                 let (payload, behind) = rest.split_at(there);
                 self.lines.extend_from_slice(payload);
                 *rest = behind;
@@ -229,9 +239,13 @@ impl Unframer {
             if self.ends.len() >= self.limits.batch {
                 return Ok(None);
             }
-            let Some(header) = Header::parse(rest)? else { return Ok(None) };
+            let Some(header) = Header::parse(rest)? else {
+                return Ok(None);
+            };
             if header.opcode() >= CLOSE {
-                let Some(payload) = control_payload(&header, rest)? else { return Ok(None) };
+                let Some(payload) = control_payload(&header, rest)? else {
+                    return Ok(None);
+                };
                 let control = control(header.opcode(), payload)?;
                 *rest = rest.get(header.size + payload.len()..).unwrap_or_default();
                 return Ok(Some(control));
@@ -248,12 +262,17 @@ impl Unframer {
         let begun = self.ends.last().map_or(0, |&end| end as usize);
         let last_frame = header.is_final();
         self.message = match (header.opcode(), self.message) {
-            (CONTINUATION, Some(message)) => Some(Message { last_frame, ..message }),
+            (CONTINUATION, Some(message)) => Some(Message {
+                last_frame,
+                ..message
+            }),
             (CONTINUATION, None) => return Err(FrameError::NothingToContinue),
             (TEXT | BINARY, Some(_)) => return Err(FrameError::Interleaved),
-            (opcode @ (TEXT | BINARY), None) => {
-                Some(Message { binary: opcode == BINARY, last_frame, valid: begun })
-            }
+            (opcode @ (TEXT | BINARY), None) => Some(Message {
+                binary: opcode == BINARY,
+                last_frame,
+                valid: begun,
+            }),
             (opcode, _) => return Err(FrameError::ReservedOpcode(opcode)),
         };
         let length = ((self.lines.len() - begun) as u64).saturating_add(header.length);
@@ -267,7 +286,9 @@ impl Unframer {
 
     /// The current data frame is complete.
     fn end_frame(&mut self) -> Result<(), FrameError> {
-        let Some(message) = &mut self.message else { return Ok(()) };
+        let Some(message) = &mut self.message else {
+            return Ok(());
+        };
         if !message.last_frame {
             // Text is refused at the first fragment that cannot become UTF-8 any more.
             if !message.binary {
@@ -287,7 +308,8 @@ impl Unframer {
         if !binary || self.decode() {
             self.lines.push(b'\n');
             // `max_message_size` and the read buffer keep a batch below 4 GiB.
-            self.ends.push(u32::try_from(self.lines.len()).unwrap_or(u32::MAX));
+            self.ends
+                .push(u32::try_from(self.lines.len()).unwrap_or(u32::MAX));
         }
         Ok(())
     }
@@ -319,7 +341,9 @@ impl Unframer {
         let new = self.lines.get(start..end).unwrap_or_default();
         if simdutf8::basic::from_utf8(new).is_err() {
             let valid = std::str::from_utf8(new).map_or_else(|e| e.valid_up_to(), str::len);
-            let good = self.ends.partition_point(|&end| end as usize <= start + valid);
+            let good = self
+                .ends
+                .partition_point(|&end| end as usize <= start + valid);
             self.ends.truncate(good);
             self.checked = good;
             let end = self.ends.last().map_or(0, |&end| end as usize);
@@ -331,7 +355,10 @@ impl Unframer {
         if memchr::memchr_iter(b'\n', new).count() != messages {
             let mut start = start;
             for &end in self.ends.get(self.checked..).unwrap_or_default() {
-                let payload = self.lines.get_mut(start..end as usize - 1).unwrap_or_default();
+                let payload = self
+                    .lines
+                    .get_mut(start..end as usize - 1)
+                    .unwrap_or_default();
                 self.oddities.newlines_folded += fold_newlines(payload) as u64;
                 start = end as usize;
             }
@@ -353,7 +380,9 @@ fn control_payload<'a>(header: &Header, input: &'a [u8]) -> Result<Option<&'a [u
         return Err(FrameError::LongControl(header.length));
     }
     let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-    Ok(input.get(header.size..).and_then(|payload| payload.get(..length)))
+    Ok(input
+        .get(header.size..)
+        .and_then(|payload| payload.get(..length)))
 }
 
 fn control(opcode: u8, payload: &[u8]) -> Result<Control, FrameError> {

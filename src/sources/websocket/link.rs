@@ -41,6 +41,10 @@ pub(super) struct Liveness {
 }
 
 /// A connection that is open and subscribed.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one connection"
+)]
 pub(super) struct Link {
     stream: Box<dyn Stream>,
     /// Bytes that were read and not yet unframed: at most a header or a control frame, unless a
@@ -74,7 +78,7 @@ impl Link {
     /// A link on a stream behind its handshake; `early` came with the handshake's answer.
     pub(super) fn new(
         stream: Box<dyn Stream>,
-        early: Vec<u8>,
+        early: &[u8],
         frames: Unframer,
         watch: Watch,
         liveness: Liveness,
@@ -82,7 +86,7 @@ impl Link {
     ) -> Self {
         let now = Instant::now();
         let mut raw = Vec::with_capacity(READ_BUFFER.max(early.len()));
-        raw.extend_from_slice(&early);
+        raw.extend_from_slice(early);
         let mut link = Self {
             stream,
             raw,
@@ -183,8 +187,14 @@ impl Link {
             Control::Pong => {}
             Control::Close(frame) => {
                 if !self.closing {
-                    let code = frame.as_ref().map_or(CloseCode::Normal, |(code, _)| (*code).into());
-                    self.queue_close(if code.is_allowed() { code } else { CloseCode::Protocol });
+                    let code = frame
+                        .as_ref()
+                        .map_or(CloseCode::Normal, |(code, _)| (*code).into());
+                    self.queue_close(if code.is_allowed() {
+                        code
+                    } else {
+                        CloseCode::Protocol
+                    });
                     self.closing = true;
                 }
                 let detail = match frame {
@@ -213,11 +223,16 @@ impl Link {
             mask = fastrand::u32(..).to_ne_bytes();
         }
         frame.header_mut().mask = Some(mask);
-        frame.format(&mut self.unsent).expect("writing to a Vec cannot fail");
+        frame
+            .format(&mut self.unsent)
+            .expect("writing to a Vec cannot fail");
     }
 
     fn queue_close(&mut self, code: CloseCode) {
-        self.queue(Frame::close(Some(CloseFrame { code, reason: "".into() })));
+        self.queue(Frame::close(Some(CloseFrame {
+            code,
+            reason: "".into(),
+        })));
     }
 
     /// One step of waiting: sends what is to be sent, reads what is there, minds the time.
@@ -303,9 +318,10 @@ impl Link {
 
     /// The timer is not moved at every read: when it fires, the time is looked at.
     fn set_timer(&mut self) {
-        let idle = self.liveness.idle.map(|idle| {
-            self.quiet_since + if self.probed { idle } else { idle / 2 }
-        });
+        let idle = self
+            .liveness
+            .idle
+            .map(|idle| self.quiet_since + if self.probed { idle } else { idle / 2 });
         let next = [self.ping_due, idle].into_iter().flatten().min();
         // A day is never, for a timer that may be set again.
         let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));

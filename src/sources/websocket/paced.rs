@@ -26,7 +26,12 @@ pub(super) struct Paced<S> {
 
 impl<S> Paced<S> {
     pub(super) fn new(stream: S, pacer: Arc<Pacer>, rest: Duration) -> Self {
-        Self { stream, pacer, rest, burst: 0 }
+        Self {
+            stream,
+            pacer,
+            rest,
+            burst: 0,
+        }
     }
 }
 

@@ -26,11 +26,18 @@ pub struct TlsConfig {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     #[error("`tls.{key}`: cannot read `{}`", path.display())]
-    Read { key: &'static str, path: PathBuf, source: rustls_pki_types::pem::Error },
+    Read {
+        key: &'static str,
+        path: PathBuf,
+        source: rustls_pki_types::pem::Error,
+    },
     #[error("`tls.{key}`: there is no certificate in `{}`", path.display())]
     NoCertificate { key: &'static str, path: PathBuf },
     #[error("`tls.ca_file`: a certificate in `{}` is not valid", path.display())]
-    Authority { path: PathBuf, source: rustls::Error },
+    Authority {
+        path: PathBuf,
+        source: rustls::Error,
+    },
     #[error("`tls.client_cert` and `tls.client_key` go together: one is missing")]
     HalfAClient,
     #[error("`tls.client_cert` and `tls.client_key` do not fit")]
@@ -51,8 +58,10 @@ impl TlsConfig {
             (None, None) => Ok(builder.with_no_client_auth()),
             (Some(cert), Some(key)) => {
                 let chain = certificates("client_cert", cert)?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|source| {
-                    TlsError::Read { key: "client_key", path: key.clone(), source }
+                let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Read {
+                    key: "client_key",
+                    path: key.clone(),
+                    source,
                 })?;
                 builder
                     .with_client_auth_cert(chain, key)
@@ -73,28 +82,39 @@ impl TlsConfig {
             for certificate in certificates("ca_file", path)? {
                 roots
                     .add(certificate)
-                    .map_err(|source| TlsError::Authority { path: path.clone(), source })?;
+                    .map_err(|source| TlsError::Authority {
+                        path: path.clone(),
+                        source,
+                    })?;
             }
         }
         Ok(roots)
     }
 }
 
-fn certificates(
-    key: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = |source| TlsError::Read { key, path: path.to_owned(), source };
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = |source| TlsError::Read {
+        key,
+        path: path.to_owned(),
+        source,
+    };
     let chain: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(read)?;
     if chain.is_empty() {
-        return Err(TlsError::NoCertificate { key, path: path.to_owned() });
+        return Err(TlsError::NoCertificate {
+            key,
+            path: path.to_owned(),
+        });
     }
     Ok(chain)
 }
 
 /// Whether an I/O error is TLS's own: the certificate, the name, the protocol.
 pub(super) fn is_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+    error.get_ref().is_some_and(
+        <dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<
+            rustls::Error,
+        >,
+    )
 }

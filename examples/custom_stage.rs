@@ -1,0 +1,45 @@
+//! A recorder with a stage of its own: the built-in plugins and one more.
+//!
+//! ```console
+//! $ cargo run --example custom_stage -- schema    # knows the new stage, with its keys
+//! $ cargo run --example custom_stage -- run -config my.json
+//! ```
+//!
+//! with, in `my.json`, `"stages": [{ "type": "at_least", "bytes": 100 }]`.
+
+use std::process::ExitCode;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use streamer::{Batch, BoxError, BuildContext, Registry, Stage, StageConfig};
+
+/// Keeps messages of at least so many bytes.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AtLeastConfig {
+    /// The length of the shortest message that is kept, in bytes.
+    bytes: usize,
+}
+
+impl StageConfig for AtLeastConfig {
+    const TYPE: &'static str = "at_least";
+
+    fn build(self, _: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
+        Ok(Box::new(AtLeast { bytes: self.bytes }))
+    }
+}
+
+struct AtLeast {
+    bytes: usize,
+}
+
+impl Stage for AtLeast {
+    fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        batch.retain(|record| record.payload.len() >= self.bytes);
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    streamer::cli::main(Registry::builtin().stage::<AtLeastConfig>())
+}

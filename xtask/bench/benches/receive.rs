@@ -1,0 +1,92 @@
+//! The steps of the receive path, each alone: unframing, the batch, the sink.
+
+use std::sync::Arc;
+
+use divan::Bencher;
+use divan::counter::BytesCount;
+use streamer::clock::UnixNanos;
+use streamer::exchange::Market;
+use streamer::sinks::jsonl::JsonlConfig;
+use streamer::sources::websocket::Encoding;
+use streamer::sources::websocket::frames::{Limits, Unframer};
+use streamer::stats::Stats;
+use streamer::{Batch, BuildContext, SinkConfig};
+
+/// Trades in a block: about what one read of the recorder gives at full speed.
+const TRADES: u64 = 500;
+
+fn main() {
+    divan::main();
+}
+
+fn frames() -> Vec<u8> {
+    let mut frames = Vec::new();
+    Market::new("publicTrade.BTCUSDT").append_frames(0..TRADES, &mut frames);
+    frames
+}
+
+fn batch() -> Batch {
+    let mut batch = Batch::new();
+    for line in Market::new("publicTrade.BTCUSDT")
+        .lines(0..TRADES)
+        .split_inclusive(|b| *b == b'\n')
+    {
+        batch.push(line.strip_suffix(b"\n").unwrap_or(line));
+    }
+    batch.set_received(UnixNanos::from_seconds(1_700_000_000));
+    batch
+}
+
+#[divan::bench]
+fn unframe(bencher: Bencher) {
+    let frames = frames();
+    let mut unframer = Unframer::new(
+        Limits {
+            message: 64 << 20,
+            batch: 10_000,
+        },
+        Encoding::None,
+    );
+    let mut batch = Batch::new();
+    bencher
+        .counter(BytesCount::new(frames.len()))
+        .bench_local(|| {
+            unframer.feed(&frames).expect("the frames are valid");
+            unframer.take(&mut batch);
+            batch.len()
+        });
+}
+
+#[divan::bench]
+fn batch_retain_half(bencher: Bencher) {
+    bencher
+        .counter(BytesCount::new(batch().as_lines().len()))
+        .with_inputs(batch)
+        .bench_values(|mut batch| {
+            let mut odd = false;
+            batch.retain(|_| {
+                odd = !odd;
+                odd
+            });
+            batch
+        });
+}
+
+#[divan::bench]
+fn jsonl_sink_write(bencher: Bencher) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let stats = Arc::new(Stats::new(UnixNanos::default()));
+    let context = BuildContext::new(vec!["t".to_owned()], stats, 10_000);
+    let config = JsonlConfig {
+        output_dir: dir.path().to_owned(),
+        ..JsonlConfig::default()
+    };
+    let mut sink = config.build(&context).expect("the configuration is valid");
+    sink.open().expect("the directory is ours");
+    let batch = batch();
+    bencher
+        .counter(BytesCount::new(batch.as_lines().len()))
+        .bench_local(|| {
+            sink.write(&batch).expect("there is room");
+        });
+}

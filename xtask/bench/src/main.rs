@@ -1,0 +1,56 @@
+//! Runs the demo exchange against the recorder and against the least a client can do, one after
+//! the other, and prints what each cost.
+
+mod floor;
+mod measure;
+mod report;
+mod serve;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measure the recorder against a floor.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench")]
+struct Cli {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// Rounds; medians are shown
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Trades in a round at full speed
+    #[arg(long, default_value_t = 4_000_000)]
+    count: u64,
+    /// Seconds of a round at a fixed rate
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Recorder to measure; by default the one just built
+    #[arg(long)]
+    recorder: Option<PathBuf>,
+}
+
+/// The processes that the bench starts, of this same program.
+#[derive(Subcommand)]
+enum Role {
+    /// The least a client can do: read, unframe, write
+    #[command(hide = true)]
+    Floor(floor::FloorArgs),
+    /// A bare TLS read loop that throws the bytes away
+    #[command(hide = true)]
+    FloorTls(floor::FloorTlsArgs),
+    /// The exchange
+    #[command(hide = true)]
+    Serve(serve::ServeArgs),
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.role {
+        Some(Role::Floor(args)) => floor::plain(&args),
+        Some(Role::FloorTls(args)) => floor::tls(&args),
+        Some(Role::Serve(args)) => serve::serve(&args),
+        None => report::all(&cli),
+    }
+}

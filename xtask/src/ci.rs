@@ -1,0 +1,36 @@
+//! Everything that must hold before a change is taken.
+
+use anyhow::Result;
+
+use crate::schema::{Mode, schema};
+use crate::{cargo, cargo_with_env};
+
+pub(crate) fn ci() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])?;
+    let clippy = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    cargo(&clippy)?;
+    // The README's test command.
+    cargo(&["test", "--locked", "--workspace"])?;
+    let docs = ["doc", "--locked", "--workspace", "--no-deps"];
+    cargo_with_env(&docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
+    schema(Mode::Check)?;
+    // The README's demo, but shorter.
+    let demo = [
+        "run",
+        "--locked",
+        "--release",
+        "--",
+        "demo",
+        "--seconds",
+        "2",
+    ];
+    cargo(&[&demo[..], &["--dir", "target/demo"]].concat())
+}
