@@ -124,10 +124,7 @@ impl Batch {
     /// # Panics
     /// As [`Batch::push`].
     pub fn rewrite(&mut self, mut write: impl FnMut(Record<'_>, &mut Vec<u8>)) {
-        let mut out = Self {
-            bytes: Vec::with_capacity(self.bytes.len()),
-            ..Self::new()
-        };
+        let mut out = Self { bytes: Vec::with_capacity(self.bytes.len()), ..Self::new() };
         for record in self.records() {
             let start = out.bytes.len();
             write(record, &mut out.bytes);
@@ -161,8 +158,7 @@ impl Batch {
     pub(crate) fn take_lines(&mut self, lines: &mut Vec<u8>, ends: &mut Vec<u32>) {
         let whole = ends.last().map_or(0, |&end| end as usize);
         self.clear();
-        self.bytes
-            .extend_from_slice(lines.get(whole..).unwrap_or_default());
+        self.bytes.extend_from_slice(lines.get(whole..).unwrap_or_default());
         lines.truncate(whole);
         std::mem::swap(&mut self.bytes, lines);
         std::mem::swap(&mut self.ends, ends);
@@ -187,11 +183,7 @@ pub(crate) fn fold_newlines(payload: &mut [u8]) -> usize {
 
 /// The record of a line, whose last byte is its `\n`.
 fn record_at(bytes: &[u8], line: Range<usize>) -> Record<'_> {
-    Record {
-        payload: bytes
-            .get(line.start..line.end.saturating_sub(1))
-            .unwrap_or_default(),
-    }
+    Record { payload: bytes.get(line.start..line.end.saturating_sub(1)).unwrap_or_default() }
 }
 
 #[cfg(test)]
@@ -207,10 +199,7 @@ mod tests {
     }
 
     fn payloads(batch: &Batch) -> Vec<String> {
-        batch
-            .records()
-            .map(|r| String::from_utf8(r.payload.to_vec()).unwrap())
-            .collect()
+        batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap()).collect()
     }
 
     #[test]

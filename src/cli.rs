@@ -29,12 +29,7 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     /// Path to config file
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "config.json"
-    )]
+    #[arg(long, global = true, value_name = "FILE", default_value = "config.json")]
     config: PathBuf,
     /// Force logs to stdout (overrides config), in more detail
     #[arg(long, global = true)]
@@ -98,10 +93,7 @@ impl From<io::Error> for Failure {
 
 /// Runs the program with the plugins of this registry: reads the command line, does what it says
 /// and gives the exit code.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a `main` has no more use for it"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "a `main` has no more use for it")]
 pub fn main(registry: Registry) -> ExitCode {
     match dispatch(&registry, std::env::args_os().collect()) {
         Ok(code) => code,
@@ -120,18 +112,16 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
             // `--help` and `--version` come this way too. There is nobody left to tell if the
             // terminal is gone.
             drop(message.print());
-            return Ok(ExitCode::from(
-                u8::try_from(message.exit_code()).unwrap_or(2),
-            ));
+            return Ok(ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2)));
         }
     };
     let file = cli.config.as_path();
     match (cli.command, cli.status) {
         (None, true) => status(file, registry, false),
         (Some(Command::Status { json }), _) => status(file, registry, json),
-        (Some(_), true) => Err(Failure::Usage(
-            "-status stands alone: it is the command `status`".to_owned(),
-        )),
+        (Some(_), true) => {
+            Err(Failure::Usage("-status stands alone: it is the command `status`".to_owned()))
+        }
         (None | Some(Command::Run), false) => run::run(file, cli.debug, registry),
         (Some(Command::Check { json }), false) => check::check(file, json, registry),
         (Some(Command::Init), false) => init::init(file, registry),
@@ -146,12 +136,8 @@ fn status(file: &Path, registry: &Registry, json: bool) -> Result<ExitCode, Fail
         let message = format!("`{}` names no `status_socket` to ask", file.display());
         return Err(anyhow::anyhow!(message).into());
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let snapshot = runtime
-        .block_on(crate::status::query(&socket))
-        .map_err(anyhow::Error::from)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let snapshot = runtime.block_on(crate::status::query(&socket)).map_err(anyhow::Error::from)?;
     if json {
         print(&(serde_json::to_string_pretty(&snapshot).unwrap_or_default() + "\n"))
     } else {
@@ -172,10 +158,7 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
 }
 
 /// Words go to stderr.
-#[expect(
-    clippy::print_stderr,
-    reason = "this is where errors meet their reader"
-)]
+#[expect(clippy::print_stderr, reason = "this is where errors meet their reader")]
 fn report(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Usage(message) => {

@@ -38,10 +38,7 @@ impl UnixNanos {
     /// The instant `duration` later; the far future saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -69,11 +66,7 @@ impl Hour {
 
     /// The hour that starts at this Unix second, or `None` when no hour starts there.
     pub const fn starting_at(seconds: u64) -> Option<Self> {
-        if seconds.is_multiple_of(SECONDS_PER_HOUR) {
-            Some(Self(seconds))
-        } else {
-            None
-        }
+        if seconds.is_multiple_of(SECONDS_PER_HOUR) { Some(Self(seconds)) } else { None }
     }
 
     /// The Unix second at which the hour starts.
@@ -85,10 +78,7 @@ impl Hour {
 /// `2026-01-31T14Z`, or the number where no calendar reaches.
 impl fmt::Display for Hour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match i64::try_from(self.0)
-            .ok()
-            .and_then(|s| chrono::DateTime::from_timestamp(s, 0))
-        {
+        match i64::try_from(self.0).ok().and_then(|s| chrono::DateTime::from_timestamp(s, 0)) {
             Some(time) => write!(f, "{}", time.format("%Y-%m-%dT%HZ")),
             None => write!(f, "{}", self.0),
         }
@@ -106,15 +96,10 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     fn now(&self) -> UnixNanos {
         // A clock before 1970 counts as 1970: the hour is then wrong, but nothing is lost.
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixNanos::default().plus(since)
     }
 }
@@ -167,9 +152,6 @@ mod tests {
         let time = UnixNanos::new(1_700_000_000_123_456_789);
         assert_eq!(time.to_string(), "2023-11-14T22:13:20.123Z");
         assert_eq!(Hour::containing(time).to_string(), "2023-11-14T22Z");
-        assert_eq!(
-            UnixNanos::new(u64::MAX).to_string(),
-            "2554-07-21T23:34:33.709Z"
-        );
+        assert_eq!(UnixNanos::new(u64::MAX).to_string(), "2554-07-21T23:34:33.709Z");
     }
 }

@@ -79,10 +79,7 @@ impl Config {
             serde_json::from_str(json).map_err(|error| ConfigError::syntax(file, &error))?;
         let fail = |problems| ConfigError::new(file, Some(json), problems);
         let Value::Object(keys) = value else {
-            return Err(fail(vec![Problem::at(
-                "",
-                "the configuration is an object: { … }",
-            )]));
+            return Err(fail(vec![Problem::at("", "the configuration is an object: { … }")]));
         };
         let mut problems = mixed_forms(&keys);
         let mut expanded = Value::Object(keys.clone());
@@ -103,18 +100,10 @@ impl Config {
         problems.extend(document.check());
         let (source, stages, sinks) = document.sections();
         let mut found = |problem| problems.push(as_written(problem, &keys));
-        let source = registry
-            .sources()
-            .parse(source, "source")
-            .map_err(&mut found)
-            .ok();
+        let source = registry.sources().parse(source, "source").map_err(&mut found).ok();
         let stages = numbered("stages", stages)
             .filter_map(|(path, stage)| {
-                registry
-                    .stages()
-                    .parse(stage, &path)
-                    .map_err(&mut found)
-                    .ok()
+                registry.stages().parse(stage, &path).map_err(&mut found).ok()
             })
             .collect();
         let sinks = numbered("sinks", sinks)
@@ -151,18 +140,8 @@ impl Config {
 
     fn explicit_form(&self, mut document: Document) -> Value {
         document.source = Some(self.source.resolved.clone());
-        document.stages = Some(
-            self.stages
-                .iter()
-                .map(|stage| stage.resolved.clone())
-                .collect(),
-        );
-        document.sinks = Some(
-            self.sinks
-                .iter()
-                .map(|sink| sink.resolved.clone())
-                .collect(),
-        );
+        document.stages = Some(self.stages.iter().map(|stage| stage.resolved.clone()).collect());
+        document.sinks = Some(self.sinks.iter().map(|sink| sink.resolved.clone()).collect());
         // A document of plain keys is always an object; were it not, there is nothing to show.
         let mut resolved = serde_json::to_value(document).unwrap_or_default();
         if let Value::Object(keys) = &mut resolved {
@@ -174,9 +153,7 @@ impl Config {
         let written = |key| self.keys.get(key).cloned().unwrap_or_default();
         let source = json!({ "url": written("ws_url"), "topics": [written("topic")] });
         template.entry("source").or_insert(source);
-        template
-            .entry("sinks")
-            .or_insert(json!([{ "output_dir": written("output_dir") }]));
+        template.entry("sinks").or_insert(json!([{ "output_dir": written("output_dir") }]));
         env::restore(&mut resolved, &Value::Object(template));
         resolved
     }
@@ -190,15 +167,7 @@ impl Config {
         stats: &Arc<Stats>,
         pacer: &Arc<Pacer>,
     ) -> Result<Pipeline, ConfigError> {
-        let Self {
-            file,
-            text,
-            keys,
-            source,
-            stages,
-            sinks,
-            ..
-        } = self;
+        let Self { file, text, keys, source, stages, sinks, .. } = self;
         let context = BuildContext::new(source.topics.clone(), Arc::clone(stats), self.buffer_size)
             .with_pacer(Arc::clone(pacer))
             .with_secrets(self.secrets);
@@ -232,10 +201,7 @@ impl Config {
 
 /// The items with their paths: `stages[0]`, `stages[1]`, …
 fn numbered<T>(section: &str, items: Vec<T>) -> impl Iterator<Item = (String, T)> {
-    items
-        .into_iter()
-        .enumerate()
-        .map(move |(index, item)| (format!("{section}[{index}]"), item))
+    items.into_iter().enumerate().map(move |(index, item)| (format!("{section}[{index}]"), item))
 }
 
 fn seconds(number: u32) -> Option<Duration> {

@@ -81,14 +81,7 @@ impl Exchange {
     pub async fn bind(address: &str, options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let (sent, subscriptions) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self {
-            listener,
-            desk: Arc::new(Desk {
-                options,
-                sent,
-                subscriptions,
-            }),
-        })
+        Ok(Self { listener, desk: Arc::new(Desk { options, sent, subscriptions }) })
     }
 
     /// Where it listens.
@@ -104,11 +97,7 @@ impl Exchange {
     /// # Errors
     /// As [`Exchange::address`].
     pub fn url(&self) -> io::Result<String> {
-        let scheme = if self.desk.options.tls.is_some() {
-            "wss"
-        } else {
-            "ws"
-        };
+        let scheme = if self.desk.options.tls.is_some() { "wss" } else { "ws" };
         Ok(format!("{scheme}://{}", self.address()?))
     }
 
@@ -214,10 +203,9 @@ impl Desk {
                 *market = Some(Market::new(topic));
                 (true, String::new())
             }
-            ("subscribe", topics) => (
-                false,
-                format!("error:handler not found,topic:{}", topics.join(",")),
-            ),
+            ("subscribe", topics) => {
+                (false, format!("error:handler not found,topic:{}", topics.join(",")))
+            }
             (op, _) => (false, format!("error:unknown op {op}")),
         };
         let connection = self.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -247,9 +235,7 @@ impl Desk {
         };
         let from = self.sent();
         let drop_at = self.options.drop_at.iter().copied().find(|&at| at > from);
-        let until = until
-            .min(from + self.left())
-            .min(drop_at.unwrap_or(u64::MAX));
+        let until = until.min(from + self.left()).min(drop_at.unwrap_or(u64::MAX));
         if until > from {
             frames.clear();
             market.append_frames(from..until, frames);
@@ -271,9 +257,7 @@ impl Desk {
 
     /// Trades that may still be sent.
     fn left(&self) -> u64 {
-        self.options.count.map_or(u64::MAX - self.sent(), |count| {
-            count.saturating_sub(self.sent())
-        })
+        self.options.count.map_or(u64::MAX - self.sent(), |count| count.saturating_sub(self.sent()))
     }
 }
 

@@ -54,24 +54,15 @@ impl Log {
             (false, Some(_)) => Console::None,
             (false, None) => Console::Stderr,
         };
-        let file = config
-            .file
-            .clone()
-            .map(|path| LogFile::new(path, config.max_size, config.files));
+        let file =
+            config.file.clone().map(|path| LogFile::new(path, config.max_size, config.files));
         let (orders, received) = sync_channel(QUEUED_LINES);
         let counters = Arc::clone(stats);
         std::thread::Builder::new()
             .name("log".into())
             .spawn(move || write_lines(&received, file, console, &counters))?;
-        let level = if debug {
-            LevelFilter::DEBUG
-        } else {
-            LevelFilter::INFO
-        };
-        let lines = Lines {
-            orders: orders.clone(),
-            stats: Arc::clone(stats),
-        };
+        let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
+        let lines = Lines { orders: orders.clone(), stats: Arc::clone(stats) };
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_timer(Rfc3339)

@@ -76,10 +76,9 @@ impl Pipeline {
     /// Opens the sinks, in order.
     pub(crate) fn open(&mut self) -> Result<(), PipelineError> {
         for sink in &mut self.sinks {
-            sink.plugin.open().map_err(|source| PipelineError::Open {
-                sink: sink.name.clone(),
-                source,
-            })?;
+            sink.plugin
+                .open()
+                .map_err(|source| PipelineError::Open { sink: sink.name.clone(), source })?;
         }
         Ok(())
     }
@@ -97,17 +96,10 @@ impl Pipeline {
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> Result<(), PipelineError> {
-        let limits = Limits {
-            messages: self.max_messages,
-            bytes: self.max_bytes,
-        };
+        let limits = Limits { messages: self.max_messages, bytes: self.max_bytes };
         let (producer, consumer) = queue(limits);
-        let pump = Pump {
-            stages: self.stages,
-            sinks: self.sinks,
-            consumer,
-            stats: Arc::clone(&stats),
-        };
+        let pump =
+            Pump { stages: self.stages, sinks: self.sinks, consumer, stats: Arc::clone(&stats) };
         let (done, pump_done) = oneshot::channel();
         std::thread::Builder::new()
             .name("pipeline".into())

@@ -53,13 +53,7 @@ impl BuildContext {
     /// A context for a pipeline whose source subscribes to `topics`.
     pub fn new(topics: Vec<String>, stats: Arc<Stats>, max_batch: usize) -> Self {
         let (pacer, secrets) = (Arc::default(), Vec::new());
-        Self {
-            topics,
-            stats,
-            max_batch: max_batch.max(1),
-            pacer,
-            secrets,
-        }
+        Self { topics, stats, max_batch: max_batch.max(1), pacer, secrets }
     }
 
     /// The same with the pacer of the thread on which sources will run.
@@ -195,11 +189,7 @@ pub struct Disconnect {
 impl Disconnect {
     /// A disconnect of this kind.
     pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self {
-            cause,
-            detail: detail.into(),
-            retry_after: None,
-        }
+        Self { cause, detail: detail.into(), retry_after: None }
     }
 }
 

@@ -26,11 +26,7 @@ pub struct Registry {
 impl Registry {
     /// A registry without any plugin.
     pub fn empty() -> Self {
-        Self {
-            sources: Kind::new("source"),
-            stages: Kind::new("stage"),
-            sinks: Kind::new("sink"),
-        }
+        Self { sources: Kind::new("source"), stages: Kind::new("stage"), sinks: Kind::new("sink") }
     }
 
     /// Adds a source, or replaces the one of the same name.
@@ -112,11 +108,7 @@ struct Entry<R: ?Sized> {
 
 impl<R: ?Sized> Kind<R> {
     fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            types: BTreeMap::new(),
-            aliases: BTreeMap::new(),
-        }
+        Self { what, types: BTreeMap::new(), aliases: BTreeMap::new() }
     }
 
     fn add<C: JsonSchema>(
@@ -125,46 +117,25 @@ impl<R: ?Sized> Kind<R> {
         parse: fn(Value, &str) -> Result<Section<R>, Problem>,
     ) {
         // `json_schema` rather than a reference, so that `type` can be added to it.
-        self.types.insert(
-            name,
-            Entry {
-                parse,
-                schema: C::json_schema,
-            },
-        );
+        self.types.insert(name, Entry { parse, schema: C::json_schema });
     }
 
     /// Reads the section at `path`: takes `type` off and gives the rest to that type.
     pub(crate) fn parse(&self, section: Value, path: &str) -> Result<Section<R>, Problem> {
         let what = self.what;
         let Value::Object(mut keys) = section else {
-            return Err(Problem::at(
-                path,
-                format!("a {what} is an object with a `type`"),
-            ));
+            return Err(Problem::at(path, format!("a {what} is an object with a `type`")));
         };
         let known = || self.types.keys().chain(self.aliases.keys()).copied();
-        let names = || {
-            known()
-                .map(|name| format!("`{name}`"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
+        let names = || known().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let name = match keys.remove("type") {
             Some(Value::String(name)) => name,
             Some(_) => return Err(Problem::at(format!("{path}.type"), "`type` is not a text")),
             None => {
-                return Err(Problem::at(
-                    path,
-                    format!("`type` is missing: one of {}", names()),
-                ));
+                return Err(Problem::at(path, format!("`type` is missing: one of {}", names())));
             }
         };
-        let canonical = self
-            .aliases
-            .get(name.as_str())
-            .copied()
-            .unwrap_or(name.as_str());
+        let canonical = self.aliases.get(name.as_str()).copied().unwrap_or(name.as_str());
         let Some(entry) = self.types.get(canonical) else {
             let hint = did_you_mean(&name, known());
             let message = format!("unknown {what} type `{name}`{hint}; known: {}", names());
@@ -178,11 +149,7 @@ impl<R: ?Sized> Kind<R> {
         self.types
             .iter()
             .map(|(name, entry)| {
-                let aliases = self
-                    .aliases
-                    .iter()
-                    .filter(|(_, of)| *of == name)
-                    .map(|(a, _)| *a);
+                let aliases = self.aliases.iter().filter(|(_, of)| *of == name).map(|(a, _)| *a);
                 with_type(name, aliases, (entry.schema)(generator))
             })
             .collect()

@@ -126,10 +126,7 @@ impl Stats {
     pub(crate) fn disconnected(&self, disconnect: &Disconnect, now: UnixNanos) {
         let mut state = self.state();
         state.connected_since = None;
-        *state
-            .disconnects
-            .entry(disconnect.cause.as_str().to_owned())
-            .or_default() += 1;
+        *state.disconnects.entry(disconnect.cause.as_str().to_owned()).or_default() += 1;
         state.last_error = Some(LastError {
             cause: disconnect.cause.as_str().to_owned(),
             detail: disconnect.detail.clone(),
@@ -167,9 +164,7 @@ impl Stats {
             bytes: self.written_bytes.get(),
             rate_per_minute: rate_per_minute(messages.saturating_sub(before), since),
             connected: state.connected_since.is_some(),
-            connected_seconds: state
-                .connected_since
-                .map_or(0, |since| (now - since).as_secs()),
+            connected_seconds: state.connected_since.map_or(0, |since| (now - since).as_secs()),
             connects: self.connects.get(),
             disconnects: state.disconnects.clone(),
             last_error: state.last_error.clone(),
@@ -192,17 +187,10 @@ impl Stats {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a rate for people, two decimals"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a rate for people, two decimals")]
 fn rate_per_minute(messages: u64, over: Duration) -> f64 {
     let seconds = over.as_secs_f64();
-    if seconds > 0.0 {
-        messages as f64 * 60.0 / seconds
-    } else {
-        0.0
-    }
+    if seconds > 0.0 { messages as f64 * 60.0 / seconds } else { 0.0 }
 }
 
 /// What `streamer status --json` prints: the state of a recorder at one moment.
@@ -259,10 +247,7 @@ impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let uptime = Uptime(self.uptime_seconds);
         let (messages, rate) = (self.messages, self.rate_per_minute);
-        write!(
-            f,
-            "Uptime: {uptime} | Total Msgs: {messages} | Rate: {rate:.2} msg/min"
-        )
+        write!(f, "Uptime: {uptime} | Total Msgs: {messages} | Rate: {rate:.2} msg/min")
     }
 }
 
@@ -330,10 +315,7 @@ mod tests {
     fn a_snapshot_survives_json() {
         let stats = Stats::new(UnixNanos::from_seconds(1_700_000_000));
         stats.connected();
-        stats.disconnected(
-            &Disconnect::new(Cause::Idle, "silent"),
-            UnixNanos::default(),
-        );
+        stats.disconnected(&Disconnect::new(Cause::Idle, "silent"), UnixNanos::default());
         let snapshot = stats.snapshot();
         let json = serde_json::to_string(&snapshot).unwrap();
         assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);

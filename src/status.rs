@@ -52,10 +52,7 @@ pub(crate) enum BindError {
 impl StatusSocket {
     /// Binds the socket, mode 0600. One that a dead process left is replaced.
     pub(crate) async fn bind(path: &Path) -> Result<Self, BindError> {
-        let fail = |source| BindError::Bind {
-            path: path.to_owned(),
-            source,
-        };
+        let fail = |source| BindError::Bind { path: path.to_owned(), source };
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(BindError::NoSocket(path.to_owned()));
@@ -71,11 +68,7 @@ impl StatusSocket {
         rustix::process::umask(before);
         let listener = bound.map_err(fail)?;
         let inode = fs::symlink_metadata(path).ok().map(|found| found.ino());
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            inode,
-        })
+        Ok(Self { listener, path: path.to_owned(), inode })
     }
 
     /// Answers clients for ever.
@@ -98,9 +91,7 @@ impl StatusSocket {
 
 impl Drop for StatusSocket {
     fn drop(&mut self) {
-        let now = fs::symlink_metadata(&self.path)
-            .ok()
-            .map(|found| found.ino());
+        let now = fs::symlink_metadata(&self.path).ok().map(|found| found.ino());
         if now.is_some() && now == self.inode {
             // If it stays, the next start replaces it.
             drop(fs::remove_file(&self.path));
@@ -117,10 +108,7 @@ async fn answers(path: &Path) -> bool {
 }
 
 async fn answer(mut client: UnixStream, stats: Arc<Stats>, patient: bool) {
-    let json = patient
-        && timeout(REQUEST_TIMEOUT, wants_json(&mut client))
-            .await
-            .unwrap_or(false);
+    let json = patient && timeout(REQUEST_TIMEOUT, wants_json(&mut client)).await.unwrap_or(false);
     let snapshot = stats.snapshot();
     let mut line = if json {
         // Plain numbers and texts: this cannot fail.
@@ -176,10 +164,7 @@ pub(crate) async fn query(path: &Path) -> Result<Snapshot, QueryError> {
             return Err(QueryError::Garbled(path.to_owned()));
         }
         Ok(Err(source)) => {
-            return Err(QueryError::NotRunning {
-                path: path.to_owned(),
-                source,
-            });
+            return Err(QueryError::NotRunning { path: path.to_owned(), source });
         }
         Ok(Ok(answer)) => answer,
     };

@@ -21,14 +21,8 @@ mod tests {
     #[test]
     fn typos_are_met_and_strangers_are_not() {
         let known = ["buffer_size", "buffer_bytes", "output_dir", "ws_url"];
-        assert_eq!(
-            did_you_mean("buffer_sise", known),
-            ", did you mean `buffer_size`?"
-        );
-        assert_eq!(
-            did_you_mean("OutputDir", known),
-            ", did you mean `output_dir`?"
-        );
+        assert_eq!(did_you_mean("buffer_sise", known), ", did you mean `buffer_size`?");
+        assert_eq!(did_you_mean("OutputDir", known), ", did you mean `output_dir`?");
         assert_eq!(did_you_mean("colour", known), "");
     }
 }

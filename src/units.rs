@@ -57,11 +57,7 @@ impl Span {
 
     /// The duration, or `None` for `0`.
     pub const fn non_zero(self) -> Option<Duration> {
-        if self.is_zero() {
-            None
-        } else {
-            Some(self.duration())
-        }
+        if self.is_zero() { None } else { Some(self.duration()) }
     }
 }
 
@@ -127,19 +123,13 @@ impl FromStr for Size {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_largest(
-            f,
-            self.0,
-            DURATION_UNITS.iter().filter(|(unit, _)| *unit != "w"),
-        )
+        write_largest(f, self.0, DURATION_UNITS.iter().filter(|(unit, _)| *unit != "w"))
     }
 }
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary = SIZE_UNITS
-            .iter()
-            .filter(|(unit, _)| *unit == "B" || unit.ends_with("iB"));
+        let binary = SIZE_UNITS.iter().filter(|(unit, _)| *unit == "B" || unit.ends_with("iB"));
         write_largest(f, self.0, binary)
     }
 }
@@ -150,10 +140,7 @@ fn write_largest<'a>(
     value: u64,
     units: impl DoubleEndedIterator<Item = &'a (&'a str, u64)>,
 ) -> fmt::Result {
-    match units
-        .rev()
-        .find(|(_, factor)| value.is_multiple_of(*factor))
-    {
+    match units.rev().find(|(_, factor)| value.is_multiple_of(*factor)) {
         Some((unit, factor)) if value > 0 => write!(f, "{}{unit}", value / factor),
         _ => write!(f, "{value}"),
     }
@@ -166,9 +153,7 @@ fn parse(
     smallest: &'static str,
 ) -> Result<u64, UnitError> {
     let trimmed = text.trim();
-    let split = trimmed
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(trimmed.len());
+    let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(split);
     let unit = unit.trim_start();
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -182,10 +167,7 @@ fn parse(
     }
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
         let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
-        return Err(UnitError::Unit {
-            text: text.to_owned(),
-            units: names.join(", "),
-        });
+        return Err(UnitError::Unit { text: text.to_owned(), units: names.join(", ") });
     };
     let mut value = whole.checked_mul(*factor).ok_or_else(too_large)?;
     let mut place = *factor;
@@ -249,20 +231,14 @@ impl<T> Visitor<'_> for UnitVisitor<T> {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expecting = "a duration such as \"30s\"";
-        deserializer.deserialize_any(UnitVisitor {
-            expecting,
-            parse: Self::from_str,
-        })
+        deserializer.deserialize_any(UnitVisitor { expecting, parse: Self::from_str })
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expecting = "a size such as \"8MiB\"";
-        deserializer.deserialize_any(UnitVisitor {
-            expecting,
-            parse: Self::from_str,
-        })
+        deserializer.deserialize_any(UnitVisitor { expecting, parse: Self::from_str })
     }
 }
 
@@ -357,14 +333,8 @@ mod tests {
         assert!(matches!(millis("1.2.3s"), Err(UnitError::NoNumber(..))));
         assert!(matches!(millis("0.0001s"), Err(UnitError::Fraction(..))));
         assert!(matches!(bytes("0.1KiB"), Err(UnitError::Fraction(..))));
-        assert!(matches!(
-            millis("99999999999999999999s"),
-            Err(UnitError::TooLarge(_))
-        ));
-        assert!(matches!(
-            millis("9999999999999999w"),
-            Err(UnitError::TooLarge(_))
-        ));
+        assert!(matches!(millis("99999999999999999999s"), Err(UnitError::TooLarge(_))));
+        assert!(matches!(millis("9999999999999999w"), Err(UnitError::TooLarge(_))));
     }
 
     proptest! {

@@ -64,20 +64,15 @@ impl HourFile {
         let path = stem.jsonl(dir, hour);
         let fail = |action| {
             let path = path.clone();
-            move |source| HourFileError {
-                action,
-                path,
-                source,
-            }
+            move |source| HourFileError { action, path, source }
         };
         let mut options = OpenOptions::new();
         options.read(true).append(true).mode(FILE_MODE);
         let (file, new) = match options.open(&path) {
             Ok(file) => (file, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (
-                options.create(true).open(&path).map_err(fail("create"))?,
-                true,
-            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (options.create(true).open(&path).map_err(fail("create"))?, true)
+            }
             Err(error) => return Err(fail("open")(error)),
         };
         let found = file.metadata().map_err(fail("read the size of"))?.len();
@@ -90,25 +85,10 @@ impl HourFile {
                 path: torn.clone(),
                 source,
             })?;
-            file.set_len(length)
-                .map_err(fail("cut the torn last line of"))?;
-            recovered = Some(Recovered {
-                bytes: found - length,
-                kept_in: torn,
-            });
+            file.set_len(length).map_err(fail("cut the torn last line of"))?;
+            recovered = Some(Recovered { bytes: found - length, kept_in: torn });
         }
-        Ok((
-            Self {
-                file,
-                path,
-                hour,
-                length,
-                dirty: false,
-                new,
-                torn: false,
-            },
-            recovered,
-        ))
+        Ok((Self { file, path, hour, length, dirty: false, new, torn: false }, recovered))
     }
 
     /// The hour that the file holds.
@@ -138,9 +118,7 @@ impl HourFile {
     /// the next append.
     pub fn append(&mut self, lines: &[u8]) -> Result<(), HourFileError> {
         if self.torn {
-            self.file
-                .set_len(self.length)
-                .map_err(|source| self.error("cut back", source))?;
+            self.file.set_len(self.length).map_err(|source| self.error("cut back", source))?;
             self.torn = false;
         }
         // `write_all` goes on after short writes and interruptions.
@@ -161,29 +139,21 @@ impl HourFile {
         // Cleared first: after a failed fsync the kernel may have dropped the pages, and another
         // fsync would succeed without them.
         self.dirty = false;
-        self.file
-            .sync_data()
-            .map_err(|source| self.error("sync", source))?;
+        self.file.sync_data().map_err(|source| self.error("sync", source))?;
         if self.new {
             let dir = self.path.parent().unwrap_or(Path::new("."));
-            File::open(dir)
-                .and_then(|dir| dir.sync_all())
-                .map_err(|source| HourFileError {
-                    action: "sync",
-                    path: dir.to_owned(),
-                    source,
-                })?;
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| HourFileError {
+                action: "sync",
+                path: dir.to_owned(),
+                source,
+            })?;
             self.new = false;
         }
         Ok(())
     }
 
     fn error(&self, action: &'static str, source: io::Error) -> HourFileError {
-        HourFileError {
-            action,
-            path: self.path.clone(),
-            source,
-        }
+        HourFileError { action, path: self.path.clone(), source }
     }
 }
 
@@ -206,11 +176,7 @@ fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
 
 /// Appends what follows `from` to the `.torn` file, with a line feed, and makes it durable.
 fn keep_aside(mut file: &File, from: u64, torn: &Path) -> io::Result<()> {
-    let mut kept = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(FILE_MODE)
-        .open(torn)?;
+    let mut kept = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(torn)?;
     file.seek(SeekFrom::Start(from))?;
     io::copy(&mut file.take(u64::MAX), &mut kept)?;
     io::Write::write_all(&mut kept, b"\n")?;
@@ -236,20 +202,14 @@ mod tests {
         assert_eq!(recovered, None);
         file.append(b"2\n").unwrap();
         file.sync().unwrap();
-        assert_eq!(
-            fs::read(dir.path().join("t_3600.jsonl")).unwrap(),
-            b"1\n2\n"
-        );
+        assert_eq!(fs::read(dir.path().join("t_3600.jsonl")).unwrap(), b"1\n2\n");
     }
 
     #[test]
     fn new_files_are_not_for_everybody() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = open(dir.path());
-        assert_eq!(
-            fs::metadata(file.path()).unwrap().permissions().mode() & 0o007,
-            0
-        );
+        assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o007, 0);
     }
 
     #[test]
@@ -282,9 +242,6 @@ mod tests {
         let stem = Stem::from_topic("t").unwrap();
         let hour = Hour::starting_at(3600).unwrap();
         let error = HourFile::open(Path::new("/nonexistent"), &stem, hour).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot create `/nonexistent/t_3600.jsonl`"
-        );
+        assert_eq!(error.to_string(), "cannot create `/nonexistent/t_3600.jsonl`");
     }
 }

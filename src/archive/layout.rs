@@ -60,10 +60,7 @@ impl Stem {
         }
         let max = MAX_NAME_BYTES - MAX_SUFFIX_BYTES;
         if stem.len() > max {
-            return Err(StemError::TooLong {
-                length: stem.len(),
-                max,
-            });
+            return Err(StemError::TooLong { length: stem.len(), max });
         }
         Ok(Self(stem))
     }
@@ -87,9 +84,7 @@ impl Stem {
             let low = char::from(rest.next()?).to_digit(16)?;
             bytes.push(u8::try_from(high * 16 + low).ok()?);
         }
-        String::from_utf8(bytes)
-            .ok()
-            .filter(|topic| Self::from_topic(topic).as_ref() == Ok(self))
+        String::from_utf8(bytes).ok().filter(|topic| Self::from_topic(topic).as_ref() == Ok(self))
     }
 
     /// The path of the hour's lines: `<stem>_<hour>.jsonl`.
@@ -141,10 +136,7 @@ mod tests {
         assert_eq!(stem("-rf"), "%2Drf");
         assert_eq!(stem("trades BTC €"), "trades%20BTC%20%E2%82%AC");
         assert_eq!(Stem::from_topic(""), Err(StemError::Empty));
-        assert!(matches!(
-            Stem::from_topic(&"x".repeat(300)),
-            Err(StemError::TooLong { .. })
-        ));
+        assert!(matches!(Stem::from_topic(&"x".repeat(300)), Err(StemError::TooLong { .. })));
     }
 
     #[test]
@@ -155,10 +147,7 @@ mod tests {
             stem.jsonl(Path::new("output"), hour),
             Path::new("output/publicTrade.BTCUSDT_1699999200.jsonl")
         );
-        assert_eq!(
-            parse_jsonl("publicTrade.BTCUSDT_1699999200.jsonl"),
-            Some((stem, hour))
-        );
+        assert_eq!(parse_jsonl("publicTrade.BTCUSDT_1699999200.jsonl"), Some((stem, hour)));
     }
 
     #[test]

@@ -42,10 +42,7 @@ impl DirLock {
     /// [`LockError::Held`] names the process that has it.
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(LOCK_NAME);
-        let open_error = |source| LockError::Open {
-            path: path.clone(),
-            source,
-        };
+        let open_error = |source| LockError::Open { path: path.clone(), source };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -62,15 +59,8 @@ impl DirLock {
                 let read = (&mut file).take(20).read_to_string(&mut pid).is_ok();
                 let pid = pid.trim();
                 let known = read && !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
-                let holder = if known {
-                    format!("pid {pid}")
-                } else {
-                    "pid unknown".to_owned()
-                };
-                return Err(LockError::Held {
-                    dir: dir.to_owned(),
-                    holder,
-                });
+                let holder = if known { format!("pid {pid}") } else { "pid unknown".to_owned() };
+                return Err(LockError::Held { dir: dir.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(open_error(source)),
         }
@@ -89,10 +79,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = DirLock::acquire(dir.path()).unwrap();
         let refused = DirLock::acquire(dir.path()).unwrap_err().to_string();
-        assert!(
-            refused.contains(&format!("pid {}", std::process::id())),
-            "{refused}"
-        );
+        assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
         drop(first);
         DirLock::acquire(dir.path()).unwrap();
     }

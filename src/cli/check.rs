@@ -15,11 +15,8 @@ use crate::stats::Stats;
 
 pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<ExitCode, Failure> {
     let config = Config::load(file, registry)?;
-    let (resolved, socket, log) = (
-        config.resolved.clone(),
-        config.status_socket.clone(),
-        config.log.clone(),
-    );
+    let (resolved, socket, log) =
+        (config.resolved.clone(), config.status_socket.clone(), config.log.clone());
     // Building finds what reading does not: a malformed URL, a missing certificate.
     let stats = Arc::new(Stats::new(SystemClock.now()));
     let pipeline = config.build(&stats, &Arc::default())?;
@@ -33,45 +30,28 @@ pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<Exit
     };
     row(
         "source",
-        format!(
-            "{} ({})",
-            pipeline.source.endpoint(),
-            text_at(&resolved, "/source/type")
-        ),
+        format!("{} ({})", pipeline.source.endpoint(), text_at(&resolved, "/source/type")),
     );
     if let Some(topics) = resolved.pointer("/source/topics").and_then(Value::as_array) {
         let topics: Vec<_> = topics.iter().filter_map(|topic| topic.as_str()).collect();
-        let list = if topics.is_empty() {
-            "none".to_owned()
-        } else {
-            topics.join(", ")
-        };
+        let list = if topics.is_empty() { "none".to_owned() } else { topics.join(", ") };
         row("topics", list);
     }
     for stage in &pipeline.stages {
         row("stage", stage.name.clone());
     }
     for sink in &pipeline.sinks {
-        row(
-            "sink",
-            format!("{} → {}", sink.name, sink.plugin.destination()),
-        );
+        row("sink", format!("{} → {}", sink.name, sink.plugin.destination()));
     }
     let path = |path: Option<std::path::PathBuf>| match path {
         Some(path) => path.display().to_string(),
         None => "none".to_owned(),
     };
-    row(
-        "log",
-        path(log.file) + if log.to_stdout { ", stdout" } else { "" },
-    );
+    row("log", path(log.file) + if log.to_stdout { ", stdout" } else { "" });
     row("status", path(socket));
     print(&text)
 }
 
 fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }

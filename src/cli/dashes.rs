@@ -23,9 +23,7 @@ pub(super) fn normalize(args: Vec<OsString>, command: &Command) -> Result<Vec<Os
             break;
         }
         let text = arg.to_string_lossy().into_owned();
-        let bare = text
-            .strip_prefix('-')
-            .map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+        let bare = text.strip_prefix('-').map(|rest| rest.strip_prefix('-').unwrap_or(rest));
         let Some(bare) = bare.filter(|bare| bare.len() > 1) else {
             normal.push(arg);
             continue;
@@ -89,15 +87,8 @@ mod tests {
 
     fn normal(args: &[&str]) -> Result<Vec<String>, String> {
         let args = std::iter::once("streamer").chain(args.iter().copied());
-        let normal = normalize(
-            args.map(OsString::from).collect(),
-            &super::super::Cli::command(),
-        )?;
-        Ok(normal
-            .into_iter()
-            .skip(1)
-            .map(|arg| arg.into_string().unwrap())
-            .collect())
+        let normal = normalize(args.map(OsString::from).collect(), &super::super::Cli::command())?;
+        Ok(normal.into_iter().skip(1).map(|arg| arg.into_string().unwrap()).collect())
     }
 
     #[test]
@@ -105,10 +96,7 @@ mod tests {
         for spelling in [["-config", "x"], ["--config", "x"]] {
             assert_eq!(normal(&spelling).unwrap(), ["--config=x"]);
         }
-        assert_eq!(
-            normal(&["-config=x", "-status"]).unwrap(),
-            ["--config=x", "--status"]
-        );
+        assert_eq!(normal(&["-config=x", "-status"]).unwrap(), ["--config=x", "--status"]);
         assert_eq!(normal(&["status", "-json"]).unwrap(), ["status", "--json"]);
         assert_eq!(normal(&["-help"]).unwrap(), ["--help"]);
         assert_eq!(normal(&["-h"]).unwrap(), ["-h"]);

@@ -57,18 +57,14 @@ fn serve(address: &str, args: &DemoArgs) -> Result<ExitCode, Failure> {
         close_at_end: args.count.is_some(),
         ..Options::default()
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sent = runtime.block_on(async {
         let exchange = Exchange::bind(address, options)
             .await
             .with_context(|| format!("cannot listen at `{address}`"))?;
         let url = exchange.url()?;
-        print(&format!(
-            "The exchange listens at {url}, topic {TOPIC}. Ctrl-C ends it.\n"
-        ))
-        .map_err(|_| anyhow!("stdout cannot be written"))?;
+        print(&format!("The exchange listens at {url}, topic {TOPIC}. Ctrl-C ends it.\n"))
+            .map_err(|_| anyhow!("stdout cannot be written"))?;
         let stop = CancellationToken::new();
         tokio::select! {
             sent = exchange.serve(&stop) => anyhow::Ok(Some(sent)),
@@ -86,11 +82,7 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
     // A directory of its own each time: what an earlier demo recorded stays.
     let dir = args.dir.join(begun.to_string().replace(':', "-"));
     let expected = args.rate.saturating_mul(args.seconds);
-    let drop_at = if args.rate > 0 {
-        expected / 2
-    } else {
-        1_000_000
-    };
+    let drop_at = if args.rate > 0 { expected / 2 } else { 1_000_000 };
     let exchange = Background::start(Options {
         rate: args.rate,
         drop_at: vec![drop_at.max(1)],
@@ -153,19 +145,15 @@ impl Background {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let (tell, told) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("exchange".into())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                runtime.block_on(async {
-                    let exchange = Exchange::bind("127.0.0.1:0", options).await?;
-                    // Nobody listens when the demo has failed meanwhile.
-                    drop(tell.send(exchange.url()?));
-                    Ok(exchange.serve(&stopped).await)
-                })
-            })?;
+        let thread = std::thread::Builder::new().name("exchange".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let exchange = Exchange::bind("127.0.0.1:0", options).await?;
+                // Nobody listens when the demo has failed meanwhile.
+                drop(tell.send(exchange.url()?));
+                Ok(exchange.serve(&stopped).await)
+            })
+        })?;
         match told.recv() {
             Ok(url) => Ok(Self { url, stop, thread }),
             Err(_) => match thread.join() {
@@ -177,10 +165,7 @@ impl Background {
 
     fn stop(self) -> anyhow::Result<u64> {
         self.stop.cancel();
-        let sent = self
-            .thread
-            .join()
-            .map_err(|_| anyhow!("the exchange died"))?;
+        let sent = self.thread.join().map_err(|_| anyhow!("the exchange died"))?;
         sent.context("the exchange failed")
     }
 }
@@ -204,12 +189,7 @@ fn compare(dir: &Path, sent: u64) -> anyhow::Result<Compared> {
     }
     files.sort();
     let market = Market::new(TOPIC);
-    let mut expected = Expected {
-        market,
-        next: 0,
-        block: Vec::new(),
-        at: 0,
-    };
+    let mut expected = Expected { market, next: 0, block: Vec::new(), at: 0 };
     let mut answers = 0;
     for (_, file) in &files {
         use std::io::BufRead;
@@ -219,25 +199,14 @@ fn compare(dir: &Path, sent: u64) -> anyhow::Result<Compared> {
             if line.starts_with(b"{\"success\":") {
                 answers += 1;
             } else if !expected.is_next(&line) {
-                bail!(
-                    "line {} of `{}` is not the trade that was sent",
-                    index + 1,
-                    file.display()
-                );
+                bail!("line {} of `{}` is not the trade that was sent", index + 1, file.display());
             }
         }
     }
     if expected.next != sent {
-        bail!(
-            "{sent} trades were sent, {} are in the files in `{}`",
-            expected.next,
-            dir.display()
-        );
+        bail!("{sent} trades were sent, {} are in the files in `{}`", expected.next, dir.display());
     }
-    Ok(Compared {
-        files: files.into_iter().map(|(_, file)| file).collect(),
-        answers,
-    })
+    Ok(Compared { files: files.into_iter().map(|(_, file)| file).collect(), answers })
 }
 
 /// The trades as lines, a block at a time.

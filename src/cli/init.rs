@@ -48,7 +48,5 @@ fn create(file: &Path, text: &str) -> anyhow::Result<()> {
         }
         opened => opened.with_context(|| format!("cannot create `{}`", file.display()))?,
     };
-    created
-        .write_all(text.as_bytes())
-        .with_context(|| format!("cannot write `{}`", file.display()))
+    created.write_all(text.as_bytes()).with_context(|| format!("cannot write `{}`", file.display()))
 }

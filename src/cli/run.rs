@@ -27,12 +27,7 @@ const INTERRUPTED: i32 = 130;
 
 pub(super) fn run(file: &Path, debug: bool, registry: &Registry) -> Result<ExitCode, Failure> {
     let config = Config::load(file, registry)?;
-    record(
-        config,
-        &file.display().to_string(),
-        debug,
-        &CancellationToken::new(),
-    )?;
+    record(config, &file.display().to_string(), debug, &CancellationToken::new())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -122,19 +117,12 @@ async fn log_status(every: Option<Duration>, stats: &Stats) {
     loop {
         ticks.tick().await;
         let snapshot = stats.snapshot();
-        info!(
-            dropped = snapshot.dropped,
-            connected = snapshot.connected,
-            "{snapshot}"
-        );
+        info!(dropped = snapshot.dropped, connected = snapshot.connected, "{snapshot}");
     }
 }
 
 /// The first SIGINT or SIGTERM stops, the second exits at once; SIGHUP opens the log anew.
-#[expect(
-    clippy::exit,
-    reason = "asked for twice: there is nothing to wait for any more"
-)]
+#[expect(clippy::exit, reason = "asked for twice: there is nothing to wait for any more")]
 async fn mind_signals(log: &Log, stop: &CancellationToken) {
     let (mut interrupt, mut terminate, mut hangup) = match signals() {
         Ok(signals) => signals,

@@ -137,10 +137,7 @@ impl Document {
             "must be from 1 to 100000000",
         );
         check(self.log_files <= 1000, "log_files", "must be at most 1000");
-        let socket = self
-            .status_socket
-            .as_ref()
-            .map_or(0, |path| path.as_os_str().len());
+        let socket = self.status_socket.as_ref().map_or(0, |path| path.as_os_str().len());
         check(
             socket <= 107,
             "status_socket",
@@ -155,10 +152,7 @@ impl Document {
         let source = self.source.clone().unwrap_or_else(
             || json!({ "type": "websocket", "url": self.ws_url, "topics": [self.topic] }),
         );
-        let stages = self
-            .stages
-            .clone()
-            .unwrap_or_else(|| vec![json!({ "type": "verbatim" })]);
+        let stages = self.stages.clone().unwrap_or_else(|| vec![json!({ "type": "verbatim" })]);
         let sinks = self
             .sinks
             .clone()

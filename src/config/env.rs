@@ -10,17 +10,9 @@ pub(crate) fn expand(
     value: &mut Value,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<String>, Vec<Problem>> {
-    let mut expansion = Expansion {
-        lookup,
-        secrets: Vec::new(),
-        problems: Vec::new(),
-    };
+    let mut expansion = Expansion { lookup, secrets: Vec::new(), problems: Vec::new() };
     expansion.value(value, "");
-    if expansion.problems.is_empty() {
-        Ok(expansion.secrets)
-    } else {
-        Err(expansion.problems)
-    }
+    if expansion.problems.is_empty() { Ok(expansion.secrets) } else { Err(expansion.problems) }
 }
 
 /// Puts the strings with `${NAME}` back into a value that was made from `template`.
@@ -113,10 +105,7 @@ mod tests {
         let template = json!({"a": ["x ${TOKEN}-${TOKEN}"], "b": 1, "c": "$${TOKEN}"});
         let mut value = template.clone();
         let secrets = expand(&mut value, &lookup).unwrap();
-        assert_eq!(
-            value,
-            json!({"a": ["x s3cret-s3cret"], "b": 1, "c": "${TOKEN}"})
-        );
+        assert_eq!(value, json!({"a": ["x s3cret-s3cret"], "b": 1, "c": "${TOKEN}"}));
         assert_eq!(secrets, ["s3cret", "s3cret"]);
         restore(&mut value, &template);
         assert_eq!(value, template);

@@ -19,10 +19,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn at(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            message: message.into(),
-        }
+        Self { path: path.into(), message: message.into() }
     }
 
     /// The problem that serde found within the section at `base`.
@@ -36,10 +33,7 @@ impl Problem {
             ("", _) => inner,
             _ => format!("{base}.{inner}"),
         };
-        Self {
-            path,
-            message: in_our_words(&error.inner().to_string()),
-        }
+        Self { path, message: in_our_words(&error.inner().to_string()) }
     }
 }
 
@@ -90,26 +84,17 @@ impl ConfigError {
             .into_iter()
             .map(|problem| (text.and_then(|text| place_of(text, &problem.path)), problem))
             .collect();
-        Self {
-            file: file.to_owned(),
-            problems,
-        }
+        Self { file: file.to_owned(), problems }
     }
 
     /// A text that is no JSON.
     pub(crate) fn syntax(file: &Path, error: &serde_json::Error) -> Self {
-        let place = Place {
-            line: error.line(),
-            column: error.column(),
-        };
+        let place = Place { line: error.line(), column: error.column() };
         let message = error.to_string();
         // The place is said once, in front.
         let message = message.split(" at line ").next().unwrap_or_default();
         let problem = Problem::at("", format!("not valid JSON: {message}"));
-        Self {
-            file: file.to_owned(),
-            problems: vec![(Some(place), problem)],
-        }
+        Self { file: file.to_owned(), problems: vec![(Some(place), problem)] }
     }
 }
 
@@ -154,13 +139,7 @@ fn place_of(text: &str, path: &str) -> Option<Place> {
     }
     let before = text.get(..offset)?;
     let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     Some(Place { line, column })
 }
 
@@ -189,10 +168,7 @@ mod tests {
             in_our_words("unknown field `zzz`, expected `a`"),
             "unknown key `zzz`; known keys: a"
         );
-        assert_eq!(
-            in_our_words("missing field `url`"),
-            "the key `url` is missing"
-        );
+        assert_eq!(in_our_words("missing field `url`"), "the key `url` is missing");
         assert_eq!(
             in_our_words("unknown variant `blok`, expected `block` or `drop_newest`"),
             "unknown value `blok`, did you mean `block`?; known: block, drop_newest"

@@ -18,29 +18,14 @@ impl Registry {
         let mut root = Document::json_schema(&mut generator);
         if let Some(Value::Object(properties)) = root.get_mut("properties") {
             section(properties, "source", sources);
-            section(
-                properties,
-                "stages",
-                json!({ "type": "array", "items": stages }),
-            );
-            section(
-                properties,
-                "sinks",
-                json!({ "type": "array", "items": sinks, "minItems": 1 }),
-            );
+            section(properties, "stages", json!({ "type": "array", "items": stages }));
+            section(properties, "sinks", json!({ "type": "array", "items": sinks, "minItems": 1 }));
         }
-        let exclusive = [
-            ["source", "ws_url"],
-            ["source", "topic"],
-            ["sinks", "output_dir"],
-        ]
-        .map(|keys| json!({ "not": { "required": keys } }));
+        let exclusive = [["source", "ws_url"], ["source", "topic"], ["sinks", "output_dir"]]
+            .map(|keys| json!({ "not": { "required": keys } }));
         root.insert("allOf".to_owned(), json!(exclusive));
         let mut whole = Map::new();
-        whole.insert(
-            "$schema".to_owned(),
-            json!("https://json-schema.org/draft/2020-12/schema"),
-        );
+        whole.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
         whole.insert("title".to_owned(), json!("streamer configuration"));
         if let Value::Object(keys) = root.to_value() {
             whole.extend(keys.into_iter().filter(|(key, _)| key != "title"));
@@ -59,10 +44,7 @@ fn one_of(schemas: &[Schema]) -> Value {
 
 /// Replaces what is said of a section, but for its description.
 fn section(properties: &mut Map<String, Value>, key: &str, schema: Value) {
-    let description = properties
-        .get(key)
-        .and_then(|old| old.get("description"))
-        .cloned();
+    let description = properties.get(key).and_then(|old| old.get("description")).cloned();
     let mut keys = Map::new();
     if let Some(description) = description {
         keys.insert("description".to_owned(), description);

@@ -27,15 +27,10 @@ impl Market {
         let symbol = serde_json::Value::from(symbol);
         let mut random = fastrand::Rng::with_seed(7);
         let (mut price, mut time) = (4_325_010_u64, FIRST_TIME);
-        let mut market = Self {
-            frames: Vec::new(),
-            starts: vec![0],
-        };
+        let mut market = Self { frames: Vec::new(), starts: vec![0] };
         for _ in 0..WALK {
             let before = price;
-            price = price
-                .saturating_add_signed(random.i64(-40..=40))
-                .max(100_000);
+            price = price.saturating_add_signed(random.i64(-40..=40)).max(100_000);
             time += random.u64(0..30);
             let side = if random.bool() { "Buy" } else { "Sell" };
             let tick = match price.cmp(&before) {
@@ -93,12 +88,7 @@ impl Market {
             // The number is followed by `}]}`.
             let end = out.len().saturating_sub(3);
             let mut number = trade;
-            for digit in out
-                .get_mut(end.saturating_sub(DIGITS)..end)
-                .into_iter()
-                .flatten()
-                .rev()
-            {
+            for digit in out.get_mut(end.saturating_sub(DIGITS)..end).into_iter().flatten().rev() {
                 *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
                 number /= 10;
             }
@@ -139,10 +129,7 @@ mod tests {
     #[test]
     fn trades_depend_on_topic_and_number_alone() {
         let (a, b) = (Market::new("publicTrade.A"), Market::new("publicTrade.A"));
-        assert_eq!(
-            a.lines(0..10_000),
-            [b.lines(0..7_000), b.lines(7_000..10_000)].concat()
-        );
+        assert_eq!(a.lines(0..10_000), [b.lines(0..7_000), b.lines(7_000..10_000)].concat());
         assert_ne!(a.lines(0..1), Market::new("publicTrade.B").lines(0..1));
     }
 }

@@ -17,12 +17,7 @@ pub(super) struct LogFile {
 
 impl LogFile {
     pub(super) fn new(path: PathBuf, max_size: u64, keep: u16) -> Self {
-        Self {
-            path,
-            max_size,
-            keep,
-            open: None,
-        }
+        Self { path, max_size, keep, open: None }
     }
 
     /// Appends a line; the next one tries again when this fails.
@@ -56,11 +51,7 @@ impl LogFile {
     }
 
     fn open_file(&self) -> io::Result<(File, u64)> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(&self.path)?;
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)?;
         let size = file.metadata()?.len();
         Ok((file, size))
     }

@@ -24,9 +24,7 @@ impl Backoff {
 
     /// The delay after one more failure. A pause that the server asked for is kept, up to an hour.
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let longest = FIRST
-            .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST);
+        let longest = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let shortest = (longest / 2).max(FIRST);
         let delay = shortest + longest.saturating_sub(shortest).mul_f64(fastrand::f64());
@@ -45,10 +43,7 @@ mod tests {
         assert_eq!(delays[0], FIRST);
         assert!(delays.iter().all(|delay| (FIRST..=LONGEST).contains(delay)));
         assert!(delays[10..].iter().all(|delay| *delay >= LONGEST / 2));
-        assert!(
-            delays[10..].iter().any(|delay| *delay != delays[10]),
-            "no jitter"
-        );
+        assert!(delays[10..].iter().any(|delay| *delay != delays[10]), "no jitter");
     }
 
     #[test]
@@ -64,10 +59,7 @@ mod tests {
     #[test]
     fn the_server_may_ask_for_a_longer_pause_but_not_for_ever() {
         let mut backoff = Backoff::default();
-        assert_eq!(
-            backoff.next(Some(Duration::from_secs(90))),
-            Duration::from_secs(90)
-        );
+        assert_eq!(backoff.next(Some(Duration::from_secs(90))), Duration::from_secs(90));
         assert_eq!(backoff.next(Some(Duration::MAX)), LONGEST_ASKED);
     }
 }

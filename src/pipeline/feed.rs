@@ -77,11 +77,7 @@ impl Feed {
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
         while !self.producer.consumer_gone() {
             let mut batch = self.producer.spare();
-            match self
-                .stop
-                .run_until_cancelled(self.source.read(&mut batch))
-                .await
-            {
+            match self.stop.run_until_cancelled(self.source.read(&mut batch)).await {
                 None => {
                     self.drain(drops).await;
                     return Ok(());
@@ -154,15 +150,9 @@ struct Drops {
 
 impl Drops {
     fn report(&mut self, at_once: bool) {
-        let due = at_once
-            || self
-                .reported
-                .is_none_or(|at| at.elapsed() >= REPORT_INTERVAL);
+        let due = at_once || self.reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL);
         if self.count > 0 && due {
-            warn!(
-                messages = self.count,
-                "buffer overflow: newest messages dropped"
-            );
+            warn!(messages = self.count, "buffer overflow: newest messages dropped");
             self.count = 0;
             self.reported = Some(Instant::now());
         }

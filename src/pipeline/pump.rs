@@ -93,14 +93,8 @@ impl Pump {
 
     fn close(&mut self) -> Result<(), BoxError> {
         let mut first = Ok(());
-        let stages = self
-            .stages
-            .iter_mut()
-            .map(|stage| (&stage.name, stage.plugin.close()));
-        let sinks = self
-            .sinks
-            .iter_mut()
-            .map(|sink| (&sink.name, sink.plugin.close()));
+        let stages = self.stages.iter_mut().map(|stage| (&stage.name, stage.plugin.close()));
+        let sinks = self.sinks.iter_mut().map(|sink| (&sink.name, sink.plugin.close()));
         for (name, closed) in stages.chain(sinks) {
             if let Err(error) = closed {
                 error!(plugin = name, error = %error_chain(&*error), "close failed");

@@ -52,15 +52,7 @@ pub(crate) fn queue(limits: Limits) -> (Producer, Consumer) {
         filled: Condvar::new(),
         room: Notify::new(),
     });
-    (
-        Producer {
-            shared: Arc::clone(&shared),
-        },
-        Consumer {
-            shared,
-            flowing: false,
-        },
-    )
+    (Producer { shared: Arc::clone(&shared) }, Consumer { shared, flowing: false })
 }
 
 struct Shared {
@@ -188,10 +180,7 @@ impl Producer {
     /// How full the queue is.
     pub(crate) fn used(&self) -> QueueUse {
         let state = self.shared.state();
-        QueueUse {
-            messages: state.messages as u64,
-            bytes: state.bytes as u64,
-        }
+        QueueUse { messages: state.messages as u64, bytes: state.bytes as u64 }
     }
 
     /// No batch will follow: the consumer drains the queue and then gets `None`.
@@ -235,11 +224,7 @@ impl Consumer {
                 doze = false;
             } else {
                 state.consumer = Wait::Asleep;
-                state = self
-                    .shared
-                    .filled
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
         state.consumer = Wait::No;
@@ -260,12 +245,9 @@ impl Consumer {
     pub(crate) fn give_back(&self, mut batch: Batch, taken: QueueUse) {
         batch.clear();
         let mut state = self.shared.state();
-        state.messages = state
-            .messages
-            .saturating_sub(usize::try_from(taken.messages).unwrap_or(0));
-        state.bytes = state
-            .bytes
-            .saturating_sub(usize::try_from(taken.bytes).unwrap_or(0));
+        state.messages =
+            state.messages.saturating_sub(usize::try_from(taken.messages).unwrap_or(0));
+        state.bytes = state.bytes.saturating_sub(usize::try_from(taken.bytes).unwrap_or(0));
         if state.spares.len() < SPARE_BATCHES && batch.capacity() <= SPARE_BYTES {
             state.spares.push(batch);
         }
@@ -276,10 +258,7 @@ impl Consumer {
 
 /// What a batch counts for.
 pub(crate) fn weight(batch: &Batch) -> QueueUse {
-    QueueUse {
-        messages: batch.len() as u64,
-        bytes: batch.capacity() as u64,
-    }
+    QueueUse { messages: batch.len() as u64, bytes: batch.capacity() as u64 }
 }
 
 /// When the consumer dies, producers must not wait for room that never comes.
@@ -319,10 +298,7 @@ mod tests {
 
     #[test]
     fn a_batch_counts_until_it_is_given_back() {
-        let (producer, mut consumer) = queue(Limits {
-            messages: 3,
-            bytes: 1 << 20,
-        });
+        let (producer, mut consumer) = queue(Limits { messages: 3, bytes: 1 << 20 });
         producer.try_push(batch(2)).unwrap();
         let (first, taken) = pop_batch(&mut consumer);
         assert!(producer.try_push(batch(2)).is_err(), "still being written");
@@ -334,20 +310,14 @@ mod tests {
 
     #[test]
     fn memory_is_a_limit_of_its_own() {
-        let (producer, _consumer) = queue(Limits {
-            messages: 1_000,
-            bytes: 100,
-        });
+        let (producer, _consumer) = queue(Limits { messages: 1_000, bytes: 100 });
         producer.try_push(batch(10)).unwrap();
         assert!(producer.try_push(batch(50)).is_err());
     }
 
     #[test]
     fn one_batch_always_fits_however_large() {
-        let (producer, mut consumer) = queue(Limits {
-            messages: 1,
-            bytes: 1,
-        });
+        let (producer, mut consumer) = queue(Limits { messages: 1, bytes: 1 });
         producer.try_push(batch(500)).unwrap();
         let (big, taken) = pop_batch(&mut consumer);
         consumer.give_back(big, taken);
@@ -356,10 +326,7 @@ mod tests {
 
     #[test]
     fn a_waiting_batch_takes_no_more_memory_than_it_needs() {
-        let (producer, _consumer) = queue(Limits {
-            messages: 1_000,
-            bytes: 4 << 20,
-        });
+        let (producer, _consumer) = queue(Limits { messages: 1_000, bytes: 4 << 20 });
         producer.try_push(batch(1)).unwrap();
         for _ in 0..100 {
             let mut roomy = Batch::new();
@@ -372,10 +339,7 @@ mod tests {
 
     #[test]
     fn buffers_go_round() {
-        let (producer, mut consumer) = queue(Limits {
-            messages: 10,
-            bytes: 1 << 20,
-        });
+        let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
         producer.try_push(batch(5)).unwrap();
         let (used, taken) = pop_batch(&mut consumer);
         consumer.give_back(used, taken);
@@ -385,10 +349,7 @@ mod tests {
 
     #[test]
     fn ticks_next_to_each_other_become_one() {
-        let (producer, mut consumer) = queue(Limits {
-            messages: 10,
-            bytes: 1 << 20,
-        });
+        let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
         producer.tick(UnixNanos::new(1));
         producer.tick(UnixNanos::new(2));
         producer.try_push(batch(1)).unwrap();
@@ -400,10 +361,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_is_drained_first() {
-        let (producer, mut consumer) = queue(Limits {
-            messages: 10,
-            bytes: 1 << 20,
-        });
+        let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
         producer.try_push(batch(1)).unwrap();
         producer.close();
         assert!(matches!(consumer.pop(), Some(Item::Batch(_))));
@@ -412,10 +370,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_producer_waits_for_room_and_loses_nothing() {
-        let (producer, mut consumer) = queue(Limits {
-            messages: 4,
-            bytes: 1 << 20,
-        });
+        let (producer, mut consumer) = queue(Limits { messages: 4, bytes: 1 << 20 });
         let thread = std::thread::spawn(move || {
             let mut seen = 0;
             while let Some(item) = consumer.pop() {
@@ -436,10 +391,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dead_consumer_does_not_hold_up_the_producer() {
-        let (producer, consumer) = queue(Limits {
-            messages: 1,
-            bytes: 1 << 20,
-        });
+        let (producer, consumer) = queue(Limits { messages: 1, bytes: 1 << 20 });
         producer.push(batch(1)).await;
         let waiting = producer.push(batch(1));
         drop(consumer);

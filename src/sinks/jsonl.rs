@@ -36,11 +36,7 @@ pub struct JsonlConfig {
 
 impl Default for JsonlConfig {
     fn default() -> Self {
-        Self {
-            output_dir: "./output".into(),
-            stem: None,
-            sync_interval: Span::from_secs(1),
-        }
+        Self { output_dir: "./output".into(), stem: None, sync_interval: Span::from_secs(1) }
     }
 }
 
@@ -52,10 +48,7 @@ enum JsonlError {
     )]
     NoStem { topics: usize },
     #[error("cannot create the directory `{}`", dir.display())]
-    CreateDir {
-        dir: PathBuf,
-        source: std::io::Error,
-    },
+    CreateDir { dir: PathBuf, source: std::io::Error },
 }
 
 impl SinkConfig for JsonlConfig {
@@ -66,10 +59,7 @@ impl SinkConfig for JsonlConfig {
             (Some(stem), _) => stem,
             (None, [topic]) => topic,
             (None, topics) => {
-                return Err(JsonlError::NoStem {
-                    topics: topics.len(),
-                }
-                .into());
+                return Err(JsonlError::NoStem { topics: topics.len() }.into());
             }
         };
         Ok(Box::new(Jsonl {
@@ -140,10 +130,7 @@ impl Jsonl {
 
 impl Sink for Jsonl {
     fn destination(&self) -> String {
-        self.dir
-            .join(format!("{}_*.jsonl", self.stem.as_str()))
-            .display()
-            .to_string()
+        self.dir.join(format!("{}_*.jsonl", self.stem.as_str())).display().to_string()
     }
 
     fn open(&mut self) -> Result<(), BoxError> {
@@ -151,27 +138,19 @@ impl Sink for Jsonl {
             .recursive(true)
             .mode(DIR_MODE)
             .create(&self.dir)
-            .map_err(|source| JsonlError::CreateDir {
-                dir: self.dir.clone(),
-                source,
-            })?;
+            .map_err(|source| JsonlError::CreateDir { dir: self.dir.clone(), source })?;
         self.lock = Some(DirLock::acquire(&self.dir)?);
         Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
-        self.file(Hour::containing(batch.received()))?
-            .append(batch.as_lines())?;
+        self.file(Hour::containing(batch.received()))?.append(batch.as_lines())?;
         Ok(())
     }
 
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
         // An hour ahead of a clock that stepped back stays open until other messages come.
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|file| file.hour() < Hour::containing(now))
-        {
+        if self.current.as_ref().is_some_and(|file| file.hour() < Hour::containing(now)) {
             self.close_hour();
         }
         Ok(self.sync_if_due()?)

@@ -103,11 +103,7 @@ pub struct WebsocketConfig {
 #[derive(Debug, thiserror::Error)]
 enum WebsocketError {
     #[error("`{key}` is {value}; it must be {range}")]
-    Range {
-        key: &'static str,
-        value: String,
-        range: String,
-    },
+    Range { key: &'static str, value: String, range: String },
     #[error("`topics[{0}]` is empty")]
     EmptyTopic(usize),
     #[error(
@@ -140,25 +136,13 @@ impl WebsocketConfig {
 
     fn check(&self) -> Result<(), WebsocketError> {
         let range = |good: bool, key, value: String, range: String| {
-            if good {
-                Ok(())
-            } else {
-                Err(WebsocketError::Range { key, value, range })
-            }
+            if good { Ok(()) } else { Err(WebsocketError::Range { key, value, range }) }
         };
-        let ping = self
-            .ping
-            .as_ref()
-            .map_or(MIN_PING_INTERVAL, |ping| ping.interval.duration());
+        let ping = self.ping.as_ref().map_or(MIN_PING_INTERVAL, |ping| ping.interval.duration());
         let size = self.max_message_size;
         let pacing = self.read_pacing;
         let connect = self.connect_timeout;
-        range(
-            !connect.is_zero(),
-            "connect_timeout",
-            connect.to_string(),
-            "more than 0".into(),
-        )?;
+        range(!connect.is_zero(), "connect_timeout", connect.to_string(), "more than 0".into())?;
         range(
             ping >= MIN_PING_INTERVAL,
             "ping.interval",
@@ -204,10 +188,7 @@ impl SourceConfig for WebsocketConfig {
                 ping: ping.map(|p| (conversation::text(&p.message), p.interval.duration())),
                 idle: self.idle_timeout.non_zero(),
             },
-            limits: Limits {
-                message: self.max_message_size.bytes(),
-                batch: context.max_batch,
-            },
+            limits: Limits { message: self.max_message_size.bytes(), batch: context.max_batch },
             connect_timeout: self.connect_timeout.duration(),
             encoding: self.binary,
             control: self.control,
@@ -242,7 +223,7 @@ impl Source for Websocket {
         let skip = self.control == ControlMessages::Skip;
         let watch = Watch::new(self.subscriptions.len(), skip);
         let (liveness, stats) = (self.liveness.clone(), Arc::clone(&self.stats));
-        let mut link = Link::new(stream, &early, frames, watch, liveness, stats);
+        let mut link = Link::new(stream, early, frames, watch, liveness, stats);
         if let Ok(sent) = timeout(self.connect_timeout, link.send(&self.subscriptions)).await {
             sent.map_err(|error| link::broken(&error))?;
         } else {

@@ -7,15 +7,7 @@ use crate::{cargo, cargo_with_env};
 
 pub(crate) fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
-    let clippy = [
-        "clippy",
-        "--locked",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(&clippy)?;
     // The README's test command.
     cargo(&["test", "--locked", "--workspace"])?;
@@ -23,14 +15,6 @@ pub(crate) fn ci() -> Result<()> {
     cargo_with_env(&docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
     schema(Mode::Check)?;
     // The README's demo, but shorter.
-    let demo = [
-        "run",
-        "--locked",
-        "--release",
-        "--",
-        "demo",
-        "--seconds",
-        "2",
-    ];
+    let demo = ["run", "--locked", "--release", "--", "demo", "--seconds", "2"];
     cargo(&[&demo[..], &["--dir", "target/demo"]].concat())
 }

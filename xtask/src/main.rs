@@ -31,14 +31,7 @@ fn run() -> Result<()> {
         ["schema", "--check"] => schema::schema(schema::Mode::Check),
         ["bench", options @ ..] => {
             cargo(&["build", "--locked", "--release", "--package", "streamer"])?;
-            let run = [
-                "run",
-                "--locked",
-                "--release",
-                "--package",
-                "streamer-bench",
-                "--",
-            ];
+            let run = ["run", "--locked", "--release", "--package", "streamer-bench", "--"];
             cargo(&[&run, options].concat())
         }
         _ => bail!("usage:\n{USAGE}"),
@@ -68,10 +61,7 @@ fn root() -> &'static str {
     concat!(env!("CARGO_MANIFEST_DIR"), "/..")
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "this is where messages meet their reader"
-)]
+#[expect(clippy::print_stderr, reason = "this is where messages meet their reader")]
 fn report(message: &str) {
     eprintln!("{message}");
 }

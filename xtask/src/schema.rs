@@ -19,22 +19,11 @@ pub(crate) enum Mode {
 pub(crate) fn schema(mode: Mode) -> Result<()> {
     let printed = Command::new(env!("CARGO"))
         .current_dir(root())
-        .args([
-            "run",
-            "--quiet",
-            "--locked",
-            "--package",
-            "streamer",
-            "--",
-            "schema",
-        ])
+        .args(["run", "--quiet", "--locked", "--package", "streamer", "--", "schema"])
         .output()
         .context("cannot start cargo")?;
     if !printed.status.success() {
-        bail!(
-            "`streamer schema` failed:\n{}",
-            String::from_utf8_lossy(&printed.stderr)
-        );
+        bail!("`streamer schema` failed:\n{}", String::from_utf8_lossy(&printed.stderr));
     }
     let path = Path::new(root()).join(FILE);
     match mode {

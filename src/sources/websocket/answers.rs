@@ -76,23 +76,11 @@ mod tests {
     #[test]
     fn answers_are_told_from_data() {
         for (message, expected) in [
-            (
-                r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","data":[]}"#,
-                Kind::Data,
-            ),
-            (
-                r#"{"success":true,"ret_msg":"","op":"subscribe"}"#,
-                Kind::Subscribed,
-            ),
-            (
-                r#"{"success":true,"ret_msg":"pong","op":"ping"}"#,
-                Kind::Control,
-            ),
+            (r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","data":[]}"#, Kind::Data),
+            (r#"{"success":true,"ret_msg":"","op":"subscribe"}"#, Kind::Subscribed),
+            (r#"{"success":true,"ret_msg":"pong","op":"ping"}"#, Kind::Control),
             (r#"{"op":"pong","args":["1"]}"#, Kind::Control),
-            (
-                r#"{"topic":"t","op":"subscribe","success":false}"#,
-                Kind::Data,
-            ),
+            (r#"{"topic":"t","op":"subscribe","success":false}"#, Kind::Data),
             (r#"{"data":{"op":"x"}}"#, Kind::Data),
             (r#""op""#, Kind::Data),
             ("not \"op\" json", Kind::Data),

@@ -35,10 +35,9 @@ impl Subscribe {
         match self {
             Self::Messages(messages) => messages.iter().map(text).collect(),
             Self::Template(_) if topics.is_empty() => Vec::new(),
-            Self::Template(template) if mentions_one(template) => topics
-                .iter()
-                .map(|topic| text(&filled(template, topics, topic)))
-                .collect(),
+            Self::Template(template) if mentions_one(template) => {
+                topics.iter().map(|topic| text(&filled(template, topics, topic))).collect()
+            }
             Self::Template(template) => vec![text(&filled(template, topics, ""))],
         }
     }
@@ -82,14 +81,9 @@ fn filled(template: &Value, topics: &[String], topic: &str) -> Value {
     match template {
         Value::String(text) if text == TOPICS => json!(topics),
         Value::String(text) => Value::from(text.replace(TOPIC, topic)),
-        Value::Array(items) => items
-            .iter()
-            .map(|item| filled(item, topics, topic))
-            .collect(),
+        Value::Array(items) => items.iter().map(|item| filled(item, topics, topic)).collect(),
         Value::Object(keys) => {
-            let keys = keys
-                .iter()
-                .map(|(key, value)| (key.clone(), filled(value, topics, topic)));
+            let keys = keys.iter().map(|(key, value)| (key.clone(), filled(value, topics, topic)));
             Value::Object(keys.collect())
         }
         other => other.clone(),
@@ -160,10 +154,7 @@ impl Ping {
 
 impl Default for Ping {
     fn default() -> Self {
-        Self {
-            message: Self::default_message(),
-            interval: Self::default_interval(),
-        }
+        Self { message: Self::default_message(), interval: Self::default_interval() }
     }
 }
 
@@ -173,9 +164,7 @@ mod tests {
 
     fn messages(subscribe: Value, topics: &[&str]) -> Vec<String> {
         let topics: Vec<_> = topics.iter().map(ToString::to_string).collect();
-        serde_json::from_value::<Subscribe>(subscribe)
-            .unwrap()
-            .messages(&topics)
+        serde_json::from_value::<Subscribe>(subscribe).unwrap().messages(&topics)
     }
 
     #[test]
@@ -193,20 +182,14 @@ mod tests {
         let template = json!({"sub": "market.{topic}.trade", "id": 7});
         assert_eq!(
             messages(template, &["a", "b\"c"]),
-            [
-                r#"{"sub":"market.a.trade","id":7}"#,
-                r#"{"sub":"market.b\"c.trade","id":7}"#
-            ]
+            [r#"{"sub":"market.a.trade","id":7}"#, r#"{"sub":"market.b\"c.trade","id":7}"#]
         );
     }
 
     #[test]
     fn a_list_is_sent_as_it_is() {
         let list = json!([{"z": 1, "a": "{topics}"}, "login"]);
-        assert_eq!(
-            messages(list, &["t"]),
-            [r#"{"z":1,"a":"{topics}"}"#, "login"]
-        );
+        assert_eq!(messages(list, &["t"]), [r#"{"z":1,"a":"{topics}"}"#, "login"]);
         assert!(messages(json!([]), &["t"]).is_empty());
     }
 

@@ -16,8 +16,10 @@ const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
+/// The longest header: two bytes and an 8-byte length; servers do not mask (5.2).
+const MAX_HEADER: usize = 10;
 /// The longest payload of a control frame (5.5).
-const MAX_CONTROL_PAYLOAD: u64 = 125;
+const MAX_CONTROL_PAYLOAD: usize = 125;
 
 /// A stream that does not keep to the protocol or to our limits. It cannot be read any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +106,8 @@ pub struct Unframer {
     message: Option<Message>,
     /// Payload bytes of the current data frame that are still to come.
     missing: u64,
+    /// The beginning of a header or a control frame that came without its end.
+    carry: Vec<u8>,
     oddities: Oddities,
     encoding: Encoding,
     limits: Limits,
@@ -116,6 +120,16 @@ struct Message {
     last_frame: bool,
     /// How much of the unfinished text is known to be UTF-8, as an offset into `lines`.
     valid: usize,
+}
+
+/// What stands at the start of the input.
+enum Begun {
+    /// A data frame, whose header is taken.
+    Data,
+    /// A control frame, taken whole.
+    Control(Control),
+    /// Not enough to tell.
+    Nothing,
 }
 
 /// A frame's header.
@@ -157,11 +171,7 @@ impl Header {
             },
             short => (u64::from(short), 2),
         };
-        Ok(Some(Self {
-            first,
-            length,
-            size,
-        }))
+        Ok(Some(Self { first, length, size }))
     }
 }
 
@@ -174,6 +184,7 @@ impl Unframer {
             checked: 0,
             message: None,
             missing: 0,
+            carry: Vec::new(),
             oddities: Oddities::default(),
             encoding,
             limits,
@@ -181,7 +192,7 @@ impl Unframer {
     }
 
     /// Reads frames from the start of `input` until it is used up, a control frame came, or the
-    /// batch is full. Says how much was used; the rest must be given again, with more behind it.
+    /// batch is full. Says how much was used; the rest must be given again.
     ///
     /// # Errors
     /// [`FrameError`]. The messages before the fault can be taken.
@@ -224,9 +235,7 @@ impl Unframer {
     fn walk(&mut self, rest: &mut &[u8]) -> Result<Option<Control>, FrameError> {
         loop {
             if self.missing > 0 {
-                let there = usize::try_from(self.missing)
-                    .unwrap_or(usize::MAX)
-                    .min(rest.len());
+                let there = usize::try_from(self.missing).unwrap_or(usize::MAX).min(rest.len());
                 let (payload, behind) = rest.split_at(there);
                 self.lines.extend_from_slice(payload);
                 *rest = behind;
@@ -239,40 +248,69 @@ impl Unframer {
             if self.ends.len() >= self.limits.batch {
                 return Ok(None);
             }
-            let Some(header) = Header::parse(rest)? else {
-                return Ok(None);
-            };
-            if header.opcode() >= CLOSE {
-                let Some(payload) = control_payload(&header, rest)? else {
+            let begun =
+                if self.carry.is_empty() { self.begin(rest)? } else { self.begin_carried(rest)? };
+            match begun {
+                Begun::Data => {}
+                Begun::Control(control) => return Ok(Some(control)),
+                Begun::Nothing => {
+                    self.carry.extend_from_slice(rest);
+                    *rest = &[];
                     return Ok(None);
-                };
-                let control = control(header.opcode(), payload)?;
-                *rest = rest.get(header.size + payload.len()..).unwrap_or_default();
-                return Ok(Some(control));
-            }
-            self.begin_frame(&header)?;
-            *rest = rest.get(header.size..).unwrap_or_default();
-            if self.missing == 0 {
-                self.end_frame()?;
+                }
             }
         }
+    }
+
+    /// Takes a data frame's header or a whole control frame from the start of `rest`.
+    fn begin(&mut self, rest: &mut &[u8]) -> Result<Begun, FrameError> {
+        let Some(header) = Header::parse(rest)? else {
+            return Ok(Begun::Nothing);
+        };
+        if header.opcode() >= CLOSE {
+            let Some(payload) = control_payload(&header, rest)? else {
+                return Ok(Begun::Nothing);
+            };
+            let control = control(header.opcode(), payload)?;
+            *rest = rest.get(header.size + payload.len()..).unwrap_or_default();
+            return Ok(Begun::Control(control));
+        }
+        self.begin_frame(&header)?;
+        *rest = rest.get(header.size..).unwrap_or_default();
+        if self.missing == 0 {
+            self.end_frame()?;
+        }
+        Ok(Begun::Data)
+    }
+
+    /// The same, with what was carried over in front of `rest`.
+    fn begin_carried(&mut self, rest: &mut &[u8]) -> Result<Begun, FrameError> {
+        let mut joined = std::mem::take(&mut self.carry);
+        let carried = joined.len();
+        let room = MAX_HEADER + MAX_CONTROL_PAYLOAD - carried;
+        joined.extend_from_slice(rest.get(..room).unwrap_or(rest));
+        let mut left = joined.as_slice();
+        let begun = self.begin(&mut left)?;
+        if matches!(begun, Begun::Nothing) {
+            joined.truncate(carried);
+            self.carry = joined;
+        } else {
+            let used = joined.len() - left.len() - carried;
+            *rest = rest.get(used..).unwrap_or_default();
+        }
+        Ok(begun)
     }
 
     fn begin_frame(&mut self, header: &Header) -> Result<(), FrameError> {
         let begun = self.ends.last().map_or(0, |&end| end as usize);
         let last_frame = header.is_final();
         self.message = match (header.opcode(), self.message) {
-            (CONTINUATION, Some(message)) => Some(Message {
-                last_frame,
-                ..message
-            }),
+            (CONTINUATION, Some(message)) => Some(Message { last_frame, ..message }),
             (CONTINUATION, None) => return Err(FrameError::NothingToContinue),
             (TEXT | BINARY, Some(_)) => return Err(FrameError::Interleaved),
-            (opcode @ (TEXT | BINARY), None) => Some(Message {
-                binary: opcode == BINARY,
-                last_frame,
-                valid: begun,
-            }),
+            (opcode @ (TEXT | BINARY), None) => {
+                Some(Message { binary: opcode == BINARY, last_frame, valid: begun })
+            }
             (opcode, _) => return Err(FrameError::ReservedOpcode(opcode)),
         };
         let length = ((self.lines.len() - begun) as u64).saturating_add(header.length);
@@ -308,8 +346,7 @@ impl Unframer {
         if !binary || self.decode() {
             self.lines.push(b'\n');
             // `max_message_size` and the read buffer keep a batch below 4 GiB.
-            self.ends
-                .push(u32::try_from(self.lines.len()).unwrap_or(u32::MAX));
+            self.ends.push(u32::try_from(self.lines.len()).unwrap_or(u32::MAX));
         }
         Ok(())
     }
@@ -341,9 +378,7 @@ impl Unframer {
         let new = self.lines.get(start..end).unwrap_or_default();
         if simdutf8::basic::from_utf8(new).is_err() {
             let valid = std::str::from_utf8(new).map_or_else(|e| e.valid_up_to(), str::len);
-            let good = self
-                .ends
-                .partition_point(|&end| end as usize <= start + valid);
+            let good = self.ends.partition_point(|&end| end as usize <= start + valid);
             self.ends.truncate(good);
             self.checked = good;
             let end = self.ends.last().map_or(0, |&end| end as usize);
@@ -355,10 +390,7 @@ impl Unframer {
         if memchr::memchr_iter(b'\n', new).count() != messages {
             let mut start = start;
             for &end in self.ends.get(self.checked..).unwrap_or_default() {
-                let payload = self
-                    .lines
-                    .get_mut(start..end as usize - 1)
-                    .unwrap_or_default();
+                let payload = self.lines.get_mut(start..end as usize - 1).unwrap_or_default();
                 self.oddities.newlines_folded += fold_newlines(payload) as u64;
                 start = end as usize;
             }
@@ -376,13 +408,11 @@ fn control_payload<'a>(header: &Header, input: &'a [u8]) -> Result<Option<&'a [u
     if !header.is_final() {
         return Err(FrameError::FragmentedControl);
     }
-    if header.length > MAX_CONTROL_PAYLOAD {
+    if header.length > MAX_CONTROL_PAYLOAD as u64 {
         return Err(FrameError::LongControl(header.length));
     }
     let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-    Ok(input
-        .get(header.size..)
-        .and_then(|payload| payload.get(..length)))
+    Ok(input.get(header.size..).and_then(|payload| payload.get(..length)))
 }
 
 fn control(opcode: u8, payload: &[u8]) -> Result<Control, FrameError> {

@@ -24,12 +24,7 @@ pub(super) struct Head<S> {
 
 impl<S> Head<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self {
-            stream,
-            pending: Vec::new(),
-            tail: Vec::new(),
-            ended: false,
-        }
+        Self { stream, pending: Vec::new(), tail: Vec::new(), ended: false }
     }
 
     /// The stream, and what was read behind the head.

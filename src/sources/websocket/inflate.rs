@@ -37,9 +37,7 @@ impl Encoding {
 /// A small message can inflate to gigabytes: no more than `limit` bytes are taken.
 fn read_text(decoder: impl Read, limit: u64) -> Option<String> {
     let mut text = String::new();
-    let read: io::Result<usize> = decoder
-        .take(limit.saturating_add(1))
-        .read_to_string(&mut text);
+    let read: io::Result<usize> = decoder.take(limit.saturating_add(1)).read_to_string(&mut text);
     (read.is_ok() && text.len() as u64 <= limit).then_some(text)
 }
 
@@ -60,38 +58,23 @@ mod tests {
         let text = "{\"ping\":1700000000000}".repeat(50);
         let gzip = all(GzEncoder::new(text.as_bytes(), Compression::default()));
         let deflate = all(DeflateEncoder::new(text.as_bytes(), Compression::default()));
-        assert_eq!(
-            Encoding::Gzip.decode(&gzip, 10_000).as_deref(),
-            Some(text.as_str())
-        );
-        assert_eq!(
-            Encoding::Deflate.decode(&deflate, 10_000).as_deref(),
-            Some(text.as_str())
-        );
+        assert_eq!(Encoding::Gzip.decode(&gzip, 10_000).as_deref(), Some(text.as_str()));
+        assert_eq!(Encoding::Deflate.decode(&deflate, 10_000).as_deref(), Some(text.as_str()));
         assert_eq!(Encoding::Gzip.decode(&deflate, 10_000), None);
         assert_eq!(Encoding::None.decode(&gzip, 10_000), None);
     }
 
     #[test]
     fn a_bomb_is_not_inflated() {
-        let bomb = all(GzEncoder::new(
-            io::repeat(b'x').take(10 << 20),
-            Compression::best(),
-        ));
+        let bomb = all(GzEncoder::new(io::repeat(b'x').take(10 << 20), Compression::best()));
         assert_eq!(Encoding::Gzip.decode(&bomb, 1 << 20), None);
     }
 
     #[test]
     fn a_torn_or_binary_message_is_no_text() {
-        let gzip = all(GzEncoder::new(
-            b"hello world, hello".as_slice(),
-            Compression::default(),
-        ));
+        let gzip = all(GzEncoder::new(b"hello world, hello".as_slice(), Compression::default()));
         assert_eq!(Encoding::Gzip.decode(&gzip[..gzip.len() - 9], 100), None);
-        let binary = all(GzEncoder::new(
-            [0xFF, 0xFE, 0].as_slice(),
-            Compression::default(),
-        ));
+        let binary = all(GzEncoder::new([0xFF, 0xFE, 0].as_slice(), Compression::default()));
         assert_eq!(Encoding::Gzip.decode(&binary, 100), None);
     }
 }

@@ -4,16 +4,15 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::crypto::SecureRandom;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
-use tokio_util::io::poll_read_buf;
 
 use super::frames::{Control, FrameError, Unframer};
 use super::open::Stream;
@@ -22,8 +21,6 @@ use crate::batch::Batch;
 use crate::plugin::{Cause, Disconnect};
 use crate::stats::Stats;
 
-/// How much is read at once: what stays in a small core's cache between the read and the unframing.
-const READ_BUFFER: usize = 128 << 10;
 /// A batch that has grown to this size is handed on though more may be ready.
 const BATCH_BYTES: usize = 128 << 10;
 /// For how long a connection that is given up is told so.
@@ -41,15 +38,11 @@ pub(super) struct Liveness {
 }
 
 /// A connection that is open and subscribed.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts about one connection"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
 pub(super) struct Link {
     stream: Box<dyn Stream>,
-    /// Bytes that were read and not yet unframed: at most a header or a control frame, unless a
-    /// batch is full.
-    raw: Vec<u8>,
+    /// What came with the handshake's answer and is not yet unframed.
+    early: Vec<u8>,
     frames: Unframer,
     watch: Watch,
     /// Frames to be sent.
@@ -78,18 +71,16 @@ impl Link {
     /// A link on a stream behind its handshake; `early` came with the handshake's answer.
     pub(super) fn new(
         stream: Box<dyn Stream>,
-        early: &[u8],
+        early: Vec<u8>,
         frames: Unframer,
         watch: Watch,
         liveness: Liveness,
         stats: Arc<Stats>,
     ) -> Self {
         let now = Instant::now();
-        let mut raw = Vec::with_capacity(READ_BUFFER.max(early.len()));
-        raw.extend_from_slice(early);
         let mut link = Self {
             stream,
-            raw,
+            early,
             frames,
             watch,
             unsent: Vec::new(),
@@ -126,7 +117,6 @@ impl Link {
     /// Everything that was read stays in the link.
     pub(super) async fn read(&mut self, batch: &mut Batch) -> Result<(), Disconnect> {
         loop {
-            self.unframe();
             let wants_more = self.more && self.over.is_none() && !self.frames.is_full(BATCH_BYTES);
             if self.frames.has_messages() && !wants_more {
                 self.frames.take(batch);
@@ -143,8 +133,11 @@ impl Link {
                 return Err(over);
             }
             if let Err(over) = poll_fn(|cx| self.poll(cx)).await {
-                self.over = Some(over);
+                self.over.get_or_insert(over);
             }
+            let oddities = self.frames.take_oddities();
+            self.stats.newlines_folded.add(oddities.newlines_folded);
+            self.stats.undecodable.add(oddities.undecodable);
         }
     }
 
@@ -154,47 +147,14 @@ impl Link {
         self.queue_close(CloseCode::Normal);
     }
 
-    /// Takes the bytes read so far apart, until they are used up, the batch is full or the link
-    /// is over.
-    fn unframe(&mut self) {
-        let mut used = 0;
-        while self.over.is_none() {
-            let rest = self.raw.get(used..).unwrap_or_default();
-            if rest.is_empty() {
-                break;
-            }
-            match self.frames.feed(rest) {
-                Ok((taken, control)) => {
-                    used += taken;
-                    match control {
-                        Some(control) => self.answer(control),
-                        // A full batch, or a frame of which there is more to come.
-                        None => break,
-                    }
-                }
-                Err(error) => self.over = Some(refuse(&error)),
-            }
-        }
-        self.raw.drain(..used);
-        let oddities = self.frames.take_oddities();
-        self.stats.newlines_folded.add(oddities.newlines_folded);
-        self.stats.undecodable.add(oddities.undecodable);
-    }
-
     fn answer(&mut self, control: Control) {
         match control {
             Control::Ping(payload) => self.queue(Frame::pong(payload)),
             Control::Pong => {}
             Control::Close(frame) => {
                 if !self.closing {
-                    let code = frame
-                        .as_ref()
-                        .map_or(CloseCode::Normal, |(code, _)| (*code).into());
-                    self.queue_close(if code.is_allowed() {
-                        code
-                    } else {
-                        CloseCode::Protocol
-                    });
+                    let code = frame.as_ref().map_or(CloseCode::Normal, |(code, _)| (*code).into());
+                    self.queue_close(if code.is_allowed() { code } else { CloseCode::Protocol });
                     self.closing = true;
                 }
                 let detail = match frame {
@@ -223,16 +183,11 @@ impl Link {
             mask = fastrand::u32(..).to_ne_bytes();
         }
         frame.header_mut().mask = Some(mask);
-        frame
-            .format(&mut self.unsent)
-            .expect("writing to a Vec cannot fail");
+        frame.format(&mut self.unsent).expect("writing to a Vec cannot fail");
     }
 
     fn queue_close(&mut self, code: CloseCode) {
-        self.queue(Frame::close(Some(CloseFrame {
-            code,
-            reason: "".into(),
-        })));
+        self.queue(Frame::close(Some(CloseFrame { code, reason: "".into() })));
     }
 
     /// One step of waiting: sends what is to be sent, reads what is there, minds the time.
@@ -246,17 +201,12 @@ impl Link {
             if let Err(error) = self.poll_send(cx) {
                 return Poll::Ready(Err(broken(&error)));
             }
-            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.raw) {
-                Poll::Ready(Ok(0)) => {
-                    let detail = "the server ended the connection without a close frame";
-                    return Poll::Ready(Err(Disconnect::new(Cause::Eof, detail)));
-                }
-                Poll::Ready(Ok(_)) => {
+            match self.poll_unframe(cx) {
+                Poll::Ready(unframed) => {
                     self.heard = true;
                     self.more = true;
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(unframed);
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
                 Poll::Pending => self.more = false,
             }
             if self.frames.has_messages() {
@@ -270,6 +220,36 @@ impl Link {
                 return Poll::Ready(Err(silent));
             }
         }
+    }
+
+    /// Takes apart what the stream has: all of it, or up to a control frame or a full batch.
+    fn poll_unframe(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
+        let early = !self.early.is_empty();
+        let input = if early {
+            self.early.as_slice()
+        } else {
+            match ready!(Pin::new(&mut self.stream).poll_fill_buf(cx)) {
+                Ok([]) => {
+                    let detail = "the server ended the connection without a close frame";
+                    return Poll::Ready(Err(Disconnect::new(Cause::Eof, detail)));
+                }
+                Ok(input) => input,
+                Err(error) => return Poll::Ready(Err(broken(&error))),
+            }
+        };
+        let (used, control) = match self.frames.feed(input) {
+            Ok(fed) => fed,
+            Err(error) => return Poll::Ready(Err(refuse(&error))),
+        };
+        if early {
+            self.early.drain(..used);
+        } else {
+            Pin::new(&mut self.stream).consume(used);
+        }
+        if let Some(control) = control {
+            self.answer(control);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead, AsyncWrite, BufReader};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -31,10 +31,14 @@ use crate::plugin::{BuildContext, Cause, Disconnect};
 /// How much of a refusal's body is quoted.
 const MAX_QUOTE: usize = 200;
 
-/// A connected byte stream, plain or TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+/// How much is read from a plain socket at once: what stays in a small core's cache until it is
+/// unframed. TLS reads a record.
+const READ_BUFFER: usize = 128 << 10;
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+/// A connected byte stream, plain or TLS, that lends what it has read.
+pub(super) trait Stream: AsyncBufRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncBufRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Where to connect and how.
 pub(super) struct Target {
@@ -73,29 +77,17 @@ impl Target {
         config: &WebsocketConfig,
         context: &BuildContext,
     ) -> Result<Self, TargetError> {
-        let bad = |reason: String| TargetError::Url {
-            url: context.mask(&config.url),
-            reason,
-        };
-        let mut request = config
-            .url
-            .as_str()
-            .into_client_request()
-            .map_err(|error| bad(url_error(&error)))?;
+        let bad = |reason: String| TargetError::Url { url: context.mask(&config.url), reason };
+        let mut request =
+            config.url.as_str().into_client_request().map_err(|error| bad(url_error(&error)))?;
         let uri = request.uri().clone();
         let mode =
             uri_mode(&uri).map_err(|_| bad("it must begin with `ws://` or `wss://`".to_owned()))?;
-        if uri
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(TargetError::UserInfo);
         }
         let host = uri.host().unwrap_or_default();
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() || uri.authority().is_some_and(|a| a.as_str().ends_with(':')) {
             return Err(bad("the host or the port is missing".to_owned()));
         }
@@ -136,14 +128,11 @@ impl Target {
             .await?
             .map_err(|error| Disconnect::new(Cause::Dns, format!("{}: {error}", self.host)))?
             .collect();
-        let tcp = self
-            .in_time(begun, "a connection", self.connect_tcp(&addresses))
-            .await??;
-        tcp.set_nodelay(true)
-            .map_err(|error| Disconnect::new(Cause::Io, error.to_string()))?;
+        let tcp = self.in_time(begun, "a connection", self.connect_tcp(&addresses)).await??;
+        tcp.set_nodelay(true).map_err(|error| Disconnect::new(Cause::Io, error.to_string()))?;
         let tcp = Paced::new(tcp, Arc::clone(&self.pacer), self.read_pacing);
         let stream: Box<dyn Stream> = match &self.tls {
-            None => Box::new(tcp),
+            None => Box::new(BufReader::with_capacity(READ_BUFFER, tcp)),
             Some((connector, name)) => {
                 let tls = connector.connect(name.clone(), tcp);
                 let tls = self.in_time(begun, "the TLS handshake", tls).await?;
@@ -157,10 +146,7 @@ impl Target {
         let mut head = Head::new(stream);
         // Lent, so that the stream stays ours with what was read behind the head.
         let answer = client_async(request, &mut head);
-        let refused = self
-            .in_time(begun, "the WebSocket handshake", answer)
-            .await?
-            .err();
+        let refused = self.in_time(begun, "the WebSocket handshake", answer).await?.err();
         let (stream, early) = head.into_parts();
         match refused {
             None => Ok((stream, early)),
@@ -175,15 +161,10 @@ impl Target {
         step: &str,
         future: F,
     ) -> Result<F::Output, Disconnect> {
-        timeout_at(begun + self.connect_timeout, future)
-            .await
-            .map_err(|_| {
-                let limit = self.connect_timeout;
-                Disconnect::new(
-                    Cause::ConnectTimeout,
-                    format!("{step} took more than {limit:?}"),
-                )
-            })
+        timeout_at(begun + self.connect_timeout, future).await.map_err(|_| {
+            let limit = self.connect_timeout;
+            Disconnect::new(Cause::ConnectTimeout, format!("{step} took more than {limit:?}"))
+        })
     }
 
     /// The first address that answers. Each has its share of the time, so that one that swallows
@@ -204,19 +185,15 @@ impl Target {
 }
 
 fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TargetError> {
-    let header = HeaderName::try_from(name).map_err(|_| TargetError::HeaderName {
-        name: name.to_owned(),
-    })?;
+    let header = HeaderName::try_from(name)
+        .map_err(|_| TargetError::HeaderName { name: name.to_owned() })?;
     let reserved = header.as_str().starts_with("sec-websocket-")
         && header.as_str() != "sec-websocket-protocol";
     if reserved || matches!(header.as_str(), "connection" | "upgrade" | "content-length") {
-        return Err(TargetError::HeaderReserved {
-            name: name.to_owned(),
-        });
+        return Err(TargetError::HeaderReserved { name: name.to_owned() });
     }
-    let mut value = HeaderValue::try_from(value).map_err(|_| TargetError::HeaderValue {
-        name: name.to_owned(),
-    })?;
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| TargetError::HeaderValue { name: name.to_owned() })?;
     value.set_sensitive(true);
     Ok((header, value))
 }
@@ -253,12 +230,7 @@ fn handshake_error(error: tungstenite::Error, body: &[u8]) -> Disconnect {
 
 fn refusal(response: &Response, body: &[u8], now: UnixNanos) -> Disconnect {
     let mut detail = response.status().to_string();
-    let header = |name| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     if let Some(location) = header(LOCATION) {
         detail = format!("{detail}, redirected to {location}");
     }
@@ -268,11 +240,7 @@ fn refusal(response: &Response, body: &[u8], now: UnixNanos) -> Disconnect {
         detail = format!("{detail}: {body}");
     }
     let retry_after = header(RETRY_AFTER).and_then(|text| pause(text, now));
-    Disconnect {
-        cause: Cause::Http,
-        detail,
-        retry_after,
-    }
+    Disconnect { cause: Cause::Http, detail, retry_after }
 }
 
 /// The pause that a `Retry-After` asks for: seconds, or a date (RFC 9110, 10.2.3).
@@ -281,9 +249,7 @@ fn pause(text: &str, now: UnixNanos) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let date = chrono::DateTime::parse_from_rfc2822(text.trim()).ok()?;
-    let seconds = u64::try_from(date.timestamp())
-        .ok()?
-        .saturating_sub(now.seconds());
+    let seconds = u64::try_from(date.timestamp()).ok()?.saturating_sub(now.seconds());
     Some(Duration::from_secs(seconds))
 }
 
@@ -295,14 +261,8 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let now = UnixNanos::from_seconds(1_445_412_480);
         assert_eq!(pause("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(
-            pause("Wed, 21 Oct 2015 07:29:00 GMT", now),
-            Some(Duration::from_secs(60))
-        );
-        assert_eq!(
-            pause("Wed, 21 Oct 2015 07:27:00 GMT", now),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(pause("Wed, 21 Oct 2015 07:29:00 GMT", now), Some(Duration::from_secs(60)));
+        assert_eq!(pause("Wed, 21 Oct 2015 07:27:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(pause("soon", now), None);
     }
 }

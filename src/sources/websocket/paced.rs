@@ -6,36 +6,40 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::sockopt::socket_recv_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::pacing::Pacer;
 
-/// After a burst of this many bytes the next is awaited at once: at such rates every wake-up has
-/// enough to do, and a rest would let a sender fill its window and stall.
-const PLENTY: usize = 256 << 10;
+/// A burst below this size is never near the window.
+const SMALL: usize = 16 << 10;
 
-/// Lies between TCP and TLS, so that it sees what the socket gives.
+/// The socket, below TLS, so that it sees what comes at once.
 #[derive(Debug)]
-pub(super) struct Paced<S> {
-    stream: S,
+pub(super) struct Paced {
+    stream: TcpStream,
     pacer: Arc<Pacer>,
     rest: Duration,
     /// Bytes read since the socket was last found empty.
     burst: usize,
 }
 
-impl<S> Paced<S> {
-    pub(super) fn new(stream: S, pacer: Arc<Pacer>, rest: Duration) -> Self {
-        Self {
-            stream,
-            pacer,
-            rest,
-            burst: 0,
-        }
+impl Paced {
+    pub(super) fn new(stream: TcpStream, pacer: Arc<Pacer>, rest: Duration) -> Self {
+        Self { stream, pacer, rest, burst: 0 }
+    }
+
+    /// Whether the burst came near to filling the receive window, so that the server may have been
+    /// held up: then there is no rest, or every pause would cost it a window's worth of time. The
+    /// window is about half of the buffer, which the kernel lets grow with the traffic.
+    fn is_near_window(&self) -> bool {
+        self.burst >= SMALL
+            && socket_recv_buffer_size(&self.stream).map_or(true, |size| self.burst >= size / 8 * 3)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl AsyncRead for Paced {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -46,7 +50,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         if read.is_ready() {
             self.burst += out.filled().len() - before;
         } else {
-            if (1..PLENTY).contains(&self.burst) {
+            if self.burst > 0 && !self.is_near_window() {
                 self.pacer.ask(self.rest);
             }
             self.burst = 0;
@@ -55,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl AsyncWrite for Paced {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -26,18 +26,11 @@ pub struct TlsConfig {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     #[error("`tls.{key}`: cannot read `{}`", path.display())]
-    Read {
-        key: &'static str,
-        path: PathBuf,
-        source: rustls_pki_types::pem::Error,
-    },
+    Read { key: &'static str, path: PathBuf, source: rustls_pki_types::pem::Error },
     #[error("`tls.{key}`: there is no certificate in `{}`", path.display())]
     NoCertificate { key: &'static str, path: PathBuf },
     #[error("`tls.ca_file`: a certificate in `{}` is not valid", path.display())]
-    Authority {
-        path: PathBuf,
-        source: rustls::Error,
-    },
+    Authority { path: PathBuf, source: rustls::Error },
     #[error("`tls.client_cert` and `tls.client_key` go together: one is missing")]
     HalfAClient,
     #[error("`tls.client_cert` and `tls.client_key` do not fit")]
@@ -82,10 +75,7 @@ impl TlsConfig {
             for certificate in certificates("ca_file", path)? {
                 roots
                     .add(certificate)
-                    .map_err(|source| TlsError::Authority {
-                        path: path.clone(),
-                        source,
-                    })?;
+                    .map_err(|source| TlsError::Authority { path: path.clone(), source })?;
             }
         }
         Ok(roots)
@@ -93,19 +83,11 @@ impl TlsConfig {
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = |source| TlsError::Read {
-        key,
-        path: path.to_owned(),
-        source,
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(read)?;
+    let read = |source| TlsError::Read { key, path: path.to_owned(), source };
+    let chain: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(read)?;
     if chain.is_empty() {
-        return Err(TlsError::NoCertificate {
-            key,
-            path: path.to_owned(),
-        });
+        return Err(TlsError::NoCertificate { key, path: path.to_owned() });
     }
     Ok(chain)
 }

@@ -27,12 +27,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(subscriptions: usize, skip: bool) -> Self {
         let until = Instant::now() + ANSWER_TIME;
-        Self {
-            unanswered: subscriptions,
-            until,
-            data_seen: false,
-            skip,
-        }
+        Self { unanswered: subscriptions, until, data_seen: false, skip }
     }
 
     /// Counts the batch's control messages, leaves them out where they are not wanted, and finds
@@ -73,10 +68,7 @@ impl Watch {
             self.unanswered = 0;
         }
         refused.map(|words| {
-            Disconnect::new(
-                Cause::Refused,
-                format!("the server refused the subscription: {words}"),
-            )
+            Disconnect::new(Cause::Refused, format!("the server refused the subscription: {words}"))
         })
     }
 }

@@ -27,9 +27,7 @@ fn frames() -> Vec<u8> {
 
 fn batch() -> Batch {
     let mut batch = Batch::new();
-    for line in Market::new("publicTrade.BTCUSDT")
-        .lines(0..TRADES)
-        .split_inclusive(|b| *b == b'\n')
+    for line in Market::new("publicTrade.BTCUSDT").lines(0..TRADES).split_inclusive(|b| *b == b'\n')
     {
         batch.push(line.strip_suffix(b"\n").unwrap_or(line));
     }
@@ -40,36 +38,27 @@ fn batch() -> Batch {
 #[divan::bench]
 fn unframe(bencher: Bencher) {
     let frames = frames();
-    let mut unframer = Unframer::new(
-        Limits {
-            message: 64 << 20,
-            batch: 10_000,
-        },
-        Encoding::None,
-    );
+    let mut unframer = Unframer::new(Limits { message: 64 << 20, batch: 10_000 }, Encoding::None);
     let mut batch = Batch::new();
-    bencher
-        .counter(BytesCount::new(frames.len()))
-        .bench_local(|| {
-            unframer.feed(&frames).expect("the frames are valid");
-            unframer.take(&mut batch);
-            batch.len()
-        });
+    bencher.counter(BytesCount::new(frames.len())).bench_local(|| {
+        unframer.feed(&frames).expect("the frames are valid");
+        unframer.take(&mut batch);
+        batch.len()
+    });
 }
 
 #[divan::bench]
 fn batch_retain_half(bencher: Bencher) {
-    bencher
-        .counter(BytesCount::new(batch().as_lines().len()))
-        .with_inputs(batch)
-        .bench_values(|mut batch| {
+    bencher.counter(BytesCount::new(batch().as_lines().len())).with_inputs(batch).bench_values(
+        |mut batch| {
             let mut odd = false;
             batch.retain(|_| {
                 odd = !odd;
                 odd
             });
             batch
-        });
+        },
+    );
 }
 
 #[divan::bench]
@@ -77,16 +66,11 @@ fn jsonl_sink_write(bencher: Bencher) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let stats = Arc::new(Stats::new(UnixNanos::default()));
     let context = BuildContext::new(vec!["t".to_owned()], stats, 10_000);
-    let config = JsonlConfig {
-        output_dir: dir.path().to_owned(),
-        ..JsonlConfig::default()
-    };
+    let config = JsonlConfig { output_dir: dir.path().to_owned(), ..JsonlConfig::default() };
     let mut sink = config.build(&context).expect("the configuration is valid");
     sink.open().expect("the directory is ours");
     let batch = batch();
-    bencher
-        .counter(BytesCount::new(batch.as_lines().len()))
-        .bench_local(|| {
-            sink.write(&batch).expect("there is room");
-        });
+    bencher.counter(BytesCount::new(batch.as_lines().len())).bench_local(|| {
+        sink.write(&batch).expect("there is room");
+    });
 }

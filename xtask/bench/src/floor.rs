@@ -1,7 +1,7 @@
 //! What a client must do at the least: the floor under every figure.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,11 +53,7 @@ pub(crate) fn plain(args: &FloorArgs) -> Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut filled = 0;
     loop {
-        let read = socket.read(
-            buffer
-                .get_mut(filled..)
-                .context("a frame fills the buffer")?,
-        )?;
+        let read = socket.read(buffer.get_mut(filled..).context("a frame fills the buffer")?)?;
         if read == 0 {
             return Ok(());
         }
@@ -82,10 +78,7 @@ fn unframe(buffer: &mut [u8], filled: usize) -> (usize, usize, bool) {
     loop {
         let (opcode, length, header) = match buffer.get(from..filled) {
             Some([first, 127, long @ ..]) if long.len() >= 8 => {
-                let length = long
-                    .iter()
-                    .take(8)
-                    .fold(0, |n: usize, b| n << 8 | usize::from(*b));
+                let length = long.iter().take(8).fold(0, |n: usize, b| n << 8 | usize::from(*b));
                 (first & 15, length, 10)
             }
             Some([first, 126, high, low, ..]) => {
@@ -125,19 +118,19 @@ pub(crate) fn tls(args: &FloorTlsArgs) -> Result<()> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let tcp = tokio::net::TcpStream::connect(&args.address).await?;
         tcp.set_nodelay(true)?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let mut stream = connector
-            .connect(ServerName::try_from("localhost")?, tcp)
-            .await?;
+        let mut stream = connector.connect(ServerName::try_from("localhost")?, tcp).await?;
         stream.write_all(HANDSHAKE.as_bytes()).await?;
-        stream.write_all(&subscription()).await?;
         let mut buffer = vec![0; BUFFER];
+        // The exchange takes nothing before it has answered; its answer is one record.
+        if stream.read(&mut buffer).await? == 0 {
+            bail!("the exchange does not answer");
+        }
+        stream.write_all(&subscription()).await?;
         loop {
             match stream.read(&mut buffer).await {
                 Ok(0) => return Ok(()),
@@ -146,6 +139,7 @@ pub(crate) fn tls(args: &FloorTlsArgs) -> Result<()> {
                     return Ok(());
                 }
                 Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
                 Err(error) => bail!(error),
             }
         }

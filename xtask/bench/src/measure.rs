@@ -32,13 +32,7 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn start(rate: u64, count: u64, tls: Option<&Path>) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([
-            "serve",
-            "--rate",
-            &rate.to_string(),
-            "--count",
-            &count.to_string(),
-        ]);
+        command.args(["serve", "--rate", &rate.to_string(), "--count", &count.to_string()]);
         if let Some(dir) = tls {
             command.arg("--tls").arg(dir);
         }
@@ -46,10 +40,7 @@ impl Served {
         let mut url = String::new();
         let stdout = child.stdout.take().context("the exchange has no stdout")?;
         BufReader::new(stdout).read_line(&mut url)?;
-        Ok(Self {
-            child,
-            url: url.trim().to_owned(),
-        })
+        Ok(Self { child, url: url.trim().to_owned() })
     }
 
     /// Host and port.
@@ -71,10 +62,7 @@ impl Drop for Served {
 pub(crate) fn measure(mut client: Command, dir: &Path, until: Option<u64>) -> Result<Cost> {
     let before = children_cpu()?;
     let begun = Instant::now();
-    let mut child = client
-        .stdout(Stdio::null())
-        .spawn()
-        .context("cannot start the client")?;
+    let mut child = client.stdout(Stdio::null()).spawn().context("cannot start the client")?;
     let mut peak_kib = 0;
     let mut wall = None;
     let status = loop {
@@ -98,12 +86,7 @@ pub(crate) fn measure(mut client: Command, dir: &Path, until: Option<u64>) -> Re
     let wall = wall.unwrap_or_else(|| begun.elapsed());
     // The exchange is not waited for yet, so that this is the client's alone.
     let cpu = children_cpu()?.saturating_sub(before);
-    Ok(Cost {
-        wall,
-        cpu,
-        peak_kib,
-        bytes: written(dir),
-    })
+    Ok(Cost { wall, cpu, peak_kib, bytes: written(dir) })
 }
 
 fn children_cpu() -> Result<Duration> {
@@ -111,16 +94,13 @@ fn children_cpu() -> Result<Duration> {
     let micros = |time: nix::sys::time::TimeVal| {
         u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0)
     };
-    Ok(Duration::from_micros(
-        micros(usage.user_time()) + micros(usage.system_time()),
-    ))
+    Ok(Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time())))
 }
 
 fn peak_memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-        .unwrap_or(0)
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 /// Bytes of the lines in the directory.

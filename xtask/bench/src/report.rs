@@ -38,20 +38,10 @@ impl Client {
 
 pub(crate) fn all(cli: &Cli) -> Result<()> {
     let bench = Bench::new(cli)?;
-    bench.blast(
-        "full speed, ws://",
-        &[Client::Floor, Client::Recorder],
-        cli.count,
-        None,
-    )?;
+    bench.blast("full speed, ws://", &[Client::Floor, Client::Recorder], cli.count, None)?;
     let certificate = certificate()?;
     let tls = Some(certificate.path());
-    bench.blast(
-        "full speed, wss://",
-        &[Client::FloorTls, Client::Recorder],
-        cli.count / 4,
-        tls,
-    )?;
+    bench.blast("full speed, wss://", &[Client::FloorTls, Client::Recorder], cli.count / 4, tls)?;
     for rate in RATES {
         let clients = [Client::FloorLazy, Client::Floor, Client::Recorder];
         bench.rate(rate, &clients, cli.seconds)?;
@@ -71,43 +61,29 @@ impl Bench {
         if !recorder.exists() {
             bail!("there is no recorder at `{}`", recorder.display());
         }
-        Ok(Self {
-            recorder,
-            rounds: cli.rounds.max(1),
-        })
+        Ok(Self { recorder, rounds: cli.rounds.max(1) })
     }
 
     fn blast(&self, title: &str, clients: &[Client], count: u64, tls: Option<&Path>) -> Result<()> {
-        say(&format!(
-            "\n### {title}, {count} trades, median of {} rounds\n",
-            self.rounds
-        ));
+        say(&format!("\n### {title}, {count} trades, median of {} rounds\n", self.rounds));
         say(
             "| client | k msg/s | CPU s/M | x floor | peak RSS MiB |\n| --- | --- | --- | --- | --- |",
         );
         let costs = self.interleaved(clients, |client| self.once(client, 0, count, tls))?;
         let floor = median(&costs, 0, |cost| per_million(cost, count));
         for (index, client) in clients.iter().enumerate() {
-            let rate = median(&costs, index, |cost| {
-                count as f64 / cost.wall.as_secs_f64() / 1e3
-            });
+            let rate = median(&costs, index, |cost| count as f64 / cost.wall.as_secs_f64() / 1e3);
             let cpu = median(&costs, index, |cost| per_million(cost, count));
             let peak = median(&costs, index, |cost| cost.peak_kib as f64 / 1024.0);
             let ratio = cpu / floor;
-            say(&format!(
-                "| {} | {rate:.0} | {cpu:.3} | {ratio:.2} | {peak:.1} |",
-                client.name()
-            ));
+            say(&format!("| {} | {rate:.0} | {cpu:.3} | {ratio:.2} | {peak:.1} |", client.name()));
         }
         Ok(())
     }
 
     fn rate(&self, rate: u64, clients: &[Client], seconds: u64) -> Result<()> {
         let count = rate * seconds;
-        say(&format!(
-            "\n### {rate} msg/s for {seconds} s, median of {} rounds\n",
-            self.rounds
-        ));
+        say(&format!("\n### {rate} msg/s for {seconds} s, median of {} rounds\n", self.rounds));
         say(
             "| client | CPU % of a core, start-up included | x first | peak RSS MiB |\n| --- | --- | --- | --- |",
         );
@@ -117,11 +93,7 @@ impl Bench {
         for (index, client) in clients.iter().enumerate() {
             let cpu = median(&costs, index, percent);
             let peak = median(&costs, index, |cost| cost.peak_kib as f64 / 1024.0);
-            say(&format!(
-                "| {} | {cpu:.2} | {:.2} | {peak:.1} |",
-                client.name(),
-                cpu / first
-            ));
+            say(&format!("| {} | {cpu:.2} | {:.2} | {peak:.1} |", client.name(), cpu / first));
         }
         Ok(())
     }
@@ -134,11 +106,7 @@ impl Bench {
             let served = Served::start(0, 1, None)?;
             let begun = Instant::now();
             let line = Market::new(TOPIC).lines(0..1).len() as u64;
-            let cost = measure(
-                self.command(&served, dir.path(), None)?,
-                dir.path(),
-                Some(line),
-            )?;
+            let cost = measure(self.command(&served, dir.path(), None)?, dir.path(), Some(line))?;
             times.push(cost.wall.min(begun.elapsed()));
         }
         times.sort();
@@ -172,10 +140,7 @@ impl Bench {
         let expected = lines_of(count);
         match client {
             Client::Floor | Client::FloorLazy => {
-                command
-                    .arg("floor")
-                    .arg(served.address())
-                    .arg(dir.path().join("x.jsonl"));
+                command.arg("floor").arg(served.address()).arg(dir.path().join("x.jsonl"));
                 if client == Client::FloorLazy {
                     command.arg("--lazy");
                 }
@@ -236,12 +201,7 @@ fn lines_of(count: u64) -> u64 {
 }
 
 fn median(costs: &[Vec<Cost>], client: usize, figure: impl Fn(&Cost) -> f64) -> f64 {
-    let mut figures: Vec<f64> = costs
-        .get(client)
-        .into_iter()
-        .flatten()
-        .map(figure)
-        .collect();
+    let mut figures: Vec<f64> = costs.get(client).into_iter().flatten().map(figure).collect();
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -255,10 +215,7 @@ fn certificate() -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     fs::write(dir.path().join("cert.pem"), signed.cert.pem())?;
-    fs::write(
-        dir.path().join("key.pem"),
-        signed.signing_key.serialize_pem(),
-    )?;
+    fs::write(dir.path().join("key.pem"), signed.signing_key.serialize_pem())?;
     Ok(dir)
 }
 

@@ -47,9 +47,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
         tls,
         ..Options::default()
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let exchange = Exchange::bind("127.0.0.1:0", options).await?;
         println!("{}", exchange.url()?);
