@@ -22,8 +22,10 @@ use crate::stats::{Snapshot, Stats};
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(200);
 /// For how long an answer may take to be taken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Clients that are served at once; beyond them nobody is waited for.
-const MAX_CLIENTS: usize = 64;
+/// The same when there are many: what is asked for must be there with the connection.
+const SHORT_REQUEST_TIMEOUT: Duration = Duration::from_millis(5);
+/// Clients that are served in no hurry.
+const MANY_CLIENTS: usize = 64;
 /// For how long a query waits for its answer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after an accept that failed, for want of file descriptors.
@@ -78,8 +80,9 @@ impl StatusSocket {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((client, _)) => {
-                        let patient = clients.len() < MAX_CLIENTS;
-                        clients.spawn(answer(client, Arc::clone(stats), patient));
+                        let many = clients.len() >= MANY_CLIENTS;
+                        let patience = if many { SHORT_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
+                        clients.spawn(answer(client, Arc::clone(stats), patience));
                     }
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 },
@@ -107,8 +110,8 @@ async fn answers(path: &Path) -> bool {
     }
 }
 
-async fn answer(mut client: UnixStream, stats: Arc<Stats>, patient: bool) {
-    let json = patient && timeout(REQUEST_TIMEOUT, wants_json(&mut client)).await.unwrap_or(false);
+async fn answer(mut client: UnixStream, stats: Arc<Stats>, patience: Duration) {
+    let json = timeout(patience, wants_json(&mut client)).await.unwrap_or(false);
     let snapshot = stats.snapshot();
     let mut line = if json {
         // Plain numbers and texts: this cannot fail.

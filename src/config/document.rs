@@ -176,9 +176,13 @@ pub(crate) fn mixed_forms(keys: &Map<String, Value>) -> Vec<Problem> {
 /// The path under which the author of the file knows `path`: a section that was made from
 /// shorthand has none of its own.
 pub(crate) fn as_written(mut problem: Problem, keys: &Map<String, Value>) -> Problem {
-    for (key, section, stands_for) in SHORTHAND {
-        if problem.path.starts_with(stands_for) && !keys.contains_key(section) {
-            key.clone_into(&mut problem.path);
+    for (key, section, stands_for) in &SHORTHAND {
+        let within = problem.path.starts_with(stands_for);
+        // What a source made from shorthand finds wrong when it is built is its URL.
+        let whole = *key == "ws_url" && problem.path == "source";
+        if (within || whole) && !keys.contains_key(*section) {
+            problem.path = (*key).to_owned();
+            break;
         }
     }
     problem

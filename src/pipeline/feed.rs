@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Overflow;
 use super::backoff::Backoff;
 use super::queue::Producer;
 use crate::batch::Batch;
 use crate::clock::Clock;
-use crate::plugin::{BoxError, Closing, Disconnect, Source, SourceError};
+use crate::plugin::{BoxError, Cause, Closing, Disconnect, Source, SourceError};
 use crate::stats::Stats;
 
 /// For how long after the stop what the peer has already sent is still read.
@@ -128,16 +128,16 @@ impl Feed {
 
     fn report(&self, lost: &Disconnect, lasted: Duration, messages: u64, retry_in: Duration) {
         self.stats.disconnected(lost, self.clock.now());
-        warn!(
-            endpoint = %self.source.endpoint(),
-            cause = lost.cause.as_str(),
-            // Debug quotes the server's words and escapes what a terminal would obey.
-            detail = ?lost.detail,
-            ?lasted,
-            messages,
-            ?retry_in,
-            "disconnected"
-        );
+        let endpoint = self.source.endpoint();
+        let cause = lost.cause.as_str();
+        // Debug quotes the server's words and escapes what a terminal would obey.
+        let detail = &lost.detail;
+        if lost.cause == Cause::Refused {
+            // What a person must look at: waiting alone is unlikely to heal it.
+            error!(%endpoint, cause, ?detail, ?lasted, messages, ?retry_in, "disconnected");
+        } else {
+            warn!(%endpoint, cause, ?detail, ?lasted, messages, ?retry_in, "disconnected");
+        }
     }
 }
 

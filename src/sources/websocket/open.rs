@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::{self};
 
 use super::WebsocketConfig;
 use super::head::Head;
+use super::link::broken;
 use super::paced::Paced;
 use super::tls::{TlsError, is_tls};
 use crate::clock::{Clock, SystemClock, UnixNanos};
@@ -56,10 +57,10 @@ pub(super) struct Target {
 /// A configuration with which no connection can ever be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TargetError {
-    #[error("`url` is not a WebSocket URL: {reason} (in `{url}`)")]
+    #[error("`{url}` is not a WebSocket URL: {reason}")]
     Url { url: String, reason: String },
     #[error(
-        "`url` holds a user name; send it as a header instead: \"headers\": {{ \"Authorization\": \"…\" }}"
+        "the URL holds a user name; send it as a header instead: \"headers\": {{ \"Authorization\": \"…\" }}"
     )]
     UserInfo,
     #[error("`headers`: `{name}` is not a valid header name")]
@@ -88,8 +89,11 @@ impl Target {
         }
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        if host.is_empty() || uri.authority().is_some_and(|a| a.as_str().ends_with(':')) {
-            return Err(bad("the host or the port is missing".to_owned()));
+        if host.is_empty() {
+            return Err(bad("the host is missing".to_owned()));
+        }
+        if uri.port_u16().is_none() && uri.authority().map(|a| a.as_str()) != uri.host() {
+            return Err(bad("the port is not a number from 0 to 65535".to_owned()));
         }
         let (scheme, default_port, tls) = match mode {
             Mode::Plain => ("ws", 80, None),
@@ -136,7 +140,7 @@ impl Target {
             Some((connector, name)) => {
                 let tls = connector.connect(name.clone(), tcp);
                 let tls = self.in_time(begun, "the TLS handshake", tls).await?;
-                Box::new(tls.map_err(|error| io_error(&error, "TLS handshake"))?)
+                Box::new(tls.map_err(|error| tls_error(&error))?)
             }
         };
         let mut request = self.request.clone();
@@ -206,20 +210,20 @@ fn url_error(error: &tungstenite::Error) -> String {
     }
 }
 
-/// An I/O error while `doing` something, by its kind.
-fn io_error(error: &io::Error, doing: &str) -> Disconnect {
-    let cause = match error.kind() {
-        _ if is_tls(error) => Cause::Tls,
-        io::ErrorKind::UnexpectedEof => Cause::Eof,
-        _ => Cause::Io,
+fn tls_error(error: &io::Error) -> Disconnect {
+    // A server that hangs up in the middle does not speak TLS, or not with us.
+    let cause = if is_tls(error) || error.kind() == io::ErrorKind::UnexpectedEof {
+        Cause::Tls
+    } else {
+        Cause::Io
     };
-    Disconnect::new(cause, format!("{doing}: {error}"))
+    Disconnect::new(cause, format!("TLS handshake: {error}"))
 }
 
 fn handshake_error(error: tungstenite::Error, body: &[u8]) -> Disconnect {
     match error {
         tungstenite::Error::Http(response) => refusal(&response, body, SystemClock.now()),
-        tungstenite::Error::Io(error) => io_error(&error, "WebSocket handshake"),
+        tungstenite::Error::Io(error) => broken(&error),
         tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
             let detail = "the server closed the connection instead of answering the handshake";
             Disconnect::new(Cause::Eof, detail)

@@ -1,0 +1,113 @@
+//! The command line.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::{Server, Test, binary, run};
+
+fn words(output: &std::process::Output) -> (String, String) {
+    (
+        String::from_utf8(output.stdout.clone()).unwrap(),
+        String::from_utf8(output.stderr.clone()).unwrap(),
+    )
+}
+
+#[test]
+fn help_and_version_in_every_spelling() {
+    for flag in ["-h", "-help", "--help"] {
+        let output = run(&[flag]);
+        let (help, _) = words(&output);
+        assert!(output.status.success());
+        for command in ["run", "status", "check", "init", "schema", "demo", "--config", "--debug"] {
+            assert!(help.contains(command), "{command} is not in {help}");
+        }
+    }
+    for flag in ["-V", "-version", "--version"] {
+        let (version, _) = words(&run(&[flag]));
+        assert_eq!(version, concat!("streamer ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
+}
+
+#[test]
+fn what_cannot_be_understood_is_exit_code_2() {
+    for args in [&["-cofnig", "x"][..], &["frobnicate"], &["--no-such"], &["run", "-status"]] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(!words(&output).1.is_empty());
+    }
+    assert!(words(&run(&["-cofnig", "x"])).1.contains("did you mean `config`?"));
+}
+
+#[test]
+fn every_way_to_start_it_records() {
+    for args in [&["-config"][..], &["--config"], &["run", "-config"], &["run", "--config"]] {
+        let server = Server::start(|_, peer| {
+            peer.note(peer.stream.peer_addr().unwrap().to_string());
+        });
+        let test = Test::new(&server.url());
+        let mut child = binary().args(args).arg(test.config()).spawn().unwrap();
+        server.note();
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        // A TERM before the signals are caught ends it too.
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_second_signal_exits_at_once_with_130() {
+    let server = Server::start(|_, peer| {
+        peer.subscribed();
+        peer.text("{}");
+        // Takes the close and does not answer it.
+        while peer.read_frame().is_some() {}
+    });
+    let test = Test::new(&server.url());
+    let mut recorder = test.start();
+    recorder.wait_for_messages(1);
+    recorder.signal("INT");
+    recorder.wait_for(&["stopping"]);
+    recorder.signal("INT");
+    assert_eq!(recorder.wait().code(), Some(130));
+}
+
+#[test]
+fn init_writes_a_configuration_that_is_valid_and_overwrites_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mine.json");
+    let path = file.to_str().unwrap();
+    let output = run(&["init", "-config", path]);
+    assert!(output.status.success(), "{:?}", words(&output));
+    assert!(run(&["check", "-config", path]).status.success());
+    let schema = fs::read_to_string(dir.path().join("config.schema.json")).unwrap();
+    assert!(schema.contains("json-schema.org/draft/2020-12"));
+
+    fs::write(&file, "{}").unwrap();
+    let output = run(&["init", "-config", path]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).1.contains("exists"), "{:?}", words(&output));
+    assert_eq!(fs::read(&file).unwrap(), b"{}");
+}
+
+#[test]
+fn check_says_what_would_run_and_touches_nothing() {
+    let test = Test::new("wss://example.org/v5?token=1");
+    let config = test.config();
+    let (text, _) = words(&run(&["check", "-config", config.to_str().unwrap()]));
+    for part in ["is valid", "wss://example.org/v5 ", "publicTrade.BTCUSDT", "verbatim", "socket"] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let output = run(&["check", "--json", "-config", config.to_str().unwrap()]);
+    let resolved: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(resolved["source"]["type"], "websocket");
+    assert_eq!(resolved["source"]["idle_timeout"], "1m");
+    assert_eq!(resolved["source"]["subscribe"]["args"], "{topics}");
+    assert_eq!(resolved["stages"][0]["type"], "verbatim");
+    assert_eq!(resolved["sinks"][0]["sync_interval"], "1s");
+    assert!(resolved.get("ws_url").is_none() && resolved.get("topic").is_none());
+    assert!(!test.output().exists() && !test.path("log").exists());
+
+    // What is printed is itself a configuration, and resolves to itself.
+    fs::write(&config, &output.stdout).unwrap();
+    let again = run(&["check", "--json", "-config", config.to_str().unwrap()]);
+    assert_eq!(again.stdout, output.stdout);
+}

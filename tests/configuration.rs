@@ -1,0 +1,214 @@
+//! What may be in a configuration and what may not: the program and the schema agree.
+
+use std::fs;
+use std::path::Path;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+use crate::harness::run;
+
+/// What is wrong, and what the program must say of it: the place and the words.
+const BAD: &[(&str, &[&str])] = &[
+    ("", &["not valid JSON"]),
+    ("[]", &[":1:1", "is an object"]),
+    ("{\"topic\": }", &[":1:11", "not valid JSON"]),
+    (
+        "{\n  \"buffer_sise\": 10\n}",
+        &[":2:3", "unknown key `buffer_sise`, did you mean `buffer_size`?"],
+    ),
+    ("{\"buffer_size\": \"many\"}", &["buffer_size", "invalid type"]),
+    ("{\"buffer_size\": 0}", &["buffer_size", "from 1 to"]),
+    ("{\"buffer_size\": -1}", &["buffer_size"]),
+    ("{\"topic\": \"\"}", &["topic", "is empty"]),
+    ("{\"ws_url\": \"\"}", &["ws_url", "is empty"]),
+    ("{\"ws_url\": \"https://example.org\"}", &["ws_url", "must begin with `ws://` or `wss://`"]),
+    ("{\"output_dir\": \"\"}", &["output_dir", "is empty"]),
+    ("{\"overflow\": \"drop_newst\"}", &["overflow", "did you mean `drop_newest`?"]),
+    ("{\"log_max_size\": \"10mb\"}", &["log_max_size", "KiB"]),
+    ("{\"log_to_stdout\": \"no\"}", &["log_to_stdout", "invalid type"]),
+    ("{\"status_interval\": 1.5}", &["status_interval"]),
+    (
+        "{\"ws_url\": \"ws://h\", \"source\": {\"type\": \"websocket\", \"url\": \"ws://h\"}}",
+        &["`ws_url` and `source` exclude each other"],
+    ),
+    (
+        "{\"topic\": \"t\", \"source\": {\"type\": \"websocket\", \"url\": \"ws://h\"}}",
+        &["`topic` and `source` exclude each other"],
+    ),
+    (
+        "{\"output_dir\": \"o\", \"sinks\": [{\"type\": \"jsonl\"}]}",
+        &["`output_dir` and `sinks` exclude each other"],
+    ),
+    ("{\"sinks\": []}", &["sinks", "is empty"]),
+    ("{\"sinks\": [{\"type\": \"jsnl\"}]}", &["sinks[0].type", "did you mean `jsonl`?"]),
+    ("{\"sinks\": [{\"output_dir\": \"o\"}]}", &["sinks[0]", "`type` is missing"]),
+    (
+        "{\"sinks\": [\n{\"type\": \"jsonl\", \"sync_intervall\": \"1s\"}]}",
+        &[":2:", "sinks[0].sync_intervall", "did you mean `sync_interval`?"],
+    ),
+    ("{\"stages\": [{\"type\": \"verbatim\", \"x\": 1}]}", &["stages[0].x", "unknown key `x`"]),
+    ("{\"source\": {\"type\": \"websocket\"}}", &["source", "the key `url` is missing"]),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"idle_timeout\": \"30\"}}",
+        &["source.idle_timeout", "needs a unit"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"tls\": {\"ca\": \"x\"}}}",
+        &["source.tls.ca", "unknown key `ca`"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"subscribe\": 5}}",
+        &["source.subscribe", "neither a message template"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"control\": \"drop\"}}",
+        &["source.control", "known: write, skip"],
+    ),
+];
+
+/// What no schema can say.
+const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
+    ("{\"ws_url\": \"wss://\"}", &["ws_url"]),
+    ("{\"ws_url\": \"ws://host:port\"}", &["ws_url"]),
+    ("{\"ws_url\": \"ws://user:pass@h\"}", &["Authorization"]),
+    ("{\"topic\": \"${STREAMER_TEST_UNSET}\"}", &["topic", "`STREAMER_TEST_UNSET` is not set"]),
+    ("{\"buffer_sise\": 1, \"ws_url\": \"ws://h\", \"source\": {}}", &["exclude", "buffer_sise"]),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\", \"b\"]}}",
+        &["sinks[0]", "`stem` is needed"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\"], \"headers\": {\"a b\": \"c\"}}}",
+        &["source", "`a b` is not a valid header name"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\"], \"headers\": {\"k\": \"a\\nb\"}}}",
+        &["source", "value of `k`"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"wss://h\", \"topics\": [\"a\"], \"tls\": {\"ca_file\": \"/no/such\"}}}",
+        &["tls.ca_file", "/no/such"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\"], \"read_pacing\": \"2s\"}}",
+        &["read_pacing", "at most 1s"],
+    ),
+];
+
+fn root(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+fn validator() -> Validator {
+    let schema: Value = serde_json::from_str(&root("schema/config.schema.json")).unwrap();
+    jsonschema::draft202012::new(&schema).unwrap()
+}
+
+/// What `streamer check` says of the text.
+fn check(text: &str) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.json");
+    fs::write(&file, text).unwrap();
+    let output = run(&["check", "-config", file.to_str().unwrap()]);
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn refuses(bad: &[(&str, &[&str])]) {
+    for (text, words) in bad {
+        let (code, message) = check(text);
+        assert_eq!(code, Some(2), "{text}\n{message}");
+        assert!(message.contains("bad.json"), "{message}");
+        for word in *words {
+            assert!(message.contains(word), "no {word:?} in the message for {text}:\n{message}");
+        }
+    }
+}
+
+#[test]
+fn every_mistake_is_refused_with_its_place_and_what_to_do() {
+    refuses(BAD);
+    refuses(BAD_BEYOND_SCHEMA);
+}
+
+#[test]
+fn the_schema_refuses_the_same() {
+    let validator = validator();
+    for (text, _) in BAD {
+        if let Ok(value) = serde_json::from_str::<Value>(text) {
+            assert!(!validator.is_valid(&value), "the schema accepts {text}");
+        }
+    }
+}
+
+#[test]
+fn the_example_configuration_and_every_json_in_the_readme_are_valid() {
+    let validator = validator();
+    let readme = root("README.md");
+    let mut examples = vec![root("config.json")];
+    let blocks = readme.split("```json\n").skip(1);
+    examples.extend(blocks.map(|block| block.split("```").next().unwrap().to_owned()));
+    assert!(examples.len() >= 3, "the README has examples");
+    for example in examples {
+        let value: Value =
+            serde_json::from_str(&example).unwrap_or_else(|e| panic!("{e}: {example}"));
+        let errors: Vec<_> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?} in {example}");
+        // `${…}` needs a value, and the files of an example are not here.
+        let example = example.replace("${EXCHANGE_TOKEN}", "x");
+        let (code, message) = check(&example);
+        assert_eq!(code, Some(0), "{message}\n{example}");
+    }
+}
+
+#[test]
+fn the_seeds_defaults_hold_for_keys_that_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("empty.json");
+    fs::write(&file, "{}").unwrap();
+    let output = run(&["check", "--json", "-config", file.to_str().unwrap()]);
+    let resolved: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of_the_example: Value = serde_json::from_str(&root("config.json")).unwrap();
+    for key in ["buffer_size", "status_interval", "log_file", "log_to_stdout", "status_socket"] {
+        assert_eq!(resolved[key], of_the_example[key], "{key}");
+    }
+    assert_eq!(resolved["source"]["url"], of_the_example["ws_url"]);
+    assert_eq!(resolved["source"]["topics"], json!([of_the_example["topic"]]));
+    assert_eq!(resolved["sinks"][0]["output_dir"], of_the_example["output_dir"]);
+}
+
+#[test]
+fn every_key_of_the_schema_is_described() {
+    fn walk(schema: &Value, path: &str) {
+        if let Some(properties) = schema["properties"].as_object() {
+            for (key, value) in properties {
+                let path = format!("{path}.{key}");
+                let described = value.get("description").is_some()
+                    || value.get("const").is_some()
+                    || value.get("enum").is_some();
+                assert!(described, "{path} has no description");
+                walk(value, &path);
+            }
+        }
+        for list in ["oneOf", "anyOf"] {
+            for (index, part) in schema[list].as_array().into_iter().flatten().enumerate() {
+                walk(part, &format!("{path}[{index}]"));
+            }
+        }
+        if schema.get("items").is_some() {
+            walk(&schema["items"], &format!("{path}[]"));
+        }
+        for (name, definition) in schema["$defs"].as_object().into_iter().flatten() {
+            walk(definition, name);
+        }
+    }
+    walk(&serde_json::from_str(&root("schema/config.schema.json")).unwrap(), "");
+}
+
+#[test]
+fn a_missing_file_is_named_with_what_to_do() {
+    let output = run(&["-config", "/no/such/config.json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.contains("/no/such/config.json") && words.contains("streamer init"), "{words}");
+}

@@ -1,0 +1,27 @@
+//! The demo.
+
+use std::fs;
+
+use crate::harness::run;
+
+#[test]
+fn the_demo_records_compares_and_says_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let output =
+        run(&["demo", "-seconds", "2", "--rate", "3000", "--dir", dir.path().to_str().unwrap()]);
+    let words = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{words}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(words.contains("over 2 connections") && words.contains("byte for byte"), "{words}");
+    let file = words.lines().find_map(|line| line.strip_prefix("File ")).unwrap().trim();
+    assert!(fs::read(file).unwrap().starts_with(b"{\"success\":true"));
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&["demo", "--serve", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.contains(&address) && words.contains("in use"), "{words}");
+}

@@ -1,0 +1,95 @@
+//! The files on disk.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::harness::{Server, Test};
+
+fn one_message_per_connection() -> Server {
+    Server::start(|number, peer| {
+        peer.subscribed();
+        peer.text(&format!("{{\"topic\":\"t\",\"n\":{number}}}"));
+        peer.keep_open();
+    })
+}
+
+#[test]
+fn a_restart_in_the_same_hour_appends_and_keeps_a_torn_line_aside() {
+    let server = one_message_per_connection();
+    let test = Test::new(&server.url());
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    recorder.kill();
+    let [file] = test.files().try_into().unwrap();
+    let mut torn = fs::read(&file).unwrap();
+    torn.extend_from_slice(b"{\"topic\":\"t\",\"n\":9");
+    fs::write(&file, torn).unwrap();
+
+    let recorder = test.start();
+    recorder.wait_for(&["torn last line cut"]);
+    recorder.wait_for_messages(1);
+    recorder.stop();
+    if let [file] = test.files().as_slice() {
+        let expected = b"{\"topic\":\"t\",\"n\":0}\n{\"topic\":\"t\",\"n\":1}\n";
+        assert_eq!(fs::read(file).unwrap(), expected);
+        let kept = fs::read(file.with_extension("torn")).unwrap();
+        assert_eq!(kept, b"{\"topic\":\"t\",\"n\":9\n");
+    }
+}
+
+#[test]
+fn names_and_modes_are_as_promised_and_no_file_is_made_before_its_first_message() {
+    let server = Server::start(|_, peer| {
+        peer.subscribed();
+        peer.note("subscribed");
+        peer.text_from_client();
+        peer.text("{}");
+        peer.keep_open();
+    });
+    let keys = serde_json::json!({
+        "topics": ["trade/XBT USD"],
+        "ping": { "message": "now", "interval": "500ms" },
+    });
+    let test = Test::with_source(&server.url(), keys);
+    let recorder = test.start();
+    server.note();
+    assert!(test.files().is_empty());
+    recorder.wait_for_messages(1);
+    recorder.stop();
+    let [file] = test.files().try_into().unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let hour = name.strip_prefix("trade%2FXBT%20USD_").unwrap().strip_suffix(".jsonl").unwrap();
+    assert_eq!(hour.parse::<u64>().unwrap() % 3600, 0);
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(file.as_path()) & !0o640, 0);
+    assert_eq!(mode(test.output().as_path()) & !0o750, 0);
+}
+
+#[test]
+fn a_second_recorder_for_the_directory_is_told_who_the_first_is() {
+    let server = one_message_per_connection();
+    let test = Test::new(&server.url());
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    let second = Test::new(&server.url()).set("output_dir", test.output().to_str().into());
+    let refused = second.refused();
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(words.contains(&format!("pid {}", recorder.pid())), "{words}");
+    assert!(words.contains(test.output().to_str().unwrap()), "{words}");
+    assert!(!second.path("log").exists() && !second.path("socket").exists());
+    recorder.stop();
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_an_error_that_names_it() {
+    let test = Test::new("ws://127.0.0.1:1");
+    fs::write(test.path("file"), "").unwrap();
+    let below = test.path("file/output");
+    let test = test.set("output_dir", below.to_str().into());
+    let refused = test.refused();
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(words.contains(below.to_str().unwrap()), "{words}");
+    assert!(!test.path("socket").exists());
+}

@@ -1,0 +1,14 @@
+//! What the tests are written with.
+
+mod recorder;
+mod server;
+
+pub use recorder::{Recorder, Test, binary, run};
+pub use server::{Peer, Server};
+
+use std::time::Duration;
+
+/// Nothing that a test waits for takes this long, unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TOPIC: &str = "publicTrade.BTCUSDT";
+pub const SUBSCRIPTION: &str = r#"{"op":"subscribe","args":["publicTrade.BTCUSDT"]}"#;

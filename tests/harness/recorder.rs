@@ -1,0 +1,229 @@
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use super::{PATIENCE, TOPIC};
+
+pub fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streamer"));
+    command.env_remove("RUST_BACKTRACE");
+    command
+}
+
+/// Runs the binary to its end.
+pub fn run(args: &[&str]) -> Output {
+    binary().args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A recorder that is configured and not yet running, with a directory of its own.
+pub struct Test {
+    pub dir: TempDir,
+    config: Map<String, Value>,
+    env: Vec<(String, String)>,
+}
+
+impl Test {
+    /// The short form of the configuration, as in the README.
+    pub fn new(url: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut test = Self { dir, config: Map::new(), env: Vec::new() };
+        for (key, value) in [
+            ("output_dir", json!(test.path("output"))),
+            ("topic", json!(TOPIC)),
+            ("ws_url", json!(url)),
+            ("log_file", json!(test.path("log"))),
+            ("status_socket", json!(test.path("socket"))),
+        ] {
+            test = test.set(key, value);
+        }
+        test
+    }
+
+    /// The explicit form: a websocket source with further keys.
+    pub fn with_source(url: &str, keys: Value) -> Self {
+        let mut test = Self::new(url);
+        test.config.remove("topic");
+        test.config.remove("ws_url");
+        let mut source = json!({ "type": "websocket", "url": url, "topics": [TOPIC] });
+        source.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        test.set("source", source)
+    }
+
+    pub fn set(mut self, key: &str, value: Value) -> Self {
+        self.config.insert(key.to_owned(), value);
+        self
+    }
+
+    pub fn without(mut self, key: &str) -> Self {
+        self.config.remove(key);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn output(&self) -> PathBuf {
+        self.path("output")
+    }
+
+    /// Writes the configuration and gives its path.
+    pub fn config(&self) -> PathBuf {
+        let path = self.path("config.json");
+        fs::write(&path, serde_json::to_string_pretty(&self.config).unwrap()).unwrap();
+        path
+    }
+
+    fn command(&self) -> Command {
+        let mut command = binary();
+        command.arg("-config").arg(self.config()).envs(self.env.iter().cloned());
+        command
+    }
+
+    /// Runs the binary with the configuration to its end, expecting that it does not stay.
+    pub fn refused(&self) -> Output {
+        self.command().stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Starts the recorder and waits until it says so; its log is read from stdout.
+    pub fn start(&self) -> Recorder {
+        let mut child = self
+            .command()
+            .arg("-debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let (send, lines) = channel();
+        let stdout = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                if send.send(line.unwrap()).is_err() {
+                    break;
+                }
+            }
+        });
+        let recorder = Recorder { child, lines, config: self.path("config.json") };
+        recorder.wait_for(&["started"]);
+        recorder
+    }
+
+    /// All recorded lines of the topic, in the order of the hours.
+    pub fn recorded(&self) -> Vec<u8> {
+        self.files().iter().flat_map(|file| fs::read(file).unwrap()).collect()
+    }
+
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<_> = fs::read_dir(self.output())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+            .collect();
+        files.sort();
+        files
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+/// A recorder that runs. Killed when dropped.
+pub struct Recorder {
+    child: Child,
+    lines: Receiver<String>,
+    config: PathBuf,
+}
+
+impl Recorder {
+    /// Waits for a line in the log that contains all of these.
+    pub fn wait_for(&self, needles: &[&str]) -> String {
+        let mut seen = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(deadline - Instant::now()) {
+            if needles.iter().all(|needle| line.contains(needle)) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("no line with {needles:?} in the log:\n{}", seen.join("\n"));
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// The whole status, asked from the socket.
+    pub fn status(&self) -> Value {
+        let output = binary().args(["status", "--json", "-config"]).arg(&self.config).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Asks for the status until it is as wanted.
+    pub fn wait_until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not come to that: {status:#}");
+        }
+    }
+
+    pub fn wait_for_messages(&self, count: u64) {
+        self.wait_until(|status| status["messages"].as_u64().unwrap() >= count);
+    }
+
+    /// Stops it and expects that it ends well.
+    pub fn stop(mut self) {
+        self.signal("TERM");
+        assert!(self.wait().success());
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        // The end of its stdout comes with the end of the process.
+        while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+        assert!(Instant::now() < deadline, "it does not end");
+        self.child.wait().unwrap()
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn memory_kib(&self, what: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // It has ended already in most tests.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

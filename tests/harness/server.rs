@@ -1,0 +1,193 @@
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::PATIENCE;
+
+/// A server that does what its script says, for each connection in a thread of its own. What the
+/// script notes can be waited for.
+pub struct Server {
+    address: SocketAddr,
+    notes: Receiver<String>,
+}
+
+impl Server {
+    /// `script` gets the number of the connection, from 0, and the connection.
+    pub fn start(script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (send, notes) = channel();
+        let script = Arc::new(script);
+        std::thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let stream = stream.unwrap();
+                stream.set_nodelay(true).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let (script, notes) = (Arc::clone(&script), send.clone());
+                std::thread::spawn(move || {
+                    script(number, &mut Peer { stream, request: String::new(), notes });
+                });
+            }
+        });
+        Self { address, notes }
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for the next note of the script.
+    pub fn note(&self) -> String {
+        self.notes.recv_timeout(PATIENCE).expect("the recorder does not do its part")
+    }
+}
+
+/// The server's end of a connection.
+pub struct Peer {
+    pub stream: TcpStream,
+    /// The head of the client's request, once read.
+    pub request: String,
+    notes: std::sync::mpsc::Sender<String>,
+}
+
+impl Peer {
+    pub fn note(&self, text: impl Into<String>) {
+        // The test may be over.
+        drop(self.notes.send(text.into()));
+    }
+
+    pub fn read_request(&mut self) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).unwrap();
+            head.extend_from_slice(&byte);
+        }
+        self.request = String::from_utf8(head).unwrap();
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.request.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    /// The answer that accepts the handshake.
+    pub fn acceptance(&self) -> Vec<u8> {
+        let key = derive_accept_key(self.header("Sec-WebSocket-Key").unwrap().as_bytes());
+        format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n").into_bytes()
+    }
+
+    /// Takes the handshake.
+    pub fn accept(&mut self) {
+        self.read_request();
+        let answer = self.acceptance();
+        self.send(&answer);
+    }
+
+    /// Takes the handshake and a text: the subscription.
+    pub fn subscribed(&mut self) -> String {
+        self.accept();
+        self.text_from_client()
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        // The recorder may be gone: then the test says so.
+        drop(self.stream.write_all(bytes));
+    }
+
+    pub fn frame(&mut self, first: u8, payload: &[u8]) {
+        self.send(&frame(first, payload));
+    }
+
+    pub fn text(&mut self, text: &str) {
+        self.frame(0x81, text.as_bytes());
+    }
+
+    /// The next frame of the client: opcode and payload. `None` at the end of the stream.
+    pub fn read_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut start = [0; 2];
+        self.stream.read_exact(&mut start).ok()?;
+        assert_eq!(start[1] & 0x80, 0x80, "clients mask");
+        let length = match start[1] & 0x7F {
+            126 => {
+                let mut length = [0; 2];
+                self.stream.read_exact(&mut length).ok()?;
+                usize::from(u16::from_be_bytes(length))
+            }
+            127 => panic!("too long for a client"),
+            short => usize::from(short),
+        };
+        let mut mask = [0; 4];
+        self.stream.read_exact(&mut mask).ok()?;
+        let mut payload = vec![0; length];
+        self.stream.read_exact(&mut payload).ok()?;
+        for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
+            *byte ^= mask;
+        }
+        Some((start[0] & 0x0F, payload))
+    }
+
+    pub fn text_from_client(&mut self) -> String {
+        match self.read_frame() {
+            Some((1, text)) => String::from_utf8(text).unwrap(),
+            other => panic!("no text: {other:?}"),
+        }
+    }
+
+    /// Answers pings and the close, until the client is gone.
+    pub fn keep_open(&mut self) {
+        while let Some((opcode, payload)) = self.read_frame() {
+            match opcode {
+                8 => self.frame(0x88, &payload),
+                9 => self.frame(0x8A, &payload),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends the stream without a close frame, such that the client gets every byte.
+    pub fn drop_gently(&mut self) {
+        // A client that is gone already has had it all.
+        drop(self.stream.shutdown(Shutdown::Write));
+        drop(self.stream.read_to_end(&mut Vec::new()));
+    }
+
+    /// Waits until the client has ended the stream.
+    pub fn wait_for_end(&mut self) {
+        drop(self.stream.read_to_end(&mut Vec::new()));
+    }
+
+    /// Ends the connection by a reset.
+    pub fn reset(&mut self) {
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO))
+            .unwrap();
+        self.stream = TcpStream::connect(self.stream.local_addr().unwrap()).unwrap();
+    }
+}
+
+/// An unmasked frame, of any first byte.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        short @ 0..126 => frame.push(short as u8),
+        middle @ 126..65_536 => {
+            frame.push(126);
+            frame.extend_from_slice(&(middle as u16).to_be_bytes());
+        }
+        long => {
+            frame.push(127);
+            frame.extend_from_slice(&(long as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(payload);
+    frame
+}

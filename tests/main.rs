@@ -1,0 +1,16 @@
+//! The recorder as its users meet it: the real binary, real sockets, real files.
+#![allow(missing_docs, clippy::pedantic, reason = "tests")]
+
+mod harness;
+
+mod command_line;
+mod configuration;
+mod demo;
+mod faults;
+mod files;
+mod liveness;
+mod logs;
+mod messages;
+mod recording;
+mod status;
+mod tls;

@@ -1,0 +1,136 @@
+//! Message content is data: whatever it is, it is one line.
+
+use std::io::Read;
+
+use flate2::Compression;
+use flate2::read::GzEncoder;
+use serde_json::json;
+
+use crate::harness::{Server, Test};
+
+/// Sends frames after the subscription and gives what was recorded.
+fn record(
+    frames: Vec<(u8, Vec<u8>)>,
+    messages: u64,
+    keys: serde_json::Value,
+) -> (Test, Vec<u8>, serde_json::Value) {
+    let server = Server::start(move |_, peer| {
+        peer.subscribed();
+        for (first, payload) in &frames {
+            peer.frame(*first, payload);
+        }
+        peer.keep_open();
+    });
+    let test = Test::with_source(&server.url(), keys);
+    let recorder = test.start();
+    recorder.wait_for_messages(messages);
+    let status = recorder.status();
+    recorder.stop();
+    let recorded = test.recorded();
+    (test, recorded, status)
+}
+
+#[test]
+fn any_text_is_one_line_as_it_came() {
+    let messages = [
+        r#"{"quote":"\"","back":"\\"}"#,
+        "",
+        "not json at all",
+        "\u{0}\u{1}\t\r\u{7f}",
+        "ünï → 💶",
+        r#"{"a":1,"a":2,"n":-0,"big":123456789012345678901234567890}"#,
+        "\u{feff}bom",
+    ];
+    let frames = messages.iter().map(|text| (0x81, text.as_bytes().to_vec())).collect();
+    let (_, recorded, _) = record(frames, 7, json!({}));
+    assert_eq!(String::from_utf8(recorded).unwrap(), messages.join("\n") + "\n");
+}
+
+#[test]
+fn line_feeds_become_spaces_and_are_counted() {
+    let frames =
+        vec![(0x81, b"{\n  \"a\": 1\n}".to_vec()), (0x81, b"{}".to_vec()), (0x81, b"\n".to_vec())];
+    let (_, recorded, status) = record(frames, 3, json!({}));
+    assert_eq!(recorded, b"{   \"a\": 1 }\n{}\n \n");
+    assert_eq!(status["newlines_folded"], 3);
+}
+
+#[test]
+fn fragments_are_joined_and_pings_between_them_answered() {
+    let frames = vec![
+        (0x01, "{\"€".as_bytes()[..4].to_vec()),
+        (0x89, b"are you there".to_vec()),
+        (0x00, "{\"€".as_bytes()[4..].to_vec()),
+        (0x80, b"\":1}".to_vec()),
+        (0x81, b"next".to_vec()),
+    ];
+    let (_, recorded, _) = record(frames, 2, json!({}));
+    assert_eq!(String::from_utf8(recorded).unwrap(), "{\"€\":1}\nnext\n");
+}
+
+#[test]
+fn binary_text_is_written_and_other_binary_counted() {
+    let frames = vec![
+        (0x82, b"{\"binary\":true}".to_vec()),
+        (0x82, vec![0xFF, 0xFE]),
+        (0x81, b"last".to_vec()),
+    ];
+    let (_, recorded, status) = record(frames, 2, json!({}));
+    assert_eq!(recorded, b"{\"binary\":true}\nlast\n");
+    assert_eq!(status["undecodable"], 1);
+}
+
+#[test]
+fn compressed_messages_are_decoded_where_the_configuration_says_so() {
+    let text = "{\"ch\":\"market.btcusdt.trade.detail\",\n\"tick\":{}}";
+    let mut gzip = Vec::new();
+    GzEncoder::new(text.as_bytes(), Compression::default()).read_to_end(&mut gzip).unwrap();
+    let frames = vec![(0x82, gzip), (0x81, b"last".to_vec())];
+    let (_, recorded, status) = record(frames, 2, json!({ "binary": "gzip" }));
+    assert_eq!(String::from_utf8(recorded).unwrap(), text.replace('\n', " ") + "\nlast\n");
+    assert_eq!((&status["undecodable"], &status["newlines_folded"]), (&json!(0), &json!(1)));
+}
+
+#[test]
+fn a_line_of_64_mib_is_a_line() {
+    let long = vec![b'x'; 64 << 20];
+    let frames = vec![(0x81, long), (0x81, b"after".to_vec())];
+    let (test, recorded, _) = record(frames, 2, json!({}));
+    assert_eq!(recorded.len(), (64 << 20) + 1 + 6);
+    assert!(recorded.ends_with(b"x\nafter\n"));
+    assert_eq!(test.files().len(), 1);
+}
+
+#[test]
+fn what_comes_with_the_handshakes_answer_is_not_lost() {
+    let server = Server::start(|_, peer| {
+        peer.read_request();
+        let mut answer = peer.acceptance();
+        answer.extend_from_slice(&b"\x81\x05early\x81\x04half"[..11]);
+        peer.send(&answer);
+        peer.send(b"lf");
+        peer.keep_open();
+    });
+    let test = Test::new(&server.url());
+    let recorder = test.start();
+    recorder.wait_for_messages(2);
+    recorder.stop();
+    assert_eq!(test.recorded(), b"early\nhalf\n");
+}
+
+#[test]
+fn control_messages_are_written_or_skipped_as_configured() {
+    let frames = || {
+        vec![
+            (0x81, br#"{"success":true,"ret_msg":"","op":"subscribe"}"#.to_vec()),
+            (0x81, br#"{"topic":"t","data":[]}"#.to_vec()),
+            (0x81, br#"{"success":true,"ret_msg":"pong","op":"ping"}"#.to_vec()),
+            (0x81, b"last".to_vec()),
+        ]
+    };
+    let (_, recorded, _) = record(frames(), 4, json!({}));
+    assert_eq!(recorded.iter().filter(|byte| **byte == b'\n').count(), 4);
+    let (_, recorded, status) = record(frames(), 2, json!({ "control": "skip" }));
+    assert_eq!(String::from_utf8(recorded).unwrap(), "{\"topic\":\"t\",\"data\":[]}\nlast\n");
+    assert_eq!(status["control_skipped"], 2);
+}

@@ -1,0 +1,122 @@
+//! `wss://`.
+
+use std::fs;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::PrivateKeyDer;
+use serde_json::json;
+use streamer::exchange::{Market, Options};
+
+use crate::harness::{TOPIC, Test};
+use crate::recording::Running;
+
+/// An authority, and what it signed for the server and for a client.
+struct Certificates {
+    authority: CertifiedIssuer<'static, KeyPair>,
+    server: (rcgen::Certificate, KeyPair),
+    client: (rcgen::Certificate, KeyPair),
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let signed = |name: &str| {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            (params.signed_by(&key, &authority).unwrap(), key)
+        };
+        let (server, client) = (signed("localhost"), signed("recorder"));
+        Self { authority, server, client }
+    }
+
+    fn server_config(&self, asks_for_client: bool) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = if asks_for_client {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.authority.der().clone()).unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.unwrap())
+        } else {
+            builder.with_no_client_auth()
+        };
+        let key = PrivateKeyDer::try_from(self.server.1.serialize_der()).unwrap();
+        Arc::new(builder.with_single_cert(vec![self.server.0.der().clone()], key).unwrap())
+    }
+}
+
+fn exchange(certificates: &Certificates, asks_for_client: bool) -> Running {
+    Running::start(Options {
+        count: Some(20_000),
+        tls: Some(certificates.server_config(asks_for_client)),
+        ..Options::default()
+    })
+}
+
+fn records_all(exchange: Running, tls: serde_json::Value, write: impl Fn(&Test)) {
+    let url = exchange.url.replace("127.0.0.1", "localhost");
+    let test = Test::new(&url);
+    write(&test);
+    let mut tls = tls;
+    for (_, file) in tls.as_object_mut().unwrap() {
+        *file = json!(test.path(file.as_str().unwrap()));
+    }
+    let source = json!({ "type": "websocket", "url": url, "topics": [TOPIC], "tls": tls });
+    let test = test.without("topic").without("ws_url").set("source", source);
+    let recorder = test.start();
+    recorder.wait_for_messages(20_001);
+    recorder.stop();
+    exchange.stop();
+    let recorded = test.recorded();
+    let answer = recorded.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    assert!(recorded[answer..] == Market::new(TOPIC).lines(0..20_000));
+}
+
+#[test]
+fn an_authority_of_ones_own_is_trusted_by_its_file() {
+    let certificates = Certificates::new();
+    records_all(exchange(&certificates, false), json!({ "ca_file": "ca.pem" }), |test| {
+        fs::write(test.path("ca.pem"), certificates.authority.pem()).unwrap();
+    });
+}
+
+#[test]
+fn a_client_certificate_is_shown_to_a_server_that_asks() {
+    let certificates = Certificates::new();
+    let keys = json!({ "ca_file": "ca.pem", "client_cert": "c.pem", "client_key": "k.pem" });
+    records_all(exchange(&certificates, true), keys, |test| {
+        fs::write(test.path("ca.pem"), certificates.authority.pem()).unwrap();
+        fs::write(test.path("c.pem"), certificates.client.0.pem()).unwrap();
+        fs::write(test.path("k.pem"), certificates.client.1.serialize_pem()).unwrap();
+    });
+}
+
+#[test]
+fn a_stranger_is_not_trusted_and_tried_again() {
+    let certificates = Certificates::new();
+    let exchange = exchange(&certificates, false);
+    let test = Test::new(&exchange.url.replace("127.0.0.1", "localhost"));
+    let recorder = test.start();
+    let line = recorder.wait_for(&["disconnected"]);
+    assert!(line.contains("cause=\"tls\"") && line.contains("UnknownIssuer"), "{line}");
+    recorder.wait_for(&["disconnected"]);
+    recorder.stop();
+}
+
+#[test]
+fn a_server_without_tls_is_a_tls_error() {
+    let exchange = Running::start(Options::default());
+    let test = Test::new(&exchange.url.replace("ws://127.0.0.1", "wss://localhost"));
+    let recorder = test.start();
+    let line = recorder.wait_for(&["disconnected"]);
+    assert!(line.contains("cause=\"tls\""), "{line}");
+    recorder.stop();
+}
