@@ -163,3 +163,6 @@ async fn feed_with_ticks(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

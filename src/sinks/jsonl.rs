@@ -161,3 +161,95 @@ impl Sink for Jsonl {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::stats::Stats;
+
+    /// A sink whose time is in the test's hand.
+    struct ByHand {
+        dir: tempfile::TempDir,
+        sink: Box<dyn Sink>,
+    }
+
+    impl ByHand {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let stats = Arc::new(Stats::new(UnixNanos::default()));
+            let context = BuildContext::new(vec!["t".to_owned()], stats, 10);
+            let config =
+                JsonlConfig { output_dir: dir.path().to_owned(), ..JsonlConfig::default() };
+            let mut sink = config.build(&context).unwrap();
+            sink.open().unwrap();
+            Self { dir, sink }
+        }
+
+        fn write(&mut self, seconds: u64, text: &str) {
+            let mut batch = Batch::new();
+            batch.push(text.as_bytes());
+            batch.set_received(UnixNanos::from_seconds(seconds));
+            self.sink.write(&batch).unwrap();
+        }
+
+        fn tick(&mut self, seconds: u64) {
+            self.sink.tick(UnixNanos::from_seconds(seconds)).unwrap();
+        }
+
+        fn read(&self, hour: u64) -> String {
+            let file = self.dir.path().join(format!("t_{hour}.jsonl"));
+            std::fs::read_to_string(file).unwrap_or_default()
+        }
+
+        /// How many files of this process are open in the directory, the lock aside.
+        fn open_files(&self) -> usize {
+            std::fs::read_dir("/proc/self/fd")
+                .unwrap()
+                .filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+                .filter(|file| {
+                    file.starts_with(self.dir.path())
+                        && file.extension().is_some_and(|e| e == "jsonl")
+                })
+                .count()
+        }
+    }
+
+    #[test]
+    fn a_message_belongs_to_the_hour_in_which_it_was_received() {
+        let mut by_hand = ByHand::new();
+        by_hand.write(7199, "last");
+        by_hand.tick(7200);
+        by_hand.write(7200, "first");
+        // Waited in the queue over the boundary.
+        by_hand.write(7199, "late");
+        by_hand.sink.close().unwrap();
+        assert_eq!(by_hand.read(3600), "last\nlate\n");
+        assert_eq!(by_hand.read(7200), "first\n");
+    }
+
+    #[test]
+    fn the_hour_closes_on_a_tick_when_nothing_arrives() {
+        let mut by_hand = ByHand::new();
+        by_hand.write(7100, "a");
+        by_hand.tick(7199);
+        assert_eq!(by_hand.open_files(), 1);
+        by_hand.tick(7200);
+        assert_eq!(by_hand.open_files(), 0);
+        assert_eq!(std::fs::read_dir(by_hand.dir.path()).unwrap().count(), 2, "hour and lock");
+    }
+
+    #[test]
+    fn a_clock_that_steps_overwrites_nothing() {
+        let mut by_hand = ByHand::new();
+        by_hand.write(100_000, "a");
+        by_hand.write(10, "b");
+        by_hand.tick(11);
+        by_hand.write(100_001, "c");
+        by_hand.write(12, "d");
+        by_hand.sink.close().unwrap();
+        assert_eq!(by_hand.read(97_200), "a\nc\n");
+        assert_eq!(by_hand.read(0), "b\nd\n");
+    }
+}

@@ -219,7 +219,7 @@ impl Unframer {
 
     /// Moves all whole messages into the batch and takes its buffers in return.
     pub fn take(&mut self, batch: &mut Batch) {
-        let whole = self.ends.last().map_or(0, |&end| end as usize);
+        let whole = self.end_of(self.ends.len());
         if let Some(message) = &mut self.message {
             message.valid = message.valid.saturating_sub(whole);
         }
@@ -302,7 +302,7 @@ impl Unframer {
     }
 
     fn begin_frame(&mut self, header: &Header) -> Result<(), FrameError> {
-        let begun = self.ends.last().map_or(0, |&end| end as usize);
+        let begun = self.end_of(self.ends.len());
         let last_frame = header.is_final();
         self.message = match (header.opcode(), self.message) {
             (CONTINUATION, Some(message)) => Some(Message { last_frame, ..message }),
@@ -353,7 +353,7 @@ impl Unframer {
 
     /// Makes text of the binary message at the end of `lines`, or takes it out and says `false`.
     fn decode(&mut self) -> bool {
-        let start = self.ends.last().map_or(0, |&end| end as usize);
+        let start = self.end_of(self.ends.len());
         let payload = self.lines.get(start..).unwrap_or_default();
         if std::str::from_utf8(payload).is_ok() {
             return true;
@@ -370,33 +370,37 @@ impl Unframer {
     /// Checks the messages that are new since the last call. After an invalid one the lines end
     /// before it.
     fn check_new_lines(&mut self) -> Result<(), FrameError> {
-        let line_end = |count: usize| match count.checked_sub(1) {
-            Some(last) => self.ends.get(last).map_or(0, |&end| end as usize),
-            None => 0,
-        };
-        let (start, end) = (line_end(self.checked), line_end(self.ends.len()));
+        let start = self.end_of(self.checked);
+        let end = self.end_of(self.ends.len());
         let new = self.lines.get(start..end).unwrap_or_default();
-        if simdutf8::basic::from_utf8(new).is_err() {
+        let valid = simdutf8::basic::from_utf8(new).is_ok();
+        if !valid {
             let valid = std::str::from_utf8(new).map_or_else(|e| e.valid_up_to(), str::len);
             let good = self.ends.partition_point(|&end| end as usize <= start + valid);
             self.ends.truncate(good);
-            self.checked = good;
-            let end = self.ends.last().map_or(0, |&end| end as usize);
-            self.lines.truncate(end);
+            self.lines.truncate(self.end_of(good));
             self.message = None;
-            return Err(FrameError::Utf8);
         }
-        let messages = self.ends.len() - self.checked;
-        if memchr::memchr_iter(b'\n', new).count() != messages {
-            let mut start = start;
-            for &end in self.ends.get(self.checked..).unwrap_or_default() {
-                let payload = self.lines.get_mut(start..end as usize - 1).unwrap_or_default();
-                self.oddities.newlines_folded += fold_newlines(payload) as u64;
-                start = end as usize;
-            }
+        let new = self.lines.get(start..self.end_of(self.ends.len())).unwrap_or_default();
+        if memchr::memchr_iter(b'\n', new).count() != self.ends.len() - self.checked {
+            self.fold_new_lines(start);
         }
         self.checked = self.ends.len();
-        Ok(())
+        if valid { Ok(()) } else { Err(FrameError::Utf8) }
+    }
+
+    fn fold_new_lines(&mut self, mut start: usize) {
+        for &end in self.ends.get(self.checked..).unwrap_or_default() {
+            let payload = self.lines.get_mut(start..end as usize - 1).unwrap_or_default();
+            self.oddities.newlines_folded += fold_newlines(payload) as u64;
+            start = end as usize;
+        }
+    }
+
+    /// The offset just past the first `count` messages.
+    fn end_of(&self, count: usize) -> usize {
+        let last = count.checked_sub(1).and_then(|last| self.ends.get(last));
+        last.map_or(0, |&end| end as usize)
     }
 }
 
@@ -428,3 +432,6 @@ fn control(opcode: u8, payload: &[u8]) -> Result<Control, FrameError> {
         _ => Ok(Control::Pong),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! The engine with sources and sinks that do what a test needs.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::batch::Batch;
+use crate::clock::{ManualClock, UnixNanos};
+use crate::plugin::{Cause, Disconnect, SourceError};
+
+/// Messages in each batch of [`Numbers`].
+const PER_BATCH: u64 = 10;
+
+/// Gives numbers as fast as they are taken, up to an end, then waits for ever or ends.
+struct Numbers {
+    next: u64,
+    end: u64,
+    waits_at_end: bool,
+    /// Connections that fail before the first that stands.
+    refusals: u32,
+}
+
+impl Numbers {
+    fn until(end: u64) -> Self {
+        Self { next: 0, end, waits_at_end: false, refusals: 0 }
+    }
+}
+
+#[async_trait]
+impl Source for Numbers {
+    fn endpoint(&self) -> String {
+        "numbers".to_owned()
+    }
+
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return Err(Disconnect::new(Cause::Connect, "not yet").into());
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+        if self.next >= self.end {
+            if self.waits_at_end {
+                std::future::pending::<()>().await;
+            }
+            return Err(SourceError::Ended);
+        }
+        for _ in 0..PER_BATCH {
+            batch.push(self.next.to_string().as_bytes());
+            self.next += 1;
+        }
+        Ok(())
+    }
+}
+
+type Lines = Arc<Mutex<Vec<u8>>>;
+
+/// Keeps lines in memory. Can be held up, and can fail.
+#[derive(Default)]
+struct Memory {
+    lines: Lines,
+    /// Each write waits for a word here, until nobody speaks any more.
+    gate: Option<Receiver<()>>,
+    failures: u32,
+    panics: bool,
+}
+
+impl Sink for Memory {
+    fn destination(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        assert!(!self.panics, "the sink panics");
+        if let Some(gate) = &self.gate
+            && gate.recv().is_err()
+        {
+            self.gate = None;
+        }
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err("the disk is full".into());
+        }
+        self.lines.lock().unwrap().extend_from_slice(batch.as_lines());
+        Ok(())
+    }
+}
+
+struct Bench {
+    stats: Arc<Stats>,
+    lines: Lines,
+    stop: CancellationToken,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let stats = Arc::new(Stats::new(UnixNanos::default()));
+        Self { stats, lines: Lines::default(), stop: CancellationToken::new() }
+    }
+
+    fn sink(&self) -> Memory {
+        Memory { lines: Arc::clone(&self.lines), ..Memory::default() }
+    }
+
+    fn pipeline(&self, source: Numbers, sink: Memory, overflow: Overflow) -> Pipeline {
+        Pipeline {
+            source: Box::new(source),
+            stages: Vec::new(),
+            sinks: vec![Named { name: "sinks[0] (memory)".to_owned(), plugin: Box::new(sink) }],
+            max_messages: 100,
+            max_bytes: 1 << 20,
+            overflow,
+            shutdown_timeout: Duration::from_millis(200),
+        }
+    }
+
+    async fn run(&self, pipeline: Pipeline) -> Result<(), PipelineError> {
+        let clock = Arc::new(ManualClock::at(UnixNanos::from_seconds(3600)));
+        pipeline.run(Arc::clone(&self.stats), clock, self.stop.clone()).await
+    }
+
+    fn recorded(&self) -> String {
+        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
+    }
+}
+
+fn numbers(range: std::ops::Range<u64>) -> String {
+    range.map(|number| format!("{number}\n")).collect()
+}
+
+#[tokio::test]
+async fn everything_arrives_in_order_and_is_counted() {
+    let bench = Bench::new();
+    let pipeline = bench.pipeline(Numbers::until(50_000), bench.sink(), Overflow::Block);
+    bench.run(pipeline).await.unwrap();
+    assert!(bench.recorded() == numbers(0..50_000));
+    assert_eq!((bench.stats.received.get(), bench.stats.written.get()), (50_000, 50_000));
+    assert_eq!(bench.stats.dropped.get(), 0);
+}
+
+#[tokio::test]
+async fn a_sink_that_is_held_up_blocks_the_source_and_loses_nothing() {
+    let bench = Bench::new();
+    let (open, gate) = sync_channel(0);
+    let sink = Memory { gate: Some(gate), ..bench.sink() };
+    let pipeline = bench.pipeline(Numbers::until(1_000), sink, Overflow::Block);
+    std::thread::spawn(move || one_by_one(&open, 50));
+    bench.run(pipeline).await.unwrap();
+    assert!(bench.recorded() == numbers(0..1_000));
+}
+
+fn one_by_one(gate: &SyncSender<()>, times: u32) {
+    for _ in 0..times {
+        gate.send(()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn drop_newest_keeps_the_oldest_and_counts_the_rest() {
+    let bench = Bench::new();
+    let (open, gate) = sync_channel::<()>(0);
+    let sink = Memory { gate: Some(gate), ..bench.sink() };
+    let mut source = Numbers::until(1_000);
+    source.waits_at_end = true;
+    let pipeline = bench.pipeline(source, sink, Overflow::DropNewest);
+    let stats = Arc::clone(&bench.stats);
+    let stop = bench.stop.clone();
+    let release = async move {
+        while stats.received.get() < 1_000 {
+            tokio::task::yield_now().await;
+        }
+        drop(open);
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(bench.run(pipeline), release);
+    ended.unwrap();
+    // A hundred fit, of which the sink was holding ten.
+    assert_eq!(bench.stats.dropped.get(), 900);
+    assert_eq!(bench.recorded(), numbers(0..100));
+}
+
+#[tokio::test]
+async fn a_write_that_fails_is_tried_again_until_it_succeeds() {
+    let bench = Bench::new();
+    let sink = Memory { failures: 2, ..bench.sink() };
+    let pipeline = bench.pipeline(Numbers::until(500), sink, Overflow::Block);
+    bench.run(pipeline).await.unwrap();
+    assert!(bench.recorded() == numbers(0..500));
+    assert_eq!(bench.stats.sink_errors.get(), 2);
+}
+
+#[tokio::test]
+async fn a_stop_that_takes_too_long_says_what_is_lost() {
+    let bench = Bench::new();
+    let (open, gate) = sync_channel::<()>(0);
+    let sink = Memory { gate: Some(gate), ..bench.sink() };
+    let mut source = Numbers::until(100);
+    source.waits_at_end = true;
+    let pipeline = bench.pipeline(source, sink, Overflow::Block);
+    let stats = Arc::clone(&bench.stats);
+    let stop = bench.stop.clone();
+    let release = async move {
+        while stats.received.get() < 100 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(bench.run(pipeline), release);
+    assert!(matches!(ended, Err(PipelineError::Deadline { messages: 100, .. })), "{ended:?}");
+    drop(open);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_pipeline_thread_ends_the_program_with_an_error() {
+    let bench = Bench::new();
+    let sink = Memory { panics: true, ..bench.sink() };
+    let pipeline = bench.pipeline(Numbers::until(u64::MAX), sink, Overflow::Block);
+    let ended = bench.run(pipeline).await;
+    assert!(matches!(ended, Err(PipelineError::Died)), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_fail_are_made_again_with_growing_pauses() {
+    let bench = Bench::new();
+    let mut source = Numbers::until(10);
+    source.refusals = 5;
+    let begun = tokio::time::Instant::now();
+    bench.run(bench.pipeline(source, bench.sink(), Overflow::Block)).await.unwrap();
+    // 0.5 s, then from the upper halves of 1, 2, 4 and 8 s.
+    assert!(begun.elapsed() >= Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(bench.recorded(), numbers(0..10));
+    assert_eq!(bench.stats.snapshot().disconnects.get("connect"), Some(&5));
+}

@@ -1,0 +1,226 @@
+//! Tungstenite is the oracle: for any bytes, cut in any way, both give the same messages and
+//! refuse the same streams.
+
+use std::io::{self, Cursor, Read, Write};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
+
+use super::*;
+
+const LIMIT: u64 = 1_000;
+
+/// What a reader makes of a stream, up to its first fault or its close frame.
+#[derive(Debug, PartialEq, Eq)]
+struct Reading {
+    /// Texts, and binary messages that are text.
+    messages: Vec<Vec<u8>>,
+    pings: Vec<Vec<u8>>,
+    closed: bool,
+    refused: bool,
+}
+
+/// The server's bytes for reading; what is written goes nowhere.
+struct Wire(Cursor<Vec<u8>>);
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn by_the_oracle(bytes: &[u8]) -> Reading {
+    let limit = usize::try_from(LIMIT).ok();
+    let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
+    let wire = Wire(Cursor::new(bytes.to_vec()));
+    let mut socket = WebSocket::from_raw_socket(wire, Role::Client, Some(config));
+    let mut read =
+        Reading { messages: Vec::new(), pings: Vec::new(), closed: false, refused: false };
+    loop {
+        match socket.read() {
+            Ok(Message::Text(text)) => read.messages.push(text.as_bytes().to_vec()),
+            Ok(Message::Binary(bytes)) => {
+                if std::str::from_utf8(&bytes).is_ok() {
+                    read.messages.push(bytes.to_vec());
+                }
+            }
+            Ok(Message::Ping(payload)) => read.pings.push(payload.to_vec()),
+            Ok(Message::Close(_)) => {
+                read.closed = true;
+                return read;
+            }
+            Ok(_) => {}
+            // The end of the bytes is no fault of the server's.
+            Err(Error::Io(_) | Error::ConnectionClosed) => return read,
+            Err(Error::Protocol(error)) if error.to_string().contains("without closing") => {
+                return read;
+            }
+            Err(_) => {
+                read.refused = true;
+                return read;
+            }
+        }
+    }
+}
+
+fn by_us(bytes: &[u8], cuts: &[usize], batch: usize) -> Reading {
+    let mut unframer = Unframer::new(Limits { message: LIMIT, batch }, Encoding::None);
+    let mut read =
+        Reading { messages: Vec::new(), pings: Vec::new(), closed: false, refused: false };
+    let mut cuts = cuts.iter().cycle();
+    let mut rest = bytes;
+    while !rest.is_empty() && !read.closed && !read.refused {
+        let size = cuts.next().map_or(rest.len(), |cut| cut % rest.len() + 1);
+        let mut piece = &rest[..size];
+        while !piece.is_empty() && !read.closed && !read.refused {
+            match unframer.feed(piece) {
+                Ok((used, control)) => {
+                    piece = &piece[used..];
+                    match control {
+                        Some(Control::Ping(payload)) => read.pings.push(payload),
+                        Some(Control::Close(_)) => read.closed = true,
+                        _ => {}
+                    }
+                }
+                Err(_) => read.refused = true,
+            }
+            let mut taken = Batch::new();
+            unframer.take(&mut taken);
+            assert!(taken.len() <= batch);
+            read.messages.extend(taken.records().map(|record| record.payload.to_vec()));
+        }
+        rest = &rest[size..];
+    }
+    read
+}
+
+/// Line feeds are ours alone to fold.
+fn folded(mut read: Reading) -> Reading {
+    for message in &mut read.messages {
+        fold_newlines(message);
+    }
+    read
+}
+
+/// Of a frame that is cut short we may refuse the header, where the oracle waits for the rest.
+fn agree(ours: &Reading, oracles: &Reading) -> bool {
+    ours.messages == oracles.messages
+        && ours.pings == oracles.pings
+        && ours.closed == oracles.closed
+        && (ours.refused || !oracles.refused)
+}
+
+fn frame(first: u8, mask: bool, payload: Vec<u8>) -> Vec<u8> {
+    let flag = if mask { 0x80 } else { 0 };
+    let mut frame = vec![first];
+    match u8::try_from(payload.len()) {
+        Ok(short @ 0..126) => frame.push(short | flag),
+        _ => {
+            frame.push(126 | flag);
+            frame.extend_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());
+        }
+    }
+    if mask {
+        frame.extend_from_slice(&[0; 4]);
+    }
+    frame.extend(payload);
+    frame
+}
+
+fn payload() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => "[ -~\n]{0,40}".prop_map(String::into_bytes),
+        4 => "\\PC{0,20}".prop_map(String::into_bytes),
+        1 => vec(any::<u8>(), 0..8),
+        1 => vec(Just(b'x'), 120..1_100),
+    ]
+}
+
+/// Mostly good frames, some of every kind of bad one.
+fn a_frame() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop_oneof![
+        20 => Just(0x81),
+        4 => Just(0x82),
+        6 => Just(0x01),
+        2 => Just(0x02),
+        6 => Just(0x00),
+        6 => Just(0x80),
+        4 => Just(0x89),
+        4 => Just(0x8A),
+        1 => Just(0x88),
+        1 => any::<u8>(),
+    ];
+    (first, prop::bool::weighted(0.01), payload()).prop_map(|(first, mask, mut payload)| {
+        if first & 0x08 != 0 {
+            payload.truncate(130);
+        }
+        frame(first, mask, payload)
+    })
+}
+
+fn cuts() -> impl Strategy<Value = Vec<usize>> {
+    vec(prop_oneof![Just(0_usize), 0..5_usize, 0..100_usize, Just(usize::MAX - 1)], 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn frames_are_read_as_the_oracle_reads_them(
+        frames in vec(a_frame(), 1..20),
+        cut_short in any::<prop::sample::Index>(),
+        cuts in cuts(),
+        batch in 1..6_usize,
+    ) {
+        let mut bytes = frames.concat();
+        if cut_short.index(4) == 0 {
+            bytes.truncate(cut_short.index(bytes.len() + 1));
+        }
+        let (ours, oracles) = (by_us(&bytes, &cuts, batch), folded(by_the_oracle(&bytes)));
+        if bytes.len() == frames.concat().len() {
+            prop_assert_eq!(ours, oracles);
+        } else {
+            prop_assert!(agree(&ours, &oracles), "{ours:?}\n{oracles:?}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_as_the_oracle_reads_them(
+        bytes in vec(any::<u8>(), 0..300),
+        cuts in cuts(),
+    ) {
+        let (ours, oracles) = (by_us(&bytes, &cuts, 3), folded(by_the_oracle(&bytes)));
+        prop_assert!(agree(&ours, &oracles), "{ours:?}\n{oracles:?}");
+    }
+}
+
+#[test]
+fn a_fault_does_not_take_the_messages_before_it() {
+    let mut unframer = Unframer::new(Limits { message: LIMIT, batch: 10 }, Encoding::None);
+    let bytes = [frame(0x81, false, b"good".to_vec()), frame(0x81, false, vec![0xFF])].concat();
+    assert_eq!(unframer.feed(&bytes), Err(FrameError::Utf8));
+    let mut batch = Batch::new();
+    unframer.take(&mut batch);
+    assert_eq!(batch.as_lines(), b"good\n");
+}
+
+#[test]
+fn a_long_message_takes_no_memory_before_it_is_there() {
+    let limits = Limits { message: 1 << 30, batch: 10 };
+    let mut unframer = Unframer::new(limits, Encoding::None);
+    let header = [&[0x81, 127][..], &(1_u64 << 30).to_be_bytes()].concat();
+    unframer.feed(&header).unwrap();
+    assert!(unframer.lines.capacity() < 1_000);
+}
