@@ -1,5 +1,13 @@
 //! The recorder as its users meet it: the real binary, real sockets, real files.
-#![allow(missing_docs, clippy::pedantic, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::pedantic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
 
 mod harness;
 

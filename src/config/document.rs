@@ -181,7 +181,7 @@ pub(crate) fn as_written(mut problem: Problem, keys: &Map<String, Value>) -> Pro
         // What a source made from shorthand finds wrong when it is built is its URL.
         let whole = *key == "ws_url" && problem.path == "source";
         if (within || whole) && !keys.contains_key(*section) {
-            problem.path = (*key).to_owned();
+            (*key).clone_into(&mut problem.path);
             break;
         }
     }

@@ -106,7 +106,7 @@ impl Bench {
         Memory { lines: Arc::clone(&self.lines), ..Memory::default() }
     }
 
-    fn pipeline(&self, source: Numbers, sink: Memory, overflow: Overflow) -> Pipeline {
+    fn pipeline(source: Numbers, sink: Memory, overflow: Overflow) -> Pipeline {
         Pipeline {
             source: Box::new(source),
             stages: Vec::new(),
@@ -129,13 +129,14 @@ impl Bench {
 }
 
 fn numbers(range: std::ops::Range<u64>) -> String {
-    range.map(|number| format!("{number}\n")).collect()
+    let lines: Vec<_> = range.map(|number| number.to_string() + "\n").collect();
+    lines.concat()
 }
 
 #[tokio::test]
 async fn everything_arrives_in_order_and_is_counted() {
     let bench = Bench::new();
-    let pipeline = bench.pipeline(Numbers::until(50_000), bench.sink(), Overflow::Block);
+    let pipeline = Bench::pipeline(Numbers::until(50_000), bench.sink(), Overflow::Block);
     bench.run(pipeline).await.unwrap();
     assert!(bench.recorded() == numbers(0..50_000));
     assert_eq!((bench.stats.received.get(), bench.stats.written.get()), (50_000, 50_000));
@@ -147,7 +148,7 @@ async fn a_sink_that_is_held_up_blocks_the_source_and_loses_nothing() {
     let bench = Bench::new();
     let (open, gate) = sync_channel(0);
     let sink = Memory { gate: Some(gate), ..bench.sink() };
-    let pipeline = bench.pipeline(Numbers::until(1_000), sink, Overflow::Block);
+    let pipeline = Bench::pipeline(Numbers::until(1_000), sink, Overflow::Block);
     std::thread::spawn(move || one_by_one(&open, 50));
     bench.run(pipeline).await.unwrap();
     assert!(bench.recorded() == numbers(0..1_000));
@@ -166,7 +167,7 @@ async fn drop_newest_keeps_the_oldest_and_counts_the_rest() {
     let sink = Memory { gate: Some(gate), ..bench.sink() };
     let mut source = Numbers::until(1_000);
     source.waits_at_end = true;
-    let pipeline = bench.pipeline(source, sink, Overflow::DropNewest);
+    let pipeline = Bench::pipeline(source, sink, Overflow::DropNewest);
     let stats = Arc::clone(&bench.stats);
     let stop = bench.stop.clone();
     let release = async move {
@@ -187,7 +188,7 @@ async fn drop_newest_keeps_the_oldest_and_counts_the_rest() {
 async fn a_write_that_fails_is_tried_again_until_it_succeeds() {
     let bench = Bench::new();
     let sink = Memory { failures: 2, ..bench.sink() };
-    let pipeline = bench.pipeline(Numbers::until(500), sink, Overflow::Block);
+    let pipeline = Bench::pipeline(Numbers::until(500), sink, Overflow::Block);
     bench.run(pipeline).await.unwrap();
     assert!(bench.recorded() == numbers(0..500));
     assert_eq!(bench.stats.sink_errors.get(), 2);
@@ -200,7 +201,7 @@ async fn a_stop_that_takes_too_long_says_what_is_lost() {
     let sink = Memory { gate: Some(gate), ..bench.sink() };
     let mut source = Numbers::until(100);
     source.waits_at_end = true;
-    let pipeline = bench.pipeline(source, sink, Overflow::Block);
+    let pipeline = Bench::pipeline(source, sink, Overflow::Block);
     let stats = Arc::clone(&bench.stats);
     let stop = bench.stop.clone();
     let release = async move {
@@ -218,7 +219,7 @@ async fn a_stop_that_takes_too_long_says_what_is_lost() {
 async fn a_panic_of_the_pipeline_thread_ends_the_program_with_an_error() {
     let bench = Bench::new();
     let sink = Memory { panics: true, ..bench.sink() };
-    let pipeline = bench.pipeline(Numbers::until(u64::MAX), sink, Overflow::Block);
+    let pipeline = Bench::pipeline(Numbers::until(u64::MAX), sink, Overflow::Block);
     let ended = bench.run(pipeline).await;
     assert!(matches!(ended, Err(PipelineError::Died)), "{ended:?}");
 }
@@ -229,7 +230,7 @@ async fn connections_that_fail_are_made_again_with_growing_pauses() {
     let mut source = Numbers::until(10);
     source.refusals = 5;
     let begun = tokio::time::Instant::now();
-    bench.run(bench.pipeline(source, bench.sink(), Overflow::Block)).await.unwrap();
+    bench.run(Bench::pipeline(source, bench.sink(), Overflow::Block)).await.unwrap();
     // 0.5 s, then from the upper halves of 1, 2, 4 and 8 s.
     assert!(begun.elapsed() >= Duration::from_secs(8), "{:?}", begun.elapsed());
     assert_eq!(bench.recorded(), numbers(0..10));

@@ -39,10 +39,6 @@ impl Server {
         format!("ws://{}", self.address)
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Waits for the next note of the script.
     pub fn note(&self) -> String {
         self.notes.recv_timeout(PATIENCE).expect("the recorder does not do its part")

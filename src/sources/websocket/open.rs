@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::client::{Request, Response, gener
 use tokio_tungstenite::tungstenite::http::header::{
     HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_KEY,
 };
+use tokio_tungstenite::tungstenite::http::uri::Authority;
 use tokio_tungstenite::tungstenite::stream::Mode;
 use tokio_tungstenite::tungstenite::{self};
 
@@ -92,7 +93,8 @@ impl Target {
         if host.is_empty() {
             return Err(bad("the host is missing".to_owned()));
         }
-        if uri.port_u16().is_none() && uri.authority().map(|a| a.as_str()) != uri.host() {
+        let authority = uri.authority().map_or("", Authority::as_str);
+        if uri.port_u16().is_none() && authority.len() > uri.host().map_or(0, str::len) {
             return Err(bad("the port is not a number from 0 to 65535".to_owned()));
         }
         let (scheme, default_port, tls) = match mode {
@@ -109,7 +111,6 @@ impl Target {
             request.headers_mut().insert(header, value);
         }
         let port = uri.port_u16().unwrap_or(default_port);
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
         let endpoint = context.mask(&format!("{scheme}://{authority}{}", uri.path()));
         Ok(Self {
             request,

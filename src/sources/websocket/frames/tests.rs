@@ -125,12 +125,11 @@ fn agree(ours: &Reading, oracles: &Reading) -> bool {
 fn frame(first: u8, mask: bool, payload: Vec<u8>) -> Vec<u8> {
     let flag = if mask { 0x80 } else { 0 };
     let mut frame = vec![first];
-    match u8::try_from(payload.len()) {
-        Ok(short @ 0..126) => frame.push(short | flag),
-        _ => {
-            frame.push(126 | flag);
-            frame.extend_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());
-        }
+    if let Ok(short @ 0..126) = u8::try_from(payload.len()) {
+        frame.push(short | flag);
+    } else {
+        frame.push(0x7E | flag);
+        frame.extend_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());
     }
     if mask {
         frame.extend_from_slice(&[0; 4]);
