@@ -1,6 +1,7 @@
 //! The recorder as its users meet it: the real binary, real sockets, real files.
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::pedantic,
