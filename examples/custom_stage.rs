@@ -2,10 +2,9 @@
 //!
 //! ```console
 //! $ cargo run --example custom_stage -- schema    # knows the new stage, with its keys
-//! $ cargo run --example custom_stage -- run -config my.json
+//! $ streamer demo --serve 127.0.0.1:9001 &        # something to record
+//! $ cargo run --example custom_stage -- run -config examples/custom_stage.json
 //! ```
-//!
-//! with, in `my.json`, `"stages": [{ "type": "at_least", "bytes": 100 }]`.
 
 use std::process::ExitCode;
 

@@ -14,6 +14,8 @@ pub(crate) fn ci() -> Result<()> {
     let docs = ["doc", "--locked", "--workspace", "--no-deps"];
     cargo_with_env(&docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
     schema(Mode::Check)?;
+    let example = ["run", "--locked", "--example", "custom_stage", "--"];
+    cargo(&[&example[..], &["check", "-config", "examples/custom_stage.json"]].concat())?;
     // The README's demo, but shorter.
     let demo = ["run", "--locked", "--release", "--", "demo", "--seconds", "2"];
     cargo(&[&demo[..], &["--dir", "target/demo"]].concat())

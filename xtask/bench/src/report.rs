@@ -41,7 +41,7 @@ pub(crate) fn all(cli: &Cli) -> Result<()> {
     bench.blast("full speed, ws://", &[Client::Floor, Client::Recorder], cli.count, None)?;
     let certificate = certificate()?;
     let tls = Some(certificate.path());
-    bench.blast("full speed, wss://", &[Client::FloorTls, Client::Recorder], cli.count / 4, tls)?;
+    bench.blast("full speed, wss://", &[Client::FloorTls, Client::Recorder], cli.count, tls)?;
     for rate in RATES {
         let clients = [Client::FloorLazy, Client::Floor, Client::Recorder];
         bench.rate(rate, &clients, cli.seconds)?;
