@@ -117,8 +117,8 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
     };
     let file = cli.config.as_path();
     match (cli.command, cli.status) {
-        (None, true) => status(file, registry, false),
-        (Some(Command::Status { json }), _) => status(file, registry, json),
+        (None, true) => status(file, false),
+        (Some(Command::Status { json }), _) => status(file, json),
         (Some(_), true) => {
             Err(Failure::Usage("-status stands alone: it is the command `status`".to_owned()))
         }
@@ -130,9 +130,8 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
     }
 }
 
-fn status(file: &Path, registry: &Registry, json: bool) -> Result<ExitCode, Failure> {
-    let config = Config::load(file, registry)?;
-    let Some(socket) = config.status_socket else {
+fn status(file: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let Some(socket) = Config::status_socket(file)? else {
         let message = format!("`{}` names no `status_socket` to ask", file.display());
         return Err(anyhow::anyhow!(message).into());
     };

@@ -13,11 +13,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use self::document::{Document, as_written, mixed_forms};
-use self::error::{ConfigError, Problem};
+use self::error::{ConfigError, Problem, duplicate_keys};
 use crate::pacing::Pacer;
 use crate::pipeline::{Named, Overflow, Pipeline};
 use crate::plugin::{BuildContext, Sink, Source, Stage, error_chain};
 use crate::registry::{Registry, Section};
+use crate::secrets::Secrets;
 use crate::stats::Stats;
 
 /// A configuration that was read and checked. Nothing is built yet.
@@ -28,7 +29,7 @@ pub(crate) struct Config {
     source: Section<dyn Source>,
     stages: Vec<Section<dyn Stage>>,
     sinks: Vec<Section<dyn Sink>>,
-    secrets: Vec<String>,
+    secrets: Secrets,
     buffer_size: usize,
     buffer_bytes: usize,
     overflow: Overflow,
@@ -60,36 +61,43 @@ impl Config {
     /// # Errors
     /// Every problem that was found, each with its place.
     pub(crate) fn load(file: &Path, registry: &Registry) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            let hint = if error.kind() == std::io::ErrorKind::NotFound {
-                "; `streamer init` writes one to start from, `-config FILE` names another"
-            } else {
-                ""
-            };
-            let problem = Problem::at("", format!("cannot read the configuration: {error}{hint}"));
-            ConfigError::new(file, None, vec![problem])
-        })?;
+        let text = read(file)?;
         Self::parse(file, &text, registry)
     }
 
+    /// Where a recorder with this configuration answers. Needs no more of the file than that: no
+    /// secret, no certificate.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the key is wrong.
+    pub(crate) fn status_socket(file: &Path) -> Result<Option<PathBuf>, ConfigError> {
+        let text = read(file)?;
+        let mut keys = object(file, &text)?;
+        let fail = |problems| ConfigError::new(file, Some(&text), problems, &Secrets::default());
+        let mut only = Map::new();
+        if let Some(key) = keys.remove_entry("status_socket") {
+            only.extend([key]);
+        }
+        let mut only = Value::Object(only);
+        env::expand(&mut only, &|name| std::env::var(name).ok()).map_err(fail)?;
+        let document = Document::read(only).map_err(|problem| fail(vec![problem]))?;
+        Ok(non_empty(document.status_socket))
+    }
+
     pub(crate) fn parse(file: &Path, text: &str, registry: &Registry) -> Result<Self, ConfigError> {
-        // A byte order mark is what some editors leave; JSON allows to ignore it (RFC 8259, 8.1).
-        let json = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let value: Value =
-            serde_json::from_str(json).map_err(|error| ConfigError::syntax(file, &error))?;
-        let fail = |problems| ConfigError::new(file, Some(json), problems);
-        let Value::Object(keys) = value else {
-            return Err(fail(vec![Problem::at("", "the configuration is an object: { … }")]));
-        };
-        let mut problems = mixed_forms(&keys);
+        let keys = object(file, text)?;
+        let mut problems = duplicate_keys(text);
+        problems.extend(mixed_forms(&keys));
         let mut expanded = Value::Object(keys.clone());
-        let secrets = match env::expand(&mut expanded, &|name| std::env::var(name).ok()) {
-            Ok(secrets) => secrets,
+        let expansion = env::expand(&mut expanded, &|name| std::env::var(name).ok());
+        let secrets = match expansion {
+            Ok(secrets) => Secrets::new(secrets),
             Err(unset) => {
                 problems.extend(unset);
-                return Err(fail(problems));
+                return Err(ConfigError::new(file, Some(text), problems, &Secrets::default()));
             }
         };
+        let fail = |problems| ConfigError::new(file, Some(text), problems, &secrets);
         let document = match Document::read(expanded) {
             Ok(document) => document,
             Err(problem) => {
@@ -97,7 +105,7 @@ impl Config {
                 return Err(fail(problems));
             }
         };
-        problems.extend(document.check());
+        problems.extend(document.check(&keys));
         let (source, stages, sinks) = document.sections();
         let mut found = |problem| problems.push(as_written(problem, &keys));
         let source = registry.sources().parse(source, "source").map_err(&mut found).ok();
@@ -132,7 +140,7 @@ impl Config {
                 files: document.log_files,
             },
             resolved: Value::Null,
-            text: json.to_owned(),
+            text: text.to_owned(),
         };
         config.resolved = config.explicit_form(document);
         Ok(config)
@@ -170,10 +178,10 @@ impl Config {
         let Self { file, text, keys, source, stages, sinks, .. } = self;
         let context = BuildContext::new(source.topics.clone(), Arc::clone(stats), self.buffer_size)
             .with_pacer(Arc::clone(pacer))
-            .with_secrets(self.secrets);
+            .with_secrets(self.secrets.clone());
         let fail = |path: &str, error: crate::BoxError| {
             let problem = as_written(Problem::at(path, error_chain(&*error)), &keys);
-            ConfigError::new(&file, Some(&text), vec![problem])
+            ConfigError::new(&file, Some(&text), vec![problem], &self.secrets)
         };
         let built_source = source.build(&context).map_err(|e| fail("source", e))?;
         let mut pipeline = Pipeline {
@@ -196,6 +204,32 @@ impl Config {
             pipeline.sinks.push(Named { name, plugin });
         }
         Ok(pipeline)
+    }
+}
+
+/// The text of the file.
+fn read(file: &Path) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let hint = if error.kind() == std::io::ErrorKind::NotFound {
+            "; `streamer init` writes one to start from, `-config FILE` names another"
+        } else {
+            ""
+        };
+        let problem = Problem::at("", format!("cannot read the configuration: {error}{hint}"));
+        ConfigError::new(file, None, vec![problem], &Secrets::default())
+    })?;
+    // A byte order mark is what some editors leave; JSON allows to ignore it (RFC 8259, 8.1).
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// The keys of the file.
+fn object(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
+    match serde_json::from_str(text).map_err(|error| ConfigError::syntax(file, &error))? {
+        Value::Object(keys) => Ok(keys),
+        _ => {
+            let problem = Problem::at("", "the configuration is an object: { … }");
+            Err(ConfigError::new(file, Some(text), vec![problem], &Secrets::default()))
+        }
     }
 }
 

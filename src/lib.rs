@@ -48,6 +48,7 @@ pub mod pacing;
 mod pipeline;
 pub mod plugin;
 mod registry;
+mod secrets;
 pub mod sinks;
 pub mod sources;
 pub mod stages;

@@ -7,6 +7,7 @@
 mod file;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -54,8 +55,13 @@ impl Log {
             (false, Some(_)) => Console::None,
             (false, None) => Console::Stderr,
         };
-        let file =
+        let mut file =
             config.file.clone().map(|path| LogFile::new(path, config.max_size, config.files));
+        if let (Some(log), Some(path)) = (&mut file, &config.file)
+            && let Err(error) = log.open()
+        {
+            warn_on_stderr(path, &error);
+        }
         let (orders, received) = sync_channel(QUEUED_LINES);
         let counters = Arc::clone(stats);
         std::thread::Builder::new()
@@ -72,7 +78,11 @@ impl Log {
             .finish();
         // Fails only when a program that embeds the recorder has a log of its own: then that is used.
         if tracing::subscriber::set_global_default(subscriber).is_ok() {
-            std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panic")));
+            let to_stderr = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                tracing::error!(%panic, "panic");
+                to_stderr(panic);
+            }));
         }
         Ok(Self { orders })
     }
@@ -91,6 +101,15 @@ impl Log {
             let _timed_out = written.recv_timeout(FLUSH_TIMEOUT);
         }
     }
+}
+
+/// The recording goes on; each line tries again.
+#[expect(clippy::print_stderr, reason = "there is no log to say this in")]
+fn warn_on_stderr(path: &Path, error: &io::Error) {
+    eprintln!(
+        "warning: cannot write the log file `{}`: {error}; recording without",
+        path.display()
+    );
 }
 
 fn write_lines(

@@ -100,7 +100,7 @@ impl Pipeline {
         let (producer, consumer) = queue(limits);
         let pump =
             Pump { stages: self.stages, sinks: self.sinks, consumer, stats: Arc::clone(&stats) };
-        let (done, pump_done) = oneshot::channel();
+        let (done, mut pump_done) = oneshot::channel();
         std::thread::Builder::new()
             .name("pipeline".into())
             .spawn(move || {
@@ -116,10 +116,15 @@ impl Pipeline {
             stats: Arc::clone(&stats),
             clock: Arc::clone(&clock),
             stop: stop.clone(),
+            data_seen: false,
         };
         let limit = self.shutdown_timeout;
         let whole = async {
-            let fed = feed_with_ticks(feed, &producer, &stats, &*clock).await;
+            let fed = tokio::select! {
+                fed = feed_with_ticks(feed, &producer, &stats, &*clock) => fed,
+                // Before its queue is closed the thread ends by a panic only.
+                ended = &mut pump_done => return (Ok(()), ended),
+            };
             producer.close();
             (fed, pump_done.await)
         };

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
 use crate::pacing::Pacer;
+use crate::secrets::Secrets;
 use crate::stats::Stats;
 
 /// Any error, on its way to a log line or to the user.
@@ -46,13 +47,13 @@ pub struct BuildContext {
     pub max_batch: usize,
     /// Where sources ask for a rest after a small read.
     pub pacer: Arc<Pacer>,
-    secrets: Vec<String>,
+    secrets: Secrets,
 }
 
 impl BuildContext {
     /// A context for a pipeline whose source subscribes to `topics`.
     pub fn new(topics: Vec<String>, stats: Arc<Stats>, max_batch: usize) -> Self {
-        let (pacer, secrets) = (Arc::default(), Vec::new());
+        let (pacer, secrets) = (Arc::default(), Secrets::default());
         Self { topics, stats, max_batch: max_batch.max(1), pacer, secrets }
     }
 
@@ -65,17 +66,18 @@ impl BuildContext {
 
     /// The same with texts that [`BuildContext::mask`] hides.
     #[must_use]
-    pub fn with_secrets(mut self, secrets: Vec<String>) -> Self {
+    pub(crate) fn with_secrets(mut self, secrets: Secrets) -> Self {
         self.secrets = secrets;
         self
     }
 
     /// The text with every secret that came from `${NAME}` replaced by `***`, for logs.
     pub fn mask(&self, text: &str) -> String {
-        self.secrets
-            .iter()
-            .filter(|secret| !secret.is_empty())
-            .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        self.secrets.mask(text)
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 }
 
@@ -188,8 +190,18 @@ pub struct Disconnect {
 
 impl Disconnect {
     /// A disconnect of this kind.
-    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), retry_after: None }
+    ///
+    /// Control characters, which a terminal might obey, are escaped in `detail`.
+    pub fn new(cause: Cause, detail: impl AsRef<str>) -> Self {
+        let mut plain = String::new();
+        for char in detail.as_ref().chars() {
+            if char.is_control() {
+                plain.extend(char.escape_default());
+            } else {
+                plain.push(char);
+            }
+        }
+        Self { cause, detail: plain, retry_after: None }
     }
 }
 

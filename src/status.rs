@@ -43,8 +43,10 @@ pub(crate) struct StatusSocket {
 /// Why the socket cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BindError {
-    #[error("streamer is already running: something answers at the status socket `{}`; `streamer -status` asks it, another `status_socket` lets both run", .0.display())]
-    Running(PathBuf),
+    #[error("streamer is already running ({holder}): the status socket `{}` is answered; `streamer -status` asks it, another `status_socket` and `output_dir` let both run", path.display())]
+    Running { path: PathBuf, holder: String },
+    #[error("cannot tell whether the status socket `{}` is in use; choose another `status_socket`", path.display())]
+    Unclear { path: PathBuf, source: io::Error },
     #[error("the path of the status socket, `{}`, is taken by something that is no socket; remove it or choose another `status_socket`", .0.display())]
     NoSocket(PathBuf),
     #[error("cannot create the status socket `{}`", path.display())]
@@ -59,8 +61,10 @@ impl StatusSocket {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(BindError::NoSocket(path.to_owned()));
             }
-            Ok(_) if answers(path).await => return Err(BindError::Running(path.to_owned())),
-            Ok(_) => fs::remove_file(path).map_err(fail)?,
+            Ok(_) => {
+                ensure_dead(path).await?;
+                fs::remove_file(path).map_err(fail)?;
+            }
             Err(_) => {}
         }
         // The mask gives the socket its mode from the first moment. No other thread of ours makes
@@ -102,11 +106,20 @@ impl Drop for StatusSocket {
     }
 }
 
-/// Whether a process listens at the socket. One that is too busy to accept does.
-async fn answers(path: &Path) -> bool {
+/// An error unless it is certain that nobody listens at the socket any more. A process that is
+/// too busy to accept does listen.
+async fn ensure_dead(path: &Path) -> Result<(), BindError> {
+    let running = |holder| BindError::Running { path: path.to_owned(), holder };
     match timeout(QUERY_TIMEOUT, UnixStream::connect(path)).await {
-        Ok(Ok(_)) | Err(_) => true,
-        Ok(Err(error)) => error.kind() == io::ErrorKind::WouldBlock,
+        Ok(Err(error)) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => Ok(()),
+            io::ErrorKind::WouldBlock => Err(running("busy".to_owned())),
+            _ => Err(BindError::Unclear { path: path.to_owned(), source: error }),
+        },
+        _ => match query(path).await {
+            Ok(snapshot) => Err(running(format!("pid {}", snapshot.pid))),
+            Err(_) => Err(running("pid unknown".to_owned())),
+        },
     }
 }
 

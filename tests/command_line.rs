@@ -81,11 +81,20 @@ fn init_writes_a_configuration_that_is_valid_and_overwrites_nothing() {
     let schema = fs::read_to_string(dir.path().join("config.schema.json")).unwrap();
     assert!(schema.contains("json-schema.org/draft/2020-12"));
 
+    assert!(words(&output).0.contains(&format!("streamer check -config {path}")));
+
     fs::write(&file, "{}").unwrap();
     let output = run(&["init", "-config", path]);
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).1.contains("exists"), "{:?}", words(&output));
     assert_eq!(fs::read(&file).unwrap(), b"{}");
+
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("config.schema.json"), "{\"mine\":1}").unwrap();
+    let file = other.path().join("config.json");
+    assert!(run(&["init", "-config", file.to_str().unwrap()]).status.success());
+    let kept = fs::read(other.path().join("config.schema.json")).unwrap();
+    assert_eq!(kept, b"{\"mine\":1}");
 }
 
 #[test]

@@ -40,6 +40,7 @@ const BAD: &[(&str, &[&str])] = &[
         "{\"output_dir\": \"o\", \"sinks\": [{\"type\": \"jsonl\"}]}",
         &["`output_dir` and `sinks` exclude each other"],
     ),
+    ("{\"source\": null}", &["source", "is null"]),
     ("{\"sinks\": []}", &["sinks", "is empty"]),
     ("{\"sinks\": [{\"type\": \"jsnl\"}]}", &["sinks[0].type", "did you mean `jsonl`?"]),
     ("{\"sinks\": [{\"output_dir\": \"o\"}]}", &["sinks[0]", "`type` is missing"]),
@@ -69,6 +70,21 @@ const BAD: &[(&str, &[&str])] = &[
 
 /// What no schema can say.
 const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
+    ("{\"topic\": \"a\",\n \"topic\": \"b\"}", &["topic", "stands here twice"]),
+    ("{\"buffer_bytes\": \"1kB\"}", &["buffer_bytes", "at least 64KiB"]),
+    ("{\"shutdown_timeout\": 0}", &["shutdown_timeout", "more than 0"]),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\"], \"idle_timeout\": \"1ms\"}}",
+        &["idle_timeout", "at least 100ms"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"subscribe\": {\"op\": \"x\"}}, \"sinks\": [{\"type\": \"jsonl\", \"stem\": \"s\"}]}",
+        &["source", "no place for the topics"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\"], \"tls\": {\"ca_file\": \"x\"}}}",
+        &["source", "`tls` is for `wss://`"],
+    ),
     ("{\"ws_url\": \"wss://\"}", &["ws_url"]),
     ("{\"ws_url\": \"ws://host:port\"}", &["ws_url"]),
     ("{\"ws_url\": \"ws://user:pass@h\"}", &["Authorization"]),

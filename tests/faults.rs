@@ -270,3 +270,71 @@ fn a_server_that_accepts_and_drops_is_not_hammered() {
     assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     recorder.stop();
 }
+
+#[test]
+fn a_refusal_after_data_does_not_hammer_either() {
+    let server = Server::start(|number, peer| {
+        peer.subscribed();
+        peer.note(number.to_string());
+        peer.text(DATA);
+        peer.text(r#"{"success":false,"ret_msg":"no","op":"subscribe"}"#);
+        peer.wait_for_end();
+    });
+    let test = Test::new(&server.url());
+    let recorder = test.start();
+    let begun = Instant::now();
+    while server.note() != "3" {}
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    recorder.stop();
+}
+
+#[test]
+fn data_that_looks_like_an_answer_is_data() {
+    let server = Server::start(|_, peer| {
+        peer.subscribed();
+        peer.text(r#"{"op":"utx","x":{"hash":"00"}}"#);
+        peer.text(r#"{"success":true,"op":"subscribe"}"#);
+        peer.text(r#"{"success":false,"ret_msg":"x","op":"subscribe"}"#);
+        peer.keep_open();
+    });
+    let test = Test::with_source(&server.url(), json!({ "control": "skip" }));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["control_skipped"] == 2);
+    assert_eq!(recorder.status()["connects"], 1, "nothing was asked for that could be refused");
+    recorder.stop();
+    assert_eq!(test.recorded(), b"{\"op\":\"utx\",\"x\":{\"hash\":\"00\"}}\n");
+}
+
+#[test]
+fn a_flood_that_goes_on_after_the_close_does_not_hold_up_the_stop() {
+    let server = Server::start(|_, peer| {
+        peer.subscribed();
+        let flood = crate::harness::frame(0x81, DATA.as_bytes()).repeat(1_000);
+        while std::io::Write::write_all(&mut peer.stream, &flood).is_ok() {}
+    });
+    let test = Test::new(&server.url()).set("shutdown_timeout", "10s".into());
+    let recorder = test.start();
+    recorder.wait_for_messages(10_000);
+    let begun = Instant::now();
+    recorder.stop();
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(test.log().contains("hour closed"));
+}
+
+#[test]
+fn secrets_that_the_server_repeats_are_masked() {
+    let server = Server::start(|_, peer| {
+        peer.read_request();
+        peer.send(
+            b"HTTP/1.1 403 Forbidden\r\nLocation: http://h/s3cret?q=1\r\n\r\nbad token s3cret",
+        );
+        peer.wait_for_end();
+    });
+    let keys = json!({ "headers": { "Authorization": "${STREAMER_TEST_TOKEN}" } });
+    let test = Test::with_source(&server.url(), keys).env("STREAMER_TEST_TOKEN", "s3cret");
+    let recorder = test.start();
+    let line = recorder.wait_for(&["disconnected"]);
+    assert!(line.contains("bad token ***") && !line.contains("s3cret"), "{line}");
+    assert!(!line.contains("q=1"), "{line}");
+    recorder.stop();
+}

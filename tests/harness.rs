@@ -4,7 +4,7 @@ mod recorder;
 mod server;
 
 pub use recorder::{Recorder, Test, binary, run};
-pub use server::{Peer, Server};
+pub use server::{Peer, Server, frame};
 
 use std::time::Duration;
 

@@ -105,7 +105,7 @@ fn a_live_recorders_socket_is_left_alone() {
     let refused = second.refused();
     assert_eq!(refused.status.code(), Some(1));
     let words = String::from_utf8(refused.stderr).unwrap();
-    assert!(words.contains("already running"), "{words}");
+    assert!(words.contains(&format!("already running (pid {})", recorder.pid())), "{words}");
     assert!(!second.output().exists(), "nothing is touched");
     recorder.status();
     recorder.stop();
@@ -123,4 +123,15 @@ fn what_is_no_socket_is_never_deleted() {
     fs::create_dir(test.path("socket")).unwrap();
     assert_eq!(test.refused().status.code(), Some(1));
     assert!(test.path("socket").is_dir() && !test.output().exists());
+}
+
+#[test]
+fn a_live_socket_of_another_kind_is_never_deleted() {
+    let test = Test::new("ws://127.0.0.1:1");
+    let other = std::os::unix::net::UnixDatagram::bind(test.path("socket")).unwrap();
+    let refused = test.refused();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("cannot tell"));
+    assert!(test.path("socket").exists());
+    drop(other);
 }

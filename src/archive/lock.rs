@@ -64,8 +64,10 @@ impl DirLock {
             }
             Err(TryLockError::Error(source)) => return Err(open_error(source)),
         }
-        file.set_len(0).map_err(open_error)?;
-        writeln!(file, "{}", std::process::id()).map_err(open_error)?;
+        // A full disk must not keep the recorder from starting: the lock is held without it.
+        if file.set_len(0).is_ok() {
+            drop(writeln!(file, "{}", std::process::id()));
+        }
         Ok(Self { _file: file })
     }
 }

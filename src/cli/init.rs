@@ -27,15 +27,24 @@ const STARTER: &str = r#"{
 pub(super) fn init(file: &Path, registry: &Registry) -> Result<ExitCode, Failure> {
     create(file, STARTER)?;
     let schema = file.with_file_name(SCHEMA_NAME);
-    let mut text = format!("Wrote {}", file.display());
-    // The schema belongs to the program: one that is there already may be of another version.
-    std::fs::write(&schema, schema_text(registry))
-        .with_context(|| format!("cannot write `{}`", schema.display()))?;
-    text.push_str(&format!(
-        " and {}, by which editors explain and check every key.\nNext: streamer check -config {0}, then streamer run -config {0}\n",
-        schema.display(),
-    ).replace("{0}", &file.display().to_string()));
-    print(&text)
+    let (file, shown) = (file.display(), schema.display());
+    let by_schema = if is_foreign(&schema, registry) {
+        format!("`{shown}` is not of this program and was left as it is")
+    } else {
+        std::fs::write(&schema, schema_text(registry))
+            .with_context(|| format!("cannot write `{shown}`"))?;
+        format!("by {shown} editors explain and check every key")
+    };
+    print(&format!(
+        "Wrote {file}; {by_schema}.\nNext: `streamer check -config {file}`, then `streamer run -config {file}`.\n"
+    ))
+}
+
+/// Whether something else than a schema of this program, of whatever version, has the name.
+fn is_foreign(schema: &Path, registry: &Registry) -> bool {
+    let Ok(text) = std::fs::read_to_string(schema) else { return schema.exists() };
+    let there = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+    there.get("title") != registry.schema().get("title")
 }
 
 fn create(file: &Path, text: &str) -> anyhow::Result<()> {

@@ -10,6 +10,9 @@ use super::error::Problem;
 use crate::pipeline::Overflow;
 use crate::units::{Size, Span};
 
+/// The least memory for the buffer.
+const MIN_BUFFER_BYTES: Size = Size::from_bytes(64 << 10);
+
 /// Which shorthand key stands for a part of which section, and for which key in it.
 const SHORTHAND: [(&str, &str, &str); 3] = [
     ("ws_url", "source", "source.url"),
@@ -103,7 +106,7 @@ impl Document {
     }
 
     /// What no type can say: ranges, and keys that need a value.
-    pub(crate) fn check(&self) -> Vec<Problem> {
+    pub(crate) fn check(&self, keys: &Map<String, Value>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut check = |good: bool, path: &str, message: &str| {
             if !good {
@@ -136,6 +139,12 @@ impl Document {
             "buffer_size",
             "must be from 1 to 100000000",
         );
+        for section in ["source", "stages", "sinks"] {
+            let null = keys.get(section).is_some_and(Value::is_null);
+            check(!null, section, "is null; leave the key out for the default");
+        }
+        check(!self.shutdown_timeout.is_zero(), "shutdown_timeout", "must be more than 0");
+        check(self.buffer_bytes >= MIN_BUFFER_BYTES, "buffer_bytes", "must be at least 64KiB");
         check(self.log_files <= 1000, "log_files", "must be at most 1000");
         let socket = self.status_socket.as_ref().map_or(0, |path| path.as_os_str().len());
         check(
@@ -179,8 +188,10 @@ pub(crate) fn as_written(mut problem: Problem, keys: &Map<String, Value>) -> Pro
     for (key, section, stands_for) in &SHORTHAND {
         let within = problem.path.starts_with(stands_for);
         // What a source made from shorthand finds wrong when it is built is its URL.
-        let whole = *key == "ws_url" && problem.path == "source";
-        if (within || whole) && !keys.contains_key(*section) {
+        let url = *key == "ws_url" && problem.path == "source";
+        // And a sink made from shorthand, the topic: its files are named after it.
+        let stem = *key == "topic" && problem.path == "sinks[0]" && !keys.contains_key("sinks");
+        if (within || url || stem) && !keys.contains_key(*section) {
             (*key).clone_into(&mut problem.path);
             break;
         }

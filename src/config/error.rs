@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use jsonc_parser::ast::Value as Node;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
+use crate::secrets::Secrets;
 use crate::suggest::did_you_mean;
 
 /// One thing that is wrong, at a path such as `sinks[0].output_dir`; the empty path is the whole
@@ -79,10 +81,19 @@ struct Place {
 
 impl ConfigError {
     /// Problems with the file, whose text (if it could be read) gives their places.
-    pub(crate) fn new(file: &Path, text: Option<&str>, problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(
+        file: &Path,
+        text: Option<&str>,
+        problems: Vec<Problem>,
+        secrets: &Secrets,
+    ) -> Self {
         let problems = problems
             .into_iter()
-            .map(|problem| (text.and_then(|text| place_of(text, &problem.path)), problem))
+            .map(|mut problem| {
+                // A message may quote the value that is wrong.
+                problem.message = secrets.mask(&problem.message);
+                (text.and_then(|text| place_of(text, &problem.path)), problem)
+            })
             .collect();
         Self { file: file.to_owned(), problems }
     }
@@ -118,6 +129,39 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Keys that stand twice in the same object: which of them is meant cannot be known.
+pub(crate) fn duplicate_keys(text: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &ParseOptions::default());
+    if let Some(root) = parsed.ok().and_then(|parsed| parsed.value) {
+        find_duplicates(&root, "", &mut problems);
+    }
+    problems
+}
+
+fn find_duplicates(node: &Node<'_>, path: &str, problems: &mut Vec<Problem>) {
+    match node {
+        Node::Object(object) => {
+            let mut seen = BTreeSet::new();
+            for property in &object.properties {
+                let key = property.name.as_str();
+                let dot = if path.is_empty() { "" } else { "." };
+                let path = format!("{path}{dot}{key}");
+                if !seen.insert(key) {
+                    problems.push(Problem::at(&path, format!("the key `{key}` stands here twice")));
+                }
+                find_duplicates(&property.value, &path, problems);
+            }
+        }
+        Node::Array(array) => {
+            for (index, element) in array.elements.iter().enumerate() {
+                find_duplicates(element, &format!("{path}[{index}]"), problems);
+            }
+        }
+        _ => {}
+    }
+}
 
 /// Where the value at `path` starts, or the nearest of its ancestors that is in the text.
 fn place_of(text: &str, path: &str) -> Option<Place> {

@@ -20,6 +20,12 @@ impl LogFile {
         Self { path, max_size, keep, open: None }
     }
 
+    /// Opens the file now, to find out whether it can be.
+    pub(super) fn open(&mut self) -> io::Result<()> {
+        self.open = Some(self.open_file()?);
+        Ok(())
+    }
+
     /// Appends a line; the next one tries again when this fails.
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let written = self.try_append(line);
@@ -36,28 +42,30 @@ impl LogFile {
 
     fn try_append(&mut self, line: &[u8]) -> io::Result<()> {
         let length = line.len() as u64;
-        let full = |size: u64| self.max_size > 0 && size > 0 && size + length > self.max_size;
-        let (mut file, size) = match self.open.take() {
-            Some(open) if !full(open.1) => open,
-            Some(_) => self.begin_anew()?,
-            None => match self.open_file()? {
-                open if !full(open.1) => open,
-                _ => self.begin_anew()?,
-            },
+        let (mut file, mut size) = match self.open.take() {
+            Some(open) => open,
+            None => self.open_file()?,
         };
+        if self.max_size > 0 && size > 0 && size + length > self.max_size {
+            (file, size) = self.begin_anew()?;
+        }
         file.write_all(line)?;
         self.open = Some((file, size + length));
         Ok(())
     }
 
-    fn open_file(&self) -> io::Result<(File, u64)> {
+    fn open_file(&mut self) -> io::Result<(File, u64)> {
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)?;
-        let size = file.metadata()?.len();
-        Ok((file, size))
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            // A device or a pipe, such as /dev/stdout, has no size and is not renamed.
+            self.max_size = 0;
+        }
+        Ok((file, metadata.len()))
     }
 
     /// Renames `log` to `log.1`, `log.1` to `log.2` and so on; the last is replaced.
-    fn begin_anew(&self) -> io::Result<(File, u64)> {
+    fn begin_anew(&mut self) -> io::Result<(File, u64)> {
         let older = |number: u16| {
             let mut name = self.path.clone().into_os_string();
             name.push(format!(".{number}"));

@@ -6,6 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest delay of our own accord.
 const LONGEST: Duration = Duration::from_secs(60);
+/// A connection that brought data and stood for this long has proved itself in any case.
+const LONGEST_PROBATION: Duration = Duration::from_secs(5);
 /// The longest delay that a server's `Retry-After` is believed.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
@@ -14,12 +16,17 @@ const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
+    last: Duration,
 }
 
 impl Backoff {
-    /// The connection proved itself: the next failure starts from the shortest delay again.
-    pub(crate) fn reset(&mut self) {
-        self.failures = 0;
+    /// A connection brought data: the next failure starts from the shortest delay again, if the
+    /// connection stood as long as the delay before it. A server that greets and drops is not
+    /// hammered.
+    pub(crate) fn worked(&mut self, lasted: Duration) {
+        if lasted >= self.last.min(LONGEST_PROBATION) {
+            self.failures = 0;
+        }
     }
 
     /// The delay after one more failure. A pause that the server asked for is kept, up to an hour.
@@ -28,6 +35,7 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         let shortest = (longest / 2).max(FIRST);
         let delay = shortest + longest.saturating_sub(shortest).mul_f64(fastrand::f64());
+        self.last = delay;
         delay.max(asked.unwrap_or_default().min(LONGEST_ASKED))
     }
 }
@@ -47,12 +55,16 @@ mod tests {
     }
 
     #[test]
-    fn data_resets_the_delay() {
+    fn a_connection_that_works_resets_the_delay() {
         let mut backoff = Backoff::default();
         for _ in 0..10 {
             backoff.next(None);
         }
-        backoff.reset();
+        backoff.worked(Duration::from_millis(10));
+        assert!(backoff.next(None) > FIRST, "data and an end at once prove nothing");
+        backoff.worked(LONGEST_PROBATION);
+        assert_eq!(backoff.next(None), FIRST);
+        backoff.worked(FIRST);
         assert_eq!(backoff.next(None), FIRST);
     }
 

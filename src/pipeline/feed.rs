@@ -28,6 +28,8 @@ pub(crate) struct Feed {
     pub(crate) stats: Arc<Stats>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: CancellationToken,
+    /// Whether this connection has brought data.
+    pub(crate) data_seen: bool,
 }
 
 impl Feed {
@@ -42,7 +44,8 @@ impl Feed {
         loop {
             let begun = Instant::now();
             let received = self.stats.received.get();
-            let lost = match self.connection(&mut backoff, &mut drops).await {
+            self.data_seen = false;
+            let lost = match self.connection(&mut drops).await {
                 Ok(()) | Err(SourceError::Ended) => break,
                 Err(SourceError::Fatal(error)) => return Err(error),
                 Err(SourceError::Disconnected(lost)) => lost,
@@ -51,6 +54,9 @@ impl Feed {
                 break;
             }
             let messages = self.stats.received.get() - received;
+            if self.data_seen && lost.cause != Cause::Refused {
+                backoff.worked(begun.elapsed());
+            }
             let delay = backoff.next(lost.retry_after);
             self.report(&lost, begun.elapsed(), messages, delay);
             if self.stop.run_until_cancelled(sleep(delay)).await.is_none() {
@@ -62,11 +68,7 @@ impl Feed {
     }
 
     /// One connection from its beginning to its end. `Ok` means that the recorder stops.
-    async fn connection(
-        &mut self,
-        backoff: &mut Backoff,
-        drops: &mut Drops,
-    ) -> Result<(), SourceError> {
+    async fn connection(&mut self, drops: &mut Drops) -> Result<(), SourceError> {
         let begun = Instant::now();
         match self.stop.run_until_cancelled(self.source.connect()).await {
             None => return Ok(()),
@@ -84,9 +86,7 @@ impl Feed {
                 }
                 Some(read) => read?,
             }
-            if batch.has_data() {
-                backoff.reset();
-            }
+            self.data_seen |= batch.has_data();
             self.deliver(batch, drops).await;
             // A feed that is always ready must not starve the status socket.
             tokio::task::consume_budget().await;
@@ -105,6 +105,10 @@ impl Feed {
             match timeout_at(deadline, self.source.read(&mut batch)).await {
                 Ok(Ok(())) => self.deliver(batch, drops).await,
                 Ok(Err(_)) | Err(_) => return,
+            }
+            // A source that is always ready leaves the timer no turn.
+            if Instant::now() >= deadline {
+                return;
             }
         }
     }

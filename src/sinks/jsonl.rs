@@ -87,7 +87,10 @@ impl Jsonl {
     /// The file of `hour`; another hour's is closed first.
     fn file(&mut self, hour: Hour) -> Result<&mut HourFile, HourFileError> {
         if self.current.as_ref().is_none_or(|file| file.hour() != hour) {
-            self.close_hour();
+            if let Err(error) = self.close_hour() {
+                // Reported, and no reason to hold up the next hour.
+                warn!(%error, cause = %error.source, "hour may not be durable");
+            }
             let (file, recovered) = HourFile::open(&self.dir, &self.stem, hour)?;
             if let Some(torn) = recovered {
                 let (bytes, kept_in) = (torn.bytes, torn.kept_in.display());
@@ -100,19 +103,14 @@ impl Jsonl {
         Ok(self.current.as_mut().expect("an hour is open"))
     }
 
-    /// Makes the open hour durable and closes it. The lines are with the kernel already, so that a
-    /// failed sync is reported and does not hold up the next hour.
-    fn close_hour(&mut self) {
-        let Some(mut file) = self.current.take() else {
-            return;
-        };
-        if self.sync_interval.is_some()
-            && file.is_dirty()
-            && let Err(error) = file.sync()
-        {
-            warn!(%error, cause = %error.source, "hour may not be durable");
-        }
+    /// Makes the open hour durable and closes it, also when the first fails: the lines are with
+    /// the kernel already.
+    fn close_hour(&mut self) -> Result<(), HourFileError> {
+        let Some(mut file) = self.current.take() else { return Ok(()) };
+        let dirty = self.sync_interval.is_some() && file.is_dirty();
+        let synced = if dirty { file.sync() } else { Ok(()) };
         info!(file = %file.path().display(), bytes = file.length(), "hour closed");
+        synced
     }
 
     fn sync_if_due(&mut self) -> Result<(), HourFileError> {
@@ -151,14 +149,13 @@ impl Sink for Jsonl {
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
         // An hour ahead of a clock that stepped back stays open until other messages come.
         if self.current.as_ref().is_some_and(|file| file.hour() < Hour::containing(now)) {
-            self.close_hour();
+            return Ok(self.close_hour()?);
         }
         Ok(self.sync_if_due()?)
     }
 
     fn close(&mut self) -> Result<(), BoxError> {
-        self.close_hour();
-        Ok(())
+        Ok(self.close_hour()?)
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::conversation::{Ping, Subscribe};
 use self::frames::{Limits, Unframer};
@@ -31,6 +31,7 @@ use crate::batch::Batch;
 use crate::plugin::{
     BoxError, BuildContext, Cause, Closing, Disconnect, Source, SourceConfig, SourceError,
 };
+use crate::secrets::Secrets;
 use crate::stats::Stats;
 use crate::units::{Size, Span};
 
@@ -38,6 +39,8 @@ use crate::units::{Size, Span};
 const MAX_MESSAGE_SIZE: Size = Size::from_mib(1024);
 /// The shortest interval between pings of the application.
 const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
+/// The shortest silence after which a link may be called dead.
+const MIN_IDLE_TIMEOUT: Span = Span::from_millis(100);
 /// The longest rest after a read.
 const MAX_READ_PACING: Span = Span::from_secs(1);
 
@@ -104,6 +107,8 @@ pub struct WebsocketConfig {
 enum WebsocketError {
     #[error("`{key}` is {value}; it must be {range}")]
     Range { key: &'static str, value: String, range: String },
+    #[error("`tls` is for `wss://`; the URL begins with `ws://`")]
+    TlsUnused,
     #[error("`topics[{0}]` is empty")]
     EmptyTopic(usize),
     #[error(
@@ -161,10 +166,20 @@ impl WebsocketConfig {
             pacing.to_string(),
             format!("at most {MAX_READ_PACING}"),
         )?;
+        let idle = self.idle_timeout;
+        range(
+            idle.is_zero() || idle >= MIN_IDLE_TIMEOUT,
+            "idle_timeout",
+            idle.to_string(),
+            format!("at least {MIN_IDLE_TIMEOUT}, or 0 for never"),
+        )?;
         if let Some(empty) = self.topics.iter().position(String::is_empty) {
             return Err(WebsocketError::EmptyTopic(empty));
         }
-        if !self.topics.is_empty() && !self.subscribe.uses_topics() {
+        if !self.tls.is_empty() && self.url.to_ascii_lowercase().starts_with("ws:") {
+            return Err(WebsocketError::TlsUnused);
+        }
+        if !self.subscribe.uses_topics() {
             return Err(WebsocketError::TopicsUnused);
         }
         Ok(())
@@ -193,6 +208,7 @@ impl SourceConfig for WebsocketConfig {
             encoding: self.binary,
             control: self.control,
             stats: Arc::clone(&context.stats),
+            secrets: context.secrets().clone(),
             link: None,
         }))
     }
@@ -207,7 +223,34 @@ struct Websocket {
     encoding: Encoding,
     control: ControlMessages,
     stats: Arc<Stats>,
+    secrets: Secrets,
     link: Option<Link>,
+}
+
+impl Websocket {
+    async fn open(&mut self) -> Result<Link, Disconnect> {
+        let deadline = Instant::now() + self.connect_timeout;
+        let (stream, early) = self.target.open(deadline).await?;
+        let frames = Unframer::new(self.limits, self.encoding);
+        let skip = self.control == ControlMessages::Skip;
+        let watch = Watch::new(self.subscriptions.len(), skip);
+        let (liveness, stats) = (self.liveness.clone(), Arc::clone(&self.stats));
+        let mut link = Link::new(stream, early, frames, watch, liveness, stats);
+        match timeout_at(deadline, link.send(&self.subscriptions)).await {
+            Ok(sent) => sent.map_err(|error| link::broken(&error))?,
+            Err(_) => {
+                let detail = "the server does not take the subscription";
+                return Err(Disconnect::new(Cause::ConnectTimeout, detail));
+            }
+        }
+        Ok(link)
+    }
+
+    /// A server may repeat what we sent it: a token in the URL, say.
+    fn masked(&self, mut lost: Disconnect) -> Disconnect {
+        lost.detail = self.secrets.mask(&lost.detail);
+        lost
+    }
 }
 
 #[async_trait]
@@ -218,18 +261,7 @@ impl Source for Websocket {
 
     async fn connect(&mut self) -> Result<(), SourceError> {
         self.link = None;
-        let (stream, early) = self.target.open().await?;
-        let frames = Unframer::new(self.limits, self.encoding);
-        let skip = self.control == ControlMessages::Skip;
-        let watch = Watch::new(self.subscriptions.len(), skip);
-        let (liveness, stats) = (self.liveness.clone(), Arc::clone(&self.stats));
-        let mut link = Link::new(stream, early, frames, watch, liveness, stats);
-        if let Ok(sent) = timeout(self.connect_timeout, link.send(&self.subscriptions)).await {
-            sent.map_err(|error| link::broken(&error))?;
-        } else {
-            let detail = "the server does not take the subscription";
-            return Err(Disconnect::new(Cause::ConnectTimeout, detail).into());
-        }
+        let link = self.open().await.map_err(|lost| self.masked(lost))?;
         self.link = Some(link);
         Ok(())
     }
@@ -242,16 +274,10 @@ impl Source for Websocket {
         if read.is_err() {
             self.link = None;
         }
-        Ok(read?)
+        Ok(read.map_err(|lost| self.masked(lost))?)
     }
 
     fn close(&mut self) -> Closing {
-        match &mut self.link {
-            Some(link) => {
-                link.close();
-                Closing::Draining
-            }
-            None => Closing::Done,
-        }
+        self.link.as_mut().map_or(Closing::Done, Link::close)
     }
 }

@@ -29,7 +29,10 @@ pub(super) enum Kind {
     Refused(String),
 }
 
-/// The keys by which an answer is known; data has none of the first two at its top level.
+/// The operations that servers answer. Data may have an `op` of its own, with other values.
+const OPERATIONS: [&str; 6] = ["subscribe", "unsubscribe", "ping", "pong", "auth", "login"];
+
+/// The keys by which an answer is known.
 #[derive(Deserialize)]
 struct Answer<'a> {
     success: Option<bool>,
@@ -51,10 +54,15 @@ pub(super) fn kind(payload: &[u8]) -> Kind {
     let Ok(answer) = serde_json::from_slice::<Answer<'_>>(payload) else {
         return Kind::Data;
     };
-    if answer.topic.is_some() || (answer.success.is_none() && answer.op.is_none()) {
+    let op = answer.op.as_deref();
+    let is_answer = match op {
+        Some(op) => OPERATIONS.contains(&op),
+        None => answer.success.is_some() && answer.ret_msg.is_some(),
+    };
+    if answer.topic.is_some() || !is_answer {
         return Kind::Data;
     }
-    let subscription = answer.op.as_deref().is_none_or(|op| op == "subscribe");
+    let subscription = op.is_none_or(|op| op == "subscribe");
     match (subscription, answer.success) {
         (true, Some(false)) => Kind::Refused(match answer.ret_msg {
             Some(words) if !words.is_empty() => words.into_owned(),
@@ -82,6 +90,8 @@ mod tests {
             (r#"{"op":"pong","args":["1"]}"#, Kind::Control),
             (r#"{"topic":"t","op":"subscribe","success":false}"#, Kind::Data),
             (r#"{"data":{"op":"x"}}"#, Kind::Data),
+            (r#"{"op":"utx","x":{"hash":"00"}}"#, Kind::Data),
+            (r#"{"success":false,"hash":"00"}"#, Kind::Data),
             (r#""op""#, Kind::Data),
             ("not \"op\" json", Kind::Data),
             ("", Kind::Data),
@@ -100,6 +110,7 @@ mod tests {
             refused(r#"{"success":false,"ret_msg":"error:handler not found","op":"subscribe"}"#),
             "error:handler not found"
         );
-        assert_eq!(refused(r#"{"success":false}"#), r#"{"success":false}"#);
+        let wordless = r#"{"success":false,"op":"subscribe"}"#;
+        assert_eq!(refused(wordless), wordless);
     }
 }

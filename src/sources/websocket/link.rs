@@ -18,7 +18,7 @@ use super::frames::{Control, FrameError, Unframer};
 use super::open::Stream;
 use super::watch::Watch;
 use crate::batch::Batch;
-use crate::plugin::{Cause, Disconnect};
+use crate::plugin::{Cause, Closing, Disconnect};
 use crate::stats::Stats;
 
 /// A batch that has grown to this size is handed on though more may be ready.
@@ -57,8 +57,8 @@ pub(super) struct Link {
     /// Since when nothing has come; taken anew when a wait begins after something came.
     quiet_since: Instant,
     heard: bool,
-    /// Whether a WebSocket ping was sent in this silence.
-    probed: bool,
+    /// When a WebSocket ping that was sent in this silence must have been answered.
+    answer_due: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     /// Why the link is over, kept back until the messages before it are handed on.
     over: Option<Disconnect>,
@@ -90,7 +90,7 @@ impl Link {
             liveness,
             quiet_since: now,
             heard: false,
-            probed: false,
+            answer_due: None,
             timer: Box::pin(sleep_until(now)),
             over: None,
             closing: false,
@@ -105,9 +105,9 @@ impl Link {
     pub(super) async fn send(&mut self, texts: &[String]) -> io::Result<()> {
         for text in texts {
             self.queue(Frame::message(text.clone(), OpCode::Data(Data::Text), true));
+            let unsent = std::mem::take(&mut self.unsent);
+            self.stream.write_all(&unsent).await?;
         }
-        let unsent = std::mem::take(&mut self.unsent);
-        self.stream.write_all(&unsent).await?;
         self.stream.flush().await
     }
 
@@ -128,7 +128,8 @@ impl Link {
                 }
                 continue;
             }
-            if let Some(over) = self.over.take() {
+            if let Some(over) = self.over.clone() {
+                // `over` stays until this is done: what was read so far must not be read again.
                 self.goodbye(&over).await;
                 return Err(over);
             }
@@ -141,10 +142,14 @@ impl Link {
         }
     }
 
-    /// Asks the server to end the stream.
-    pub(super) fn close(&mut self) {
+    /// Asks the server to end the stream; what is on its way can still be read.
+    pub(super) fn close(&mut self) -> Closing {
+        if self.over.is_some() && !self.frames.has_messages() {
+            return Closing::Done;
+        }
         self.closing = true;
         self.queue_close(CloseCode::Normal);
+        Closing::Draining
     }
 
     fn answer(&mut self, control: Control) {
@@ -192,11 +197,14 @@ impl Link {
 
     /// One step of waiting: sends what is to be sent, reads what is there, minds the time.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
+        let now = Instant::now();
         if self.heard {
             self.heard = false;
-            self.probed = false;
-            self.quiet_since = Instant::now();
+            self.answer_due = None;
+            self.quiet_since = now;
         }
+        // Here and not in `on_timer`: it is not asked while there is always something to read.
+        self.ping_if_due(now);
         loop {
             if let Err(error) = self.poll_send(cx) {
                 return Poll::Ready(Err(broken(&error)));
@@ -272,8 +280,7 @@ impl Link {
         Ok(())
     }
 
-    fn on_timer(&mut self) -> Result<(), Disconnect> {
-        let now = Instant::now();
+    fn ping_if_due(&mut self, now: Instant) {
         if let (Some(due), Some((text, interval))) = (self.ping_due, &self.liveness.ping)
             && due <= now
         {
@@ -281,15 +288,23 @@ impl Link {
             let text = text.clone();
             self.queue(Frame::message(text, OpCode::Data(Data::Text), true));
         }
+    }
+
+    fn on_timer(&mut self) -> Result<(), Disconnect> {
+        let now = Instant::now();
+        self.ping_if_due(now);
         if let Some(idle) = self.liveness.idle {
-            let quiet = now - self.quiet_since;
-            if quiet >= idle {
-                let detail = format!("no frame for {idle:?}, also not in answer to a ping");
-                return Err(Disconnect::new(Cause::Idle, detail));
-            }
-            if quiet >= idle / 2 && !self.probed {
-                self.probed = true;
-                self.queue(Frame::ping(Vec::new()));
+            match self.answer_due {
+                Some(due) if due <= now => {
+                    let detail = format!("no frame for {idle:?}, also not in answer to a ping");
+                    return Err(Disconnect::new(Cause::Idle, detail));
+                }
+                // Also after a pause of our own: the server is asked before it is given up.
+                None if now - self.quiet_since >= idle / 2 => {
+                    self.answer_due = Some(now + idle / 2);
+                    self.queue(Frame::ping(Vec::new()));
+                }
+                _ => {}
             }
         }
         self.set_timer();
@@ -298,11 +313,8 @@ impl Link {
 
     /// The timer is not moved at every read: when it fires, the time is looked at.
     fn set_timer(&mut self) {
-        let idle = self
-            .liveness
-            .idle
-            .map(|idle| self.quiet_since + if self.probed { idle } else { idle / 2 });
-        let next = [self.ping_due, idle].into_iter().flatten().min();
+        let probe = self.liveness.idle.map(|idle| self.quiet_since + idle / 2);
+        let next = [self.ping_due, self.answer_due.or(probe)].into_iter().flatten().min();
         // A day is never, for a timer that may be set again.
         let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         self.timer.as_mut().reset(next);

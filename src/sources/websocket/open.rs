@@ -125,22 +125,24 @@ impl Target {
     }
 
     /// Connects; also gives what the server sent behind its answer.
-    pub(super) async fn open(&self) -> Result<(Box<dyn Stream>, Vec<u8>), Disconnect> {
-        let begun = Instant::now();
+    pub(super) async fn open(
+        &self,
+        deadline: Instant,
+    ) -> Result<(Box<dyn Stream>, Vec<u8>), Disconnect> {
         let host = (self.host.as_str(), self.port);
         let addresses: Vec<_> = self
-            .in_time(begun, "the name look-up", lookup_host(host))
+            .in_time(deadline, "the name look-up", lookup_host(host))
             .await?
             .map_err(|error| Disconnect::new(Cause::Dns, format!("{}: {error}", self.host)))?
             .collect();
-        let tcp = self.in_time(begun, "a connection", self.connect_tcp(&addresses)).await??;
+        let tcp = self.in_time(deadline, "a connection", self.connect_tcp(&addresses)).await??;
         tcp.set_nodelay(true).map_err(|error| Disconnect::new(Cause::Io, error.to_string()))?;
         let tcp = Paced::new(tcp, Arc::clone(&self.pacer), self.read_pacing);
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(BufReader::with_capacity(READ_BUFFER, tcp)),
             Some((connector, name)) => {
                 let tls = connector.connect(name.clone(), tcp);
-                let tls = self.in_time(begun, "the TLS handshake", tls).await?;
+                let tls = self.in_time(deadline, "the TLS handshake", tls).await?;
                 Box::new(tls.map_err(|error| tls_error(&error))?)
             }
         };
@@ -151,7 +153,7 @@ impl Target {
         let mut head = Head::new(stream);
         // Lent, so that the stream stays ours with what was read behind the head.
         let answer = client_async(request, &mut head);
-        let refused = self.in_time(begun, "the WebSocket handshake", answer).await?.err();
+        let refused = self.in_time(deadline, "the WebSocket handshake", answer).await?.err();
         let (stream, early) = head.into_parts();
         match refused {
             None => Ok((stream, early)),
@@ -162,11 +164,11 @@ impl Target {
     /// Waits for one step of a connect, as long as `connect_timeout` allows for all of them.
     async fn in_time<F: Future>(
         &self,
-        begun: Instant,
+        deadline: Instant,
         step: &str,
         future: F,
     ) -> Result<F::Output, Disconnect> {
-        timeout_at(begun + self.connect_timeout, future).await.map_err(|_| {
+        timeout_at(deadline, future).await.map_err(|_| {
             let limit = self.connect_timeout;
             Disconnect::new(Cause::ConnectTimeout, format!("{step} took more than {limit:?}"))
         })
@@ -237,6 +239,8 @@ fn refusal(response: &Response, body: &[u8], now: UnixNanos) -> Disconnect {
     let mut detail = response.status().to_string();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     if let Some(location) = header(LOCATION) {
+        // Without its query, which may hold a token.
+        let location = location.split('?').next().unwrap_or_default();
         detail = format!("{detail}, redirected to {location}");
     }
     let body = String::from_utf8_lossy(body.get(..MAX_QUOTE).unwrap_or(body));
@@ -245,7 +249,7 @@ fn refusal(response: &Response, body: &[u8], now: UnixNanos) -> Disconnect {
         detail = format!("{detail}: {body}");
     }
     let retry_after = header(RETRY_AFTER).and_then(|text| pause(text, now));
-    Disconnect { cause: Cause::Http, detail, retry_after }
+    Disconnect { retry_after, ..Disconnect::new(Cause::Http, detail) }
 }
 
 /// The pause that a `Retry-After` asks for: seconds, or a date (RFC 9110, 10.2.3).

@@ -40,6 +40,11 @@ pub(super) enum TlsError {
 }
 
 impl TlsConfig {
+    /// Whether nothing is configured.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Reads the certificates; done once, not at every connect.
     pub(super) fn client_config(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -44,14 +44,15 @@ impl Watch {
             match &kind {
                 Kind::Data => self.data_seen = true,
                 Kind::Control => control += 1,
-                Kind::Subscribed | Kind::Refused(_) => {
-                    control += 1;
-                    self.unanswered = self.unanswered.saturating_sub(1);
-                }
+                Kind::Subscribed | Kind::Refused(_) => control += 1,
             }
             let is_data = kind == Kind::Data;
-            if let Kind::Refused(words) = kind {
-                refused.get_or_insert(words);
+            // Only what we asked for can be refused.
+            if self.unanswered > 0 && !is_data && kind != Kind::Control {
+                self.unanswered -= 1;
+                if let Kind::Refused(words) = kind {
+                    refused.get_or_insert(words);
+                }
             }
             is_data
         };
