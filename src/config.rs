@@ -224,13 +224,12 @@ fn read(file: &Path) -> Result<String, ConfigError> {
 
 /// The keys of the file.
 fn object(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
-    match serde_json::from_str(text).map_err(|error| ConfigError::syntax(file, &error))? {
-        Value::Object(keys) => Ok(keys),
-        _ => {
-            let problem = Problem::at("", "the configuration is an object: { … }");
-            Err(ConfigError::new(file, Some(text), vec![problem], &Secrets::default()))
-        }
+    let value = serde_json::from_str(text).map_err(|error| ConfigError::syntax(file, &error))?;
+    if let Value::Object(keys) = value {
+        return Ok(keys);
     }
+    let problem = Problem::at("", "the configuration is an object: { … }");
+    Err(ConfigError::new(file, Some(text), vec![problem], &Secrets::default()))
 }
 
 /// The items with their paths: `stages[0]`, `stages[1]`, …

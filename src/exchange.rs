@@ -29,6 +29,8 @@ pub use self::market::Market;
 
 /// Trades that are sent in one write when the rate is not limited.
 const BURST: u64 = 512;
+/// The most trades in one write: a rate that cannot be kept up with takes no more memory.
+const MOST: u64 = 16_384;
 /// How often a limited rate sends what is due.
 const TICK: Duration = Duration::from_millis(2);
 /// Topics that the exchange knows begin so.
@@ -235,7 +237,7 @@ impl Desk {
         };
         let from = self.sent();
         let drop_at = self.options.drop_at.iter().copied().find(|&at| at > from);
-        let until = until.min(from + self.left()).min(drop_at.unwrap_or(u64::MAX));
+        let until = until.min(from + MOST).min(from + self.left()).min(drop_at.unwrap_or(u64::MAX));
         if until > from {
             frames.clear();
             market.append_frames(from..until, frames);

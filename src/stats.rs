@@ -69,6 +69,7 @@ struct State {
     connected_since: Option<Instant>,
     disconnects: BTreeMap<String, u64>,
     last_error: Option<LastError>,
+    stall: Option<(String, String, Instant)>,
     queue: QueueUse,
     /// `written`, second by second, newest last; at most `RATE_WINDOW + 1` entries.
     history: VecDeque<(Instant, u64)>,
@@ -92,6 +93,17 @@ pub struct LastError {
     pub detail: String,
     /// When, RFC 3339.
     pub at: String,
+}
+
+/// A write that fails and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stall {
+    /// Which sink, as `sinks[0] (jsonl)`.
+    pub sink: String,
+    /// Why, in the system's words.
+    pub error: String,
+    /// For how many seconds it has failed.
+    pub seconds: u64,
 }
 
 impl Stats {
@@ -132,6 +144,18 @@ impl Stats {
             detail: disconnect.detail.clone(),
             at: now.to_string(),
         });
+    }
+
+    /// A sink cannot write; the messages wait.
+    pub(crate) fn stalled(&self, sink: &str, error: String) {
+        let mut state = self.state();
+        let since = state.stall.take().map_or_else(Instant::now, |(_, _, since)| since);
+        state.stall = Some((sink.to_owned(), error, since));
+    }
+
+    /// It can again.
+    pub(crate) fn resumed(&self) {
+        self.state().stall = None;
     }
 
     /// Once a second: keeps what the rate and the status need.
@@ -177,6 +201,11 @@ impl Stats {
             stage_errors: self.stage_errors.get(),
             sink_errors: self.sink_errors.get(),
             log_lines_lost: self.log_lines_lost.get(),
+            stall: state.stall.as_ref().map(|(sink, error, since)| Stall {
+                sink: sink.clone(),
+                error: error.clone(),
+                seconds: (now - *since).as_secs(),
+            }),
             queue: state.queue,
         }
     }
@@ -238,6 +267,8 @@ pub struct Snapshot {
     pub sink_errors: u64,
     /// Log lines that could not be written.
     pub log_lines_lost: u64,
+    /// The sink that cannot write at this moment, if one cannot.
+    pub stall: Option<Stall>,
     /// The queue between network and disk.
     pub queue: QueueUse,
 }

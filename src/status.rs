@@ -49,7 +49,7 @@ pub(crate) enum BindError {
     Unclear { path: PathBuf, source: io::Error },
     #[error("the path of the status socket, `{}`, is taken by something that is no socket; remove it or choose another `status_socket`", .0.display())]
     NoSocket(PathBuf),
-    #[error("cannot create the status socket `{}`", path.display())]
+    #[error("cannot create the status socket `{}` (`status_socket`)", path.display())]
     Bind { path: PathBuf, source: io::Error },
 }
 
@@ -160,6 +160,8 @@ pub(crate) enum QueryError {
     NotRunning { path: PathBuf, source: io::Error },
     #[error("the recorder at `{}` did not answer within {QUERY_TIMEOUT:?}", .0.display())]
     Hangs(PathBuf),
+    #[error("the status socket `{}` belongs to another user: ask as that user, or as root", .0.display())]
+    Denied(PathBuf),
     #[error("what answers at `{}` is no recorder", .0.display())]
     Garbled(PathBuf),
 }
@@ -176,6 +178,9 @@ pub(crate) async fn query(path: &Path) -> Result<Snapshot, QueryError> {
     };
     let answer = match timeout(QUERY_TIMEOUT, asked).await {
         Err(_) => return Err(QueryError::Hangs(path.to_owned())),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(QueryError::Denied(path.to_owned()));
+        }
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
             return Err(QueryError::Garbled(path.to_owned()));
         }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::layout::Stem;
@@ -152,8 +152,21 @@ impl HourFile {
         Ok(())
     }
 
+    /// Whether the file's name still leads to it: nobody has removed or moved it.
+    pub fn is_in_place(&self) -> bool {
+        same_file(&self.file, &self.path)
+    }
+
     fn error(&self, action: &'static str, source: io::Error) -> HourFileError {
         HourFileError { action, path: self.path.clone(), source }
+    }
+}
+
+/// Whether `path` leads to the open `file`.
+pub(super) fn same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
     }
 }
 

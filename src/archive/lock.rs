@@ -5,13 +5,15 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::hour_file::same_file;
 use super::layout::LOCK_NAME;
 
 /// The right to write to a directory. Ends with the value, or with the process, however it ends.
 #[derive(Debug)]
 pub struct DirLock {
     /// Holds the lock for as long as it is open.
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 /// Why a directory cannot be had.
@@ -32,6 +34,12 @@ pub enum LockError {
         dir: PathBuf,
         /// Its process, as `pid 123`, where it is known.
         holder: String,
+    },
+    /// This process writes there already.
+    #[error("two sinks of this configuration write to `{}`; give each an `output_dir` of its own", dir.display())]
+    Twice {
+        /// The directory.
+        dir: PathBuf,
     },
 }
 
@@ -58,6 +66,9 @@ impl DirLock {
                 // The pid is a courtesy: without it the error is still true.
                 let read = (&mut file).take(20).read_to_string(&mut pid).is_ok();
                 let pid = pid.trim();
+                if pid == std::process::id().to_string() {
+                    return Err(LockError::Twice { dir: dir.to_owned() });
+                }
                 let known = read && !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
                 let holder = if known { format!("pid {pid}") } else { "pid unknown".to_owned() };
                 return Err(LockError::Held { dir: dir.to_owned(), holder });
@@ -68,7 +79,12 @@ impl DirLock {
         if file.set_len(0).is_ok() {
             drop(writeln!(file, "{}", std::process::id()));
         }
-        Ok(Self { _file: file })
+        Ok(Self { file, path })
+    }
+
+    /// Whether the directory still has this lock: nobody has removed or moved it.
+    pub fn is_in_place(&self) -> bool {
+        same_file(&self.file, &self.path)
     }
 }
 
@@ -80,8 +96,12 @@ mod tests {
     fn a_second_writer_is_told_who_the_first_is() {
         let dir = tempfile::tempdir().unwrap();
         let first = DirLock::acquire(dir.path()).unwrap();
+        let refused = DirLock::acquire(dir.path()).unwrap_err();
+        assert!(matches!(refused, LockError::Twice { .. }), "{refused}");
+        std::fs::write(dir.path().join(LOCK_NAME), "123\n").unwrap();
         let refused = DirLock::acquire(dir.path()).unwrap_err().to_string();
-        assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+        assert!(refused.contains("pid 123"), "{refused}");
+        assert!(first.is_in_place());
         drop(first);
         DirLock::acquire(dir.path()).unwrap();
     }

@@ -29,7 +29,7 @@ pub(super) struct DemoArgs {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Trades a second; 0 for as fast as possible
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     rate: u64,
     /// Directory for the recording
     #[arg(long, value_name = "DIR", default_value = "demo")]
@@ -38,11 +38,14 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["seconds", "dir"])]
     serve: Option<String>,
     /// With --serve: how many trades there are; then the exchange closes the connection
-    #[arg(long, requires = "serve")]
+    #[arg(long)]
     count: Option<u64>,
 }
 
 pub(super) fn demo(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
+    if args.count.is_some() && args.serve.is_none() {
+        return Err(Failure::Usage("--count goes with --serve".to_owned()));
+    }
     match &args.serve {
         Some(address) => serve(address, args),
         None => record(args, registry),

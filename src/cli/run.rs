@@ -117,7 +117,14 @@ async fn log_status(every: Option<Duration>, stats: &Stats) {
     loop {
         ticks.tick().await;
         let snapshot = stats.snapshot();
-        info!(dropped = snapshot.dropped, connected = snapshot.connected, "{snapshot}");
+        let (dropped, connected) = (snapshot.dropped, snapshot.connected);
+        match &snapshot.stall {
+            None => info!(dropped, connected, "{snapshot}"),
+            Some(stall) => {
+                let stalled_seconds = stall.seconds;
+                warn!(dropped, connected, stalled_seconds, error = %stall.error, "{snapshot}");
+            }
+        }
     }
 }
 

@@ -62,7 +62,17 @@ fn in_our_words(message: &str) -> String {
     if message.starts_with("missing field") {
         return format!("the key `{}` is missing", quoted.next().unwrap_or_default());
     }
-    message.to_owned()
+    // What serde calls the types of this program.
+    [
+        ("expected path string", "expected a path, as text"),
+        ("expected u16", "expected a whole number"),
+        ("expected u32", "expected a whole number"),
+        ("expected string or map", "expected one of the texts that the schema names"),
+        ("expected struct Ping", "expected an object with `message` and `interval`"),
+        ("expected struct TlsConfig", "expected an object"),
+    ]
+    .iter()
+    .fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))
 }
 
 /// A configuration file that cannot be used: every problem found, with its place.

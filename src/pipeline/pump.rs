@@ -109,19 +109,19 @@ impl Pump {
 
 /// Writes the batch, however long it takes: meanwhile the queue fills and `overflow` decides.
 fn write(sink: &mut Named<dyn Sink>, batch: &Batch, stats: &Stats) {
-    let Err(mut error) = sink.plugin.write(batch) else {
-        return;
-    };
+    let Err(mut error) = sink.plugin.write(batch) else { return };
     let begun = Instant::now();
     let mut reported: Option<Instant> = None;
     let mut pause = FIRST_RETRY;
     loop {
         stats.sink_errors.add(1);
+        let words = error_chain(&*error);
         if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
-            let stalled = begun.elapsed();
-            error!(sink = sink.name, error = %error_chain(&*error), ?stalled, "write failed, retrying");
+            let stalled_seconds = begun.elapsed().as_secs();
+            error!(sink = sink.name, error = %words, stalled_seconds, "write failed, trying again; messages wait in the buffer");
             reported = Some(Instant::now());
         }
+        stats.stalled(&sink.name, words);
         std::thread::sleep(pause);
         pause = (pause * 2).min(LONGEST_RETRY);
         match sink.plugin.write(batch) {
@@ -129,5 +129,6 @@ fn write(sink: &mut Named<dyn Sink>, batch: &Batch, stats: &Stats) {
             Err(again) => error = again,
         }
     }
-    info!(sink = sink.name, stalled = ?begun.elapsed(), "writing again");
+    stats.resumed();
+    info!(sink = sink.name, stalled_seconds = begun.elapsed().as_secs(), "writing again");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::archive::hour_file::{HourFile, HourFileError};
 use crate::archive::layout::Stem;
@@ -47,7 +47,11 @@ enum JsonlError {
         "`stem` is needed, since the source has {topics} topics: it is the first part of the file names"
     )]
     NoStem { topics: usize },
-    #[error("cannot create the directory `{}`", dir.display())]
+    #[error("`output_dir` is empty; name a directory, such as \"./output\"")]
+    NoDir,
+    #[error("`stem` is empty; leave it out to use the topic")]
+    EmptyStem,
+    #[error("cannot create the directory `{}` (`output_dir`)", dir.display())]
     CreateDir { dir: PathBuf, source: std::io::Error },
 }
 
@@ -55,6 +59,12 @@ impl SinkConfig for JsonlConfig {
     const TYPE: &'static str = "jsonl";
 
     fn build(self, context: &BuildContext) -> Result<Box<dyn Sink>, BoxError> {
+        if self.output_dir.as_os_str().is_empty() {
+            return Err(JsonlError::NoDir.into());
+        }
+        if self.stem.as_ref().is_some_and(String::is_empty) {
+            return Err(JsonlError::EmptyStem.into());
+        }
         let topic = match (&self.stem, context.topics.as_slice()) {
             (Some(stem), _) => stem,
             (None, [topic]) => topic,
@@ -85,12 +95,14 @@ struct Jsonl {
 
 impl Jsonl {
     /// The file of `hour`; another hour's is closed first.
-    fn file(&mut self, hour: Hour) -> Result<&mut HourFile, HourFileError> {
+    fn file(&mut self, hour: Hour) -> Result<&mut HourFile, BoxError> {
         if self.current.as_ref().is_none_or(|file| file.hour() != hour) {
             if let Err(error) = self.close_hour() {
                 // Reported, and no reason to hold up the next hour.
                 warn!(%error, cause = %error.source, "hour may not be durable");
             }
+            // Without its directory no hour can be opened.
+            self.ensure_in_place()?;
             let (file, recovered) = HourFile::open(&self.dir, &self.stem, hour)?;
             if let Some(torn) = recovered {
                 let (bytes, kept_in) = (torn.bytes, torn.kept_in.display());
@@ -111,6 +123,22 @@ impl Jsonl {
         let synced = if dirty { file.sync() } else { Ok(()) };
         info!(file = %file.path().display(), bytes = file.length(), "hour closed");
         synced
+    }
+
+    /// When somebody removed or moved away what is open, lines would go where nobody finds them:
+    /// then the directory is taken anew and the next message begins a new file.
+    fn ensure_in_place(&mut self) -> Result<(), BoxError> {
+        if let Some(file) = &self.current
+            && !file.is_in_place()
+        {
+            error!(file = %file.path().display(), bytes = file.length(), "the open hour was removed or moved away, a new file will be begun");
+            self.current = None;
+        }
+        if self.lock.as_ref().is_some_and(|lock| !lock.is_in_place()) {
+            error!(dir = %self.dir.display(), "the lock was removed or moved away, taking it anew");
+            self.open()?;
+        }
+        Ok(())
     }
 
     fn sync_if_due(&mut self) -> Result<(), HourFileError> {
@@ -147,6 +175,7 @@ impl Sink for Jsonl {
     }
 
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+        self.ensure_in_place()?;
         // An hour ahead of a clock that stepped back stays open until other messages come.
         if self.current.as_ref().is_some_and(|file| file.hour() < Hour::containing(now)) {
             return Ok(self.close_hour()?);
@@ -235,6 +264,38 @@ mod tests {
         by_hand.tick(7200);
         assert_eq!(by_hand.open_files(), 0);
         assert_eq!(std::fs::read_dir(by_hand.dir.path()).unwrap().count(), 2, "hour and lock");
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_made_anew() {
+        let mut by_hand = ByHand::new();
+        by_hand.write(3600, "gone");
+        std::fs::remove_dir_all(by_hand.dir.path()).unwrap();
+        by_hand.tick(3601);
+        by_hand.write(3602, "kept");
+        by_hand.tick(3603);
+        assert_eq!(by_hand.read(3600), "kept\n");
+        assert!(by_hand.dir.path().join(".streamer.lock").exists());
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_between_hours_holds_nothing_up() {
+        let mut by_hand = ByHand::new();
+        std::fs::remove_dir_all(by_hand.dir.path()).unwrap();
+        by_hand.write(3600, "kept");
+        assert_eq!(by_hand.read(3600), "kept\n");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_begun_anew() {
+        let mut by_hand = ByHand::new();
+        by_hand.write(3600, "before");
+        let moved = by_hand.dir.path().join("moved");
+        std::fs::rename(by_hand.dir.path().join("t_3600.jsonl"), &moved).unwrap();
+        by_hand.tick(3601);
+        by_hand.write(3602, "after");
+        assert_eq!(std::fs::read(moved).unwrap(), b"before\n");
+        assert_eq!(by_hand.read(3600), "after\n");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
+use tracing::debug;
 
 pub use self::conversation::{Ping, Subscribe};
 use self::frames::{Limits, Unframer};
@@ -236,13 +237,11 @@ impl Websocket {
         let watch = Watch::new(self.subscriptions.len(), skip);
         let (liveness, stats) = (self.liveness.clone(), Arc::clone(&self.stats));
         let mut link = Link::new(stream, early, frames, watch, liveness, stats);
-        match timeout_at(deadline, link.send(&self.subscriptions)).await {
-            Ok(sent) => sent.map_err(|error| link::broken(&error))?,
-            Err(_) => {
-                let detail = "the server does not take the subscription";
-                return Err(Disconnect::new(Cause::ConnectTimeout, detail));
-            }
-        }
+        let Ok(sent) = timeout_at(deadline, link.send(&self.subscriptions)).await else {
+            let detail = "the server does not take the subscription";
+            return Err(Disconnect::new(Cause::ConnectTimeout, detail));
+        };
+        sent.map_err(|error| link::broken(&error))?;
         Ok(link)
     }
 
@@ -263,6 +262,7 @@ impl Source for Websocket {
         self.link = None;
         let link = self.open().await.map_err(|lost| self.masked(lost))?;
         self.link = Some(link);
+        debug!(messages = self.subscriptions.len(), "subscription sent");
         Ok(())
     }
 

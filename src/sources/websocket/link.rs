@@ -14,6 +14,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 
+use tracing::debug;
+
 use super::frames::{Control, FrameError, Unframer};
 use super::open::Stream;
 use super::watch::Watch;
@@ -155,7 +157,7 @@ impl Link {
     fn answer(&mut self, control: Control) {
         match control {
             Control::Ping(payload) => self.queue(Frame::pong(payload)),
-            Control::Pong => {}
+            Control::Pong => debug!("pong"),
             Control::Close(frame) => {
                 if !self.closing {
                     let code = frame.as_ref().map_or(CloseCode::Normal, |(code, _)| (*code).into());
@@ -285,6 +287,7 @@ impl Link {
             && due <= now
         {
             self.ping_due = Some(now + *interval);
+            debug!("application ping");
             let text = text.clone();
             self.queue(Frame::message(text, OpCode::Data(Data::Text), true));
         }
@@ -302,6 +305,7 @@ impl Link {
                 // Also after a pause of our own: the server is asked before it is given up.
                 None if now - self.quiet_since >= idle / 2 => {
                     self.answer_due = Some(now + idle / 2);
+                    debug!("nothing heard for half the idle time-out, asking with a ping");
                     self.queue(Frame::ping(Vec::new()));
                 }
                 _ => {}

@@ -43,8 +43,7 @@ impl Watch {
             let kind = kind(payload);
             match &kind {
                 Kind::Data => self.data_seen = true,
-                Kind::Control => control += 1,
-                Kind::Subscribed | Kind::Refused(_) => control += 1,
+                Kind::Control | Kind::Subscribed | Kind::Refused(_) => control += 1,
             }
             let is_data = kind == Kind::Data;
             // Only what we asked for can be refused.
