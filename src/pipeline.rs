@@ -17,6 +17,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -118,10 +119,13 @@ impl Pipeline {
             stop: stop.clone(),
             data_seen: false,
         };
+        // A task of its own, so that the feed alone is looked at when data comes. Ends with the set.
+        let mut beside = JoinSet::new();
+        beside.spawn(tick(producer.clone(), stats, clock));
         let limit = self.shutdown_timeout;
         let whole = async {
             let fed = tokio::select! {
-                fed = feed_with_ticks(feed, &producer, &stats, &*clock) => fed,
+                fed = feed.run() => fed,
                 // Before its queue is closed the thread ends by a panic only.
                 ended = &mut pump_done => return (Ok(()), ended),
             };
@@ -147,25 +151,14 @@ impl Pipeline {
     }
 }
 
-/// Runs the feed and meanwhile, once a second, tells the sinks the time and samples the counters.
-async fn feed_with_ticks(
-    feed: Feed,
-    producer: &Producer,
-    stats: &Stats,
-    clock: &dyn Clock,
-) -> Result<(), BoxError> {
+/// Once a second tells the sinks the time and samples the counters.
+async fn tick(producer: Producer, stats: Arc<Stats>, clock: Arc<dyn Clock>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let feeding = feed.run();
-    tokio::pin!(feeding);
     loop {
-        tokio::select! {
-            fed = &mut feeding => return fed,
-            _ = ticks.tick() => {
-                producer.tick(clock.now());
-                stats.sample(producer.used());
-            }
-        }
+        ticks.tick().await;
+        producer.tick(clock.now());
+        stats.sample(producer.used());
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -52,7 +53,7 @@ pub(super) fn record(
             None => None,
         };
         pipeline.open()?;
-        let log = Log::start(&log, debug, &stats).context("cannot start the log")?;
+        let log = Arc::new(Log::start(&log, debug, &stats).context("cannot start the log")?);
         info!(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
@@ -62,19 +63,20 @@ pub(super) fn record(
             status_socket = ?status_socket,
             "started"
         );
-        let beside = async {
-            tokio::join!(
-                answer_status(socket.as_ref(), &stats),
-                log_status(status_interval, &stats),
-                mind_signals(&log, stop),
-            )
-        };
+        // Tasks of their own, so that the recording alone is looked at when data comes.
+        let mut beside = JoinSet::new();
+        if let Some(socket) = socket {
+            let stats = Arc::clone(&stats);
+            beside.spawn(async move { socket.serve(&stats).await });
+        }
+        if let Some(interval) = status_interval {
+            beside.spawn(log_status(interval, Arc::clone(&stats)));
+        }
+        beside.spawn(mind_signals(Arc::clone(&log), stop.clone()));
         let clock = Arc::new(SystemClock);
-        let recording = pipeline.run(Arc::clone(&stats), clock, stop.clone());
-        let ended = tokio::select! {
-            ended = recording => ended,
-            _ = beside => Ok(()),
-        };
+        let ended = pipeline.run(Arc::clone(&stats), clock, stop.clone()).await;
+        // Removes the socket.
+        beside.shutdown().await;
         let end = stats.snapshot();
         info!(
             messages = end.messages,
@@ -103,15 +105,7 @@ fn runtime(pacer: Arc<Pacer>) -> std::io::Result<Runtime> {
         .build()
 }
 
-async fn answer_status(socket: Option<&StatusSocket>, stats: &Arc<Stats>) {
-    match socket {
-        Some(socket) => socket.serve(stats).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn log_status(every: Option<Duration>, stats: &Stats) {
-    let Some(every) = every else { return };
+async fn log_status(every: Duration, stats: Arc<Stats>) {
     let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -130,7 +124,7 @@ async fn log_status(every: Option<Duration>, stats: &Stats) {
 
 /// The first SIGINT or SIGTERM stops, the second exits at once; SIGHUP opens the log anew.
 #[expect(clippy::exit, reason = "asked for twice: there is nothing to wait for any more")]
-async fn mind_signals(log: &Log, stop: &CancellationToken) {
+async fn mind_signals(log: Arc<Log>, stop: CancellationToken) {
     let (mut interrupt, mut terminate, mut hangup) = match signals() {
         Ok(signals) => signals,
         Err(error) => {

@@ -21,9 +21,9 @@ const SPARE_BYTES: usize = 512 << 10;
 const IDLE_SPARES: usize = 2;
 /// While messages flow the consumer looks for more by itself this often, which is cheaper than to
 /// be woken for every batch.
-const DOZE: Duration = Duration::from_millis(10);
+const DOZE: Duration = Duration::from_millis(20);
 /// From this much on a dozing consumer is woken.
-const WAKE_BYTES: usize = 64 << 10;
+const WAKE_BYTES: usize = 128 << 10;
 /// Once this share of the memory limit is taken, a batch that uses less than half of its buffer is
 /// moved to a smaller one.
 const SHRINK_SHARE: usize = 16;
