@@ -5,21 +5,15 @@
 //! checked over all new messages at once: `\n` is ASCII, so a line is valid exactly where its
 //! message is.
 
+mod header;
+
 use crate::batch::{Batch, fold_newlines};
 
+use self::header::{
+    BINARY, CLOSE, CONTINUATION, Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, TEXT, control,
+    control_payload,
+};
 use super::inflate::Encoding;
-
-/// Opcodes (5.2); those from 8 up are control frames.
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xA;
-/// The longest header: two bytes and an 8-byte length; servers do not mask (5.2).
-const MAX_HEADER: usize = 10;
-/// The longest payload of a control frame (5.5).
-const MAX_CONTROL_PAYLOAD: usize = 125;
 
 /// A stream that does not keep to the protocol or to our limits. It cannot be read any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,49 +124,6 @@ enum Begun {
     Control(Control),
     /// Not enough to tell.
     Nothing,
-}
-
-/// A frame's header.
-struct Header {
-    first: u8,
-    length: u64,
-    /// The header's own size.
-    size: usize,
-}
-
-impl Header {
-    fn opcode(&self) -> u8 {
-        self.first & 0x0F
-    }
-
-    fn is_final(&self) -> bool {
-        self.first & 0x80 != 0
-    }
-
-    /// The header at the start of `input`, `None` when it is not complete.
-    fn parse(input: &[u8]) -> Result<Option<Self>, FrameError> {
-        let &[first, second, ref rest @ ..] = input else {
-            return Ok(None);
-        };
-        if first & 0x70 != 0 {
-            return Err(FrameError::ReservedBits(first));
-        }
-        if second & 0x80 != 0 {
-            return Err(FrameError::Masked);
-        }
-        let (length, size) = match second {
-            127 => match rest.first_chunk() {
-                Some(&bytes) => (u64::from_be_bytes(bytes), 10),
-                None => return Ok(None),
-            },
-            126 => match rest.first_chunk() {
-                Some(&bytes) => (u64::from(u16::from_be_bytes(bytes)), 4),
-                None => return Ok(None),
-            },
-            short => (u64::from(short), 2),
-        };
-        Ok(Some(Self { first, length, size }))
-    }
 }
 
 impl Unframer {
@@ -401,35 +352,6 @@ impl Unframer {
     fn end_of(&self, count: usize) -> usize {
         let last = count.checked_sub(1).and_then(|last| self.ends.get(last));
         last.map_or(0, |&end| end as usize)
-    }
-}
-
-/// The payload of a control frame, `None` when it is not complete.
-fn control_payload<'a>(header: &Header, input: &'a [u8]) -> Result<Option<&'a [u8]>, FrameError> {
-    if !matches!(header.opcode(), CLOSE | PING | PONG) {
-        return Err(FrameError::ReservedOpcode(header.opcode()));
-    }
-    if !header.is_final() {
-        return Err(FrameError::FragmentedControl);
-    }
-    if header.length > MAX_CONTROL_PAYLOAD as u64 {
-        return Err(FrameError::LongControl(header.length));
-    }
-    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-    Ok(input.get(header.size..).and_then(|payload| payload.get(..length)))
-}
-
-fn control(opcode: u8, payload: &[u8]) -> Result<Control, FrameError> {
-    match (opcode, payload) {
-        (PING, payload) => Ok(Control::Ping(payload.to_vec())),
-        (CLOSE, []) => Ok(Control::Close(None)),
-        (CLOSE, [_]) => Err(FrameError::HalfCloseCode),
-        (CLOSE, [high, low, reason @ ..]) => {
-            let reason = std::str::from_utf8(reason).map_err(|_| FrameError::Utf8)?;
-            let code = u16::from_be_bytes([*high, *low]);
-            Ok(Control::Close(Some((code, reason.to_owned()))))
-        }
-        _ => Ok(Control::Pong),
     }
 }
 
