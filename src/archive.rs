@@ -1,6 +1,24 @@
-//! Files on disk: names, hour files, the directory's lock. Plain functions on `std::fs`; no
-//! runtime, no configuration.
+//! Files on disk: names, hour files, sealing, retention, and reading it all back. Plain functions
+//! on `std::fs`; no runtime, no configuration.
 
+mod ahead;
+pub mod cat;
+pub mod compress;
+pub mod digest;
+pub mod directory;
+pub mod disk;
 pub mod hour_file;
+pub mod job;
+pub mod journal;
 pub mod layout;
 pub mod lock;
+pub mod progress;
+mod reconcile;
+pub mod retain;
+pub mod seal;
+pub mod tail;
+pub mod verify;
+mod workers;
+
+#[cfg(test)]
+mod tests;

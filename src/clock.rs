@@ -73,6 +73,16 @@ impl Hour {
     pub const fn start_seconds(self) -> u64 {
         self.0
     }
+
+    /// The first instant of the hour.
+    pub const fn start(self) -> UnixNanos {
+        UnixNanos::from_seconds(self.0)
+    }
+
+    /// The first instant after the hour.
+    pub const fn end(self) -> UnixNanos {
+        UnixNanos::from_seconds(self.0.saturating_add(SECONDS_PER_HOUR))
+    }
 }
 
 /// `2026-01-31T14Z`, or the number where no calendar reaches.

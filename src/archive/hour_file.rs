@@ -1,19 +1,23 @@
 //! The file of one hour while it is being written.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::layout::Stem;
+use super::disk::{FILE_MODE, FileError};
+use super::layout::{Kind, Stem};
+use super::tail::{Mended, mend};
 use crate::clock::Hour;
 
-/// Mode of new files: the owner writes, the group reads.
-const FILE_MODE: u32 = 0o640;
-/// How much is read at a time when looking for the last line feed.
-const SCAN_BLOCK: u64 = 64 << 10;
+/// For how long opening an hour waits for its lock. Who seals it holds the lock for the time of a
+/// rename and two syncs.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// An open hour. Holds whole lines only: what is appended goes in entirely or not at all.
+/// An open hour. Holds whole lines only: what is appended goes in entirely or not at all. It is
+/// locked as long as it is open: a file that can be locked is nobody's and may be sealed.
 #[derive(Debug)]
 pub struct HourFile {
     file: File,
@@ -29,66 +33,17 @@ pub struct HourFile {
     torn: bool,
 }
 
-/// What opening an existing hour found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovered {
-    /// Bytes of a torn last line that were moved aside.
-    pub bytes: u64,
-    /// Where they are kept.
-    pub kept_in: PathBuf,
-}
-
-/// An operation on an hour's file that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} `{}`", path.display())]
-pub struct HourFileError {
-    /// What was tried, as a verb.
-    pub action: &'static str,
-    /// On which file.
-    pub path: PathBuf,
-    /// The system's words.
-    pub source: io::Error,
-}
-
 impl HourFile {
     /// Opens the hour for appending and creates it if need be. A last line without its line feed,
     /// as a power cut leaves it, is moved to the hour's `.torn` file first.
     ///
     /// # Errors
-    /// [`HourFileError`]; the file is as it was, or shortened with its end kept aside.
-    pub fn open(
-        dir: &Path,
-        stem: &Stem,
-        hour: Hour,
-    ) -> Result<(Self, Option<Recovered>), HourFileError> {
-        let path = stem.jsonl(dir, hour);
-        let fail = |action| {
-            let path = path.clone();
-            move |source| HourFileError { action, path, source }
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).mode(FILE_MODE);
-        let (file, new) = match options.open(&path) {
-            Ok(file) => (file, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                (options.create(true).open(&path).map_err(fail("create"))?, true)
-            }
-            Err(error) => return Err(fail("open")(error)),
-        };
-        let found = file.metadata().map_err(fail("read the size of"))?.len();
-        let length = whole_lines(&file, found).map_err(fail("read"))?;
-        let mut recovered = None;
-        if length < found {
-            let torn = stem.torn(dir, hour);
-            keep_aside(&file, length, &torn).map_err(|source| HourFileError {
-                action: "write",
-                path: torn.clone(),
-                source,
-            })?;
-            file.set_len(length).map_err(fail("cut the torn last line of"))?;
-            recovered = Some(Recovered { bytes: found - length, kept_in: torn });
-        }
-        Ok((Self { file, path, hour, length, dirty: false, new, torn: false }, recovered))
+    /// [`FileError`]; the file is as it was, or shortened with its end kept aside.
+    pub fn open(dir: &Path, stem: &Stem, hour: Hour) -> Result<(Self, Option<Mended>), FileError> {
+        let path = stem.path(dir, hour, Kind::Lines);
+        let (file, new) = open_locked(&path)?;
+        let (length, mended) = mend(&file, &path, &stem.path(dir, hour, Kind::Torn))?;
+        Ok((Self { file, path, hour, length, dirty: mended.is_some(), new, torn: false }, mended))
     }
 
     /// The hour that the file holds.
@@ -114,9 +69,9 @@ impl HourFile {
     /// Appends whole lines.
     ///
     /// # Errors
-    /// [`HourFileError`]; the file then still ends where it did, or is cut back to that before
+    /// [`FileError`]; the file then still ends where it did, or is cut back to that before
     /// the next append.
-    pub fn append(&mut self, lines: &[u8]) -> Result<(), HourFileError> {
+    pub fn append(&mut self, lines: &[u8]) -> Result<(), FileError> {
         if self.torn {
             self.file.set_len(self.length).map_err(|source| self.error("cut back", source))?;
             self.torn = false;
@@ -134,15 +89,15 @@ impl HourFile {
     /// Makes durable what was appended, and the file's name with it.
     ///
     /// # Errors
-    /// [`HourFileError`]; it is then unknown what of the last writes is on the disk.
-    pub fn sync(&mut self) -> Result<(), HourFileError> {
+    /// [`FileError`]; it is then unknown what of the last writes is on the disk.
+    pub fn sync(&mut self) -> Result<(), FileError> {
         // Cleared first: after a failed fsync the kernel may have dropped the pages, and another
         // fsync would succeed without them.
         self.dirty = false;
         self.file.sync_data().map_err(|source| self.error("sync", source))?;
         if self.new {
             let dir = self.path.parent().unwrap_or(Path::new("."));
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| HourFileError {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| FileError {
                 action: "sync",
                 path: dir.to_owned(),
                 source,
@@ -157,8 +112,34 @@ impl HourFile {
         same_file(&self.file, &self.path)
     }
 
-    fn error(&self, action: &'static str, source: io::Error) -> HourFileError {
-        HourFileError { action, path: self.path.clone(), source }
+    fn error(&self, action: &'static str, source: io::Error) -> FileError {
+        FileError { action, path: self.path.clone(), source }
+    }
+}
+
+/// Opens the file, or creates it, and locks it. Gives whether it is new.
+fn open_locked(path: &Path) -> Result<(File, bool), FileError> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).mode(FILE_MODE);
+    let begun = Instant::now();
+    loop {
+        let (file, new) = match options.open(path) {
+            Ok(file) => (file, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = options.clone().create(true).open(path);
+                (file.map_err(FileError::of("create", path))?, true)
+            }
+            Err(error) => return Err(FileError::of("open", path)(error)),
+        };
+        match file.try_lock() {
+            // Who held the lock may have sealed the file and removed its name.
+            Ok(()) if same_file(&file, path) => return Ok((file, new)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            Err(error) => return Err(FileError::of("lock", path)(error.into())),
+        }
     }
 }
 
@@ -170,39 +151,13 @@ pub(super) fn same_file(file: &File, path: &Path) -> bool {
     }
 }
 
-/// The length of the part that ends with a line feed.
-fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
-    let mut end = length;
-    let mut block = vec![0; usize::try_from(SCAN_BLOCK.min(length)).unwrap_or(0)];
-    while end > 0 {
-        let start = end.saturating_sub(SCAN_BLOCK);
-        let size = usize::try_from(end - start).unwrap_or(block.len());
-        let part = block.get_mut(..size).unwrap_or_default();
-        file.read_exact_at(part, start)?;
-        if let Some(at) = memchr::memrchr(b'\n', part) {
-            return Ok(start + at as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
-}
-
-/// Appends what follows `from` to the `.torn` file, with a line feed, and makes it durable.
-fn keep_aside(mut file: &File, from: u64, torn: &Path) -> io::Result<()> {
-    let mut kept = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(torn)?;
-    file.seek(SeekFrom::Start(from))?;
-    io::copy(&mut file.take(u64::MAX), &mut kept)?;
-    io::Write::write_all(&mut kept, b"\n")?;
-    kept.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    fn open(dir: &Path) -> (HourFile, Option<Recovered>) {
+    fn open(dir: &Path) -> (HourFile, Option<Mended>) {
         let stem = Stem::from_topic("t").unwrap();
         HourFile::open(dir, &stem, Hour::starting_at(3600).unwrap()).unwrap()
     }
@@ -211,8 +166,8 @@ mod tests {
     fn an_hour_that_exists_is_appended_to() {
         let dir = tempfile::tempdir().unwrap();
         open(dir.path()).0.append(b"1\n").unwrap();
-        let (mut file, recovered) = open(dir.path());
-        assert_eq!(recovered, None);
+        let (mut file, mended) = open(dir.path());
+        assert_eq!(mended, None);
         file.append(b"2\n").unwrap();
         file.sync().unwrap();
         assert_eq!(fs::read(dir.path().join("t_3600.jsonl")).unwrap(), b"1\n2\n");
@@ -232,8 +187,9 @@ mod tests {
         let long = "x".repeat(200_000);
         for (torn, times) in [("{\"a\":", 1), (long.as_str(), 2)] {
             fs::write(&path, format!("one\ntwo\n{torn}")).unwrap();
-            let (mut file, recovered) = open(dir.path());
-            assert_eq!(recovered.unwrap().bytes, torn.len() as u64);
+            let (mut file, mended) = open(dir.path());
+            let kept_in = dir.path().join("t_3600.torn");
+            assert_eq!(mended, Some(Mended::Cut { bytes: torn.len() as u64, kept_in }));
             file.append(b"three\n").unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\nthree\n");
             let kept = fs::read_to_string(dir.path().join("t_3600.torn")).unwrap();
@@ -243,11 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_one_torn_line_becomes_empty() {
+    fn an_hour_whose_name_goes_while_its_lock_is_awaited_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("t_3600.jsonl"), "{").unwrap();
-        let (file, recovered) = open(dir.path());
-        assert_eq!((file.length(), recovered.unwrap().bytes), (0, 1));
+        let path = dir.path().join("t_3600.jsonl");
+        fs::write(&path, "sealed\n").unwrap();
+        let sealing = File::open(&path).unwrap();
+        sealing.lock().unwrap();
+        std::thread::scope(|scope| {
+            let opening = scope.spawn(|| open(dir.path()).0.append(b"late\n").unwrap());
+            fs::remove_file(&path).unwrap();
+            drop(sealing);
+            opening.join().unwrap();
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"late\n");
     }
 
     #[test]

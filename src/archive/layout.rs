@@ -1,24 +1,81 @@
 //! The one place that spells a file name.
 //!
-//! An hour of one stem is `<stem>_<hour>.jsonl`, where `<hour>` is the Unix second at which the
-//! UTC hour starts. The stem is the topic, percent-encoded so that any topic gives a safe name
-//! and the name gives the topic back.
+//! A file of an hour is `<stem>_<hour><suffix>`, where `<hour>` is the Unix second at which the
+//! UTC hour starts and the suffix says what is in it, see [`Kind`]. The stem is the topic,
+//! percent-encoded so that any topic gives a safe name and the name gives the topic back.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::clock::Hour;
 
 /// The longest file name that common file systems take.
 const MAX_NAME_BYTES: usize = 255;
-/// What follows the stem in the longest name: `_`, a number, `.jsonl.zst.tmp`.
-const MAX_SUFFIX_BYTES: usize = 1 + 12 + 14;
+/// What follows the stem in the longest name: `_`, a number, `.jsonl.zst.corrupt-99`.
+const MAX_SUFFIX_BYTES: usize = 1 + 12 + 21;
 
-/// The lock of a directory: one writer at a time.
+/// The lock of a directory: one recorder at a time.
 pub const LOCK_NAME: &str = ".streamer.lock";
+/// The lock of a directory's archive: one run that seals and removes at a time.
+pub const ARCHIVE_LOCK_NAME: &str = ".streamer.archive.lock";
+
+/// What a file of an hour holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `.jsonl`: the lines, while they are written and until they are sealed.
+    Lines,
+    /// `.jsonl.zst`: the sealed lines.
+    Sealed,
+    /// `.jsonl.zst.tmp`: lines that are being sealed. Nobody reads it, a new run begins it anew.
+    Sealing,
+    /// `.jsonl.zst.corrupt`, `.jsonl.zst.corrupt-2` to `-99`: a sealed file that could not be
+    /// decoded, while its lines were still there to be sealed again.
+    Corrupt(u8),
+    /// `.journal`: what happened in the hour.
+    Journal,
+    /// `.torn`: last lines that were not whole.
+    Torn,
+}
+
+/// The number of corrupt files that an hour may have.
+pub const MAX_CORRUPT: u8 = 99;
+
+/// The suffix, with its dot.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lines => f.write_str(".jsonl"),
+            Self::Sealed => f.write_str(".jsonl.zst"),
+            Self::Sealing => f.write_str(".jsonl.zst.tmp"),
+            Self::Corrupt(1) => f.write_str(".jsonl.zst.corrupt"),
+            Self::Corrupt(number) => write!(f, ".jsonl.zst.corrupt-{number}"),
+            Self::Journal => f.write_str(".journal"),
+            Self::Torn => f.write_str(".torn"),
+        }
+    }
+}
+
+impl Kind {
+    /// The kind that a suffix stands for; it is given without its first dot.
+    fn from_suffix(suffix: &str) -> Option<Self> {
+        Some(match suffix {
+            "jsonl" => Self::Lines,
+            "jsonl.zst" => Self::Sealed,
+            "jsonl.zst.tmp" => Self::Sealing,
+            "jsonl.zst.corrupt" => Self::Corrupt(1),
+            "journal" => Self::Journal,
+            "torn" => Self::Torn,
+            _ => {
+                let number = canonical(suffix.strip_prefix("jsonl.zst.corrupt-")?)?;
+                let number = u8::try_from(number).ok()?;
+                return (2..=MAX_CORRUPT).contains(&number).then_some(Self::Corrupt(number));
+            }
+        })
+    }
+}
 
 /// The first part of the names of a topic's files.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stem(String);
 
 /// A topic that no file can be named after.
@@ -87,32 +144,26 @@ impl Stem {
         String::from_utf8(bytes).ok().filter(|topic| Self::from_topic(topic).as_ref() == Ok(self))
     }
 
-    /// The path of the hour's lines: `<stem>_<hour>.jsonl`.
-    pub fn jsonl(&self, dir: &Path, hour: Hour) -> PathBuf {
-        self.path(dir, hour, "jsonl")
-    }
-
-    /// Where torn last lines of the hour are kept: `<stem>_<hour>.torn`.
-    pub fn torn(&self, dir: &Path, hour: Hour) -> PathBuf {
-        self.path(dir, hour, "torn")
-    }
-
-    fn path(&self, dir: &Path, hour: Hour, extension: &str) -> PathBuf {
-        dir.join(format!("{}_{}.{extension}", self.0, hour.start_seconds()))
+    /// The path of a file of the hour.
+    pub fn path(&self, dir: &Path, hour: Hour, kind: Kind) -> PathBuf {
+        dir.join(format!("{}_{}{kind}", self.0, hour.start_seconds()))
     }
 }
 
-/// Takes the name of an hour's lines apart; `None` when it is not one of ours.
-pub fn parse_jsonl(name: &str) -> Option<(Stem, Hour)> {
-    let (stem, number) = name.strip_suffix(".jsonl")?.rsplit_once('_')?;
-    let seconds: u64 = number.parse().ok()?;
-    // "007200" and "+7200" are numbers, but not as we write them.
-    if seconds.to_string() != number {
-        return None;
-    }
+/// Takes a file's name apart; `None` when it is not one of ours.
+pub fn parse(name: &str) -> Option<(Stem, Hour, Kind)> {
+    // The number ends at the first dot after the last underscore, and no suffix has an underscore.
+    let (stem, rest) = name.rsplit_once('_')?;
+    let (number, suffix) = rest.split_once('.')?;
+    let hour = Hour::starting_at(canonical(number)?)?;
     let stem = Stem(stem.to_owned());
     stem.topic()?;
-    Some((stem, Hour::starting_at(seconds)?))
+    Some((stem, hour, Kind::from_suffix(suffix)?))
+}
+
+/// The number, if it is written as we write it: "007200" and "+7200" are numbers, too.
+fn canonical(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -144,10 +195,17 @@ mod tests {
         let stem = Stem::from_topic("publicTrade.BTCUSDT").unwrap();
         let hour = Hour::starting_at(1_699_999_200).unwrap();
         assert_eq!(
-            stem.jsonl(Path::new("output"), hour),
+            stem.path(Path::new("output"), hour, Kind::Lines),
             Path::new("output/publicTrade.BTCUSDT_1699999200.jsonl")
         );
-        assert_eq!(parse_jsonl("publicTrade.BTCUSDT_1699999200.jsonl"), Some((stem, hour)));
+        for (name, kind) in [
+            ("publicTrade.BTCUSDT_1699999200.jsonl", Kind::Lines),
+            ("publicTrade.BTCUSDT_1699999200.jsonl.zst", Kind::Sealed),
+            ("publicTrade.BTCUSDT_1699999200.journal", Kind::Journal),
+            ("publicTrade.BTCUSDT_1699999200.jsonl.zst.corrupt-2", Kind::Corrupt(2)),
+        ] {
+            assert_eq!(parse(name), Some((stem.clone(), hour, kind)));
+        }
     }
 
     #[test]
@@ -157,35 +215,58 @@ mod tests {
             "a_03600.jsonl",
             "a_+3600.jsonl",
             "a_3600.json",
-            "a_3600.jsonl.zst",
+            "a_3600.jsonl.gz",
+            "a_3600.jsonl.zst.corrupt-1",
+            "a_3600.jsonl.zst.corrupt-02",
+            "a_3600.jsonl.zst.corrupt-100",
+            "a_3600",
+            "a_3600.jsonl.zst.tmp.jsonl",
             "3600.jsonl",
             "_3600.jsonl",
             "a b_3600.jsonl",
             "a%2f_3600.jsonl",
             ".a_3600.jsonl",
         ] {
-            assert_eq!(parse_jsonl(name), None, "{name}");
+            assert_eq!(parse(name), None, "{name}");
         }
+    }
+
+    fn kinds() -> impl Strategy<Value = Kind> {
+        prop_oneof![
+            Just(Kind::Lines),
+            Just(Kind::Sealed),
+            Just(Kind::Sealing),
+            (1..=MAX_CORRUPT).prop_map(Kind::Corrupt),
+            Just(Kind::Journal),
+            Just(Kind::Torn),
+        ]
     }
 
     proptest! {
         #[test]
-        fn any_topic_is_one_safe_name_and_comes_back(topic in "\\PC{1,40}|[/._%a-]{1,12}", hour: u32) {
+        fn any_topic_is_one_safe_name_and_comes_back(
+            topic in "\\PC{1,40}|[/._%a-]{1,12}",
+            hour: u32,
+            kind in kinds(),
+        ) {
             prop_assume!(Stem::from_topic(&topic).is_ok());
             let stem = Stem::from_topic(&topic).unwrap();
             let hour = Hour::starting_at(u64::from(hour) * 3600).unwrap();
-            let path = stem.jsonl(Path::new("/dir"), hour);
+            let path = stem.path(Path::new("/dir"), hour, kind);
             prop_assert_eq!(path.parent(), Some(Path::new("/dir")));
             let name = path.file_name().unwrap().to_str().unwrap();
             prop_assert!(!name.starts_with(['.', '-']) && name.is_ascii());
             prop_assert_eq!(stem.topic(), Some(topic));
-            prop_assert_eq!(parse_jsonl(name), Some((stem, hour)));
+            prop_assert!(name.len() <= MAX_NAME_BYTES);
+            prop_assert_eq!(parse(name), Some((stem, hour, kind)));
         }
 
         #[test]
-        fn any_name_is_parsed_or_refused(name in "\\PC{0,30}") {
-            if let Some((stem, hour)) = parse_jsonl(&name) {
-                let path = stem.jsonl(Path::new(""), hour);
+        fn any_name_is_parsed_or_refused(
+            name in "\\PC{0,30}|[a_.]{1,4}(3600|7200|1)(\\.(jsonl|zst|tmp|journal|torn|corrupt-?2?)){0,4}"
+        ) {
+            if let Some((stem, hour, kind)) = parse(&name) {
+                let path = stem.path(Path::new(""), hour, kind);
                 prop_assert_eq!(path.to_str(), Some(name.as_str()));
             }
         }

@@ -1,4 +1,4 @@
-//! One writer a directory.
+//! One recorder a directory, and one run of the archive's job.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -6,9 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::hour_file::same_file;
-use super::layout::LOCK_NAME;
+use super::layout::ARCHIVE_LOCK_NAME;
 
-/// The right to write to a directory. Ends with the value, or with the process, however it ends.
+/// The right to write to a directory, or to work on its archive. Ends with the value, or with the process, however it ends.
 #[derive(Debug)]
 pub struct DirLock {
     /// Holds the lock for as long as it is open.
@@ -27,6 +27,14 @@ pub enum LockError {
         /// The system's words.
         source: io::Error,
     },
+    /// Another process works on the archive.
+    #[error("another run ({holder}) is at work on the archive in `{}`; try again when it has ended", dir.display())]
+    Busy {
+        /// The directory.
+        dir: PathBuf,
+        /// Its process, as `pid 123`, where it is known.
+        holder: String,
+    },
     /// Another process writes there.
     #[error("another recorder ({holder}) is writing to `{}`; stop it or choose another `output_dir`", dir.display())]
     Held {
@@ -44,12 +52,12 @@ pub enum LockError {
 }
 
 impl DirLock {
-    /// Locks a directory that exists.
+    /// Takes the lock of this name in a directory that exists.
     ///
     /// # Errors
-    /// [`LockError::Held`] names the process that has it.
-    pub fn acquire(dir: &Path) -> Result<Self, LockError> {
-        let path = dir.join(LOCK_NAME);
+    /// [`LockError::Held`] and [`LockError::Busy`] name the process that has it.
+    pub fn acquire(dir: &Path, name: &str) -> Result<Self, LockError> {
+        let path = dir.join(name);
         let open_error = |source| LockError::Open { path: path.clone(), source };
         let mut file = OpenOptions::new()
             .read(true)
@@ -66,11 +74,14 @@ impl DirLock {
                 // The pid is a courtesy: without it the error is still true.
                 let read = (&mut file).take(20).read_to_string(&mut pid).is_ok();
                 let pid = pid.trim();
+                let known = read && !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
+                let holder = if known { format!("pid {pid}") } else { "pid unknown".to_owned() };
+                if name == ARCHIVE_LOCK_NAME {
+                    return Err(LockError::Busy { dir: dir.to_owned(), holder });
+                }
                 if pid == std::process::id().to_string() {
                     return Err(LockError::Twice { dir: dir.to_owned() });
                 }
-                let known = read && !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
-                let holder = if known { format!("pid {pid}") } else { "pid unknown".to_owned() };
                 return Err(LockError::Held { dir: dir.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(open_error(source)),
@@ -90,19 +101,20 @@ impl DirLock {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::LOCK_NAME;
     use super::*;
 
     #[test]
     fn a_second_writer_is_told_who_the_first_is() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DirLock::acquire(dir.path()).unwrap();
-        let refused = DirLock::acquire(dir.path()).unwrap_err();
+        let first = DirLock::acquire(dir.path(), LOCK_NAME).unwrap();
+        let refused = DirLock::acquire(dir.path(), LOCK_NAME).unwrap_err();
         assert!(matches!(refused, LockError::Twice { .. }), "{refused}");
         std::fs::write(dir.path().join(LOCK_NAME), "123\n").unwrap();
-        let refused = DirLock::acquire(dir.path()).unwrap_err().to_string();
+        let refused = DirLock::acquire(dir.path(), LOCK_NAME).unwrap_err().to_string();
         assert!(refused.contains("pid 123"), "{refused}");
         assert!(first.is_in_place());
         drop(first);
-        DirLock::acquire(dir.path()).unwrap();
+        DirLock::acquire(dir.path(), LOCK_NAME).unwrap();
     }
 }

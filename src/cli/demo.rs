@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, print, run};
-use crate::archive::layout::{Stem, parse_jsonl};
+use crate::archive::layout::{Kind, Stem, parse};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::exchange::{Exchange, Market, Options};
@@ -185,8 +185,8 @@ fn compare(dir: &Path, sent: u64) -> anyhow::Result<Compared> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        match entry.file_name().to_str().and_then(parse_jsonl) {
-            Some((of, hour)) if of == stem => files.push((hour, entry.path())),
+        match entry.file_name().to_str().and_then(parse) {
+            Some((of, hour, Kind::Lines)) if of == stem => files.push((hour, entry.path())),
             _ => {}
         }
     }

@@ -9,9 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use crate::archive::hour_file::{HourFile, HourFileError};
-use crate::archive::layout::Stem;
+use crate::archive::disk::FileError;
+use crate::archive::hour_file::HourFile;
+use crate::archive::layout::{LOCK_NAME, Stem};
 use crate::archive::lock::DirLock;
+use crate::archive::tail::Mended;
 use crate::batch::Batch;
 use crate::clock::{Hour, UnixNanos};
 use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
@@ -103,10 +105,16 @@ impl Jsonl {
             }
             // Without its directory no hour can be opened.
             self.ensure_in_place()?;
-            let (file, recovered) = HourFile::open(&self.dir, &self.stem, hour)?;
-            if let Some(torn) = recovered {
-                let (bytes, kept_in) = (torn.bytes, torn.kept_in.display());
-                warn!(file = %file.path().display(), bytes, %kept_in, "torn last line cut");
+            let (file, mended) = HourFile::open(&self.dir, &self.stem, hour)?;
+            match mended {
+                Some(Mended::Cut { bytes, kept_in }) => {
+                    let kept_in = kept_in.display();
+                    warn!(file = %file.path().display(), bytes, %kept_in, "torn last line cut");
+                }
+                Some(Mended::FeedAdded) => {
+                    warn!(file = %file.path().display(), "line feed added to the last line");
+                }
+                None => {}
             }
             info!(file = %file.path().display(), bytes = file.length(), "hour opened");
             return Ok(self.current.insert(file));
@@ -117,7 +125,7 @@ impl Jsonl {
 
     /// Makes the open hour durable and closes it, also when the first fails: the lines are with
     /// the kernel already.
-    fn close_hour(&mut self) -> Result<(), HourFileError> {
+    fn close_hour(&mut self) -> Result<(), FileError> {
         let Some(mut file) = self.current.take() else { return Ok(()) };
         let dirty = self.sync_interval.is_some() && file.is_dirty();
         let synced = if dirty { file.sync() } else { Ok(()) };
@@ -141,7 +149,7 @@ impl Jsonl {
         Ok(())
     }
 
-    fn sync_if_due(&mut self) -> Result<(), HourFileError> {
+    fn sync_if_due(&mut self) -> Result<(), FileError> {
         if let (Some(interval), Some(file)) = (self.sync_interval, &mut self.current)
             && file.is_dirty()
             && self.last_sync.elapsed() >= interval
@@ -165,7 +173,7 @@ impl Sink for Jsonl {
             .mode(DIR_MODE)
             .create(&self.dir)
             .map_err(|source| JsonlError::CreateDir { dir: self.dir.clone(), source })?;
-        self.lock = Some(DirLock::acquire(&self.dir)?);
+        self.lock = Some(DirLock::acquire(&self.dir, LOCK_NAME)?);
         Ok(())
     }
 

@@ -1,0 +1,222 @@
+//! One view of a directory: the hours in it, each with its files.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::layout::{Kind, Stem, parse};
+use crate::clock::{Hour, UnixNanos};
+
+/// The hours of a directory, oldest first, those of the same hour by stem.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    /// Its path.
+    pub path: PathBuf,
+    /// The hours.
+    pub hours: Vec<HourEntry>,
+    /// Names that are ours on what is no regular file: a symbolic link, a FIFO, a directory. Nobody
+    /// touches them.
+    pub strange: Vec<PathBuf>,
+}
+
+/// The files of one hour of one stem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HourEntry {
+    /// The first part of their names.
+    pub stem: Stem,
+    /// The hour.
+    pub hour: Hour,
+    files: BTreeMap<Kind, FileInfo>,
+}
+
+/// A file of an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Its length.
+    pub bytes: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// When it was last written.
+    pub modified: UnixNanos,
+    /// When it was created, where the file system knows: an inode's number is used again.
+    pub created: Option<UnixNanos>,
+}
+
+impl FileInfo {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
+        let nanos = u64::try_from(metadata.mtime_nsec()).unwrap_or(0);
+        Self {
+            bytes: metadata.len(),
+            inode: metadata.ino(),
+            modified: UnixNanos::new(seconds.saturating_mul(1_000_000_000).saturating_add(nanos)),
+            created: metadata
+                .created()
+                .ok()
+                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+                .map(|since| UnixNanos::default().plus(since)),
+        }
+    }
+}
+
+/// How far an hour is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Somebody writes to it, or may yet.
+    Open,
+    /// Its lines, or some of them, wait to be sealed.
+    Closed,
+    /// All of it is sealed.
+    Sealed,
+}
+
+impl Directory {
+    /// Looks at the directory. Files that are not ours are not in it.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn read(path: &Path) -> Result<Self, walkdir::Error> {
+        let mut hours: BTreeMap<(Hour, Stem), HourEntry> = BTreeMap::new();
+        let mut strange = Vec::new();
+        // Symbolic links are not followed, but for the directory itself.
+        let entries = WalkDir::new(path).min_depth(1).max_depth(1).follow_root_links(true);
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // Removed since the directory was listed.
+                Err(error) if is_gone(&error) && error.depth() > 0 => continue,
+                Err(error) => return Err(error),
+            };
+            let Some((stem, hour, kind)) = entry.file_name().to_str().and_then(parse) else {
+                continue;
+            };
+            if !entry.file_type().is_file() {
+                strange.push(entry.into_path());
+                continue;
+            }
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            let files = BTreeMap::new();
+            hours
+                .entry((hour, stem.clone()))
+                .or_insert(HourEntry { stem, hour, files })
+                .files
+                .insert(kind, FileInfo::of(&metadata));
+        }
+        strange.sort();
+        Ok(Self { path: path.to_owned(), hours: hours.into_values().collect(), strange })
+    }
+}
+
+fn is_gone(error: &walkdir::Error) -> bool {
+    error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+impl HourEntry {
+    /// The file of this kind.
+    pub fn file(&self, kind: Kind) -> Option<FileInfo> {
+        self.files.get(&kind).copied()
+    }
+
+    /// The kinds of files that there are.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.files.keys().copied()
+    }
+
+    /// The path of a file of this hour.
+    pub fn path(&self, dir: &Path, kind: Kind) -> PathBuf {
+        self.stem.path(dir, self.hour, kind)
+    }
+
+    /// The name of its lines, or of its sealed file: what the hour is called in messages.
+    pub fn name(&self) -> String {
+        let kind = if self.files.contains_key(&Kind::Lines) { Kind::Lines } else { Kind::Sealed };
+        self.path(Path::new(""), kind).display().to_string()
+    }
+
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        self.files.values().map(|file| file.bytes).sum()
+    }
+
+    /// Whether there are lines in it, sealed or not.
+    pub fn has_lines(&self) -> bool {
+        self.files.contains_key(&Kind::Lines) || self.files.contains_key(&Kind::Sealed)
+    }
+
+    /// How far it is. Looks whether somebody holds the file of its lines.
+    pub fn state(&self, dir: &Path, now: UnixNanos) -> State {
+        if !self.files.contains_key(&Kind::Lines) {
+            State::Sealed
+        } else if self.hour.end() > now || is_held(&self.path(dir, Kind::Lines)) {
+            State::Open
+        } else {
+            State::Closed
+        }
+    }
+}
+
+/// Whether somebody has the file open to write to it.
+fn is_held(path: &Path) -> bool {
+    let lock = File::open(path).map(|file| file.try_lock_shared());
+    matches!(lock, Ok(Err(std::fs::TryLockError::WouldBlock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_regular_files_with_our_names_are_in_the_view() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in [
+            "b_3600.jsonl",
+            "a_3600.jsonl.zst",
+            "a_3600.journal",
+            "a_0.jsonl",
+            "notes.jsonl",
+            "a_3601.jsonl",
+            "a_3600.jsonl.bak",
+        ] {
+            fs::write(at(name), "12").unwrap();
+        }
+        symlink("a_0.jsonl", at("l_0.jsonl")).unwrap();
+        symlink(".", at("loop")).unwrap();
+        fs::create_dir(at("d_0.jsonl")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("f_0.jsonl"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let view = Directory::read(dir.path()).unwrap();
+        let names: Vec<_> = view.hours.iter().map(HourEntry::name).collect();
+        assert_eq!(names, ["a_0.jsonl", "a_3600.jsonl.zst", "b_3600.jsonl"]);
+        assert_eq!(view.hours[1].bytes(), 4);
+        assert_eq!(view.strange, [at("d_0.jsonl"), at("f_0.jsonl"), at("l_0.jsonl")]);
+    }
+
+    #[test]
+    fn an_hour_is_open_while_it_lasts_or_while_it_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a_3600.jsonl"), "").unwrap();
+        let view = Directory::read(dir.path()).unwrap();
+        let state = |now| view.hours[0].state(dir.path(), UnixNanos::from_seconds(now));
+        assert_eq!((state(0), state(7199), state(7200)), (State::Open, State::Open, State::Closed));
+        let held = File::open(dir.path().join("a_3600.jsonl")).unwrap();
+        held.lock().unwrap();
+        assert_eq!(state(7200), State::Open);
+    }
+}

@@ -1,0 +1,189 @@
+//! Every change that the archive makes to a directory goes through here, one function an
+//! operation, so that a test can let any one of them fail, or end the process before it.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// Mode of new files: the owner writes, the group reads.
+pub(super) const FILE_MODE: u32 = 0o640;
+
+/// An operation on a file that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} `{}`", path.display())]
+pub struct FileError {
+    /// What was tried, as a verb.
+    pub action: &'static str,
+    /// On which file.
+    pub path: PathBuf,
+    /// The system's words.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// For `map_err`: the error of this action on this file.
+    pub(super) fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { action, path: path.to_owned(), source }
+    }
+
+    /// Whether there was no room.
+    pub fn is_no_space(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        )
+    }
+}
+
+/// Creates the file, or empties it.
+pub(super) fn create(path: &Path) -> Result<File, FileError> {
+    gate()
+        .and_then(|()| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(FILE_MODE)
+                .open(path)
+        })
+        .map_err(FileError::of("create", path))
+}
+
+/// Opens the file to append to it; creates it if need be.
+pub(super) fn append(path: &Path) -> Result<File, FileError> {
+    gate()
+        .and_then(|()| {
+            OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path)
+        })
+        .map_err(FileError::of("open", path))
+}
+
+pub(super) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    gate_write(file, bytes)
+        .and_then(|()| file.write_all(bytes))
+        .map_err(FileError::of("write to", path))
+}
+
+/// Makes durable what is in the file.
+pub(super) fn sync(file: &File, path: &Path) -> Result<(), FileError> {
+    gate().and_then(|()| file.sync_all()).map_err(FileError::of("sync", path))
+}
+
+/// Makes durable which names are in the directory.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
+    gate()
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(FileError::of("sync the directory", dir))
+}
+
+pub(super) fn set_len(file: &File, path: &Path, length: u64) -> Result<(), FileError> {
+    gate().and_then(|()| file.set_len(length)).map_err(FileError::of("cut back", path))
+}
+
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    gate().and_then(|()| std::fs::rename(from, to)).map_err(FileError::of("rename", from))
+}
+
+/// Removes the file. It is no error when it is gone already.
+pub(super) fn remove(path: &Path) -> Result<(), FileError> {
+    match gate().and_then(|()| std::fs::remove_file(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(FileError::of("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives the file the mode, the owner and the modification time of another. The owner stays when
+/// this process may not change it.
+pub(super) fn dress(file: &File, path: &Path, like: &File) -> Result<(), FileError> {
+    gate()
+        .and_then(|()| {
+            let like = like.metadata()?;
+            let own = file.metadata()?;
+            if (own.uid(), own.gid()) != (like.uid(), like.gid())
+                && let Err(error) = fchown(file, Some(like.uid()), Some(like.gid()))
+                && error.kind() != io::ErrorKind::PermissionDenied
+            {
+                return Err(error);
+            }
+            file.set_permissions(Permissions::from_mode(like.mode() & 0o7777))?;
+            file.set_modified(like.modified()?)
+        })
+        .map_err(FileError::of("set the mode and time of", path))
+}
+
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "in tests it does fail")]
+fn gate() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "in tests it does fail")]
+fn gate_write(_: &File, _: &[u8]) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+use faults::{gate, gate_write};
+
+/// What goes wrong on this thread, in tests.
+#[cfg(test)]
+pub(crate) mod faults {
+    use super::*;
+    use std::cell::Cell;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Fault {
+        /// The operation fails with this error; those after it work.
+        Error(io::ErrorKind),
+        /// The process ends before the operation: it and all after it do nothing. A write is done
+        /// by half.
+        Crash,
+    }
+
+    /// The fault, how many operations work before it, and whether it has come.
+    #[derive(Clone, Copy)]
+    struct Plan {
+        fault: Fault,
+        left: usize,
+        came: bool,
+    }
+
+    thread_local! {
+        static PLAN: Cell<Option<Plan>> = const { Cell::new(None) };
+    }
+
+    /// Runs `work` with the fault at the `nth` operation, from 0. Gives whether it came to that.
+    pub(crate) fn with<T>(fault: Fault, nth: usize, work: impl FnOnce() -> T) -> (T, bool) {
+        PLAN.set(Some(Plan { fault, left: nth, came: false }));
+        let result = work();
+        (result, PLAN.take().is_some_and(|plan| plan.came))
+    }
+
+    pub(super) fn gate() -> io::Result<()> {
+        let Some(mut plan) = PLAN.get() else { return Ok(()) };
+        let result = match (plan.left, plan.fault) {
+            (0, Fault::Error(kind)) if !plan.came => Err(kind.into()),
+            (0, Fault::Crash) => Err(io::Error::other("the process has ended")),
+            _ => Ok(()),
+        };
+        plan.came |= result.is_err();
+        plan.left = plan.left.saturating_sub(1);
+        PLAN.set(Some(plan));
+        result
+    }
+
+    pub(super) fn gate_write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        let ended = |plan: Option<Plan>| plan.is_some_and(|plan| plan.came);
+        let before = ended(PLAN.get());
+        let result = gate();
+        if !before && ended(PLAN.get()) {
+            file.write_all(&bytes[..bytes.len() / 2])?;
+        }
+        result
+    }
+}

@@ -1,0 +1,342 @@
+//! The archive's job: seal what is closed, record what others sealed, keep within the limits.
+
+mod event;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use self::event::{Event, Place, Summary};
+use super::compress::{Compression, decode};
+use super::directory::{Directory, HourEntry, State};
+use super::disk::{self, FileError};
+use super::journal::{self, SealRecord};
+use super::layout::{ARCHIVE_LOCK_NAME, Kind};
+use super::lock::{DirLock, LockError};
+use super::progress::{Progress, Stopped};
+use super::retain::{self, Candidate, Limits, Plan, Standing};
+use super::seal::{Outcome, SealError, Target, seal};
+use super::workers::for_each;
+use crate::clock::{Clock, UnixNanos};
+
+/// For how long after its end an hour is left alone: a writer that takes no lock may have lines
+/// left for it.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// What is to be done in a directory.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The directory.
+    pub dir: PathBuf,
+    /// How hours are compressed.
+    pub compression: Compression,
+    /// How many hours are compressed at once.
+    pub threads: usize,
+    /// What the archive may take.
+    pub limits: Limits,
+}
+
+/// Why the job could not be done at all.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The directory cannot be read.
+    #[error("cannot read the directory `{}`", dir.display())]
+    Read {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: walkdir::Error,
+    },
+    /// Somebody else is at work there.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A system call failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The work was told to stop.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// What a run would do now.
+#[derive(Debug)]
+pub struct Planned {
+    /// Hours that would be sealed.
+    pub seal: Vec<HourEntry>,
+    /// Sealed files of others that would be recorded.
+    pub record: Vec<HourEntry>,
+    /// Hours that would go, by today's sizes.
+    pub remove: Vec<(HourEntry, Event)>,
+    /// What would be said besides.
+    pub remarks: Vec<Event>,
+}
+
+impl Planned {
+    /// Bytes to be worked through: each is compressed and decoded.
+    pub fn work(&self) -> u64 {
+        let lines = |entry: &HourEntry| entry.file(Kind::Lines).map_or(0, |file| file.bytes);
+        self.seal.iter().map(lines).sum::<u64>().saturating_mul(2)
+    }
+}
+
+impl Job {
+    /// What a run would do, without doing it.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn plan(&self, now: UnixNanos) -> Result<Planned, JobError> {
+        let view = self.view()?;
+        let states = states(&view, now);
+        let mut remarks: Vec<_> = view.strange.iter().map(|path| Event::not_a_file(path)).collect();
+        let (removals, unmet) = self.removals(&view, now)?;
+        let mut planned =
+            Planned { seal: Vec::new(), record: Vec::new(), remove: removals, remarks: Vec::new() };
+        for (entry, state) in view.hours.iter().zip(states) {
+            if is_due(entry, state, now) {
+                planned.seal.push(entry.clone());
+            } else if is_unrecorded(entry) {
+                planned.record.push(entry.clone());
+            } else if state == State::Open && entry.hour.start() > now {
+                remarks.push(Event::of_the_future(&self.dir, entry));
+            }
+        }
+        remarks.extend(unmet);
+        planned.remarks = remarks;
+        Ok(planned)
+    }
+
+    /// Does the job once. Each event is told as it happens; a failure on one hour does not keep the
+    /// others from theirs.
+    ///
+    /// # Errors
+    /// [`JobError`], when nothing could be done or the work was told to stop.
+    pub fn run(
+        &self,
+        clock: &dyn Clock,
+        progress: &Progress,
+        tell: &mut dyn FnMut(&Event),
+    ) -> Result<Summary, JobError> {
+        let planned = self.plan(clock.now())?;
+        let mut summary = Summary::default();
+        let mut tell = |event: Event| {
+            summary.count(&event);
+            tell(&event);
+        };
+        let leftovers = self.leftovers()?;
+        if planned.seal.is_empty()
+            && planned.record.is_empty()
+            && planned.remove.is_empty()
+            && leftovers.is_empty()
+        {
+            planned.remarks.into_iter().for_each(tell);
+            return Ok(summary);
+        }
+        let _lock = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)?;
+        for (entry, path) in self.leftovers()? {
+            if let Err(error) = disk::remove(&path) {
+                tell(Event::failed(&self.dir, &entry, &error));
+            }
+        }
+        for event in planned.remarks {
+            // Told again below, when it is still so.
+            if !matches!(event, Event::Unmet { .. }) {
+                tell(event);
+            }
+        }
+        let unsealed = self.seal_all(planned.seal, clock, progress, &mut tell)?;
+        for entry in planned.record {
+            tell(self.record(&entry, clock, progress)?);
+        }
+        let removed = self.keep_limits(clock.now(), &mut tell)?;
+        if removed > 0 && !unsealed.is_empty() {
+            // There was no room, and now there is more.
+            let again = self.seal_all(unsealed, clock, progress, &mut tell)?;
+            if again.is_empty() {
+                self.keep_limits(clock.now(), &mut tell)?;
+            }
+        }
+        Ok(summary)
+    }
+
+    fn view(&self) -> Result<Directory, JobError> {
+        Directory::read(&self.dir)
+            .map_err(|source| JobError::Read { dir: self.dir.clone(), source })
+    }
+
+    /// Temporary files of a run that was cut off.
+    fn leftovers(&self) -> Result<Vec<(HourEntry, PathBuf)>, JobError> {
+        let hours = self.view()?.hours;
+        let left = hours.into_iter().filter(|entry| entry.file(Kind::Sealing).is_some());
+        Ok(left
+            .map(|entry| {
+                let path = entry.path(&self.dir, Kind::Sealing);
+                (entry, path)
+            })
+            .collect())
+    }
+
+    /// Seals these hours. Gives those for which there was no room.
+    fn seal_all(
+        &self,
+        hours: Vec<HourEntry>,
+        clock: &dyn Clock,
+        progress: &Progress,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Vec<HourEntry>, JobError> {
+        let mut no_room = Vec::new();
+        let mut stopped = false;
+        for_each(
+            hours,
+            self.threads,
+            |entry| {
+                let mut events = Vec::new();
+                let sealed = self.seal_one(&entry, clock, progress, &mut events);
+                (entry, events, sealed)
+            },
+            |(entry, events, sealed)| {
+                events.into_iter().for_each(&mut *tell);
+                match sealed {
+                    Ok(()) => {}
+                    Err(SealError::Stopped(_)) => stopped = true,
+                    Err(error) => {
+                        tell(Event::failed(&self.dir, &entry, &error));
+                        if error.is_no_space() {
+                            no_room.push(entry);
+                        }
+                    }
+                }
+            },
+        );
+        if stopped { Err(Stopped.into()) } else { Ok(no_room) }
+    }
+
+    fn seal_one(
+        &self,
+        entry: &HourEntry,
+        clock: &dyn Clock,
+        progress: &Progress,
+        events: &mut Vec<Event>,
+    ) -> Result<(), SealError> {
+        let target = Target { dir: &self.dir, stem: &entry.stem, hour: entry.hour };
+        let mut remarks = Vec::new();
+        let mut remark = |remark| remarks.push(remark);
+        let outcome = seal(target, self.compression, clock, progress, &mut remark);
+        events.extend(remarks.into_iter().map(|remark| Event::remark(&self.dir, entry, remark)));
+        match outcome? {
+            Outcome::Sealed(record) => events.push(Event::sealed(&self.dir, entry, &record)),
+            Outcome::Finished(record) => events.push(Event::finished(&self.dir, entry, &record)),
+            Outcome::Held => {}
+        }
+        Ok(())
+    }
+
+    /// Records what another program sealed, so that it can be proved from now on.
+    fn record(
+        &self,
+        entry: &HourEntry,
+        clock: &dyn Clock,
+        progress: &Progress,
+    ) -> Result<Event, Stopped> {
+        let path = entry.path(&self.dir, Kind::Sealed);
+        let recorded = std::fs::File::open(&path)
+            .map_err(|error| SealError::from(FileError::of("open", &path)(error)))
+            .and_then(|file| {
+                decode(file, |chunk| Ok::<(), SealError>(progress.advance(chunk.len())?))
+                    .map_err(|error| error.at("decode", &path))
+            })
+            .and_then(|decoded| {
+                let record = SealRecord {
+                    raw_bytes: decoded.lines.bytes,
+                    messages: decoded.lines.messages,
+                    raw_sha256: decoded.lines.sha256,
+                    stored_bytes: decoded.stored_bytes,
+                    stored_sha256: decoded.stored_sha256,
+                    part: None,
+                };
+                let journal = entry.path(&self.dir, Kind::Journal);
+                journal::append(&journal, clock.now(), journal::Event::Sealed(record.clone()))?;
+                Ok(record)
+            });
+        match recorded {
+            Ok(record) => Ok(Event::recorded(&self.dir, entry, &record)),
+            Err(SealError::Stopped(stopped)) => Err(stopped),
+            Err(error) => Ok(Event::failed(&self.dir, entry, &error)),
+        }
+    }
+
+    /// Removes what has to go. Gives how many hours went.
+    fn keep_limits(&self, now: UnixNanos, tell: &mut dyn FnMut(Event)) -> Result<usize, JobError> {
+        let mut removed = 0;
+        let (removals, unmet) = self.removals(&self.view()?, now)?;
+        for (entry, event) in removals {
+            match retain::remove(&self.dir, &entry) {
+                Ok(()) => {
+                    removed += 1;
+                    tell(event);
+                }
+                Err(error) => tell(Event::failed(&self.dir, &entry, &error)),
+            }
+        }
+        unmet.into_iter().for_each(tell);
+        Ok(removed)
+    }
+
+    /// The hours that have to go, and the limits that cannot be kept.
+    fn removals(
+        &self,
+        view: &Directory,
+        now: UnixNanos,
+    ) -> Result<(Vec<(HourEntry, Event)>, Vec<Event>), JobError> {
+        if self.limits == Limits::default() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let candidates: Vec<_> = view
+            .hours
+            .iter()
+            .zip(states(view, now))
+            .map(|(entry, state)| Candidate {
+                stem: entry.stem.clone(),
+                hour: entry.hour,
+                bytes: entry.bytes(),
+                standing: match state {
+                    State::Closed => Standing::Unsealed,
+                    State::Sealed if entry.hour.end() <= now => Standing::Sealed,
+                    State::Sealed | State::Open => Standing::Open,
+                },
+            })
+            .collect();
+        let (free, _) = retain::available(&self.dir)?;
+        let Plan { removals, unmet } = retain::plan(&candidates, now, free, &self.limits);
+        let removals = removals
+            .into_iter()
+            .filter_map(|(index, limit)| {
+                let entry = view.hours.get(index)?.clone();
+                let unsealed = candidates.get(index)?.standing == Standing::Unsealed;
+                let event = Event::removed(&self.dir, &entry, limit, unsealed);
+                Some((entry, event))
+            })
+            .collect();
+        let unmet = unmet.into_iter().map(|limit| Event::unmet(&self.dir, limit)).collect();
+        Ok((removals, unmet))
+    }
+}
+
+fn states(view: &Directory, now: UnixNanos) -> Vec<State> {
+    view.hours.iter().map(|entry| entry.state(&view.path, now)).collect()
+}
+
+/// Whether the hour has lines that nobody writes to any more.
+fn is_due(entry: &HourEntry, state: State, now: UnixNanos) -> bool {
+    state == State::Closed && entry.hour.end().plus(SETTLE) <= now
+}
+
+/// Whether another program sealed it: this one leaves a journal.
+fn is_unrecorded(entry: &HourEntry) -> bool {
+    entry.file(Kind::Sealed).is_some()
+        && entry.file(Kind::Lines).is_none()
+        && entry.file(Kind::Journal).is_none()
+}
+
+/// The path of a file of an hour, for messages.
+fn shown(dir: &Path, entry: &HourEntry) -> PathBuf {
+    dir.join(entry.name())
+}

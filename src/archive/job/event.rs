@@ -1,0 +1,299 @@
+//! What a run of the job did, one thing at a time, for people and for programs.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::shown;
+use crate::archive::directory::HourEntry;
+use crate::archive::journal::SealRecord;
+use crate::archive::layout::Kind;
+use crate::archive::retain::Limit;
+use crate::archive::seal::Remark;
+use crate::archive::tail::Mended;
+use crate::plugin::error_chain;
+
+/// Which hour, and which of its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The first part of the file's name.
+    pub stem: String,
+    /// The first second of the hour, RFC 3339.
+    pub hour: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// Something that a run did, or could not do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// An hour was sealed.
+    Sealed {
+        #[serde(flatten)]
+        /// The sealed file.
+        place: Place,
+        /// The number of lines in it.
+        messages: u64,
+        /// Their bytes.
+        raw_bytes: u64,
+        /// Bytes of the file.
+        stored_bytes: u64,
+        /// Bytes of lines that were sealed now: fewer than all when lines came late.
+        sealed_bytes: u64,
+    },
+    /// An hour was sealed before, by a run that was cut off or by another program; its lines were
+    /// compared and removed.
+    Finished {
+        #[serde(flatten)]
+        /// The sealed file.
+        place: Place,
+        /// The number of lines in it.
+        messages: u64,
+        /// Their bytes.
+        raw_bytes: u64,
+        /// Bytes of the file.
+        stored_bytes: u64,
+    },
+    /// What another program sealed was decoded and recorded.
+    Recorded {
+        #[serde(flatten)]
+        /// The sealed file.
+        place: Place,
+        /// The number of lines in it.
+        messages: u64,
+        /// Their bytes.
+        raw_bytes: u64,
+        /// Bytes of the file.
+        stored_bytes: u64,
+    },
+    /// An hour was removed.
+    Removed {
+        #[serde(flatten)]
+        /// Its lines.
+        place: Place,
+        /// Bytes of all its files.
+        bytes: u64,
+        /// The limit for whose sake.
+        reason: Limit,
+        /// Whether some of its lines had not been sealed.
+        unsealed: bool,
+    },
+    /// Something deserves a word: a torn line, a corrupt file, a name of ours on what is none.
+    Remark {
+        /// The file.
+        path: PathBuf,
+        /// The word.
+        message: String,
+    },
+    /// A limit cannot be kept: there is nothing more that may go.
+    Unmet {
+        /// The directory.
+        path: PathBuf,
+        /// The limit.
+        limit: Limit,
+    },
+    /// Something failed. Nothing is lost; the next run tries again.
+    Failed {
+        #[serde(flatten)]
+        /// The file.
+        place: Place,
+        /// Why.
+        error: String,
+    },
+}
+
+/// What a run did in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Hours that were sealed.
+    pub sealed: u64,
+    /// Bytes of their lines that were sealed now.
+    pub raw_bytes: u64,
+    /// Bytes of the sealed files.
+    pub stored_bytes: u64,
+    /// Hours of other programs that were recorded.
+    pub recorded: u64,
+    /// Hours that were removed.
+    pub removed: u64,
+    /// Bytes of their files.
+    pub removed_bytes: u64,
+    /// Things that failed.
+    pub failures: u64,
+}
+
+impl Summary {
+    pub(super) fn count(&mut self, event: &Event) {
+        match event {
+            Event::Sealed { sealed_bytes, stored_bytes, .. } => {
+                self.sealed += 1;
+                self.raw_bytes += sealed_bytes;
+                self.stored_bytes += stored_bytes;
+            }
+            Event::Finished { raw_bytes, stored_bytes, .. } => {
+                self.sealed += 1;
+                self.raw_bytes += raw_bytes;
+                self.stored_bytes += stored_bytes;
+            }
+            Event::Recorded { .. } => self.recorded += 1,
+            Event::Removed { bytes, .. } => {
+                self.removed += 1;
+                self.removed_bytes += bytes;
+            }
+            Event::Failed { .. } => self.failures += 1,
+            Event::Remark { .. } | Event::Unmet { .. } => {}
+        }
+    }
+}
+
+impl Event {
+    pub(super) fn sealed(dir: &Path, entry: &HourEntry, record: &SealRecord) -> Self {
+        let SealRecord { messages, raw_bytes, stored_bytes, .. } = *record;
+        let sealed_bytes = record.part.as_ref().map_or(raw_bytes, |part| part.bytes);
+        let place = sealed_place(dir, entry);
+        Self::Sealed { place, messages, raw_bytes, stored_bytes, sealed_bytes }
+    }
+
+    pub(super) fn finished(dir: &Path, entry: &HourEntry, record: &SealRecord) -> Self {
+        let SealRecord { messages, raw_bytes, stored_bytes, .. } = *record;
+        Self::Finished { place: sealed_place(dir, entry), messages, raw_bytes, stored_bytes }
+    }
+
+    pub(super) fn recorded(dir: &Path, entry: &HourEntry, record: &SealRecord) -> Self {
+        let SealRecord { messages, raw_bytes, stored_bytes, .. } = *record;
+        Self::Recorded { place: sealed_place(dir, entry), messages, raw_bytes, stored_bytes }
+    }
+
+    pub(super) fn removed(dir: &Path, entry: &HourEntry, reason: Limit, unsealed: bool) -> Self {
+        Self::Removed { place: place(dir, entry), bytes: entry.bytes(), reason, unsealed }
+    }
+
+    pub(super) fn failed(
+        dir: &Path,
+        entry: &HourEntry,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        Self::Failed { place: place(dir, entry), error: error_chain(error) }
+    }
+
+    pub(super) fn unmet(dir: &Path, limit: Limit) -> Self {
+        Self::Unmet { path: dir.to_owned(), limit }
+    }
+
+    pub(super) fn not_a_file(path: &Path) -> Self {
+        let message = "has a name of ours but is no regular file; it is left alone".to_owned();
+        Self::Remark { path: path.to_owned(), message }
+    }
+
+    pub(super) fn of_the_future(dir: &Path, entry: &HourEntry) -> Self {
+        let message = format!(
+            "its hour, {}, lies in the future; it is left alone. Is the clock right?",
+            entry.hour
+        );
+        Self::Remark { path: shown(dir, entry), message }
+    }
+
+    pub(super) fn remark(dir: &Path, entry: &HourEntry, remark: Remark) -> Self {
+        let (path, message) = match remark {
+            Remark::Mended(Mended::FeedAdded) => {
+                (shown(dir, entry), "its last line had no line feed; it was added".to_owned())
+            }
+            Remark::Mended(Mended::Cut { bytes, kept_in }) => {
+                let kept_in = kept_in.display();
+                let message =
+                    format!("its last line was torn; its {bytes} bytes are now in `{kept_in}`");
+                (shown(dir, entry), message)
+            }
+            Remark::SetAside { kept_in, why } => {
+                let message = format!(
+                    "corrupt ({why}); it is kept as `{}`, and the lines are sealed again",
+                    kept_in.display()
+                );
+                (entry.path(dir, Kind::Sealed), message)
+            }
+        };
+        Self::Remark { path, message }
+    }
+
+    /// Whether it should be seen.
+    pub fn is_warning(&self) -> bool {
+        match self {
+            Self::Sealed { .. } | Self::Finished { .. } | Self::Recorded { .. } => false,
+            Self::Removed { unsealed, .. } => *unsealed,
+            Self::Remark { .. } | Self::Unmet { .. } | Self::Failed { .. } => true,
+        }
+    }
+}
+
+fn place(dir: &Path, entry: &HourEntry) -> Place {
+    Place {
+        stem: entry.stem.as_str().to_owned(),
+        hour: entry.hour.start().to_string(),
+        path: shown(dir, entry),
+    }
+}
+
+fn sealed_place(dir: &Path, entry: &HourEntry) -> Place {
+    Place { path: entry.path(dir, Kind::Sealed), ..place(dir, entry) }
+}
+
+/// One line for people.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sealed { place, messages, raw_bytes, stored_bytes, .. } => {
+                let ratio = Ratio(*raw_bytes, *stored_bytes);
+                write!(
+                    f,
+                    "sealed {}: {messages} messages, {raw_bytes} bytes in {stored_bytes}, {ratio}",
+                    place.path.display()
+                )
+            }
+            Self::Finished { place, messages, .. } => {
+                write!(
+                    f,
+                    "finished {}: {messages} messages were sealed already; the lines were compared and removed",
+                    place.path.display()
+                )
+            }
+            Self::Recorded { place, messages, raw_bytes, .. } => {
+                write!(
+                    f,
+                    "recorded {}: sealed by another program, {messages} messages, {raw_bytes} bytes",
+                    place.path.display()
+                )
+            }
+            Self::Removed { place, bytes, reason, unsealed } => {
+                let unsealed = if *unsealed { " THOUGH IT WAS NOT SEALED" } else { "" };
+                write!(
+                    f,
+                    "removed {}{unsealed}: {bytes} bytes, for `{reason}`",
+                    place.path.display()
+                )
+            }
+            Self::Remark { path, message } => write!(f, "{}: {message}", path.display()),
+            Self::Unmet { path, limit } => {
+                write!(
+                    f,
+                    "{}: `{limit}` cannot be kept: nothing is left that may go",
+                    path.display()
+                )
+            }
+            Self::Failed { place, error } => {
+                write!(f, "failed {}: {error}", place.path.display())
+            }
+        }
+    }
+}
+
+/// Raw against stored bytes: `8.3x`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ratio(pub(crate) u64, pub(crate) u64);
+
+impl fmt::Display for Ratio {
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people, one decimal")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{:.1}x", self.0 as f64 / self.1.max(1) as f64))
+    }
+}

@@ -1,0 +1,291 @@
+//! Retention: which hours go, so that the archive keeps within its limits.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::directory::HourEntry;
+use super::disk::{self, FileError};
+use super::layout::{Kind, Stem};
+use crate::clock::{Hour, UnixNanos};
+
+/// What an archive may take. A limit that is not set does not exist.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Hours that ended longer ago go.
+    pub max_age: Option<Duration>,
+    /// Bytes of all files of all hours.
+    pub max_total_size: Option<u64>,
+    /// Bytes that stay free on the file system.
+    pub min_free_disk: Option<u64>,
+}
+
+/// How far an hour is, as far as its removal goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Somebody writes to it: it stays.
+    Open,
+    /// Some of its lines are not sealed: it goes only when the disk would else be full.
+    Unsealed,
+    /// It may go.
+    Sealed,
+}
+
+/// An hour that retention looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The first part of its file names.
+    pub stem: Stem,
+    /// The hour.
+    pub hour: Hour,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// How far it is.
+    pub standing: Standing,
+}
+
+/// The limit for whose sake an hour goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// `max_age`.
+    MaxAge,
+    /// `max_total_size`.
+    MaxTotalSize,
+    /// `min_free_disk`.
+    MinFreeDisk,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::MaxAge => "max_age",
+            Self::MaxTotalSize => "max_total_size",
+            Self::MinFreeDisk => "min_free_disk",
+        })
+    }
+}
+
+/// What retention would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The hours that go, as indices of what was given, oldest first, each with the limit for whose
+    /// sake it goes.
+    pub removals: Vec<(usize, Limit)>,
+    /// Limits that would not be kept even then.
+    pub unmet: Vec<Limit>,
+}
+
+/// Chooses the hours that go: whole hours, oldest first by the hour in their names. `free` is what
+/// is free on the file system now, in bytes. When others fill the disk, so that even an empty
+/// archive would not keep `min_free_disk`, nothing goes for its sake.
+pub fn plan(hours: &[Candidate], now: UnixNanos, free: u64, limits: &Limits) -> Plan {
+    let mut order: Vec<(usize, &Candidate)> = hours.iter().enumerate().collect();
+    order.sort_by_key(|(_, hour)| (hour.hour, &hour.stem));
+    let mut total: u128 = hours.iter().map(|hour| u128::from(hour.bytes)).sum();
+    let mut free = u128::from(free);
+    let mut plan = Plan::default();
+    let mut gone = vec![false; hours.len()];
+    let too_old = |hour: Hour| limits.max_age.is_some_and(|age| hour.end().plus(age) <= now);
+    let too_large = |total| limits.max_total_size.is_some_and(|most| total > u128::from(most));
+    let too_full = |free| limits.min_free_disk.is_some_and(|least| free < u128::from(least));
+    let may_go = hours.iter().filter(|hour| hour.standing != Standing::Open);
+    let attainable = !too_full(free + may_go.map(|hour| u128::from(hour.bytes)).sum::<u128>());
+    // Unsealed hours come last of all, and for the disk's sake alone.
+    for (standing, wanted) in [
+        (Standing::Sealed, Limit::MaxAge),
+        (Standing::Sealed, Limit::MaxTotalSize),
+        (Standing::Sealed, Limit::MinFreeDisk),
+        (Standing::Unsealed, Limit::MinFreeDisk),
+    ] {
+        for (index, hour) in &order {
+            let needed = match wanted {
+                Limit::MaxAge => too_old(hour.hour),
+                Limit::MaxTotalSize => too_large(total),
+                Limit::MinFreeDisk => attainable && too_full(free),
+            };
+            let Some(gone) = gone.get_mut(*index).filter(|gone| !**gone) else { continue };
+            // An hour without bytes frees none.
+            let helps = hour.bytes > 0 || wanted == Limit::MaxAge;
+            if needed && helps && hour.standing == standing {
+                *gone = true;
+                total -= u128::from(hour.bytes);
+                free += u128::from(hour.bytes);
+                plan.removals.push((*index, wanted));
+            }
+        }
+    }
+    plan.removals.sort_by_key(|(index, _)| hours.get(*index).map(|hour| (hour.hour, &hour.stem)));
+    let old_left =
+        order.iter().any(|(index, hour)| too_old(hour.hour) && gone.get(*index) == Some(&false));
+    for (limit, unmet) in [
+        (Limit::MaxAge, old_left),
+        (Limit::MaxTotalSize, too_large(total)),
+        (Limit::MinFreeDisk, too_full(free)),
+    ] {
+        if unmet {
+            plan.unmet.push(limit);
+        }
+    }
+    plan
+}
+
+/// Removes the files of an hour, its journal last.
+///
+/// # Errors
+/// The first file that could not be removed; those behind it are still there.
+pub(super) fn remove(dir: &Path, entry: &HourEntry) -> Result<(), FileError> {
+    for kind in entry.kinds().filter(|kind| *kind != Kind::Journal) {
+        disk::remove(&entry.path(dir, kind))?;
+    }
+    disk::remove(&entry.path(dir, Kind::Journal))
+}
+
+/// Bytes that this process may still write on the directory's file system, and its size.
+pub(super) fn available(dir: &Path) -> Result<(u64, u64), FileError> {
+    let stat = rustix::fs::statvfs(dir)
+        .map_err(|error| FileError::of("read the free space of", dir)(error.into()))?;
+    Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hours() -> impl Strategy<Value = Vec<Candidate>> {
+        let standing = prop_oneof![
+            1 => Just(Standing::Open),
+            1 => Just(Standing::Unsealed),
+            4 => Just(Standing::Sealed),
+        ];
+        let key = (0..40_u64, 0..3_u8);
+        proptest::collection::btree_map(key, (0..1000_u64, standing), 0..40).prop_map(|hours| {
+            let hours = hours.into_iter();
+            hours
+                .map(|((hour, stem), (bytes, standing))| Candidate {
+                    stem: Stem::from_topic(&format!("s{stem}")).unwrap(),
+                    hour: Hour::starting_at(hour * 3600).unwrap(),
+                    bytes,
+                    standing,
+                })
+                .collect()
+        })
+    }
+
+    fn limits() -> impl Strategy<Value = Limits> {
+        let age = proptest::option::of(0..40_u64);
+        let bytes = || proptest::option::of(0..20_000_u64);
+        (age, bytes(), bytes()).prop_map(|(age, max_total_size, min_free_disk)| Limits {
+            max_age: age.map(|hours| Duration::from_secs(hours * 3600)),
+            max_total_size,
+            min_free_disk,
+        })
+    }
+
+    /// Which limits a set of hours that goes would leave broken.
+    fn broken(
+        all: &[Candidate],
+        gone: &[usize],
+        now: UnixNanos,
+        free: u64,
+        limits: &Limits,
+    ) -> Vec<Limit> {
+        let stays = |(index, _): &(usize, &Candidate)| !gone.contains(index);
+        let left: Vec<_> = all.iter().enumerate().filter(stays).map(|(_, hour)| hour).collect();
+        let total: u64 = left.iter().map(|hour| hour.bytes).sum();
+        let freed: u64 = gone.iter().map(|index| all[*index].bytes).sum();
+        let mut broken = Vec::new();
+        if limits.max_age.is_some_and(|age| left.iter().any(|h| h.hour.end().plus(age) <= now)) {
+            broken.push(Limit::MaxAge);
+        }
+        if limits.max_total_size.is_some_and(|most| total > most) {
+            broken.push(Limit::MaxTotalSize);
+        }
+        if limits.min_free_disk.is_some_and(|least| free + freed < least) {
+            broken.push(Limit::MinFreeDisk);
+        }
+        broken
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_keeps_what_limits_it_can_and_takes_no_more_than_that_needs(
+            hours in hours(), limits in limits(), now in 0..40_u64, free in 0..20_000_u64,
+        ) {
+            let now = UnixNanos::from_seconds(now * 3600);
+            let plan = plan(&hours, now, free, &limits);
+            let gone: Vec<usize> = plan.removals.iter().map(|(index, _)| *index).collect();
+            prop_assert_eq!(&broken(&hours, &gone, now, free, &limits), &plan.unmet);
+            for (index, limit) in &plan.removals {
+                let hour = &hours[*index];
+                prop_assert_ne!(hour.standing, Standing::Open);
+                prop_assert!(hour.standing == Standing::Sealed || *limit == Limit::MinFreeDisk);
+                if *limit == Limit::MaxAge {
+                    prop_assert!(hour.hour.end().plus(limits.max_age.unwrap()) <= now);
+                }
+            }
+            // What is left broken could not be mended by anything that may go.
+            let may_go = |hour: &Candidate| hour.standing != Standing::Open;
+            if plan.unmet.contains(&Limit::MaxTotalSize) {
+                let sealed_left = hours.iter().enumerate().any(|(index, hour)| {
+                    !gone.contains(&index) && hour.standing == Standing::Sealed && hour.bytes > 0
+                });
+                prop_assert!(!sealed_left);
+            }
+            if plan.unmet.contains(&Limit::MinFreeDisk) {
+                let all: Vec<_> = (0..hours.len()).filter(|index| may_go(&hours[*index])).collect();
+                let at_best = broken(&hours, &all, now, free, &limits);
+                prop_assert!(at_best.contains(&Limit::MinFreeDisk));
+                // So nothing went for it in vain.
+                prop_assert!(plan.removals.iter().all(|(_, limit)| *limit != Limit::MinFreeDisk));
+            }
+            // Nothing more than needed: without its newest removal, sealed before unsealed, a limit
+            // is broken; with it, it is not, or everything that might have helped is gone.
+            let newest = plan.removals.iter().filter(|(_, limit)| *limit != Limit::MaxAge)
+                .max_by_key(|(index, _)| {
+                    let hour = &hours[*index];
+                    (hour.standing == Standing::Unsealed, hour.hour, hour.stem.clone())
+                });
+            if let Some((newest, _)) = newest {
+                let fewer: Vec<_> = gone.iter().copied().filter(|index| index != newest).collect();
+                let broken = broken(&hours, &fewer, now, free, &limits);
+                prop_assert!(broken.iter().any(|limit| *limit != Limit::MaxAge));
+            }
+        }
+
+        #[test]
+        fn oldest_go_first(hours in hours(), limits in limits(), free in 0..20_000_u64) {
+            let plan = plan(&hours, UnixNanos::default(), free, &limits);
+            let newest = plan.removals.iter()
+                .filter(|(index, _)| hours[*index].standing == Standing::Sealed).last();
+            if let Some((newest, _)) = newest {
+                let key = |hour: &Candidate| (hour.hour, hour.stem.clone());
+                for (index, hour) in hours.iter().enumerate() {
+                    let older = key(hour) < key(&hours[*newest]);
+                    if older && hour.standing == Standing::Sealed && hour.bytes > 0 {
+                        prop_assert!(plan.removals.iter().any(|(gone, _)| *gone == index));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn the_order_in_which_hours_are_found_does_not_matter(
+            (hours, shuffled) in hours().prop_flat_map(|hours| {
+                (Just(hours.clone()), Just(hours).prop_shuffle())
+            }),
+            limits in limits(), now in 0..40_u64, free in 0..20_000_u64,
+        ) {
+            let now = UnixNanos::from_seconds(now * 3600);
+            let named = |all: &[Candidate]| {
+                let plan = plan(all, now, free, &limits);
+                let removals: Vec<_> = plan.removals.iter()
+                    .map(|(index, limit)| (all[*index].clone(), *limit)).collect();
+                (removals, plan.unmet)
+            };
+            prop_assert_eq!(named(&hours), named(&shuffled));
+        }
+    }
+}

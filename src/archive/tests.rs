@@ -1,0 +1,309 @@
+//! Sealing and the job, on real directories, with every operation failing in turn.
+
+mod crash;
+mod odd;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::compress::Compression;
+use super::directory::Directory;
+use super::job::{Event, Job, JobError, Summary};
+use super::journal;
+use super::layout::{Kind, Stem};
+use super::progress::Progress;
+use super::retain::Limits;
+use super::verify::{Verdict, verify};
+use crate::clock::{Hour, ManualClock, UnixNanos};
+
+/// A directory with hours of the stem `t`, at noon on the first day of 1970.
+struct Archive {
+    dir: tempfile::TempDir,
+    job: Job,
+    clock: ManualClock,
+}
+
+const NOW: u64 = 12 * 3600 + 60;
+
+impl Archive {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let job = Job {
+            dir: dir.path().to_owned(),
+            compression: Compression { level: 1, long_distance: false },
+            threads: 1,
+            limits: Limits::default(),
+        };
+        Self { dir, job, clock: ManualClock::at(UnixNanos::from_seconds(NOW)) }
+    }
+
+    fn path(&self, hour: u64, kind: Kind) -> PathBuf {
+        let stem = Stem::from_topic("t").unwrap();
+        stem.path(self.dir.path(), Hour::starting_at(hour * 3600).unwrap(), kind)
+    }
+
+    fn write(&self, hour: u64, kind: Kind, content: impl AsRef<[u8]>) {
+        fs::write(self.path(hour, kind), content).unwrap();
+    }
+
+    /// Writes lines that came late, into a file that was created and written after all others.
+    fn write_late(&self, hour: u64, content: &str) {
+        let path = self.path(hour, Kind::Lines);
+        let sealed = fs::metadata(self.path(hour, Kind::Sealed)).unwrap();
+        // The times of files go by ticks of some milliseconds.
+        loop {
+            fs::write(&path, content).unwrap();
+            let late = fs::metadata(&path).unwrap();
+            let tick = |time: &fs::Metadata| time.created().or_else(|_| time.modified()).unwrap();
+            if tick(&late) > tick(&sealed) && late.modified().unwrap() > sealed.modified().unwrap()
+            {
+                return;
+            }
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    fn try_run(&self) -> Result<(Summary, Vec<Event>), JobError> {
+        let mut events = Vec::new();
+        let mut tell = |event: &Event| events.push(event.clone());
+        let summary = self.job.run(&self.clock, &Progress::default(), &mut tell)?;
+        Ok((summary, events))
+    }
+
+    fn run(&self) -> (Summary, Vec<Event>) {
+        self.try_run().unwrap()
+    }
+
+    /// The lines of the hour, as `cat` gives them.
+    fn cat(&self, hour: u64) -> String {
+        let mut lines = Vec::new();
+        for entry in Directory::read(self.dir.path()).unwrap().hours {
+            if entry.hour.start_seconds() == hour * 3600 {
+                super::cat::cat(self.dir.path(), &entry, &mut lines).unwrap();
+            }
+        }
+        String::from_utf8(lines).unwrap()
+    }
+
+    /// The lines of the sealed hour, as the library decodes them.
+    fn unsealed(&self, hour: u64) -> String {
+        let file = fs::read(self.path(hour, Kind::Sealed)).unwrap();
+        String::from_utf8(zstd::decode_all(file.as_slice()).unwrap()).unwrap()
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        let hours = Directory::read(self.dir.path()).unwrap().hours;
+        let verdict = |entry| verify(self.dir.path(), entry, &Progress::default()).unwrap();
+        hours.iter().filter_map(verdict).collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        names(self.dir.path())
+    }
+}
+
+/// The files in a directory, the locks aside.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    names
+}
+
+/// `from..to` as lines.
+fn lines(range: std::ops::Range<u64>) -> String {
+    range.map(|number| format!("{{\"number\":{number}}}\n")).collect()
+}
+
+#[test]
+fn a_closed_hour_becomes_a_sealed_one_and_the_open_hour_stays() {
+    let archive = Archive::new();
+    archive.write(10, Kind::Lines, lines(0..1000));
+    archive.write(12, Kind::Lines, lines(1000..1001));
+    let (summary, events) = archive.run();
+    assert_eq!((summary.sealed, summary.failures), (1, 0));
+    assert!(matches!(events.as_slice(), [Event::Sealed { messages: 1000, .. }]), "{events:?}");
+    assert_eq!(archive.names(), ["t_36000.journal", "t_36000.jsonl.zst", "t_43200.jsonl"]);
+    assert_eq!(archive.unsealed(10), lines(0..1000));
+    assert_eq!(archive.cat(10), lines(0..1000));
+    let raw_bytes = lines(0..1000).len() as u64;
+    assert_eq!(archive.verdicts(), [Verdict::Intact { messages: 1000, raw_bytes }]);
+    assert_eq!(archive.run(), (Summary::default(), vec![]), "nothing is left to do");
+}
+
+#[test]
+fn an_hour_that_somebody_holds_is_left_to_him() {
+    let archive = Archive::new();
+    archive.write(10, Kind::Lines, "1\n");
+    let held = fs::File::open(archive.path(10, Kind::Lines)).unwrap();
+    held.lock().unwrap();
+    assert_eq!(archive.run().0, Summary::default());
+    drop(held);
+    assert_eq!(archive.run().0.sealed, 1);
+}
+
+#[test]
+fn an_hour_that_has_just_ended_is_left_alone_for_a_moment() {
+    let archive = Archive::new();
+    archive.write(11, Kind::Lines, "1\n");
+    archive.clock.set(UnixNanos::from_seconds(12 * 3600 + 9));
+    assert_eq!(archive.run().0.sealed, 0);
+    archive.clock.set(UnixNanos::from_seconds(12 * 3600 + 10));
+    assert_eq!(archive.run().0.sealed, 1);
+}
+
+#[test]
+fn late_lines_become_a_further_frame_of_the_same_file() {
+    let archive = Archive::new();
+    archive.write(10, Kind::Lines, lines(0..100));
+    archive.run();
+    let before = fs::read(archive.path(10, Kind::Sealed)).unwrap();
+    archive.write(10, Kind::Lines, lines(100..150));
+    assert_eq!(archive.cat(10), lines(0..150));
+    let (_, events) = archive.run();
+    assert!(matches!(events.as_slice(), [Event::Sealed { messages: 150, .. }]), "{events:?}");
+    assert_eq!(archive.unsealed(10), lines(0..150));
+    assert!(fs::read(archive.path(10, Kind::Sealed)).unwrap().starts_with(&before));
+    // Even when they look like those that are sealed already.
+    archive.write_late(10, &lines(100..150));
+    archive.run();
+    assert_eq!(archive.unsealed(10), lines(0..150) + &lines(100..150));
+    let raw_bytes = archive.cat(10).len() as u64;
+    assert_eq!(archive.verdicts(), [Verdict::Intact { messages: 200, raw_bytes }]);
+}
+
+#[test]
+fn frames_end_at_line_ends_and_carry_their_size_and_checksum() {
+    let archive = Archive::new();
+    let mut long = lines(0..1_200_000);
+    // A line that is longer than a frame.
+    long += &format!("\"{}\"\n", "x".repeat(9 << 20));
+    long += "\"end\"\n";
+    archive.write(10, Kind::Lines, &long);
+    archive.run();
+    let stored = fs::read(archive.path(10, Kind::Sealed)).unwrap();
+    let (mut rest, mut frames, mut raw) = (stored.as_slice(), 0, 0);
+    while !rest.is_empty() {
+        let size = zstd::zstd_safe::find_frame_compressed_size(rest).unwrap();
+        let declared = zstd::zstd_safe::get_frame_content_size(rest).unwrap().unwrap();
+        assert_eq!(rest[4] & 0b100, 0b100, "RFC 8878, 3.1.1.1.1: Content_Checksum_flag");
+        let decoded = zstd::decode_all(&rest[..size]).unwrap();
+        assert_eq!((decoded.len() as u64, decoded.last()), (declared, Some(&b'\n')));
+        (rest, frames, raw) = (&rest[size..], frames + 1, raw + decoded.len());
+    }
+    assert_eq!(raw, long.len());
+    assert!(frames >= 4, "{frames}");
+    assert!(archive.unsealed(10) == long);
+}
+
+#[test]
+fn mode_owner_and_time_are_those_of_the_lines() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let archive = Archive::new();
+    archive.write(10, Kind::Lines, "1\n");
+    let path = archive.path(10, Kind::Lines);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+    let time = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000, 123_456_789);
+    fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+    let before = fs::metadata(&path).unwrap();
+    archive.run();
+    let after = fs::metadata(archive.path(10, Kind::Sealed)).unwrap();
+    assert_eq!(after.mode(), before.mode());
+    assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+    assert_eq!(after.modified().unwrap(), time);
+}
+
+#[test]
+fn hours_of_other_programs_are_taken_over() {
+    let archive = Archive::new();
+    archive.write(9, Kind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
+    // Compressed with the original kept, and compressed while it still grew.
+    archive.write(10, Kind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
+    archive.write(10, Kind::Lines, lines(0..10));
+    archive.write(11, Kind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
+    archive.write(11, Kind::Lines, lines(0..20));
+    assert_eq!([9, 10, 11].map(|hour| archive.cat(hour).lines().count()), [10, 10, 20]);
+    let (summary, events) = archive.run();
+    assert_eq!((summary.failures, summary.recorded), (0, 1), "{events:?}");
+    assert_eq!([9, 10, 11].map(|hour| archive.unsealed(hour).lines().count()), [10, 10, 20]);
+    assert!(archive.verdicts().iter().all(|verdict| matches!(verdict, Verdict::Intact { .. })));
+    assert_eq!(archive.names().len(), 6, "three sealed files and three journals");
+}
+
+#[test]
+fn retention_removes_whole_hours_and_says_why() {
+    let mut archive = Archive::new();
+    for hour in 1..=11 {
+        archive.write(hour, Kind::Lines, lines(0..10));
+    }
+    archive.run();
+    archive.write(3, Kind::Torn, "{");
+    archive.job.limits.max_age = Some(std::time::Duration::from_secs(4 * 3600));
+    let (summary, events) = archive.run();
+    assert_eq!(summary.removed, 7, "{events:?}");
+    assert!(events[0].to_string().contains("for `max_age`"), "{}", events[0]);
+    assert_eq!(archive.names().len(), 8);
+    archive.job.limits.max_total_size = Some(0);
+    assert_eq!(archive.run().0.removed, 4);
+    assert_eq!(archive.names(), Vec::<String>::new());
+}
+
+#[test]
+fn unsealed_hours_go_only_for_the_disks_sake() {
+    let mut archive = Archive::new();
+    archive.write(10, Kind::Lines, "1\n");
+    // A sealing that cannot succeed.
+    fs::create_dir(archive.path(10, Kind::Sealing)).unwrap();
+    archive.job.limits.max_age = Some(std::time::Duration::ZERO);
+    archive.job.limits.max_total_size = Some(0);
+    let (summary, events) = archive.run();
+    assert_eq!((summary.removed, summary.failures), (0, 1), "{events:?}");
+    let unmet = events.iter().filter(|event| matches!(event, Event::Unmet { .. })).count();
+    assert_eq!(unmet, 2, "{events:?}");
+    // The disk would be full, and this hour alone can help.
+    archive.write(10, Kind::Lines, vec![b'\n'; 64 << 20]);
+    let (free, _) = super::retain::available(archive.dir.path()).unwrap();
+    archive.job.limits.min_free_disk = Some(free + (32 << 20));
+    let (summary, events) = archive.run();
+    assert_eq!(summary.removed, 1, "{events:?}");
+    let loud = events.iter().any(|event| event.to_string().contains("THOUGH IT WAS NOT SEALED"));
+    assert!(loud, "{events:?}");
+    assert!(!archive.path(10, Kind::Lines).exists());
+}
+
+#[test]
+fn two_runs_are_never_at_work_at_once() {
+    let archive = Archive::new();
+    archive.write(10, Kind::Lines, "1\n");
+    let name = super::layout::ARCHIVE_LOCK_NAME;
+    let _other = super::lock::DirLock::acquire(archive.dir.path(), name).unwrap();
+    let refused = archive.try_run().unwrap_err().to_string();
+    assert!(refused.contains("another run (pid "), "{refused}");
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_leaves_everything_as_it_was() {
+    let archive = Archive::new();
+    archive.write(10, Kind::Lines, lines(0..100));
+    let progress = Progress::default();
+    progress.stop();
+    let stopped = archive.job.run(&archive.clock, &progress, &mut |_| {});
+    assert!(matches!(stopped, Err(JobError::Stopped(_))));
+    assert_eq!(archive.names(), ["t_36000.jsonl"]);
+    assert_eq!(archive.run().0.sealed, 1);
+}
+
+#[test]
+fn the_journal_tells_what_was_sealed() {
+    let archive = Archive::new();
+    archive.write(10, Kind::Lines, "1\n2\n");
+    archive.run();
+    let entries = journal::read(&archive.path(10, Kind::Journal)).unwrap();
+    let [sealing, sealed] = entries.as_slice() else { panic!("{entries:?}") };
+    let journal::Event::Sealing(before) = &sealing.event else { panic!("{sealing:?}") };
+    assert_eq!(sealed.event, journal::Event::Sealed(before.clone()));
+    assert_eq!((before.messages, before.raw_bytes), (2, 4));
+}
