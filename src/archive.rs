@@ -11,6 +11,7 @@ pub mod hour_file;
 pub mod job;
 pub mod journal;
 pub mod layout;
+pub mod list;
 pub mod lock;
 pub mod progress;
 mod reconcile;

@@ -1,10 +1,17 @@
 //! The command line.
 
+mod archive;
+mod bar;
+mod cat;
 mod check;
 mod dashes;
 mod demo;
 mod init;
+mod ls;
+mod place;
 mod run;
+mod verify;
+mod when;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -55,6 +62,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Seal closed hours and apply retention, once and now
+    Archive(archive::ArchiveArgs),
+    /// List the hours: messages, sizes, state
+    Ls(ls::LsArgs),
+    /// Print the lines of the archive, in the order of time
+    Cat(cat::CatArgs),
+    /// Prove every sealed hour: checksums, counts, hashes
+    Verify(verify::VerifyArgs),
     /// Write a configuration to start from, with its schema beside it
     Init,
     /// Print the JSON Schema of the configuration
@@ -124,6 +139,10 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
         }
         (None | Some(Command::Run), false) => run::run(file, cli.debug, registry),
         (Some(Command::Check { json }), false) => check::check(file, json, registry),
+        (Some(Command::Archive(args)), false) => archive::archive(&args, file, registry),
+        (Some(Command::Ls(args)), false) => ls::ls(&args, file, registry),
+        (Some(Command::Cat(args)), false) => cat::cat(&args, file, registry),
+        (Some(Command::Verify(args)), false) => verify::verify(&args, file, registry),
         (Some(Command::Init), false) => init::init(file, registry),
         (Some(Command::Schema), false) => print(&schema_text(registry)),
         (Some(Command::Demo(args)), false) => demo::demo(&args, registry),
@@ -150,10 +169,22 @@ fn schema_text(registry: &Registry) -> String {
 
 /// Data goes to stdout. Whoever stops reading has enough.
 fn print(text: &str) -> Result<ExitCode, Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+    broken_pipe_is_success(io::stdout().write_all(text.as_bytes()))
+}
+
+fn broken_pipe_is_success(written: io::Result<()>) -> Result<ExitCode, Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to stdout").into())
+        }
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Words on stderr.
+#[expect(clippy::print_stderr, reason = "data goes to stdout, words go here")]
+fn words(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Words go to stderr.

@@ -1,6 +1,7 @@
 //! Loading the configuration: from a file to sections that can be built, or to every problem
 //! with its place.
 
+mod archive;
 mod document;
 pub(crate) mod env;
 pub(crate) mod error;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::archive::{ArchiveConfig, Schedule};
 use self::document::{Document, as_written, mixed_forms};
 use self::error::{ConfigError, Problem, duplicate_keys};
 use crate::pacing::Pacer;
@@ -33,13 +35,16 @@ pub(crate) struct Config {
     buffer_size: usize,
     buffer_bytes: usize,
     overflow: Overflow,
-    shutdown_timeout: Duration,
+    /// How long a stop may take.
+    pub(crate) shutdown_timeout: Duration,
     /// Between status lines in the log.
     pub(crate) status_interval: Option<Duration>,
     /// Where status queries are answered.
     pub(crate) status_socket: Option<PathBuf>,
     /// Where log lines go.
     pub(crate) log: LogConfig,
+    /// What happens to closed hours, and where they are.
+    pub(crate) archive: Option<(ArchiveConfig, Vec<PathBuf>)>,
     /// The explicit form with every default filled in. Secrets are as in the file: `${NAME}`.
     pub(crate) resolved: Value,
 }
@@ -84,6 +89,43 @@ impl Config {
         Ok(non_empty(document.status_socket))
     }
 
+    /// Where the hours are, and what happens to them. Needs no more of the file than that.
+    ///
+    /// # Errors
+    /// The file cannot be read, or these keys are wrong.
+    pub(crate) fn archive(
+        file: &Path,
+        registry: &Registry,
+    ) -> Result<(ArchiveConfig, Vec<PathBuf>), ConfigError> {
+        let text = read(file)?;
+        let keys = object(file, &text)?;
+        let fail = |problems| ConfigError::new(file, Some(&text), problems, &Secrets::default());
+        let needed = |(key, _): &(&String, &Value)| {
+            matches!(key.as_str(), "output_dir" | "sinks" | "archive")
+        };
+        let only = keys.iter().filter(needed).map(|(key, value)| (key.clone(), value.clone()));
+        let mut only = Value::Object(only.collect());
+        let secrets = env::expand(&mut only, &|name| std::env::var(name).ok()).map_err(fail)?;
+        let secrets = Secrets::new(secrets);
+        let fail = |problems| ConfigError::new(file, Some(&text), problems, &secrets);
+        let document = Document::read(only).map_err(|problem| fail(vec![problem]))?;
+        let mut problems = document.check(&keys);
+        let (_, _, sinks) = document.sections();
+        let mut found = |problem| problems.push(as_written(problem, &keys));
+        let sinks: Vec<_> = numbered("sinks", sinks)
+            .filter_map(|(path, sink)| registry.sinks().parse(sink, &path).map_err(&mut found).ok())
+            .collect();
+        let dirs = archive_dirs(&sinks);
+        if dirs.is_empty() && problems.is_empty() {
+            problems.push(Problem::at("sinks", "none of them writes hours"));
+        }
+        if problems.is_empty() {
+            Ok((document.archive.unwrap_or_default(), dirs))
+        } else {
+            Err(fail(problems))
+        }
+    }
+
     pub(crate) fn parse(file: &Path, text: &str, registry: &Registry) -> Result<Self, ConfigError> {
         let keys = object(file, text)?;
         let mut problems = duplicate_keys(text);
@@ -114,9 +156,16 @@ impl Config {
                 registry.stages().parse(stage, &path).map_err(&mut found).ok()
             })
             .collect();
-        let sinks = numbered("sinks", sinks)
+        let sinks: Vec<_> = numbered("sinks", sinks)
             .filter_map(|(path, sink)| registry.sinks().parse(sink, &path).map_err(&mut found).ok())
             .collect();
+        let dirs = archive_dirs(&sinks);
+        if document.archive.is_some() && dirs.is_empty() && problems.is_empty() {
+            problems.push(Problem::at(
+                "archive",
+                "is for sinks that write hours, and none of these does",
+            ));
+        }
         let (Some(source), true) = (source, problems.is_empty()) else {
             return Err(fail(problems));
         };
@@ -139,6 +188,7 @@ impl Config {
                 max_size: document.log_max_size.bytes(),
                 files: document.log_files,
             },
+            archive: document.archive.clone().map(|archive| (archive, dirs)),
             resolved: Value::Null,
             text: text.to_owned(),
         };
@@ -205,6 +255,11 @@ impl Config {
         }
         Ok(pipeline)
     }
+}
+
+/// Where these sinks write hours.
+fn archive_dirs(sinks: &[Section<dyn Sink>]) -> Vec<PathBuf> {
+    sinks.iter().filter_map(|sink| sink.archive_dir.clone()).collect()
 }
 
 /// The text of the file.

@@ -49,6 +49,7 @@ mod pipeline;
 pub mod plugin;
 mod registry;
 mod secrets;
+mod sidecar;
 pub mod sinks;
 pub mod sources;
 pub mod stages;

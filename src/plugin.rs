@@ -6,6 +6,7 @@
 //! [`Registry`](crate::Registry) is all it takes: loading, `streamer check`, suggestions for typos and the schema follow.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +121,12 @@ pub trait SinkConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'static
     /// # Errors
     /// What is wrong with the configuration, in words for its author.
     fn build(self, context: &BuildContext) -> Result<Box<dyn Sink>, BoxError>;
+
+    /// The directory in which the sink writes hour files as [`crate::archive`] knows them, so that
+    /// they are sealed and aged out. By default there is none.
+    fn archive_dir(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// Where messages come from: one connection, made and made again by the engine.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -38,6 +39,7 @@ impl Registry {
                 type_name: C::TYPE,
                 resolved: resolved(C::TYPE, &config),
                 topics: config.topics().to_vec(),
+                archive_dir: None,
                 build: Box::new(move |context| config.build(context)),
             })
         });
@@ -53,6 +55,7 @@ impl Registry {
                 type_name: C::TYPE,
                 resolved: resolved(C::TYPE, &config),
                 topics: Vec::new(),
+                archive_dir: None,
                 build: Box::new(move |context| config.build(context)),
             })
         });
@@ -68,6 +71,7 @@ impl Registry {
                 type_name: C::TYPE,
                 resolved: resolved(C::TYPE, &config),
                 topics: Vec::new(),
+                archive_dir: config.archive_dir().map(Path::to_owned),
                 build: Box::new(move |context| config.build(context)),
             })
         });
@@ -198,6 +202,8 @@ pub(crate) struct Section<R: ?Sized> {
     pub(crate) resolved: Value,
     /// What a source subscribes to; empty for stages and sinks.
     pub(crate) topics: Vec<String>,
+    /// Where a sink writes hours; `None` for all else.
+    pub(crate) archive_dir: Option<PathBuf>,
     build: Build<R>,
 }
 

@@ -1,5 +1,7 @@
 //! The counters of a running recorder, and the snapshot that status prints.
 
+mod archive;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+pub use self::archive::Archive;
+use crate::archive::job::Summary;
 use crate::clock::UnixNanos;
 use crate::plugin::Disconnect;
 
@@ -71,6 +75,7 @@ struct State {
     last_error: Option<LastError>,
     stall: Option<(String, String, Instant)>,
     queue: QueueUse,
+    archive: Option<Archive>,
     /// `written`, second by second, newest last; at most `RATE_WINDOW + 1` entries.
     history: VecDeque<(Instant, u64)>,
 }
@@ -169,6 +174,37 @@ impl Stats {
         state.history.push_back((Instant::now(), written));
     }
 
+    /// A run of the archive's job begins.
+    pub(crate) fn archive_begins(&self, now: UnixNanos) {
+        let mut state = self.state();
+        let archive = state.archive.get_or_insert_default();
+        archive.running = true;
+        archive.last_run = Some(now.to_string());
+    }
+
+    /// It ends, after so long; the next one is due then.
+    pub(crate) fn archive_ends(&self, took: Duration, next: Option<UnixNanos>) {
+        let mut state = self.state();
+        let archive = state.archive.get_or_insert_default();
+        archive.running = false;
+        archive.runs += 1;
+        archive.last_run_seconds = took.as_secs_f64();
+        archive.next_run = next.map(|time| time.to_string());
+    }
+
+    /// What it did in one directory.
+    pub(crate) fn archive_did(&self, summary: &Summary) {
+        self.state().archive.get_or_insert_default().add(summary);
+    }
+
+    /// Something in it failed.
+    pub(crate) fn archive_failed(&self, error: String) {
+        let mut state = self.state();
+        let archive = state.archive.get_or_insert_default();
+        archive.failures += 1;
+        archive.last_failure = Some(error);
+    }
+
     /// Everything at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
@@ -207,6 +243,7 @@ impl Stats {
                 seconds: (now - *since).as_secs(),
             }),
             queue: state.queue,
+            archive: state.archive.clone(),
         }
     }
 
@@ -271,6 +308,8 @@ pub struct Snapshot {
     pub stall: Option<Stall>,
     /// The queue between network and disk.
     pub queue: QueueUse,
+    /// The sidecar; `null` when the configuration has no `archive`.
+    pub archive: Option<Archive>,
 }
 
 /// The status line: `Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min`.

@@ -1,40 +1,43 @@
 //! Reading ahead: one thread produces chunks while another uses them.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::mpsc::{channel, sync_channel};
 
-/// Bytes of a chunk. A handful are alive at once.
+/// Bytes of a chunk where nothing else is called for.
 pub(super) const CHUNK: usize = 256 << 10;
 /// Chunks that are under way; more gain nothing, as the two sides take turns only when one waits.
-const CHUNKS: usize = 4;
+pub(super) const CHUNKS: usize = 4;
 
-/// Calls `fill` on a thread of its own, with an empty buffer of [`CHUNK`] bytes, until it leaves the
-/// buffer empty, and `take` here with each chunk in order. The first error ends both.
+/// Calls `fill` on a thread of its own, each time with an empty buffer, until it leaves the buffer
+/// empty, and `take` here with what it put there, in order. The first error ends both. There are as
+/// many buffers as `buffers` says; they are used again.
 pub(super) fn read_ahead<E: From<io::Error>>(
-    mut fill: impl FnMut(&mut [u8]) -> io::Result<usize> + Send,
+    buffers: usize,
+    mut fill: impl FnMut(&mut Vec<u8>) -> io::Result<()> + Send,
     mut take: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let (send, chunks) = sync_channel::<io::Result<(Vec<u8>, usize)>>(CHUNKS);
+    let (send, chunks) = sync_channel::<io::Result<Vec<u8>>>(buffers);
     let (give_back, empty) = channel::<Vec<u8>>();
-    for _ in 0..CHUNKS {
+    for _ in 0..buffers {
         // The receiver lives below.
-        drop(give_back.send(vec![0; CHUNK]));
+        drop(give_back.send(Vec::new()));
     }
     // The channels end with this closure, before the other thread is waited for.
     std::thread::scope(move |scope| {
         scope.spawn(move || {
             while let Ok(mut chunk) = empty.recv() {
-                let filled = fill(&mut chunk);
-                let last = !matches!(filled, Ok(length) if length > 0);
-                if send.send(filled.map(|length| (chunk, length))).is_err() || last {
+                chunk.clear();
+                let filled = fill(&mut chunk).map(|()| chunk);
+                let last = !matches!(&filled, Ok(chunk) if !chunk.is_empty());
+                if send.send(filled).is_err() || last {
                     return;
                 }
             }
         });
         for chunk in chunks {
-            let (chunk, length) = chunk?;
-            if let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) {
-                take(bytes)?;
+            let chunk = chunk?;
+            if !chunk.is_empty() {
+                take(&chunk)?;
             }
             // The other side may have ended.
             drop(give_back.send(chunk));
@@ -43,32 +46,24 @@ pub(super) fn read_ahead<E: From<io::Error>>(
     })
 }
 
-/// Reads until the buffer is full or there is no more.
-pub(super) fn fill_from(reader: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while let Some(space) = buffer.get_mut(length..).filter(|space| !space.is_empty()) {
-        match reader.read(space) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
+/// Reads a chunk, or less when there is no more.
+pub(super) fn fill_chunk(reader: &mut impl Read, chunk: &mut Vec<u8>) -> io::Result<()> {
+    reader.take(CHUNK as u64).read_to_end(chunk).map(drop)
 }
 
 /// Calls `each` with everything that is read, chunk by chunk, on this thread.
 pub(super) fn each_chunk<E: From<io::Error>>(
-    mut reader: impl io::Read,
+    mut reader: impl Read,
     mut each: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut buffer = vec![0; CHUNK];
+    let mut chunk = Vec::with_capacity(CHUNK);
     loop {
-        let length = fill_from(&mut reader, &mut buffer)?;
-        match buffer.get(..length) {
-            Some(chunk) if !chunk.is_empty() => each(chunk)?,
-            _ => return Ok(()),
+        chunk.clear();
+        fill_chunk(&mut reader, &mut chunk)?;
+        if chunk.is_empty() {
+            return Ok(());
         }
+        each(&chunk)?;
     }
 }
 
@@ -78,11 +73,12 @@ mod tests {
 
     #[test]
     fn chunks_come_whole_and_in_order() {
-        let data: Vec<u8> = (0..3 * CHUNK + 17).map(|i| (i % 251) as u8).collect();
+        let data: Vec<u8> = (0..3 * CHUNK + 17).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let mut reader = data.as_slice();
         let mut seen = Vec::new();
         let done: io::Result<()> = read_ahead(
-            |buffer| fill_from(&mut reader, buffer),
+            CHUNKS,
+            |chunk| fill_chunk(&mut reader, chunk),
             |chunk| {
                 seen.extend_from_slice(chunk);
                 Ok(())
@@ -95,10 +91,16 @@ mod tests {
     #[test]
     fn an_error_on_either_side_ends_both() {
         let failed: io::Result<()> =
-            read_ahead(|_| Err(io::Error::other("no")), |_| panic!("nothing was read"));
+            read_ahead(2, |_| Err(io::Error::other("no")), |_| panic!("nothing was read"));
         assert_eq!(failed.unwrap_err().to_string(), "no");
-        let failed: io::Result<()> =
-            read_ahead(|buffer| Ok(buffer.len()), |_| Err(io::Error::other("enough")));
+        let failed: io::Result<()> = read_ahead(
+            2,
+            |chunk| {
+                chunk.push(1);
+                Ok(())
+            },
+            |_| Err(io::Error::other("enough")),
+        );
         assert_eq!(failed.unwrap_err().to_string(), "enough");
     }
 }

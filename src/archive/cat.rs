@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write};
 use std::path::Path;
 
-use super::ahead::{fill_from, read_ahead};
-use super::compress::decode;
+use super::ahead::{CHUNKS, fill_chunk, read_ahead};
+use super::compress::decode_lines;
 use super::directory::{FileInfo, HourEntry};
 use super::disk::FileError;
 use super::hour_file::same_file;
@@ -52,7 +52,7 @@ pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), Cat
         }
     };
     if let Some(sealed) = sealed {
-        decode(sealed, |chunk| out.write_all(chunk).map_err(Failed::Write))
+        decode_lines(sealed, |chunk| out.write_all(chunk).map_err(Failed::Write))
             .map_err(|failed| failed.at("decode", &sealed_path))?;
     }
     if let Some(mut lines) = lines {
@@ -61,7 +61,8 @@ pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), Cat
         lines.seek(io::SeekFrom::Start(skip)).map_err(fail())?;
         let mut rest = lines.take(whole.saturating_sub(skip));
         read_ahead(
-            |buffer| fill_from(&mut rest, buffer),
+            CHUNKS,
+            |chunk| fill_chunk(&mut rest, chunk),
             |chunk| out.write_all(chunk).map_err(Failed::Write),
         )
         .map_err(|failed| failed.at("read", &lines_path))?;
@@ -81,11 +82,10 @@ fn already_sealed(
     match reconcile(dir, stem, hour, lines, info, &Progress::default()) {
         Ok(Standing::Contained { .. }) => Ok(Some(info.bytes)),
         Ok(Standing::Extends { skip, .. }) => Ok(Some(skip)),
-        // A corrupt file says so itself when it is decoded.
-        Ok(Standing::Corrupt(_)) => Ok(Some(0)),
         Ok(Standing::Fresh) => Ok(None),
         Err(SealError::File(error)) => Err(error),
-        Err(_) => Ok(Some(0)),
+        // A corrupt file says so itself when it is decoded.
+        Ok(Standing::Corrupt(_)) | Err(_) => Ok(Some(0)),
     }
 }
 

@@ -1,29 +1,30 @@
 //! Lines to zstd frames (RFC 8878) and back.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation, OutBuffer};
+use memchr::{memchr, memrchr};
+use zstd::bulk::Compressor;
 use zstd::stream::read::Decoder;
+use zstd::zstd_safe::compress_bound;
 
-use super::ahead::{CHUNK, fill_from, read_ahead};
+use super::ahead::{CHUNK, CHUNKS, fill_chunk, read_ahead};
 use super::digest::{Digest, Digester, Hash, Hashing};
 use super::disk::{self, FileError};
 use super::progress::Progress;
 use super::seal::SealError;
-use super::tail::{line_end_after, line_end_before};
 
 /// Raw bytes of a frame, at most, unless one line is longer. A reader that seeks decodes half of
 /// one on average, a damaged file loses one; larger frames gain nothing in ratio (BENCHMARKS.md).
-pub const FRAME: u64 = 8 << 20;
+pub const FRAME: usize = 4 << 20;
 /// The same with long-distance matching, which has nothing to find in small frames.
-const LONG_FRAME: u64 = 128 << 20;
-/// The window of long-distance matching, as a power of two: the largest that every reader takes
-/// without being told to.
-const LONG_WINDOW_LOG: u32 = 27;
+const LONG_FRAME: usize = 64 << 20;
+/// The window of long-distance matching, as a power of two: that of its frames, and within what
+/// every reader takes without being told to.
+const LONG_WINDOW_LOG: u32 = 26;
 
 /// How to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,109 +52,65 @@ pub(super) fn compress(
     progress: &Progress,
     mut each_frame: impl FnMut() -> Result<(), SealError>,
 ) -> Result<Digest, SealError> {
-    let mut frames = Frames::new(out, compression).map_err(FileError::of("compress", path))?;
-    let mut digester = Digester::new();
-    let mut position = range.start;
-    let end = range.end;
-    // Hashed where they are read, beside the compression.
-    let fill = |buffer: &mut [u8]| {
-        let length = (end - position).min(buffer.len() as u64);
-        let buffer = buffer.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
-        lines.read_exact_at(buffer, position)?;
-        position += length;
-        digester.update(buffer);
-        Ok(buffer.len())
-    };
-    let (mut taken, mut frame_end) = (range.start, range.start);
     let fail = FileError::of;
-    read_ahead(fill, |mut chunk| {
-        progress.advance(chunk.len())?;
-        while !chunk.is_empty() {
-            if taken == frame_end {
-                each_frame()?;
-                frame_end = frames.end(lines, taken, end).map_err(fail("read", path))?;
-                frames.begin(frame_end - taken).map_err(fail("compress", path))?;
-            }
-            let left = usize::try_from(frame_end - taken).unwrap_or(usize::MAX);
-            let (part, rest) = chunk.split_at(left.min(chunk.len()));
-            frames.feed(part)?;
-            taken += part.len() as u64;
-            chunk = rest;
-            if taken == frame_end {
-                frames.finish()?;
-            }
-        }
-        Ok::<(), SealError>(())
-    })
-    .map_err(|error| error.at("read", path))?;
+    let size = if compression.long_distance { LONG_FRAME } else { FRAME };
+    let mut compressor = compressor(compression).map_err(fail("compress", path))?;
+    let mut stored = Vec::new();
+    let mut write_frame = |frame: &[u8]| {
+        each_frame()?;
+        stored.clear();
+        stored.reserve(compress_bound(frame.len()));
+        compressor.compress_to_buffer(frame, &mut stored).map_err(fail("compress", path))?;
+        disk::write(out.file, out.path, &stored)?;
+        Ok(progress.advance(frame.len())?)
+    };
     if range.is_empty() {
         // An empty file is an empty frame: no tool takes a file of no bytes.
-        frames.begin(0).map_err(fail("compress", path))?;
-        frames.finish()?;
+        write_frame(&[])?;
     }
+    let mut digester = Digester::new();
+    let mut position = range.start;
+    // Hashed where they are read, beside the compression.
+    let fill = |frame: &mut Vec<u8>| {
+        read_frame(lines, position..range.end, size, frame)?;
+        position += frame.len() as u64;
+        digester.update(frame);
+        Ok(())
+    };
+    // One is filled while the other is compressed.
+    read_ahead(2, fill, write_frame).map_err(|error: SealError| error.at("read", path))?;
     Ok(digester.finish())
 }
 
-struct Frames<'a> {
-    encoder: Encoder<'static>,
-    buffer: Vec<u8>,
-    out: &'a Output<'a>,
-    size: u64,
+fn compressor(compression: Compression) -> io::Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(compression.level)?;
+    compressor.include_checksum(true)?;
+    compressor.include_contentsize(true)?;
+    if compression.long_distance {
+        compressor.long_distance_matching(true)?;
+        compressor.window_log(LONG_WINDOW_LOG)?;
+    }
+    Ok(compressor)
 }
 
-impl<'a> Frames<'a> {
-    fn new(out: &'a Output<'a>, compression: Compression) -> io::Result<Self> {
-        let mut encoder = Encoder::new(compression.level)?;
-        encoder.set_parameter(CParameter::ChecksumFlag(true))?;
-        encoder.set_parameter(CParameter::ContentSizeFlag(true))?;
-        if compression.long_distance {
-            encoder.set_parameter(CParameter::EnableLongDistanceMatching(true))?;
-            encoder.set_parameter(CParameter::WindowLog(LONG_WINDOW_LOG))?;
+/// Reads the lines of the next frame: those that end within `size` bytes, or one that is longer.
+fn read_frame(lines: &File, range: Range<u64>, size: usize, frame: &mut Vec<u8>) -> io::Result<()> {
+    let mut next = range.start;
+    loop {
+        let at = frame.len();
+        let more = if at == 0 { size } else { CHUNK };
+        let left = usize::try_from(range.end - next).unwrap_or(usize::MAX);
+        frame.resize(at + more.min(left), 0);
+        let part = frame.get_mut(at..).unwrap_or_default();
+        lines.read_exact_at(part, next)?;
+        next += part.len() as u64;
+        let feed = if at == 0 { memrchr(b'\n', part) } else { memchr(b'\n', part) };
+        if next == range.end {
+            return Ok(());
         }
-        let size = if compression.long_distance { LONG_FRAME } else { FRAME };
-        Ok(Self { encoder, buffer: vec![0; CHUNK], out, size })
-    }
-
-    /// Where the frame that starts at `start` ends.
-    fn end(&self, lines: &File, start: u64, end: u64) -> io::Result<u64> {
-        let most = end.min(start + self.size);
-        if most == end {
-            return Ok(end);
-        }
-        match line_end_before(lines, start, most)? {
-            Some(line_end) => Ok(line_end),
-            None => line_end_after(lines, most, end),
-        }
-    }
-
-    fn begin(&mut self, raw_bytes: u64) -> io::Result<()> {
-        self.encoder.reinit()?;
-        self.encoder.set_pledged_src_size(Some(raw_bytes))
-    }
-
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), SealError> {
-        let mut input = InBuffer::around(bytes);
-        while input.pos() < bytes.len() {
-            let mut output = OutBuffer::around(self.buffer.as_mut_slice());
-            self.encoder
-                .run(&mut input, &mut output)
-                .map_err(FileError::of("compress into", self.out.path))?;
-            disk::write(self.out.file, self.out.path, output.as_slice())?;
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), SealError> {
-        loop {
-            let mut output = OutBuffer::around(self.buffer.as_mut_slice());
-            let left = self
-                .encoder
-                .finish(&mut output, false)
-                .map_err(FileError::of("compress into", self.out.path))?;
-            disk::write(self.out.file, self.out.path, output.as_slice())?;
-            if left == 0 {
-                return Ok(());
-            }
+        if let Some(feed) = feed {
+            frame.truncate(at + feed + 1);
+            return Ok(());
         }
     }
 }
@@ -172,17 +129,31 @@ pub(super) fn decode<E: From<io::Error>>(
     file: File,
     mut each: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Decoded, E> {
-    let mut decoder = Decoder::with_buffer(BufReader::with_capacity(CHUNK, Hashing::new(file)))?;
     let mut digester = Digester::new();
-    read_ahead(
-        |buffer| fill_from(&mut decoder, buffer),
-        |chunk| {
-            digester.update(chunk);
-            each(chunk)
-        },
-    )?;
-    let (stored_sha256, stored_bytes) = decoder.finish().into_inner().finish();
+    let (stored_sha256, stored_bytes) = decode_plain(file, |chunk| {
+        digester.update(chunk);
+        each(chunk)
+    })?;
     Ok(Decoded { lines: digester.finish(), stored_sha256, stored_bytes })
+}
+
+/// The same without a digest of the lines; gives the hash and the length of the file.
+pub(super) fn decode_plain<E: From<io::Error>>(
+    file: File,
+    each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(Hash, u64), E> {
+    let mut hashing = Hashing::new(file);
+    decode_lines(&mut hashing, each)?;
+    Ok(hashing.finish())
+}
+
+/// The same without any digest.
+pub(super) fn decode_lines<E: From<io::Error>>(
+    sealed: impl Read + Send,
+    each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut decoder = Decoder::with_buffer(BufReader::with_capacity(CHUNK, sealed))?;
+    read_ahead(CHUNKS, |chunk| fill_chunk(&mut decoder, chunk), each)
 }
 
 /// Whether the error says that the bytes are no good, rather than that they cannot be read.

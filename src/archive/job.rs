@@ -5,6 +5,7 @@ mod event;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use self::event::Ratio;
 pub use self::event::{Event, Place, Summary};
 use super::compress::{Compression, decode};
 use super::directory::{Directory, HourEntry, State};
@@ -281,11 +282,7 @@ impl Job {
     }
 
     /// The hours that have to go, and the limits that cannot be kept.
-    fn removals(
-        &self,
-        view: &Directory,
-        now: UnixNanos,
-    ) -> Result<(Vec<(HourEntry, Event)>, Vec<Event>), JobError> {
+    fn removals(&self, view: &Directory, now: UnixNanos) -> Result<Removals, JobError> {
         if self.limits == Limits::default() {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -319,6 +316,9 @@ impl Job {
         Ok((removals, unmet))
     }
 }
+
+/// The hours that have to go, each with what will be said of it, and the limits that cannot be kept.
+type Removals = (Vec<(HourEntry, Event)>, Vec<Event>);
 
 fn states(view: &Directory, now: UnixNanos) -> Vec<State> {
     view.hours.iter().map(|entry| entry.state(&view.path, now)).collect()

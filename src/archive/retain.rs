@@ -259,7 +259,7 @@ mod tests {
         fn oldest_go_first(hours in hours(), limits in limits(), free in 0..20_000_u64) {
             let plan = plan(&hours, UnixNanos::default(), free, &limits);
             let newest = plan.removals.iter()
-                .filter(|(index, _)| hours[*index].standing == Standing::Sealed).last();
+                .rfind(|(index, _)| hours[*index].standing == Standing::Sealed);
             if let Some((newest, _)) = newest {
                 let key = |hour: &Candidate| (hour.hour, hour.stem.clone());
                 for (index, hour) in hours.iter().enumerate() {

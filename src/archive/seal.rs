@@ -7,11 +7,11 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::ahead::each_chunk;
-use super::compress::{Compression, Decoded, Output, compress, decode};
+use super::ahead::{CHUNK, each_chunk};
+use super::compress::{Compression, Decoded, Output, compress, decode, decode_plain};
 use super::digest::{self, Digest, Digester};
 use super::directory::FileInfo;
 use super::disk::{self, FileError};
@@ -213,7 +213,11 @@ fn write_and_check(
     let part = compress(lines, &path, skip..info.bytes, &out, compression, progress, room)?;
     disk::dress(&file, &tmp, lines)?;
     disk::sync(&file, &tmp)?;
-    let decoded = check(file, &tmp, base, &part, progress).map_err(|e| e.at("read back", &tmp))?;
+    let checked = match base {
+        None => check(file, &tmp, lines, &part, progress),
+        Some(base) => check_extended(file, &tmp, base, &part, progress),
+    };
+    let decoded = checked.map_err(|error| error.at("read back", &tmp))?;
     let Digest { bytes, messages, sha256, .. } = decoded.lines;
     Ok(SealRecord {
         raw_bytes: bytes,
@@ -236,20 +240,43 @@ fn write_and_check(
     })
 }
 
-/// Decodes the temporary file and compares it with what went into it.
+/// Decodes the temporary file and compares every byte with the lines that went into it.
 fn check(
     mut file: File,
     tmp: &Path,
-    base: Option<Base>,
+    lines: &File,
     part: &Digest,
     progress: &Progress,
 ) -> Result<Decoded, SealError> {
     file.rewind()?;
-    let Some(base) = base else {
-        let decoded = decode(file, |chunk| Ok::<(), SealError>(progress.advance(chunk.len())?))?;
-        let same = decoded.lines == *part;
-        return if same { Ok(decoded) } else { Err(SealError::Differs(tmp.to_owned())) };
-    };
+    let (mut position, mut same) = (0, true);
+    let mut own = vec![0; CHUNK];
+    let (stored_sha256, stored_bytes) = decode_plain(file, |chunk| {
+        progress.advance(chunk.len())?;
+        let end = position + chunk.len() as u64;
+        let own = own.get_mut(..chunk.len()).filter(|_| end <= part.bytes);
+        let Some(own) = own else { return Err(SealError::Differs(tmp.to_owned())) };
+        lines.read_exact_at(own, position)?;
+        same &= own == chunk;
+        position = end;
+        Ok::<(), SealError>(())
+    })?;
+    if same && position == part.bytes {
+        Ok(Decoded { lines: *part, stored_sha256, stored_bytes })
+    } else {
+        Err(SealError::Differs(tmp.to_owned()))
+    }
+}
+
+/// Decodes the temporary file and compares the hashes of what was sealed before and of what is new.
+fn check_extended(
+    mut file: File,
+    tmp: &Path,
+    base: Base,
+    part: &Digest,
+    progress: &Progress,
+) -> Result<Decoded, SealError> {
+    file.rewind()?;
     let (mut before, mut behind) = (Digester::new(), Digester::new());
     let decoded = decode(file, |chunk| {
         progress.advance(chunk.len())?;
@@ -296,7 +323,6 @@ fn info_of(lines: &File, path: &Path) -> Result<FileInfo, FileError> {
 
 /// Mends the end of the lines, which are locked. They are opened for writing only if need be.
 fn mend_if_torn(lines: &File, target: Target<'_>) -> Result<Option<Mended>, FileError> {
-    use std::os::unix::fs::FileExt;
     let path = target.path(Kind::Lines);
     let mut last = [b'\n'];
     if let Some(at) = info_of(lines, &path)?.bytes.checked_sub(1) {

@@ -67,22 +67,6 @@ pub(super) fn line_end_before(file: &File, from: u64, to: u64) -> io::Result<Opt
     Ok(None)
 }
 
-/// Where the first line that ends after `from` ends; `to` when none does before it.
-pub(super) fn line_end_after(file: &File, from: u64, to: u64) -> io::Result<u64> {
-    let mut block = vec![0; usize::try_from(BLOCK.min(to - from)).unwrap_or(0)];
-    let mut start = from;
-    while start < to {
-        let size = usize::try_from((to - start).min(BLOCK)).unwrap_or(block.len());
-        let part = block.get_mut(..size).unwrap_or_default();
-        file.read_exact_at(part, start)?;
-        if let Some(at) = memchr::memchr(b'\n', part) {
-            return Ok(start + at as u64 + 1);
-        }
-        start += size as u64;
-    }
-    Ok(to)
-}
-
 /// Whether `from..to` is one JSON document that can be seen to be whole: a number may go on.
 fn is_document(file: &File, from: u64, to: u64) -> io::Result<bool> {
     if to - from > MAX_LINE {
@@ -166,7 +150,5 @@ mod tests {
         assert_eq!(line_end_before(&file, 0, 150_006).unwrap(), Some(150_004));
         assert_eq!(line_end_before(&file, 0, 150_003).unwrap(), Some(3));
         assert_eq!(line_end_before(&file, 3, 150_003).unwrap(), None);
-        assert_eq!(line_end_after(&file, 3, 150_006).unwrap(), 150_004);
-        assert_eq!(line_end_after(&file, 150_004, 150_006).unwrap(), 150_006);
     }
 }

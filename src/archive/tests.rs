@@ -3,6 +3,7 @@
 mod crash;
 mod odd;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -115,7 +116,11 @@ fn names(dir: &Path) -> Vec<String> {
 
 /// `from..to` as lines.
 fn lines(range: std::ops::Range<u64>) -> String {
-    range.map(|number| format!("{{\"number\":{number}}}\n")).collect()
+    let mut lines = String::new();
+    for number in range {
+        writeln!(lines, "{{\"number\":{number}}}").unwrap();
+    }
+    lines
 }
 
 #[test]
@@ -180,7 +185,7 @@ fn frames_end_at_line_ends_and_carry_their_size_and_checksum() {
     let archive = Archive::new();
     let mut long = lines(0..1_200_000);
     // A line that is longer than a frame.
-    long += &format!("\"{}\"\n", "x".repeat(9 << 20));
+    writeln!(long, "\"{}\"", "x".repeat(9 << 20)).unwrap();
     long += "\"end\"\n";
     archive.write(10, Kind::Lines, &long);
     archive.run();

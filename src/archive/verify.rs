@@ -11,6 +11,7 @@ use super::directory::HourEntry;
 use super::journal::{self, SealRecord};
 use super::layout::Kind;
 use super::progress::{Progress, Stopped};
+use super::workers::for_each;
 
 /// What was found out about a sealed hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -58,6 +59,29 @@ pub fn verify(
         Err(Failed::Stopped) => Err(Stopped),
         Err(Failed::Bad(reason)) => Ok(Some(Verdict::Bad { reason })),
     }
+}
+
+/// Verifies hours, several at once, and hands each verdict to `done` as it comes. Ends early when
+/// told to stop.
+pub fn verify_all<'a>(
+    hours: Vec<(&'a Path, HourEntry)>,
+    threads: usize,
+    progress: &Progress,
+    mut done: impl FnMut(&'a Path, HourEntry, Verdict),
+) {
+    for_each(
+        hours,
+        threads,
+        |(dir, entry)| {
+            let verdict = verify(dir, &entry, progress);
+            (dir, entry, verdict)
+        },
+        |(dir, entry, verdict)| {
+            if let Ok(Some(verdict)) = verdict {
+                done(dir, entry, verdict);
+            }
+        },
+    );
 }
 
 enum Failed {

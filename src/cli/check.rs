@@ -17,6 +17,7 @@ pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<Exit
     let config = Config::load(file, registry)?;
     let (resolved, socket, log) =
         (config.resolved.clone(), config.status_socket.clone(), config.log.clone());
+    let archive = config.archive.clone().map(|(archive, _)| archive);
     // Building finds what reading does not: a malformed URL, a missing certificate.
     let stats = Arc::new(Stats::new(SystemClock.now()));
     let pipeline = config.build(&stats, &Arc::default())?;
@@ -43,6 +44,10 @@ pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<Exit
     for sink in &pipeline.sinks {
         row("sink", format!("{} → {}", sink.name, sink.plugin.destination()));
     }
+    row(
+        "archive",
+        archive.map_or("no sidecar: hours stay as they are".to_owned(), |a| a.to_string()),
+    );
     let path = |path: Option<std::path::PathBuf>| match path {
         Some(path) => path.display().to_string(),
         None => "none".to_owned(),

@@ -20,7 +20,12 @@ const STARTER: &str = r#"{
   "status_interval": 30,
   "log_file": "system.log",
   "log_to_stdout": false,
-  "status_socket": "/tmp/streamer.sock"
+  "status_socket": "/tmp/streamer.sock",
+  "archive": {
+    "schedule": "0 5 * * * *",
+    "compression": { "level": 1 },
+    "retention": { "max_age": "90d", "max_total_size": "20GiB", "min_free_disk": "2GiB" }
+  }
 }
 "#;
 

@@ -1,6 +1,6 @@
 //! `streamer run`: the recorder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,12 @@ use tracing::{error, info, warn};
 
 use super::Failure;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{ArchiveConfig, Config, Schedule};
 use crate::logging::Log;
 use crate::pacing::Pacer;
 use crate::plugin::error_chain;
 use crate::registry::Registry;
+use crate::sidecar::Sidecar;
 use crate::stats::Stats;
 use crate::status::StatusSocket;
 
@@ -43,6 +44,8 @@ pub(super) fn record(
     let pacer = Arc::new(Pacer::default());
     let (log, status_socket) = (config.log.clone(), config.status_socket.clone());
     let status_interval = config.status_interval;
+    let archive = config.archive.clone();
+    let shutdown_timeout = config.shutdown_timeout;
     let mut pipeline = config.build(&stats, &pacer)?;
     let runtime = runtime(pacer).context("cannot start the runtime")?;
     // The tasks that are left when the pipeline has ended own nothing that needs an end of its own;
@@ -72,9 +75,20 @@ pub(super) fn record(
         if let Some(interval) = status_interval {
             beside.spawn(log_status(interval, Arc::clone(&stats)));
         }
+        let sidecar = archive.map(|archive| start_sidecar(&archive, &stats, stop)).transpose()?;
+        if let Some(sidecar) = &sidecar {
+            let (progress, stop) = (sidecar.progress(), stop.clone());
+            beside.spawn(async move {
+                stop.cancelled().await;
+                progress.stop();
+            });
+        }
         beside.spawn(mind_signals(Arc::clone(&log), stop.clone()));
         let clock = Arc::new(SystemClock);
         let ended = pipeline.run(Arc::clone(&stats), clock, stop.clone()).await;
+        if let Some(sidecar) = sidecar {
+            sidecar.stop(shutdown_timeout).await;
+        }
         // Removes the socket.
         beside.shutdown().await;
         let end = stats.snapshot();
@@ -95,6 +109,17 @@ pub(super) fn record(
     runtime.shutdown_background();
     recorded?;
     Ok(stats)
+}
+
+/// The sidecar for the directories of this configuration.
+fn start_sidecar(
+    (archive, dirs): &(ArchiveConfig, Vec<PathBuf>),
+    stats: &Arc<Stats>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Sidecar> {
+    let schedule = Schedule::parse(&archive.schedule).map_err(anyhow::Error::msg)?;
+    let jobs = dirs.iter().map(|dir| archive.job(dir.clone())).collect();
+    Sidecar::start(jobs, schedule, Arc::clone(stats), stop).context("cannot start the sidecar")
 }
 
 /// One thread for the network. Before it waits for events it rests as its sources ask.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::archive::ArchiveConfig;
 use super::error::Problem;
 use crate::pipeline::Overflow;
 use crate::units::{Size, Span};
@@ -46,6 +47,9 @@ pub(crate) struct Document {
     pub(crate) stages: Option<Vec<Value>>,
     /// The sinks; each gets every message. By default a jsonl sink made from `output_dir`.
     pub(crate) sinks: Option<Vec<Value>>,
+    /// What happens to hours that are closed. By default they stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) archive: Option<ArchiveConfig>,
     /// Size of the internal message buffer between network and disk: how many messages may be on
     /// their way at once.
     #[schemars(range(min = 1, max = 100_000_000))]
@@ -83,6 +87,7 @@ impl Default for Document {
             source: None,
             stages: None,
             sinks: None,
+            archive: None,
             buffer_size: 10_000,
             buffer_bytes: Size::from_mib(64),
             overflow: Overflow::Block,
@@ -152,6 +157,7 @@ impl Document {
             "status_socket",
             "is longer than the 107 bytes a socket's path may have",
         );
+        problems.extend(self.archive.iter().flat_map(ArchiveConfig::check));
         problems
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
@@ -59,6 +59,10 @@ enum JsonlError {
 
 impl SinkConfig for JsonlConfig {
     const TYPE: &'static str = "jsonl";
+
+    fn archive_dir(&self) -> Option<&Path> {
+        Some(&self.output_dir)
+    }
 
     fn build(self, context: &BuildContext) -> Result<Box<dyn Sink>, BoxError> {
         if self.output_dir.as_os_str().is_empty() {

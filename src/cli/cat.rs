@@ -1,0 +1,79 @@
+//! `streamer cat`: the lines of the archive, in the order of time.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::place::PlaceArgs;
+use super::when::When;
+use super::{Failure, broken_pipe_is_success, words};
+use crate::archive::cat::{CatError, cat as cat_hour};
+use crate::clock::{Clock, Hour, SystemClock};
+use crate::plugin::error_chain;
+use crate::registry::Registry;
+use crate::suggest::did_you_mean;
+
+#[derive(Args)]
+pub(super) struct CatArgs {
+    /// Stems, as `streamer ls` shows them, or topics; all when there is none
+    stems: Vec<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// From the hour in which this time lies: RFC 3339, a date, or a span such as `2h ago`
+    #[arg(long, value_name = "TIME")]
+    from: Option<When>,
+    /// Up to this time; the hour in which it lies comes whole
+    #[arg(long, value_name = "TIME")]
+    to: Option<When>,
+}
+
+pub(super) fn cat(args: &CatArgs, config: &Path, registry: &Registry) -> Result<ExitCode, Failure> {
+    let place = args.place.find(config, registry)?;
+    let now = SystemClock.now();
+    let from = args.from.map(|when| Hour::containing(when.at(now)));
+    let to = args.to.map(|when| when.at(now));
+    if let (Some(from), Some(to)) = (from, to)
+        && from.start() > to
+    {
+        return Err(Failure::Usage("--from is later than --to".to_owned()));
+    }
+    let hours = place.hours()?;
+    let is = |name: &str, entry: &crate::archive::directory::HourEntry| {
+        entry.stem.as_str() == name || entry.stem.topic().as_deref() == Some(name)
+    };
+    for name in &args.stems {
+        if !hours.iter().any(|(_, entry)| is(name, entry)) {
+            let known = hours.iter().map(|(_, entry)| entry.stem.as_str());
+            let hint = did_you_mean(name, known);
+            return Err(anyhow::anyhow!(
+                "there is no hour of `{name}`{hint}; `streamer ls` shows what there is"
+            )
+            .into());
+        }
+    }
+    let mut out = io::stdout().lock();
+    let mut failed = false;
+    for (dir, entry) in &hours {
+        let wanted = args.stems.is_empty() || args.stems.iter().any(|name| is(name, entry));
+        let after = from.is_none_or(|from| entry.hour >= from);
+        let before = to.is_none_or(|to| entry.hour.start() < to);
+        if !(wanted && after && before && entry.has_lines()) {
+            continue;
+        }
+        match cat_hour(dir, entry, &mut out) {
+            Ok(()) => {}
+            Err(CatError::Write(error)) => return broken_pipe_is_success(Err(error)),
+            Err(error) => {
+                // The other hours are worth having.
+                failed = true;
+                words(&format!("error: {}", error_chain(&error)));
+            }
+        }
+    }
+    if let code @ Err(_) = broken_pipe_is_success(out.flush()) {
+        return code;
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

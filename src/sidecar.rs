@@ -1,0 +1,146 @@
+//! The archive's job on a schedule, beside the recording: a thread of its own at the lowest
+//! priority for processor and disk. One run at a time, and one at start for what was left behind.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_cron_scheduler::{Job as Timer, JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::archive::job::{Event, Job, JobError};
+use crate::archive::progress::Progress;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Schedule;
+use crate::plugin::error_chain;
+use crate::stats::Stats;
+
+/// The lowest priority of the processor (nice(2)).
+const NICE: i32 = 19;
+
+/// A sidecar that runs.
+pub(crate) struct Sidecar {
+    stop: CancellationToken,
+    progress: Arc<Progress>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Sidecar {
+    /// Starts the thread: one run now, then one whenever the schedule says so, until the token is
+    /// cancelled.
+    pub(crate) fn start(
+        jobs: Vec<Job>,
+        schedule: Schedule,
+        stats: Arc<Stats>,
+        stop: &CancellationToken,
+    ) -> std::io::Result<Self> {
+        let (stop, progress) = (stop.child_token(), Arc::new(Progress::default()));
+        let (tell, ended) = oneshot::channel();
+        let worker = Worker { jobs, schedule, stats, progress: Arc::clone(&progress) };
+        let stopped = stop.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        std::thread::Builder::new().name("sidecar".to_owned()).spawn(move || {
+            lower_priority();
+            if let Err(error) = runtime.block_on(worker.work(&stopped)) {
+                warn!(%error, "the archive's schedule failed: no further run until the next start");
+            }
+            // Whoever waits for this may be gone.
+            let _gone = tell.send(());
+        })?;
+        Ok(Self { stop, progress, ended })
+    }
+
+    /// Where a run that is under way is told to stop at its next safe point.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Stops, and waits for the end, but no longer than this. What a run leaves behind when the
+    /// process ends under it, the next one takes up.
+    pub(crate) async fn stop(self, patience: Duration) {
+        self.stop.cancel();
+        self.progress.stop();
+        if tokio::time::timeout(patience, self.ended).await.is_err() {
+            warn!("the archive's run did not stop in time; the next one takes it up");
+        }
+    }
+}
+
+/// Threads that this one starts inherit it.
+fn lower_priority() {
+    if let Err(error) = rustix::process::nice(NICE) {
+        warn!(%error, "cannot lower the sidecar's priority");
+    }
+    let idle = ioprio::Priority::new(ioprio::Class::Idle);
+    let this_thread = ioprio::Target::Process(ioprio::Pid::from_raw(0));
+    if let Err(error) = ioprio::set_priority(this_thread, idle) {
+        warn!(%error, "cannot lower the sidecar's priority for the disk");
+    }
+}
+
+struct Worker {
+    jobs: Vec<Job>,
+    schedule: Schedule,
+    stats: Arc<Stats>,
+    progress: Arc<Progress>,
+}
+
+impl Worker {
+    async fn work(&self, stop: &CancellationToken) -> Result<(), JobSchedulerError> {
+        // The scheduler starts its jobs side by side; here they only ask, and asking twice is
+        // asking once.
+        let (ask, mut asked) = mpsc::channel(1);
+        let mut scheduler = JobScheduler::new().await?;
+        let timer = Timer::new_async(self.schedule.as_str(), move |_, _| {
+            let ask = ask.clone();
+            Box::pin(async move {
+                // Full: it is asked for already.
+                let _full = ask.try_send(());
+            })
+        })?;
+        scheduler.add(timer).await?;
+        scheduler.start().await?;
+        while !stop.is_cancelled() {
+            self.run();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                asked = asked.recv() => if asked.is_none() { break },
+            }
+        }
+        scheduler.shutdown().await
+    }
+
+    /// The job once, in every directory.
+    fn run(&self) {
+        let clock = SystemClock;
+        self.stats.archive_begins(clock.now());
+        let begun = Instant::now();
+        for job in &self.jobs {
+            match job.run(&clock, &self.progress, &mut |event| self.tell(event)) {
+                Ok(summary) => self.stats.archive_did(&summary),
+                Err(JobError::Stopped(_)) => {
+                    info!(dir = %job.dir.display(), "archive run stopped; the next one takes it up");
+                    break;
+                }
+                Err(error) => {
+                    let error = error_chain(&error);
+                    warn!(dir = %job.dir.display(), %error, "archive run failed");
+                    self.stats.archive_failed(error);
+                }
+            }
+        }
+        self.stats.archive_ends(begun.elapsed(), self.schedule.next_after(clock.now()));
+    }
+
+    fn tell(&self, event: &Event) {
+        if let Event::Failed { .. } = event {
+            self.stats.archive_failed(event.to_string());
+        }
+        if event.is_warning() {
+            warn!("{event}");
+        } else {
+            info!("{event}");
+        }
+    }
+}
