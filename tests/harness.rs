@@ -2,9 +2,11 @@
 
 mod recorder;
 mod server;
+mod tools;
 
 pub use recorder::{Recorder, Test, binary, run};
 pub use server::{Peer, Server, frame};
+pub use tools::{SmallDisk, faketime, python_with_duckdb, tool};
 
 use std::time::Duration;
 

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod archive;
 mod command_line;
 mod configuration;
 mod demo;
@@ -21,5 +22,6 @@ mod liveness;
 mod logs;
 mod messages;
 mod recording;
+mod sidecar;
 mod status;
 mod tls;

@@ -38,7 +38,7 @@ impl Running {
 }
 
 /// The recorded lines without the exchange's answers, and how many of these there were.
-fn trades(recorded: &[u8]) -> (Vec<u8>, usize) {
+pub fn trades(recorded: &[u8]) -> (Vec<u8>, usize) {
     let mut answers = 0;
     let mut trades = Vec::with_capacity(recorded.len());
     for line in recorded.split_inclusive(|byte| *byte == b'\n') {

@@ -88,7 +88,7 @@ impl Job {
         let view = self.view()?;
         let states = states(&view, now);
         let mut remarks: Vec<_> = view.strange.iter().map(|path| Event::not_a_file(path)).collect();
-        let (removals, unmet) = self.removals(&view, now)?;
+        let (removals, unmet) = self.removals(&view, now, true)?;
         let mut planned =
             Planned { seal: Vec::new(), record: Vec::new(), remove: removals, remarks: Vec::new() };
         for (entry, state) in view.hours.iter().zip(states) {
@@ -267,7 +267,7 @@ impl Job {
     /// Removes what has to go. Gives how many hours went.
     fn keep_limits(&self, now: UnixNanos, tell: &mut dyn FnMut(Event)) -> Result<usize, JobError> {
         let mut removed = 0;
-        let (removals, unmet) = self.removals(&self.view()?, now)?;
+        let (removals, unmet) = self.removals(&self.view()?, now, false)?;
         for (entry, event) in removals {
             match retain::remove(&self.dir, &entry) {
                 Ok(()) => {
@@ -281,8 +281,14 @@ impl Job {
         Ok(removed)
     }
 
-    /// The hours that have to go, and the limits that cannot be kept.
-    fn removals(&self, view: &Directory, now: UnixNanos) -> Result<Removals, JobError> {
+    /// The hours that have to go, and the limits that cannot be kept. Before sealing, hours that will
+    /// be sealed count as if they were.
+    fn removals(
+        &self,
+        view: &Directory,
+        now: UnixNanos,
+        before_sealing: bool,
+    ) -> Result<Removals, JobError> {
         if self.limits == Limits::default() {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -295,6 +301,9 @@ impl Job {
                 hour: entry.hour,
                 bytes: entry.bytes(),
                 standing: match state {
+                    State::Closed if before_sealing && is_due(entry, state, now) => {
+                        Standing::Sealed
+                    }
                     State::Closed => Standing::Unsealed,
                     State::Sealed if entry.hour.end() <= now => Standing::Sealed,
                     State::Sealed | State::Open => Standing::Open,

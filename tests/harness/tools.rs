@@ -1,0 +1,71 @@
+//! Programs of others that the tests use. Where one is missing, its test says so and proves
+//! nothing, unless `STREAMER_TESTS=all` is set, as `.ci/run` does: then it fails.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The program, if it is installed.
+pub fn tool(name: &str) -> Option<Command> {
+    let found = Command::new(name)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
+    if found { Some(Command::new(name)) } else { missing(name) }
+}
+
+/// A Python with DuckDB.
+pub fn python_with_duckdb() -> Option<Command> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools/bin/python");
+    for python in [own, PathBuf::from("python3")] {
+        let imports = Command::new(&python)
+            .args(["-c", "import duckdb"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if imports {
+            return Some(Command::new(python));
+        }
+    }
+    missing("python3 with duckdb")
+}
+
+/// The library that gives a process a clock of its own.
+pub fn faketime() -> Option<PathBuf> {
+    let places = ["x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf", ""];
+    let library = places
+        .iter()
+        .map(|place| Path::new("/usr/lib").join(place).join("faketime/libfaketimeMT.so.1"))
+        .find(|library| library.exists());
+    library.or_else(|| missing("libfaketime"))
+}
+
+/// A file system of this size at `path`, until it is dropped.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    pub fn mount(path: &Path, size: &str) -> Option<Self> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(path)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if mounted { Some(Self(path.to_owned())) } else { missing("the right to mount a tmpfs") }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
+    }
+}
+
+fn missing<T>(what: &str) -> Option<T> {
+    let all = std::env::var("STREAMER_TESTS").is_ok_and(|value| value == "all");
+    // Not every machine that runs the checks may mount.
+    assert!(!all || what.starts_with("the right"), "{what} is missing");
+    eprintln!("SKIPPED: {what} is missing");
+    None
+}
