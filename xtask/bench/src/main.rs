@@ -1,10 +1,12 @@
 //! Runs the demo exchange against the recorder and against the least a client can do, one after
 //! the other, and prints what each cost.
 
+mod archive;
 mod floor;
 mod measure;
 mod report;
 mod serve;
+mod shapes;
 
 use std::path::PathBuf;
 
@@ -31,9 +33,11 @@ struct Cli {
     recorder: Option<PathBuf>,
 }
 
-/// The processes that the bench starts, of this same program.
+/// Other things to measure, and the processes that the bench starts, of this same program.
 #[derive(Subcommand)]
 enum Role {
+    /// Compression levels, and the archive's commands against the stock tools
+    Archive(archive::ArchiveArgs),
     /// The least a client can do: read, unframe, write
     #[command(hide = true)]
     Floor(floor::FloorArgs),
@@ -51,6 +55,7 @@ fn main() -> Result<()> {
         Some(Role::Floor(args)) => floor::plain(&args),
         Some(Role::FloorTls(args)) => floor::tls(&args),
         Some(Role::Serve(args)) => serve::serve(&args),
+        Some(Role::Archive(args)) => archive::archive(&args, cli.rounds, cli.recorder.as_deref()),
         None => report::all(&cli),
     }
 }

@@ -49,6 +49,16 @@ pub(crate) fn all(cli: &Cli) -> Result<()> {
     bench.start_up()
 }
 
+/// The program to measure: this one, or the one just built.
+pub(crate) fn recorder(named: Option<&Path>) -> Result<PathBuf> {
+    let built = std::env::current_exe()?.with_file_name("streamer");
+    let recorder = named.map_or(built, Path::to_owned);
+    if !recorder.exists() {
+        bail!("there is no recorder at `{}`", recorder.display());
+    }
+    Ok(recorder)
+}
+
 struct Bench {
     recorder: PathBuf,
     rounds: usize,
@@ -56,11 +66,7 @@ struct Bench {
 
 impl Bench {
     fn new(cli: &Cli) -> Result<Self> {
-        let built = std::env::current_exe()?.with_file_name("streamer");
-        let recorder = cli.recorder.clone().unwrap_or(built);
-        if !recorder.exists() {
-            bail!("there is no recorder at `{}`", recorder.display());
-        }
+        let recorder = recorder(cli.recorder.as_deref())?;
         Ok(Self { recorder, rounds: cli.rounds.max(1) })
     }
 
@@ -70,11 +76,12 @@ impl Bench {
             "| client | k msg/s | CPU s/M | x floor | peak RSS MiB |\n| --- | --- | --- | --- | --- |",
         );
         let costs = self.interleaved(clients, |client| self.once(client, 0, count, tls))?;
-        let floor = median(&costs, 0, |cost| per_million(cost, count));
+        let floor = median_of(&costs, 0, |cost| per_million(cost, count));
         for (index, client) in clients.iter().enumerate() {
-            let rate = median(&costs, index, |cost| count as f64 / cost.wall.as_secs_f64() / 1e3);
-            let cpu = median(&costs, index, |cost| per_million(cost, count));
-            let peak = median(&costs, index, |cost| cost.peak_kib as f64 / 1024.0);
+            let rate =
+                median_of(&costs, index, |cost| count as f64 / cost.wall.as_secs_f64() / 1e3);
+            let cpu = median_of(&costs, index, |cost| per_million(cost, count));
+            let peak = median_of(&costs, index, |cost| cost.peak_kib as f64 / 1024.0);
             let ratio = cpu / floor;
             say(&format!("| {} | {rate:.0} | {cpu:.3} | {ratio:.2} | {peak:.1} |", client.name()));
         }
@@ -89,10 +96,10 @@ impl Bench {
         );
         let costs = self.interleaved(clients, |client| self.once(client, rate, count, None))?;
         let percent = |cost: &Cost| 100.0 * cost.cpu.as_secs_f64() / seconds as f64;
-        let first = median(&costs, 0, percent);
+        let first = median_of(&costs, 0, percent);
         for (index, client) in clients.iter().enumerate() {
-            let cpu = median(&costs, index, percent);
-            let peak = median(&costs, index, |cost| cost.peak_kib as f64 / 1024.0);
+            let cpu = median_of(&costs, index, percent);
+            let peak = median_of(&costs, index, |cost| cost.peak_kib as f64 / 1024.0);
             say(&format!("| {} | {cpu:.2} | {:.2} | {peak:.1} |", client.name(), cpu / first));
         }
         Ok(())
@@ -200,8 +207,11 @@ fn lines_of(count: u64) -> u64 {
     count / 4096 * period + market.lines(0..count % 4096).len() as u64
 }
 
-fn median(costs: &[Vec<Cost>], client: usize, figure: impl Fn(&Cost) -> f64) -> f64 {
-    let mut figures: Vec<f64> = costs.get(client).into_iter().flatten().map(figure).collect();
+fn median_of(costs: &[Vec<Cost>], client: usize, figure: impl Fn(&Cost) -> f64) -> f64 {
+    median(costs.get(client).into_iter().flatten().map(figure).collect())
+}
+
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -220,6 +230,6 @@ fn certificate() -> Result<tempfile::TempDir> {
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are the result")]
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
 }
