@@ -4,6 +4,7 @@
 mod ahead;
 pub mod cat;
 pub mod compress;
+mod decode;
 pub mod digest;
 pub mod directory;
 pub mod disk;
@@ -11,6 +12,7 @@ pub mod hour_file;
 pub mod job;
 pub mod journal;
 pub mod layout;
+mod line_lock;
 pub mod list;
 pub mod lock;
 pub mod progress;

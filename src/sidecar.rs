@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tokio_cron_scheduler::{Job as Timer, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -56,11 +57,13 @@ impl Sidecar {
         Arc::clone(&self.progress)
     }
 
-    /// Stops, and waits for the end, but no longer than this. What a run leaves behind when the
-    /// process ends under it, the next one takes up.
+    /// Stops, and waits for the end, but no longer than this since it was first told to. What a run
+    /// leaves behind when the process ends under it, the next one takes up.
     pub(crate) async fn stop(self, patience: Duration) {
         self.stop.cancel();
         self.progress.stop();
+        let since = self.progress.stopped_since().map_or(Duration::ZERO, |since| since.elapsed());
+        let patience = patience.saturating_sub(since);
         if tokio::time::timeout(patience, self.ended).await.is_err() {
             warn!("the archive's run did not stop in time; the next one takes it up");
         }
@@ -79,6 +82,9 @@ fn lower_priority() {
     }
 }
 
+/// How often the clock is looked at.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+
 struct Worker {
     jobs: Vec<Job>,
     schedule: Schedule,
@@ -88,10 +94,35 @@ struct Worker {
 
 impl Worker {
     async fn work(&self, stop: &CancellationToken) -> Result<(), JobSchedulerError> {
-        // The scheduler starts its jobs side by side; here they only ask, and asking twice is
-        // asking once.
         let (ask, mut asked) = mpsc::channel(1);
-        let mut scheduler = JobScheduler::new().await?;
+        self.run();
+        while !stop.is_cancelled() {
+            let mut scheduler = self.scheduler(ask.clone()).await?;
+            let mut seen = SystemClock.now();
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    _ = asked.recv() => self.run(),
+                    () = sleep(CLOCK_CHECK) => {}
+                }
+                // The scheduler waits for a time that it has worked out: when the clock steps back,
+                // it would wait for as long again.
+                let now = SystemClock.now();
+                if now < seen {
+                    info!("the clock stepped back: the archive's schedule starts anew");
+                    break;
+                }
+                seen = now;
+            }
+            scheduler.shutdown().await?;
+        }
+        Ok(())
+    }
+
+    /// A scheduler that asks for a run. It starts its jobs side by side; here they only ask, and
+    /// asking twice is asking once.
+    async fn scheduler(&self, ask: mpsc::Sender<()>) -> Result<JobScheduler, JobSchedulerError> {
+        let scheduler = JobScheduler::new().await?;
         let timer = Timer::new_async(self.schedule.as_str(), move |_, _| {
             let ask = ask.clone();
             Box::pin(async move {
@@ -101,14 +132,8 @@ impl Worker {
         })?;
         scheduler.add(timer).await?;
         scheduler.start().await?;
-        while !stop.is_cancelled() {
-            self.run();
-            tokio::select! {
-                () = stop.cancelled() => break,
-                asked = asked.recv() => if asked.is_none() { break },
-            }
-        }
-        scheduler.shutdown().await
+        self.stats.archive_due(self.schedule.next_after(SystemClock.now()));
+        Ok(scheduler)
     }
 
     /// The job once, in every directory.
@@ -130,7 +155,8 @@ impl Worker {
                 }
             }
         }
-        self.stats.archive_ends(begun.elapsed(), self.schedule.next_after(clock.now()));
+        self.stats.archive_ends(begun.elapsed());
+        self.stats.archive_due(self.schedule.next_after(clock.now()));
     }
 
     fn tell(&self, event: &Event) {

@@ -182,14 +182,19 @@ impl Stats {
         archive.last_run = Some(now.to_string());
     }
 
-    /// It ends, after so long; the next one is due then.
-    pub(crate) fn archive_ends(&self, took: Duration, next: Option<UnixNanos>) {
+    /// The next run is due then.
+    pub(crate) fn archive_due(&self, next: Option<UnixNanos>) {
+        let mut state = self.state();
+        state.archive.get_or_insert_default().next_run = next.map(|time| time.to_string());
+    }
+
+    /// It ends, after so long.
+    pub(crate) fn archive_ends(&self, took: Duration) {
         let mut state = self.state();
         let archive = state.archive.get_or_insert_default();
         archive.running = false;
         archive.runs += 1;
         archive.last_run_seconds = took.as_secs_f64();
-        archive.next_run = next.map(|time| time.to_string());
     }
 
     /// What it did in one directory.

@@ -66,10 +66,44 @@ const BAD: &[(&str, &[&str])] = &[
         "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"control\": \"drop\"}}",
         &["source.control", "known: write, skip"],
     ),
+    (
+        "{\"archive\": {\"scedule\": \"0 5 * * * *\"}}",
+        &["archive.scedule", "did you mean `schedule`?"],
+    ),
+    (
+        "{\"archive\": {\"schedule\": \"5 * * * *\"}}",
+        &["archive.schedule", "the seconds come first"],
+    ),
+    (
+        "{\"archive\": {\n\"compression\": {\"level\": 22}}}",
+        &[":2:", "archive.compression.level", "from 1 to 19"],
+    ),
+    (
+        "{\"archive\": {\"compression\": {\"threads\": 0}}}",
+        &["archive.compression.threads", "from 1 to 64"],
+    ),
+    (
+        "{\"archive\": {\"retention\": {\"max_age\": \"90 days\"}}}",
+        &["archive.retention.max_age", "needs a unit"],
+    ),
+    (
+        "{\"archive\": {\"retention\": {\"max_size\": \"1GiB\"}}}",
+        &["archive.retention.max_size", "did you mean"],
+    ),
+    ("{\"archive\": 5}", &["archive", "invalid type"]),
 ];
 
 /// What no schema can say.
 const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
+    ("{\"archive\": {\"schedule\": \"0 0 0 30 2 *\"}}", &["archive.schedule", "never comes"]),
+    (
+        "{\"archive\": {\"schedule\": \"0 77 * * * *\"}}",
+        &["archive.schedule", "no cron expression"],
+    ),
+    (
+        "{\"archive\": {\"retention\": {\"max_age\": 0}}}",
+        &["archive.retention.max_age", "more than 0"],
+    ),
     ("{\"topic\": \"a\",\n \"topic\": \"b\"}", &["topic", "stands here twice"]),
     ("{\"buffer_bytes\": \"1kB\"}", &["buffer_bytes", "at least 64KiB"]),
     ("{\"shutdown_timeout\": 0}", &["shutdown_timeout", "more than 0"]),

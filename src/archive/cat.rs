@@ -5,13 +5,13 @@ use std::io::{self, Read as _, Seek as _, Write};
 use std::path::Path;
 
 use super::ahead::{CHUNKS, fill_chunk, read_ahead};
-use super::compress::decode_lines;
+use super::decode::decode_lines;
 use super::directory::{FileInfo, HourEntry};
 use super::disk::FileError;
-use super::hour_file::same_file;
 use super::layout::Kind;
+use super::line_lock::same_file;
 use super::progress::Progress;
-use super::reconcile::{Standing, reconcile};
+use super::reconcile::{Overlap, Pair};
 use super::seal::SealError;
 use super::tail::line_end_before;
 
@@ -28,7 +28,7 @@ pub enum CatError {
 
 /// Writes the lines of an hour: first those that are sealed, then those that are not. An hour that
 /// is being written gives the lines that are whole, one that is sealed meanwhile gives each line
-/// once.
+/// once. What cannot be decoded is an error, and does not keep what is not sealed from coming.
 ///
 /// # Errors
 /// [`CatError`]
@@ -51,9 +51,21 @@ pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), Cat
             };
         }
     };
+    let mut failed = None;
     if let Some(sealed) = sealed {
-        decode_lines(sealed, |chunk| out.write_all(chunk).map_err(Failed::Write))
-            .map_err(|failed| failed.at("decode", &sealed_path))?;
+        let mut last = b'\n';
+        let decoded = decode_lines(sealed, |chunk| {
+            last = chunk.last().copied().unwrap_or(last);
+            out.write_all(chunk).map_err(Failed::Write)
+        });
+        match decoded.map_err(|failed| failed.at("decode", &sealed_path)) {
+            Err(CatError::Read(error)) => failed = Some(error),
+            decoded => decoded?,
+        }
+        if last != b'\n' {
+            // What follows is a line of its own.
+            out.write_all(b"\n").map_err(CatError::Write)?;
+        }
     }
     if let Some(mut lines) = lines {
         let length = lines.metadata().map_err(fail())?.len();
@@ -67,7 +79,7 @@ pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), Cat
         )
         .map_err(|failed| failed.at("read", &lines_path))?;
     }
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// How many bytes at the start of the lines are in the sealed file as well; `None` when all that is
@@ -79,13 +91,14 @@ fn already_sealed(
     info: FileInfo,
 ) -> Result<Option<u64>, FileError> {
     let (stem, hour) = (&entry.stem, entry.hour);
-    match reconcile(dir, stem, hour, lines, info, &Progress::default()) {
-        Ok(Standing::Contained { .. }) => Ok(Some(info.bytes)),
-        Ok(Standing::Extends { skip, .. }) => Ok(Some(skip)),
-        Ok(Standing::Fresh) => Ok(None),
+    let progress = &Progress::default();
+    match (Pair { dir, stem, hour, lines, info, progress }).reconcile() {
+        Ok(Overlap::Contained { .. }) => Ok(Some(info.bytes)),
+        Ok(Overlap::Extends { skip, .. }) => Ok(Some(skip)),
+        Ok(Overlap::Fresh) => Ok(None),
         Err(SealError::File(error)) => Err(error),
         // A corrupt file says so itself when it is decoded.
-        Ok(Standing::Corrupt(_)) | Err(_) => Ok(Some(0)),
+        Ok(Overlap::Corrupt(_)) | Err(_) => Ok(Some(0)),
     }
 }
 

@@ -1,18 +1,17 @@
-//! Lines to zstd frames (RFC 8878) and back.
+//! Lines to zstd frames (RFC 8878).
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use memchr::{memchr, memrchr};
 use zstd::bulk::Compressor;
-use zstd::stream::read::Decoder;
 use zstd::zstd_safe::compress_bound;
 
-use super::ahead::{CHUNK, CHUNKS, fill_chunk, read_ahead};
-use super::digest::{Digest, Digester, Hash, Hashing};
+use super::ahead::{CHUNK, read_ahead};
+use super::digest::{Digest, Digester};
 use super::disk::{self, FileError};
 use super::progress::Progress;
 use super::seal::SealError;
@@ -31,11 +30,12 @@ const LONG_WINDOW_LOG: u32 = 26;
 pub struct Compression {
     /// zstd's level, 1 to 19.
     pub level: i32,
-    /// Whether to look for repetitions over 128 MiB.
+    /// Whether to look for repetitions over 64 MiB.
     pub long_distance: bool,
 }
 
 /// Where frames are written.
+#[derive(Clone, Copy)]
 pub(super) struct Output<'a> {
     pub(super) file: &'a File,
     pub(super) path: &'a Path,
@@ -47,7 +47,7 @@ pub(super) fn compress(
     lines: &File,
     path: &Path,
     range: Range<u64>,
-    out: &Output<'_>,
+    out: Output<'_>,
     compression: Compression,
     progress: &Progress,
     mut each_frame: impl FnMut() -> Result<(), SealError>,
@@ -82,6 +82,13 @@ pub(super) fn compress(
     Ok(digester.finish())
 }
 
+/// Writes a frame that is a line feed: what is behind it begins a line of its own.
+pub(super) fn compress_line_feed(out: Output<'_>) -> Result<(), FileError> {
+    let compression = Compression { level: 1, long_distance: false };
+    let frame = compressor(compression).and_then(|mut compressor| compressor.compress(b"\n"));
+    disk::write(out.file, out.path, &frame.map_err(FileError::of("compress into", out.path))?)
+}
+
 fn compressor(compression: Compression) -> io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(compression.level)?;
     compressor.include_checksum(true)?;
@@ -113,50 +120,4 @@ fn read_frame(lines: &File, range: Range<u64>, size: usize, frame: &mut Vec<u8>)
             return Ok(());
         }
     }
-}
-
-/// What a sealed file holds, and what it is itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Decoded {
-    pub(super) lines: Digest,
-    pub(super) stored_sha256: Hash,
-    pub(super) stored_bytes: u64,
-}
-
-/// Decodes a sealed file to its end, hands every chunk on, and takes the digests. The frames'
-/// checksums are compared on the way.
-pub(super) fn decode<E: From<io::Error>>(
-    file: File,
-    mut each: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<Decoded, E> {
-    let mut digester = Digester::new();
-    let (stored_sha256, stored_bytes) = decode_plain(file, |chunk| {
-        digester.update(chunk);
-        each(chunk)
-    })?;
-    Ok(Decoded { lines: digester.finish(), stored_sha256, stored_bytes })
-}
-
-/// The same without a digest of the lines; gives the hash and the length of the file.
-pub(super) fn decode_plain<E: From<io::Error>>(
-    file: File,
-    each: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(Hash, u64), E> {
-    let mut hashing = Hashing::new(file);
-    decode_lines(&mut hashing, each)?;
-    Ok(hashing.finish())
-}
-
-/// The same without any digest.
-pub(super) fn decode_lines<E: From<io::Error>>(
-    sealed: impl Read + Send,
-    each: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut decoder = Decoder::with_buffer(BufReader::with_capacity(CHUNK, sealed))?;
-    read_ahead(CHUNKS, |chunk| fill_chunk(&mut decoder, chunk), each)
-}
-
-/// Whether the error says that the bytes are no good, rather than that they cannot be read.
-pub(super) fn is_corrupt(error: &io::Error) -> bool {
-    error.raw_os_error().is_none()
 }

@@ -1,13 +1,14 @@
 //! One view of a directory: the hours in it, each with its files.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use super::layout::{Kind, Stem, parse};
+use super::line_lock::is_held;
 use crate::clock::{Hour, UnixNanos};
 
 /// The hours of a directory, oldest first, those of the same hour by stem.
@@ -163,16 +164,10 @@ impl HourEntry {
     }
 }
 
-/// Whether somebody has the file open to write to it.
-fn is_held(path: &Path) -> bool {
-    let lock = File::open(path).map(|file| file.try_lock_shared());
-    matches!(lock, Ok(Err(std::fs::TryLockError::WouldBlock)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::fs::{self, File};
     use std::os::unix::fs::symlink;
 
     #[test]

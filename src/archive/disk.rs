@@ -57,9 +57,38 @@ pub(super) fn append(path: &Path) -> Result<File, FileError> {
         .and_then(|()| {
             OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path)
         })
+        .inspect(|file| own_as_directory(file, path))
         .map_err(FileError::of("open", path))
 }
 
+/// When root works in the directory of a service, what root creates there belongs to the service:
+/// it must be able to go on.
+pub(super) fn own_as_directory(file: &File, path: &Path) {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    if let (Ok(dir), Ok(own)) = (std::fs::metadata(dir), file.metadata())
+        && own.uid() != dir.uid()
+        && own.len() == 0
+    {
+        // Where it may not be changed it stays, which is no worse than before.
+        drop(fchown(file, Some(dir.uid()), Some(dir.gid())));
+    }
+}
+
+/// Opens a regular file to read it; a symbolic link is not followed, and a FIFO not waited for.
+pub(super) fn open_regular(path: &Path) -> Result<File, FileError> {
+    use rustix::fs::OFlags;
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
+        .open(path)
+        .map_err(FileError::of("open", path))
+}
+
+/// Appends to the file, or writes on where it was opened.
 pub(super) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     gate_write(file, bytes)
         .and_then(|()| file.write_all(bytes))
@@ -136,13 +165,15 @@ pub(crate) mod faults {
     use super::*;
     use std::cell::Cell;
 
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Clone, Copy)]
     pub(crate) enum Fault {
         /// The operation fails with this error; those after it work.
         Error(io::ErrorKind),
         /// The process ends before the operation: it and all after it do nothing. A write is done
         /// by half.
         Crash,
+        /// Nothing fails, but this is done before the operation.
+        Meanwhile(&'static dyn Fn()),
     }
 
     /// The fault, how many operations work before it, and whether it has come.
@@ -169,6 +200,12 @@ pub(crate) mod faults {
         let result = match (plan.left, plan.fault) {
             (0, Fault::Error(kind)) if !plan.came => Err(kind.into()),
             (0, Fault::Crash) => Err(io::Error::other("the process has ended")),
+            (0, Fault::Meanwhile(deed)) if !plan.came => {
+                PLAN.set(None);
+                deed();
+                plan.came = true;
+                Ok(())
+            }
             _ => Ok(()),
         };
         plan.came |= result.is_err();
@@ -178,7 +215,9 @@ pub(crate) mod faults {
     }
 
     pub(super) fn gate_write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-        let ended = |plan: Option<Plan>| plan.is_some_and(|plan| plan.came);
+        let ended = |plan: Option<Plan>| {
+            plan.is_some_and(|plan| plan.came && matches!(plan.fault, Fault::Crash))
+        };
         let before = ended(PLAN.get());
         let result = gate();
         if !before && ended(PLAN.get()) {

@@ -1,20 +1,14 @@
 //! The file of one hour while it is being written.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use super::disk::{FILE_MODE, FileError};
+use super::disk::FileError;
 use super::layout::{Kind, Stem};
+use super::line_lock::{open_locked, same_file};
 use super::tail::{Mended, mend};
 use crate::clock::Hour;
-
-/// For how long opening an hour waits for its lock. Who seals it holds the lock for the time of a
-/// rename and two syncs.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// An open hour. Holds whole lines only: what is appended goes in entirely or not at all. It is
 /// locked as long as it is open: a file that can be locked is nobody's and may be sealed.
@@ -114,40 +108,6 @@ impl HourFile {
 
     fn error(&self, action: &'static str, source: io::Error) -> FileError {
         FileError { action, path: self.path.clone(), source }
-    }
-}
-
-/// Opens the file, or creates it, and locks it. Gives whether it is new.
-fn open_locked(path: &Path) -> Result<(File, bool), FileError> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).mode(FILE_MODE);
-    let begun = Instant::now();
-    loop {
-        let (file, new) = match options.open(path) {
-            Ok(file) => (file, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file = options.clone().create(true).open(path);
-                (file.map_err(FileError::of("create", path))?, true)
-            }
-            Err(error) => return Err(FileError::of("open", path)(error)),
-        };
-        match file.try_lock() {
-            // Who held the lock may have sealed the file and removed its name.
-            Ok(()) if same_file(&file, path) => return Ok((file, new)),
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_POLL);
-            }
-            Err(error) => return Err(FileError::of("lock", path)(error.into())),
-        }
-    }
-}
-
-/// Whether `path` leads to the open `file`.
-pub(super) fn same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
-        _ => false,
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 pub(crate) use self::event::Ratio;
 pub use self::event::{Event, Place, Summary};
-use super::compress::{Compression, decode};
+use super::compress::Compression;
+use super::decode::decode;
 use super::directory::{Directory, HourEntry, State};
 use super::disk::{self, FileError};
 use super::journal::{self, SealRecord};
@@ -72,6 +73,10 @@ pub struct Planned {
 }
 
 impl Planned {
+    fn is_nothing(&self) -> bool {
+        self.seal.is_empty() && self.record.is_empty() && self.remove.is_empty()
+    }
+
     /// Bytes to be worked through: each is compressed and decoded.
     pub fn work(&self) -> u64 {
         let lines = |entry: &HourEntry| entry.file(Kind::Lines).map_or(0, |file| file.bytes);
@@ -123,37 +128,33 @@ impl Job {
             tell(&event);
         };
         let leftovers = self.leftovers()?;
-        if planned.seal.is_empty()
-            && planned.record.is_empty()
-            && planned.remove.is_empty()
-            && leftovers.is_empty()
-        {
+        if planned.is_nothing() && leftovers.is_empty() {
             planned.remarks.into_iter().for_each(tell);
             return Ok(summary);
         }
         let _lock = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)?;
-        for (entry, path) in self.leftovers()? {
-            if let Err(error) = disk::remove(&path) {
-                tell(Event::failed(&self.dir, &entry, &error));
-            }
+        for leftover in self.leftovers()? {
+            leftover.remove(&self.dir).unwrap_or_else(&mut tell);
         }
         for event in planned.remarks {
-            // Told again below, when it is still so.
+            // What cannot be kept is told below, when it is still so.
             if !matches!(event, Event::Unmet { .. }) {
                 tell(event);
             }
         }
-        let unsealed = self.seal_all(planned.seal, clock, progress, &mut tell)?;
+        let mut unsealed = self.seal_all(planned.seal, clock, progress, &mut tell)?;
         for entry in planned.record {
             tell(self.record(&entry, clock, progress)?);
         }
-        let removed = self.keep_limits(clock.now(), &mut tell)?;
+        let removed = self.keep_limits(clock, progress, &mut tell)?;
         if removed > 0 && !unsealed.is_empty() {
             // There was no room, and now there is more.
-            let again = self.seal_all(unsealed, clock, progress, &mut tell)?;
-            if again.is_empty() {
-                self.keep_limits(clock.now(), &mut tell)?;
-            }
+            let hours = unsealed.into_iter().map(|(entry, _)| entry).collect();
+            unsealed = self.seal_all(hours, clock, progress, &mut tell)?;
+            self.keep_limits(clock, progress, &mut tell)?;
+        }
+        for (_, failure) in unsealed {
+            tell(failure);
         }
         Ok(summary)
     }
@@ -163,28 +164,29 @@ impl Job {
             .map_err(|source| JobError::Read { dir: self.dir.clone(), source })
     }
 
-    /// Temporary files of a run that was cut off.
-    fn leftovers(&self) -> Result<Vec<(HourEntry, PathBuf)>, JobError> {
-        let hours = self.view()?.hours;
-        let left = hours.into_iter().filter(|entry| entry.file(Kind::Sealing).is_some());
-        Ok(left
-            .map(|entry| {
-                let path = entry.path(&self.dir, Kind::Sealing);
-                (entry, path)
-            })
-            .collect())
+    /// What runs that were cut off have left.
+    fn leftovers(&self) -> Result<Vec<Leftover>, JobError> {
+        let mut leftovers = Vec::new();
+        for entry in self.view()?.hours {
+            if retain::is_half_removed(&self.dir, &entry) {
+                leftovers.push(Leftover::Removal(entry));
+            } else if entry.file(Kind::Sealing).is_some() {
+                leftovers.push(Leftover::Temporary(entry));
+            }
+        }
+        Ok(leftovers)
     }
 
-    /// Seals these hours. Gives those for which there was no room.
+    /// Seals these hours. Gives those for which there was no room, and what is to be said of them
+    /// if that stays so.
     fn seal_all(
         &self,
         hours: Vec<HourEntry>,
         clock: &dyn Clock,
         progress: &Progress,
         tell: &mut dyn FnMut(Event),
-    ) -> Result<Vec<HourEntry>, JobError> {
+    ) -> Result<Vec<(HourEntry, Event)>, JobError> {
         let mut no_room = Vec::new();
-        let mut stopped = false;
         for_each(
             hours,
             self.threads,
@@ -196,18 +198,20 @@ impl Job {
             |(entry, events, sealed)| {
                 events.into_iter().for_each(&mut *tell);
                 match sealed {
-                    Ok(()) => {}
-                    Err(SealError::Stopped(_)) => stopped = true,
+                    Ok(()) | Err(SealError::Stopped(_)) => {}
                     Err(error) => {
-                        tell(Event::failed(&self.dir, &entry, &error));
+                        let event = Event::failed(&self.dir, &entry, &error);
                         if error.is_no_space() {
-                            no_room.push(entry);
+                            no_room.push((entry, event));
+                        } else {
+                            tell(event);
                         }
                     }
                 }
             },
         );
-        if stopped { Err(Stopped.into()) } else { Ok(no_room) }
+        progress.check()?;
+        Ok(no_room)
     }
 
     fn seal_one(
@@ -223,7 +227,9 @@ impl Job {
         let outcome = seal(target, self.compression, clock, progress, &mut remark);
         events.extend(remarks.into_iter().map(|remark| Event::remark(&self.dir, entry, remark)));
         match outcome? {
-            Outcome::Sealed(record) => events.push(Event::sealed(&self.dir, entry, &record)),
+            Outcome::Sealed { record, raw_bytes, stored_bytes } => {
+                events.push(Event::sealed(&self.dir, entry, &record, raw_bytes, stored_bytes));
+            }
             Outcome::Finished(record) => events.push(Event::finished(&self.dir, entry, &record)),
             Outcome::Held => {}
         }
@@ -245,14 +251,7 @@ impl Job {
                     .map_err(|error| error.at("decode", &path))
             })
             .and_then(|decoded| {
-                let record = SealRecord {
-                    raw_bytes: decoded.lines.bytes,
-                    messages: decoded.lines.messages,
-                    raw_sha256: decoded.lines.sha256,
-                    stored_bytes: decoded.stored_bytes,
-                    stored_sha256: decoded.stored_sha256,
-                    part: None,
-                };
+                let record = SealRecord::from(decoded);
                 let journal = entry.path(&self.dir, Kind::Journal);
                 journal::append(&journal, clock.now(), journal::Event::Sealed(record.clone()))?;
                 Ok(record)
@@ -265,15 +264,24 @@ impl Job {
     }
 
     /// Removes what has to go. Gives how many hours went.
-    fn keep_limits(&self, now: UnixNanos, tell: &mut dyn FnMut(Event)) -> Result<usize, JobError> {
+    fn keep_limits(
+        &self,
+        clock: &dyn Clock,
+        progress: &Progress,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<usize, JobError> {
         let mut removed = 0;
-        let (removals, unmet) = self.removals(&self.view()?, now, false)?;
+        let (removals, unmet) = self.removals(&self.view()?, clock.now(), false)?;
         for (entry, event) in removals {
-            match retain::remove(&self.dir, &entry) {
-                Ok(()) => {
+            progress.check()?;
+            let Event::Removed { reason, .. } = event else { continue };
+            match retain::remove(&self.dir, &entry, reason, clock.now()) {
+                Ok(true) => {
                     removed += 1;
                     tell(event);
                 }
+                // Somebody writes to it again.
+                Ok(false) => {}
                 Err(error) => tell(Event::failed(&self.dir, &entry, &error)),
             }
         }
@@ -323,6 +331,25 @@ impl Job {
             .collect();
         let unmet = unmet.into_iter().map(|limit| Event::unmet(&self.dir, limit)).collect();
         Ok((removals, unmet))
+    }
+}
+
+/// What a run that was cut off has left.
+enum Leftover {
+    /// The temporary file of a seal.
+    Temporary(HourEntry),
+    /// An hour whose lines are removed, but not its journal.
+    Removal(HourEntry),
+}
+
+impl Leftover {
+    fn remove(self, dir: &Path) -> Result<(), Event> {
+        match self {
+            Self::Temporary(entry) => disk::remove(&entry.path(dir, Kind::Sealing))
+                .map_err(|error| Event::failed(dir, &entry, &error)),
+            Self::Removal(entry) => retain::finish_removal(dir, &entry)
+                .map_err(|error| Event::failed(dir, &entry, &error)),
+        }
     }
 }
 

@@ -4,16 +4,17 @@
 //! that is torn.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::digest::Hash;
 use super::disk::{self, FileError};
+use super::retain::Limit;
 use crate::clock::UnixNanos;
 
-/// Longer journals are not read to their start.
+/// Of longer journals only the end is read.
 const MAX_READ: u64 = 64 << 20;
 
 /// What a sealed file holds.
@@ -29,6 +30,9 @@ pub struct SealRecord {
     pub stored_bytes: u64,
     /// The hash of the `.jsonl.zst`.
     pub stored_sha256: Hash,
+    /// Whether its last line has no line feed: only another program seals such.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub torn: bool,
     /// Where its last part came from; none when the file was found as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
@@ -58,6 +62,11 @@ pub enum Event {
     Sealing(SealRecord),
     /// A sealed file stands under its name.
     Sealed(SealRecord),
+    /// The hour is about to be removed.
+    Removed {
+        /// The limit for whose sake.
+        reason: Limit,
+    },
 }
 
 /// A line of the journal.
@@ -101,7 +110,11 @@ fn ends_with_feed(file: &File) -> io::Result<bool> {
 pub fn read(path: &Path) -> io::Result<Vec<Entry>> {
     let mut bytes = Vec::new();
     match File::open(path) {
-        Ok(file) => file.take(MAX_READ).read_to_end(&mut bytes)?,
+        Ok(mut file) => {
+            let start = file.metadata()?.len().saturating_sub(MAX_READ);
+            file.seek(SeekFrom::Start(start))?;
+            file.read_to_end(&mut bytes)?
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
@@ -109,16 +122,29 @@ pub fn read(path: &Path) -> io::Result<Vec<Entry>> {
     Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
-/// The sealings, in order, each once: `sealed` follows `sealing` with the same content.
-pub(super) fn records(entries: Vec<Entry>) -> Vec<SealRecord> {
+/// Every content that the sealed file was about to have or had, in order, each once.
+pub(super) fn records(entries: &[Entry]) -> Vec<SealRecord> {
     let mut records: Vec<SealRecord> = Vec::new();
     for entry in entries {
-        let (Event::Sealing(record) | Event::Sealed(record)) = entry.event;
-        if records.last() != Some(&record) {
-            records.push(record);
+        let (Event::Sealing(record) | Event::Sealed(record)) = &entry.event else { continue };
+        if records.last() != Some(record) {
+            records.push(record.clone());
         }
     }
     records
+}
+
+/// Every content that the sealed file had for certain, in order.
+pub(super) fn sealed(entries: &[Entry]) -> impl DoubleEndedIterator<Item = &SealRecord> {
+    entries.iter().filter_map(|entry| match &entry.event {
+        Event::Sealed(record) => Some(record),
+        Event::Sealing(_) | Event::Removed { .. } => None,
+    })
+}
+
+/// Whether the hour was to be removed, and nothing came after that.
+pub(super) fn is_removed(entries: &[Entry]) -> bool {
+    matches!(entries.last(), Some(Entry { event: Event::Removed { .. }, .. }))
 }
 
 #[cfg(test)]
@@ -134,6 +160,7 @@ mod tests {
             raw_sha256: hash,
             stored_bytes: 9,
             stored_sha256: hash,
+            torn: false,
             part: Some(Part { bytes, sha256: hash, inode: 7, modified: 8, created: None }),
         }
     }
@@ -149,6 +176,6 @@ mod tests {
         append(&path, UnixNanos::new(5), Event::Sealing(record(2))).unwrap();
         let entries = read(&path).unwrap();
         assert_eq!(entries.iter().map(|entry| entry.t).collect::<Vec<_>>(), [3, 4, 5]);
-        assert_eq!(records(entries), [record(1), record(2)]);
+        assert_eq!(records(&entries), [record(1), record(2)]);
     }
 }

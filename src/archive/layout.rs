@@ -12,7 +12,7 @@ use crate::clock::Hour;
 /// The longest file name that common file systems take.
 const MAX_NAME_BYTES: usize = 255;
 /// What follows the stem in the longest name: `_`, a number, `.jsonl.zst.corrupt-99`.
-const MAX_SUFFIX_BYTES: usize = 1 + 12 + 21;
+const MAX_SUFFIX_BYTES: usize = 1 + 14 + 21;
 
 /// The lock of a directory: one recorder at a time.
 pub const LOCK_NAME: &str = ".streamer.lock";

@@ -62,7 +62,14 @@ pub fn row(dir: &Path, entry: &HourEntry, now: UnixNanos) -> Row {
         add(&mut row.messages, record.as_ref().map(|record| record.messages));
         add(&mut row.raw_bytes, record.as_ref().map(|record| record.raw_bytes));
     }
-    if lines.is_some() {
+    // A run that was cut off leaves lines that are sealed already.
+    let part = record.as_ref().and_then(|record| record.part.as_ref());
+    let twice = lines.is_some_and(|lines| {
+        part.is_some_and(|part| {
+            part.inode == lines.inode && part.modified == lines.modified.nanos()
+        })
+    });
+    if lines.is_some() && !twice {
         let counted = count(&entry.path(dir, Kind::Lines));
         add(&mut row.messages, counted.map(|(messages, _)| messages));
         add(&mut row.raw_bytes, counted.map(|(_, bytes)| bytes));
@@ -79,7 +86,7 @@ pub fn raw_bytes(dir: &Path, entry: &HourEntry) -> Option<u64> {
 /// What the journal says of a sealed file of this length.
 fn record(dir: &Path, entry: &HourEntry, stored_bytes: u64) -> Option<SealRecord> {
     let entries = journal::read(&entry.path(dir, Kind::Journal)).ok()?;
-    let records = journal::records(entries);
+    let records = journal::records(&entries);
     records.into_iter().rev().find(|record| record.stored_bytes == stored_bytes)
 }
 

@@ -5,8 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::hour_file::same_file;
+use super::disk::own_as_directory;
 use super::layout::ARCHIVE_LOCK_NAME;
+use super::line_lock::same_file;
 
 /// The right to write to a directory, or to work on its archive. Ends with the value, or with the process, however it ends.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ impl DirLock {
             .mode(0o640)
             .open(&path)
             .map_err(open_error)?;
+        own_as_directory(&file, &path);
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

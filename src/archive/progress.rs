@@ -1,11 +1,13 @@
 //! How far a long piece of work is, and the wish that it stop.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Shared by who works, who watches and who may stop the work.
 #[derive(Debug, Default)]
 pub struct Progress {
-    stopped: AtomicBool,
+    stopped: OnceLock<Instant>,
     bytes: AtomicU64,
 }
 
@@ -17,18 +19,28 @@ pub struct Stopped;
 impl Progress {
     /// Asks the work to stop at the next safe point.
     pub fn stop(&self) {
-        // Relaxed: nothing is handed over by it.
-        self.stopped.store(true, Ordering::Relaxed);
+        self.stopped.get_or_init(Instant::now);
+    }
+
+    /// Since when it is asked to.
+    pub fn stopped_since(&self) -> Option<Instant> {
+        self.stopped.get().copied()
     }
 
     /// The raw bytes that were worked through.
     pub fn bytes(&self) -> u64 {
+        // Relaxed: a number to look at.
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// So many more bytes are done; ends the work if it is to stop.
     pub(super) fn advance(&self, bytes: usize) -> Result<(), Stopped> {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        if self.stopped.load(Ordering::Relaxed) { Err(Stopped) } else { Ok(()) }
+        self.check()
+    }
+
+    /// Ends the work if it is to stop.
+    pub(super) fn check(&self) -> Result<(), Stopped> {
+        if self.stopped.get().is_some() { Err(Stopped) } else { Ok(()) }
     }
 }

@@ -1,13 +1,13 @@
 //! What to do with lines for an hour that has a sealed file already: a crash left both, lines came
-//! late, or another program compressed the hour.
+//! late, another program compressed the hour, or somebody decompressed it again.
 
 use std::fs::File;
 use std::io::{self, Seek as _};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::compress::{Decoded, decode, is_corrupt};
-use super::digest::{self, Digest, Hash};
+use super::decode::{decode, is_corrupt};
+use super::digest::{self, Hash};
 use super::directory::FileInfo;
 use super::disk::FileError;
 use super::journal::{self, Entry, Event, SealRecord};
@@ -16,9 +16,13 @@ use super::progress::{Progress, Stopped};
 use super::seal::SealError;
 use crate::clock::{Hour, UnixNanos};
 
+/// So many bytes at the start of a file of lines are not the same as all that is sealed by chance:
+/// an hour of a few heartbeats may be.
+const NO_COINCIDENCE: u64 = 64 << 10;
+
 /// How a file of lines stands to the sealed file of its hour.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Overlap {
     /// There is no sealed file, or all of it is in the lines: these are sealed by themselves.
     Fresh,
     /// The first `skip` bytes are in the sealed file already, those behind are not.
@@ -26,7 +30,7 @@ pub(super) enum Standing {
         /// Bytes of the lines.
         skip: u64,
         /// What the sealed file holds.
-        base: Base,
+        base: SealRecord,
     },
     /// All lines are in the sealed file.
     Contained {
@@ -39,100 +43,144 @@ pub(super) enum Standing {
     Corrupt(String),
 }
 
-/// What a sealed file holds that gets further frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Base {
-    pub(super) raw_bytes: u64,
-    pub(super) raw_sha256: Hash,
-    pub(super) stored_bytes: u64,
+/// A file of lines and the sealed file of its hour, side by side.
+pub(super) struct Pair<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) stem: &'a Stem,
+    pub(super) hour: Hour,
+    pub(super) lines: &'a File,
+    pub(super) info: FileInfo,
+    pub(super) progress: &'a Progress,
 }
 
-impl From<&SealRecord> for Base {
-    fn from(record: &SealRecord) -> Self {
-        let SealRecord { raw_bytes, raw_sha256, stored_bytes, .. } = *record;
-        Self { raw_bytes, raw_sha256, stored_bytes }
-    }
-}
-
-/// Compares the lines, open as `lines`, with what the hour has.
-pub(super) fn reconcile(
-    dir: &Path,
-    stem: &Stem,
-    hour: Hour,
-    lines: &File,
-    info: FileInfo,
-    progress: &Progress,
-) -> Result<Standing, SealError> {
-    let sealed = stem.path(dir, hour, Kind::Sealed);
-    let file = match File::open(&sealed) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::Fresh),
-        Err(error) => return Err(FileError::of("open", &sealed)(error).into()),
-    };
-    let journal = stem.path(dir, hour, Kind::Journal);
-    let entries = journal::read(&journal).map_err(FileError::of("read", &journal))?;
-    let record = current_record(&file, &entries).map_err(FileError::of("read", &sealed))?;
-    if let Some(record) = record {
-        let skip = contained(lines, info, &record)
-            .map_err(FileError::of("read", &stem.path(dir, hour, Kind::Lines)))?;
-        if skip == info.bytes && record.part.is_some() {
-            let recorded = entries.iter().any(|e| e.event == Event::Sealed(record.clone()));
-            return Ok(Standing::Contained { record, recorded });
+impl Pair<'_> {
+    /// Compares them.
+    pub(super) fn reconcile(&self) -> Result<Overlap, SealError> {
+        let path = self.stem.path(self.dir, self.hour, Kind::Sealed);
+        let fail = |action| FileError::of(action, &path);
+        let sealed = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Overlap::Fresh),
+            Err(error) => return Err(fail("open")(error).into()),
+        };
+        let info = FileInfo::of(&sealed.metadata().map_err(fail("read the size of"))?);
+        let journal = self.stem.path(self.dir, self.hour, Kind::Journal);
+        let entries = journal::read(&journal).map_err(FileError::of("read", &journal))?;
+        if let Some(record) = current_record(&sealed, &entries).map_err(fail("read"))? {
+            self.progress.check()?;
+            let lines = self.stem.path(self.dir, self.hour, Kind::Lines);
+            let skip = self.contained(info, &record).map_err(FileError::of("read", &lines))?;
+            return Ok(match skip {
+                Some(skip) if skip == self.info.bytes => {
+                    let recorded = entries.iter().any(|e| e.event == Event::Sealed(record.clone()));
+                    Overlap::Contained { record, recorded }
+                }
+                skip => Overlap::Extends { skip: skip.unwrap_or(0), base: record },
+            });
         }
-        return Ok(Standing::Extends { skip, base: Base::from(&record) });
-    }
-    let modified = FileInfo::of(&file.metadata().map_err(FileError::of("read", &sealed))?).modified;
-    let (decoded, is_prefix) = match compare(file, lines, info.bytes, progress) {
-        Ok(compared) => compared,
-        Err(Failed::Stopped) => return Err(Stopped.into()),
-        Err(Failed::Io(error)) if is_corrupt(&error) => {
-            return Ok(Standing::Corrupt(error.to_string()));
-        }
-        Err(Failed::Io(error)) => return Err(FileError::of("read", &sealed)(error).into()),
-    };
-    let Digest { bytes: raw_bytes, messages, sha256: raw_sha256, .. } = decoded.lines;
-    let Decoded { stored_sha256, stored_bytes, .. } = decoded;
-    let record =
-        SealRecord { raw_bytes, messages, raw_sha256, stored_bytes, stored_sha256, part: None };
-    if is_prefix && raw_bytes == info.bytes {
-        return Ok(Standing::Contained { record, recorded: false });
-    }
-    if is_prefix && raw_bytes < info.bytes {
-        return Ok(Standing::Fresh);
-    }
-    // The journal is lost, but a sealed file has the time of the lines that went into it last.
-    if modified == info.modified && raw_bytes > info.bytes {
-        let file = File::open(&sealed).map_err(FileError::of("open", &sealed))?;
-        let mut position = 0;
-        let from = raw_bytes - info.bytes;
-        let mut same = true;
-        let reread = decode(file, |chunk| {
-            progress.advance(0)?;
-            let skip = usize::try_from(from.saturating_sub(position)).unwrap_or(usize::MAX);
-            if let Some(tail) = chunk.get(skip.min(chunk.len())..).filter(|tail| !tail.is_empty()) {
-                same &= matches(lines, position.max(from) - from, tail)?;
+        match self.compare(sealed, info) {
+            Ok(overlap) => Ok(overlap),
+            Err(Failed::Lines(error)) => {
+                let lines = self.stem.path(self.dir, self.hour, Kind::Lines);
+                Err(FileError::of("read", &lines)(error).into())
             }
+            Err(Failed::Sealed(error)) if is_corrupt(&error) => {
+                Ok(Overlap::Corrupt(error.to_string()))
+            }
+            Err(Failed::Sealed(error)) => Err(fail("read")(error).into()),
+            Err(Failed::Stopped) => Err(Stopped.into()),
+        }
+    }
+
+    /// How many bytes at the start of the lines are in the sealed file, whose record is known.
+    fn contained(&self, sealed: FileInfo, record: &SealRecord) -> io::Result<Option<u64>> {
+        let starts_with = |bytes: u64, sha256: Hash| {
+            io::Result::Ok(
+                bytes <= self.info.bytes && digest::of_start(self.lines, bytes)?.sha256 == sha256,
+            )
+        };
+        if let Some(part) = &record.part {
+            let created = self.info.created.map(UnixNanos::nanos);
+            // A copy of the directory has other inodes, but keeps the times.
+            let same_file = part.inode == self.info.inode && part.created == created
+                || part.modified == self.info.modified.nanos();
+            if same_file && starts_with(part.bytes, part.sha256)? {
+                return Ok(Some(part.bytes));
+            }
+        }
+        // Somebody decompressed it: the time is kept by some tools, and chance is ruled out by size.
+        let likely = record.raw_bytes >= NO_COINCIDENCE || sealed.modified == self.info.modified;
+        if likely && starts_with(record.raw_bytes, record.raw_sha256)? {
+            return Ok(Some(record.raw_bytes));
+        }
+        Ok(None)
+    }
+
+    /// Compares them byte by byte: nothing is known of the sealed file.
+    fn compare(&self, sealed: File, info: FileInfo) -> Result<Overlap, Failed> {
+        let length = self.info.bytes;
+        let again = sealed.try_clone()?;
+        let (mut position, mut same) = (0, true);
+        let decoded = decode(sealed, |chunk| {
+            self.progress.check()?;
+            let left = usize::try_from(length.saturating_sub(position)).unwrap_or(usize::MAX);
+            let common = chunk.get(..left.min(chunk.len())).unwrap_or_default();
+            same = same && self.lines_have(position, common)?;
             position += chunk.len() as u64;
             Ok::<(), Failed>(())
-        });
-        match reread {
-            Ok(_) if same => return Ok(Standing::Contained { record, recorded: false }),
-            Ok(_) => {}
-            Err(Failed::Stopped) => return Err(Stopped.into()),
-            Err(Failed::Io(error)) => return Err(FileError::of("read", &sealed)(error).into()),
+        })?;
+        let raw_bytes = decoded.lines.bytes;
+        let record = SealRecord::from(decoded);
+        if same && raw_bytes == length {
+            return Ok(Overlap::Contained { record, recorded: false });
         }
+        if same && raw_bytes < length {
+            return Ok(Overlap::Fresh);
+        }
+        // The journal is lost, but a sealed file has the time of the lines that went into it last.
+        if info.modified == self.info.modified
+            && raw_bytes > length
+            && self.is_end_of(again, raw_bytes - length)?
+        {
+            return Ok(Overlap::Contained { record, recorded: false });
+        }
+        Ok(Overlap::Extends { skip: 0, base: record })
     }
-    Ok(Standing::Extends { skip: 0, base: Base::from(&record) })
+
+    /// Whether the lines are what the sealed file holds from this byte on.
+    fn is_end_of(&self, mut sealed: File, from: u64) -> Result<bool, Failed> {
+        sealed.rewind()?;
+        let (mut position, mut same) = (0, true);
+        decode(sealed, |chunk| {
+            self.progress.check()?;
+            let skip = usize::try_from(from.saturating_sub(position)).unwrap_or(usize::MAX);
+            let tail = chunk.get(skip.min(chunk.len())..).unwrap_or_default();
+            same = same && self.lines_have(position.max(from) - from, tail)?;
+            position += chunk.len() as u64;
+            Ok::<(), Failed>(())
+        })?;
+        Ok(same)
+    }
+
+    /// Whether these bytes stand at this place of the lines.
+    fn lines_have(&self, position: u64, bytes: &[u8]) -> Result<bool, Failed> {
+        let mut own = vec![0; bytes.len()];
+        if !bytes.is_empty() {
+            self.lines.read_exact_at(&mut own, position).map_err(Failed::Lines)?;
+        }
+        Ok(own == bytes)
+    }
 }
 
 enum Failed {
     Stopped,
-    Io(io::Error),
+    Lines(io::Error),
+    Sealed(io::Error),
 }
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self::Sealed(error)
     }
 }
 
@@ -144,57 +192,15 @@ impl From<Stopped> for Failed {
 
 /// What the journal says of the sealed file as it is: the newest record that fits. A run that was
 /// cut off may have noted what it was about to put there.
-fn current_record(file: &File, entries: &[Entry]) -> io::Result<Option<SealRecord>> {
+fn current_record(mut file: &File, entries: &[Entry]) -> io::Result<Option<SealRecord>> {
     let length = file.metadata()?.len();
-    let mut records = journal::records(entries.to_vec());
+    let mut records = journal::records(entries);
     records.retain(|record| record.stored_bytes == length);
     if records.is_empty() {
         return Ok(None);
     }
     let hash = digest::of_start(file, length)?.sha256;
     // What follows reads the file from its start.
-    (&mut &*file).rewind()?;
+    file.rewind()?;
     Ok(records.into_iter().rev().find(|record| record.stored_sha256 == hash))
-}
-
-/// How many bytes at the start of the lines are those that the last sealing took, from this very
-/// file.
-fn contained(lines: &File, info: FileInfo, record: &SealRecord) -> io::Result<u64> {
-    let Some(part) = &record.part else { return Ok(0) };
-    let created = info.created.map(UnixNanos::nanos);
-    // A copy of the directory has other inodes, but keeps the times.
-    let same_file = part.inode == info.inode && part.created == created
-        || part.modified == info.modified.nanos();
-    if !same_file || part.bytes > info.bytes {
-        return Ok(0);
-    }
-    let start = digest::of_start(lines, part.bytes)?;
-    Ok(if start.sha256 == part.sha256 { part.bytes } else { 0 })
-}
-
-/// Decodes the sealed file; gives whether it and the lines are the same as far as the shorter goes.
-fn compare(
-    sealed: File,
-    lines: &File,
-    length: u64,
-    progress: &Progress,
-) -> Result<(Decoded, bool), Failed> {
-    let mut position = 0;
-    let mut same = true;
-    let decoded = decode(sealed, |chunk| {
-        progress.advance(0)?;
-        let left = usize::try_from(length.saturating_sub(position)).unwrap_or(usize::MAX);
-        let common = chunk.get(..left.min(chunk.len())).unwrap_or_default();
-        same = same && matches(lines, position, common)?;
-        position += chunk.len() as u64;
-        Ok::<(), Failed>(())
-    })?;
-    Ok((decoded, same))
-}
-
-/// Whether these bytes stand at this place of the file.
-fn matches(file: &File, position: u64, bytes: &[u8]) -> io::Result<bool> {
-    let mut own = vec![0; bytes.len()];
-    file.read_exact_at(&mut own, position)?;
-    Ok(own == bytes)
 }

@@ -1,13 +1,16 @@
 //! Retention: which hours go, so that the archive keeps within its limits.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::directory::HourEntry;
 use super::disk::{self, FileError};
+use super::journal;
 use super::layout::{Kind, Stem};
+use super::line_lock;
 use crate::clock::{Hour, UnixNanos};
 
 /// What an archive may take. A limit that is not set does not exist.
@@ -46,7 +49,7 @@ pub struct Candidate {
 }
 
 /// The limit for whose sake an hour goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// `max_age`.
@@ -78,8 +81,9 @@ pub struct Plan {
 }
 
 /// Chooses the hours that go: whole hours, oldest first by the hour in their names. `free` is what
-/// is free on the file system now, in bytes. When others fill the disk, so that even an empty
-/// archive would not keep `min_free_disk`, nothing goes for its sake.
+/// is free on the file system now, in bytes. For the sake of a limit that could not be kept even
+/// if everything went that may, nothing goes: others may be filling the disk, or one hour is larger
+/// than the limit.
 pub fn plan(hours: &[Candidate], now: UnixNanos, free: u64, limits: &Limits) -> Plan {
     let mut order: Vec<(usize, &Candidate)> = hours.iter().enumerate().collect();
     order.sort_by_key(|(_, hour)| (hour.hour, &hour.stem));
@@ -90,8 +94,12 @@ pub fn plan(hours: &[Candidate], now: UnixNanos, free: u64, limits: &Limits) -> 
     let too_old = |hour: Hour| limits.max_age.is_some_and(|age| hour.end().plus(age) <= now);
     let too_large = |total| limits.max_total_size.is_some_and(|most| total > u128::from(most));
     let too_full = |free| limits.min_free_disk.is_some_and(|least| free < u128::from(least));
-    let may_go = hours.iter().filter(|hour| hour.standing != Standing::Open);
-    let attainable = !too_full(free + may_go.map(|hour| u128::from(hour.bytes)).sum::<u128>());
+    let sum = |may: fn(Standing) -> bool| {
+        let may_go = hours.iter().filter(|hour| may(hour.standing));
+        may_go.map(|hour| u128::from(hour.bytes)).sum::<u128>()
+    };
+    let small_enough = !too_large(total - sum(|standing| standing == Standing::Sealed));
+    let free_enough = !too_full(free + sum(|standing| standing != Standing::Open));
     // Unsealed hours come last of all, and for the disk's sake alone.
     for (standing, wanted) in [
         (Standing::Sealed, Limit::MaxAge),
@@ -102,8 +110,8 @@ pub fn plan(hours: &[Candidate], now: UnixNanos, free: u64, limits: &Limits) -> 
         for (index, hour) in &order {
             let needed = match wanted {
                 Limit::MaxAge => too_old(hour.hour),
-                Limit::MaxTotalSize => too_large(total),
-                Limit::MinFreeDisk => attainable && too_full(free),
+                Limit::MaxTotalSize => small_enough && too_large(total),
+                Limit::MinFreeDisk => free_enough && too_full(free),
             };
             let Some(gone) = gone.get_mut(*index).filter(|gone| !**gone) else { continue };
             // An hour without bytes frees none.
@@ -131,15 +139,47 @@ pub fn plan(hours: &[Candidate], now: UnixNanos, free: u64, limits: &Limits) -> 
     plan
 }
 
-/// Removes the files of an hour, its journal last.
+/// Removes the files of an hour. The journal notes it first and goes last, so that a removal that
+/// was cut off is known for one. False when somebody has opened its lines meanwhile.
 ///
 /// # Errors
 /// The first file that could not be removed; those behind it are still there.
-pub(super) fn remove(dir: &Path, entry: &HourEntry) -> Result<(), FileError> {
+pub(super) fn remove(
+    dir: &Path,
+    entry: &HourEntry,
+    reason: Limit,
+    now: UnixNanos,
+) -> Result<bool, FileError> {
+    let path = entry.path(dir, Kind::Lines);
+    let lines = match entry.file(Kind::Lines).map(|_| disk::open_regular(&path)).transpose() {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => None,
+        lines => lines?,
+    };
+    if let Some(lines) = &lines
+        && !line_lock::take(lines, &path)?
+    {
+        return Ok(false);
+    }
+    let journal = entry.path(dir, Kind::Journal);
+    // A full disk, which is why the hour goes, may not take the note.
+    drop(journal::append(&journal, now, journal::Event::Removed { reason }));
+    finish_removal(dir, entry)?;
+    Ok(true)
+}
+
+/// Removes the files of an hour, its journal last.
+pub(super) fn finish_removal(dir: &Path, entry: &HourEntry) -> Result<(), FileError> {
     for kind in entry.kinds().filter(|kind| *kind != Kind::Journal) {
         disk::remove(&entry.path(dir, kind))?;
     }
     disk::remove(&entry.path(dir, Kind::Journal))
+}
+
+/// Whether the hour is what is left of a removal that was cut off.
+pub(super) fn is_half_removed(dir: &Path, entry: &HourEntry) -> bool {
+    let left = !entry.has_lines() && entry.file(Kind::Journal).is_some();
+    left && journal::read(&entry.path(dir, Kind::Journal))
+        .is_ok_and(|entries| journal::is_removed(&entries))
 }
 
 /// Bytes that this process may still write on the directory's file system, and its size.
@@ -227,19 +267,16 @@ mod tests {
                 }
             }
             // What is left broken could not be mended by anything that may go.
-            let may_go = |hour: &Candidate| hour.standing != Standing::Open;
-            if plan.unmet.contains(&Limit::MaxTotalSize) {
-                let sealed_left = hours.iter().enumerate().any(|(index, hour)| {
-                    !gone.contains(&index) && hour.standing == Standing::Sealed && hour.bytes > 0
-                });
-                prop_assert!(!sealed_left);
-            }
-            if plan.unmet.contains(&Limit::MinFreeDisk) {
-                let all: Vec<_> = (0..hours.len()).filter(|index| may_go(&hours[*index])).collect();
-                let at_best = broken(&hours, &all, now, free, &limits);
-                prop_assert!(at_best.contains(&Limit::MinFreeDisk));
-                // So nothing went for it in vain.
-                prop_assert!(plan.removals.iter().all(|(_, limit)| *limit != Limit::MinFreeDisk));
+            for (limit, may_go) in [
+                (Limit::MaxTotalSize, (|hour| hour.standing == Standing::Sealed) as fn(&Candidate) -> bool),
+                (Limit::MinFreeDisk, |hour| hour.standing != Standing::Open),
+            ] {
+                if plan.unmet.contains(&limit) {
+                    let all: Vec<_> = (0..hours.len()).filter(|index| may_go(&hours[*index])).collect();
+                    prop_assert!(broken(&hours, &all, now, free, &limits).contains(&limit));
+                    // So nothing went for it in vain.
+                    prop_assert!(plan.removals.iter().all(|(_, of)| *of != limit));
+                }
             }
             // Nothing more than needed: without its newest removal, sealed before unsealed, a limit
             // is broken; with it, it is not, or everything that might have helped is gone.

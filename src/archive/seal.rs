@@ -5,29 +5,30 @@
 //! is about to get its name, rename, sync the directory, note that it has it, remove the lines. A
 //! run that was cut off at any point is taken up by the next.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::ahead::{CHUNK, each_chunk};
-use super::compress::{Compression, Decoded, Output, compress, decode, decode_plain};
+use super::compress::{Compression, Output, compress, compress_line_feed};
+use super::decode::{Decoded, decode, decode_plain};
 use super::digest::{self, Digest, Digester};
 use super::directory::FileInfo;
 use super::disk::{self, FileError};
-use super::hour_file::same_file;
 use super::journal::{self, Event, Part, SealRecord};
 use super::layout::{Kind, MAX_CORRUPT, Stem};
+use super::line_lock;
 use super::progress::{Progress, Stopped};
-use super::reconcile::{Base, Standing, reconcile};
+use super::reconcile::{Overlap, Pair};
 use super::retain::available;
 use super::tail::{Mended, mend};
 use crate::clock::{Clock, Hour, UnixNanos};
 
 /// The disk is never filled to its end: a recorder writes to it, too. One part in this many stays
-/// free, but no more than `MAX_RESERVE`.
+/// free, but no more than `MAX_RESERVE`: sealing is what makes room.
 const RESERVE_PART: u64 = 100;
-const MAX_RESERVE: u64 = 256 << 20;
+const MAX_RESERVE: u64 = 16 << 20;
 
 /// An hour that is to be sealed.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +45,14 @@ pub struct Target<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It is sealed.
-    Sealed(SealRecord),
+    Sealed {
+        /// What the sealed file holds.
+        record: SealRecord,
+        /// Bytes of the lines that were added to it now.
+        raw_bytes: u64,
+        /// Bytes by which it grew.
+        stored_bytes: u64,
+    },
     /// It was: a run before was cut off at its end.
     Finished(SealRecord),
     /// Somebody writes to it.
@@ -62,6 +70,11 @@ pub enum Remark {
         kept_in: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// Lines that were sealed before are gone with their file.
+    Lost {
+        /// How many.
+        messages: u64,
     },
 }
 
@@ -91,7 +104,7 @@ pub enum SealError {
     #[error("`{}` is not what was sealed before; run `streamer verify`", .0.display())]
     BaseDiffers(PathBuf),
     /// The lines changed meanwhile.
-    #[error("`{}` changed while it was sealed: somebody who takes no lock writes to it", .0.display())]
+    #[error("`{}` was rewritten while it was sealed", .0.display())]
     Changed(PathBuf),
     /// There are too many corrupt files of this hour.
     #[error("`{}` is corrupt, and {MAX_CORRUPT} corrupt files of its hour are kept already", .0.display())]
@@ -131,15 +144,10 @@ pub fn seal(
     progress: &Progress,
     remark: &mut dyn FnMut(Remark),
 ) -> Result<Outcome, SealError> {
+    progress.check()?;
     let path = target.path(Kind::Lines);
-    let mut flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    flags |= rustix::fs::OFlags::CLOEXEC;
-    let lines = OpenOptions::new()
-        .read(true)
-        .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
-        .open(&path)
-        .map_err(FileError::of("open", &path))?;
-    if !lock(&lines, &path)? {
+    let lines = disk::open_regular(&path)?;
+    if !line_lock::take(&lines, &path)? {
         return Ok(Outcome::Held);
     }
     if let Some(mended) = mend_if_torn(&lines, target)? {
@@ -150,67 +158,81 @@ pub fn seal(
     lines.unlock().map_err(FileError::of("unlock", &path))?;
 
     let Target { dir, stem, hour } = target;
-    let (skip, base) = match reconcile(dir, stem, hour, &lines, info, progress)? {
-        Standing::Fresh => (0, None),
-        Standing::Extends { skip, base } => (skip, Some(base)),
-        Standing::Contained { record, recorded } => {
+    let pair = Pair { dir, stem, hour, lines: &lines, info, progress };
+    let (skip, base, corrupt) = match pair.reconcile()? {
+        Overlap::Fresh => (0, None, None),
+        Overlap::Extends { skip, base } => (skip, Some(base), None),
+        Overlap::Corrupt(why) => (0, None, Some(why)),
+        Overlap::Contained { record, recorded } => {
             if !still_ours(&lines, &path, info)? {
                 return Ok(Outcome::Held);
             }
             if !recorded {
-                let event = Event::Sealed(record.clone());
-                journal::append(&target.path(Kind::Journal), clock.now(), event)?;
+                target.journal(clock, Event::Sealed(record.clone()))?;
             }
             disk::remove(&path)?;
             return Ok(Outcome::Finished(record));
         }
-        Standing::Corrupt(why) => {
-            let kept_in = set_aside(target)?;
-            remark(Remark::SetAside { kept_in, why });
-            (0, None)
-        }
     };
-    let tmp = target.path(Kind::Sealing);
-    let sealed = write_and_check(target, &lines, info, skip, base, compression, progress).and_then(
-        |record| {
-            if !still_ours(&lines, &path, info)? {
-                return Ok(Outcome::Held);
-            }
-            let journal = target.path(Kind::Journal);
-            journal::append(&journal, clock.now(), Event::Sealing(record.clone()))?;
-            disk::rename(&tmp, &target.path(Kind::Sealed))?;
-            disk::sync_dir(dir)?;
-            journal::append(&journal, clock.now(), Event::Sealed(record.clone()))?;
-            disk::remove(&path)?;
-            Ok(Outcome::Sealed(record))
-        },
-    );
-    if !matches!(sealed, Ok(Outcome::Sealed(_))) {
+    let replaces = Replaces { skip, base };
+    let written = write_and_check(target, &lines, info, &replaces, compression, progress);
+    let sealed = written.and_then(|(record, part)| {
+        if !still_ours(&lines, &path, info)? {
+            return Ok(Outcome::Held);
+        }
+        if let Some(why) = corrupt {
+            // Only now that there is something better: who is still writing it has not removed the
+            // lines.
+            remark(Remark::SetAside { kept_in: set_aside(target)?, why });
+        } else if replaces.base.is_none() {
+            warn_of_loss(target, &lines, info, remark)?;
+        }
+        target.journal(clock, Event::Sealing(record.clone()))?;
+        disk::rename(&target.path(Kind::Sealing), &target.path(Kind::Sealed))?;
+        disk::sync_dir(dir)?;
+        target.journal(clock, Event::Sealed(record.clone()))?;
+        disk::remove(&path)?;
+        let before = replaces.base.map_or(0, |base| base.stored_bytes);
+        let stored_bytes = record.stored_bytes - before;
+        Ok(Outcome::Sealed { record, raw_bytes: part.bytes, stored_bytes })
+    });
+    if !matches!(sealed, Ok(Outcome::Sealed { .. })) {
         // The next run removes it if this cannot.
-        drop(disk::remove(&tmp));
+        drop(disk::remove(&target.path(Kind::Sealing)));
     }
     sealed
 }
 
-/// Compresses to the temporary file and reads it back; gives what it holds.
+/// What the lines are added to.
+struct Replaces {
+    /// Bytes of the lines that are in it already.
+    skip: u64,
+    /// The sealed file that gets further frames.
+    base: Option<SealRecord>,
+}
+
+/// Compresses to the temporary file and reads it back; gives what it holds, and what is new in it.
 fn write_and_check(
     target: Target<'_>,
     lines: &File,
     info: FileInfo,
-    skip: u64,
-    base: Option<Base>,
+    replaces: &Replaces,
     compression: Compression,
     progress: &Progress,
-) -> Result<SealRecord, SealError> {
+) -> Result<(SealRecord, Digest), SealError> {
     let path = target.path(Kind::Lines);
     let tmp = target.path(Kind::Sealing);
     let file = disk::create(&tmp)?;
-    if let Some(base) = base {
-        copy(&target.path(Kind::Sealed), base.stored_bytes, &file, &tmp)?;
-    }
     let out = Output { file: &file, path: &tmp };
+    let Replaces { skip, base } = replaces;
+    if let Some(base) = base {
+        copy(&target.path(Kind::Sealed), base.stored_bytes, out, progress)?;
+        if base.torn {
+            compress_line_feed(out)?;
+        }
+    }
     let room = || has_room(target.dir);
-    let part = compress(lines, &path, skip..info.bytes, &out, compression, progress, room)?;
+    let part = compress(lines, &path, *skip..info.bytes, out, compression, progress, room)?;
     disk::dress(&file, &tmp, lines)?;
     disk::sync(&file, &tmp)?;
     let checked = match base {
@@ -218,26 +240,20 @@ fn write_and_check(
         Some(base) => check_extended(file, &tmp, base, &part, progress),
     };
     let decoded = checked.map_err(|error| error.at("read back", &tmp))?;
-    let Digest { bytes, messages, sha256, .. } = decoded.lines;
-    Ok(SealRecord {
-        raw_bytes: bytes,
-        messages,
-        raw_sha256: sha256,
-        stored_bytes: decoded.stored_bytes,
-        stored_sha256: decoded.stored_sha256,
-        part: Some(Part {
-            // A crash after an extension must find the whole of what is sealed of this file.
-            bytes: info.bytes,
-            sha256: if skip == 0 {
-                part.sha256
-            } else {
-                digest::of_start(lines, info.bytes).map_err(FileError::of("read", &path))?.sha256
-            },
-            inode: info.inode,
-            modified: info.modified.nanos(),
-            created: info.created.map(UnixNanos::nanos),
-        }),
-    })
+    let sha256 = if *skip == 0 {
+        part.sha256
+    } else {
+        digest::of_start(lines, info.bytes).map_err(FileError::of("read", &path))?.sha256
+    };
+    // A crash after an extension must find the whole of what is sealed of this file.
+    let from = Part {
+        bytes: info.bytes,
+        sha256,
+        inode: info.inode,
+        modified: info.modified.nanos(),
+        created: info.created.map(UnixNanos::nanos),
+    };
+    Ok((SealRecord { part: Some(from), ..SealRecord::from(decoded) }, part))
 }
 
 /// Decodes the temporary file and compares every byte with the lines that went into it.
@@ -272,18 +288,21 @@ fn check(
 fn check_extended(
     mut file: File,
     tmp: &Path,
-    base: Base,
+    base: &SealRecord,
     part: &Digest,
     progress: &Progress,
 ) -> Result<Decoded, SealError> {
     file.rewind()?;
     let (mut before, mut behind) = (Digester::new(), Digester::new());
+    let mut feeds = usize::from(base.torn);
     let decoded = decode(file, |chunk| {
         progress.advance(chunk.len())?;
         let left = usize::try_from(base.raw_bytes - before.bytes()).unwrap_or(usize::MAX);
         let (first, rest) = chunk.split_at(left.min(chunk.len()));
         before.update(first);
-        behind.update(rest);
+        let feed = feeds.min(rest.len());
+        feeds -= feed;
+        behind.update(rest.get(feed..).unwrap_or_default());
         Ok::<(), SealError>(())
     })?;
     if before.finish().sha256 != base.raw_sha256 {
@@ -293,27 +312,47 @@ fn check_extended(
     if same { Ok(decoded) } else { Err(SealError::Differs(tmp.to_owned())) }
 }
 
+/// Says so when lines were sealed before that neither the sealed file nor these lines have.
+fn warn_of_loss(
+    target: Target<'_>,
+    lines: &File,
+    info: FileInfo,
+    remark: &mut dyn FnMut(Remark),
+) -> Result<(), SealError> {
+    let path = target.path(Kind::Journal);
+    let entries = journal::read(&path).map_err(FileError::of("read", &path))?;
+    let Some(record) = journal::sealed(&entries).next_back() else { return Ok(()) };
+    let path = target.path(Kind::Lines);
+    let kept = record.raw_bytes <= info.bytes
+        && digest::of_start(lines, record.raw_bytes).map_err(FileError::of("read", &path))?.sha256
+            == record.raw_sha256;
+    if !kept {
+        remark(Remark::Lost { messages: record.messages });
+    }
+    Ok(())
+}
+
 impl Target<'_> {
     fn path(&self, kind: Kind) -> PathBuf {
         self.stem.path(self.dir, self.hour, kind)
     }
-}
 
-/// Takes the lock of the lines; false when somebody else has it.
-fn lock(lines: &File, path: &Path) -> Result<bool, FileError> {
-    match lines.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(error) => Err(FileError::of("lock", path)(error.into())),
+    fn journal(&self, clock: &dyn Clock, event: Event) -> Result<(), FileError> {
+        journal::append(&self.path(Kind::Journal), clock.now(), event)
     }
 }
 
-/// Locks the lines again. False when somebody has them open or has replaced them.
+/// Locks the lines again. False when somebody has them open, had them meanwhile, or has replaced
+/// them.
 fn still_ours(lines: &File, path: &Path, info: FileInfo) -> Result<bool, SealError> {
-    if !lock(lines, path)? || !same_file(lines, path) {
+    if !line_lock::take(lines, path)? {
         return Ok(false);
     }
-    if info_of(lines, path)? == info { Ok(true) } else { Err(SealError::Changed(path.to_owned())) }
+    let now = info_of(lines, path)?;
+    if now != info && now.bytes <= info.bytes {
+        return Err(SealError::Changed(path.to_owned()));
+    }
+    Ok(now == info)
 }
 
 fn info_of(lines: &File, path: &Path) -> Result<FileInfo, FileError> {
@@ -349,10 +388,13 @@ fn set_aside(target: Target<'_>) -> Result<PathBuf, SealError> {
 }
 
 /// Copies the first `length` bytes of a file.
-fn copy(from: &Path, length: u64, to: &File, to_path: &Path) -> Result<(), SealError> {
+fn copy(from: &Path, length: u64, to: Output<'_>, progress: &Progress) -> Result<(), SealError> {
     let file = File::open(from).map_err(FileError::of("open", from))?;
-    each_chunk(file.take(length), |chunk| Ok(disk::write(to, to_path, chunk)?))
-        .map_err(|error: SealError| error.at("read", from))
+    each_chunk(file.take(length), |chunk| {
+        progress.check()?;
+        Ok(disk::write(to.file, to.path, chunk)?)
+    })
+    .map_err(|error: SealError| error.at("read", from))
 }
 
 /// Whether there is room for another frame.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod odd;
+mod others;
 
 use std::fmt::Write as _;
 use std::fs;

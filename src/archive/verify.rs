@@ -1,14 +1,16 @@
 //! Proving sealed hours: decode, count, hash, and compare with what was recorded at sealing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::compress::{Decoded, decode};
+use super::decode::{decode_plain, is_corrupt};
+use super::digest::{Digest, Digester, Hash};
 use super::directory::HourEntry;
-use super::journal::{self, SealRecord};
+use super::journal::{self, Entry, SealRecord};
 use super::layout::Kind;
 use super::progress::{Progress, Stopped};
 use super::workers::for_each;
@@ -32,6 +34,11 @@ pub enum Verdict {
         /// Their bytes.
         raw_bytes: u64,
     },
+    /// It cannot be read, which says nothing of what it holds.
+    Unreadable {
+        /// Why, for people.
+        reason: String,
+    },
     /// It is not what it should be.
     Bad {
         /// What is wrong, for people.
@@ -43,22 +50,6 @@ pub enum Verdict {
 pub fn is_sealed(entry: &HourEntry) -> bool {
     entry.file(Kind::Sealed).is_some()
         || entry.file(Kind::Journal).is_some() && entry.file(Kind::Lines).is_none()
-}
-
-/// Verifies one hour. `None` when its journal shows that it never was sealed.
-///
-/// # Errors
-/// [`Stopped`], when told to.
-pub fn verify(
-    dir: &Path,
-    entry: &HourEntry,
-    progress: &Progress,
-) -> Result<Option<Verdict>, Stopped> {
-    match examine(dir, entry, progress) {
-        Ok(verdict) => Ok(verdict),
-        Err(Failed::Stopped) => Err(Stopped),
-        Err(Failed::Bad(reason)) => Ok(Some(Verdict::Bad { reason })),
-    }
 }
 
 /// Verifies hours, several at once, and hands each verdict to `done` as it comes. Ends early when
@@ -86,68 +77,141 @@ pub fn verify_all<'a>(
 
 enum Failed {
     Stopped,
-    Bad(String),
+    Sealed(io::Error),
 }
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
-        Self::Bad(format!("cannot be decoded: {error}"))
+        Self::Sealed(error)
     }
 }
 
-fn examine(dir: &Path, entry: &HourEntry, progress: &Progress) -> Result<Option<Verdict>, Failed> {
-    let journal = journal::read(&entry.path(dir, Kind::Journal))
-        .map_err(|error| Failed::Bad(format!("its journal cannot be read: {error}")))?;
-    let records = journal::records(journal);
-    let file = match File::open(entry.path(dir, Kind::Sealed)) {
+impl From<Stopped> for Failed {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+/// Verifies one hour. `None` when its journal shows that it never was sealed, or was removed.
+///
+/// # Errors
+/// [`Stopped`], when told to.
+pub fn verify(
+    dir: &Path,
+    entry: &HourEntry,
+    progress: &Progress,
+) -> Result<Option<Verdict>, Stopped> {
+    let bad = |reason: String| Ok(Some(Verdict::Bad { reason }));
+    let unreadable = |what: &str, error: io::Error| {
+        Ok(Some(Verdict::Unreadable { reason: format!("{what}: {error}") }))
+    };
+    // The file first: a run that seals beside this writes to the journal before and after.
+    let file = File::open(entry.path(dir, Kind::Sealed));
+    let entries = match journal::read(&entry.path(dir, Kind::Journal)) {
+        Ok(entries) => entries,
+        Err(error) => return unreadable("its journal cannot be read", error),
+    };
+    let file = match file {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return match records.last() {
-                Some(record) => Err(Failed::Bad(format!(
-                    "the file is gone; it held {} messages",
-                    record.messages
-                ))),
-                None => Ok(None),
+            return match journal::sealed(&entries).next_back() {
+                Some(record) if !journal::is_removed(&entries) => {
+                    bad(format!("the file is gone; it held {} messages", record.messages))
+                }
+                _ => Ok(None),
             };
         }
-        Err(error) => return Err(Failed::Bad(format!("cannot be opened: {error}"))),
+        Err(error) => return unreadable("cannot be opened", error),
     };
-    let mut raw_bytes = 0_u64;
-    let decoded = decode(file, |chunk| {
-        raw_bytes += chunk.len() as u64;
-        progress.advance(chunk.len()).map_err(|Stopped| Failed::Stopped)
+    let records = journal::records(&entries);
+    let mut starts = Starts::new(&records);
+    let decoded = decode_plain(file, |chunk| {
+        progress.advance(chunk.len())?;
+        starts.update(chunk);
+        Ok::<(), Failed>(())
     });
-    let decoded = decoded.map_err(|failed| match failed {
-        Failed::Bad(reason) => Failed::Bad(format!("{reason}, after {raw_bytes} bytes of lines")),
-        Failed::Stopped => Failed::Stopped,
-    })?;
-    judge(&decoded, &records).map(Some).map_err(Failed::Bad)
+    match decoded {
+        Ok(_) => match judge(&entries, &records, &starts) {
+            Ok(verdict) => Ok(Some(verdict)),
+            Err(reason) => bad(reason),
+        },
+        Err(Failed::Stopped) => Err(Stopped),
+        Err(Failed::Sealed(error)) if is_corrupt(&error) => bad(format!(
+            "cannot be decoded: {error}, after {} bytes of lines",
+            starts.digester.bytes()
+        )),
+        Err(Failed::Sealed(error)) => unreadable("cannot be decoded", error),
+    }
 }
 
-fn judge(decoded: &Decoded, records: &[SealRecord]) -> Result<Verdict, String> {
-    let (messages, raw_bytes) = (decoded.lines.messages, decoded.lines.bytes);
-    if !decoded.lines.whole {
+fn judge(entries: &[Entry], records: &[SealRecord], starts: &Starts) -> Result<Verdict, String> {
+    let Digest { messages, bytes: raw_bytes, sha256, whole } = starts.digester.clone().finish();
+    if !whole {
         return Err("its last line has no line feed".to_owned());
     }
-    let Some(record) = records.last() else {
+    // A run that was cut off may have noted what it did not come to, or not noted that it did.
+    let noted = |record: &SealRecord| (record.raw_bytes, record.raw_sha256) == (raw_bytes, sha256);
+    let Some(last) = journal::sealed(entries).next_back().or(records.last()) else {
         return Ok(Verdict::Unrecorded { messages, raw_bytes });
     };
-    if messages != record.messages || raw_bytes != record.raw_bytes {
-        return Err(format!(
-            "it holds {messages} messages in {raw_bytes} bytes, {} in {} were sealed",
-            record.messages, record.raw_bytes
-        ));
+    if !records.iter().any(noted) {
+        return Err(if (last.messages, last.raw_bytes) == (messages, raw_bytes) {
+            "its lines are not those that were sealed: the SHA-256 differs".to_owned()
+        } else {
+            let (last_messages, last_bytes) = (last.messages, last.raw_bytes);
+            format!(
+                "it holds {messages} messages in {raw_bytes} bytes, {last_messages} in {last_bytes} were sealed"
+            )
+        });
     }
-    if decoded.lines.sha256 != record.raw_sha256 {
-        return Err("its lines are not those that were sealed: the SHA-256 differs".to_owned());
+    // What is sealed only grows: it starts with all that it ever was.
+    match journal::sealed(entries).find(|record| !starts.have(record)) {
+        Some(record) => Err(format!(
+            "{} messages that were sealed once are not in it; a corrupt file may be kept beside it",
+            record.messages
+        )),
+        // The lines are right, so a file that was compressed anew is as good.
+        None => Ok(Verdict::Intact { messages, raw_bytes }),
     }
-    // What is sealed only grows. It is less when a corrupt file was set aside.
-    if let Some(more) = records.iter().find(|earlier| earlier.raw_bytes > raw_bytes) {
-        return Err(format!(
-            "{} messages were sealed once, {messages} are left; a corrupt file may be kept beside it",
-            more.messages
-        ));
+}
+
+/// The digest of the lines, and their hashes up to where they once ended.
+struct Starts {
+    digester: Digester,
+    /// Lengths of which the hash is wanted, longest first.
+    wanted: Vec<u64>,
+    hashes: BTreeMap<u64, Hash>,
+}
+
+impl Starts {
+    fn new(records: &[SealRecord]) -> Self {
+        let wanted: BTreeSet<u64> = records.iter().map(|record| record.raw_bytes).collect();
+        let wanted = wanted.into_iter().rev().collect();
+        let mut starts = Self { digester: Digester::new(), wanted, hashes: BTreeMap::new() };
+        starts.mark();
+        starts
     }
-    // The lines are right, so a file that was compressed anew is as good.
-    Ok(Verdict::Intact { messages, raw_bytes })
+
+    fn update(&mut self, mut chunk: &[u8]) {
+        while !chunk.is_empty() {
+            let next = self.wanted.last().map_or(u64::MAX, |next| next - self.digester.bytes());
+            let length = usize::try_from(next).unwrap_or(usize::MAX).min(chunk.len());
+            let (part, rest) = chunk.split_at(length);
+            self.digester.update(part);
+            self.mark();
+            chunk = rest;
+        }
+    }
+
+    /// Keeps the hash if this is where one is wanted.
+    fn mark(&mut self) {
+        let bytes = self.digester.bytes();
+        if self.wanted.pop_if(|next| *next == bytes).is_some() {
+            self.hashes.insert(bytes, self.digester.clone().finish().sha256);
+        }
+    }
+
+    fn have(&self, record: &SealRecord) -> bool {
+        self.hashes.get(&record.raw_bytes) == Some(&record.raw_sha256)
+    }
 }

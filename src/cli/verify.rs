@@ -52,6 +52,8 @@ pub(super) fn verify(
                 drop(print(&json_line(&path, &entry, &verdict)));
             } else if let Verdict::Bad { reason } = &verdict {
                 drop(print(&format!("BAD {}: {reason}\n", path.display())));
+            } else if let Verdict::Unreadable { reason } = &verdict {
+                drop(print(&format!("UNREADABLE {}: {reason}\n", path.display())));
             }
         });
     });
@@ -66,7 +68,7 @@ pub(super) fn verify(
             );
         }
     }
-    Ok(if counts.bad > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if counts.bad + counts.unreadable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 #[derive(Default)]
@@ -74,6 +76,7 @@ struct Counts {
     intact: u64,
     unrecorded: u64,
     bad: u64,
+    unreadable: u64,
     messages: u64,
     raw_bytes: u64,
 }
@@ -91,16 +94,20 @@ impl Counts {
                 self.messages += messages;
                 self.raw_bytes += raw_bytes;
             }
+            Verdict::Unreadable { .. } => self.unreadable += 1,
             Verdict::Bad { .. } => self.bad += 1,
         }
     }
 
     fn text(&self) -> String {
-        let Self { intact, unrecorded, bad, messages, raw_bytes } = self;
+        let Self { intact, unrecorded, bad, unreadable, messages, raw_bytes } = self;
         let mut text = format!("{intact} hours intact");
         // Writing to a String cannot fail.
         if *unrecorded > 0 {
             let _infallible = write!(text, ", {unrecorded} whole but unrecorded");
+        }
+        if *unreadable > 0 {
+            let _infallible = write!(text, ", {unreadable} unreadable");
         }
         let _infallible = writeln!(text, ", {bad} bad; {messages} messages, {raw_bytes} bytes");
         text

@@ -65,11 +65,15 @@ fn in_our_words(message: &str) -> String {
     // What serde calls the types of this program.
     [
         ("expected path string", "expected a path, as text"),
+        ("expected u8", "expected a whole number"),
         ("expected u16", "expected a whole number"),
         ("expected u32", "expected a whole number"),
         ("expected string or map", "expected one of the texts that the schema names"),
         ("expected struct Ping", "expected an object with `message` and `interval`"),
         ("expected struct TlsConfig", "expected an object"),
+        ("expected struct ArchiveConfig", "expected an object"),
+        ("expected struct CompressionConfig", "expected an object"),
+        ("expected struct RetentionConfig", "expected an object"),
     ]
     .iter()
     .fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))

@@ -41,7 +41,9 @@ pub enum Event {
         /// Bytes of the file.
         stored_bytes: u64,
         /// Bytes of lines that were sealed now: fewer than all when lines came late.
-        sealed_bytes: u64,
+        added_raw_bytes: u64,
+        /// Bytes by which the file grew.
+        added_stored_bytes: u64,
     },
     /// An hour was sealed before, by a run that was cut off or by another program; its lines were
     /// compared and removed.
@@ -126,10 +128,10 @@ pub struct Summary {
 impl Summary {
     pub(super) fn count(&mut self, event: &Event) {
         match event {
-            Event::Sealed { sealed_bytes, stored_bytes, .. } => {
+            Event::Sealed { added_raw_bytes, added_stored_bytes, .. } => {
                 self.sealed += 1;
-                self.raw_bytes += sealed_bytes;
-                self.stored_bytes += stored_bytes;
+                self.raw_bytes += added_raw_bytes;
+                self.stored_bytes += added_stored_bytes;
             }
             Event::Finished { raw_bytes, stored_bytes, .. } => {
                 self.sealed += 1;
@@ -148,11 +150,23 @@ impl Summary {
 }
 
 impl Event {
-    pub(super) fn sealed(dir: &Path, entry: &HourEntry, record: &SealRecord) -> Self {
+    pub(super) fn sealed(
+        dir: &Path,
+        entry: &HourEntry,
+        record: &SealRecord,
+        added_raw_bytes: u64,
+        added_stored_bytes: u64,
+    ) -> Self {
         let SealRecord { messages, raw_bytes, stored_bytes, .. } = *record;
-        let sealed_bytes = record.part.as_ref().map_or(raw_bytes, |part| part.bytes);
         let place = sealed_place(dir, entry);
-        Self::Sealed { place, messages, raw_bytes, stored_bytes, sealed_bytes }
+        Self::Sealed {
+            place,
+            messages,
+            raw_bytes,
+            stored_bytes,
+            added_raw_bytes,
+            added_stored_bytes,
+        }
     }
 
     pub(super) fn finished(dir: &Path, entry: &HourEntry, record: &SealRecord) -> Self {
@@ -204,6 +218,12 @@ impl Event {
                 let message =
                     format!("its last line was torn; its {bytes} bytes are now in `{kept_in}`");
                 (shown(dir, entry), message)
+            }
+            Remark::Lost { messages } => {
+                let message = format!(
+                    "the sealed file of this hour, with {messages} messages, was gone; what is sealed now does not have them"
+                );
+                (entry.path(dir, Kind::Sealed), message)
             }
             Remark::SetAside { kept_in, why } => {
                 let message = format!(

@@ -18,7 +18,7 @@ use crate::shapes::Shape;
 /// An hour long ago.
 const HOUR: u64 = 1_699_999_200;
 /// A year.
-const HOURS: u64 = 8_760;
+const HOURS: u32 = 8_760;
 
 #[derive(Args)]
 pub(crate) struct ArchiveArgs {
@@ -157,10 +157,10 @@ fn list(rounds: usize, program: &Path) -> Result<()> {
     let hours = Hours::new(1)?;
     let lines = Shape::Trades.lines(2_000);
     for hour in 0..HOURS {
-        fs::write(hours.path(hour, ".jsonl"), &lines)?;
+        fs::write(hours.path(hour.into(), ".jsonl"), &lines)?;
     }
     hours.run(program, "archive")?;
-    if fs::read_dir(hours.dir.path())?.count() < 2 * HOURS as usize {
+    if fs::read_dir(hours.dir.path())?.count() < 2 * usize::try_from(HOURS)? {
         bail!("not every hour was sealed");
     }
     let walls = (0..rounds).map(|_| Ok(hours.run(program, "ls")?.wall.as_secs_f64()));

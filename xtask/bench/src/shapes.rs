@@ -37,15 +37,17 @@ impl Shape {
         while lines.len() < bytes {
             feed.millis += feed.random.u64(0..20);
             let which = feed.random.usize(0..symbols.len());
+            let which = if let Self::Mixed = self { which } else { 0 };
+            let Some(symbol) = symbols.get_mut(which) else { continue };
             let kind = feed.random.u8(0..100);
             match self {
-                Self::Trades => feed.trade(&mut symbols[0], &mut lines),
-                Self::Book => feed.book(&mut symbols[0], &mut lines),
-                Self::Mixed if kind < 55 => feed.book(&mut symbols[which], &mut lines),
-                Self::Mixed if kind < 85 => feed.trade(&mut symbols[which], &mut lines),
-                Self::Mixed if kind < 99 => feed.ticker(&mut symbols[which], &mut lines),
+                Self::Trades => feed.trade(symbol, &mut lines),
+                Self::Book => feed.book(symbol, &mut lines),
+                Self::Mixed if kind < 55 => feed.book(symbol, &mut lines),
+                Self::Mixed if kind < 85 => feed.trade(symbol, &mut lines),
+                Self::Mixed if kind < 99 => feed.ticker(symbol, &mut lines),
                 Self::Mixed => {
-                    lines.push_str("{\"success\":true,\"ret_msg\":\"pong\",\"op\":\"ping\"}\n")
+                    lines.push_str("{\"success\":true,\"ret_msg\":\"pong\",\"op\":\"ping\"}\n");
                 }
             }
         }

@@ -1,0 +1,67 @@
+//! The lock of a file of lines: held by whoever has the hour open to write to it, and by whoever
+//! takes its name away.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::disk::{FILE_MODE, FileError};
+
+/// For how long opening an hour waits for its lock. Who seals it holds the lock for the time of a
+/// rename and two syncs.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// Opens the file, or creates it, and locks it. Gives whether it is new.
+pub(super) fn open_locked(path: &Path) -> Result<(File, bool), FileError> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).mode(FILE_MODE);
+    let begun = Instant::now();
+    loop {
+        let (file, new) = match options.open(path) {
+            Ok(file) => (file, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = options.clone().create(true).open(path);
+                (file.map_err(FileError::of("create", path))?, true)
+            }
+            Err(error) => return Err(FileError::of("open", path)(error)),
+        };
+        match file.try_lock() {
+            // Who held the lock may have sealed the file and removed its name.
+            Ok(()) if same_file(&file, path) => return Ok((file, new)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            Err(error) => return Err(FileError::of("lock", path)(error.into())),
+        }
+    }
+}
+
+/// Whether `path` leads to the open `file`.
+pub(super) fn same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// Takes the lock of an open file; false when somebody else has it, or the name leads to another
+/// file by now.
+pub(super) fn take(file: &File, path: &Path) -> Result<bool, FileError> {
+    match file.try_lock() {
+        Ok(()) => Ok(same_file(file, path)),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(error) => Err(FileError::of("lock", path)(error.into())),
+    }
+}
+
+/// Whether somebody has the file open to write to it. Who cannot tell says yes.
+pub(super) fn is_held(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => file.try_lock_shared().is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
