@@ -1,8 +1,12 @@
 //! The demo.
 
-use std::fs;
-
 use crate::harness::run;
+
+/// What `streamer cat` makes of the directory of a sealed file.
+fn lines_of(file: &std::path::Path) -> Vec<u8> {
+    assert!(file.exists());
+    run(&["cat", "--dir", file.parent().unwrap().to_str().unwrap()]).stdout
+}
 
 #[test]
 fn the_demo_records_compares_and_says_where() {
@@ -12,8 +16,10 @@ fn the_demo_records_compares_and_says_where() {
     let words = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{words}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(words.contains("over 2 connections") && words.contains("byte for byte"), "{words}");
-    let file = words.lines().find_map(|line| line.strip_prefix("File ")).unwrap().trim();
-    assert!(fs::read(file).unwrap().starts_with(b"{\"success\":true"));
+    let sealed = words.lines().find(|line| line.starts_with("Sealed ")).unwrap();
+    let file = std::path::Path::new(sealed.rsplit_once(": ").unwrap().1);
+    let lines = lines_of(file);
+    assert!(lines.starts_with(b"{\"success\":true"), "{words}");
 }
 
 #[test]

@@ -5,30 +5,25 @@
 //! is about to get its name, rename, sync the directory, note that it has it, remove the lines. A
 //! run that was cut off at any point is taken up by the next.
 
+mod temporary;
+
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::ahead::{CHUNK, each_chunk};
-use super::compress::{Compression, Output, compress, compress_line_feed};
-use super::decode::{Decoded, decode, decode_plain};
-use super::digest::{self, Digest, Digester};
+use self::temporary::{Replaces, write_and_check};
+use super::compress::Compression;
+use super::digest;
 use super::directory::FileInfo;
 use super::disk::{self, FileError};
-use super::journal::{self, Event, Part, SealRecord};
+use super::journal::{self, Event, SealRecord};
 use super::layout::{Kind, MAX_CORRUPT, Stem};
 use super::line_lock;
 use super::progress::{Progress, Stopped};
 use super::reconcile::{Overlap, Pair};
-use super::retain::available;
 use super::tail::{Mended, mend};
-use crate::clock::{Clock, Hour, UnixNanos};
-
-/// The disk is never filled to its end: a recorder writes to it, too. One part in this many stays
-/// free, but no more than `MAX_RESERVE`: sealing is what makes room.
-const RESERVE_PART: u64 = 100;
-const MAX_RESERVE: u64 = 16 << 20;
+use crate::clock::{Clock, Hour};
 
 /// An hour that is to be sealed.
 #[derive(Debug, Clone, Copy)]
@@ -203,115 +198,6 @@ pub fn seal(
     sealed
 }
 
-/// What the lines are added to.
-struct Replaces {
-    /// Bytes of the lines that are in it already.
-    skip: u64,
-    /// The sealed file that gets further frames.
-    base: Option<SealRecord>,
-}
-
-/// Compresses to the temporary file and reads it back; gives what it holds, and what is new in it.
-fn write_and_check(
-    target: Target<'_>,
-    lines: &File,
-    info: FileInfo,
-    replaces: &Replaces,
-    compression: Compression,
-    progress: &Progress,
-) -> Result<(SealRecord, Digest), SealError> {
-    let path = target.path(Kind::Lines);
-    let tmp = target.path(Kind::Sealing);
-    let file = disk::create(&tmp)?;
-    let out = Output { file: &file, path: &tmp };
-    let Replaces { skip, base } = replaces;
-    if let Some(base) = base {
-        copy(&target.path(Kind::Sealed), base.stored_bytes, out, progress)?;
-        if base.torn {
-            compress_line_feed(out)?;
-        }
-    }
-    let room = || has_room(target.dir);
-    let part = compress(lines, &path, *skip..info.bytes, out, compression, progress, room)?;
-    disk::dress(&file, &tmp, lines)?;
-    disk::sync(&file, &tmp)?;
-    let checked = match base {
-        None => check(file, &tmp, lines, &part, progress),
-        Some(base) => check_extended(file, &tmp, base, &part, progress),
-    };
-    let decoded = checked.map_err(|error| error.at("read back", &tmp))?;
-    let sha256 = if *skip == 0 {
-        part.sha256
-    } else {
-        digest::of_start(lines, info.bytes).map_err(FileError::of("read", &path))?.sha256
-    };
-    // A crash after an extension must find the whole of what is sealed of this file.
-    let from = Part {
-        bytes: info.bytes,
-        sha256,
-        inode: info.inode,
-        modified: info.modified.nanos(),
-        created: info.created.map(UnixNanos::nanos),
-    };
-    Ok((SealRecord { part: Some(from), ..SealRecord::from(decoded) }, part))
-}
-
-/// Decodes the temporary file and compares every byte with the lines that went into it.
-fn check(
-    mut file: File,
-    tmp: &Path,
-    lines: &File,
-    part: &Digest,
-    progress: &Progress,
-) -> Result<Decoded, SealError> {
-    file.rewind()?;
-    let (mut position, mut same) = (0, true);
-    let mut own = vec![0; CHUNK];
-    let (stored_sha256, stored_bytes) = decode_plain(file, |chunk| {
-        progress.advance(chunk.len())?;
-        let end = position + chunk.len() as u64;
-        let own = own.get_mut(..chunk.len()).filter(|_| end <= part.bytes);
-        let Some(own) = own else { return Err(SealError::Differs(tmp.to_owned())) };
-        lines.read_exact_at(own, position)?;
-        same &= own == chunk;
-        position = end;
-        Ok::<(), SealError>(())
-    })?;
-    if same && position == part.bytes {
-        Ok(Decoded { lines: *part, stored_sha256, stored_bytes })
-    } else {
-        Err(SealError::Differs(tmp.to_owned()))
-    }
-}
-
-/// Decodes the temporary file and compares the hashes of what was sealed before and of what is new.
-fn check_extended(
-    mut file: File,
-    tmp: &Path,
-    base: &SealRecord,
-    part: &Digest,
-    progress: &Progress,
-) -> Result<Decoded, SealError> {
-    file.rewind()?;
-    let (mut before, mut behind) = (Digester::new(), Digester::new());
-    let mut feeds = usize::from(base.torn);
-    let decoded = decode(file, |chunk| {
-        progress.advance(chunk.len())?;
-        let left = usize::try_from(base.raw_bytes - before.bytes()).unwrap_or(usize::MAX);
-        let (first, rest) = chunk.split_at(left.min(chunk.len()));
-        before.update(first);
-        let feed = feeds.min(rest.len());
-        feeds -= feed;
-        behind.update(rest.get(feed..).unwrap_or_default());
-        Ok::<(), SealError>(())
-    })?;
-    if before.finish().sha256 != base.raw_sha256 {
-        return Err(SealError::BaseDiffers(tmp.with_extension("")));
-    }
-    let same = behind.finish() == *part;
-    if same { Ok(decoded) } else { Err(SealError::Differs(tmp.to_owned())) }
-}
-
 /// Says so when lines were sealed before that neither the sealed file nor these lines have.
 fn warn_of_loss(
     target: Target<'_>,
@@ -385,24 +271,4 @@ fn set_aside(target: Target<'_>) -> Result<PathBuf, SealError> {
         }
     }
     Err(SealError::TooManyCorrupt(sealed))
-}
-
-/// Copies the first `length` bytes of a file.
-fn copy(from: &Path, length: u64, to: Output<'_>, progress: &Progress) -> Result<(), SealError> {
-    let file = File::open(from).map_err(FileError::of("open", from))?;
-    each_chunk(file.take(length), |chunk| {
-        progress.check()?;
-        Ok(disk::write(to.file, to.path, chunk)?)
-    })
-    .map_err(|error: SealError| error.at("read", from))
-}
-
-/// Whether there is room for another frame.
-fn has_room(dir: &Path) -> Result<(), SealError> {
-    let (available, total) = available(dir)?;
-    let reserve = (total / RESERVE_PART).min(MAX_RESERVE);
-    if available > reserve {
-        return Ok(());
-    }
-    Err(SealError::NoSpace { dir: dir.to_owned(), available, reserve })
 }

@@ -13,9 +13,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, print, run};
+use crate::archive::directory::Directory;
 use crate::archive::layout::{Kind, Stem, parse};
-use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::archive::progress::Progress;
+use crate::archive::verify::{Verdict, verify};
+use crate::clock::{Clock, ManualClock, SystemClock};
+use crate::config::{ArchiveConfig, Config};
 use crate::exchange::{Exchange, Market, Options};
 use crate::registry::Registry;
 
@@ -126,14 +129,35 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
         "Recorded  {} messages, {} bytes, over {} connections in {seconds} s\nCompared  every one of the {sent} trades that were sent is in the file, in order, byte for byte\n          the other {} lines are the exchange's answers to our subscriptions and pings",
         end.messages, end.bytes, end.connects, compared.answers,
     );
-    for file in &compared.files {
-        let _infallible = writeln!(text, "File      {}", file.display());
+    for (file, messages) in seal(&dir)? {
+        let _infallible = writeln!(
+            text,
+            "Sealed    {messages} messages, decoded again and compared: {}",
+            file.display()
+        );
     }
     let _infallible = writeln!(
         text,
         "\nNext: `streamer init` writes a configuration, `streamer run` records it."
     );
     print(&text)
+}
+
+/// Seals what was recorded, as the sidecar does when the hour is over, and proves it.
+fn seal(dir: &Path) -> anyhow::Result<Vec<(PathBuf, u64)>> {
+    let clock = ManualClock::at(SystemClock.now().plus(Duration::from_secs(2 * 3600)));
+    let job = ArchiveConfig::default().job(dir.to_owned());
+    job.run(&clock, &Progress::default(), &mut |_| {})?;
+    let mut sealed = Vec::new();
+    for entry in Directory::read(dir)?.hours {
+        match verify(dir, &entry, &Progress::default())? {
+            Some(Verdict::Intact { messages, .. }) => {
+                sealed.push((entry.path(dir, Kind::Sealed), messages));
+            }
+            verdict => bail!("`{}` is not as it was sealed: {verdict:?}", entry.name()),
+        }
+    }
+    Ok(sealed)
 }
 
 /// The exchange, on a thread and a runtime of its own.
@@ -174,7 +198,6 @@ impl Background {
 }
 
 struct Compared {
-    files: Vec<PathBuf>,
     /// Lines that are no trades.
     answers: u64,
 }
@@ -209,7 +232,7 @@ fn compare(dir: &Path, sent: u64) -> anyhow::Result<Compared> {
     if expected.next != sent {
         bail!("{sent} trades were sent, {} are in the files in `{}`", expected.next, dir.display());
     }
-    Ok(Compared { files: files.into_iter().map(|(_, file)| file).collect(), answers })
+    Ok(Compared { answers })
 }
 
 /// The trades as lines, a block at a time.
