@@ -42,6 +42,7 @@ mod builtin;
 pub mod cli;
 pub mod clock;
 mod config;
+mod errors;
 pub mod exchange;
 mod logging;
 pub mod pacing;

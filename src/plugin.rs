@@ -24,18 +24,6 @@ use crate::stats::Stats;
 /// Any error, on its way to a log line or to the user.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// An error with its causes, as one line.
-pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 /// What a plugin is given when it is built.
 #[derive(Debug)]
 #[non_exhaustive]

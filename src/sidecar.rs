@@ -14,7 +14,7 @@ use crate::archive::job::{Event, Job, JobError};
 use crate::archive::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Schedule;
-use crate::plugin::error_chain;
+use crate::errors::error_chain;
 use crate::stats::Stats;
 
 /// The lowest priority of the processor (nice(2)).

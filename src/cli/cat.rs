@@ -11,7 +11,7 @@ use super::when::When;
 use super::{Failure, broken_pipe_is_success, words};
 use crate::archive::cat::{CatError, cat as cat_hour};
 use crate::clock::{Clock, Hour, SystemClock};
-use crate::plugin::error_chain;
+use crate::errors::error_chain;
 use crate::registry::Registry;
 use crate::suggest::did_you_mean;
 

@@ -8,7 +8,8 @@ use tracing::{error, info, warn};
 use super::queue::{Consumer, Item, weight};
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
-use crate::plugin::{BoxError, Sink, Stage, error_chain};
+use crate::errors::error_chain;
+use crate::plugin::{BoxError, Sink, Stage};
 use crate::stats::Stats;
 
 /// Pauses between attempts at a write that fails.

@@ -12,7 +12,7 @@ use crate::archive::layout::Kind;
 use crate::archive::retain::Limit;
 use crate::archive::seal::Remark;
 use crate::archive::tail::Mended;
-use crate::plugin::error_chain;
+use crate::errors::error_chain;
 
 /// Which hour, and which of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,0 +1,15 @@
+//! Errors on their way to a log line or to the user.
+
+use std::error::Error;
+
+/// An error with its causes, as one line.
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
