@@ -1,6 +1,7 @@
 //! The archive's job on a schedule, beside the recording: a thread of its own at the lowest
 //! priority for processor and disk. One run at a time, and one at start for what was left behind.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tokio_cron_scheduler::{Job as Timer, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::archive::job::{Event, Job, JobError};
 use crate::archive::progress::Progress;
@@ -142,7 +143,17 @@ impl Worker {
         self.stats.archive_begins(clock.now());
         let begun = Instant::now();
         for job in &self.jobs {
-            match job.run(&clock, &self.progress, &mut |event| self.tell(event)) {
+            // A slip of ours on one archive must not be the last run of all.
+            let ran = catch_unwind(AssertUnwindSafe(|| {
+                job.run(&clock, &self.progress, &mut |event| self.tell(event))
+            }));
+            let Ok(ran) = ran else {
+                let error = "the archive's run panicked, see stderr; the next one tries again";
+                error!(dir = %job.dir.display(), "{error}");
+                self.stats.archive_failed(error.to_owned());
+                continue;
+            };
+            match ran {
                 Ok(summary) => self.stats.archive_did(&summary),
                 Err(JobError::Stopped(_)) => {
                     info!(dir = %job.dir.display(), "archive run stopped; the next one takes it up");

@@ -6,17 +6,17 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::compress_bound;
 
-use super::ahead::{CHUNK, read_ahead};
+use super::ahead::read_ahead;
 use super::digest::{Digest, Digester};
 use super::disk::{self, FileError};
 use super::progress::Progress;
 use super::seal::SealError;
 
-/// Raw bytes of a frame, at most, unless one line is longer. A reader that seeks decodes half of
+/// Raw bytes of a frame, at most. A reader that seeks decodes half of
 /// one on average, a damaged file loses one; larger frames gain nothing in ratio (BENCHMARKS.md).
 pub const FRAME: usize = 4 << 20;
 /// The same with long-distance matching, which has nothing to find in small frames.
@@ -41,7 +41,7 @@ pub(super) struct Output<'a> {
     pub(super) path: &'a Path,
 }
 
-/// Compresses a range of the file `lines` into frames that end at line ends. `each_frame` is asked
+/// Compresses a range of the file `lines` into frames that end at line ends, unless a line is longer than a frame. `each_frame` is asked
 /// before every frame.
 pub(super) fn compress(
     lines: &File,
@@ -100,24 +100,16 @@ fn compressor(compression: Compression) -> io::Result<Compressor<'static>> {
     Ok(compressor)
 }
 
-/// Reads the lines of the next frame: those that end within `size` bytes, or one that is longer.
+/// Reads the lines that end within the next `size` bytes, or as much of one that is longer: a file
+/// without line feeds must not take all memory.
 fn read_frame(lines: &File, range: Range<u64>, size: usize, frame: &mut Vec<u8>) -> io::Result<()> {
-    let mut next = range.start;
-    loop {
-        let at = frame.len();
-        let more = if at == 0 { size } else { CHUNK };
-        let left = usize::try_from(range.end - next).unwrap_or(usize::MAX);
-        frame.resize(at + more.min(left), 0);
-        let part = frame.get_mut(at..).unwrap_or_default();
-        lines.read_exact_at(part, next)?;
-        next += part.len() as u64;
-        let feed = if at == 0 { memrchr(b'\n', part) } else { memchr(b'\n', part) };
-        if next == range.end {
-            return Ok(());
-        }
-        if let Some(feed) = feed {
-            frame.truncate(at + feed + 1);
-            return Ok(());
-        }
+    let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    frame.resize(size.min(left), 0);
+    lines.read_exact_at(frame, range.start)?;
+    if left > size
+        && let Some(feed) = memrchr(b'\n', frame)
+    {
+        frame.truncate(feed + 1);
     }
+    Ok(())
 }

@@ -185,7 +185,7 @@ fn late_lines_become_a_further_frame_of_the_same_file() {
 fn frames_end_at_line_ends_and_carry_their_size_and_checksum() {
     let archive = Archive::new();
     let mut long = lines(0..1_200_000);
-    // A line that is longer than a frame.
+    // A line that is longer than two frames.
     writeln!(long, "\"{}\"", "x".repeat(9 << 20)).unwrap();
     long += "\"end\"\n";
     archive.write(10, Kind::Lines, &long);
@@ -197,7 +197,9 @@ fn frames_end_at_line_ends_and_carry_their_size_and_checksum() {
         let declared = zstd::zstd_safe::get_frame_content_size(rest).unwrap().unwrap();
         assert_eq!(rest[4] & 0b100, 0b100, "RFC 8878, 3.1.1.1.1: Content_Checksum_flag");
         let decoded = zstd::decode_all(&rest[..size]).unwrap();
-        assert_eq!((decoded.len() as u64, decoded.last()), (declared, Some(&b'\n')));
+        assert_eq!(decoded.len() as u64, declared);
+        // A line that is longer is cut: memory stays bounded.
+        assert!(decoded.ends_with(b"\n") || decoded.len() == super::compress::FRAME);
         (rest, frames, raw) = (&rest[size..], frames + 1, raw + decoded.len());
     }
     assert_eq!(raw, long.len());
