@@ -8,6 +8,7 @@ mod decode;
 pub mod digest;
 pub mod directory;
 pub mod disk;
+mod frames;
 pub mod hour_file;
 pub mod job;
 pub mod journal;

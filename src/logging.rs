@@ -13,9 +13,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
 
 use self::file::LogFile;
 use crate::clock::{Clock, SystemClock};
@@ -69,13 +71,18 @@ impl Log {
             .spawn(move || write_lines(&received, file, console, &counters))?;
         let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
         let lines = Lines { orders: orders.clone(), stats: Arc::clone(stats) };
+        // The scheduler of the sidecar tells of its own birth.
+        let levels = Targets::new()
+            .with_default(level)
+            .with_target("tokio_cron_scheduler", LevelFilter::WARN);
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_timer(Rfc3339)
             .with_ansi(false)
             .with_target(false)
             .with_writer(lines)
-            .finish();
+            .finish()
+            .with(levels);
         // Fails only when a program that embeds the recorder has a log of its own: then that is used.
         if tracing::subscriber::set_global_default(subscriber).is_ok() {
             let to_stderr = std::panic::take_hook();

@@ -96,6 +96,7 @@ struct Worker {
 impl Worker {
     async fn work(&self, stop: &CancellationToken) -> Result<(), JobSchedulerError> {
         let (ask, mut asked) = mpsc::channel(1);
+        self.stats.archive_due(self.schedule.next_after(SystemClock.now()));
         self.run();
         while !stop.is_cancelled() {
             let mut scheduler = self.scheduler(ask.clone()).await?;

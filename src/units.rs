@@ -129,8 +129,9 @@ impl fmt::Display for Span {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary = SIZE_UNITS.iter().filter(|(unit, _)| *unit == "B" || unit.ends_with("iB"));
-        write_largest(f, self.0, binary)
+        let mut units = SIZE_UNITS;
+        units.sort_by_key(|(_, factor)| *factor);
+        write_largest(f, self.0, units.iter())
     }
 }
 

@@ -354,3 +354,27 @@ fn odd_places_are_errors_that_name_them() {
         assert!(words(&output).contains("/nonexistent/hours"), "{}", words(&output));
     }
 }
+
+#[test]
+fn an_hour_that_may_not_be_opened_is_a_failure_and_not_open() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(mut setpriv) = tool("setpriv") else { return };
+    if !rustix::process::geteuid().is_root() {
+        // The test in the library does this.
+        return;
+    }
+    let dir = Dir::new();
+    let path = dir.write("t", 0, "1\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(dir.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let binary = dir.0.path().join("streamer");
+    fs::copy(env!("CARGO_BIN_EXE_streamer"), &binary).unwrap();
+    let output = setpriv
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&binary)
+        .args(["archive", "--dir", dir.0.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(words(&output).contains("Permission denied"), "{}", words(&output));
+}

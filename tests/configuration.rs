@@ -90,6 +90,7 @@ const BAD: &[(&str, &[&str])] = &[
         "{\"archive\": {\"retention\": {\"max_size\": \"1GiB\"}}}",
         &["archive.retention.max_size", "did you mean"],
     ),
+    ("{\"archive\": []}", &["archive", "is an object"]),
     ("{\"archive\": 5}", &["archive", "invalid type"]),
 ];
 
@@ -102,7 +103,7 @@ const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
     ),
     (
         "{\"archive\": {\"retention\": {\"max_age\": 0}}}",
-        &["archive.retention.max_age", "more than 0"],
+        &["archive.retention.max_age", "at least 1h"],
     ),
     ("{\"topic\": \"a\",\n \"topic\": \"b\"}", &["topic", "stands here twice"]),
     ("{\"buffer_bytes\": \"1kB\"}", &["buffer_bytes", "at least 64KiB"]),

@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use super::ahead::{CHUNKS, fill_chunk, read_ahead};
-use super::decode::decode_lines;
+use super::digest;
 use super::directory::{FileInfo, HourEntry};
 use super::disk::FileError;
+use super::frames::decode_whole_frames;
+use super::journal;
 use super::layout::Kind;
 use super::line_lock::same_file;
 use super::progress::Progress;
@@ -21,6 +24,16 @@ pub enum CatError {
     /// They cannot be read.
     #[error(transparent)]
     Read(#[from] FileError),
+    /// A part of the sealed file is damaged. All that is whole came out.
+    #[error("`{}` is damaged at its bytes {} to {} ({why}): the lines in there are left out; restore the file from a copy, and see `streamer verify`", path.display(), range.start, range.end)]
+    Damaged {
+        /// The sealed file.
+        path: PathBuf,
+        /// The first damaged part.
+        range: Range<u64>,
+        /// What the decoder says.
+        why: String,
+    },
     /// Whoever should get them does not take them.
     #[error("cannot write the lines")]
     Write(#[source] io::Error),
@@ -28,7 +41,7 @@ pub enum CatError {
 
 /// Writes the lines of an hour: first those that are sealed, then those that are not. An hour that
 /// is being written gives the lines that are whole, one that is sealed meanwhile gives each line
-/// once. What cannot be decoded is an error, and does not keep what is not sealed from coming.
+/// once. What is damaged is left out, frame by frame, and is an error when all else has come.
 ///
 /// # Errors
 /// [`CatError`]
@@ -51,17 +64,15 @@ pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), Cat
             };
         }
     };
-    let mut failed = None;
+    let mut damage = Vec::new();
     if let Some(sealed) = sealed {
         let mut last = b'\n';
-        let decoded = decode_lines(sealed, |chunk| {
+        let each = |chunk: &[u8]| {
             last = chunk.last().copied().unwrap_or(last);
             out.write_all(chunk).map_err(Failed::Write)
-        });
-        match decoded.map_err(|failed| failed.at("decode", &sealed_path)) {
-            Err(CatError::Read(error)) => failed = Some(error),
-            decoded => decoded?,
-        }
+        };
+        decode_whole_frames(&sealed, each, |range, why| damage.push((range, why)))
+            .map_err(|failed| failed.at("read", &sealed_path))?;
         if last != b'\n' {
             // What follows is a line of its own.
             out.write_all(b"\n").map_err(CatError::Write)?;
@@ -79,7 +90,10 @@ pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), Cat
         )
         .map_err(|failed| failed.at("read", &lines_path))?;
     }
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    match damage.into_iter().next() {
+        None => Ok(()),
+        Some((range, why)) => Err(CatError::Damaged { path: sealed_path, range, why }),
+    }
 }
 
 /// How many bytes at the start of the lines are in the sealed file as well; `None` when all that is
@@ -97,9 +111,21 @@ fn already_sealed(
         Ok(Overlap::Extends { skip, .. }) => Ok(Some(skip)),
         Ok(Overlap::Fresh) => Ok(None),
         Err(SealError::File(error)) => Err(error),
+        // Its lines may be there in whole, when it is yet to be sealed again.
+        Ok(Overlap::Corrupt(_)) if was_sealed_from(dir, entry, lines, info) => Ok(None),
         // A corrupt file says so itself when it is decoded.
         Ok(Overlap::Corrupt(_)) | Err(_) => Ok(Some(0)),
     }
+}
+
+/// Whether the lines are all that was ever sealed of the hour, or more.
+fn was_sealed_from(dir: &Path, entry: &HourEntry, lines: &File, info: FileInfo) -> bool {
+    let entries = journal::read(&entry.path(dir, Kind::Journal)).unwrap_or_default();
+    journal::sealed(&entries).next_back().is_some_and(|record| {
+        record.raw_bytes <= info.bytes
+            && digest::of_start(lines, record.raw_bytes)
+                .is_ok_and(|start| start.sha256 == record.raw_sha256)
+    })
 }
 
 fn open(path: &Path) -> Result<Option<File>, FileError> {

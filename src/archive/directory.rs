@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use super::disk::FileError;
 use super::layout::{Kind, Stem, parse};
 use super::line_lock::is_held;
 use crate::clock::{Hour, UnixNanos};
@@ -21,6 +23,9 @@ pub struct Directory {
     /// Names that are ours on what is no regular file: a symbolic link, a FIFO, a directory. Nobody
     /// touches them.
     pub strange: Vec<PathBuf>,
+    /// Files that look like hours, but whose names are not as this program spells them: the number
+    /// is no start of an hour, say. Nobody touches them either.
+    pub nearly: Vec<PathBuf>,
 }
 
 /// The files of one hour of one stem.
@@ -80,9 +85,23 @@ impl Directory {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn read(path: &Path) -> Result<Self, walkdir::Error> {
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let fail = FileError::of("read the directory", path);
+        match std::fs::metadata(path) {
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(fail(io::ErrorKind::NotADirectory.into()));
+            }
+            Err(error) => return Err(fail(error)),
+            Ok(_) => {}
+        }
+        Self::walk(path).map_err(|error| {
+            fail(error.into_io_error().unwrap_or_else(|| io::Error::other("it changes too fast")))
+        })
+    }
+
+    fn walk(path: &Path) -> Result<Self, walkdir::Error> {
         let mut hours: BTreeMap<(Hour, Stem), HourEntry> = BTreeMap::new();
-        let mut strange = Vec::new();
+        let (mut strange, mut nearly) = (Vec::new(), Vec::new());
         // Symbolic links are not followed, but for the directory itself.
         let entries = WalkDir::new(path).min_depth(1).max_depth(1).follow_root_links(true);
         for entry in entries {
@@ -92,7 +111,12 @@ impl Directory {
                 Err(error) if is_gone(&error) && error.depth() > 0 => continue,
                 Err(error) => return Err(error),
             };
-            let Some((stem, hour, kind)) = entry.file_name().to_str().and_then(parse) else {
+            let name = entry.file_name().to_string_lossy();
+            let Some((stem, hour, kind)) = parse(&name) else {
+                if name.contains('_') && (name.ends_with(".jsonl") || name.ends_with(".jsonl.zst"))
+                {
+                    nearly.push(entry.path().to_owned());
+                }
                 continue;
             };
             if !entry.file_type().is_file() {
@@ -112,7 +136,8 @@ impl Directory {
                 .insert(kind, FileInfo::of(&metadata));
         }
         strange.sort();
-        Ok(Self { path: path.to_owned(), hours: hours.into_values().collect(), strange })
+        nearly.sort();
+        Ok(Self { path: path.to_owned(), hours: hours.into_values().collect(), strange, nearly })
     }
 }
 
@@ -136,9 +161,11 @@ impl HourEntry {
         self.stem.path(dir, self.hour, kind)
     }
 
-    /// The name of its lines, or of its sealed file: what the hour is called in messages.
+    /// The name of its lines, or of its sealed file, or of what there is: what the hour is called
+    /// in messages.
     pub fn name(&self) -> String {
-        let kind = if self.files.contains_key(&Kind::Lines) { Kind::Lines } else { Kind::Sealed };
+        // In the order of the kinds, lines come first and the sealed file second.
+        let kind = self.files.keys().next().copied().unwrap_or(Kind::Lines);
         self.path(Path::new(""), kind).display().to_string()
     }
 

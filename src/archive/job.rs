@@ -40,14 +40,6 @@ pub struct Job {
 /// Why the job could not be done at all.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// The directory cannot be read.
-    #[error("cannot read the directory `{}`", dir.display())]
-    Read {
-        /// The directory.
-        dir: PathBuf,
-        /// Why.
-        source: walkdir::Error,
-    },
     /// Somebody else is at work there.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -93,6 +85,10 @@ impl Job {
         let view = self.view()?;
         let states = states(&view, now);
         let mut remarks: Vec<_> = view.strange.iter().map(|path| Event::not_a_file(path)).collect();
+        if let Some(first) = view.nearly.first() {
+            remarks.push(Event::nearly_ours(first, view.nearly.len()));
+        }
+        let mut future = Vec::new();
         let (removals, unmet) = self.removals(&view, now, true)?;
         let mut planned =
             Planned { seal: Vec::new(), record: Vec::new(), remove: removals, remarks: Vec::new() };
@@ -102,8 +98,11 @@ impl Job {
             } else if is_unrecorded(entry) {
                 planned.record.push(entry.clone());
             } else if state == State::Open && entry.hour.start() > now {
-                remarks.push(Event::of_the_future(&self.dir, entry));
+                future.push(entry);
             }
+        }
+        if let Some(first) = future.first() {
+            remarks.push(Event::of_the_future(&self.dir, first, future.len()));
         }
         remarks.extend(unmet);
         planned.remarks = remarks;
@@ -160,8 +159,7 @@ impl Job {
     }
 
     fn view(&self) -> Result<Directory, JobError> {
-        Directory::read(&self.dir)
-            .map_err(|source| JobError::Read { dir: self.dir.clone(), source })
+        Ok(Directory::read(&self.dir)?)
     }
 
     /// What runs that were cut off have left.

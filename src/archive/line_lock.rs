@@ -58,10 +58,9 @@ pub(super) fn take(file: &File, path: &Path) -> Result<bool, FileError> {
     }
 }
 
-/// Whether somebody has the file open to write to it. Who cannot tell says yes.
+/// Whether somebody has the file open to write to it. A file that cannot be opened fails where it is
+/// to be sealed or removed.
 pub(super) fn is_held(path: &Path) -> bool {
-    match File::open(path) {
-        Ok(file) => file.try_lock_shared().is_err(),
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-    }
+    let lock = File::open(path).map(|file| file.try_lock_shared());
+    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
 }

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::ahead::each_chunk;
 use super::digest::{Hash, count_lines};
-use super::directory::{HourEntry, State};
+use super::directory::{FileInfo, HourEntry, State};
 use super::journal::{self, SealRecord};
 use super::layout::Kind;
 use crate::clock::{Hour, UnixNanos};
@@ -64,11 +64,15 @@ pub fn row(dir: &Path, entry: &HourEntry, now: UnixNanos) -> Row {
     }
     // A run that was cut off leaves lines that are sealed already.
     let part = record.as_ref().and_then(|record| record.part.as_ref());
-    let twice = lines.is_some_and(|lines| {
+    let same_file = |lines: FileInfo| {
         part.is_some_and(|part| {
-            part.inode == lines.inode && part.modified == lines.modified.nanos()
+            (part.inode, part.modified) == (lines.inode, lines.modified.nanos())
         })
-    });
+    };
+    // Or somebody decompressed it, which keeps the time.
+    let same_time =
+        |lines: FileInfo| sealed.is_some_and(|sealed| sealed.modified == lines.modified);
+    let twice = lines.is_some_and(|lines| same_file(lines) || same_time(lines));
     if lines.is_some() && !twice {
         let counted = count(&entry.path(dir, Kind::Lines));
         add(&mut row.messages, counted.map(|(messages, _)| messages));

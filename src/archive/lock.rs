@@ -21,7 +21,7 @@ pub struct DirLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// The lock file cannot be used.
-    #[error("cannot open the lock file `{}`", path.display())]
+    #[error("cannot open the lock file `{}` (only the user that records there may)", path.display())]
     Open {
         /// The lock file.
         path: PathBuf,

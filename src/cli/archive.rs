@@ -145,7 +145,7 @@ fn plan_text(job: &Job, planned: &Planned, as_json: bool) -> String {
         let (seal, remove) = (planned.seal.len(), planned.remove.len());
         let _infallible = writeln!(
             text,
-            "{}: {seal} to seal ({to_seal} bytes), {remove} to remove ({to_go} bytes)",
+            "{}: {seal} to seal ({to_seal} bytes), at most {remove} to remove ({to_go} bytes)",
             job.dir.display()
         );
         if seal > 0 && remove > 0 {

@@ -24,7 +24,7 @@ pub(super) struct CatArgs {
     /// From the hour in which this time lies: RFC 3339, a date, or a span such as `2h ago`
     #[arg(long, value_name = "TIME")]
     from: Option<When>,
-    /// Up to this time; the hour in which it lies comes whole
+    /// Up to the last hour that begins before this time
     #[arg(long, value_name = "TIME")]
     to: Option<When>,
 }

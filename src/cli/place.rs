@@ -37,10 +37,7 @@ impl Place {
     pub(super) fn hours(&self) -> anyhow::Result<Vec<(&Path, HourEntry)>> {
         let mut hours = Vec::new();
         for dir in &self.dirs {
-            let view = Directory::read(dir).map_err(|error| {
-                anyhow::Error::new(error)
-                    .context(format!("cannot read the directory `{}`", dir.display()))
-            })?;
+            let view = Directory::read(dir)?;
             hours.extend(view.hours.into_iter().map(|entry| (dir.as_path(), entry)));
         }
         hours.sort_by(|(_, a), (_, b)| (a.hour, &a.stem).cmp(&(b.hour, &b.stem)));

@@ -16,7 +16,7 @@ use crate::clock::UnixNanos;
 use crate::units::{Size, Span};
 
 /// The level with the best ratio for its cost on market data, see BENCHMARKS.md.
-const DEFAULT_LEVEL: u8 = 1;
+const DEFAULT_LEVEL: u32 = 1;
 
 /// What happens to hours that are closed: they are compressed, proved and, where limits are set,
 /// removed in the end. Without this section they stay as they are.
@@ -39,13 +39,13 @@ pub(crate) struct ArchiveConfig {
 pub(crate) struct CompressionConfig {
     /// zstd's level: 1 is fast, 19 is small.
     #[schemars(range(min = 1, max = 19))]
-    pub(crate) level: u8,
-    /// Look for repetitions over 128 MiB rather than 8 MiB. Takes about 150 MiB of memory more, and
-    /// readers need 128 MiB.
+    pub(crate) level: u32,
+    /// Look for repetitions over 64 MiB rather than 4 MiB. Takes some hundred MiB of memory, and
+    /// readers need 64 MiB.
     pub(crate) long_distance: bool,
     /// How many hours are compressed at once.
     #[schemars(range(min = 1, max = 64))]
-    pub(crate) threads: u8,
+    pub(crate) threads: u32,
 }
 
 /// What the archive may take: whole hours go, oldest first, never the open one, and unsealed ones
@@ -91,7 +91,9 @@ impl ArchiveConfig {
         check((1..=64).contains(&threads), "compression.threads", "must be from 1 to 64");
         let RetentionConfig { max_age, max_total_size, min_free_disk } = self.retention;
         let zero = "must be more than 0; leave the key out for no limit";
-        check(max_age.is_none_or(|age| !age.is_zero()), "retention.max_age", zero);
+        let hour = max_age.is_none_or(|age| age >= Span::from_secs(3600));
+        let least = "must be at least 1h, as whole hours go; leave the key out for no limit";
+        check(hour, "retention.max_age", least);
         check(max_total_size != Some(Size::default()), "retention.max_total_size", zero);
         check(min_free_disk != Some(Size::default()), "retention.min_free_disk", zero);
         if let Err(message) = Schedule::parse(&self.schedule) {
@@ -106,10 +108,10 @@ impl ArchiveConfig {
         Job {
             dir,
             compression: Compression {
-                level: self.compression.level.into(),
+                level: i32::try_from(self.compression.level).unwrap_or(i32::MAX),
                 long_distance: self.compression.long_distance,
             },
-            threads: self.compression.threads.into(),
+            threads: self.compression.threads as usize,
             limits: Limits {
                 max_age: max_age.map(Span::duration),
                 max_total_size: max_total_size.map(Size::bytes),

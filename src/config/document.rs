@@ -144,6 +144,13 @@ impl Document {
             "buffer_size",
             "must be from 1 to 100000000",
         );
+        for path in ["archive", "archive.compression", "archive.retention"] {
+            let mut steps = path.split('.');
+            let first = steps.next().and_then(|key| keys.get(key));
+            let value = steps.fold(first, |value, key| value?.get(key));
+            // What serde takes for a section is an array, too.
+            check(!value.is_some_and(Value::is_array), path, "is an object: { … }");
+        }
         for section in ["source", "stages", "sinks"] {
             let null = keys.get(section).is_some_and(Value::is_null);
             check(!null, section, "is null; leave the key out for the default");

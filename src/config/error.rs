@@ -65,7 +65,6 @@ fn in_our_words(message: &str) -> String {
     // What serde calls the types of this program.
     [
         ("expected path string", "expected a path, as text"),
-        ("expected u8", "expected a whole number"),
         ("expected u16", "expected a whole number"),
         ("expected u32", "expected a whole number"),
         ("expected string or map", "expected one of the texts that the schema names"),

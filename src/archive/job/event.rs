@@ -200,12 +200,19 @@ impl Event {
         Self::Remark { path: path.to_owned(), message }
     }
 
-    pub(super) fn of_the_future(dir: &Path, entry: &HourEntry) -> Self {
+    pub(super) fn nearly_ours(first: &Path, count: usize) -> Self {
         let message = format!(
-            "its hour, {}, lies in the future; it is left alone. Is the clock right?",
-            entry.hour
+            "looks like an hour, but its name is not `<stem>_<Unix second at which the hour starts>.jsonl`; {count} such files are left alone"
         );
-        Self::Remark { path: shown(dir, entry), message }
+        Self::Remark { path: first.to_owned(), message }
+    }
+
+    pub(super) fn of_the_future(dir: &Path, first: &HourEntry, count: usize) -> Self {
+        let message = format!(
+            "its hour, {}, lies in the future; {count} such hours are left alone. Is the clock right?",
+            first.hour
+        );
+        Self::Remark { path: shown(dir, first), message }
     }
 
     pub(super) fn remark(dir: &Path, entry: &HourEntry, remark: Remark) -> Self {
@@ -293,10 +300,17 @@ impl fmt::Display for Event {
                 )
             }
             Self::Remark { path, message } => write!(f, "{}: {message}", path.display()),
+            Self::Unmet { path, limit: Limit::MaxAge } => {
+                write!(
+                    f,
+                    "{}: hours older than `max_age` stay, since they are not sealed",
+                    path.display()
+                )
+            }
             Self::Unmet { path, limit } => {
                 write!(
                     f,
-                    "{}: `{limit}` cannot be kept: nothing is left that may go",
+                    "{}: `{limit}` could not be kept even if every hour went that may, so none goes for its sake: raise the limit, or make room elsewhere",
                     path.display()
                 )
             }

@@ -181,3 +181,15 @@ fn a_directory_that_is_not_there_is_named() {
     let error = archive.try_run().unwrap_err().to_string();
     assert!(error.contains("nowhere"), "{error}");
 }
+
+#[test]
+fn an_hour_that_may_not_be_opened_is_a_failure() {
+    if rustix::process::geteuid().is_root() {
+        // Root may open everything; `tests/archive.rs` does this as somebody else.
+        return;
+    }
+    let archive = Archive::new();
+    archive.write(10, Kind::Lines, "1\n");
+    fs::set_permissions(archive.path(10, Kind::Lines), fs::Permissions::from_mode(0o000)).unwrap();
+    assert_eq!(archive.run().0.failures, 1);
+}

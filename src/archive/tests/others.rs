@@ -229,3 +229,48 @@ fn a_limit_that_cannot_be_kept_costs_nothing() {
     assert_eq!(summary.removed, 0);
     assert!(matches!(events.as_slice(), [Event::Unmet { .. }]), "{events:?}");
 }
+
+#[test]
+fn damage_costs_the_frames_that_it_hit_and_nothing_altered_comes_out() {
+    let archive = Archive::new();
+    archive.write(10, Kind::Lines, lines(0..700_000));
+    archive.run();
+    let path = archive.path(10, Kind::Sealed);
+    let good = fs::read(&path).unwrap();
+    let first = zstd::zstd_safe::find_frame_compressed_size(&good).unwrap();
+    let frame = zstd::decode_all(&good[..first]).unwrap();
+    let cat = || {
+        let mut out = Vec::new();
+        let view = Directory::read(archive.dir.path()).unwrap();
+        let error = super::super::cat::cat(archive.dir.path(), &view.hours[0], &mut out);
+        (String::from_utf8(out).unwrap(), error.unwrap_err().to_string())
+    };
+    let mut flipped = good.clone();
+    flipped[first / 2] ^= 0x55;
+    fs::write(&path, &flipped).unwrap();
+    let (out, error) = cat();
+    assert!(out.as_bytes() == &lines(0..700_000).as_bytes()[frame.len()..]);
+    assert!(error.contains("is damaged at its bytes 0 to "), "{error}");
+    // A torn download.
+    fs::write(&path, &good[..good.len() - 1]).unwrap();
+    let (out, error) = cat();
+    assert!(lines(0..700_000).starts_with(&out) && out.ends_with('\n') && out.len() > frame.len());
+    assert!(error.contains("incomplete frame"), "{error}");
+    // The lines are still there in whole: they are what counts.
+    archive.write(10, Kind::Lines, lines(0..700_001));
+    assert!(archive.cat(10) == lines(0..700_001));
+}
+
+#[test]
+fn a_file_is_no_directory_and_names_that_are_nearly_ours_get_one_word() {
+    let mut archive = Archive::new();
+    for name in ["t_1700000000.jsonl", "a b_3600.jsonl", "t_03600.jsonl.zst"] {
+        fs::write(archive.dir.path().join(name), "1\n").unwrap();
+    }
+    let (summary, events) = archive.run();
+    assert_eq!((summary, events.len()), (Summary::default(), 1), "{events:?}");
+    assert!(events[0].to_string().contains("3 such files are left alone"), "{}", events[0]);
+    archive.job.dir = archive.dir.path().join("t_1700000000.jsonl");
+    let error = archive.try_run().unwrap_err();
+    assert!(crate::errors::error_chain(&error).contains("not a directory"), "{error:?}");
+}
