@@ -114,8 +114,9 @@ fn stock(args: &ArchiveArgs, rounds: usize, program: &Path) -> Result<()> {
         if Path::new(&sealed).exists() {
             fs::remove_file(&sealed)?;
         }
-        // A copy by the system, so that both find it in the page cache.
+        // On disk, as a recorder leaves it, and in the page cache, for both.
         fs::copy(source.to_string(), hours.path(0, ".jsonl"))?;
+        fs::File::open(hours.path(0, ".jsonl"))?.sync_all()?;
         let pairs = [
             (
                 hours.run(program, "archive")?,
