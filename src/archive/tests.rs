@@ -315,3 +315,32 @@ fn the_journal_tells_what_was_sealed() {
     assert_eq!(sealed.event, journal::Event::Sealed(before.clone()));
     assert_eq!((before.messages, before.raw_bytes), (2, 4));
 }
+
+#[test]
+fn hours_are_sealed_side_by_side_and_over_long_distances() {
+    let mut archive = Archive::new();
+    archive.job.threads = 3;
+    archive.job.compression.long_distance = true;
+    // The second half repeats the first, farther apart than a window of level 1.
+    let mut half = String::new();
+    let mut noise = fastrand::Rng::with_seed(1);
+    for _ in 0..300_000 {
+        writeln!(half, "\"{:016x}\"", noise.u64(..)).unwrap();
+    }
+    for hour in 1..=8 {
+        archive.write(hour, Kind::Lines, lines(0..hour * 100));
+    }
+    archive.write(9, Kind::Lines, half.clone() + &half);
+    let (summary, events) = archive.run();
+    assert_eq!((summary.sealed, summary.failures), (9, 0), "{events:?}");
+    for hour in 1..=8 {
+        assert_eq!(archive.unsealed(hour), lines(0..hour * 100));
+    }
+    assert!(archive.unsealed(9) == half.clone() + &half);
+    let long = fs::metadata(archive.path(9, Kind::Sealed)).unwrap().len();
+    archive.job.compression.long_distance = false;
+    archive.write(10, Kind::Lines, half.clone() + &half);
+    archive.run();
+    let short = fs::metadata(archive.path(10, Kind::Sealed)).unwrap().len();
+    assert!(long < short * 2 / 3, "{long} against {short}");
+}
