@@ -281,7 +281,7 @@ fn the_configuration_is_asked_for_no_more_than_is_needed() {
 }
 
 #[test]
-fn a_run_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
+fn a_run_that_is_killed_loses_and_doubles_nothing() {
     let dir = Dir::new();
     let mut kills = 0;
     for round in 0..12_u32 {
@@ -293,8 +293,21 @@ fn a_run_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        // Not a wait for something: any moment will do.
-        std::thread::sleep(std::time::Duration::from_micros(500 << round));
+        let exists = |suffix| dir.path("t", hour, suffix).exists();
+        let length =
+            |suffix| fs::metadata(dir.path("t", hour, suffix)).map_or(0, |file| file.len());
+        // One moment after the other, unless it is over before.
+        while child.try_wait().unwrap().is_none() {
+            let now = match round % 4 {
+                0 => exists(".jsonl.zst.tmp"),
+                1 => length(".jsonl.zst.tmp") > 0,
+                2 => length(".journal") > 0 && exists(".jsonl.zst.tmp"),
+                _ => exists(".jsonl.zst") && !exists(".jsonl.zst.tmp"),
+            };
+            if now {
+                break;
+            }
+        }
         child.kill().unwrap();
         if child.wait().unwrap().signal().is_some() {
             kills += 1;
