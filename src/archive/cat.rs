@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::ahead::{CHUNKS, fill_chunk, read_ahead};
-use super::digest;
 use super::directory::{FileInfo, HourEntry};
 use super::disk::FileError;
 use super::frames::decode_whole_frames;
@@ -121,11 +120,8 @@ fn already_sealed(
 /// Whether the lines are all that was ever sealed of the hour, or more.
 fn was_sealed_from(dir: &Path, entry: &HourEntry, lines: &File, info: FileInfo) -> bool {
     let entries = journal::read(&entry.path(dir, Kind::Journal)).unwrap_or_default();
-    journal::sealed(&entries).next_back().is_some_and(|record| {
-        record.raw_bytes <= info.bytes
-            && digest::of_start(lines, record.raw_bytes)
-                .is_ok_and(|start| start.sha256 == record.raw_sha256)
-    })
+    let last = journal::sealed(&entries).next_back();
+    last.is_some_and(|record| journal::is_start_of(record, lines, info.bytes).unwrap_or(false))
 }
 
 fn open(path: &Path) -> Result<Option<File>, FileError> {

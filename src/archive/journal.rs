@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::Hash;
+use super::digest::{self, Hash};
 use super::disk::{self, FileError};
 use super::retain::Limit;
 use crate::clock::UnixNanos;
@@ -140,6 +140,12 @@ pub(super) fn sealed(entries: &[Entry]) -> impl DoubleEndedIterator<Item = &Seal
         Event::Sealed(record) => Some(record),
         Event::Sealing(_) | Event::Removed { .. } => None,
     })
+}
+
+/// Whether a file of lines of this length starts with all that the record says.
+pub(super) fn is_start_of(record: &SealRecord, lines: &File, length: u64) -> io::Result<bool> {
+    Ok(record.raw_bytes <= length
+        && digest::of_start(lines, record.raw_bytes)?.sha256 == record.raw_sha256)
 }
 
 /// Whether the hour was to be removed, and nothing came after that.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::decode::{decode, is_corrupt};
-use super::digest::{self, Hash};
+use super::digest;
 use super::directory::FileInfo;
 use super::disk::FileError;
 use super::journal::{self, Entry, Event, SealRecord};
@@ -94,23 +94,21 @@ impl Pair<'_> {
 
     /// How many bytes at the start of the lines are in the sealed file, whose record is known.
     fn contained(&self, sealed: FileInfo, record: &SealRecord) -> io::Result<Option<u64>> {
-        let starts_with = |bytes: u64, sha256: Hash| {
-            io::Result::Ok(
-                bytes <= self.info.bytes && digest::of_start(self.lines, bytes)?.sha256 == sha256,
-            )
-        };
         if let Some(part) = &record.part {
             let created = self.info.created.map(UnixNanos::nanos);
             // A copy of the directory has other inodes, but keeps the times.
             let same_file = part.inode == self.info.inode && part.created == created
                 || part.modified == self.info.modified.nanos();
-            if same_file && starts_with(part.bytes, part.sha256)? {
+            if same_file
+                && part.bytes <= self.info.bytes
+                && digest::of_start(self.lines, part.bytes)?.sha256 == part.sha256
+            {
                 return Ok(Some(part.bytes));
             }
         }
         // Somebody decompressed it: the time is kept by some tools, and chance is ruled out by size.
         let likely = record.raw_bytes >= NO_COINCIDENCE || sealed.modified == self.info.modified;
-        if likely && starts_with(record.raw_bytes, record.raw_sha256)? {
+        if likely && journal::is_start_of(record, self.lines, self.info.bytes)? {
             return Ok(Some(record.raw_bytes));
         }
         Ok(None)

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 
 use self::temporary::{Replaces, write_and_check};
 use super::compress::Compression;
-use super::digest;
 use super::directory::FileInfo;
 use super::disk::{self, FileError};
 use super::journal::{self, Event, SealRecord};
@@ -209,9 +208,8 @@ fn warn_of_loss(
     let entries = journal::read(&path).map_err(FileError::of("read", &path))?;
     let Some(record) = journal::sealed(&entries).next_back() else { return Ok(()) };
     let path = target.path(Kind::Lines);
-    let kept = record.raw_bytes <= info.bytes
-        && digest::of_start(lines, record.raw_bytes).map_err(FileError::of("read", &path))?.sha256
-            == record.raw_sha256;
+    let kept =
+        journal::is_start_of(record, lines, info.bytes).map_err(FileError::of("read", &path))?;
     if !kept {
         remark(Remark::Lost { messages: record.messages });
     }
