@@ -35,6 +35,16 @@ impl UnixNanos {
         self.0 / NANOS_PER_SECOND
     }
 
+    /// How far apart the two are.
+    pub fn abs_diff(self, other: Self) -> Duration {
+        Duration::from_nanos(self.0.abs_diff(other.0))
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
     /// The instant `duration` later; the far future saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

@@ -10,6 +10,7 @@ mod backoff;
 mod feed;
 mod pump;
 mod queue;
+mod ticker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,19 +19,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::feed::Feed;
 pub(crate) use self::pump::Named;
 use self::pump::Pump;
-use self::queue::{Limits, Producer, queue};
+use self::queue::{Limits, queue};
+use self::ticker::Ticker;
 use crate::clock::Clock;
 use crate::plugin::{BoxError, Sink, Source, Stage};
 use crate::stats::Stats;
-
-/// How often sinks are told the time.
-const TICK: Duration = Duration::from_secs(1);
 
 /// What happens to messages that arrive while the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -118,10 +117,12 @@ impl Pipeline {
             clock: Arc::clone(&clock),
             stop: stop.clone(),
             data_seen: false,
+            connections: 0,
         };
         // A task of its own, so that the feed alone is looked at when data comes. Ends with the set.
         let mut beside = JoinSet::new();
-        beside.spawn(tick(producer.clone(), stats, clock));
+        let feed_ended = CancellationToken::new();
+        beside.spawn(Ticker::new(producer.clone(), stats, clock).run(feed_ended.clone()));
         let limit = self.shutdown_timeout;
         let whole = async {
             let fed = tokio::select! {
@@ -129,6 +130,9 @@ impl Pipeline {
                 // Before its queue is closed the thread ends by a panic only.
                 ended = &mut pump_done => return (Ok(()), ended),
             };
+            feed_ended.cancel();
+            // Its last words go into the queue.
+            drop(beside.join_next().await);
             producer.close();
             (fed, pump_done.await)
         };
@@ -148,17 +152,6 @@ impl Pipeline {
             Ok(Err(source)) => Err(PipelineError::Close { source }),
             Ok(Ok(())) => fed.map_err(|source| PipelineError::Source { source }),
         }
-    }
-}
-
-/// Once a second tells the sinks the time and samples the counters.
-async fn tick(producer: Producer, stats: Arc<Stats>, clock: Arc<dyn Clock>) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        producer.tick(clock.now());
-        stats.sample(producer.used());
     }
 }
 

@@ -5,16 +5,20 @@
 //! into the *running* type, which keeps only what it needs. Registering the config in a
 //! [`Registry`](crate::Registry) is all it takes: loading, `streamer check`, suggestions for typos and the schema follow.
 
+mod disconnect;
+mod event;
+
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::disconnect::{Cause, Disconnect};
+pub use self::event::{DropCause, FeedEvent};
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
 use crate::pacing::Pacer;
@@ -36,6 +40,8 @@ pub struct BuildContext {
     pub max_batch: usize,
     /// Where sources ask for a rest after a small read.
     pub pacer: Arc<Pacer>,
+    /// What tells this recording from others.
+    pub run: Run,
     secrets: Secrets,
 }
 
@@ -43,13 +49,21 @@ impl BuildContext {
     /// A context for a pipeline whose source subscribes to `topics`.
     pub fn new(topics: Vec<String>, stats: Arc<Stats>, max_batch: usize) -> Self {
         let (pacer, secrets) = (Arc::default(), Secrets::default());
-        Self { topics, stats, max_batch: max_batch.max(1), pacer, secrets }
+        let run = Run::default();
+        Self { topics, stats, max_batch: max_batch.max(1), pacer, run, secrets }
     }
 
     /// The same with the pacer of the thread on which sources will run.
     #[must_use]
     pub fn with_pacer(mut self, pacer: Arc<Pacer>) -> Self {
         self.pacer = pacer;
+        self
+    }
+
+    /// The same for a recording that is known so.
+    #[must_use]
+    pub fn with_run(mut self, run: Run) -> Self {
+        self.run = run;
         self
     }
 
@@ -68,6 +82,17 @@ impl BuildContext {
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.secrets
     }
+}
+
+/// One recording: what its journals say of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Run {
+    /// A text that no other recording has.
+    pub id: String,
+    /// The SHA-256 of the resolved configuration, in which secrets are as in the file: `${NAME}`.
+    pub config: String,
+    /// What is connected to, see [`Source::endpoint`].
+    pub source: String,
 }
 
 /// The configuration of a source.
@@ -172,100 +197,6 @@ pub enum SourceError {
     Fatal(BoxError),
 }
 
-/// Why a connection is gone, for the log, the status and the counters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disconnect {
-    /// The kind of cause, by which disconnects are counted.
-    pub cause: Cause,
-    /// The particulars in words. May quote the server.
-    pub detail: String,
-    /// The pause that the server asked for.
-    pub retry_after: Option<Duration>,
-}
-
-impl Disconnect {
-    /// A disconnect of this kind.
-    ///
-    /// Control characters, which a terminal might obey, are escaped in `detail`.
-    pub fn new(cause: Cause, detail: impl AsRef<str>) -> Self {
-        let mut plain = String::new();
-        for char in detail.as_ref().chars() {
-            if char.is_control() {
-                plain.extend(char.escape_default());
-            } else {
-                plain.push(char);
-            }
-        }
-        Self { cause, detail: plain, retry_after: None }
-    }
-}
-
-impl From<Disconnect> for SourceError {
-    fn from(disconnect: Disconnect) -> Self {
-        Self::Disconnected(disconnect)
-    }
-}
-
-/// The kinds of causes by which disconnects are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Cause {
-    /// The host name could not be resolved.
-    Dns,
-    /// The TCP connection was refused or the host is unreachable.
-    Connect,
-    /// Connecting took longer than `connect_timeout`.
-    ConnectTimeout,
-    /// TLS: an untrusted certificate, a wrong name, a protocol error.
-    Tls,
-    /// The server answered the handshake with an HTTP status other than 101.
-    Http,
-    /// The server's answer to the handshake breaks RFC 6455 or HTTP.
-    Handshake,
-    /// The server refused the subscription.
-    Refused,
-    /// The server sent a close frame.
-    Closed,
-    /// The connection ended without a close frame.
-    Eof,
-    /// The connection was reset or failed in another way.
-    Io,
-    /// No frame for `idle_timeout`.
-    Idle,
-    /// A frame that breaks RFC 6455.
-    Protocol,
-    /// A text message that is not UTF-8.
-    Utf8,
-    /// A message longer than `max_message_size`.
-    TooLarge,
-    /// Anything else a plugin may meet.
-    Other,
-}
-
-impl Cause {
-    /// The cause as it is spelled in log and status.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Connect => "connect",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::Tls => "tls",
-            Self::Http => "http",
-            Self::Handshake => "handshake",
-            Self::Refused => "refused",
-            Self::Closed => "closed",
-            Self::Eof => "eof",
-            Self::Io => "io",
-            Self::Idle => "idle",
-            Self::Protocol => "protocol",
-            Self::Utf8 => "utf8",
-            Self::TooLarge => "too_large",
-            Self::Other => "other",
-        }
-    }
-}
-
 /// A step between source and sinks. Runs on the pipeline thread and may block it.
 pub trait Stage: Send {
     /// Edits the batch in place.
@@ -308,6 +239,15 @@ pub trait Sink: Send {
     /// Logged and counted; the next tick comes all the same.
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
         let _ = now;
+        Ok(())
+    }
+
+    /// Called when something happens to the source, in its place between the batches.
+    ///
+    /// # Errors
+    /// Logged and counted.
+    fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
+        let _ = (at, event);
         Ok(())
     }
 

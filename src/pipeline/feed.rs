@@ -12,7 +12,8 @@ use super::backoff::Backoff;
 use super::queue::Producer;
 use crate::batch::Batch;
 use crate::clock::Clock;
-use crate::plugin::{BoxError, Cause, Closing, Disconnect, Source, SourceError};
+use crate::errors::error_chain;
+use crate::plugin::{BoxError, Cause, Closing, Disconnect, FeedEvent, Source, SourceError};
 use crate::stats::Stats;
 
 /// For how long after the stop what the peer has already sent is still read.
@@ -30,6 +31,8 @@ pub(crate) struct Feed {
     pub(crate) stop: CancellationToken,
     /// Whether this connection has brought data.
     pub(crate) data_seen: bool,
+    /// Connections made so far.
+    pub(crate) connections: u64,
 }
 
 impl Feed {
@@ -47,7 +50,11 @@ impl Feed {
             self.data_seen = false;
             let lost = match self.connection(&mut drops).await {
                 Ok(()) | Err(SourceError::Ended) => break,
-                Err(SourceError::Fatal(error)) => return Err(error),
+                Err(SourceError::Fatal(error)) => {
+                    let lost = Disconnect::new(Cause::Other, error_chain(&*error));
+                    self.tell_down(&lost);
+                    return Err(error);
+                }
                 Err(SourceError::Disconnected(lost)) => lost,
             };
             if self.producer.consumer_gone() {
@@ -75,6 +82,9 @@ impl Feed {
             Some(connected) => connected?,
         }
         self.stats.connected();
+        self.connections += 1;
+        let up = FeedEvent::Up { connection: self.connections };
+        self.producer.event(self.clock.now(), up);
         let took = begun.elapsed();
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
         while !self.producer.consumer_gone() {
@@ -130,8 +140,14 @@ impl Feed {
         }
     }
 
+    fn tell_down(&self, lost: &Disconnect) {
+        let down = FeedEvent::Down { cause: lost.cause, detail: lost.detail.clone() };
+        self.producer.event(self.clock.now(), down);
+    }
+
     fn report(&self, lost: &Disconnect, lasted: Duration, messages: u64, retry_in: Duration) {
         self.stats.disconnected(lost, self.clock.now());
+        self.tell_down(lost);
         let endpoint = self.source.endpoint();
         let cause = lost.cause.as_str();
         // Debug quotes the server's words and escapes what a terminal would obey.

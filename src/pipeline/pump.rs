@@ -7,7 +7,6 @@ use tracing::{error, info, warn};
 
 use super::queue::{Consumer, Item, weight};
 use crate::batch::Batch;
-use crate::clock::UnixNanos;
 use crate::errors::error_chain;
 use crate::plugin::{BoxError, Sink, Stage};
 use crate::stats::Stats;
@@ -42,7 +41,7 @@ impl Pump {
             let item = if let Some(item) = self.consumer.try_pop() {
                 item
             } else {
-                self.flush();
+                self.each_sink("flush", Sink::flush);
                 let Some(item) = self.consumer.pop() else {
                     break;
                 };
@@ -50,7 +49,8 @@ impl Pump {
             };
             match item {
                 Item::Batch(batch) => self.batch(batch),
-                Item::Tick(now) => self.tick(now),
+                Item::Tick(now) => self.each_sink("tick", |sink| sink.tick(now)),
+                Item::Event(at, event) => self.each_sink("event", |sink| sink.event(at, &event)),
             }
         }
         self.close()
@@ -74,20 +74,15 @@ impl Pump {
         self.consumer.give_back(batch, taken);
     }
 
-    fn tick(&mut self, now: UnixNanos) {
+    fn each_sink(
+        &mut self,
+        what: &str,
+        mut call: impl FnMut(&mut (dyn Sink + 'static)) -> Result<(), BoxError>,
+    ) {
         for sink in &mut self.sinks {
-            if let Err(error) = sink.plugin.tick(now) {
+            if let Err(error) = call(&mut *sink.plugin) {
                 self.stats.sink_errors.add(1);
-                error!(sink = sink.name, error = %error_chain(&*error), "tick failed");
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        for sink in &mut self.sinks {
-            if let Err(error) = sink.plugin.flush() {
-                self.stats.sink_errors.add(1);
-                error!(sink = sink.name, error = %error_chain(&*error), "flush failed");
+                error!(sink = sink.name, error = %error_chain(&*error), "{what} failed");
             }
         }
     }
