@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::archive::{ArchiveConfig, Schedule};
 use self::document::{Document, as_written, mixed_forms};
@@ -19,7 +20,7 @@ use self::error::{ConfigError, Problem, duplicate_keys};
 use crate::errors::error_chain;
 use crate::pacing::Pacer;
 use crate::pipeline::{Named, Overflow, Pipeline};
-use crate::plugin::{BuildContext, Sink, Source, Stage};
+use crate::plugin::{BuildContext, Run, Sink, Source, Stage};
 use crate::registry::{Registry, Section};
 use crate::secrets::Secrets;
 use crate::stats::Stats;
@@ -227,6 +228,11 @@ impl Config {
         pacer: &Arc<Pacer>,
     ) -> Result<Pipeline, ConfigError> {
         let Self { file, text, keys, source, stages, sinks, .. } = self;
+        let mut run = Run {
+            id: format!("{:016x}", fastrand::u64(..)),
+            config: digest(&self.resolved),
+            ..Run::default()
+        };
         let context = BuildContext::new(source.topics.clone(), Arc::clone(stats), self.buffer_size)
             .with_pacer(Arc::clone(pacer))
             .with_secrets(self.secrets.clone());
@@ -235,6 +241,8 @@ impl Config {
             ConfigError::new(&file, Some(&text), vec![problem], &self.secrets)
         };
         let built_source = source.build(&context).map_err(|e| fail("source", e))?;
+        run.source = built_source.endpoint();
+        let context = context.with_run(run);
         let mut pipeline = Pipeline {
             source: built_source,
             stages: Vec::new(),
@@ -256,6 +264,12 @@ impl Config {
         }
         Ok(pipeline)
     }
+}
+
+/// The SHA-256 of a configuration, in hexadecimal digits.
+fn digest(resolved: &Value) -> String {
+    let hash = Sha256::digest(resolved.to_string());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where these sinks write hours.

@@ -98,8 +98,8 @@ impl Pipeline {
     ) -> Result<(), PipelineError> {
         let limits = Limits { messages: self.max_messages, bytes: self.max_bytes };
         let (producer, consumer) = queue(limits);
-        let pump =
-            Pump { stages: self.stages, sinks: self.sinks, consumer, stats: Arc::clone(&stats) };
+        let (stages, sinks) = (self.stages, self.sinks);
+        let pump = Pump { stages, sinks, consumer, stats: Arc::clone(&stats), told: None };
         let (done, mut pump_done) = oneshot::channel();
         std::thread::Builder::new()
             .name("pipeline".into())

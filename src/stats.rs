@@ -1,23 +1,29 @@
 //! The counters of a running recorder, and the snapshot that status prints.
 
 mod archive;
+mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tracing::error;
 
 pub use self::archive::Archive;
+pub use self::snapshot::Snapshot;
+use crate::archive::disk::FileError;
 use crate::archive::job::Summary;
 use crate::clock::UnixNanos;
+use crate::errors::error_chain;
 use crate::plugin::Disconnect;
 
 /// The rate is taken over this many seconds, or over the uptime where that is shorter.
 const RATE_WINDOW: usize = 60;
+/// What goes on failing is told of this often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -61,6 +67,8 @@ pub struct Stats {
     pub sink_errors: Counter,
     /// Log lines that could not be written.
     pub log_lines_lost: Counter,
+    /// Events that could not be written to a journal at once.
+    pub journal_errors: Counter,
     /// Connections made.
     pub connects: Counter,
     started: Instant,
@@ -74,6 +82,8 @@ struct State {
     disconnects: BTreeMap<String, u64>,
     last_error: Option<LastError>,
     stall: Option<(String, String, Instant)>,
+    /// What last went wrong with a journal, and when the log was told of one.
+    journal_error: Option<(String, Instant)>,
     queue: QueueUse,
     archive: Option<Archive>,
     /// `written`, second by second, newest last; at most `RATE_WINDOW + 1` entries.
@@ -126,6 +136,7 @@ impl Stats {
             stage_errors: Counter::default(),
             sink_errors: Counter::default(),
             log_lines_lost: Counter::default(),
+            journal_errors: Counter::default(),
             connects: Counter::default(),
             started: Instant::now(),
             started_at: now,
@@ -161,6 +172,19 @@ impl Stats {
     /// It can again.
     pub(crate) fn resumed(&self) {
         self.state().stall = None;
+    }
+
+    /// A journal cannot be written. The log is told, but not over and over.
+    pub(crate) fn journal_failed(&self, error: &FileError) {
+        self.journal_errors.add(1);
+        let words = error_chain(error);
+        let mut state = self.state();
+        let told = state.journal_error.take().map(|(_, told)| told);
+        let told = told.filter(|told| told.elapsed() < REPORT_INTERVAL);
+        if told.is_none() {
+            error!(error = %words, "the journal cannot be written; the recording goes on, and the gap shows in `streamer gaps`");
+        }
+        state.journal_error = Some((words, told.unwrap_or_else(Instant::now)));
     }
 
     /// Once a second: keeps what the rate and the status need.
@@ -242,6 +266,8 @@ impl Stats {
             stage_errors: self.stage_errors.get(),
             sink_errors: self.sink_errors.get(),
             log_lines_lost: self.log_lines_lost.get(),
+            journal_errors: self.journal_errors.get(),
+            last_journal_error: state.journal_error.as_ref().map(|(error, _)| error.clone()),
             stall: state.stall.as_ref().map(|(sink, error, since)| Stall {
                 sink: sink.clone(),
                 error: error.clone(),
@@ -264,82 +290,6 @@ fn rate_per_minute(messages: u64, over: Duration) -> f64 {
     if seconds > 0.0 { messages as f64 * 60.0 / seconds } else { 0.0 }
 }
 
-/// What `streamer status --json` prints: the state of a recorder at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// The recorder's version.
-    pub version: String,
-    /// Its process id.
-    pub pid: u32,
-    /// When it started, RFC 3339.
-    pub started: String,
-    /// Seconds since then.
-    pub uptime_seconds: u64,
-    /// Messages written: handed to the operating system by every sink.
-    pub messages: u64,
-    /// Bytes of those messages, each with its line feed.
-    pub bytes: u64,
-    /// Messages written per minute, over the last 60 s or the uptime, if shorter.
-    pub rate_per_minute: f64,
-    /// Whether a connection stands.
-    pub connected: bool,
-    /// For how many seconds it has stood.
-    pub connected_seconds: u64,
-    /// Connections made so far.
-    pub connects: u64,
-    /// Connections lost or not made, by cause.
-    pub disconnects: BTreeMap<String, u64>,
-    /// The last of these.
-    pub last_error: Option<LastError>,
-    /// Messages taken from the source.
-    pub received: u64,
-    /// Bytes of those messages, each with its line feed.
-    pub received_bytes: u64,
-    /// Messages dropped because the queue was full.
-    pub dropped: u64,
-    /// Binary messages that are not text and were not written.
-    pub undecodable: u64,
-    /// Messages left out by `control: "skip"`.
-    pub control_skipped: u64,
-    /// Line feeds within messages that became spaces.
-    pub newlines_folded: u64,
-    /// Batches on which a stage failed.
-    pub stage_errors: u64,
-    /// Failed calls of sinks.
-    pub sink_errors: u64,
-    /// Log lines that could not be written.
-    pub log_lines_lost: u64,
-    /// The sink that cannot write at this moment, if one cannot.
-    pub stall: Option<Stall>,
-    /// The queue between network and disk.
-    pub queue: QueueUse,
-    /// The sidecar; `null` when the configuration has no `archive`.
-    pub archive: Option<Archive>,
-}
-
-/// The status line: `Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min`.
-impl fmt::Display for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uptime = Uptime(self.uptime_seconds);
-        let (messages, rate) = (self.messages, self.rate_per_minute);
-        write!(f, "Uptime: {uptime} | Total Msgs: {messages} | Rate: {rate:.2} msg/min")
-    }
-}
-
-/// Seconds as `59s`, `12m34s` or `26h0m3s`.
-struct Uptime(u64);
-
-impl fmt::Display for Uptime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
-        match (hours, minutes) {
-            (0, 0) => write!(f, "{seconds}s"),
-            (0, _) => write!(f, "{minutes}m{seconds}s"),
-            _ => write!(f, "{hours}h{minutes}m{seconds}s"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,14 +305,6 @@ mod tests {
             snapshot.to_string(),
             "Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min"
         );
-    }
-
-    #[test]
-    fn uptime_grows_from_seconds_to_hours() {
-        assert_eq!(Uptime(0).to_string(), "0s");
-        assert_eq!(Uptime(59).to_string(), "59s");
-        assert_eq!(Uptime(60).to_string(), "1m0s");
-        assert_eq!(Uptime(26 * 3600 + 3).to_string(), "26h0m3s");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! Durations and sizes as people write them in the configuration: `"30s"`, `"8MiB"`.
 
+mod mode;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use self::mode::{Mode, ModeError};
 
 const DURATION_UNITS: [(&str, u64); 6] = [
     ("ms", 1),

@@ -119,7 +119,8 @@ fn already_sealed(
 
 /// Whether the lines are all that was ever sealed of the hour, or more.
 fn was_sealed_from(dir: &Path, entry: &HourEntry, lines: &File, info: FileInfo) -> bool {
-    let entries = journal::read(&entry.path(dir, Kind::Journal)).unwrap_or_default();
+    let entries =
+        journal::outline(&entry.path(dir, Kind::Journal)).ok().flatten().unwrap_or_default();
     let last = journal::sealed(&entries).next_back();
     last.is_some_and(|record| journal::is_start_of(record, lines, info.bytes).unwrap_or(false))
 }

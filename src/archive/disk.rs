@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Mode of new files: the owner writes, the group reads.
-pub(super) const FILE_MODE: u32 = 0o640;
+pub const FILE_MODE: u32 = 0o640;
 
 /// An operation on a file that failed.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,7 @@ pub(super) fn create(path: &Path) -> Result<File, FileError> {
                 .create(true)
                 .truncate(true)
                 .mode(FILE_MODE)
+                .custom_flags(no_follow())
                 .open(path)
         })
         .map_err(FileError::of("create", path))
@@ -53,12 +54,35 @@ pub(super) fn create(path: &Path) -> Result<File, FileError> {
 
 /// Opens the file to append to it; creates it if need be.
 pub(super) fn append(path: &Path) -> Result<File, FileError> {
+    append_as(path, FILE_MODE)
+}
+
+/// The same with a mode for a new file. A symbolic link is not followed.
+pub(super) fn append_as(path: &Path, mode: u32) -> Result<File, FileError> {
     gate()
-        .and_then(|()| {
-            OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path)
-        })
+        .and_then(|()| appending(mode).create(true).open(path))
         .inspect(|file| own_as_directory(file, path))
         .map_err(FileError::of("open", path))
+}
+
+/// Opens a file that exists to append to it; `None` when there is none.
+pub(super) fn append_to_existing(path: &Path) -> Result<Option<File>, FileError> {
+    match gate().and_then(|()| appending(FILE_MODE).open(path)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::of("open", path)(error)),
+    }
+}
+
+fn appending(mode: u32) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).mode(mode).custom_flags(no_follow());
+    options
+}
+
+/// A link that somebody put where a file of ours belongs leads nowhere.
+fn no_follow() -> i32 {
+    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
 }
 
 /// When root works in the directory of a service, what root creates there belongs to the service:
@@ -79,11 +103,10 @@ pub(super) fn own_as_directory(file: &File, path: &Path) {
 
 /// Opens a regular file to read it; a symbolic link is not followed, and a FIFO not waited for.
 pub(super) fn open_regular(path: &Path) -> Result<File, FileError> {
-    use rustix::fs::OFlags;
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let wait_for_nothing = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     OpenOptions::new()
         .read(true)
-        .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
+        .custom_flags(no_follow() | wait_for_nothing)
         .open(path)
         .map_err(FileError::of("open", path))
 }
@@ -98,6 +121,11 @@ pub(super) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), Fi
 /// Makes durable what is in the file.
 pub(super) fn sync(file: &File, path: &Path) -> Result<(), FileError> {
     gate().and_then(|()| file.sync_all()).map_err(FileError::of("sync", path))
+}
+
+/// The same without what is not needed to read it, such as the time of its change.
+pub(super) fn sync_data(file: &File, path: &Path) -> Result<(), FileError> {
+    gate().and_then(|()| file.sync_data()).map_err(FileError::of("sync", path))
 }
 
 /// Makes durable which names are in the directory.

@@ -1,13 +1,14 @@
 //! The file of one hour while it is being written.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::FileError;
+use super::disk::{self, FileError};
+use super::journal::Recovered;
 use super::layout::{Kind, Stem};
 use super::line_lock::{open_locked, same_file};
-use super::tail::{Mended, mend};
+use super::recover::{Claims, Finding};
+use super::tail::Mended;
 use crate::clock::Hour;
 
 /// An open hour. Holds whole lines only: what is appended goes in entirely or not at all. It is
@@ -16,33 +17,54 @@ use crate::clock::Hour;
 pub struct HourFile {
     file: File,
     path: PathBuf,
-    hour: Hour,
+    mode: u32,
     /// Bytes that are known to be whole lines.
     length: u64,
-    /// Whether anything was written since the last sync.
-    dirty: bool,
+    /// The number of these lines.
+    messages: u64,
+    /// Bytes that are known to be durable.
+    synced: u64,
     /// Whether the file's name is not yet known to be durable.
     new: bool,
     /// Whether a write failed and the file may be longer than `length`.
     torn: bool,
 }
 
+/// What was found when an hour was opened that exists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What was done about a last line that was not whole.
+    pub mended: Option<Mended>,
+    /// What its journal should say, unless its recorder closed it.
+    pub recovered: Option<Recovered>,
+}
+
 impl HourFile {
-    /// Opens the hour for appending and creates it if need be. A last line without its line feed,
-    /// as a power cut leaves it, is moved to the hour's `.torn` file first.
+    /// Opens the hour for appending and creates it if need be. What a crash or a power cut did to
+    /// its end is mended first; what is no line goes to the hour's `.torn` file.
     ///
     /// # Errors
     /// [`FileError`]; the file is as it was, or shortened with its end kept aside.
-    pub fn open(dir: &Path, stem: &Stem, hour: Hour) -> Result<(Self, Option<Mended>), FileError> {
+    pub fn open(
+        dir: &Path,
+        stem: &Stem,
+        hour: Hour,
+        mode: u32,
+        claims: &Claims,
+    ) -> Result<(Self, Found), FileError> {
         let path = stem.path(dir, hour, Kind::Lines);
-        let (file, new) = open_locked(&path)?;
-        let (length, mended) = mend(&file, &path, &stem.path(dir, hour, Kind::Torn))?;
-        Ok((Self { file, path, hour, length, dirty: mended.is_some(), new, torn: false }, mended))
-    }
-
-    /// The hour that the file holds.
-    pub fn hour(&self) -> Hour {
-        self.hour
+        let (file, new) = open_locked(&path, mode)?;
+        let finding = Finding::look(&file, claims).map_err(FileError::of("read", &path))?;
+        let recovery = finding.mend(&file, &path, &stem.path(dir, hour, Kind::Torn), claims)?;
+        let (length, messages) = (recovery.bytes, recovery.messages);
+        let mut file =
+            Self { file, path, mode, length, messages, synced: length, new, torn: false };
+        if !new && recovery.found.is_some() {
+            // What is there may be with the kernel alone.
+            file.sync()?;
+        }
+        let recovered = recovery.found.filter(|found| !new || found.lost > 0);
+        Ok((file, Found { mended: recovery.mended, recovered }))
     }
 
     /// The file.
@@ -55,59 +77,76 @@ impl HourFile {
         self.length
     }
 
-    /// Whether something was written that [`HourFile::sync`] has not made durable.
-    pub fn is_dirty(&self) -> bool {
-        self.dirty
+    /// The number of lines in it.
+    pub fn messages(&self) -> u64 {
+        self.messages
     }
 
-    /// Appends whole lines.
+    /// How many of the bytes are durable.
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    /// Appends whole lines: so many.
     ///
     /// # Errors
     /// [`FileError`]; the file then still ends where it did, or is cut back to that before
     /// the next append.
-    pub fn append(&mut self, lines: &[u8]) -> Result<(), FileError> {
+    pub fn append(&mut self, lines: &[u8], messages: u64) -> Result<(), FileError> {
         if self.torn {
-            self.file.set_len(self.length).map_err(|source| self.error("cut back", source))?;
+            disk::set_len(&self.file, &self.path, self.length)?;
             self.torn = false;
         }
-        // `write_all` goes on after short writes and interruptions.
-        if let Err(source) = io::Write::write_all(&mut self.file, lines) {
-            self.torn = self.file.set_len(self.length).is_err();
-            return Err(self.error("append to", source));
+        // Goes on after short writes and interruptions.
+        if let Err(error) = disk::write(&self.file, &self.path, lines) {
+            self.torn = disk::set_len(&self.file, &self.path, self.length).is_err();
+            return Err(error);
         }
         self.length += lines.len() as u64;
-        self.dirty = true;
+        self.messages += messages;
         Ok(())
     }
 
     /// Makes durable what was appended, and the file's name with it.
     ///
+    /// After a failed fsync the kernel may have dropped the pages that it could not write, and a
+    /// second fsync would succeed without them (Rebello et al., "Can Applications Recover from fsync
+    /// Failures?", USENIX ATC 2020). So it is not repeated for the same bytes: they are in doubt, and
+    /// the file is opened anew.
+    ///
     /// # Errors
-    /// [`FileError`]; it is then unknown what of the last writes is on the disk.
+    /// [`FileError`]; it is then unknown what of the bytes behind [`HourFile::synced`] is on the disk.
     pub fn sync(&mut self) -> Result<(), FileError> {
-        // Cleared first: after a failed fsync the kernel may have dropped the pages, and another
-        // fsync would succeed without them.
-        self.dirty = false;
-        self.file.sync_data().map_err(|source| self.error("sync", source))?;
+        if let Err(error) = disk::sync_data(&self.file, &self.path) {
+            self.synced = self.length;
+            self.reopen();
+            return Err(error);
+        }
+        self.synced = self.length;
         if self.new {
-            let dir = self.path.parent().unwrap_or(Path::new("."));
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| FileError {
-                action: "sync",
-                path: dir.to_owned(),
-                source,
-            })?;
+            disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
             self.new = false;
         }
         Ok(())
     }
 
+    /// Replaces the handle by a new one on the same file. Where that cannot be, the old one stays.
+    fn reopen(&mut self) {
+        // A lock is of the handle that took it, so it is given up for a moment. Who takes it then
+        // finds that the hour is not over, or that lines come behind what it seals.
+        drop(self.file.unlock());
+        if let Ok((file, _)) = open_locked(&self.path, self.mode)
+            && same_file(&self.file, &self.path)
+        {
+            self.file = file;
+        } else {
+            drop(self.file.try_lock());
+        }
+    }
+
     /// Whether the file's name still leads to it: nobody has removed or moved it.
     pub fn is_in_place(&self) -> bool {
         same_file(&self.file, &self.path)
-    }
-
-    fn error(&self, action: &'static str, source: io::Error) -> FileError {
-        FileError { action, path: self.path.clone(), source }
     }
 }
 
@@ -115,20 +154,29 @@ impl HourFile {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::PermissionsExt;
 
-    fn open(dir: &Path) -> (HourFile, Option<Mended>) {
+    use crate::archive::disk::faults::{Fault, with};
+
+    fn try_open(dir: &Path) -> Result<(HourFile, Found), FileError> {
         let stem = Stem::from_topic("t").unwrap();
-        HourFile::open(dir, &stem, Hour::starting_at(3600).unwrap()).unwrap()
+        let hour = Hour::starting_at(3600).unwrap();
+        HourFile::open(dir, &stem, hour, 0o640, &Claims::default())
+    }
+
+    fn open(dir: &Path) -> (HourFile, Option<Mended>) {
+        let (file, found) = try_open(dir).unwrap();
+        (file, found.mended)
     }
 
     #[test]
     fn an_hour_that_exists_is_appended_to() {
         let dir = tempfile::tempdir().unwrap();
-        open(dir.path()).0.append(b"1\n").unwrap();
+        open(dir.path()).0.append(b"1\n", 1).unwrap();
         let (mut file, mended) = open(dir.path());
         assert_eq!(mended, None);
-        file.append(b"2\n").unwrap();
+        file.append(b"2\n", 1).unwrap();
         file.sync().unwrap();
         assert_eq!(fs::read(dir.path().join("t_3600.jsonl")).unwrap(), b"1\n2\n");
     }
@@ -150,7 +198,7 @@ mod tests {
             let (mut file, mended) = open(dir.path());
             let kept_in = dir.path().join("t_3600.torn");
             assert_eq!(mended, Some(Mended::Cut { bytes: torn.len() as u64, kept_in }));
-            file.append(b"three\n").unwrap();
+            file.append(b"three\n", 1).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\nthree\n");
             let kept = fs::read_to_string(dir.path().join("t_3600.torn")).unwrap();
             assert!(kept.ends_with(&format!("{torn}\n")));
@@ -166,7 +214,7 @@ mod tests {
         let sealing = File::open(&path).unwrap();
         sealing.lock().unwrap();
         std::thread::scope(|scope| {
-            let opening = scope.spawn(|| open(dir.path()).0.append(b"late\n").unwrap());
+            let opening = scope.spawn(|| open(dir.path()).0.append(b"late\n", 1).unwrap());
             fs::remove_file(&path).unwrap();
             drop(sealing);
             opening.join().unwrap();
@@ -176,9 +224,40 @@ mod tests {
 
     #[test]
     fn an_error_names_the_action_and_the_file() {
-        let stem = Stem::from_topic("t").unwrap();
-        let hour = Hour::starting_at(3600).unwrap();
-        let error = HourFile::open(Path::new("/nonexistent"), &stem, hour).unwrap_err();
-        assert_eq!(error.to_string(), "cannot create `/nonexistent/t_3600.jsonl`");
+        let error = try_open(Path::new("/nonexistent")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot open `/nonexistent/t_3600.jsonl`");
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_no_part_of_itself() {
+        for nth in 0..3 {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut file, _) = open(dir.path());
+            file.append(b"before\n", 1).unwrap();
+            let full = Fault::Error(std::io::ErrorKind::StorageFull);
+            let (failed, _) = with(full, nth, || file.append(b"long and torn\n", 1).is_err());
+            assert_eq!(failed, nth == 0);
+            file.append(b"after\n", 1).unwrap();
+            let text = fs::read_to_string(file.path()).unwrap();
+            assert_eq!(text.lines().count() as u64, file.messages());
+            assert_eq!(text.len() as u64, file.length());
+            assert!(text.ends_with("after\n"));
+        }
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_file_is_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut file, _) = open(dir.path());
+        file.append(b"1\n", 1).unwrap();
+        let before = file.file.as_raw_fd();
+        // Keeps the number of the first handle from being given again.
+        let _other = file.file.try_clone().unwrap();
+        let (failed, _) = with(Fault::Error(std::io::ErrorKind::Other), 0, || file.sync().is_err());
+        assert!(failed && file.file.as_raw_fd() != before);
+        assert_eq!(file.synced(), 2, "these bytes are given up, not tried again");
+        file.append(b"2\n", 1).unwrap();
+        file.sync().unwrap();
+        assert_eq!(fs::read(file.path()).unwrap(), b"1\n2\n");
     }
 }

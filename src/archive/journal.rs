@@ -1,98 +1,51 @@
-//! The journal of an hour, `<stem>_<hour>.journal`: JSON lines, appended and never changed.
+//! The journal of an hour, `<stem>_<hour>.journal`: JSON lines, appended and never changed. It says
+//! what happened in the hour: when the recorder listened and when not, how far the lines had come
+//! when, and what became of them.
 //!
-//! So far it holds what sealing did. Readers skip events that they do not know and a last line
-//! that is torn.
+//! Readers skip events that they do not know, and a line that is torn.
+
+mod event;
+mod writer;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use super::digest::{self, Hash};
+pub use self::event::{Closed, Entry, Event, Mark, Open, Part, Recovered, SealRecord, VERSION};
+pub use self::writer::Writer;
+use super::digest;
 use super::disk::{self, FileError};
-use super::retain::Limit;
 use crate::clock::UnixNanos;
 
 /// Of longer journals only the end is read.
 const MAX_READ: u64 = 64 << 20;
-
-/// What a sealed file holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealRecord {
-    /// Bytes of all its lines.
-    pub raw_bytes: u64,
-    /// The number of its lines.
-    pub messages: u64,
-    /// The hash of its lines.
-    pub raw_sha256: Hash,
-    /// Bytes of the `.jsonl.zst`.
-    pub stored_bytes: u64,
-    /// The hash of the `.jsonl.zst`.
-    pub stored_sha256: Hash,
-    /// Whether its last line has no line feed: only another program seals such.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub torn: bool,
-    /// Where its last part came from; none when the file was found as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<Part>,
-}
-
-/// The lines that one sealing added, and the `.jsonl` that they were in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// Bytes of these lines, which stood at the start of the `.jsonl`.
-    pub bytes: u64,
-    /// Their hash.
-    pub sha256: Hash,
-    /// The inode of the `.jsonl`.
-    pub inode: u64,
-    /// Its modification time, Unix nanoseconds.
-    pub modified: u64,
-    /// Its creation time, Unix nanoseconds, where the file system knows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created: Option<u64>,
-}
-
-/// An event of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// A sealed file is complete and checked, and is about to get its name.
-    Sealing(SealRecord),
-    /// A sealed file stands under its name.
-    Sealed(SealRecord),
-    /// The hour is about to be removed.
-    Removed {
-        /// The limit for whose sake.
-        reason: Limit,
-    },
-}
-
-/// A line of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// When, Unix nanoseconds.
-    pub t: u64,
-    /// What.
-    #[serde(flatten)]
-    pub event: Event,
-}
+/// In the first bytes of a line this says that it is a mark.
+const MARK: &[u8] = br#""event":"mark""#;
+const MARK_WITHIN: usize = 48;
 
 /// Appends an event and makes it durable.
 pub(super) fn append(path: &Path, now: UnixNanos, event: Event) -> Result<(), FileError> {
     let file = disk::append(path)?;
-    let entry = Entry { t: now.nanos(), event };
     let mut line = Vec::new();
     // A torn line of an earlier crash must not swallow this one.
     if !ends_with_feed(&file).map_err(FileError::of("read", path))? {
         line.push(b'\n');
     }
-    serde_json::to_writer(&mut line, &entry)
-        .map_err(|error| FileError::of("write to", path)(error.into()))?;
-    line.push(b'\n');
+    line.extend(line_of(now, event));
     disk::write(&file, path, &line)?;
     disk::sync(&file, path)
+}
+
+/// An event as it stands in the file.
+fn line_of(t: UnixNanos, event: Event) -> Vec<u8> {
+    // Plain numbers and texts: this cannot fail.
+    let mut line = serde_json::to_vec(&Entry { t: t.nanos(), event }).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 fn ends_with_feed(file: &File) -> io::Result<bool> {
@@ -103,23 +56,75 @@ fn ends_with_feed(file: &File) -> io::Result<bool> {
     Ok(byte == *b"\n")
 }
 
-/// The events that this version knows, in order; none when there is no journal.
+/// All events that this version knows, in order, with [`Event::Torn`] where a line is none; nothing
+/// when there is no journal.
 ///
 /// # Errors
 /// The journal cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<Entry>> {
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Ok(mut file) => {
-            let start = file.metadata()?.len().saturating_sub(MAX_READ);
-            file.seek(SeekFrom::Start(start))?;
-            file.read_to_end(&mut bytes)?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+    Ok(parse(&bytes(path)?.unwrap_or_default(), Marks::All))
+}
+
+/// The same with the last mark alone before each other event: all that most need, and quick to read.
+/// `None` when there is no journal.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn outline(path: &Path) -> io::Result<Option<Vec<Entry>>> {
+    Ok(bytes(path)?.map(|bytes| parse(&bytes, Marks::Last)))
+}
+
+fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let lines = bytes.split(|byte| *byte == b'\n');
-    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_READ)))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_READ)).unwrap_or(0));
+    // A journal that grows meanwhile is read no further.
+    file.take(length.min(MAX_READ)).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    All,
+    Last,
+}
+
+fn parse(bytes: &[u8], marks: Marks) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut mark: Option<&[u8]> = None;
+    let finder = Finder::new(MARK);
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let start = line.get(..MARK_WITHIN.min(line.len())).unwrap_or_default();
+        if marks == Marks::Last && line.ends_with(b"}") && finder.find(start).is_some() {
+            mark = Some(line);
+            continue;
+        }
+        entries.extend(mark.take().and_then(entry));
+        entries.extend(entry(line));
+    }
+    entries.extend(mark.and_then(entry));
+    entries
+}
+
+/// The event in a line, unless it is one that this version does not know.
+fn entry(line: &[u8]) -> Option<Entry> {
+    /// What every event has, also one of a later version.
+    #[derive(Deserialize)]
+    struct Any {
+        t: u64,
+        #[serde(rename = "event")]
+        _event: IgnoredAny,
+    }
+    if let Ok(entry) = serde_json::from_slice(line) {
+        return Some(entry);
+    }
+    let any: Option<Any> = serde_json::from_slice(line).ok();
+    if any.is_some_and(|any| any.t > 0) { None } else { Some(Entry { t: 0, event: Event::Torn }) }
 }
 
 /// Every content that the sealed file was about to have or had, in order, each once.
@@ -138,7 +143,7 @@ pub(super) fn records(entries: &[Entry]) -> Vec<SealRecord> {
 pub(super) fn sealed(entries: &[Entry]) -> impl DoubleEndedIterator<Item = &SealRecord> {
     entries.iter().filter_map(|entry| match &entry.event {
         Event::Sealed(record) => Some(record),
-        Event::Sealing(_) | Event::Removed { .. } => None,
+        _ => None,
     })
 }
 
@@ -148,40 +153,10 @@ pub(super) fn is_start_of(record: &SealRecord, lines: &File, length: u64) -> io:
         && digest::of_start(lines, record.raw_bytes)?.sha256 == record.raw_sha256)
 }
 
-/// Whether the hour was to be removed, and nothing came after that.
+/// Whether the hour was to be removed, and nothing was sealed or recorded after that.
 pub(super) fn is_removed(entries: &[Entry]) -> bool {
     matches!(entries.last(), Some(Entry { event: Event::Removed { .. }, .. }))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::archive::digest::Digester;
-
-    fn record(bytes: u64) -> SealRecord {
-        let hash = Digester::new().finish().sha256;
-        SealRecord {
-            raw_bytes: bytes,
-            messages: 1,
-            raw_sha256: hash,
-            stored_bytes: 9,
-            stored_sha256: hash,
-            torn: false,
-            part: Some(Part { bytes, sha256: hash, inode: 7, modified: 8, created: None }),
-        }
-    }
-
-    #[test]
-    fn what_is_appended_is_read_back_past_what_nobody_knows() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t_3600.journal");
-        assert_eq!(read(&path).unwrap(), []);
-        std::fs::write(&path, "{\"t\":1,\"event\":\"mark\",\"bytes\":5}\n{\"t\":2,\"eve").unwrap();
-        append(&path, UnixNanos::new(3), Event::Sealing(record(1))).unwrap();
-        append(&path, UnixNanos::new(4), Event::Sealed(record(1))).unwrap();
-        append(&path, UnixNanos::new(5), Event::Sealing(record(2))).unwrap();
-        let entries = read(&path).unwrap();
-        assert_eq!(entries.iter().map(|entry| entry.t).collect::<Vec<_>>(), [3, 4, 5]);
-        assert_eq!(records(&entries), [record(1), record(2)]);
-    }
-}
+mod tests;

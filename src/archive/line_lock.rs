@@ -1,13 +1,12 @@
 //! The lock of a file of lines: held by whoever has the hour open to write to it, and by whoever
 //! takes its name away.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::disk::{FILE_MODE, FileError};
+use super::disk::{self, FileError};
 
 /// For how long opening an hour waits for its lock. Who seals it holds the lock for the time of a
 /// rename and two syncs.
@@ -15,18 +14,12 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// Opens the file, or creates it, and locks it. Gives whether it is new.
-pub(super) fn open_locked(path: &Path) -> Result<(File, bool), FileError> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).mode(FILE_MODE);
+pub(super) fn open_locked(path: &Path, mode: u32) -> Result<(File, bool), FileError> {
     let begun = Instant::now();
     loop {
-        let (file, new) = match options.open(path) {
-            Ok(file) => (file, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file = options.clone().create(true).open(path);
-                (file.map_err(FileError::of("create", path))?, true)
-            }
-            Err(error) => return Err(FileError::of("open", path)(error)),
+        let (file, new) = match disk::append_to_existing(path)? {
+            Some(file) => (file, false),
+            None => (disk::append_as(path, mode)?, true),
         };
         match file.try_lock() {
             // Who held the lock may have sealed the file and removed its name.

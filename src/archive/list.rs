@@ -89,7 +89,7 @@ pub fn raw_bytes(dir: &Path, entry: &HourEntry) -> Option<u64> {
 
 /// What the journal says of a sealed file of this length.
 fn record(dir: &Path, entry: &HourEntry, stored_bytes: u64) -> Option<SealRecord> {
-    let entries = journal::read(&entry.path(dir, Kind::Journal)).ok()?;
+    let entries = journal::outline(&entry.path(dir, Kind::Journal)).ok()??;
     let records = journal::records(&entries);
     records.into_iter().rev().find(|record| record.stored_bytes == stored_bytes)
 }

@@ -65,7 +65,8 @@ impl Pair<'_> {
         };
         let info = FileInfo::of(&sealed.metadata().map_err(fail("read the size of"))?);
         let journal = self.stem.path(self.dir, self.hour, Kind::Journal);
-        let entries = journal::read(&journal).map_err(FileError::of("read", &journal))?;
+        let entries = journal::outline(&journal).map_err(FileError::of("read", &journal))?;
+        let entries = entries.unwrap_or_default();
         if let Some(record) = current_record(&sealed, &entries).map_err(fail("read"))? {
             self.progress.check()?;
             let lines = self.stem.path(self.dir, self.hour, Kind::Lines);

@@ -178,8 +178,8 @@ pub(super) fn finish_removal(dir: &Path, entry: &HourEntry) -> Result<(), FileEr
 /// Whether the hour is what is left of a removal that was cut off.
 pub(super) fn is_half_removed(dir: &Path, entry: &HourEntry) -> bool {
     let left = !entry.has_lines() && entry.file(Kind::Journal).is_some();
-    left && journal::read(&entry.path(dir, Kind::Journal))
-        .is_ok_and(|entries| journal::is_removed(&entries))
+    left && journal::outline(&entry.path(dir, Kind::Journal))
+        .is_ok_and(|entries| entries.is_some_and(|entries| journal::is_removed(&entries)))
 }
 
 /// Bytes that this process may still write on the directory's file system, and its size.

@@ -9,7 +9,6 @@ mod temporary;
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use self::temporary::{Replaces, write_and_check};
@@ -21,7 +20,8 @@ use super::layout::{Kind, MAX_CORRUPT, Stem};
 use super::line_lock;
 use super::progress::{Progress, Stopped};
 use super::reconcile::{Overlap, Pair};
-use super::tail::{Mended, mend};
+use super::recover::{Claims, Finding};
+use super::tail::{Mended, line_end_before, mend};
 use crate::clock::{Clock, Hour};
 
 /// An hour that is to be sealed.
@@ -144,7 +144,7 @@ pub fn seal(
     if !line_lock::take(&lines, &path)? {
         return Ok(Outcome::Held);
     }
-    if let Some(mended) = mend_if_torn(&lines, target)? {
+    if let Some(mended) = mend_if_torn(&lines, target, clock)? {
         remark(Remark::Mended(mended));
     }
     disk::sync(&lines, &path)?;
@@ -205,7 +205,8 @@ fn warn_of_loss(
     remark: &mut dyn FnMut(Remark),
 ) -> Result<(), SealError> {
     let path = target.path(Kind::Journal);
-    let entries = journal::read(&path).map_err(FileError::of("read", &path))?;
+    let entries = journal::outline(&path).map_err(FileError::of("read", &path))?;
+    let entries = entries.unwrap_or_default();
     let Some(record) = journal::sealed(&entries).next_back() else { return Ok(()) };
     let path = target.path(Kind::Lines);
     let kept =
@@ -245,17 +246,33 @@ fn info_of(lines: &File, path: &Path) -> Result<FileInfo, FileError> {
 }
 
 /// Mends the end of the lines, which are locked. They are opened for writing only if need be.
-fn mend_if_torn(lines: &File, target: Target<'_>) -> Result<Option<Mended>, FileError> {
-    let path = target.path(Kind::Lines);
-    let mut last = [b'\n'];
-    if let Some(at) = info_of(lines, &path)?.bytes.checked_sub(1) {
-        lines.read_exact_at(&mut last, at).map_err(FileError::of("read", &path))?;
+fn mend_if_torn(
+    lines: &File,
+    target: Target<'_>,
+    clock: &dyn Clock,
+) -> Result<Option<Mended>, FileError> {
+    let (path, torn) = (target.path(Kind::Lines), target.path(Kind::Torn));
+    let journal = target.path(Kind::Journal);
+    let claims = Claims::of(&journal::read(&journal).map_err(FileError::of("read", &journal))?);
+    if !claims.are_any() {
+        // No recorder of ours wrote it: all but the end is as it should be.
+        let length = lines.metadata().map_err(FileError::of("read the size of", &path))?.len();
+        let whole = line_end_before(lines, length.saturating_sub(1), length);
+        if whole.map_err(FileError::of("read", &path))? == Some(length) || length == 0 {
+            return Ok(None);
+        }
+        return Ok(mend(&disk::append(&path)?, &path, &torn)?.1);
     }
-    if last == *b"\n" {
-        return Ok(None);
+    let finding = Finding::look(lines, &claims).map_err(FileError::of("read", &path))?;
+    let recovery = if finding.is_whole() {
+        finding.mend(lines, &path, &torn, &claims)?
+    } else {
+        finding.mend(&disk::append(&path)?, &path, &torn, &claims)?
+    };
+    if let Some(found) = recovery.found {
+        target.journal(clock, Event::Recovered(found))?;
     }
-    let file = disk::append(&path)?;
-    Ok(mend(&file, &path, &target.path(Kind::Torn))?.1)
+    Ok(recovery.mended)
 }
 
 /// Moves a sealed file that cannot be decoded out of the way. Nothing is overwritten.

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::de::IgnoredAny;
@@ -68,7 +68,7 @@ pub(super) fn line_end_before(file: &File, from: u64, to: u64) -> io::Result<Opt
 }
 
 /// Whether `from..to` is one JSON document that can be seen to be whole: a number may go on.
-fn is_document(file: &File, from: u64, to: u64) -> io::Result<bool> {
+pub(super) fn is_document(file: &File, from: u64, to: u64) -> io::Result<bool> {
     if to - from > MAX_LINE {
         return Ok(false);
     }
@@ -79,8 +79,15 @@ fn is_document(file: &File, from: u64, to: u64) -> io::Result<bool> {
 }
 
 /// Appends `from..to` to the `.torn` file, with a line feed, and makes it durable.
-fn keep_aside(file: &File, path: &Path, from: u64, to: u64, torn: &Path) -> Result<(), FileError> {
-    let kept = disk::append(torn)?;
+pub(super) fn keep_aside(
+    file: &File,
+    path: &Path,
+    from: u64,
+    to: u64,
+    torn: &Path,
+) -> Result<(), FileError> {
+    let mode = file.metadata().map_err(FileError::of("read the mode of", path))?.mode() & 0o777;
+    let kept = disk::append_as(torn, mode)?;
     let mut block = vec![0; usize::try_from(BLOCK.min(to - from)).unwrap_or(0)];
     let mut start = from;
     while start < to {

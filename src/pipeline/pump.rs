@@ -29,6 +29,8 @@ pub(crate) struct Pump {
     pub(crate) sinks: Vec<Named<dyn Sink>>,
     pub(crate) consumer: Consumer,
     pub(crate) stats: Arc<Stats>,
+    /// The last failure that the log was told of, and when.
+    pub(crate) told: Option<(String, Instant)>,
 }
 
 impl Pump {
@@ -82,7 +84,15 @@ impl Pump {
         for sink in &mut self.sinks {
             if let Err(error) = call(&mut *sink.plugin) {
                 self.stats.sink_errors.add(1);
-                error!(sink = sink.name, error = %error_chain(&*error), "{what} failed");
+                let words = error_chain(&*error);
+                // What fails every second is told once a minute.
+                let told = self.told.as_ref();
+                let told =
+                    told.filter(|(told, at)| *told == words && at.elapsed() < REPORT_INTERVAL);
+                if told.is_none() {
+                    error!(sink = sink.name, error = %words, "{what} failed");
+                    self.told = Some((words, Instant::now()));
+                }
             }
         }
     }

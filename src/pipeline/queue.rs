@@ -197,7 +197,10 @@ impl Producer {
     pub(crate) fn event(&self, at: UnixNanos, event: FeedEvent) {
         let mut state = self.shared.state();
         let waiting = state.items.iter_mut().rev().take(4);
-        if !waiting.take_while(|item| !matches!(item, Item::Batch(_))).any(|item| item.absorbs(at, &event)) {
+        if !waiting
+            .take_while(|item| !matches!(item, Item::Batch(_)))
+            .any(|item| item.absorbs(at, &event))
+        {
             self.shared.push(state, Item::Event(at, event));
         }
     }

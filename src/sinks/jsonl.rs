@@ -1,26 +1,31 @@
-//! Writes every message as a line into one file per UTC hour.
+//! Writes every message as a line into one file per UTC hour, and keeps a journal of each.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use crate::archive::disk::FileError;
-use crate::archive::hour_file::HourFile;
+use crate::archive::disk::{FILE_MODE, FileError};
+use crate::archive::hour_file::Found;
+use crate::archive::journal::{Event, Open};
 use crate::archive::layout::{LOCK_NAME, Stem};
 use crate::archive::lock::DirLock;
+use crate::archive::open_hour::{Left, OpenHour, Place};
 use crate::archive::tail::Mended;
 use crate::batch::Batch;
 use crate::clock::{Hour, UnixNanos};
-use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
-use crate::units::Span;
+use crate::errors::error_chain;
+use crate::plugin::{BoxError, BuildContext, FeedEvent, Sink, SinkConfig};
+use crate::stats::Stats;
+use crate::units::{Mode, Span};
 
-/// Mode of a directory that the sink creates.
-const DIR_MODE: u32 = 0o750;
+/// The shortest interval between marks: receive times within a journal are no finer.
+const MIN_MARK_INTERVAL: Span = Span::from_secs(1);
 
 /// Writes every message as a line into one file per UTC hour.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -34,11 +39,23 @@ pub struct JsonlConfig {
     /// How often written lines are made durable (fdatasync), while there are new ones: the most
     /// that a power cut can take. 0 leaves it to the operating system.
     pub sync_interval: Span,
+    /// How often the journal notes how far the lines have come, while there are new ones: how
+    /// closely it knows when a line was received, and when a recorder that crashed was last alive.
+    /// At least 1s.
+    pub mark_interval: Span,
+    /// The mode of new files, in octal. Directories get the right to search where files may be read.
+    pub file_mode: Mode,
 }
 
 impl Default for JsonlConfig {
     fn default() -> Self {
-        Self { output_dir: "./output".into(), stem: None, sync_interval: Span::from_secs(1) }
+        Self {
+            output_dir: "./output".into(),
+            stem: None,
+            sync_interval: Span::from_secs(1),
+            mark_interval: Span::from_secs(2),
+            file_mode: Mode::new(FILE_MODE),
+        }
     }
 }
 
@@ -53,6 +70,8 @@ enum JsonlError {
     NoDir,
     #[error("`stem` is empty; leave it out to use the topic")]
     EmptyStem,
+    #[error("`mark_interval` is {0}; it must be at least {MIN_MARK_INTERVAL}")]
+    MarkInterval(Span),
     #[error("cannot create the directory `{}` (`output_dir`)", dir.display())]
     CreateDir { dir: PathBuf, source: std::io::Error },
 }
@@ -78,248 +97,240 @@ impl SinkConfig for JsonlConfig {
                 return Err(JsonlError::NoStem { topics: topics.len() }.into());
             }
         };
-        Ok(Box::new(Jsonl {
+        if self.mark_interval < MIN_MARK_INTERVAL {
+            return Err(JsonlError::MarkInterval(self.mark_interval).into());
+        }
+        let place = Place {
             stem: Stem::from_topic(topic)?,
             dir: self.output_dir,
+            mode: self.file_mode.bits(),
             sync_interval: self.sync_interval.non_zero(),
-            lock: None,
-            current: None,
-            last_sync: Instant::now(),
-        }))
+            mark_interval: self.mark_interval.duration(),
+        };
+        Ok(Box::new(Jsonl::new(place, context)))
     }
 }
 
 struct Jsonl {
-    dir: PathBuf,
-    stem: Stem,
-    sync_interval: Option<Duration>,
+    place: Place,
     /// Held from `open` on.
     lock: Option<DirLock>,
-    current: Option<HourFile>,
-    last_sync: Instant,
+    current: Option<OpenHour>,
+    /// What every journal says of this recording.
+    opening: Open,
+    /// The wall clock as it was last told, and when that was.
+    told: (UnixNanos, Instant),
+    /// Since when and why lines cannot be written, while that is so.
+    stall: Option<Stall>,
+    stats: Arc<Stats>,
+}
+
+struct Stall {
+    since: UnixNanos,
+    error: String,
+    /// Whether the journal has it. There is none where the hour cannot be opened.
+    noted: bool,
 }
 
 impl Jsonl {
-    /// The file of `hour`; another hour's is closed first.
-    fn file(&mut self, hour: Hour) -> Result<&mut HourFile, BoxError> {
-        if self.current.as_ref().is_none_or(|file| file.hour() != hour) {
-            if let Err(error) = self.close_hour() {
+    fn new(place: Place, context: &BuildContext) -> Self {
+        let run = context.run.clone();
+        let opening = Open {
+            run: run.id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            config: run.config,
+            source: run.source,
+            topics: context.topics.clone(),
+            ..Open::default()
+        };
+        let (lock, current, stats) = (None, None, Arc::clone(&context.stats));
+        let told = (UnixNanos::default(), Instant::now());
+        Self { place, lock, current, opening, told, stall: None, stats }
+    }
+
+    /// The wall clock now: monotonic time since it was last told.
+    fn now(&self) -> UnixNanos {
+        self.told.0.plus(self.told.1.elapsed())
+    }
+
+    /// The hour of this time; another is closed first. `now` is the wall clock, `time` may lie a
+    /// little before it.
+    fn hour(&mut self, time: UnixNanos) -> Result<&mut OpenHour, BoxError> {
+        let hour = Hour::containing(time);
+        if self.current.as_ref().is_none_or(|current| current.hour() != hour) {
+            if let Err(error) = self.close_hour(false) {
                 // Reported, and no reason to hold up the next hour.
                 warn!(%error, cause = %error.source, "hour may not be durable");
             }
             // Without its directory no hour can be opened.
             self.ensure_in_place()?;
-            let (file, mended) = HourFile::open(&self.dir, &self.stem, hour)?;
-            match mended {
-                Some(Mended::Cut { bytes, kept_in }) => {
-                    let kept_in = kept_in.display();
-                    warn!(file = %file.path().display(), bytes, %kept_in, "torn last line cut");
-                }
-                Some(Mended::FeedAdded) => {
-                    warn!(file = %file.path().display(), "line feed added to the last line");
-                }
-                None => {}
-            }
-            info!(file = %file.path().display(), bytes = file.length(), "hour opened");
-            return Ok(self.current.insert(file));
+            let (open, found) = OpenHour::open(&self.place, hour, time, self.opening.clone())?;
+            report(&open, found);
+            self.current = Some(open);
+            self.mind_journal();
         }
-        // The condition above leaves an open file.
+        // The condition above leaves an open hour.
         Ok(self.current.as_mut().expect("an hour is open"))
     }
 
     /// Makes the open hour durable and closes it, also when the first fails: the lines are with
     /// the kernel already.
-    fn close_hour(&mut self) -> Result<(), FileError> {
-        let Some(mut file) = self.current.take() else { return Ok(()) };
-        let dirty = self.sync_interval.is_some() && file.is_dirty();
-        let synced = if dirty { file.sync() } else { Ok(()) };
-        info!(file = %file.path().display(), bytes = file.length(), "hour closed");
-        synced
+    fn close_hour(&mut self, stop: bool) -> Result<(), FileError> {
+        let Some(open) = self.current.take() else { return Ok(()) };
+        if let Some(lines) = open.lines() {
+            info!(file = %lines.path().display(), bytes = lines.length(), messages = lines.messages(), "hour closed");
+        }
+        let Left { lines, journal } = open.close(&self.place, self.now(), stop);
+        if let Some(error) = journal {
+            self.stats.journal_failed(&error);
+        }
+        lines
     }
 
     /// When somebody removed or moved away what is open, lines would go where nobody finds them:
     /// then the directory is taken anew and the next message begins a new file.
     fn ensure_in_place(&mut self) -> Result<(), BoxError> {
-        if let Some(file) = &self.current
-            && !file.is_in_place()
+        if let Some(open) = &self.current
+            && !open.is_in_place()
         {
-            error!(file = %file.path().display(), bytes = file.length(), "the open hour was removed or moved away, a new file will be begun");
+            let hour = open.hour();
+            error!(dir = %self.place.dir.display(), %hour, "a file of the open hour was removed or moved away, a new one will be begun");
             self.current = None;
         }
         if self.lock.as_ref().is_some_and(|lock| !lock.is_in_place()) {
-            error!(dir = %self.dir.display(), "the lock was removed or moved away, taking it anew");
+            error!(dir = %self.place.dir.display(), "the lock was removed or moved away, taking it anew");
             self.open()?;
         }
         Ok(())
     }
 
-    fn sync_if_due(&mut self) -> Result<(), FileError> {
-        if let (Some(interval), Some(file)) = (self.sync_interval, &mut self.current)
-            && file.is_dirty()
-            && self.last_sync.elapsed() >= interval
-        {
-            let synced = file.sync();
-            self.last_sync = Instant::now();
-            return synced;
+    /// A journal that cannot be written holds nothing up, but is told of.
+    fn mind_journal(&mut self) {
+        if let Some(error) = self.current.as_mut().and_then(OpenHour::journal_trouble) {
+            self.stats.journal_failed(&error);
         }
+    }
+
+    fn note(&mut self, at: UnixNanos, event: Event) -> Result<(), BoxError> {
+        self.hour(at)?.note(at, event);
+        self.mind_journal();
         Ok(())
     }
+
+    /// Lines cannot be written from now on.
+    fn stalls(&mut self, error: &(dyn std::error::Error + 'static)) -> Stall {
+        let (since, error) = (self.now(), error_chain(error));
+        let noted = self.current.is_some();
+        if let Some(open) = &mut self.current {
+            open.note(since, Event::Stall { error: error.clone() });
+        }
+        Stall { since, error, noted }
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        let received = batch.received();
+        self.hour(received)?;
+        let Some(open) = &mut self.current else { return Ok(()) };
+        open.append(&self.place, received, batch.as_lines(), batch.len() as u64)?;
+        Ok(())
+    }
+}
+
+/// Tells in the log of an hour that was opened.
+fn report(open: &OpenHour, found: Option<Found>) {
+    let Some(lines) = open.lines() else { return };
+    let file = lines.path().display();
+    let found = found.unwrap_or_default();
+    match found.mended {
+        Some(Mended::Cut { bytes, kept_in }) => {
+            let kept_in = kept_in.display();
+            warn!(%file, bytes, %kept_in, "torn last line cut");
+        }
+        Some(Mended::FeedAdded) => warn!(%file, "line feed added to the last line"),
+        None => {}
+    }
+    if let Some(recovered) = found.recovered.filter(|recovered| recovered.lost > 0) {
+        let since = UnixNanos::new(recovered.since);
+        error!(%file, messages = recovered.lost, %since, "lines that were written are gone");
+    }
+    info!(%file, bytes = lines.length(), messages = lines.messages(), "hour opened");
 }
 
 impl Sink for Jsonl {
     fn destination(&self) -> String {
-        self.dir.join(format!("{}_*.jsonl", self.stem.as_str())).display().to_string()
+        let Place { dir, stem, .. } = &self.place;
+        dir.join(format!("{}_*.jsonl", stem.as_str())).display().to_string()
     }
 
     fn open(&mut self) -> Result<(), BoxError> {
+        let Place { dir, mode, .. } = &self.place;
         DirBuilder::new()
             .recursive(true)
-            .mode(DIR_MODE)
-            .create(&self.dir)
-            .map_err(|source| JsonlError::CreateDir { dir: self.dir.clone(), source })?;
-        self.lock = Some(DirLock::acquire(&self.dir, LOCK_NAME)?);
+            .mode(Mode::new(*mode).of_directory())
+            .create(dir)
+            .map_err(|source| JsonlError::CreateDir { dir: dir.clone(), source })?;
+        self.lock = Some(DirLock::acquire(dir, LOCK_NAME)?);
         Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
-        self.file(Hour::containing(batch.received()))?.append(batch.as_lines())?;
-        Ok(())
+        match (self.append(batch), self.stall.take()) {
+            (Ok(()), None) => Ok(()),
+            (Ok(()), Some(stall)) => {
+                let now = self.now();
+                if let Some(open) = &mut self.current {
+                    if !stall.noted {
+                        open.note(stall.since, Event::Stall { error: stall.error });
+                    }
+                    open.note(now, Event::Resume);
+                }
+                self.mind_journal();
+                Ok(())
+            }
+            (Err(error), stall) => {
+                self.stall = Some(stall.unwrap_or_else(|| self.stalls(&*error)));
+                Err(error)
+            }
+        }
+    }
+
+    fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
+        self.told = (at, Instant::now());
+        let event = match event {
+            FeedEvent::Up { connection } => {
+                self.opening.connected = true;
+                Event::Up { connection: *connection }
+            }
+            FeedEvent::Down { cause, detail } => {
+                self.opening.connected = false;
+                Event::Down { cause: cause.as_str().to_owned(), detail: detail.clone() }
+            }
+            FeedEvent::Dropped { since, messages, cause } => Event::Drop {
+                since: since.nanos(),
+                messages: *messages,
+                cause: cause.as_str().to_owned(),
+            },
+            FeedEvent::ClockStepped { from } => Event::ClockStep { from: from.nanos() },
+        };
+        self.note(at, event)
     }
 
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+        self.told = (now, Instant::now());
         self.ensure_in_place()?;
-        // An hour ahead of a clock that stepped back stays open until other messages come.
-        if self.current.as_ref().is_some_and(|file| file.hour() < Hour::containing(now)) {
-            return Ok(self.close_hour()?);
-        }
-        Ok(self.sync_if_due()?)
+        self.hour(now)?;
+        let Some(open) = &mut self.current else { return Ok(()) };
+        let synced = open.tick(&self.place, now);
+        self.mind_journal();
+        Ok(synced?)
     }
 
     fn close(&mut self) -> Result<(), BoxError> {
-        Ok(self.close_hour()?)
+        Ok(self.close_hour(true)?)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::stats::Stats;
-
-    /// A sink whose time is in the test's hand.
-    struct ByHand {
-        dir: tempfile::TempDir,
-        sink: Box<dyn Sink>,
-    }
-
-    impl ByHand {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let stats = Arc::new(Stats::new(UnixNanos::default()));
-            let context = BuildContext::new(vec!["t".to_owned()], stats, 10);
-            let config =
-                JsonlConfig { output_dir: dir.path().to_owned(), ..JsonlConfig::default() };
-            let mut sink = config.build(&context).unwrap();
-            sink.open().unwrap();
-            Self { dir, sink }
-        }
-
-        fn write(&mut self, seconds: u64, text: &str) {
-            let mut batch = Batch::new();
-            batch.push(text.as_bytes());
-            batch.set_received(UnixNanos::from_seconds(seconds));
-            self.sink.write(&batch).unwrap();
-        }
-
-        fn tick(&mut self, seconds: u64) {
-            self.sink.tick(UnixNanos::from_seconds(seconds)).unwrap();
-        }
-
-        fn read(&self, hour: u64) -> String {
-            let file = self.dir.path().join(format!("t_{hour}.jsonl"));
-            std::fs::read_to_string(file).unwrap_or_default()
-        }
-
-        /// How many files of this process are open in the directory, the lock aside.
-        fn open_files(&self) -> usize {
-            std::fs::read_dir("/proc/self/fd")
-                .unwrap()
-                .filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
-                .filter(|file| {
-                    file.starts_with(self.dir.path())
-                        && file.extension().is_some_and(|e| e == "jsonl")
-                })
-                .count()
-        }
-    }
-
-    #[test]
-    fn a_message_belongs_to_the_hour_in_which_it_was_received() {
-        let mut by_hand = ByHand::new();
-        by_hand.write(7199, "last");
-        by_hand.tick(7200);
-        by_hand.write(7200, "first");
-        // Waited in the queue over the boundary.
-        by_hand.write(7199, "late");
-        by_hand.sink.close().unwrap();
-        assert_eq!(by_hand.read(3600), "last\nlate\n");
-        assert_eq!(by_hand.read(7200), "first\n");
-    }
-
-    #[test]
-    fn the_hour_closes_on_a_tick_when_nothing_arrives() {
-        let mut by_hand = ByHand::new();
-        by_hand.write(7100, "a");
-        by_hand.tick(7199);
-        assert_eq!(by_hand.open_files(), 1);
-        by_hand.tick(7200);
-        assert_eq!(by_hand.open_files(), 0);
-        assert_eq!(std::fs::read_dir(by_hand.dir.path()).unwrap().count(), 2, "hour and lock");
-    }
-
-    #[test]
-    fn a_directory_that_was_removed_is_made_anew() {
-        let mut by_hand = ByHand::new();
-        by_hand.write(3600, "gone");
-        std::fs::remove_dir_all(by_hand.dir.path()).unwrap();
-        by_hand.tick(3601);
-        by_hand.write(3602, "kept");
-        by_hand.tick(3603);
-        assert_eq!(by_hand.read(3600), "kept\n");
-        assert!(by_hand.dir.path().join(".streamer.lock").exists());
-    }
-
-    #[test]
-    fn a_directory_that_was_removed_between_hours_holds_nothing_up() {
-        let mut by_hand = ByHand::new();
-        std::fs::remove_dir_all(by_hand.dir.path()).unwrap();
-        by_hand.write(3600, "kept");
-        assert_eq!(by_hand.read(3600), "kept\n");
-    }
-
-    #[test]
-    fn a_file_that_was_moved_away_is_begun_anew() {
-        let mut by_hand = ByHand::new();
-        by_hand.write(3600, "before");
-        let moved = by_hand.dir.path().join("moved");
-        std::fs::rename(by_hand.dir.path().join("t_3600.jsonl"), &moved).unwrap();
-        by_hand.tick(3601);
-        by_hand.write(3602, "after");
-        assert_eq!(std::fs::read(moved).unwrap(), b"before\n");
-        assert_eq!(by_hand.read(3600), "after\n");
-    }
-
-    #[test]
-    fn a_clock_that_steps_overwrites_nothing() {
-        let mut by_hand = ByHand::new();
-        by_hand.write(100_000, "a");
-        by_hand.write(10, "b");
-        by_hand.tick(11);
-        by_hand.write(100_001, "c");
-        by_hand.write(12, "d");
-        by_hand.sink.close().unwrap();
-        assert_eq!(by_hand.read(97_200), "a\nc\n");
-        assert_eq!(by_hand.read(0), "b\nd\n");
-    }
-}
+mod tests;

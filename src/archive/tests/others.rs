@@ -10,6 +10,7 @@ use crate::archive::disk::faults::{Fault, with};
 use crate::archive::hour_file::HourFile;
 use crate::archive::line_lock::is_held;
 use crate::archive::list::row;
+use crate::archive::recover::Claims;
 use crate::archive::seal::{Outcome, Remark, Target, seal};
 
 /// What `unzstd` leaves: the lines beside the sealed file, with its time.
@@ -33,9 +34,15 @@ fn a_recorder_that_comes_at_any_moment_loses_nothing() {
             let (dir, held) = (dir.clone(), is_held(&path));
             let late = std::thread::spawn(move || {
                 let hour = Hour::starting_at(10 * 3600).unwrap();
-                let (mut file, _) =
-                    HourFile::open(&dir, &Stem::from_topic("t").unwrap(), hour).unwrap();
-                file.append(lines(100..101).as_bytes()).unwrap();
+                let (mut file, _) = HourFile::open(
+                    &dir,
+                    &Stem::from_topic("t").unwrap(),
+                    hour,
+                    0o640,
+                    &Claims::default(),
+                )
+                .unwrap();
+                file.append(lines(100..101).as_bytes(), 1).unwrap();
             });
             if held {
                 // It waits until the hour is sealed.

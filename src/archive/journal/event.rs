@@ -1,0 +1,207 @@
+//! The events of a journal. `docs/journal.md` describes them field by field.
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive::digest::Hash;
+use crate::archive::retain::Limit;
+
+/// The version of the format, in every `open`. Readers skip events and fields that they do not
+/// know; what they know does not change its meaning within a version.
+pub const VERSION: u32 = 1;
+
+/// A line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When, Unix nanoseconds.
+    pub t: u64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// An event of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A recorder begins to write to the hour.
+    Open(Box<Open>),
+    /// The source connected.
+    Up {
+        /// The number of the connection in this run, from 1.
+        connection: u64,
+    },
+    /// The source is not connected.
+    Down {
+        /// The kind of cause, as the status counts them.
+        cause: String,
+        /// The particulars in words.
+        detail: String,
+    },
+    /// How far the lines have come. `t` is when the last of them was received.
+    Mark(Mark),
+    /// Messages were received and are not among the lines.
+    Drop {
+        /// Since when, Unix nanoseconds.
+        since: u64,
+        /// How many.
+        messages: u64,
+        /// Why.
+        cause: String,
+    },
+    /// Lines cannot be written; they wait in memory.
+    Stall {
+        /// The system's words.
+        error: String,
+    },
+    /// They can again.
+    Resume,
+    /// Lines could not be made durable: what the disk has of them is unknown.
+    SyncFailed {
+        /// The first byte that is in doubt.
+        from: u64,
+        /// The first byte behind it.
+        to: u64,
+        /// When `from` was durable, Unix nanoseconds.
+        since: u64,
+        /// The system's words.
+        error: String,
+    },
+    /// The lines were looked through, since the run before did not close them.
+    Recovered(Recovered),
+    /// The wall clock stepped to `t`.
+    ClockStep {
+        /// What it would have shown, Unix nanoseconds.
+        from: u64,
+    },
+    /// Events before this one could not be written.
+    Missing {
+        /// How many.
+        events: u64,
+        /// Since when, Unix nanoseconds.
+        since: u64,
+    },
+    /// The recorder has left the hour.
+    Closed(Closed),
+    /// A sealed file is complete and checked, and is about to get its name.
+    Sealing(SealRecord),
+    /// A sealed file stands under its name.
+    Sealed(SealRecord),
+    /// The hour is about to be removed.
+    Removed {
+        /// The limit for whose sake.
+        reason: Limit,
+    },
+    /// A line that is no JSON object with `t` and `event`. Is never written.
+    #[serde(skip)]
+    Torn,
+}
+
+/// The beginning of a recorder's work on an hour.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// The version of the format.
+    pub v: u32,
+    /// A text that is the same in all hours of one run of the recorder, and in no other.
+    pub run: String,
+    /// The recorder's version.
+    pub version: String,
+    /// The name of the machine.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// The SHA-256 of the resolved configuration.
+    pub config: String,
+    /// What is connected to.
+    pub source: String,
+    /// What is subscribed to.
+    pub topics: Vec<String>,
+    /// Whether the source is connected.
+    pub connected: bool,
+    /// Bytes of the lines that are there.
+    pub bytes: u64,
+    /// The number of these lines.
+    pub messages: u64,
+}
+
+/// How far the lines have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Bytes of all lines of the `.jsonl`.
+    pub bytes: u64,
+    /// The number of these lines.
+    pub messages: u64,
+    /// How many of the bytes were durable by then; all, when it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced: Option<u64>,
+}
+
+/// What was found in a `.jsonl` that its recorder did not close.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovered {
+    /// Bytes of all lines of the `.jsonl`.
+    pub bytes: u64,
+    /// The number of these lines.
+    pub messages: u64,
+    /// Bytes at the end that were no whole lines, and are in the `.torn` file now.
+    pub cut: u64,
+    /// Lines that the journal says were written, and that are gone.
+    pub lost: u64,
+    /// Since when lines may be lost: the last mark that still holds, Unix nanoseconds.
+    pub since: u64,
+}
+
+/// The end of a recorder's work on an hour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Bytes of all lines of the `.jsonl`.
+    pub bytes: u64,
+    /// The number of these lines.
+    pub messages: u64,
+    /// When the first message since `open` was received, Unix nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// When the last one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<u64>,
+    /// Whether the recorder stopped, rather than go on in another hour.
+    pub stop: bool,
+    /// Whether all of it is durable.
+    pub durable: bool,
+}
+
+/// What a sealed file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealRecord {
+    /// Bytes of all its lines.
+    pub raw_bytes: u64,
+    /// The number of its lines.
+    pub messages: u64,
+    /// The hash of its lines.
+    pub raw_sha256: Hash,
+    /// Bytes of the `.jsonl.zst`.
+    pub stored_bytes: u64,
+    /// The hash of the `.jsonl.zst`.
+    pub stored_sha256: Hash,
+    /// Whether its last line has no line feed: only another program seals such.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub torn: bool,
+    /// Where its last part came from; none when the file was found as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// The lines that one sealing added, and the `.jsonl` that they were in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Bytes of these lines, which stood at the start of the `.jsonl`.
+    pub bytes: u64,
+    /// Their hash.
+    pub sha256: Hash,
+    /// The inode of the `.jsonl`.
+    pub inode: u64,
+    /// Its modification time, Unix nanoseconds.
+    pub modified: u64,
+    /// Its creation time, Unix nanoseconds, where the file system knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<u64>,
+}

@@ -1,0 +1,217 @@
+//! The sink with the time in the test's hand.
+
+use std::time::Duration;
+
+use super::*;
+use crate::archive::disk::faults::{Fault, with};
+use crate::archive::journal::{self, Entry, Mark};
+use crate::plugin::Cause;
+
+/// A sink whose time is in the test's hand.
+struct ByHand {
+    dir: tempfile::TempDir,
+    sink: Jsonl,
+    stats: Arc<Stats>,
+}
+
+impl ByHand {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let stats = Arc::new(Stats::new(UnixNanos::default()));
+        let context = BuildContext::new(vec!["t".to_owned()], Arc::clone(&stats), 10);
+        let place = Place {
+            dir: dir.path().to_owned(),
+            stem: Stem::from_topic("t").unwrap(),
+            mode: FILE_MODE,
+            sync_interval: Some(Duration::ZERO),
+            mark_interval: Duration::ZERO,
+        };
+        let mut sink = Jsonl::new(place, &context);
+        sink.open().unwrap();
+        Self { dir, sink, stats }
+    }
+
+    fn event(&mut self, seconds: u64, event: FeedEvent) {
+        self.sink.event(UnixNanos::from_seconds(seconds), &event).unwrap();
+    }
+
+    fn journal(&self, hour: u64) -> Vec<Entry> {
+        journal::read(&self.dir.path().join(format!("t_{hour}.journal"))).unwrap()
+    }
+
+    /// The names of the events in a journal.
+    fn events(&self, hour: u64) -> Vec<String> {
+        let name = |entry: Entry| {
+            let value = serde_json::to_value(entry).unwrap();
+            value["event"].as_str().unwrap().to_owned()
+        };
+        self.journal(hour).into_iter().map(name).collect()
+    }
+
+    fn write(&mut self, seconds: u64, text: &str) {
+        let mut batch = Batch::new();
+        batch.push(text.as_bytes());
+        batch.set_received(UnixNanos::from_seconds(seconds));
+        self.sink.write(&batch).unwrap();
+    }
+
+    fn tick(&mut self, seconds: u64) {
+        self.sink.tick(UnixNanos::from_seconds(seconds)).unwrap();
+    }
+
+    fn read(&self, hour: u64) -> String {
+        let file = self.dir.path().join(format!("t_{hour}.jsonl"));
+        std::fs::read_to_string(file).unwrap_or_default()
+    }
+
+    /// How many files of this process are open in the directory, the lock aside.
+    fn open_files(&self) -> usize {
+        std::fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+            .filter(|file| {
+                file.starts_with(self.dir.path()) && file.extension().is_some_and(|e| e == "jsonl")
+            })
+            .count()
+    }
+}
+
+#[test]
+fn a_message_belongs_to_the_hour_in_which_it_was_received() {
+    let mut by_hand = ByHand::new();
+    by_hand.write(7199, "last");
+    by_hand.tick(7200);
+    by_hand.write(7200, "first");
+    // Waited in the queue over the boundary.
+    by_hand.write(7199, "late");
+    by_hand.sink.close().unwrap();
+    assert_eq!(by_hand.read(3600), "last\nlate\n");
+    assert_eq!(by_hand.read(7200), "first\n");
+}
+
+#[test]
+fn the_hour_closes_on_a_tick_when_nothing_arrives() {
+    let mut by_hand = ByHand::new();
+    by_hand.write(7100, "a");
+    by_hand.tick(7199);
+    assert_eq!(by_hand.open_files(), 1);
+    by_hand.tick(7200);
+    assert_eq!(by_hand.open_files(), 0);
+    assert_eq!(by_hand.events(3600), ["open", "mark", "closed"]);
+    assert_eq!(by_hand.read(7200), "");
+    assert_eq!(by_hand.events(7200), ["open"], "listening, and nothing came");
+}
+
+#[test]
+fn the_journal_tells_what_happened_in_its_place() {
+    let mut by_hand = ByHand::new();
+    by_hand.tick(3600);
+    by_hand.event(3601, FeedEvent::Up { connection: 1 });
+    by_hand.write(3602, "a");
+    by_hand.tick(3603);
+    let down = FeedEvent::Down { cause: Cause::Eof, detail: "gone".to_owned() };
+    by_hand.event(3604, down);
+    by_hand.tick(7200);
+    by_hand.sink.close().unwrap();
+    assert_eq!(by_hand.events(3600), ["open", "up", "mark", "down", "closed"]);
+    assert_eq!(by_hand.events(7200), ["open", "closed"]);
+    let journal = by_hand.journal(3600);
+    assert!(matches!(&journal[0].event, Event::Open(open) if open.v == 1 && !open.connected));
+    let mark = Mark { bytes: 2, messages: 1, synced: None };
+    assert_eq!(journal[2], Entry { t: 3_602_000_000_000, event: Event::Mark(mark) });
+    let Event::Closed(closed) = &journal[4].event else { panic!("{journal:?}") };
+    assert_eq!((closed.bytes, closed.messages, closed.stop, closed.durable), (2, 1, false, true));
+    let Event::Closed(closed) = &by_hand.journal(7200)[1].event else { panic!("no end") };
+    assert!(closed.stop && closed.first.is_none());
+}
+
+#[test]
+fn a_disk_that_is_full_is_noted_once_and_its_end_too() {
+    let mut by_hand = ByHand::new();
+    by_hand.write(3600, "a");
+    let full = Fault::Error(std::io::ErrorKind::StorageFull);
+    let mut batch = Batch::new();
+    batch.push(b"b");
+    batch.set_received(UnixNanos::from_seconds(3601));
+    with(full, 0, || by_hand.sink.write(&batch).unwrap_err());
+    with(full, 0, || by_hand.sink.write(&batch).unwrap_err());
+    by_hand.sink.write(&batch).unwrap();
+    assert_eq!(by_hand.events(3600), ["open", "stall", "resume"]);
+    assert_eq!(by_hand.read(3600), "a\nb\n");
+}
+
+#[test]
+fn a_sync_that_fails_is_in_the_journal_and_the_recording_goes_on() {
+    let mut by_hand = ByHand::new();
+    by_hand.write(3600, "a");
+    let broken = Fault::Error(std::io::ErrorKind::Other);
+    with(broken, 0, || by_hand.sink.tick(UnixNanos::from_seconds(3601)).unwrap_err());
+    by_hand.write(3602, "b");
+    by_hand.sink.close().unwrap();
+    assert_eq!(by_hand.events(3600), ["open", "sync_failed", "mark", "closed"]);
+    let journal = by_hand.journal(3600);
+    let Event::SyncFailed { from, to, .. } = &journal[1].event else { panic!("{journal:?}") };
+    assert_eq!((*from, *to), (0, 2));
+    assert!(matches!(&journal[3].event, Event::Closed(closed) if !closed.durable));
+    assert_eq!(by_hand.read(3600), "a\nb\n");
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_does_not_stop_the_lines() {
+    let mut by_hand = ByHand::new();
+    let path = by_hand.dir.path().join("t_3600.journal");
+    std::fs::create_dir(&path).unwrap();
+    by_hand.write(3600, "a");
+    by_hand.tick(3601);
+    assert_eq!(by_hand.read(3600), "a\n");
+    assert!(by_hand.stats.journal_errors.get() > 0);
+    assert!(by_hand.stats.snapshot().last_journal_error.unwrap().contains("t_3600.journal"));
+    std::fs::remove_dir(&path).unwrap();
+    by_hand.tick(3602);
+    assert_eq!(by_hand.events(3600), ["open", "mark"], "nothing was forgotten");
+}
+
+#[test]
+fn a_directory_that_was_removed_is_made_anew() {
+    let mut by_hand = ByHand::new();
+    by_hand.write(3600, "gone");
+    std::fs::remove_dir_all(by_hand.dir.path()).unwrap();
+    by_hand.tick(3601);
+    by_hand.write(3602, "kept");
+    by_hand.tick(3603);
+    assert_eq!(by_hand.read(3600), "kept\n");
+    assert!(by_hand.dir.path().join(".streamer.lock").exists());
+}
+
+#[test]
+fn a_directory_that_was_removed_between_hours_holds_nothing_up() {
+    let mut by_hand = ByHand::new();
+    std::fs::remove_dir_all(by_hand.dir.path()).unwrap();
+    by_hand.write(3600, "kept");
+    assert_eq!(by_hand.read(3600), "kept\n");
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_begun_anew() {
+    let mut by_hand = ByHand::new();
+    by_hand.write(3600, "before");
+    let moved = by_hand.dir.path().join("moved");
+    std::fs::rename(by_hand.dir.path().join("t_3600.jsonl"), &moved).unwrap();
+    by_hand.tick(3601);
+    by_hand.write(3602, "after");
+    assert_eq!(std::fs::read(moved).unwrap(), b"before\n");
+    assert_eq!(by_hand.read(3600), "after\n");
+}
+
+#[test]
+fn a_clock_that_steps_overwrites_nothing() {
+    let mut by_hand = ByHand::new();
+    by_hand.write(100_000, "a");
+    by_hand.write(10, "b");
+    by_hand.tick(11);
+    by_hand.write(100_001, "c");
+    by_hand.write(12, "d");
+    by_hand.sink.close().unwrap();
+    assert_eq!(by_hand.read(97_200), "a\nc\n");
+    assert_eq!(by_hand.read(0), "b\nd\n");
+}
