@@ -1,6 +1,7 @@
 //! Files on disk: names, hour files, sealing, retention, and reading it all back. Plain functions
 //! on `std::fs`; no runtime, no configuration.
 
+pub mod account;
 mod ahead;
 pub mod cat;
 pub mod compress;
@@ -9,6 +10,7 @@ pub mod digest;
 pub mod directory;
 pub mod disk;
 mod frames;
+pub mod gaps;
 pub mod hour_file;
 pub mod job;
 pub mod journal;

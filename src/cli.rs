@@ -6,6 +6,7 @@ mod cat;
 mod check;
 mod dashes;
 mod demo;
+mod gaps;
 mod init;
 mod ls;
 mod place;
@@ -64,11 +65,13 @@ enum Command {
     },
     /// Seal closed hours and apply retention, once and now
     Archive(archive::ArchiveArgs),
-    /// List the hours: messages, sizes, state
+    /// List the hours: messages, sizes, state, gaps
     Ls(ls::LsArgs),
     /// Print the lines of the archive, in the order of time
     Cat(cat::CatArgs),
-    /// Prove every sealed hour: checksums, counts, hashes
+    /// List the gaps: when something may be missing from the archive, and why
+    Gaps(gaps::GapsArgs),
+    /// Prove every hour: checksums, counts, hashes, and that it is all that its journal says
     Verify(verify::VerifyArgs),
     /// Write a configuration to start from, with its schema beside it
     Init,
@@ -141,6 +144,7 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
         (Some(Command::Check { json }), false) => check::check(file, json, registry),
         (Some(Command::Archive(args)), false) => archive::archive(&args, file, registry),
         (Some(Command::Ls(args)), false) => ls::ls(&args, file, registry),
+        (Some(Command::Gaps(args)), false) => gaps::gaps(&args, file, registry),
         (Some(Command::Cat(args)), false) => cat::cat(&args, file, registry),
         (Some(Command::Verify(args)), false) => verify::verify(&args, file, registry),
         (Some(Command::Init), false) => init::init(file, registry),

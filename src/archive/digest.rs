@@ -81,6 +81,10 @@ impl Digester {
         self.bytes
     }
 
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
     pub(super) fn finish(self) -> Digest {
         Digest {
             bytes: self.bytes,

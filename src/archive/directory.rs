@@ -29,7 +29,7 @@ pub struct Directory {
 }
 
 /// The files of one hour of one stem.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HourEntry {
     /// The first part of their names.
     pub stem: Stem,
@@ -39,7 +39,7 @@ pub struct HourEntry {
 }
 
 /// A file of an hour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileInfo {
     /// Its length.
     pub bytes: u64,

@@ -140,7 +140,7 @@ pub(super) fn records(entries: &[Entry]) -> Vec<SealRecord> {
 }
 
 /// Every content that the sealed file had for certain, in order.
-pub(super) fn sealed(entries: &[Entry]) -> impl DoubleEndedIterator<Item = &SealRecord> {
+pub fn sealed(entries: &[Entry]) -> impl DoubleEndedIterator<Item = &SealRecord> {
     entries.iter().filter_map(|entry| match &entry.event {
         Event::Sealed(record) => Some(record),
         _ => None,
@@ -153,9 +153,10 @@ pub(super) fn is_start_of(record: &SealRecord, lines: &File, length: u64) -> io:
         && digest::of_start(lines, record.raw_bytes)?.sha256 == record.raw_sha256)
 }
 
-/// Whether the hour was to be removed, and nothing was sealed or recorded after that.
+/// Whether the hour was to be removed, and nothing was recorded or sealed after that.
 pub(super) fn is_removed(entries: &[Entry]) -> bool {
-    matches!(entries.last(), Some(Entry { event: Event::Removed { .. }, .. }))
+    let last = entries.iter().rev().find(|entry| entry.event != Event::Torn);
+    matches!(last, Some(Entry { event: Event::Removed { .. }, .. }))
 }
 
 #[cfg(test)]

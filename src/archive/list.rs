@@ -8,12 +8,13 @@ use serde::{Serialize, Serializer};
 use super::ahead::each_chunk;
 use super::digest::{Hash, count_lines};
 use super::directory::{FileInfo, HourEntry, State};
-use super::journal::{self, SealRecord};
+use super::gaps::InHour;
+use super::journal::{self, Entry, Event, SealRecord};
 use super::layout::Kind;
 use crate::clock::{Hour, UnixNanos};
 
 /// An hour in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// The first part of its file names.
     pub stem: String,
@@ -23,7 +24,7 @@ pub struct Row {
     /// Its lines, or the sealed file.
     pub path: PathBuf,
     /// How far it is.
-    pub state: State,
+    pub state: Standing,
     /// The number of its lines, where it is known.
     pub messages: Option<u64>,
     /// Their bytes, where they are known.
@@ -32,6 +33,43 @@ pub struct Row {
     pub stored_bytes: u64,
     /// The hash of the lines; known once all of them are sealed.
     pub sha256: Option<Hash>,
+    /// How many gaps reach into it.
+    pub gaps: u64,
+    /// For how many seconds of it something may be missing.
+    pub gap_seconds: f64,
+    /// Whether that is in part because a journal does not tell.
+    pub unknown: bool,
+}
+
+/// What there is of an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Somebody writes to it, or may yet.
+    Open,
+    /// Its lines, or some of them, wait to be sealed.
+    Closed,
+    /// All of it is sealed.
+    Sealed,
+    /// A recorder listened, and nothing came.
+    Empty,
+    /// Its sealed file is gone, and retention did not remove it.
+    Missing,
+    /// Retention removed it. Its journal is kept.
+    Removed,
+}
+
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Sealed => "sealed",
+            Self::Empty => "empty",
+            Self::Missing => "missing",
+            Self::Removed => "removed",
+        })
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -39,12 +77,18 @@ fn start<S: Serializer>(hour: &Hour, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&hour.start())
 }
 
-/// The row of an hour that has lines. Lines that are not sealed are counted, what is sealed is
-/// known from the journal.
-pub fn row(dir: &Path, entry: &HourEntry, now: UnixNanos) -> Row {
+/// The row of an hour, of which the journal says this; `None` when there is nothing to say. Lines
+/// that are not sealed are counted, what is sealed is known from the journal.
+pub fn row(
+    dir: &Path,
+    entry: &HourEntry,
+    journal: &[Entry],
+    gaps: InHour,
+    now: UnixNanos,
+) -> Option<Row> {
     let (lines, sealed) = (entry.file(Kind::Lines), entry.file(Kind::Sealed));
-    let record = sealed.and_then(|sealed| record(dir, entry, sealed.bytes));
-    let state = entry.state(dir, now);
+    let record = sealed.and_then(|sealed| record(journal, sealed.bytes));
+    let state = standing(dir, entry, journal, now)?;
     let mut row = Row {
         stem: entry.stem.as_str().to_owned(),
         hour: entry.hour,
@@ -53,8 +97,16 @@ pub fn row(dir: &Path, entry: &HourEntry, now: UnixNanos) -> Row {
         messages: Some(0),
         raw_bytes: Some(0),
         stored_bytes: lines.map_or(0, |file| file.bytes) + sealed.map_or(0, |file| file.bytes),
-        sha256: record.as_ref().filter(|_| state == State::Sealed).map(|record| record.raw_sha256),
+        sha256: record.as_ref().filter(|_| lines.is_none()).map(|record| record.raw_sha256),
+        gaps: gaps.count,
+        gap_seconds: gaps.lasting.as_secs_f64(),
+        unknown: gaps.unknown,
     };
+    if let (Standing::Missing | Standing::Removed, Some(record)) =
+        (state, journal::sealed(journal).next_back())
+    {
+        (row.messages, row.raw_bytes) = (Some(record.messages), Some(record.raw_bytes));
+    }
     let add = |sum: &mut Option<u64>, more: Option<u64>| {
         *sum = sum.zip(more).map(|(sum, more)| sum + more);
     };
@@ -78,19 +130,30 @@ pub fn row(dir: &Path, entry: &HourEntry, now: UnixNanos) -> Row {
         add(&mut row.messages, counted.map(|(messages, _)| messages));
         add(&mut row.raw_bytes, counted.map(|(_, bytes)| bytes));
     }
-    row
+    Some(row)
 }
 
-/// Bytes of the lines that a sealed hour holds, where they are known.
-pub fn raw_bytes(dir: &Path, entry: &HourEntry) -> Option<u64> {
-    let sealed = entry.file(Kind::Sealed)?;
-    record(dir, entry, sealed.bytes).map(|record| record.raw_bytes)
+fn standing(dir: &Path, entry: &HourEntry, journal: &[Entry], now: UnixNanos) -> Option<Standing> {
+    if entry.has_lines() {
+        return Some(match entry.state(dir, now) {
+            State::Open => Standing::Open,
+            State::Closed => Standing::Closed,
+            State::Sealed => Standing::Sealed,
+        });
+    }
+    if journal::is_removed(journal) {
+        Some(Standing::Removed)
+    } else if journal::sealed(journal).next().is_some() {
+        Some(Standing::Missing)
+    } else {
+        let listened = journal.iter().any(|entry| matches!(entry.event, Event::Open(_)));
+        listened.then_some(Standing::Empty)
+    }
 }
 
 /// What the journal says of a sealed file of this length.
-fn record(dir: &Path, entry: &HourEntry, stored_bytes: u64) -> Option<SealRecord> {
-    let entries = journal::outline(&entry.path(dir, Kind::Journal)).ok()??;
-    let records = journal::records(&entries);
+fn record(journal: &[Entry], stored_bytes: u64) -> Option<SealRecord> {
+    let records = journal::records(journal);
     records.into_iter().rev().find(|record| record.stored_bytes == stored_bytes)
 }
 

@@ -10,6 +10,9 @@ use super::layout::{Kind, Stem};
 use super::recover::Claims;
 use crate::clock::{Hour, UnixNanos};
 
+/// Ticks come about once a second: one that is early by this much counts.
+const SLACK: Duration = Duration::from_millis(200);
+
 /// Where an hour is written, and how.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -102,7 +105,8 @@ impl OpenHour {
         self.lines.as_ref()
     }
 
-    /// Appends whole lines, received then: so many.
+    /// Appends whole lines, received then: so many. Gives what was found when the file had to be
+    /// opened for them.
     ///
     /// # Errors
     /// Nothing of them is in the file.
@@ -112,15 +116,15 @@ impl OpenHour {
         received: UnixNanos,
         lines: &[u8],
         messages: u64,
-    ) -> Result<(), FileError> {
-        if self.lines.is_none() {
-            self.open_lines(place, received)?;
+    ) -> Result<Option<Found>, FileError> {
+        let opened = self.lines.is_none();
+        let found = opened.then(|| self.open_lines(place, received)).transpose()?;
+        if let Some(file) = &mut self.lines {
+            file.append(lines, messages)?;
         }
-        let Some(file) = &mut self.lines else { return Ok(()) };
-        file.append(lines, messages)?;
         self.first.get_or_insert(received);
         self.last = Some(received);
-        Ok(())
+        Ok(found)
     }
 
     /// Notes an event in the journal.
@@ -134,9 +138,12 @@ impl OpenHour {
     /// # Errors
     /// Lines could not be made durable. The journal says so.
     pub fn tick(&mut self, place: &Place, now: UnixNanos) -> Result<(), FileError> {
-        let due = |interval| self.last_sync.elapsed() >= interval;
-        let synced = if place.sync_interval.is_some_and(due) { self.sync(now) } else { Ok(()) };
-        if self.totals().0 != self.marked && self.last_mark.elapsed() >= place.mark_interval {
+        let due = |last: Instant, interval| last.elapsed() + SLACK >= interval;
+        let moved = self.totals().0 != self.marked;
+        let mark = moved && due(self.last_mark, place.mark_interval);
+        let sync = place.sync_interval.is_some_and(|interval| due(self.last_sync, interval));
+        let synced = if sync { self.sync(now) } else { Ok(()) };
+        if mark {
             self.mark(now);
         }
         let written = self.journal.write();

@@ -85,6 +85,11 @@ impl Claims {
         self.marks.last().map(|(_, mark)| *mark)
     }
 
+    /// How many bytes and lines there were, mark by mark.
+    pub(super) fn places(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.marks.iter().map(|(_, mark)| (mark.bytes, mark.messages))
+    }
+
     /// When the lines were last known to reach no further than this.
     fn since(&self, bytes: u64) -> u64 {
         let within = self.marks.iter().rev().find(|(_, mark)| mark.bytes <= bytes);
@@ -103,6 +108,8 @@ pub(super) struct Finding {
     messages: u64,
     /// Whether what comes then is a whole line but for its line feed.
     document: bool,
+    /// Whether zeros follow instead of lines.
+    zeroed: bool,
     /// Whether there was nothing to look for: the recorder closed it.
     clean: bool,
 }
@@ -127,19 +134,42 @@ impl Finding {
         let last = claims.last().unwrap_or_default();
         if (claims.closed || !claims.are_any()) && last.bytes == length {
             let messages = last.messages;
-            return Ok(Self { length, whole: length, messages, document: false, clean: true });
+            return Ok(Self {
+                length,
+                whole: length,
+                messages,
+                document: false,
+                zeroed: false,
+                clean: true,
+            });
         }
         let from = claims.durable(length);
-        let end = zeros(file, from.bytes, length)?.unwrap_or(length);
+        let zeros = zeros(file, from.bytes, length)?;
+        let (zeroed, end) = (zeros.is_some(), zeros.unwrap_or(length));
         let whole = line_end_before(file, from.bytes, end)?.unwrap_or(from.bytes);
         let messages = from.messages + lines_between(file, from.bytes, whole)?;
         let document = end == length && whole < length && is_document(file, whole, length)?;
-        Ok(Self { length, whole, messages, document, clean: false })
+        Ok(Self { length, whole, messages, document, zeroed, clean: false })
     }
 
     /// Whether nothing is to be done.
     pub(super) fn is_whole(&self) -> bool {
         self.whole == self.length
+    }
+
+    /// What is wrong with these lines, so many, that a crash does not explain; in words.
+    pub(super) fn trouble(&self, claims: &Claims, messages: u64) -> Option<String> {
+        let said = claims.last().unwrap_or_default();
+        if said.bytes > self.length || said.messages > messages {
+            let said = said.messages;
+            return Some(format!(
+                "its journal says that {said} messages were written, and it holds {messages}"
+            ));
+        }
+        // A last line that is torn is a matter of course while it is written, and after a crash.
+        let cut = self.length - self.whole;
+        (self.zeroed)
+            .then(|| format!("zeros stand where lines should be, {cut} bytes from the end"))
     }
 
     /// Does what is to be done about the end of the file, which is open for appending. Gives what

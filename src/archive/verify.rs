@@ -1,4 +1,7 @@
-//! Proving sealed hours: decode, count, hash, and compare with what was recorded at sealing.
+//! Proving hours: decode what is sealed, count, hash, and compare with what the journal says.
+
+mod lines;
+mod marks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -7,6 +10,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use self::marks::Place;
 use super::decode::{decode_plain, is_corrupt};
 use super::digest::{Digest, Digester, Hash};
 use super::directory::HourEntry;
@@ -34,6 +38,13 @@ pub enum Verdict {
         /// Their bytes.
         raw_bytes: u64,
     },
+    /// It is not sealed yet. Its lines are all that the journal says.
+    Unsealed {
+        /// The number of its lines.
+        messages: u64,
+        /// Their bytes.
+        raw_bytes: u64,
+    },
     /// It cannot be read, which says nothing of what it holds.
     Unreadable {
         /// Why, for people.
@@ -44,12 +55,6 @@ pub enum Verdict {
         /// What is wrong, for people.
         reason: String,
     },
-}
-
-/// Whether there is something to verify: a sealed file, or the record of one.
-pub fn is_sealed(entry: &HourEntry) -> bool {
-    entry.file(Kind::Sealed).is_some()
-        || entry.file(Kind::Journal).is_some() && entry.file(Kind::Lines).is_none()
 }
 
 /// Verifies hours, several at once, and hands each verdict to `done` as it comes. Ends early when
@@ -92,7 +97,8 @@ impl From<Stopped> for Failed {
     }
 }
 
-/// Verifies one hour. `None` when its journal shows that it never was sealed, or was removed.
+/// Verifies one hour. `None` when there is nothing to verify: no lines ever came, or retention has
+/// removed them.
 ///
 /// # Errors
 /// [`Stopped`], when told to.
@@ -114,6 +120,9 @@ pub fn verify(
     let file = match file {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if entry.file(Kind::Lines).is_some() {
+                return lines::verify(dir, entry, &entries, progress);
+            }
             return match journal::sealed(&entries).next_back() {
                 Some(record) if !journal::is_removed(&entries) => {
                     bad(format!("the file is gone; it held {} messages", record.messages))
@@ -124,7 +133,11 @@ pub fn verify(
         Err(error) => return unreadable("cannot be opened", error),
     };
     let records = journal::records(&entries);
-    let mut starts = Starts::new(&records);
+    let places = match marks::places(&entries) {
+        Ok(places) => places,
+        Err(reason) => return bad(reason),
+    };
+    let mut starts = Starts::new(&records, places);
     let decoded = decode_plain(file, |chunk| {
         progress.advance(chunk.len())?;
         starts.update(chunk);
@@ -164,6 +177,11 @@ fn judge(entries: &[Entry], records: &[SealRecord], starts: &Starts) -> Result<V
             )
         });
     }
+    if let Some((bytes, said, found)) = starts.mismatch {
+        return Err(format!(
+            "its first {bytes} bytes hold {found} messages, and its journal says {said}"
+        ));
+    }
     // What is sealed only grows: it starts with all that it ever was.
     match journal::sealed(entries).find(|record| !starts.have(record)) {
         Some(record) => Err(format!(
@@ -181,33 +199,47 @@ struct Starts {
     /// Lengths of which the hash is wanted, longest first.
     wanted: Vec<u64>,
     hashes: BTreeMap<u64, Hash>,
+    /// Where the journal says how many lines there are, last first.
+    places: Vec<Place>,
+    /// The first place at which that is not so: bytes, lines as the journal says, and as they are.
+    mismatch: Option<(u64, u64, u64)>,
 }
 
 impl Starts {
-    fn new(records: &[SealRecord]) -> Self {
+    fn new(records: &[SealRecord], mut places: Vec<Place>) -> Self {
         let wanted: BTreeSet<u64> = records.iter().map(|record| record.raw_bytes).collect();
         let wanted = wanted.into_iter().rev().collect();
-        let mut starts = Self { digester: Digester::new(), wanted, hashes: BTreeMap::new() };
-        starts.mark();
+        places.reverse();
+        let (hashes, mismatch) = (BTreeMap::new(), None);
+        let mut starts = Self { digester: Digester::new(), wanted, hashes, places, mismatch };
+        starts.stop();
         starts
     }
 
     fn update(&mut self, mut chunk: &[u8]) {
         while !chunk.is_empty() {
-            let next = self.wanted.last().map_or(u64::MAX, |next| next - self.digester.bytes());
-            let length = usize::try_from(next).unwrap_or(usize::MAX).min(chunk.len());
-            let (part, rest) = chunk.split_at(length);
+            let here = self.digester.bytes();
+            let wanted = self.wanted.last().map_or(u64::MAX, |next| next - here);
+            let place = self.places.last().map_or(u64::MAX, |(bytes, _)| bytes - here);
+            let next = usize::try_from(wanted.min(place)).unwrap_or(usize::MAX);
+            let (part, rest) = chunk.split_at(next.min(chunk.len()));
             self.digester.update(part);
-            self.mark();
+            self.stop();
             chunk = rest;
         }
     }
 
-    /// Keeps the hash if this is where one is wanted.
-    fn mark(&mut self) {
+    /// Keeps the hash, or counts the lines, if this is where that is wanted.
+    fn stop(&mut self) {
         let bytes = self.digester.bytes();
         if self.wanted.pop_if(|next| *next == bytes).is_some() {
             self.hashes.insert(bytes, self.digester.clone().finish().sha256);
+        }
+        let found = self.digester.messages();
+        while let Some((_, said)) = self.places.pop_if(|(place, _)| *place == bytes) {
+            if said != found {
+                self.mismatch.get_or_insert((bytes, said, found));
+            }
         }
     }
 

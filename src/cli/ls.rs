@@ -1,16 +1,15 @@
 //! `streamer ls`: the hours.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::place::PlaceArgs;
+use super::place::{Listed, PlaceArgs};
 use super::{Failure, broken_pipe_is_success};
-use crate::archive::directory::State;
-use crate::archive::list::{Row, row};
+use crate::archive::job::Ratio;
+use crate::archive::list::{Row, Standing, row};
 use crate::clock::{Clock, SystemClock};
 use crate::registry::Registry;
 
@@ -26,23 +25,21 @@ pub(super) struct LsArgs {
 pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<ExitCode, Failure> {
     let place = args.place.find(config, registry)?;
     let now = SystemClock.now();
-    let hours = place.hours()?;
-    let stem_width = hours.iter().map(|(_, entry)| entry.stem.as_str().len()).max().unwrap_or(0);
+    let (hours, _) = place.accounts(now)?;
+    let widths = hours.iter().map(|listed| listed.entry.stem.as_str().len());
+    let stem_width = widths.max().unwrap_or(0).max(4);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let written = (|| {
         if !args.json {
-            writeln!(out, "{}", header(stem_width.max(4)))?;
+            writeln!(out, "{}", header(stem_width))?;
         }
-        for (dir, entry) in &hours {
-            if !entry.has_lines() {
-                continue;
-            }
-            let row = row(dir, entry, now);
+        for Listed { dir, entry, journal, gaps } in &hours {
+            let Some(row) = row(dir, entry, journal, *gaps, now) else { continue };
             if args.json {
                 serde_json::to_writer(&mut out, &row)?;
                 writeln!(out)?;
             } else {
-                writeln!(out, "{}", text(&row, stem_width.max(4)))?;
+                writeln!(out, "{}", text(&row, stem_width))?;
             }
         }
         out.flush()
@@ -52,33 +49,39 @@ pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<Ex
 
 fn header(stem_width: usize) -> String {
     format!(
-        "{:stem_width$}  {:14}  {:6}  {:>12}  {:>14}  {:>13}  {:>6}",
-        "STEM", "HOUR (UTC)", "STATE", "MESSAGES", "RAW BYTES", "STORED BYTES", "RATIO"
+        "{:stem_width$}  {:14}  {:7}  {:>12}  {:>14}  {:>13}  {:>6}  {:>5}  {:>11}",
+        "STEM",
+        "HOUR (UTC)",
+        "STATE",
+        "MESSAGES",
+        "RAW BYTES",
+        "STORED BYTES",
+        "RATIO",
+        "GAPS",
+        "GAP SECONDS"
     )
 }
 
 fn text(row: &Row, stem_width: usize) -> String {
-    let state = match row.state {
-        State::Open => "open",
-        State::Closed => "closed",
-        State::Sealed => "sealed",
-    };
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-    let mut text = format!(
-        "{:stem_width$}  {:14}  {state:6}  {:>12}  {:>14}  {:>13}",
-        row.stem,
-        row.hour.to_string(),
-        number(row.messages),
-        number(row.raw_bytes),
-        row.stored_bytes
-    );
     let ratio = match row.raw_bytes {
-        Some(raw) if row.state == State::Sealed => {
-            crate::archive::job::Ratio(raw, row.stored_bytes).to_string()
-        }
+        Some(raw) if row.state == Standing::Sealed => Ratio(raw, row.stored_bytes).to_string(),
         _ => "-".to_owned(),
     };
-    // Writing to a String cannot fail.
-    let _infallible = write!(text, "  {ratio:>6}");
-    text
+    let gaps = match (row.gaps, row.unknown) {
+        (0, _) => "-".to_owned(),
+        (count, false) => count.to_string(),
+        // A journal does not tell.
+        (count, true) => format!("{count}?"),
+    };
+    let seconds = if row.gaps == 0 { "-".to_owned() } else { format!("{:.1}", row.gap_seconds) };
+    format!(
+        "{:stem_width$}  {:14}  {:7}  {:>12}  {:>14}  {:>13}  {ratio:>6}  {gaps:>5}  {seconds:>11}",
+        row.stem,
+        row.hour.to_string(),
+        row.state,
+        number(row.messages),
+        number(row.raw_bytes),
+        row.stored_bytes,
+    )
 }

@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Failure;
+use crate::archive::account::Account;
 use crate::archive::directory::{Directory, HourEntry};
+use crate::archive::gaps::{Gap, InHour};
+use crate::archive::journal::Entry;
+use crate::archive::layout::Stem;
+use crate::clock::UnixNanos;
 use crate::config::{ArchiveConfig, Config};
 use crate::registry::Registry;
 
@@ -32,6 +37,14 @@ impl PlaceArgs {
     }
 }
 
+/// An hour, what its journal says, and the gaps that it has.
+pub(super) struct Listed<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) entry: HourEntry,
+    pub(super) journal: Vec<Entry>,
+    pub(super) gaps: InHour,
+}
+
 impl Place {
     /// Every hour of every directory, in the order of time, those of the same hour by stem.
     pub(super) fn hours(&self) -> anyhow::Result<Vec<(&Path, HourEntry)>> {
@@ -43,4 +56,33 @@ impl Place {
         hours.sort_by(|(_, a), (_, b)| (a.hour, &a.stem).cmp(&(b.hour, &b.stem)));
         Ok(hours)
     }
+
+    /// The same with the account of each, and the gaps of each stem of each directory.
+    pub(super) fn accounts(
+        &self,
+        now: UnixNanos,
+    ) -> anyhow::Result<(Vec<Listed<'_>>, Vec<(Stem, Gap)>)> {
+        let (mut hours, mut gaps) = (Vec::new(), Vec::new());
+        for dir in &self.dirs {
+            let entries = Directory::read(dir)?.hours;
+            let mut account = Account::read(dir, &entries, now, cores());
+            let records = std::mem::take(&mut account.records);
+            for (entry, record) in entries.into_iter().zip(records) {
+                let gaps = account.in_hour(&entry.stem, entry.hour);
+                let journal = record.journal.unwrap_or_default();
+                hours.push(Listed { dir, entry, journal, gaps });
+            }
+            for (stem, of_stem) in account.gaps {
+                gaps.extend(of_stem.into_iter().map(|gap| (stem.clone(), gap)));
+            }
+        }
+        hours.sort_by(|a, b| (a.entry.hour, &a.entry.stem).cmp(&(b.entry.hour, &b.entry.stem)));
+        gaps.sort_by(|(stem, a), (other, b)| (a.from, stem).cmp(&(b.from, other)));
+        Ok((hours, gaps))
+    }
+}
+
+/// How many threads there is work for.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,5 +1,6 @@
-//! `streamer verify`: proves every sealed hour.
+//! `streamer verify`: proves every hour.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,13 +10,15 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::bar::Bar;
-use super::place::PlaceArgs;
+use super::place::{Listed, PlaceArgs, cores};
 use super::{Failure, print, words};
 use crate::archive::directory::HourEntry;
+use crate::archive::gaps::InHour;
+use crate::archive::journal::sealed;
 use crate::archive::layout::Kind;
-use crate::archive::list::raw_bytes;
 use crate::archive::progress::Progress;
-use crate::archive::verify::{Verdict, is_sealed, verify_all};
+use crate::archive::verify::{Verdict, verify_all};
+use crate::clock::{Clock, SystemClock};
 use crate::registry::Registry;
 
 #[derive(Args)]
@@ -36,20 +39,23 @@ pub(super) fn verify(
     registry: &Registry,
 ) -> Result<ExitCode, Failure> {
     let place = args.place.find(config, registry)?;
-    let mut hours = place.hours()?;
-    hours.retain(|(_, entry)| is_sealed(entry));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.map_or(cores, usize::from);
+    let now = SystemClock.now();
+    let (listed, _) = place.accounts(now)?;
+    let threads = args.threads.map_or(cores(), usize::from);
     let progress = Arc::new(Progress::default());
-    let bytes = hours.iter().map(|(dir, entry)| raw_bytes(dir, entry).unwrap_or(0)).sum();
-    let bar = Bar::start(&progress, bytes);
+    let bar = Bar::start(&progress, listed.iter().map(raw_bytes).sum());
     let mut counts = Counts::default();
+    let gaps: HashMap<_, _> =
+        listed.iter().map(|hour| ((hour.dir, hour.entry.clone()), hour.gaps)).collect();
+    let hours = listed.into_iter().map(|hour| (hour.dir, hour.entry)).collect();
     verify_all(hours, threads, &progress, |dir, entry, verdict| {
-        counts.add(&verdict);
-        let path = entry.path(dir, Kind::Sealed);
+        let gaps = gaps.get(&(dir, entry.clone())).copied().unwrap_or_default();
+        counts.add(&verdict, gaps);
+        let unsealed = entry.file(Kind::Lines).is_some() && entry.file(Kind::Sealed).is_none();
+        let path = entry.path(dir, if unsealed { Kind::Lines } else { Kind::Sealed });
         bar.around(|| {
             if args.json {
-                drop(print(&json_line(&path, &entry, &verdict)));
+                drop(print(&json_line(&path, &entry, &verdict, gaps)));
             } else if let Verdict::Bad { reason } = &verdict {
                 drop(print(&format!("BAD {}: {reason}\n", path.display())));
             } else if let Verdict::Unreadable { reason } = &verdict {
@@ -71,54 +77,73 @@ pub(super) fn verify(
     Ok(if counts.bad + counts.unreadable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Bytes of lines that there are to look at, as far as they are known.
+fn raw_bytes(hour: &Listed<'_>) -> u64 {
+    let lines = hour.entry.file(Kind::Lines).map_or(0, |file| file.bytes);
+    let sealed = hour.entry.file(Kind::Sealed).and_then(|_| sealed(&hour.journal).next_back());
+    lines + sealed.map_or(0, |record| record.raw_bytes)
+}
+
 #[derive(Default)]
 struct Counts {
     intact: u64,
     unrecorded: u64,
+    unsealed: u64,
     bad: u64,
     unreadable: u64,
+    /// Of those that are not bad or unreadable: whether they have gaps.
+    complete: u64,
+    with_gaps: u64,
     messages: u64,
     raw_bytes: u64,
 }
 
 impl Counts {
-    fn add(&mut self, verdict: &Verdict) {
-        match verdict {
-            Verdict::Intact { messages, raw_bytes } => {
-                self.intact += 1;
-                self.messages += messages;
-                self.raw_bytes += raw_bytes;
-            }
+    fn add(&mut self, verdict: &Verdict, gaps: InHour) {
+        let (kind, messages, raw_bytes) = match verdict {
+            Verdict::Intact { messages, raw_bytes } => (&mut self.intact, messages, raw_bytes),
             Verdict::Unrecorded { messages, raw_bytes } => {
-                self.unrecorded += 1;
-                self.messages += messages;
-                self.raw_bytes += raw_bytes;
+                (&mut self.unrecorded, messages, raw_bytes)
             }
-            Verdict::Unreadable { .. } => self.unreadable += 1,
-            Verdict::Bad { .. } => self.bad += 1,
-        }
+            Verdict::Unsealed { messages, raw_bytes } => (&mut self.unsealed, messages, raw_bytes),
+            Verdict::Unreadable { .. } => return self.unreadable += 1,
+            Verdict::Bad { .. } => return self.bad += 1,
+        };
+        *kind += 1;
+        self.messages += messages;
+        self.raw_bytes += raw_bytes;
+        let account = if gaps.count == 0 { &mut self.complete } else { &mut self.with_gaps };
+        *account += 1;
     }
 
     fn text(&self) -> String {
-        let Self { intact, unrecorded, bad, unreadable, messages, raw_bytes } = self;
+        let Self { intact, unrecorded, unsealed, bad, unreadable, messages, raw_bytes, .. } = self;
         let mut text = format!("{intact} hours intact");
         // Writing to a String cannot fail.
-        if *unrecorded > 0 {
-            let _infallible = write!(text, ", {unrecorded} whole but unrecorded");
-        }
-        if *unreadable > 0 {
-            let _infallible = write!(text, ", {unreadable} unreadable");
+        for (count, what) in [
+            (unrecorded, "whole but unrecorded"),
+            (unsealed, "not sealed yet, with all their lines"),
+            (unreadable, "unreadable"),
+        ] {
+            if *count > 0 {
+                let _infallible = write!(text, ", {count} {what}");
+            }
         }
         let _infallible = writeln!(text, ", {bad} bad; {messages} messages, {raw_bytes} bytes");
+        let _infallible =
+            write!(text, "{} hours complete, {} with gaps", self.complete, self.with_gaps);
+        text += if self.with_gaps > 0 { " (`streamer gaps` lists them)\n" } else { "\n" };
         text
     }
 }
 
-fn json_line(path: &Path, entry: &HourEntry, verdict: &Verdict) -> String {
+fn json_line(path: &Path, entry: &HourEntry, verdict: &Verdict, gaps: InHour) -> String {
     let mut line = json!({
         "stem": entry.stem.as_str(),
         "hour": entry.hour.start().to_string(),
         "path": path,
+        "gaps": gaps.count,
+        "gap_seconds": gaps.lasting.as_secs_f64(),
     });
     // Plain numbers and texts: this cannot fail.
     if let (Value::Object(line), Ok(Value::Object(verdict))) =

@@ -233,7 +233,10 @@ impl Jsonl {
         let received = batch.received();
         self.hour(received)?;
         let Some(open) = &mut self.current else { return Ok(()) };
-        open.append(&self.place, received, batch.as_lines(), batch.len() as u64)?;
+        let lines = batch.as_lines();
+        if let Some(found) = open.append(&self.place, received, lines, batch.len() as u64)? {
+            report(open, Some(found));
+        }
         Ok(())
     }
 }
@@ -298,13 +301,14 @@ impl Sink for Jsonl {
 
     fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
         self.told = (at, Instant::now());
+        let connected = match event {
+            FeedEvent::Up { .. } => true,
+            FeedEvent::Down { .. } => false,
+            _ => self.opening.connected,
+        };
         let event = match event {
-            FeedEvent::Up { connection } => {
-                self.opening.connected = true;
-                Event::Up { connection: *connection }
-            }
+            FeedEvent::Up { connection } => Event::Up { connection: *connection },
             FeedEvent::Down { cause, detail } => {
-                self.opening.connected = false;
                 Event::Down { cause: cause.as_str().to_owned(), detail: detail.clone() }
             }
             FeedEvent::Dropped { since, messages, cause } => Event::Drop {
@@ -314,7 +318,10 @@ impl Sink for Jsonl {
             },
             FeedEvent::ClockStepped { from } => Event::ClockStep { from: from.nanos() },
         };
-        self.note(at, event)
+        let noted = self.note(at, event);
+        // From the next hour on.
+        self.opening.connected = connected;
+        noted
     }
 
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::*;
-use crate::archive::directory::State;
 use crate::archive::disk::faults::{Fault, with};
+use crate::archive::gaps::InHour;
 use crate::archive::hour_file::HourFile;
 use crate::archive::line_lock::is_held;
-use crate::archive::list::row;
+use crate::archive::list::{Standing, row};
 use crate::archive::recover::Claims;
 use crate::archive::seal::{Outcome, Remark, Target, seal};
 
@@ -213,9 +213,12 @@ fn lines_that_a_crash_left_are_not_counted_twice() {
         let (_, came) = with(Fault::Crash, nth, || archive.try_run());
         let view = Directory::read(archive.dir.path()).unwrap();
         let entry = view.hours.iter().find(|entry| entry.hour.start_seconds() == 36_000).unwrap();
-        let row = row(archive.dir.path(), entry, UnixNanos::from_seconds(NOW));
+        let journal =
+            journal::outline(&archive.path(10, Kind::Journal)).unwrap().unwrap_or_default();
+        let now = UnixNanos::from_seconds(NOW);
+        let row = row(archive.dir.path(), entry, &journal, InHour::default(), now).unwrap();
         assert_eq!(row.messages, Some(100), "crash at {nth}: {:?}", archive.names());
-        assert_eq!(row.state == State::Sealed, !archive.path(10, Kind::Lines).exists());
+        assert_eq!(row.state == Standing::Sealed, !archive.path(10, Kind::Lines).exists());
         if !came {
             return;
         }

@@ -1,0 +1,176 @@
+//! Gaps: the stretches of time in which something may be missing from the archive, and why. They
+//! are worked out from the journals, here and nowhere else.
+
+mod teller;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+
+use self::teller::Teller;
+use super::journal::Entry;
+use crate::clock::{Hour, UnixNanos};
+
+/// A stretch of time in which something may be missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// When it began.
+    pub from: UnixNanos,
+    /// When it ended; `None` while it goes on.
+    pub to: Option<UnixNanos>,
+    /// What was not done.
+    pub kind: Kind,
+    /// Why, in a word or the system's words.
+    pub cause: String,
+    /// How many messages are missing, where that is known.
+    pub messages: Option<u64>,
+    /// How sure that is.
+    pub certainty: Certainty,
+}
+
+/// What a gap is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The recorder ran and was not connected.
+    Down,
+    /// Messages were received and are not in the archive.
+    Dropped,
+    /// The disk took nothing. Messages waited; those that found no room are a gap of their own.
+    Stalled,
+    /// No recorder ran.
+    NotRunning,
+    /// The journal does not tell.
+    Unknown,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Down => "down",
+            Self::Dropped => "dropped",
+            Self::Stalled => "stalled",
+            Self::NotRunning => "not_running",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// How sure a gap is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// Both ends were noted when they came.
+    Exact,
+    /// It was no longer than that: its beginning is the last sign of life of a run that crashed.
+    AtMost,
+    /// Perhaps nothing is missing.
+    Possible,
+}
+
+impl fmt::Display for Certainty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "exact",
+            Self::AtMost => "at_most",
+            Self::Possible => "possible",
+        })
+    }
+}
+
+impl Serialize for Gap {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut gap = serializer.serialize_struct("Gap", 7)?;
+        gap.serialize_field("from", &self.from.to_string())?;
+        gap.serialize_field("to", &self.to.map(|to| to.to_string()))?;
+        let seconds = self.to.map(|to| to.since(self.from).as_secs_f64());
+        gap.serialize_field("seconds", &seconds)?;
+        gap.serialize_field("kind", &self.kind)?;
+        gap.serialize_field("cause", &self.cause)?;
+        gap.serialize_field("messages", &self.messages)?;
+        gap.serialize_field("certainty", &self.certainty)?;
+        gap.end()
+    }
+}
+
+/// What is known of an hour of a stem.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The hour.
+    pub hour: Hour,
+    /// Whether there are lines, sealed or not.
+    pub has_lines: bool,
+    /// Its journal, of whose marks the last before another event suffices; or why there is none.
+    pub journal: Result<Vec<Entry>, &'static str>,
+}
+
+/// The gaps of one stem, by the time at which they begin. The hours come in the order of time.
+/// `running` says whether a recorder is at work on it `now`.
+pub fn gaps<'a>(
+    hours: impl IntoIterator<Item = &'a Record>,
+    now: UnixNanos,
+    running: bool,
+) -> Vec<Gap> {
+    let mut teller = Teller::default();
+    for record in hours {
+        teller.hour(record);
+    }
+    let mut gaps = teller.finish(running);
+    for gap in &mut gaps {
+        // A clock that was set back makes an end lie before its beginning.
+        gap.to = gap.to.map(|to| to.max(gap.from));
+        // And a gap that goes on cannot begin later than now.
+        if gap.to.is_none() {
+            gap.from = gap.from.min(now);
+        }
+    }
+    gaps.sort_by_key(|gap| (gap.from, gap.to.is_none(), gap.to, gap.kind));
+    gaps
+}
+
+/// The gaps that an hour has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InHour {
+    /// How many reach into it.
+    pub count: u64,
+    /// For how long something may be missing: stretches that overlap count once, and those in which
+    /// messages only waited not at all.
+    pub lasting: Duration,
+    /// Whether a part of that is of kind `unknown`.
+    pub unknown: bool,
+}
+
+/// The gaps by hour. Those that go on reach to `now`; hours without any are not there.
+pub fn by_hour(gaps: &[Gap], now: UnixNanos) -> BTreeMap<Hour, InHour> {
+    let mut hours: BTreeMap<Hour, InHour> = BTreeMap::new();
+    // Gaps come by their beginnings, so that what is covered so far is known by its end.
+    let mut covered = UnixNanos::default();
+    for gap in gaps {
+        let end = gap.to.unwrap_or(now.max(gap.from));
+        let mut hour = Hour::containing(gap.from);
+        loop {
+            let entry = hours.entry(hour).or_default();
+            entry.count += 1;
+            entry.unknown |= gap.kind == Kind::Unknown;
+            if gap.kind != Kind::Stalled {
+                let from = gap.from.max(hour.start()).max(covered);
+                entry.lasting += end.min(hour.end()).since(from);
+            }
+            if end <= hour.end() {
+                break;
+            }
+            let Some(next) = Hour::starting_at(hour.end().seconds()) else { break };
+            hour = next;
+        }
+        if gap.kind != Kind::Stalled {
+            covered = covered.max(end);
+        }
+    }
+    hours
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! Goes through the journals of a stem and tells its gaps.
+
+use super::{Certainty, Gap, Kind, Record};
+use crate::archive::journal::{Entry, Event, Open};
+use crate::clock::{Hour, UnixNanos};
+
+/// What is known of the recording at a point of the journals.
+#[derive(Debug, Default)]
+enum State {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// It listens.
+    Up,
+    /// It runs, and is not connected.
+    Down { since: u64, cause: String },
+    /// It does not run.
+    Stopped { since: u64, cause: &'static str, certainty: Certainty },
+    /// The journals do not tell.
+    Unknown { since: u64, cause: &'static str },
+}
+
+/// Why no recorder ran.
+const STOPPED: &str = "stopped";
+const CRASHED: &str = "crashed: killed, a panic, or no power";
+
+#[derive(Debug, Default)]
+pub(super) struct Teller {
+    state: State,
+    gaps: Vec<Gap>,
+    /// The run of the last `open`, and when that run began its first hour.
+    run: Option<String>,
+    opened: u64,
+    /// Whether the run has left its last hour by its own will.
+    left: bool,
+    /// The last sign of life.
+    last: u64,
+    hour: Option<Hour>,
+    stall: Option<(u64, String)>,
+    /// The last sign of life before a line that is torn.
+    torn: Option<u64>,
+}
+
+impl Teller {
+    pub(super) fn hour(&mut self, record: &Record) {
+        let opens = |entries: &[Entry]| entries.iter().any(|e| matches!(e.event, Event::Open(_)));
+        match &record.journal {
+            Ok(entries) if opens(entries) => {
+                self.mind_missing_hours(record.hour);
+                for entry in entries {
+                    self.event(entry);
+                }
+            }
+            // Sealed by another program, or recorded by one.
+            Ok(_) if record.has_lines => self.blank(record.hour, "no recorder kept a journal"),
+            Err(why) if record.has_lines => self.blank(record.hour, why),
+            // All that is left of an hour that was removed.
+            Ok(_) | Err(_) => return,
+        }
+        self.hour = Some(record.hour);
+    }
+
+    /// Between two journals of a run there may be none.
+    fn mind_missing_hours(&mut self, hour: Hour) {
+        let Some(before) = self.hour.filter(|_| self.left) else { return };
+        if before.end() < hour.start() && matches!(self.state, State::Up | State::Down { .. }) {
+            self.lose(before.end().nanos(), "the journals of these hours are missing");
+        }
+    }
+
+    /// An hour with lines of which no journal tells.
+    fn blank(&mut self, hour: Hour, cause: &'static str) {
+        let start = hour.start().nanos();
+        let since = if self.left || self.last == 0 { start } else { self.last };
+        if let State::Stopped { .. } = self.state {
+            self.end_at(start);
+        }
+        self.lose(since, cause);
+        self.last = hour.end().nanos();
+        self.left = true;
+    }
+
+    /// From here on nothing is known.
+    fn lose(&mut self, since: u64, cause: &'static str) {
+        if !matches!(self.state, State::Unknown { .. }) {
+            self.end_at(since);
+            self.state = State::Unknown { since, cause };
+        }
+    }
+
+    fn push(&mut self, kind: Kind, from: u64, to: u64, cause: &str, certainty: Certainty) {
+        self.gaps.push(Gap {
+            from: UnixNanos::new(from),
+            to: Some(UnixNanos::new(to)),
+            kind,
+            cause: cause.to_owned(),
+            messages: None,
+            certainty,
+        });
+    }
+
+    /// Ends the gap that goes on, if one does.
+    fn end_at(&mut self, to: u64) {
+        match std::mem::take(&mut self.state) {
+            State::Nothing | State::Up => {}
+            State::Down { since, cause } => {
+                self.push(Kind::Down, since, to, &cause, Certainty::Exact);
+            }
+            State::Stopped { since, cause, certainty } => {
+                self.push(Kind::NotRunning, since, to, cause, certainty);
+            }
+            State::Unknown { since, cause } => {
+                self.push(Kind::Unknown, since, to, cause, Certainty::Possible);
+            }
+        }
+    }
+
+    fn event(&mut self, Entry { t, event }: &Entry) {
+        let t = *t;
+        self.mind_torn(t, event);
+        match event {
+            Event::Open(open) => self.open(t, open),
+            Event::Up { .. } => {
+                self.end_at(t);
+                self.state = State::Up;
+            }
+            Event::Down { cause, detail } => self.down(t, cause, detail),
+            Event::Drop { since, messages, cause } => {
+                self.push(Kind::Dropped, *since, t, cause, Certainty::Exact);
+                self.count(*messages);
+            }
+            Event::Stall { error } => self.stall = Some((t, error.clone())),
+            Event::Resume => self.end_stall(t),
+            Event::SyncFailed { since, error, .. } => {
+                let cause = format!("not durable: {error}");
+                self.push(Kind::Unknown, *since, t, &cause, Certainty::Possible);
+            }
+            Event::Recovered(found) if found.lost > 0 => {
+                let to = self.last.max(found.since);
+                self.push(Kind::Dropped, found.since, to, "power_cut", Certainty::Exact);
+                self.count(found.lost);
+            }
+            Event::ClockStep { from } if *from < t => {
+                // Hours that the clock passed over have no journals.
+                let passed =
+                    |gap: &mut Gap| gap.kind == Kind::Unknown && gap.to == Some(UnixNanos::new(t));
+                while self.gaps.pop_if(passed).is_some() {}
+                self.push(Kind::Unknown, *from, t, "the clock stepped", Certainty::Possible);
+            }
+            Event::Missing { events, since } => {
+                let cause = format!("{events} events could not be written");
+                self.push(Kind::Unknown, *since, t, &cause, Certainty::Possible);
+            }
+            Event::Closed(closed) => self.closed(t, closed.stop),
+            _ => {}
+        }
+        self.alive(t, event);
+    }
+
+    fn count(&mut self, messages: u64) {
+        if let Some(gap) = self.gaps.last_mut() {
+            gap.messages = Some(messages);
+        }
+    }
+
+    /// Takes note of a sign of life of the recorder.
+    fn alive(&mut self, t: u64, event: &Event) {
+        match event {
+            // The time of a mark is that of a receipt, and may lie before that of another event.
+            Event::Mark(_) => self.last = self.last.max(t),
+            // These are of whoever looks after the archive.
+            Event::Sealing(_) | Event::Sealed(_) | Event::Removed { .. } => {}
+            Event::Recovered(_) | Event::Torn => {}
+            _ => self.last = t,
+        }
+    }
+
+    fn mind_torn(&mut self, t: u64, event: &Event) {
+        if *event == Event::Torn {
+            self.torn.get_or_insert(self.last);
+        } else if let Some(since) = self.torn.take() {
+            // What a crash tore is told by the run that follows.
+            let crash = matches!(event, Event::Recovered(_) | Event::Sealing(_))
+                || matches!(event, Event::Open(open) if Some(&open.run) != self.run.as_ref());
+            if !crash {
+                let cause = "a line of the journal is torn";
+                self.push(Kind::Unknown, since, t, cause, Certainty::Possible);
+            }
+        }
+    }
+
+    fn open(&mut self, t: u64, open: &Open) {
+        let same = self.run.as_ref() == Some(&open.run);
+        let runs = matches!(self.state, State::Up | State::Down { .. });
+        if !same {
+            if runs {
+                self.crash();
+            }
+            self.run = Some(open.run.clone());
+            self.opened = t;
+        } else if runs && !self.left {
+            self.lose(self.last, "the journal has no end");
+        }
+        if let State::Unknown { .. } = self.state
+            && (same || open.connected)
+        {
+            self.end_at(t);
+            self.state = if open.connected {
+                State::Up
+            } else {
+                State::Down { since: t, cause: "not connected".to_owned() }
+            };
+        }
+        self.left = false;
+    }
+
+    /// The run that was going on has ended without a word.
+    fn crash(&mut self) {
+        self.end_stall(self.last);
+        self.end_at(self.last);
+        let (since, cause, certainty) = (self.last, CRASHED, Certainty::AtMost);
+        self.state = State::Stopped { since, cause, certainty };
+    }
+
+    fn down(&mut self, t: u64, cause: &str, detail: &str) {
+        let since = match self.state {
+            State::Down { .. } => return,
+            State::Up => t,
+            // The run has not been connected so far.
+            State::Nothing | State::Stopped { .. } | State::Unknown { .. } => self.opened,
+        };
+        self.end_at(since);
+        self.state = State::Down { since, cause: format!("{cause}: {detail}") };
+    }
+
+    fn end_stall(&mut self, to: u64) {
+        if let Some((since, error)) = self.stall.take() {
+            self.push(Kind::Stalled, since, to, &error, Certainty::Possible);
+        }
+    }
+
+    fn closed(&mut self, t: u64, stop: bool) {
+        self.left = true;
+        if !stop {
+            return;
+        }
+        self.end_stall(t);
+        if !matches!(self.state, State::Stopped { .. }) {
+            self.end_at(t);
+            let (since, cause, certainty) = (t, STOPPED, Certainty::Exact);
+            self.state = State::Stopped { since, cause, certainty };
+        }
+    }
+
+    /// The gaps, with the one that goes on.
+    pub(super) fn finish(mut self, running: bool) -> Vec<Gap> {
+        let runs = matches!(self.state, State::Up | State::Down { .. });
+        if !running && runs {
+            self.crash();
+        }
+        let goes_on = |gaps: &mut Vec<Gap>| {
+            if let Some(last) = gaps.last_mut() {
+                last.to = None;
+            }
+        };
+        if self.stall.is_some() {
+            self.end_stall(self.last);
+            goes_on(&mut self.gaps);
+        }
+        let count = self.gaps.len();
+        self.end_at(self.last);
+        if self.gaps.len() > count {
+            goes_on(&mut self.gaps);
+        }
+        self.gaps
+    }
+}

@@ -1,0 +1,130 @@
+//! `streamer gaps`: the stretches of time in which something may be missing, and why.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::place::PlaceArgs;
+use super::when::When;
+use super::{Failure, broken_pipe_is_success, words};
+use crate::archive::gaps::{Gap, Kind};
+use crate::archive::layout::Stem;
+use crate::clock::{Clock, SystemClock, UnixNanos};
+use crate::registry::Registry;
+
+#[derive(Args)]
+pub(super) struct GapsArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Only gaps that end after this time: RFC 3339, a date, or a span such as `2h ago`
+    #[arg(long, value_name = "TIME")]
+    from: Option<When>,
+    /// Only gaps that begin before this time
+    #[arg(long, value_name = "TIME")]
+    to: Option<When>,
+    /// One JSON object a line for each gap
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn gaps(
+    args: &GapsArgs,
+    config: &Path,
+    registry: &Registry,
+) -> Result<ExitCode, Failure> {
+    let place = args.place.find(config, registry)?;
+    let now = SystemClock.now();
+    let from = args.from.map_or(UnixNanos::default(), |when| when.at(now));
+    let to = args.to.map_or(UnixNanos::new(u64::MAX), |when| when.at(now));
+    if from > to {
+        return Err(Failure::Usage("--from is later than --to".to_owned()));
+    }
+    let (_, mut gaps) = place.accounts(now)?;
+    gaps.retain(|(_, gap)| gap.from < to && gap.to.is_none_or(|end| end > from));
+    let widths = gaps.iter().map(|(stem, _)| stem.as_str().len());
+    let stem_width = widths.max().unwrap_or(0).max(4);
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = (|| {
+        if !args.json && !gaps.is_empty() {
+            writeln!(out, "{}", header(stem_width))?;
+        }
+        for (stem, gap) in &gaps {
+            if args.json {
+                serde_json::to_writer(&mut out, &Line { stem: stem.as_str(), gap })?;
+                writeln!(out)?;
+            } else {
+                writeln!(out, "{:stem_width$}  {}", stem.as_str(), text(gap, now))?;
+            }
+        }
+        out.flush()
+    })();
+    let code = broken_pipe_is_success(written)?;
+    if !args.json {
+        words(&summary(&gaps, now));
+    }
+    Ok(code)
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    stem: &'a str,
+    #[serde(flatten)]
+    gap: &'a Gap,
+}
+
+fn header(stem_width: usize) -> String {
+    format!(
+        "{:stem_width$}  {:24}  {:24}  {:>10}  {:11}  {:9}  {:>8}  CAUSE",
+        "STEM", "FROM (UTC)", "TO", "LASTING", "KIND", "CERTAINTY", "MESSAGES"
+    )
+}
+
+/// A gap as a line, without its stem.
+pub(super) fn text(gap: &Gap, now: UnixNanos) -> String {
+    let to = gap.to.map_or("(goes on)".to_owned(), |to| to.to_string());
+    let lasting = Lasting(gap.to.unwrap_or(now).since(gap.from)).to_string();
+    let messages = gap.messages.map_or("-".to_owned(), |messages| messages.to_string());
+    format!(
+        "{:24}  {to:24}  {lasting:>10}  {:11}  {:9}  {messages:>8}  {}",
+        gap.from.to_string(),
+        gap.kind.to_string(),
+        gap.certainty.to_string(),
+        gap.cause,
+    )
+}
+
+/// How many gaps of which kind there are.
+fn summary(gaps: &[(Stem, Gap)], now: UnixNanos) -> String {
+    if gaps.is_empty() {
+        return "no gaps".to_owned();
+    }
+    let kinds = [Kind::Down, Kind::NotRunning, Kind::Dropped, Kind::Stalled, Kind::Unknown];
+    let parts = kinds.into_iter().filter_map(|kind| {
+        let of_kind = gaps.iter().filter(|(_, gap)| gap.kind == kind);
+        let lasting: Duration =
+            of_kind.clone().map(|(_, gap)| gap.to.unwrap_or(now).since(gap.from)).sum();
+        let count = of_kind.count();
+        (count > 0).then(|| format!("{count} {kind} ({})", Lasting(lasting)))
+    });
+    format!("{} gaps: {}", gaps.len(), parts.collect::<Vec<_>>().join(", "))
+}
+
+/// A length of time in the two largest of its units.
+pub(super) struct Lasting(pub(super) Duration);
+
+impl std::fmt::Display for Lasting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.0.as_secs();
+        let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+        match (days, hours, minutes) {
+            (0, 0, 0) => write!(f, "{:.3}s", self.0.as_secs_f64()),
+            (0, 0, _) => write!(f, "{minutes}m{}s", seconds % 60),
+            (0, _, _) => write!(f, "{hours}h{minutes}m"),
+            _ => write!(f, "{days}d{hours}h"),
+        }
+    }
+}
