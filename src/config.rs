@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::archive::{ArchiveConfig, Schedule};
 use self::document::{Document, as_written, mixed_forms};
 use self::error::{ConfigError, Problem, duplicate_keys};
+use crate::archive::digest::Hash;
 use crate::errors::error_chain;
 use crate::pacing::Pacer;
 use crate::pipeline::{Named, Overflow, Pipeline};
@@ -268,8 +268,7 @@ impl Config {
 
 /// The SHA-256 of a configuration, in hexadecimal digits.
 fn digest(resolved: &Value) -> String {
-    let hash = Sha256::digest(resolved.to_string());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    Hash::of(resolved.to_string().as_bytes()).to_string()
 }
 
 /// Where these sinks write hours.

@@ -66,8 +66,8 @@ impl Account {
 fn record(dir: &Path, entry: &HourEntry) -> Record {
     let journal = match journal::outline(&entry.path(dir, Kind::Journal)) {
         Ok(Some(entries)) => Ok(entries),
-        Ok(None) => Err("there is no journal"),
-        Err(_) => Err("the journal cannot be read"),
+        Ok(None) => Err("there is none"),
+        Err(_) => Err("it cannot be read"),
     };
     Record { hour: entry.hour, has_lines: entry.has_lines(), journal }
 }

@@ -23,8 +23,10 @@ pub struct Gap {
     pub to: Option<UnixNanos>,
     /// What was not done.
     pub kind: Kind,
-    /// Why, in a word or the system's words.
+    /// Why, in a word: for `down` as the status counts it.
     pub cause: String,
+    /// The particulars, in the system's or the server's words; may be empty.
+    pub detail: String,
     /// How many messages are missing, where that is known.
     pub messages: Option<u64>,
     /// How sure that is.
@@ -83,13 +85,14 @@ impl fmt::Display for Certainty {
 
 impl Serialize for Gap {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut gap = serializer.serialize_struct("Gap", 7)?;
+        let mut gap = serializer.serialize_struct("Gap", 8)?;
         gap.serialize_field("from", &self.from.to_string())?;
         gap.serialize_field("to", &self.to.map(|to| to.to_string()))?;
         let seconds = self.to.map(|to| to.since(self.from).as_secs_f64());
         gap.serialize_field("seconds", &seconds)?;
         gap.serialize_field("kind", &self.kind)?;
         gap.serialize_field("cause", &self.cause)?;
+        gap.serialize_field("detail", &self.detail)?;
         gap.serialize_field("messages", &self.messages)?;
         gap.serialize_field("certainty", &self.certainty)?;
         gap.end()

@@ -255,8 +255,7 @@ mod tests {
         let recovery = finding.mend(&file, &path, &torn, &claims).unwrap();
         let left = std::fs::read(&path).unwrap();
         assert_eq!(recovery.bytes, left.len() as u64);
-        let lines = left.iter().filter(|byte| **byte == b'\n').count();
-        assert_eq!(recovery.messages, lines as u64, "the count is that of the file");
+        assert_eq!(recovery.messages, count_lines(&left), "the count is that of the file");
         (recovery, left, std::fs::read(&torn).unwrap_or_default())
     }
 

@@ -93,8 +93,13 @@ pub(super) fn text(gap: &Gap, now: UnixNanos) -> String {
         gap.from.to_string(),
         gap.kind.to_string(),
         gap.certainty.to_string(),
-        gap.cause,
+        cause(gap),
     )
+}
+
+/// Its cause with the particulars.
+pub(super) fn cause(gap: &Gap) -> String {
+    if gap.detail.is_empty() { gap.cause.clone() } else { format!("{}: {}", gap.cause, gap.detail) }
 }
 
 /// How many gaps of which kind there are.

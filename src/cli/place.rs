@@ -45,6 +45,9 @@ pub(super) struct Listed<'a> {
     pub(super) gaps: InHour,
 }
 
+/// Hours, and the gaps of each stem, both in the order of time.
+pub(super) type Accounts<'a> = (Vec<Listed<'a>>, Vec<(Stem, Gap)>);
+
 impl Place {
     /// Every hour of every directory, in the order of time, those of the same hour by stem.
     pub(super) fn hours(&self) -> anyhow::Result<Vec<(&Path, HourEntry)>> {
@@ -58,10 +61,7 @@ impl Place {
     }
 
     /// The same with the account of each, and the gaps of each stem of each directory.
-    pub(super) fn accounts(
-        &self,
-        now: UnixNanos,
-    ) -> anyhow::Result<(Vec<Listed<'_>>, Vec<(Stem, Gap)>)> {
+    pub(super) fn accounts(&self, now: UnixNanos) -> anyhow::Result<Accounts<'_>> {
         let (mut hours, mut gaps) = (Vec::new(), Vec::new());
         for dir in &self.dirs {
             let entries = Directory::read(dir)?.hours;

@@ -13,16 +13,16 @@ enum State {
     /// It listens.
     Up,
     /// It runs, and is not connected.
-    Down { since: u64, cause: String },
+    Down { since: u64, cause: String, detail: String },
     /// It does not run.
     Stopped { since: u64, cause: &'static str, certainty: Certainty },
     /// The journals do not tell.
-    Unknown { since: u64, cause: &'static str },
+    Unknown { since: u64, why: &'static str },
 }
 
 /// Why no recorder ran.
 const STOPPED: &str = "stopped";
-const CRASHED: &str = "crashed: killed, a panic, or no power";
+const CRASHED: &str = "crashed";
 
 #[derive(Debug, Default)]
 pub(super) struct Teller {
@@ -52,7 +52,7 @@ impl Teller {
                 }
             }
             // Sealed by another program, or recorded by one.
-            Ok(_) if record.has_lines => self.blank(record.hour, "no recorder kept a journal"),
+            Ok(_) if record.has_lines => self.blank(record.hour, "no recorder kept one"),
             Err(why) if record.has_lines => self.blank(record.hour, why),
             // All that is left of an hour that was removed.
             Ok(_) | Err(_) => return,
@@ -64,53 +64,43 @@ impl Teller {
     fn mind_missing_hours(&mut self, hour: Hour) {
         let Some(before) = self.hour.filter(|_| self.left) else { return };
         if before.end() < hour.start() && matches!(self.state, State::Up | State::Down { .. }) {
-            self.lose(before.end().nanos(), "the journals of these hours are missing");
+            self.lose(before.end().nanos(), "those of these hours are missing");
         }
     }
 
     /// An hour with lines of which no journal tells.
-    fn blank(&mut self, hour: Hour, cause: &'static str) {
+    fn blank(&mut self, hour: Hour, why: &'static str) {
         let start = hour.start().nanos();
         let since = if self.left || self.last == 0 { start } else { self.last };
         if let State::Stopped { .. } = self.state {
             self.end_at(start);
         }
-        self.lose(since, cause);
+        self.lose(since, why);
         self.last = hour.end().nanos();
         self.left = true;
     }
 
     /// From here on nothing is known.
-    fn lose(&mut self, since: u64, cause: &'static str) {
+    fn lose(&mut self, since: u64, why: &'static str) {
         if !matches!(self.state, State::Unknown { .. }) {
             self.end_at(since);
-            self.state = State::Unknown { since, cause };
+            self.state = State::Unknown { since, why };
         }
-    }
-
-    fn push(&mut self, kind: Kind, from: u64, to: u64, cause: &str, certainty: Certainty) {
-        self.gaps.push(Gap {
-            from: UnixNanos::new(from),
-            to: Some(UnixNanos::new(to)),
-            kind,
-            cause: cause.to_owned(),
-            messages: None,
-            certainty,
-        });
     }
 
     /// Ends the gap that goes on, if one does.
     fn end_at(&mut self, to: u64) {
         match std::mem::take(&mut self.state) {
             State::Nothing | State::Up => {}
-            State::Down { since, cause } => {
-                self.push(Kind::Down, since, to, &cause, Certainty::Exact);
+            State::Down { since, cause, detail } => {
+                let down = gap(Kind::Down, since, to, &cause, Certainty::Exact);
+                self.gaps.push(Gap { detail, ..down });
             }
             State::Stopped { since, cause, certainty } => {
-                self.push(Kind::NotRunning, since, to, cause, certainty);
+                self.gaps.push(gap(Kind::NotRunning, since, to, cause, certainty));
             }
-            State::Unknown { since, cause } => {
-                self.push(Kind::Unknown, since, to, cause, Certainty::Possible);
+            State::Unknown { since, why } => {
+                self.gaps.push(unknown(since, to, why.to_owned()));
             }
         }
     }
@@ -126,41 +116,37 @@ impl Teller {
             }
             Event::Down { cause, detail } => self.down(t, cause, detail),
             Event::Drop { since, messages, cause } => {
-                self.push(Kind::Dropped, *since, t, cause, Certainty::Exact);
-                self.count(*messages);
+                let dropped = gap(Kind::Dropped, *since, t, cause, Certainty::Exact);
+                self.gaps.push(Gap { messages: Some(*messages), ..dropped });
             }
             Event::Stall { error } => self.stall = Some((t, error.clone())),
             Event::Resume => self.end_stall(t),
             Event::SyncFailed { since, error, .. } => {
-                let cause = format!("not durable: {error}");
-                self.push(Kind::Unknown, *since, t, &cause, Certainty::Possible);
+                let detail = error.clone();
+                let cause = "sync_failed".to_owned();
+                self.gaps.push(Gap { cause, ..unknown(*since, t, detail) });
             }
             Event::Recovered(found) if found.lost > 0 => {
                 let to = self.last.max(found.since);
-                self.push(Kind::Dropped, found.since, to, "power_cut", Certainty::Exact);
-                self.count(found.lost);
+                let lost = gap(Kind::Dropped, found.since, to, "power_cut", Certainty::Exact);
+                self.gaps.push(Gap { messages: Some(found.lost), ..lost });
             }
             Event::ClockStep { from } if *from < t => {
                 // Hours that the clock passed over have no journals.
                 let passed =
                     |gap: &mut Gap| gap.kind == Kind::Unknown && gap.to == Some(UnixNanos::new(t));
                 while self.gaps.pop_if(passed).is_some() {}
-                self.push(Kind::Unknown, *from, t, "the clock stepped", Certainty::Possible);
+                let cause = "clock_step".to_owned();
+                self.gaps.push(Gap { cause, ..unknown(*from, t, String::new()) });
             }
             Event::Missing { events, since } => {
-                let cause = format!("{events} events could not be written");
-                self.push(Kind::Unknown, *since, t, &cause, Certainty::Possible);
+                let detail = format!("{events} events could not be written");
+                self.gaps.push(unknown(*since, t, detail));
             }
             Event::Closed(closed) => self.closed(t, closed.stop),
             _ => {}
         }
         self.alive(t, event);
-    }
-
-    fn count(&mut self, messages: u64) {
-        if let Some(gap) = self.gaps.last_mut() {
-            gap.messages = Some(messages);
-        }
     }
 
     /// Takes note of a sign of life of the recorder.
@@ -169,8 +155,11 @@ impl Teller {
             // The time of a mark is that of a receipt, and may lie before that of another event.
             Event::Mark(_) => self.last = self.last.max(t),
             // These are of whoever looks after the archive.
-            Event::Sealing(_) | Event::Sealed(_) | Event::Removed { .. } => {}
-            Event::Recovered(_) | Event::Torn => {}
+            Event::Sealing(_)
+            | Event::Sealed(_)
+            | Event::Removed { .. }
+            | Event::Recovered(_)
+            | Event::Torn => {}
             _ => self.last = t,
         }
     }
@@ -183,8 +172,7 @@ impl Teller {
             let crash = matches!(event, Event::Recovered(_) | Event::Sealing(_))
                 || matches!(event, Event::Open(open) if Some(&open.run) != self.run.as_ref());
             if !crash {
-                let cause = "a line of the journal is torn";
-                self.push(Kind::Unknown, since, t, cause, Certainty::Possible);
+                self.gaps.push(unknown(since, t, "a line of it is torn".to_owned()));
             }
         }
     }
@@ -199,7 +187,7 @@ impl Teller {
             self.run = Some(open.run.clone());
             self.opened = t;
         } else if runs && !self.left {
-            self.lose(self.last, "the journal has no end");
+            self.lose(self.last, "it has no end");
         }
         if let State::Unknown { .. } = self.state
             && (same || open.connected)
@@ -208,7 +196,7 @@ impl Teller {
             self.state = if open.connected {
                 State::Up
             } else {
-                State::Down { since: t, cause: "not connected".to_owned() }
+                State::Down { since: t, cause: "other".to_owned(), detail: String::new() }
             };
         }
         self.left = false;
@@ -230,12 +218,14 @@ impl Teller {
             State::Nothing | State::Stopped { .. } | State::Unknown { .. } => self.opened,
         };
         self.end_at(since);
-        self.state = State::Down { since, cause: format!("{cause}: {detail}") };
+        let (cause, detail) = (cause.to_owned(), detail.to_owned());
+        self.state = State::Down { since, cause, detail };
     }
 
     fn end_stall(&mut self, to: u64) {
         if let Some((since, error)) = self.stall.take() {
-            self.push(Kind::Stalled, since, to, &error, Certainty::Possible);
+            let stalled = gap(Kind::Stalled, since, to, "disk", Certainty::Possible);
+            self.gaps.push(Gap { detail: error, ..stalled });
         }
     }
 
@@ -274,4 +264,16 @@ impl Teller {
         }
         self.gaps
     }
+}
+
+/// A gap without particulars.
+fn gap(kind: Kind, from: u64, to: u64, cause: &str, certainty: Certainty) -> Gap {
+    let (from, to) = (UnixNanos::new(from), Some(UnixNanos::new(to)));
+    let (cause, detail, messages) = (cause.to_owned(), String::new(), None);
+    Gap { from, to, kind, cause, detail, messages, certainty }
+}
+
+/// A gap of which the journal does not tell.
+fn unknown(from: u64, to: u64, detail: String) -> Gap {
+    Gap { detail, ..gap(Kind::Unknown, from, to, "journal", Certainty::Possible) }
 }

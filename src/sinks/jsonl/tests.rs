@@ -31,8 +31,8 @@ impl ByHand {
         Self { dir, sink, stats }
     }
 
-    fn event(&mut self, seconds: u64, event: FeedEvent) {
-        self.sink.event(UnixNanos::from_seconds(seconds), &event).unwrap();
+    fn event(&mut self, seconds: u64, event: &FeedEvent) {
+        self.sink.event(UnixNanos::from_seconds(seconds), event).unwrap();
     }
 
     fn journal(&self, hour: u64) -> Vec<Entry> {
@@ -106,11 +106,11 @@ fn the_hour_closes_on_a_tick_when_nothing_arrives() {
 fn the_journal_tells_what_happened_in_its_place() {
     let mut by_hand = ByHand::new();
     by_hand.tick(3600);
-    by_hand.event(3601, FeedEvent::Up { connection: 1 });
+    by_hand.event(3601, &FeedEvent::Up { connection: 1 });
     by_hand.write(3602, "a");
     by_hand.tick(3603);
     let down = FeedEvent::Down { cause: Cause::Eof, detail: "gone".to_owned() };
-    by_hand.event(3604, down);
+    by_hand.event(3604, &down);
     by_hand.tick(7200);
     by_hand.sink.close().unwrap();
     assert_eq!(by_hand.events(3600), ["open", "up", "mark", "down", "closed"]);
