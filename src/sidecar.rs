@@ -83,8 +83,10 @@ fn lower_priority() {
     }
 }
 
-/// How often the clock is looked at.
-const CLOCK_CHECK: Duration = Duration::from_secs(60);
+/// How often the clock is looked at, and the free disk.
+const CHECK: Duration = Duration::from_secs(5);
+/// A run for the sake of the free disk that has removed nothing is followed by the next after this.
+const FUTILE_PAUSE: Duration = Duration::from_secs(300);
 
 struct Worker {
     jobs: Vec<Job>,
@@ -96,6 +98,7 @@ struct Worker {
 impl Worker {
     async fn work(&self, stop: &CancellationToken) -> Result<(), JobSchedulerError> {
         let (ask, mut asked) = mpsc::channel(1);
+        let mut futile: Option<Instant> = None;
         self.stats.archive_due(self.schedule.next_after(SystemClock.now()));
         self.run();
         while !stop.is_cancelled() {
@@ -104,8 +107,16 @@ impl Worker {
             loop {
                 tokio::select! {
                     () = stop.cancelled() => break,
-                    _ = asked.recv() => self.run(),
-                    () = sleep(CLOCK_CHECK) => {}
+                    _ = asked.recv() => {
+                        self.run();
+                    }
+                    () = sleep(CHECK) => {
+                        let rests = futile.is_some_and(|since| since.elapsed() < FUTILE_PAUSE);
+                        if !rests && self.jobs.iter().any(Job::is_short_of_disk) {
+                            info!("less is free on the disk than `min_free_disk`: an early run");
+                            futile = (self.run() == 0).then(Instant::now);
+                        }
+                    }
                 }
                 // The scheduler waits for a time that it has worked out: when the clock steps back,
                 // it would wait for as long again.
@@ -138,8 +149,9 @@ impl Worker {
         Ok(scheduler)
     }
 
-    /// The job once, in every directory.
-    fn run(&self) {
+    /// The job once, in every directory. Gives how many hours were removed.
+    fn run(&self) -> u64 {
+        let mut removed = 0;
         let clock = SystemClock;
         self.stats.archive_begins(clock.now());
         let begun = Instant::now();
@@ -155,7 +167,10 @@ impl Worker {
                 continue;
             };
             match ran {
-                Ok(summary) => self.stats.archive_did(&summary),
+                Ok(summary) => {
+                    removed += summary.removed;
+                    self.stats.archive_did(&summary);
+                }
                 Err(JobError::Stopped(_)) => {
                     info!(dir = %job.dir.display(), "archive run stopped; the next one takes it up");
                     break;
@@ -169,6 +184,7 @@ impl Worker {
         }
         self.stats.archive_ends(begun.elapsed());
         self.stats.archive_due(self.schedule.next_after(clock.now()));
+        removed
     }
 
     fn tell(&self, event: &Event) {

@@ -120,12 +120,16 @@ pub(super) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), Fi
 
 /// Makes durable what is in the file.
 pub(super) fn sync(file: &File, path: &Path) -> Result<(), FileError> {
-    gate().and_then(|()| file.sync_all()).map_err(FileError::of("sync", path))
+    gate().and_then(|()| file.sync_all()).map_err(FileError::of("sync", path))?;
+    durable(file, path);
+    Ok(())
 }
 
 /// The same without what is not needed to read it, such as the time of its change.
 pub(super) fn sync_data(file: &File, path: &Path) -> Result<(), FileError> {
-    gate().and_then(|()| file.sync_data()).map_err(FileError::of("sync", path))
+    gate().and_then(|()| file.sync_data()).map_err(FileError::of("sync", path))?;
+    durable(file, path);
+    Ok(())
 }
 
 /// Makes durable which names are in the directory.
@@ -178,6 +182,10 @@ fn gate() -> io::Result<()> {
     Ok(())
 }
 
+/// For tests of a power cut: so much of the file would be there after one.
+#[cfg(not(test))]
+fn durable(_: &File, _: &Path) {}
+
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it does fail")]
 fn gate_write(_: &File, _: &[u8]) -> io::Result<()> {
@@ -185,72 +193,7 @@ fn gate_write(_: &File, _: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-use faults::{gate, gate_write};
+use faults::{durable, gate, gate_write};
 
-/// What goes wrong on this thread, in tests.
 #[cfg(test)]
-pub(crate) mod faults {
-    use super::*;
-    use std::cell::Cell;
-
-    #[derive(Clone, Copy)]
-    pub(crate) enum Fault {
-        /// The operation fails with this error; those after it work.
-        Error(io::ErrorKind),
-        /// The process ends before the operation: it and all after it do nothing. A write is done
-        /// by half.
-        Crash,
-        /// Nothing fails, but this is done before the operation.
-        Meanwhile(&'static dyn Fn()),
-    }
-
-    /// The fault, how many operations work before it, and whether it has come.
-    #[derive(Clone, Copy)]
-    struct Plan {
-        fault: Fault,
-        left: usize,
-        came: bool,
-    }
-
-    thread_local! {
-        static PLAN: Cell<Option<Plan>> = const { Cell::new(None) };
-    }
-
-    /// Runs `work` with the fault at the `nth` operation, from 0. Gives whether it came to that.
-    pub(crate) fn with<T>(fault: Fault, nth: usize, work: impl FnOnce() -> T) -> (T, bool) {
-        PLAN.set(Some(Plan { fault, left: nth, came: false }));
-        let result = work();
-        (result, PLAN.take().is_some_and(|plan| plan.came))
-    }
-
-    pub(super) fn gate() -> io::Result<()> {
-        let Some(mut plan) = PLAN.get() else { return Ok(()) };
-        let result = match (plan.left, plan.fault) {
-            (0, Fault::Error(kind)) if !plan.came => Err(kind.into()),
-            (0, Fault::Crash) => Err(io::Error::other("the process has ended")),
-            (0, Fault::Meanwhile(deed)) if !plan.came => {
-                PLAN.set(None);
-                deed();
-                plan.came = true;
-                Ok(())
-            }
-            _ => Ok(()),
-        };
-        plan.came |= result.is_err();
-        plan.left = plan.left.saturating_sub(1);
-        PLAN.set(Some(plan));
-        result
-    }
-
-    pub(super) fn gate_write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-        let ended = |plan: Option<Plan>| {
-            plan.is_some_and(|plan| plan.came && matches!(plan.fault, Fault::Crash))
-        };
-        let before = ended(PLAN.get());
-        let result = gate();
-        if !before && ended(PLAN.get()) {
-            file.write_all(&bytes[..bytes.len() / 2])?;
-        }
-        result
-    }
-}
+pub(crate) mod faults;

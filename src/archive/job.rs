@@ -1,6 +1,7 @@
 //! The archive's job: seal what is closed, record what others sealed, keep within the limits.
 
 mod event;
+mod limits;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::journal::{self, SealRecord};
 use super::layout::{ARCHIVE_LOCK_NAME, Kind};
 use super::lock::{DirLock, LockError};
 use super::progress::{Progress, Stopped};
-use super::retain::{self, Candidate, Limits, Plan, Standing};
+use super::retain::{self, Limits};
 use super::seal::{Outcome, SealError, Target, seal};
 use super::workers::for_each;
 use crate::clock::{Clock, UnixNanos};
@@ -66,7 +67,9 @@ pub struct Planned {
 
 impl Planned {
     fn is_nothing(&self) -> bool {
-        self.seal.is_empty() && self.record.is_empty() && self.remove.is_empty()
+        // A removal that is put off counts: this run must be known to have been.
+        let deferred = self.remarks.iter().any(|remark| matches!(remark, Event::Deferred { .. }));
+        self.seal.is_empty() && self.record.is_empty() && self.remove.is_empty() && !deferred
     }
 
     /// Bytes to be worked through: each is compressed and decoded.
@@ -131,13 +134,13 @@ impl Job {
             planned.remarks.into_iter().for_each(tell);
             return Ok(summary);
         }
-        let _lock = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)?;
+        let mut lock = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)?;
         for leftover in self.leftovers()? {
             leftover.remove(&self.dir).unwrap_or_else(&mut tell);
         }
         for event in planned.remarks {
             // What cannot be kept is told below, when it is still so.
-            if !matches!(event, Event::Unmet { .. }) {
+            if !matches!(event, Event::Unmet { .. } | Event::Deferred { .. }) {
                 tell(event);
             }
         }
@@ -155,6 +158,7 @@ impl Job {
         for (_, failure) in unsealed {
             tell(failure);
         }
+        lock.note_run(clock.now());
         Ok(summary)
     }
 
@@ -166,8 +170,8 @@ impl Job {
     fn leftovers(&self) -> Result<Vec<Leftover>, JobError> {
         let mut leftovers = Vec::new();
         for entry in self.view()?.hours {
-            if retain::is_half_removed(&self.dir, &entry) {
-                leftovers.push(Leftover::Removal(entry));
+            if retain::is_half_removed(&self.dir, &entry, self.limits.keep_journals.is_some()) {
+                leftovers.push(Leftover::Removal(entry, self.limits.keep_journals.is_some()));
             } else if entry.file(Kind::Sealing).is_some() {
                 leftovers.push(Leftover::Temporary(entry));
             }
@@ -260,84 +264,14 @@ impl Job {
             Err(error) => Ok(Event::failed(&self.dir, entry, &error)),
         }
     }
-
-    /// Removes what has to go. Gives how many hours went.
-    fn keep_limits(
-        &self,
-        clock: &dyn Clock,
-        progress: &Progress,
-        tell: &mut dyn FnMut(Event),
-    ) -> Result<usize, JobError> {
-        let mut removed = 0;
-        let (removals, unmet) = self.removals(&self.view()?, clock.now(), false)?;
-        for (entry, event) in removals {
-            progress.check()?;
-            let Event::Removed { reason, .. } = event else { continue };
-            match retain::remove(&self.dir, &entry, reason, clock.now()) {
-                Ok(true) => {
-                    removed += 1;
-                    tell(event);
-                }
-                // Somebody writes to it again.
-                Ok(false) => {}
-                Err(error) => tell(Event::failed(&self.dir, &entry, &error)),
-            }
-        }
-        unmet.into_iter().for_each(tell);
-        Ok(removed)
-    }
-
-    /// The hours that have to go, and the limits that cannot be kept. Before sealing, hours that will
-    /// be sealed count as if they were.
-    fn removals(
-        &self,
-        view: &Directory,
-        now: UnixNanos,
-        before_sealing: bool,
-    ) -> Result<Removals, JobError> {
-        if self.limits == Limits::default() {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        let candidates: Vec<_> = view
-            .hours
-            .iter()
-            .zip(states(view, now))
-            .map(|(entry, state)| Candidate {
-                stem: entry.stem.clone(),
-                hour: entry.hour,
-                bytes: entry.bytes(),
-                standing: match state {
-                    State::Closed if before_sealing && is_due(entry, state, now) => {
-                        Standing::Sealed
-                    }
-                    State::Closed => Standing::Unsealed,
-                    State::Sealed if entry.hour.end() <= now => Standing::Sealed,
-                    State::Sealed | State::Open => Standing::Open,
-                },
-            })
-            .collect();
-        let (free, _) = retain::available(&self.dir)?;
-        let Plan { removals, unmet } = retain::plan(&candidates, now, free, &self.limits);
-        let removals = removals
-            .into_iter()
-            .filter_map(|(index, limit)| {
-                let entry = view.hours.get(index)?.clone();
-                let unsealed = candidates.get(index)?.standing == Standing::Unsealed;
-                let event = Event::removed(&self.dir, &entry, limit, unsealed);
-                Some((entry, event))
-            })
-            .collect();
-        let unmet = unmet.into_iter().map(|limit| Event::unmet(&self.dir, limit)).collect();
-        Ok((removals, unmet))
-    }
 }
 
 /// What a run that was cut off has left.
 enum Leftover {
     /// The temporary file of a seal.
     Temporary(HourEntry),
-    /// An hour whose lines are removed, but not its journal.
-    Removal(HourEntry),
+    /// An hour whose lines are removed, but not all else; whether its journal is kept.
+    Removal(HourEntry, bool),
 }
 
 impl Leftover {
@@ -345,14 +279,11 @@ impl Leftover {
         match self {
             Self::Temporary(entry) => disk::remove(&entry.path(dir, Kind::Sealing))
                 .map_err(|error| Event::failed(dir, &entry, &error)),
-            Self::Removal(entry) => retain::finish_removal(dir, &entry)
+            Self::Removal(entry, keep) => retain::finish_removal(dir, &entry, keep)
                 .map_err(|error| Event::failed(dir, &entry, &error)),
         }
     }
 }
-
-/// The hours that have to go, each with what will be said of it, and the limits that cannot be kept.
-type Removals = (Vec<(HourEntry, Event)>, Vec<Event>);
 
 fn states(view: &Directory, now: UnixNanos) -> Vec<State> {
     view.hours.iter().map(|entry| entry.state(&view.path, now)).collect()

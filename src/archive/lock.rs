@@ -1,13 +1,14 @@
 //! One recorder a directory, and one run of the archive's job.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::disk::own_as_directory;
 use super::layout::ARCHIVE_LOCK_NAME;
 use super::line_lock::same_file;
+use crate::clock::UnixNanos;
 
 /// The right to write to a directory, or to work on its archive. Ends with the value, or with the process, however it ends.
 #[derive(Debug)]
@@ -72,11 +73,10 @@ impl DirLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
                 // The pid is a courtesy: without it the error is still true.
-                let read = (&mut file).take(20).read_to_string(&mut pid).is_ok();
-                let pid = pid.trim();
-                let known = read && !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
+                let text = content(&mut file);
+                let pid = text.lines().next().unwrap_or_default();
+                let known = !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
                 let holder = if known { format!("pid {pid}") } else { "pid unknown".to_owned() };
                 if name == ARCHIVE_LOCK_NAME {
                     return Err(LockError::Busy { dir: dir.to_owned(), holder });
@@ -88,17 +88,49 @@ impl DirLock {
             }
             Err(TryLockError::Error(source)) => return Err(open_error(source)),
         }
-        // A full disk must not keep the recorder from starting: the lock is held without it.
-        if file.set_len(0).is_ok() {
-            drop(writeln!(file, "{}", std::process::id()));
+        let last_run = last_run_in(&content(&mut file));
+        let mut lock = Self { file, path };
+        lock.note(last_run);
+        Ok(lock)
+    }
+
+    /// Notes that a run ends, for [`last_run`].
+    pub fn note_run(&mut self, now: UnixNanos) {
+        self.note(Some(now));
+    }
+
+    /// Writes the process, and when it last did its work. A full disk must not keep the recorder
+    /// from starting: the lock is held without that.
+    fn note(&mut self, last_run: Option<UnixNanos>) {
+        let mut text = format!("{}\n", std::process::id());
+        if let Some(time) = last_run {
+            text += &format!("{}\n", time.nanos());
         }
-        Ok(Self { file, path })
+        if self.file.rewind().is_ok() && self.file.set_len(0).is_ok() {
+            drop(self.file.write_all(text.as_bytes()));
+        }
     }
 
     /// Whether the directory still has this lock: nobody has removed or moved it.
     pub fn is_in_place(&self) -> bool {
         same_file(&self.file, &self.path)
     }
+}
+
+/// When the archive's job was last done in the directory, by the clock that it had then.
+pub fn last_run(dir: &Path) -> Option<UnixNanos> {
+    last_run_in(&content(&mut File::open(dir.join(ARCHIVE_LOCK_NAME)).ok()?))
+}
+
+fn last_run_in(text: &str) -> Option<UnixNanos> {
+    text.lines().nth(1)?.parse().ok().map(UnixNanos::new)
+}
+
+/// The first bytes of the lock file; nothing when they are no text.
+fn content(file: &mut File) -> String {
+    let mut text = String::new();
+    drop(file.take(64).read_to_string(&mut text));
+    text
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub struct Limits {
     pub max_total_size: Option<u64>,
     /// Bytes that stay free on the file system.
     pub min_free_disk: Option<u64>,
+    /// Journals stay when their hour goes, and go this long after its end. Without it they go with
+    /// their hour.
+    pub keep_journals: Option<Duration>,
 }
 
 /// How far an hour is, as far as its removal goes.
@@ -58,6 +61,8 @@ pub enum Limit {
     MaxTotalSize,
     /// `min_free_disk`.
     MinFreeDisk,
+    /// `keep_journals`.
+    KeepJournals,
 }
 
 impl std::fmt::Display for Limit {
@@ -66,6 +71,7 @@ impl std::fmt::Display for Limit {
             Self::MaxAge => "max_age",
             Self::MaxTotalSize => "max_total_size",
             Self::MinFreeDisk => "min_free_disk",
+            Self::KeepJournals => "keep_journals",
         })
     }
 }
@@ -112,6 +118,7 @@ pub fn plan(hours: &[Candidate], now: UnixNanos, free: u64, limits: &Limits) -> 
                 Limit::MaxAge => too_old(hour.hour),
                 Limit::MaxTotalSize => small_enough && too_large(total),
                 Limit::MinFreeDisk => free_enough && too_full(free),
+                Limit::KeepJournals => false,
             };
             let Some(gone) = gone.get_mut(*index).filter(|gone| !**gone) else { continue };
             // An hour without bytes frees none.
@@ -139,7 +146,7 @@ pub fn plan(hours: &[Candidate], now: UnixNanos, free: u64, limits: &Limits) -> 
     plan
 }
 
-/// Removes the files of an hour. The journal notes it first and goes last, so that a removal that
+/// Removes the files of an hour. The journal notes it first and goes last, or stays, so that a removal that
 /// was cut off is known for one. False when somebody has opened its lines meanwhile.
 ///
 /// # Errors
@@ -149,6 +156,7 @@ pub(super) fn remove(
     entry: &HourEntry,
     reason: Limit,
     now: UnixNanos,
+    keep_journal: bool,
 ) -> Result<bool, FileError> {
     let path = entry.path(dir, Kind::Lines);
     let lines = match entry.file(Kind::Lines).map(|_| disk::open_regular(&path)).transpose() {
@@ -163,21 +171,27 @@ pub(super) fn remove(
     let journal = entry.path(dir, Kind::Journal);
     // A full disk, which is why the hour goes, may not take the note.
     drop(journal::append(&journal, now, journal::Event::Removed { reason }));
-    finish_removal(dir, entry)?;
+    finish_removal(dir, entry, keep_journal)?;
     Ok(true)
 }
 
-/// Removes the files of an hour, its journal last.
-pub(super) fn finish_removal(dir: &Path, entry: &HourEntry) -> Result<(), FileError> {
+/// Removes the files of an hour, its journal last if at all.
+pub(super) fn finish_removal(
+    dir: &Path,
+    entry: &HourEntry,
+    keep_journal: bool,
+) -> Result<(), FileError> {
     for kind in entry.kinds().filter(|kind| *kind != Kind::Journal) {
         disk::remove(&entry.path(dir, kind))?;
     }
-    disk::remove(&entry.path(dir, Kind::Journal))
+    if keep_journal { Ok(()) } else { disk::remove(&entry.path(dir, Kind::Journal)) }
 }
 
 /// Whether the hour is what is left of a removal that was cut off.
-pub(super) fn is_half_removed(dir: &Path, entry: &HourEntry) -> bool {
-    let left = !entry.has_lines() && entry.file(Kind::Journal).is_some();
+pub(super) fn is_half_removed(dir: &Path, entry: &HourEntry, keep_journal: bool) -> bool {
+    let others = entry.kinds().any(|kind| kind != Kind::Journal);
+    let left =
+        !entry.has_lines() && entry.file(Kind::Journal).is_some() && (others || !keep_journal);
     left && journal::outline(&entry.path(dir, Kind::Journal))
         .is_ok_and(|entries| entries.is_some_and(|entries| journal::is_removed(&entries)))
 }
@@ -218,6 +232,7 @@ mod tests {
         let age = proptest::option::of(0..40_u64);
         let bytes = || proptest::option::of(0..20_000_u64);
         (age, bytes(), bytes()).prop_map(|(age, max_total_size, min_free_disk)| Limits {
+            keep_journals: None,
             max_age: age.map(|hours| Duration::from_secs(hours * 3600)),
             max_total_size,
             min_free_disk,

@@ -1,8 +1,11 @@
 //! Sealing and the job, on real directories, with every operation failing in turn.
 
 mod crash;
+mod limits;
 mod odd;
 mod others;
+mod power;
+mod recording;
 
 use std::fmt::Write as _;
 use std::fs;

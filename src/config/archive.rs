@@ -57,8 +57,11 @@ pub(crate) struct RetentionConfig {
     pub(crate) max_age: Option<Span>,
     /// The most that all files of all hours may take.
     pub(crate) max_total_size: Option<Size>,
-    /// What stays free on the file system.
+    /// What stays free on the file system. It is looked at every few seconds.
     pub(crate) min_free_disk: Option<Size>,
+    /// Journals stay when their hour goes, and go this long after it ended. Without it they go with
+    /// their hour.
+    pub(crate) keep_journals: Option<Span>,
 }
 
 impl Default for ArchiveConfig {
@@ -89,13 +92,18 @@ impl ArchiveConfig {
         let CompressionConfig { level, threads, .. } = self.compression;
         check((1..=19).contains(&level), "compression.level", "must be from 1 to 19");
         check((1..=64).contains(&threads), "compression.threads", "must be from 1 to 64");
-        let RetentionConfig { max_age, max_total_size, min_free_disk } = self.retention;
+        let RetentionConfig { max_age, max_total_size, min_free_disk, keep_journals } =
+            self.retention;
         let zero = "must be more than 0; leave the key out for no limit";
         let hour = max_age.is_none_or(|age| age >= Span::from_secs(3600));
         let least = "must be at least 1h, as whole hours go; leave the key out for no limit";
         check(hour, "retention.max_age", least);
         check(max_total_size != Some(Size::default()), "retention.max_total_size", zero);
         check(min_free_disk != Some(Size::default()), "retention.min_free_disk", zero);
+        let longer =
+            keep_journals.is_none_or(|keep| keep >= max_age.unwrap_or(Span::from_secs(3600)));
+        let least = "must be at least 1h, and no shorter than `max_age`; leave the key out to remove journals with their hours";
+        check(longer, "retention.keep_journals", least);
         if let Err(message) = Schedule::parse(&self.schedule) {
             check(false, "schedule", &message);
         }
@@ -104,7 +112,8 @@ impl ArchiveConfig {
 
     /// The job for one directory.
     pub(crate) fn job(&self, dir: PathBuf) -> Job {
-        let RetentionConfig { max_age, max_total_size, min_free_disk } = self.retention;
+        let RetentionConfig { max_age, max_total_size, min_free_disk, keep_journals } =
+            self.retention;
         Job {
             dir,
             compression: Compression {
@@ -116,6 +125,7 @@ impl ArchiveConfig {
                 max_age: max_age.map(Span::duration),
                 max_total_size: max_total_size.map(Size::bytes),
                 min_free_disk: min_free_disk.map(Size::bytes),
+                keep_journals: keep_journals.map(Span::duration),
             },
         }
     }
@@ -124,7 +134,8 @@ impl ArchiveConfig {
 /// One line for people.
 impl fmt::Display for ArchiveConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RetentionConfig { max_age, max_total_size, min_free_disk } = self.retention;
+        let RetentionConfig { max_age, max_total_size, min_free_disk, keep_journals } =
+            self.retention;
         write!(f, "at `{}` UTC, zstd level {}", self.schedule, self.compression.level)?;
         if max_age.is_none() && max_total_size.is_none() && min_free_disk.is_none() {
             return f.write_str(", everything is kept for ever");
@@ -135,8 +146,11 @@ impl fmt::Display for ArchiveConfig {
         if let Some(size) = max_total_size {
             write!(f, ", max_total_size {size}")?;
         }
-        match min_free_disk {
-            Some(size) => write!(f, ", min_free_disk {size}"),
+        if let Some(size) = min_free_disk {
+            write!(f, ", min_free_disk {size}")?;
+        }
+        match keep_journals {
+            Some(age) => write!(f, ", keep_journals {age}"),
             None => Ok(()),
         }
     }

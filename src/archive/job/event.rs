@@ -12,6 +12,7 @@ use crate::archive::layout::Kind;
 use crate::archive::retain::Limit;
 use crate::archive::seal::Remark;
 use crate::archive::tail::Mended;
+use crate::clock::UnixNanos;
 use crate::errors::error_chain;
 
 /// Which hour, and which of its files.
@@ -96,6 +97,17 @@ pub enum Event {
         /// The limit.
         limit: Limit,
     },
+    /// Hours are old enough to go by a clock that has jumped, and stay until the next run.
+    Deferred {
+        /// The directory.
+        path: PathBuf,
+        /// How many.
+        hours: usize,
+        /// When the last run was, RFC 3339.
+        last_run: String,
+        /// What the clock shows now, RFC 3339.
+        now: String,
+    },
     /// Something failed. Nothing is lost; the next run tries again.
     Failed {
         #[serde(flatten)]
@@ -144,7 +156,7 @@ impl Summary {
                 self.removed_bytes += bytes;
             }
             Event::Failed { .. } => self.failures += 1,
-            Event::Remark { .. } | Event::Unmet { .. } => {}
+            Event::Remark { .. } | Event::Unmet { .. } | Event::Deferred { .. } => {}
         }
     }
 }
@@ -243,12 +255,20 @@ impl Event {
         Self::Remark { path, message }
     }
 
+    pub(super) fn deferred(dir: &Path, hours: usize, last: UnixNanos, now: UnixNanos) -> Self {
+        let (last_run, now) = (last.to_string(), now.to_string());
+        Self::Deferred { path: dir.to_owned(), hours, last_run, now }
+    }
+
     /// Whether it should be seen.
     pub fn is_warning(&self) -> bool {
         match self {
             Self::Sealed { .. } | Self::Finished { .. } | Self::Recorded { .. } => false,
             Self::Removed { unsealed, .. } => *unsealed,
-            Self::Remark { .. } | Self::Unmet { .. } | Self::Failed { .. } => true,
+            Self::Remark { .. }
+            | Self::Unmet { .. }
+            | Self::Deferred { .. }
+            | Self::Failed { .. } => true,
         }
     }
 }
@@ -311,6 +331,13 @@ impl fmt::Display for Event {
                 write!(
                     f,
                     "{}: `{limit}` could not be kept even if every hour went that may, so none goes for its sake: raise the limit, or make room elsewhere",
+                    path.display()
+                )
+            }
+            Self::Deferred { path, hours, last_run, now } => {
+                write!(
+                    f,
+                    "{}: {hours} hours that are too old stay until the next run: the clock shows {now}, and the last run was at {last_run}; is it right?",
                     path.display()
                 )
             }

@@ -1,0 +1,87 @@
+//! What goes, when, and on whose word.
+
+use std::time::Duration;
+
+use super::*;
+use crate::archive::disk::faults::{Fault, with};
+use crate::clock::Clock as _;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: u64 = 24 * 3600;
+
+#[test]
+fn journals_may_stay_when_their_hours_go() {
+    let mut archive = Archive::new();
+    for hour in 1..=3 {
+        archive.write(hour, Kind::Lines, lines(0..10));
+    }
+    archive.run();
+    archive.job.limits.max_age = Some(HOUR);
+    archive.job.limits.keep_journals = Some(HOUR * 9);
+    let (summary, events) = archive.run();
+    // Hour 1 ended ten hours ago.
+    assert_eq!(summary.removed, 3, "{events:?}");
+    assert_eq!(archive.names(), ["t_10800.journal", "t_3600.journal", "t_7200.journal"]);
+    assert!(archive.verdicts().is_empty(), "what was removed is not missed");
+    let (summary, events) = archive.run();
+    assert_eq!(summary.removed, 2, "{events:?}");
+    assert!(events[0].to_string().contains("for `keep_journals`"), "{}", events[0]);
+    assert_eq!(archive.names(), ["t_10800.journal"]);
+    // Without the key they go with what is left of their hours.
+    archive.job.limits.keep_journals = None;
+    archive.run();
+    assert_eq!(archive.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_removal_that_keeps_its_journal_is_taken_up_as_well() {
+    for nth in 0..12 {
+        let mut archive = Archive::new();
+        archive.write(3, Kind::Lines, lines(0..5));
+        archive.run();
+        archive.write(3, Kind::Torn, "x");
+        archive.job.limits.max_age = Some(HOUR);
+        archive.job.limits.keep_journals = Some(HOUR * 100);
+        let (_, came) = with(Fault::Crash, nth, || archive.try_run());
+        archive.run();
+        assert_eq!(archive.names(), ["t_10800.journal"], "crash at {nth}");
+        if !came {
+            return;
+        }
+    }
+    panic!("the run does not come to an end");
+}
+
+#[test]
+fn a_clock_that_has_jumped_removes_nothing_at_once() {
+    let mut archive = Archive::new();
+    for hour in 1..=3 {
+        archive.write(hour, Kind::Lines, lines(0..10));
+    }
+    archive.run();
+    archive.job.limits.max_age = Some(HOUR * 24);
+    // A machine without a battery: its clock was set from 1970.
+    archive.clock.set(UnixNanos::from_seconds(NOW + 20_000 * DAY));
+    let planned = archive.job.plan(archive.clock.now()).unwrap();
+    assert!(planned.remove.is_empty());
+    let (summary, events) = archive.run();
+    assert_eq!(summary.removed, 0);
+    let [deferred @ Event::Deferred { hours: 3, .. }] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert!(deferred.is_warning() && deferred.to_string().contains("stay until the next run"));
+    archive.clock.set(UnixNanos::from_seconds(NOW + 20_000 * DAY + 3600));
+    let (summary, events) = archive.run();
+    assert_eq!(summary.removed, 3, "{events:?}");
+}
+
+#[test]
+fn a_clock_in_1970_takes_every_hour_for_one_of_the_future() {
+    let mut archive = Archive::new();
+    archive.write(400_000, Kind::Lines, lines(0..10));
+    archive.job.limits.max_age = Some(HOUR);
+    archive.job.limits.max_total_size = Some(1);
+    let (summary, events) = archive.run();
+    assert_eq!((summary.sealed, summary.removed), (0, 0), "{events:?}");
+    assert_eq!(archive.cat(400_000), lines(0..10));
+}
