@@ -10,6 +10,7 @@ mod gaps;
 mod init;
 mod ls;
 mod place;
+mod report;
 mod run;
 mod verify;
 mod when;
@@ -71,6 +72,8 @@ enum Command {
     Cat(cat::CatArgs),
     /// List the gaps: when something may be missing from the archive, and why
     Gaps(gaps::GapsArgs),
+    /// Show the archive as a picture: days down, hours across, each coloured by how whole it is
+    Report(report::ReportArgs),
     /// Prove every hour: checksums, counts, hashes, and that it is all that its journal says
     Verify(verify::VerifyArgs),
     /// Write a configuration to start from, with its schema beside it
@@ -145,6 +148,7 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
         (Some(Command::Archive(args)), false) => archive::archive(&args, file, registry),
         (Some(Command::Ls(args)), false) => ls::ls(&args, file, registry),
         (Some(Command::Gaps(args)), false) => gaps::gaps(&args, file, registry),
+        (Some(Command::Report(args)), false) => report::report(&args, file, registry),
         (Some(Command::Cat(args)), false) => cat::cat(&args, file, registry),
         (Some(Command::Verify(args)), false) => verify::verify(&args, file, registry),
         (Some(Command::Init), false) => init::init(file, registry),

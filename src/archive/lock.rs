@@ -102,10 +102,11 @@ impl DirLock {
     /// Writes the process, and when it last did its work. A full disk must not keep the recorder
     /// from starting: the lock is held without that.
     fn note(&mut self, last_run: Option<UnixNanos>) {
-        let mut text = format!("{}\n", std::process::id());
-        if let Some(time) = last_run {
-            text += &format!("{}\n", time.nanos());
-        }
+        let pid = std::process::id();
+        let text = match last_run {
+            Some(time) => format!("{pid}\n{}\n", time.nanos()),
+            None => format!("{pid}\n"),
+        };
         if self.file.rewind().is_ok() && self.file.set_len(0).is_ok() {
             drop(self.file.write_all(text.as_bytes()));
         }

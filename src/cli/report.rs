@@ -1,0 +1,249 @@
+//! `streamer report`: the archive as a picture, hour by hour.
+
+mod html;
+mod terminal;
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::place::PlaceArgs;
+use super::when::When;
+use super::{Failure, broken_pipe_is_success, words};
+use crate::archive::gaps::{Gap, InHour, Kind, by_hour};
+use crate::archive::layout::Stem;
+use crate::archive::list::{Row, row};
+use crate::clock::{Clock, Hour, SystemClock, UnixNanos};
+use crate::registry::Registry;
+
+const DAY: u64 = 24 * 3600;
+/// So many gaps are listed below a picture: the longest.
+const LISTED_GAPS: usize = 50;
+
+#[derive(Args)]
+pub(super) struct ReportArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// From the day in which this time lies: RFC 3339, a date, or a span such as `30d ago`
+    #[arg(long, value_name = "TIME")]
+    from: Option<When>,
+    /// Up to the last day that begins before this time
+    #[arg(long, value_name = "TIME")]
+    to: Option<When>,
+    /// Write it as one web page, which needs no other file and no script
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+pub(super) fn report(
+    args: &ReportArgs,
+    config: &Path,
+    registry: &Registry,
+) -> Result<ExitCode, Failure> {
+    let place = args.place.find(config, registry)?;
+    let now = SystemClock.now();
+    let from = args.from.map(|when| when.at(now));
+    let to = args.to.map(|when| when.at(now));
+    if from > to && to.is_some() {
+        return Err(Failure::Usage("--from is later than --to".to_owned()));
+    }
+    let (hours, gaps) = place.accounts(now)?;
+    let mut pictures: BTreeMap<Stem, Picture> = BTreeMap::new();
+    for listed in &hours {
+        let row = row(listed.dir, &listed.entry, &listed.journal, listed.gaps, now);
+        let picture = pictures.entry(listed.entry.stem.clone()).or_default();
+        picture.rows.extend(row.map(|row| (row.hour, row)));
+    }
+    for (stem, gap) in gaps {
+        pictures.entry(stem).or_default().gaps.push(gap);
+    }
+    for picture in pictures.values_mut() {
+        picture.clip(from, to, now);
+    }
+    pictures.retain(|_, picture| !picture.rows.is_empty() || !picture.gaps.is_empty());
+    if let Some(file) = &args.html {
+        let page = html::page(&pictures, now);
+        std::fs::write(file, page)
+            .with_context(|| format!("cannot write the report to `{}`", file.display()))?;
+        words(&format!("wrote {}", file.display()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = std::io::stdout().lock();
+    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    broken_pipe_is_success(out.write_all(terminal::text(&pictures, now, colour).as_bytes()))
+}
+
+/// One stem, by hours.
+#[derive(Default)]
+struct Picture {
+    rows: BTreeMap<Hour, Row>,
+    gaps: Vec<Gap>,
+    /// The gaps by hour, also of hours that have no files.
+    in_hours: BTreeMap<Hour, InHour>,
+    /// The first second of the first day, and of the day behind the last.
+    days: (u64, u64),
+}
+
+/// An hour of a picture.
+#[derive(Clone, Copy)]
+struct Cell<'a> {
+    /// The part of it in which the recorder listened; `None` when nothing is known of it.
+    share: Option<f64>,
+    /// Whether the journal does not tell of a part of it.
+    unknown: bool,
+    row: Option<&'a Row>,
+}
+
+/// How whole an hour is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grade {
+    /// There was no recorder yet, or there is none any more.
+    Blank,
+    Complete,
+    /// 99 % and more.
+    Nearly,
+    /// 90 % and more.
+    Most,
+    /// 50 % and more.
+    Half,
+    Less,
+    /// The recorder did not listen at all.
+    Nothing,
+    Unknown,
+}
+
+impl Grade {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::Complete, "complete"),
+        (Self::Nearly, "99 % and more"),
+        (Self::Most, "90 % and more"),
+        (Self::Half, "50 % and more"),
+        (Self::Less, "less"),
+        (Self::Nothing, "nothing"),
+        (Self::Unknown, "unknown"),
+    ];
+}
+
+impl Cell<'_> {
+    fn grade(self) -> Grade {
+        match self.share {
+            None => Grade::Blank,
+            Some(_) if self.unknown => Grade::Unknown,
+            Some(share) if share >= 1.0 => Grade::Complete,
+            Some(share) if share >= 0.99 => Grade::Nearly,
+            Some(share) if share >= 0.9 => Grade::Most,
+            Some(share) if share >= 0.5 => Grade::Half,
+            Some(share) if share > 0.0 => Grade::Less,
+            Some(_) => Grade::Nothing,
+        }
+    }
+
+    fn messages(self) -> u64 {
+        self.row.and_then(|row| row.messages).unwrap_or(0)
+    }
+}
+
+impl Picture {
+    /// Keeps the days that are asked for, or those of which there is something to show.
+    fn clip(&mut self, from: Option<UnixNanos>, to: Option<UnixNanos>, now: UnixNanos) {
+        let day = |time: UnixNanos| time.seconds() / DAY * DAY;
+        let first_row = self.rows.keys().next().map(|hour| hour.start());
+        let first_gap = self.gaps.first().map(|gap| gap.from);
+        let first = first_row.into_iter().chain(first_gap).min().unwrap_or(now);
+        // An archive that nobody writes to any more ends with its last hour.
+        let last_row = self.rows.keys().next_back().map(|hour| hour.start());
+        let last_gap = self.gaps.iter().filter_map(|gap| gap.to).max();
+        let last = last_row.into_iter().chain(last_gap).max().unwrap_or(now);
+        let begin = day(from.unwrap_or(first));
+        let end = to.map_or(day(last) + DAY, |to| to.seconds().next_multiple_of(DAY));
+        self.days = (begin, end.max(begin));
+        let (begin, end) = (UnixNanos::from_seconds(begin), UnixNanos::from_seconds(end));
+        self.rows.retain(|hour, _| hour.start() >= begin && hour.start() < end);
+        self.in_hours = by_hour(&self.gaps, now.min(end));
+        self.gaps.retain(|gap| gap.from < end && gap.to.is_none_or(|to| to > begin));
+    }
+
+    fn cell(&self, hour: Hour, now: UnixNanos) -> Cell<'_> {
+        let (row, gaps) = (self.rows.get(&hour), self.in_hours.get(&hour));
+        let length = hour.end().min(now).since(hour.start());
+        let known = (row.is_some() || gaps.is_some()) && !length.is_zero();
+        let lasting = gaps.map_or(Duration::ZERO, |gaps| gaps.lasting);
+        let share = known.then(|| 1.0 - (lasting.as_secs_f64() / length.as_secs_f64()).min(1.0));
+        Cell { share, unknown: gaps.is_some_and(|gaps| gaps.unknown), row }
+    }
+
+    /// Each day's first second, with its hours.
+    fn days(&self, now: UnixNanos) -> impl Iterator<Item = (u64, Vec<Cell<'_>>)> {
+        let (begin, end) = self.days;
+        (begin..end).step_by(86_400).map(move |day| {
+            let hours = (day..day + DAY).step_by(3600).filter_map(Hour::starting_at);
+            (day, hours.map(|hour| self.cell(hour, now)).collect())
+        })
+    }
+
+    fn most_messages(&self) -> u64 {
+        self.rows.values().filter_map(|row| row.messages).max().unwrap_or(0)
+    }
+
+    fn totals(&self, now: UnixNanos) -> Totals {
+        let mut totals = Totals::default();
+        for cell in self.days(now).flat_map(|(_, cells)| cells) {
+            let Some(share) = cell.share else { continue };
+            totals.hours += 1;
+            totals.complete += u64::from(cell.grade() == Grade::Complete);
+            totals.shares += share;
+        }
+        for row in self.rows.values() {
+            totals.messages += row.messages.unwrap_or(0);
+            totals.raw_bytes += row.raw_bytes.unwrap_or(0);
+            totals.stored_bytes += row.stored_bytes;
+        }
+        totals
+    }
+
+    /// The longest gaps, in the order of time, and how many more there are.
+    fn longest_gaps(&self, now: UnixNanos) -> (Vec<&Gap>, usize) {
+        let mut gaps: Vec<_> = self.gaps.iter().collect();
+        let lasting = |gap: &Gap| gap.to.unwrap_or(now).since(gap.from);
+        // Those in which messages were dropped come first: they tell how many.
+        gaps.sort_by_key(|gap| std::cmp::Reverse((gap.kind == Kind::Dropped, lasting(gap))));
+        let more = gaps.len().saturating_sub(LISTED_GAPS);
+        gaps.truncate(LISTED_GAPS);
+        gaps.sort_by_key(|gap| gap.from);
+        (gaps, more)
+    }
+}
+
+#[derive(Default)]
+struct Totals {
+    /// Hours of which something is known.
+    hours: u64,
+    complete: u64,
+    /// The sum of their shares.
+    shares: f64,
+    messages: u64,
+    raw_bytes: u64,
+    stored_bytes: u64,
+}
+
+/// One line for people.
+impl std::fmt::Display for Totals {
+    #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { hours, complete, shares, messages, raw_bytes, stored_bytes } = self;
+        let mut percent = shares * 100.0 / (*hours).max(1) as f64;
+        if complete < hours {
+            // What is not all of it must not be rounded to 100.
+            percent = percent.min(99.999);
+        }
+        write!(
+            f,
+            "{hours} hours, {complete} of them complete, listening {percent:.3} % of the time; {messages} messages, {raw_bytes} bytes, {stored_bytes} on disk"
+        )
+    }
+}
