@@ -16,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::links::{ForeignLink, refuse_foreign_links};
 use crate::stats::{Snapshot, Stats};
 
 /// For how long a client may think about what it asks for.
@@ -49,6 +50,8 @@ pub(crate) enum BindError {
     Unclear { path: PathBuf, source: io::Error },
     #[error("the path of the status socket, `{}`, is taken by something that is no socket; remove it or choose another `status_socket`", .0.display())]
     NoSocket(PathBuf),
+    #[error(transparent)]
+    ForeignLink(#[from] ForeignLink),
     #[error("cannot create the status socket `{}` (`status_socket`)", path.display())]
     Bind { path: PathBuf, source: io::Error },
 }
@@ -56,6 +59,7 @@ pub(crate) enum BindError {
 impl StatusSocket {
     /// Binds the socket, mode 0600. One that a dead process left is replaced.
     pub(crate) async fn bind(path: &Path) -> Result<Self, BindError> {
+        refuse_foreign_links(path)?;
         let fail = |source| BindError::Bind { path: path.to_owned(), source };
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {

@@ -66,6 +66,9 @@ pub(super) fn record(
             status_socket = ?status_socket,
             "started"
         );
+        if rustix::process::geteuid().is_root() {
+            warn!("running as root: a user of its own is enough, and whoever takes over this process gets no more than that");
+        }
         // Tasks of their own, so that the recording alone is looked at when data comes.
         let mut beside = JoinSet::new();
         if let Some(socket) = socket {

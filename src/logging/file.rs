@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use crate::links::refuse_foreign_links;
+
 /// Opened with the first line, and again after it failed or was closed.
 #[derive(Debug)]
 pub(super) struct LogFile {
@@ -55,6 +57,7 @@ impl LogFile {
     }
 
     fn open_file(&mut self) -> io::Result<(File, u64)> {
+        refuse_foreign_links(&self.path).map_err(io::Error::other)?;
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {

@@ -20,6 +20,7 @@ use crate::archive::tail::Mended;
 use crate::batch::Batch;
 use crate::clock::{Hour, UnixNanos};
 use crate::errors::error_chain;
+use crate::links::refuse_foreign_links;
 use crate::plugin::{BoxError, BuildContext, FeedEvent, Sink, SinkConfig};
 use crate::stats::Stats;
 use crate::units::{Mode, Span};
@@ -269,6 +270,7 @@ impl Sink for Jsonl {
 
     fn open(&mut self) -> Result<(), BoxError> {
         let Place { dir, mode, .. } = &self.place;
+        refuse_foreign_links(dir)?;
         DirBuilder::new()
             .recursive(true)
             .mode(Mode::new(*mode).of_directory())
