@@ -32,6 +32,10 @@ fn after_fault(
         status["connects"] != 0 && status["connected"] == true && status["messages"] != 0
     });
     recorder.stop();
+    // The journal says the same as the status.
+    let causes = status["disconnects"].as_object().unwrap();
+    let gaps: Vec<_> = causes.keys().map(|cause| format!("down {cause} exact")).collect();
+    assert_eq!(test.gaps(), gaps, "{:#?}", test.journal());
     (status, line, String::from_utf8(test.recorded()).unwrap())
 }
 
@@ -223,6 +227,7 @@ fn nobody_listens() {
     assert!(line.contains("cause=\"connect\"") && line.contains(&free.to_string()), "{line}");
     recorder.wait_for(&["disconnected"]);
     recorder.stop();
+    assert_eq!(test.gaps(), ["down connect exact"]);
 }
 
 #[test]
@@ -232,6 +237,7 @@ fn a_host_that_does_not_exist() {
     let line = recorder.wait_for(&["disconnected"]);
     assert!(line.contains("cause=\"dns\"") && line.contains("no-such-host.invalid"), "{line}");
     recorder.stop();
+    assert_eq!(test.gaps(), ["down dns exact"]);
 }
 
 #[test]
@@ -263,6 +269,33 @@ fn a_server_that_accepts_and_drops_is_not_hammered() {
     // 0.5 s, then at least 0.5 s, then at least 1 s: a connect alone does not reset the back-off.
     assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     recorder.stop();
+    let gaps = test.gaps();
+    assert!(gaps.len() >= 3 && gaps.iter().all(|gap| gap == "down eof exact"), "{gaps:?}");
+}
+
+#[test]
+fn silence_with_pings_answered_is_no_gap() {
+    let server = Server::start(|_, peer| {
+        peer.subscribed();
+        for _ in 0..4 {
+            let (opcode, payload) = peer.read_frame().unwrap();
+            assert_eq!(opcode, 9);
+            peer.frame(0x8A, &payload);
+        }
+        peer.note("answered");
+        peer.keep_open();
+    });
+    let keys = json!({ "idle_timeout": "300ms", "ping": null });
+    let test = Test::with_source(&server.url(), keys);
+    let recorder = test.start();
+    // Each ping comes after 150 ms of silence.
+    server.note();
+    assert_eq!(recorder.status()["connects"], 1);
+    recorder.stop();
+    assert_eq!(test.gaps(), Vec::<String>::new());
+    assert_eq!(test.files(), Vec::<std::path::PathBuf>::new());
+    let hours = test.ask("ls");
+    assert!(hours.iter().all(|hour| hour["state"] == "empty"), "listened, and nothing came");
 }
 
 #[test]

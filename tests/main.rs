@@ -12,16 +12,21 @@
 
 mod harness;
 
+mod account;
 mod archive;
+mod clocks;
 mod command_line;
 mod configuration;
 mod demo;
+mod disk;
 mod faults;
 mod files;
 mod liveness;
 mod logs;
 mod messages;
 mod recording;
+mod report;
+mod security;
 mod sidecar;
 mod status;
 mod tls;

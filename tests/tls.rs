@@ -109,6 +109,7 @@ fn a_stranger_is_not_trusted_and_tried_again() {
     assert!(line.contains("cause=\"tls\"") && line.contains("UnknownIssuer"), "{line}");
     recorder.wait_for(&["disconnected"]);
     recorder.stop();
+    assert_eq!(test.gaps(), ["down tls exact"]);
 }
 
 #[test]

@@ -132,6 +132,12 @@ impl Job {
         let leftovers = self.leftovers()?;
         if planned.is_nothing() && leftovers.is_empty() {
             planned.remarks.into_iter().for_each(tell);
+            // Where it cannot be noted, nothing can be removed either.
+            if self.limits != Limits::default()
+                && let Ok(mut lock) = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)
+            {
+                lock.note_run(clock.now());
+            }
             return Ok(summary);
         }
         let mut lock = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)?;

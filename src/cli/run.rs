@@ -56,6 +56,8 @@ pub(super) fn record(
             None => None,
         };
         pipeline.open()?;
+        // Before anybody is told that it runs, and stops it.
+        let signals = signals();
         let log = Arc::new(Log::start(&log, debug, &stats).context("cannot start the log")?);
         info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -86,7 +88,7 @@ pub(super) fn record(
                 progress.stop();
             });
         }
-        beside.spawn(mind_signals(Arc::clone(&log), stop.clone()));
+        beside.spawn(mind_signals(signals, Arc::clone(&log), stop.clone()));
         let clock = Arc::new(SystemClock);
         let ended = pipeline.run(Arc::clone(&stats), clock, stop.clone()).await;
         if let Some(sidecar) = sidecar {
@@ -152,8 +154,12 @@ async fn log_status(every: Duration, stats: Arc<Stats>) {
 
 /// The first SIGINT or SIGTERM stops, the second exits at once; SIGHUP opens the log anew.
 #[expect(clippy::exit, reason = "asked for twice: there is nothing to wait for any more")]
-async fn mind_signals(log: Arc<Log>, stop: CancellationToken) {
-    let (mut interrupt, mut terminate, mut hangup) = match signals() {
+async fn mind_signals(
+    signals: std::io::Result<[Signal; 3]>,
+    log: Arc<Log>,
+    stop: CancellationToken,
+) {
+    let [mut interrupt, mut terminate, mut hangup] = match signals {
         Ok(signals) => signals,
         Err(error) => {
             warn!(%error, "signals cannot be caught: they will end the recording at once");
@@ -180,10 +186,10 @@ async fn mind_signals(log: Arc<Log>, stop: CancellationToken) {
     }
 }
 
-fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
-    Ok((
+fn signals() -> std::io::Result<[Signal; 3]> {
+    Ok([
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
         signal(SignalKind::hangup())?,
-    ))
+    ])
 }

@@ -135,6 +135,37 @@ impl Test {
         files
     }
 
+    /// Every event of every journal, in the order of the hours.
+    pub fn journal(&self) -> Vec<Value> {
+        let entries = fs::read_dir(self.output()).unwrap();
+        let mut journals: Vec<_> = entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "journal"))
+            .collect();
+        journals.sort();
+        let text: String = journals.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// What a command on the archive prints, a JSON object a line.
+    pub fn ask(&self, command: &str) -> Vec<Value> {
+        let config = self.config();
+        let output = run(&[command, "--json", "-config", config.to_str().unwrap()]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The gaps, each as `down eof exact`, without the last: that nothing runs any more.
+    pub fn gaps(&self) -> Vec<String> {
+        let word = |gap: &Value, key: &str| gap[key].as_str().unwrap().to_owned();
+        let mut gaps = self.ask("gaps");
+        let last = gaps.pop().unwrap();
+        assert_eq!((last["kind"].as_str(), &last["to"]), (Some("not_running"), &Value::Null));
+        gaps.iter()
+            .map(|gap| ["kind", "cause", "certainty"].map(|key| word(gap, key)).join(" "))
+            .collect()
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }

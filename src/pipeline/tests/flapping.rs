@@ -1,0 +1,143 @@
+//! A day on a bad line, in the time of the test.
+
+use std::sync::Mutex;
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::archive::account::Account;
+use crate::archive::directory::Directory;
+use crate::archive::gaps::{Certainty, Kind};
+use crate::plugin::{BuildContext, SinkConfig};
+use crate::sinks::jsonl::JsonlConfig;
+use crate::units::Span;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A quarter of an hour before midnight, so that the day crosses hours and a date.
+const BEGIN: u64 = 1_700_000_000 / 86_400 * 86_400 - 900;
+
+/// The wall clock goes with the time of the test, which is paused and jumps from timer to timer.
+struct TestTime(Instant);
+
+impl Clock for TestTime {
+    fn now(&self) -> UnixNanos {
+        UnixNanos::from_seconds(BEGIN).plus(self.0.elapsed())
+    }
+}
+
+/// When the line was up, from and to.
+type Ups = Arc<Mutex<Vec<(UnixNanos, UnixNanos)>>>;
+
+/// Connects, brings a message each second, and is cut off at any time, or not let in at all.
+struct Flapping {
+    clock: Arc<TestTime>,
+    ups: Ups,
+    cut_off: Option<Instant>,
+    rng: fastrand::Rng,
+    messages: u64,
+}
+
+#[async_trait]
+impl Source for Flapping {
+    fn endpoint(&self) -> String {
+        "a bad line".to_owned()
+    }
+
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        tokio::time::sleep(Duration::from_millis(self.rng.u64(20..500))).await;
+        if self.rng.u8(0..4) == 0 {
+            return Err(Disconnect::new(Cause::Connect, "refused").into());
+        }
+        let lasts = Duration::from_millis(self.rng.u64(0..600_000));
+        self.cut_off = Some(Instant::now() + lasts);
+        let now = self.clock.now();
+        self.ups.lock().unwrap().push((now, now));
+        Ok(())
+    }
+
+    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+        let next = tokio::time::sleep(Duration::from_secs(1));
+        let cut_off = tokio::time::sleep_until(self.cut_off.unwrap());
+        let lost = tokio::select! {
+            () = next => false,
+            () = cut_off => true,
+        };
+        self.ups.lock().unwrap().last_mut().unwrap().1 = self.clock.now();
+        if lost {
+            return Err(Disconnect::new(Cause::Eof, "cut off").into());
+        }
+        self.messages += 1;
+        batch.push(self.messages.to_string().as_bytes());
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_flapping_is_accounted_for_to_the_nanosecond() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new();
+    let clock = Arc::new(TestTime(Instant::now()));
+    let ups = Ups::default();
+    let context = BuildContext::new(vec!["t".to_owned()], Arc::clone(&bench.stats), 100);
+    let config = JsonlConfig {
+        output_dir: dir.path().to_owned(),
+        sync_interval: Span::default(),
+        ..JsonlConfig::default()
+    };
+    let mut sink = config.build(&context).unwrap();
+    sink.open().unwrap();
+    let source = Flapping {
+        clock: Arc::clone(&clock),
+        ups: Arc::clone(&ups),
+        cut_off: None,
+        rng: fastrand::Rng::with_seed(24),
+        messages: 0,
+    };
+    let pipeline = Pipeline {
+        source: Box::new(source),
+        shutdown_timeout: Duration::from_secs(30),
+        sinks: vec![Named { name: "sinks[0] (jsonl)".to_owned(), plugin: sink }],
+        ..Bench::pipeline(Numbers::until(0), bench.sink(), Overflow::Block)
+    };
+    let stop = bench.stop.clone();
+    let day = async {
+        tokio::time::sleep(DAY).await;
+        // The pipeline thread is of the real world.
+        tokio::time::resume();
+        stop.cancel();
+    };
+    let (stats, token) = (Arc::clone(&bench.stats), bench.stop.clone());
+    let (ended, ()) = tokio::join!(pipeline.run(stats, Arc::clone(&clock) as _, token), day);
+    ended.unwrap();
+
+    let hours = Directory::read(dir.path()).unwrap().hours;
+    assert_eq!(hours.len(), 25, "every hour has its journal");
+    let account = Account::read(dir.path(), &hours, clock.now(), 1);
+    let gaps = account.gaps.into_values().next().unwrap();
+    let ups = ups.lock().unwrap();
+    assert!(ups.len() > 100, "{} connections", ups.len());
+    // Each gap lies exactly between two connections: from the start, and from the end of each.
+    let mut down: Vec<_> = ups.windows(2).map(|pair| (pair[0].1, Some(pair[1].0))).collect();
+    let told: Vec<_> = gaps
+        .iter()
+        .filter(|gap| gap.kind == Kind::Down && gap.from >= ups[0].0)
+        .map(|gap| (gap.from, gap.to))
+        .collect();
+    if told.len() > down.len() {
+        // The day ended in the last of them.
+        down.push((ups.last().unwrap().1, told.last().unwrap().1));
+    }
+    assert_eq!(told, down);
+    assert!(gaps.iter().all(|gap| gap.certainty == Certainty::Exact), "{gaps:?}");
+    // And no server was hammered: a pause of half a second at least lies between two attempts.
+    let attempts: u64 = bench.stats.snapshot().disconnects.values().sum();
+    assert!(attempts < DAY.as_secs() / 60, "{attempts} attempts");
+    let recorded: u64 = hours
+        .iter()
+        .filter_map(|hour| {
+            std::fs::read_to_string(hour.path(dir.path(), crate::archive::layout::Kind::Lines)).ok()
+        })
+        .map(|text| text.lines().count() as u64)
+        .sum();
+    assert_eq!(recorded, bench.stats.written.get());
+}

@@ -1,0 +1,167 @@
+//! The archive accounts for itself, whatever happens to the recorder.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use streamer::exchange::{Market, Options};
+
+use crate::harness::{Server, TOPIC, Test, run};
+use crate::recording::Running;
+
+/// How often the recorder is killed.
+const KILLS: usize = 50;
+
+#[test]
+fn fifty_kills_lose_nothing_but_what_the_journal_names() {
+    let exchange = Running::start(Options { rate: 50_000, ..Options::default() });
+    let test = Test::new(&exchange.url).set("archive", json!({}));
+    for kill in 0..KILLS {
+        let recorder = test.start();
+        // Now and then before it is connected.
+        if kill % 10 != 9 {
+            recorder.wait_for_messages(fastrand::u64(1..5_000));
+        }
+        recorder.kill();
+    }
+    let recorder = test.start();
+    recorder.wait_for_messages(1_000);
+    recorder.stop();
+    let sent = exchange.stop();
+    let cat = run(&["cat", "-config", test.config().to_str().unwrap()]).stdout;
+    assert!(cat.ends_with(b"\n"));
+
+    // Every line is one that was sent; none is torn, none comes twice, and within a connection none
+    // is left out.
+    let all = Market::new(TOPIC).lines(0..sent);
+    let mut trades = all.split_inclusive(|byte| *byte == b'\n');
+    let (mut new_connection, mut jumps, mut lines) = (true, 0, 0);
+    for line in cat.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b"{\"success\":") {
+            new_connection = true;
+            continue;
+        }
+        lines += 1;
+        let skipped = trades.by_ref().take_while(|trade| *trade != line).count();
+        assert!(skipped == 0 || new_connection, "{skipped} left out within a connection");
+        jumps += usize::from(skipped > 0);
+        new_connection = false;
+    }
+    assert!(trades.next().is_some() || jumps > 0 || lines > 0);
+
+    let gaps = test.gaps();
+    let crashed = gaps.iter().filter(|gap| *gap == "not_running crashed at_most").count();
+    assert!(gaps.iter().all(|gap| gap == "not_running crashed at_most"), "{gaps:?}");
+    // Those that were killed before their first connection are one gap with the run before.
+    assert!(crashed >= jumps && crashed >= KILLS - 6 && crashed <= KILLS, "{crashed}, {jumps}");
+    let verified = run(&["verify", "-config", test.config().to_str().unwrap()]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+/// A server that sends a message on each connection.
+fn one_message() -> Server {
+    Server::start(|number, peer| {
+        peer.subscribed();
+        peer.text(&format!("{{\"topic\":\"t\",\"n\":{number}}}"));
+        peer.keep_open();
+    })
+}
+
+#[test]
+fn a_stop_and_a_start_are_a_gap_of_their_own() {
+    let server = one_message();
+    let test = Test::new(&server.url());
+    for _ in 0..2 {
+        let recorder = test.start();
+        recorder.wait_for_messages(1);
+        recorder.stop();
+    }
+    assert_eq!(test.gaps(), ["not_running stopped exact"]);
+    let events: Vec<_> = test.journal().iter().map(|event| event["event"].clone()).collect();
+    assert_eq!(events, ["open", "up", "closed", "open", "up", "closed"]);
+    let journal = test.journal();
+    assert_eq!((&journal[0]["v"], &journal[0]["topics"]), (&json!(1), &json!([TOPIC])));
+    assert_ne!(journal[0]["run"], journal[3]["run"]);
+    assert_eq!(journal[0]["config"], journal[3]["config"]);
+    assert_eq!((&journal[3]["bytes"], &journal[3]["messages"]), (&json!(20), &json!(1)));
+    assert_eq!((&journal[5]["messages"], &journal[5]["stop"]), (&json!(2), &json!(true)));
+}
+
+#[test]
+fn verify_says_which_hours_are_complete_which_have_gaps_and_which_are_damaged() {
+    let server = one_message();
+    let test = Test::new(&server.url());
+    for _ in 0..2 {
+        let recorder = test.start();
+        recorder.wait_for_messages(1);
+        recorder.stop();
+    }
+    let config = test.config();
+    let verify = || run(&["verify", "-config", config.to_str().unwrap()]);
+    let said = String::from_utf8(verify().stdout).unwrap();
+    assert!(said.contains("1 not sealed yet, with all their lines, 0 bad"), "{said}");
+    assert!(said.contains("0 hours complete, 1 with gaps (`streamer gaps` lists them)"), "{said}");
+    // Somebody takes the last line away.
+    let [file] = test.files().try_into().unwrap();
+    fs::write(&file, "{\"topic\":\"t\",\"n\":0}\n").unwrap();
+    let bad = verify();
+    assert_eq!(bad.status.code(), Some(1));
+    let said = String::from_utf8(bad.stdout).unwrap();
+    assert!(
+        said.contains("its journal says that 2 messages were written, and it holds 1"),
+        "{said}"
+    );
+    assert!(said.contains(file.to_str().unwrap()), "{said}");
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_is_seen_in_the_status_and_in_ls() {
+    let server = one_message();
+    let test = Test::new(&server.url());
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    recorder.stop();
+    let [file] = test.files().try_into().unwrap();
+    let journal = file.with_extension("journal");
+    fs::remove_file(&journal).unwrap();
+    fs::create_dir(&journal).unwrap();
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    let status = recorder.wait_until(|status| status["journal_errors"].as_u64().unwrap() > 0);
+    let words = status["last_journal_error"].as_str().unwrap();
+    assert!(words.contains(journal.to_str().unwrap()), "{words}");
+    recorder.stop();
+    assert_eq!(test.recorded().iter().filter(|byte| **byte == b'\n').count(), 2);
+    fs::remove_dir(&journal).unwrap();
+    let hours = test.ask("ls");
+    assert_eq!(hours[0]["unknown"], true, "{hours:?}");
+    let listed = run(&["ls", "-config", test.config().to_str().unwrap()]).stdout;
+    assert!(String::from_utf8(listed).unwrap().contains("1?"));
+}
+
+#[test]
+fn gaps_are_chosen_by_time() {
+    let server = one_message();
+    let test = Test::new(&server.url());
+    for _ in 0..2 {
+        let recorder = test.start();
+        recorder.wait_for_messages(1);
+        recorder.stop();
+    }
+    let config = test.config();
+    let gaps = |more: &[&str]| {
+        let mut args = vec!["gaps", "--json", "-config", config.to_str().unwrap()];
+        args.extend(more);
+        String::from_utf8(run(&args).stdout).unwrap().lines().count()
+    };
+    assert_eq!(gaps(&[]), 2);
+    // The first has ended when the second begins.
+    let last: Value = test.ask("gaps").remove(1);
+    assert_eq!(gaps(&["--from", last["from"].as_str().unwrap()]), 1);
+    assert_eq!(gaps(&["--to", "2020-01-01"]), 0);
+    let plain = run(&["gaps", "-config", config.to_str().unwrap()]);
+    let words = String::from_utf8(plain.stderr).unwrap();
+    assert!(words.starts_with("2 gaps: 2 not_running ("), "{words}");
+    let wrong =
+        run(&["gaps", "--from", "now", "--to", "1h ago", "-config", config.to_str().unwrap()]);
+    assert_eq!(wrong.status.code(), Some(2));
+}

@@ -1,0 +1,108 @@
+//! Clocks that step, under the real recorder.
+
+use std::fs;
+
+use serde_json::json;
+use streamer::exchange::{Market, Options};
+
+use crate::harness::{Recorder, TOPIC, Test, faketime, run};
+use crate::recording::{Running, trades};
+
+/// A recorder whose wall clock is off by what a file says.
+fn with_a_clock(exchange: &Running) -> Option<Test> {
+    let library = faketime()?;
+    let test = Test::new(&exchange.url);
+    let file = test.path("clock");
+    fs::write(&file, "+0").unwrap();
+    Some(
+        test.env("LD_PRELOAD", library.to_str().unwrap())
+            .env("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap())
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("NO_FAKE_STAT", "1"),
+    )
+}
+
+/// Sets the clock, waits until the recorder has noticed, and for some messages more.
+fn step(test: &Test, recorder: &Recorder, offset: &str) {
+    let new = test.path("clock.new");
+    fs::write(&new, offset).unwrap();
+    fs::rename(new, test.path("clock")).unwrap();
+    recorder.wait_for(&["the clock stepped"]);
+    let messages = recorder.status()["messages"].as_u64().unwrap();
+    recorder.wait_for_messages(messages + 500);
+}
+
+#[test]
+fn a_clock_that_steps_over_hours_and_days_and_back_overwrites_nothing() {
+    let exchange = Running::start(Options { rate: 2_000, ..Options::default() });
+    let Some(test) = with_a_clock(&exchange) else { return };
+    let test = test.set("archive", json!({ "schedule": "* * * * * *" }));
+    let recorder = test.start();
+    recorder.wait_for_messages(500);
+    // Two hours on, two days on, a day back, and where it was: into hours that are sealed by then.
+    for offset in ["+7200", "+172800", "+86400", "+172800", "+0"] {
+        step(&test, &recorder, offset);
+    }
+    let status = recorder.status();
+    assert_eq!((&status["dropped"], &status["sink_errors"]), (&json!(0), &json!(0)), "{status:#}");
+    assert_eq!(status["archive"]["failures"], 0, "{status:#}");
+    recorder.stop();
+    let sent = exchange.stop();
+    let config = test.config();
+    let sealed = run(&["archive", "-config", config.to_str().unwrap()]);
+    assert!(sealed.status.success(), "{}", String::from_utf8_lossy(&sealed.stderr));
+
+    // Each line once, though not in one order: hours were written in turns.
+    let (recorded, _) = trades(&run(&["cat", "-config", config.to_str().unwrap()]).stdout);
+    let mut recorded: Vec<_> = recorded.split_inclusive(|byte| *byte == b'\n').collect();
+    let all = Market::new(TOPIC).lines(0..sent);
+    let mut expected: Vec<_> = all.split_inclusive(|byte| *byte == b'\n').collect();
+    // The exchange may have been in the middle of a write that the close cut short.
+    assert!(expected.len() - recorded.len() < 512, "{} of {}", recorded.len(), expected.len());
+    expected.truncate(recorded.len());
+    recorded.sort_unstable();
+    expected.sort_unstable();
+    assert!(recorded == expected);
+
+    let verified = run(&["verify", "-config", config.to_str().unwrap()]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let steps = test.journal().iter().filter(|event| event["event"] == "clock_step").count();
+    assert_eq!(steps, 5);
+    let gaps = test.ask("gaps");
+    assert!(gaps.iter().any(|gap| gap["cause"] == "clock_step"), "{gaps:#?}");
+}
+
+#[test]
+fn a_machine_that_boots_in_1970_keeps_what_it_has() {
+    let exchange = Running::start(Options { rate: 2_000, ..Options::default() });
+    let Some(test) = with_a_clock(&exchange) else { return };
+    // 56 years and more, in seconds.
+    fs::write(test.path("clock"), "-1780000000").unwrap();
+    let archive = json!({ "schedule": "* * * * * *", "retention": { "max_age": "365d" } });
+    let test = test.set("archive", archive);
+    let hour = chrono_free_hour() - 30 * 24 * 3600;
+    fs::create_dir(test.output()).unwrap();
+    let old = test.output().join(format!("{TOPIC}_{hour}.jsonl"));
+    fs::write(&old, Market::new(TOPIC).lines(0..10)).unwrap();
+    let recorder = test.start();
+    recorder.wait_for_messages(500);
+    recorder.wait_until(|status| status["archive"]["runs"].as_u64().unwrap() >= 1);
+    assert!(old.exists(), "an hour of the future is left alone");
+    step(&test, &recorder, "+0");
+    // What was recorded in 1970 is older than a year by the new clock, which is not believed at once.
+    let status = recorder.wait_until(|status| status["archive"]["removed_hours"] == 1);
+    assert_eq!(status["sink_errors"], 0, "{status:#}");
+    recorder.stop();
+    let log = test.log();
+    let (put_off, removed) = (log.find("stay until the next run"), log.find("INFO removed "));
+    assert!(put_off.is_some() && put_off < removed, "{log}");
+    let sealed = old.with_extension("jsonl.zst");
+    assert!(sealed.exists() || old.exists());
+}
+
+/// The Unix second at which this hour began.
+fn chrono_free_hour() -> u64 {
+    let time = streamer::clock::Clock::now(&streamer::clock::SystemClock);
+    streamer::clock::Hour::containing(time).start_seconds()
+}

@@ -1,0 +1,206 @@
+//! What strangers may learn, and what they may do.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+
+use serde_json::json;
+
+use crate::harness::{Server, Test, run};
+
+const CANARY: &str = "canary-7f3a";
+
+#[test]
+fn secrets_are_nowhere_to_be_read() {
+    // A server that repeats whatever it hears.
+    let server = Server::start(|number, peer| match number {
+        0 => {
+            peer.read_request();
+            let request = peer.request.clone();
+            let head =
+                format!("HTTP/1.1 403 Forbidden\r\nLocation: http://h/{CANARY}\r\n\r\n{request}");
+            peer.send(head.as_bytes());
+            peer.wait_for_end();
+        }
+        1 => {
+            peer.subscribed();
+            peer.frame(0x88, format!("\x03\u{0}{CANARY} is wrong").as_bytes());
+            peer.wait_for_end();
+        }
+        2 => {
+            let said = peer.subscribed();
+            assert!(said.contains(CANARY), "{said}");
+            let words = json!({ "success": false, "ret_msg": CANARY, "op": "subscribe" });
+            peer.text(&words.to_string());
+            peer.wait_for_end();
+        }
+        _ => {
+            peer.subscribed();
+            peer.text("{\"topic\":\"t\"}");
+            peer.keep_open();
+        }
+    });
+    let url = server.url() + "/${TEST_CANARY}?key=${TEST_CANARY}";
+    let keys = json!({
+        "headers": { "Authorization": "Bearer ${TEST_CANARY}" },
+        "subscribe": { "op": "subscribe", "args": "{topics}", "token": "${TEST_CANARY}" },
+    });
+    let test = Test::with_source(&url, keys).env("TEST_CANARY", CANARY);
+    let recorder = test.start();
+    let status = recorder.wait_until(|status| {
+        status["connects"].as_u64().unwrap() >= 3 && status["connected"] == true
+    });
+    recorder.wait_for_messages(2);
+    let mut told = status.to_string();
+    recorder.stop();
+    told += &test.log();
+    // The recording is what the server sent, verbatim; all else is ours.
+    let journal = test.journal();
+    told += &serde_json::to_string(&journal).unwrap();
+    let config = test.config();
+    let report = test.path("report.html");
+    for args in [
+        &["check"][..],
+        &["check", "--json"],
+        &["ls"],
+        &["gaps"],
+        &["verify"],
+        &["report"],
+        &["report", "--html", report.to_str().unwrap()],
+    ] {
+        let mut command = crate::harness::binary();
+        command.args(args).arg("-config").arg(&config).env("TEST_CANARY", CANARY);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        told += &String::from_utf8(output.stdout).unwrap();
+        told += &String::from_utf8(output.stderr).unwrap();
+    }
+    told += &fs::read_to_string(report).unwrap();
+    // And a mistake beside it.
+    let wrong = test.set("buffer_sise", 3.into());
+    let refused = wrong.refused();
+    assert_eq!(refused.status.code(), Some(2));
+    told += &String::from_utf8(refused.stderr).unwrap();
+    // A password in the URL is refused, and not repeated.
+    let refused = Test::new(&format!("ws://user:{CANARY}@127.0.0.1:1")).refused();
+    assert_eq!(refused.status.code(), Some(2));
+    told += &String::from_utf8(refused.stderr).unwrap();
+    assert!(!told.contains(CANARY), "{}", &told[told.find(CANARY).unwrap().saturating_sub(300)..]);
+    assert!(told.contains("***"), "it was there to be hidden");
+}
+
+#[test]
+fn a_servers_words_forge_no_line_and_move_no_cursor() {
+    let server = Server::start(|_, peer| {
+        peer.read_request();
+        peer.send(
+            b"HTTP/1.1 403 Forbidden\r\n\r\n\x1b[2J\n2026-01-01T00:00:00.000Z  INFO stopped\x07",
+        );
+        peer.wait_for_end();
+    });
+    let test = Test::new(&server.url());
+    let recorder = test.start();
+    recorder.wait_for(&["disconnected"]);
+    recorder.stop();
+    let log = test.log();
+    assert!(!log.contains('\x1b') && !log.contains('\x07'), "{log}");
+    assert!(!log.lines().any(|line| line.starts_with("2026-01-01T00:00:00.000Z")), "{log}");
+    let gaps = run(&["gaps", "-config", test.config().to_str().unwrap()]).stdout;
+    let gaps = String::from_utf8(gaps).unwrap();
+    assert!(!gaps.contains('\x1b') && gaps.contains("\\u{1b}[2J"), "{gaps}");
+}
+
+#[test]
+fn modes_are_those_that_were_asked_for() {
+    let server = Server::start(|_, peer| {
+        peer.subscribed();
+        peer.text("{}");
+        peer.keep_open();
+    });
+    let test = Test::new(&server.url()).without("output_dir");
+    let output = test.output();
+    let sink = json!([{ "type": "jsonl", "output_dir": output, "file_mode": "0600" }]);
+    let test = test.set("sinks", sink).set("archive", json!({}));
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&test.path("socket")), 0o600);
+    recorder.stop();
+    assert_eq!(mode(&output), 0o700);
+    for entry in fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().path()) {
+        if !entry.file_name().unwrap().to_str().unwrap().starts_with('.') {
+            assert_eq!(mode(&entry), 0o600, "{}", entry.display());
+        }
+    }
+}
+
+#[test]
+fn anothers_link_is_not_followed() {
+    let open = tempfile::tempdir().unwrap();
+    fs::set_permissions(open.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let link = open.path().join("link");
+    symlink(target.path(), &link).unwrap();
+    if lchown(&link, Some(65_534), None).is_err() {
+        // Only root can give it away; the library's test does what it can.
+        return;
+    }
+    let below = link.join("x");
+    for key in ["output_dir", "status_socket"] {
+        let test = Test::new("ws://127.0.0.1:1").set(key, below.to_str().into());
+        let refused = test.refused();
+        assert_eq!(refused.status.code(), Some(1), "{key}");
+        let words = String::from_utf8(refused.stderr).unwrap();
+        assert!(words.contains("symbolic link of another user (uid 65534)"), "{key}: {words}");
+    }
+    // A log is no reason not to record.
+    let test = Test::new("ws://127.0.0.1:1").set("log_file", below.to_str().into());
+    let recorder = test.start();
+    recorder.wait_for(&["disconnected"]);
+    recorder.stop();
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn root_is_told_that_it_need_not_be() {
+    let test = Test::new("ws://127.0.0.1:1");
+    let recorder = test.start();
+    if rustix::process::geteuid().is_root() {
+        recorder.wait_for(&["running as root"]);
+    }
+    recorder.stop();
+}
+
+#[test]
+fn huge_messages_and_endless_fragments_take_no_more_than_their_limit() {
+    const LIMIT: usize = 8 << 20;
+    let server = Server::start(|number, peer| {
+        peer.subscribed();
+        match number {
+            // As large as may be, over and over.
+            0 => {
+                let message = crate::harness::frame(0x81, &vec![b'x'; LIMIT]);
+                for _ in 0..10 {
+                    peer.send(&message);
+                }
+                peer.drop_gently();
+            }
+            // A message that never ends.
+            1 => {
+                peer.send(&crate::harness::frame(0x01, b"x"));
+                let more = crate::harness::frame(0x00, &[b'x'; 1 << 16]);
+                while std::io::Write::write_all(&mut peer.stream, &more).is_ok() {}
+            }
+            _ => peer.keep_open(),
+        }
+    });
+    let keys = json!({ "max_message_size": "8MiB" });
+    let test = Test::with_source(&server.url(), keys).set("buffer_bytes", "16MiB".into());
+    let recorder = test.start();
+    let status = recorder.wait_until(|status| status["connects"] == 3);
+    assert_eq!(status["disconnects"]["too_large"], 1, "{status:#}");
+    assert_eq!(status["messages"], 10);
+    // The message that is read, the queue, and buffers that grow by doubling.
+    let peak = recorder.memory_kib("VmHWM") << 10;
+    assert!(peak < 12 * LIMIT as u64, "{} MiB", peak >> 20);
+    recorder.stop();
+}
