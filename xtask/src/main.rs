@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "\
 cargo xtask ci                what .ci/run runs: formatting, lints, tests, docs, schema, demo
 cargo xtask schema [--check]  write schema/config.schema.json, or say whether it is up to date
-cargo xtask bench [OPTIONS]   measure the recorder against a floor; `cargo xtask bench --help`";
+cargo xtask bench [OPTIONS]   measure the recorder against a floor; `cargo xtask bench --help`
+cargo xtask soak [OPTIONS]    ill-treat the recorder for a while, then check its archive; `--help`";
 
 fn main() -> ExitCode {
     match run() {
@@ -29,13 +30,17 @@ fn run() -> Result<()> {
         ["ci"] => ci::ci(),
         ["schema"] => schema::schema(schema::Mode::Write),
         ["schema", "--check"] => schema::schema(schema::Mode::Check),
-        ["bench", options @ ..] => {
-            cargo(&["build", "--locked", "--release", "--package", "streamer"])?;
-            let run = ["run", "--locked", "--release", "--package", "streamer-bench", "--"];
-            cargo(&[&run, options].concat())
-        }
+        ["bench", options @ ..] => with_release("streamer-bench", options),
+        ["soak", options @ ..] => with_release("streamer-soak", options),
         _ => bail!("usage:\n{USAGE}"),
     }
+}
+
+/// Builds the recorder, and runs a program that needs it.
+fn with_release(package: &str, options: &[&str]) -> Result<()> {
+    cargo(&["build", "--locked", "--release", "--package", "streamer"])?;
+    let run = ["run", "--locked", "--release", "--package", package, "--"];
+    cargo(&[&run, options].concat())
 }
 
 /// Runs cargo in the root of the workspace and shows what it prints.

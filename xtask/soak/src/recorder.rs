@@ -1,0 +1,115 @@
+//! The recorder that is ill-treated.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use crate::say;
+
+/// The size of the disk that is filled.
+const DISK: &str = "512m";
+
+pub(crate) struct Recorder {
+    pub(crate) binary: PathBuf,
+    pub(crate) config: PathBuf,
+    dir: PathBuf,
+    child: Option<Child>,
+    /// Whether the archive lies on a file system of its own.
+    mounted: bool,
+    faketime: Option<PathBuf>,
+}
+
+impl Recorder {
+    pub(crate) fn new(binary: &Path, dir: &Path, url: &str) -> Result<Self> {
+        let binary = fs::canonicalize(binary)
+            .with_context(|| format!("there is no `{}`", binary.display()))?;
+        let output = dir.join("output");
+        fs::create_dir(&output)?;
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={DISK}"), "tmpfs"])
+            .arg(&output)
+            .stderr(Stdio::null())
+            .status();
+        let mounted = mount.is_ok_and(|status| status.success());
+        if !mounted {
+            say("without the right to mount a tmpfs: the disk is not filled");
+        }
+        let faketime = ["x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf"]
+            .map(|place| Path::new("/usr/lib").join(place).join("faketime/libfaketimeMT.so.1"))
+            .into_iter()
+            .find(|library| library.exists());
+        if faketime.is_none() {
+            say("without libfaketime: the clock does not step");
+        }
+        let config = dir.join("config.json");
+        let keys = json!({
+            "output_dir": output, "ws_url": url,
+            "log_file": dir.join("log"), "status_socket": dir.join("socket"),
+            "archive": { "schedule": "*/10 * * * * *" },
+        });
+        fs::write(&config, serde_json::to_string_pretty(&keys)?)?;
+        fs::write(dir.join("clock"), "+0")?;
+        let dir = dir.to_owned();
+        Ok(Self { binary, config, dir, child: None, mounted, faketime })
+    }
+
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.arg("-config").arg(&self.config).stdin(Stdio::null());
+        if let Some(library) = &self.faketime {
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME_TIMESTAMP_FILE", self.dir.join("clock"))
+                .env("FAKETIME_NO_CACHE", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+                .env("NO_FAKE_STAT", "1");
+        }
+        self.child = Some(command.spawn()?);
+        Ok(())
+    }
+
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        // It may not have come to catch signals yet: then it ends as well.
+        Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status()?;
+        let status = child.wait()?;
+        if !status.success() && status.code().is_some() {
+            bail!("the recorder did not end well: {status}; see its log");
+        }
+        Ok(())
+    }
+
+    /// Sets the clock of the recorder; false where that cannot be.
+    pub(crate) fn set_clock(&self, offset: i64) -> Result<bool> {
+        let new = self.dir.join("clock.new");
+        fs::write(&new, format!("{offset:+}"))?;
+        fs::rename(new, self.dir.join("clock"))?;
+        Ok(self.faketime.is_some())
+    }
+
+    /// Where a disk can be filled.
+    pub(crate) fn small_disk(&self) -> Option<PathBuf> {
+        self.mounted.then(|| self.dir.join("output"))
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // It has ended already when all is well.
+        drop(self.kill());
+        if self.mounted {
+            drop(Command::new("umount").arg("--lazy").arg(self.dir.join("output")).status());
+        }
+    }
+}
