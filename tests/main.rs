@@ -19,6 +19,7 @@ mod command_line;
 mod configuration;
 mod demo;
 mod disk;
+mod documents;
 mod faults;
 mod files;
 mod liveness;

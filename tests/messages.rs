@@ -75,9 +75,10 @@ fn binary_text_is_written_and_other_binary_counted() {
         (0x82, vec![0xFF, 0xFE]),
         (0x81, b"last".to_vec()),
     ];
-    let (_, recorded, status) = record(frames, 2, json!({}));
+    let (test, recorded, status) = record(frames, 2, json!({}));
     assert_eq!(recorded, b"{\"binary\":true}\nlast\n");
     assert_eq!(status["undecodable"], 1);
+    assert_eq!(test.gaps(), ["dropped undecodable exact"]);
 }
 
 #[test]

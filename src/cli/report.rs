@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use indicatif::{DecimalBytes, HumanCount};
 
 use super::place::PlaceArgs;
 use super::when::When;
@@ -243,7 +244,10 @@ impl std::fmt::Display for Totals {
         }
         write!(
             f,
-            "{hours} hours, {complete} of them complete, listening {percent:.3} % of the time; {messages} messages, {raw_bytes} bytes, {stored_bytes} on disk"
+            "{hours} hours, {complete} of them complete, listening {percent:.3} % of the time; {} messages, {}, {} on disk",
+            HumanCount(*messages),
+            DecimalBytes(*raw_bytes),
+            DecimalBytes(*stored_bytes),
         )
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use indicatif::{DecimalBytes, HumanCount};
+
 use super::{Cell, Grade, Picture};
 use crate::archive::layout::Stem;
 use crate::cli::gaps::{Lasting, cause};
@@ -81,10 +83,10 @@ fn write_cell(page: &mut String, at: &str, cell: Cell<'_>, most: u64) -> fmt::Re
     write!(page, "<td class=\"{}\" title=\"{at}: {percent} %", class(grade))?;
     if let Some(row) = cell.row {
         if let Some(messages) = row.messages {
-            write!(page, ", {messages} messages")?;
+            write!(page, ", {} messages", HumanCount(messages))?;
         }
         if let Some(bytes) = row.raw_bytes {
-            write!(page, ", {bytes} bytes")?;
+            write!(page, ", {}", DecimalBytes(bytes))?;
         }
         write!(page, ", {}, {} gaps", row.state, row.gaps)?;
     }
@@ -95,10 +97,9 @@ fn write_cell(page: &mut String, at: &str, cell: Cell<'_>, most: u64) -> fmt::Re
     page.write_str("</td>")
 }
 
-/// The whole percentage, of which 100 is reached by 100 alone.
+/// The whole percentages that are there: 100 is all of it.
 fn percent(share: f64) -> String {
-    let text = format!("{:.0}", share * 100.0);
-    if text == "100" && share < 1.0 { "99".to_owned() } else { text }
+    format!("{:.0}", (share * 100.0).floor())
 }
 
 fn write_gaps(page: &mut String, picture: &Picture, now: UnixNanos) -> fmt::Result {
