@@ -313,3 +313,6 @@ fn seconds(number: u32) -> Option<Duration> {
 fn non_empty(path: Option<PathBuf>) -> Option<PathBuf> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,44 @@ fn a_clock_that_steps_over_hours_and_days_and_back_overwrites_nothing() {
 }
 
 #[test]
+fn a_drop_at_the_boundary_of_an_hour_is_one_gap_in_both() {
+    let Some(library) = faketime() else { return };
+    // The server drops the connection again and again around the full hour.
+    let drop_at = (1..30).map(|drop| drop * 300).collect();
+    let exchange = Running::start(Options { rate: 1_000, drop_at, ..Options::default() });
+    let test = Test::new(&exchange.url)
+        .env("LD_PRELOAD", library.to_str().unwrap())
+        .env("FAKETIME", "@2026-03-01 10:59:57")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("NO_FAKE_STAT", "1");
+    let recorder = test.start();
+    recorder.wait_until(|_| test.files().len() == 2);
+    let messages = recorder.status()["messages"].as_u64().unwrap();
+    recorder.wait_for_messages(messages + 500);
+    recorder.stop();
+    let sent = exchange.stop();
+    let (recorded, _) = trades(&test.recorded());
+    let lines = recorded.iter().filter(|byte| **byte == b'\n').count() as u64;
+    assert!(recorded == Market::new(TOPIC).lines(0..lines) && sent < lines + 512);
+    assert!(test.gaps().iter().all(|gap| gap == "down eof exact"), "{:?}", test.gaps());
+    // By hours it is the same time as by gaps. (The last one goes on by the clock of now.)
+    let mut gaps = test.ask("gaps");
+    gaps.pop();
+    let of_gaps: f64 = gaps.iter().map(|gap| gap["seconds"].as_f64().unwrap()).sum();
+    let hours = test.ask("ls");
+    assert_eq!(hours.len(), 2);
+    let [before, after] = [0, 1].map(|hour| hours[hour]["gap_seconds"].as_f64().unwrap());
+    let stopped: f64 = 3600.0 - after_stop(&test);
+    assert!((before + after - of_gaps - stopped).abs() < 0.01, "{before} + {after}, {of_gaps}");
+}
+
+/// How many seconds of its hour had passed when the recorder stopped.
+fn after_stop(test: &Test) -> f64 {
+    let stop = test.journal().into_iter().rfind(|event| event["event"] == "closed").unwrap();
+    (stop["t"].as_u64().unwrap() % 3_600_000_000_000) as f64 / 1e9
+}
+
+#[test]
 fn a_machine_that_boots_in_1970_keeps_what_it_has() {
     let exchange = Running::start(Options { rate: 2_000, ..Options::default() });
     let Some(test) = with_a_clock(&exchange) else { return };

@@ -9,6 +9,7 @@ pub(crate) fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(&clippy)?;
+    cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])?;
     // The README's test command.
     cargo(&["test", "--locked", "--workspace"])?;
     let docs = ["doc", "--locked", "--workspace", "--no-deps"];
