@@ -109,6 +109,12 @@ impl fmt::Display for Hour {
 pub trait Clock: Send + Sync {
     /// The wall-clock time. It may step in either direction between two calls.
     fn now(&self) -> UnixNanos;
+
+    /// For how long the machine has been suspended since it booted: monotonic time does not go on
+    /// then. (`CLOCK_BOOTTIME` less `CLOCK_MONOTONIC`, see `clock_gettime(2)`.)
+    fn suspended(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// The operating system's clock.
@@ -121,6 +127,16 @@ impl Clock for SystemClock {
         // A clock before 1970 counts as 1970: the hour is then wrong, but nothing is lost.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixNanos::default().plus(since)
+    }
+
+    fn suspended(&self) -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+        let [awake, all] = [ClockId::Monotonic, ClockId::Boottime].map(|clock| {
+            let time = clock_gettime(clock);
+            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+            Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+        });
+        all.saturating_sub(awake)
     }
 }
 

@@ -49,8 +49,9 @@ impl Account {
             Self { records: Vec::new(), gaps: BTreeMap::new(), in_hours: BTreeMap::new() };
         for (stem, records) in stems {
             let running = held && last_open(&records).is_some_and(|open| Some(open) == newest);
+            let hours: Vec<_> = records.iter().map(|record| record.hour).collect();
             let gaps = gaps(records, now, running);
-            account.in_hours.insert(stem.clone(), by_hour(&gaps, now));
+            account.in_hours.insert(stem.clone(), by_hour(&gaps, hours, now));
             account.gaps.insert(stem.clone(), gaps);
         }
         account.records = records;

@@ -81,7 +81,7 @@ fn appending(mode: u32) -> OpenOptions {
 }
 
 /// A link that somebody put where a file of ours belongs leads nowhere.
-fn no_follow() -> i32 {
+pub(super) fn no_follow() -> i32 {
     i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
 }
 

@@ -1,6 +1,7 @@
 //! Gaps: the stretches of time in which something may be missing from the archive, and why. They
 //! are worked out from the journals, here and nowhere else.
 
+mod segments;
 mod teller;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use self::segments::segments;
 use self::teller::Teller;
 use super::journal::Entry;
 use crate::clock::{Hour, UnixNanos};
@@ -118,8 +120,8 @@ pub fn gaps<'a>(
     running: bool,
 ) -> Vec<Gap> {
     let mut teller = Teller::default();
-    for record in hours {
-        teller.hour(record);
+    for segment in segments(hours) {
+        teller.segment(&segment);
     }
     let mut gaps = teller.finish(running);
     for gap in &mut gaps {
@@ -146,33 +148,36 @@ pub struct InHour {
     pub unknown: bool,
 }
 
-/// The gaps by hour. Those that go on reach to `now`; hours without any are not there.
-pub fn by_hour(gaps: &[Gap], now: UnixNanos) -> BTreeMap<Hour, InHour> {
-    let mut hours: BTreeMap<Hour, InHour> = BTreeMap::new();
+/// The gaps of these hours, which come in the order of time. Gaps that go on reach to `now`; hours
+/// without any are left out.
+pub fn by_hour(
+    gaps: &[Gap],
+    hours: impl IntoIterator<Item = Hour>,
+    now: UnixNanos,
+) -> BTreeMap<Hour, InHour> {
+    let mut found: BTreeMap<Hour, InHour> =
+        hours.into_iter().map(|h| (h, InHour::default())).collect();
     // Gaps come by their beginnings, so that what is covered so far is known by its end.
     let mut covered = UnixNanos::default();
     for gap in gaps {
         let end = gap.to.unwrap_or(now.max(gap.from));
-        let mut hour = Hour::containing(gap.from);
-        loop {
-            let entry = hours.entry(hour).or_default();
+        for (hour, entry) in found.range_mut(Hour::containing(gap.from)..=Hour::containing(end)) {
+            if end <= hour.start() && end > gap.from {
+                continue;
+            }
             entry.count += 1;
             entry.unknown |= gap.kind == Kind::Unknown;
             if gap.kind != Kind::Stalled {
                 let from = gap.from.max(hour.start()).max(covered);
                 entry.lasting += end.min(hour.end()).since(from);
             }
-            if end <= hour.end() {
-                break;
-            }
-            let Some(next) = Hour::starting_at(hour.end().seconds()) else { break };
-            hour = next;
         }
         if gap.kind != Kind::Stalled {
             covered = covered.max(end);
         }
     }
-    hours
+    found.retain(|_, hour| hour.count > 0);
+    found
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::disk::{self, FileError};
-use super::journal::Recovered;
+use super::journal::{self, Recovered};
 use super::layout::{Kind, Stem};
 use super::line_lock::{open_locked, same_file};
 use super::recover::{Claims, Finding};
@@ -50,12 +50,15 @@ impl HourFile {
         stem: &Stem,
         hour: Hour,
         mode: u32,
-        claims: &Claims,
     ) -> Result<(Self, Found), FileError> {
         let path = stem.path(dir, hour, Kind::Lines);
         let (file, new) = open_locked(&path, mode)?;
-        let finding = Finding::look(&file, claims).map_err(FileError::of("read", &path))?;
-        let recovery = finding.mend(&file, &path, &stem.path(dir, hour, Kind::Torn), claims)?;
+        // Only now: whoever had the lock may have sealed what was there. A journal that cannot be read
+        // vouches for nothing: then all of the lines are looked through.
+        let journal = journal::read(&stem.path(dir, hour, Kind::Journal)).unwrap_or_default();
+        let claims = if new { Claims::default() } else { Claims::of(&journal) };
+        let finding = Finding::look(&file, &claims).map_err(FileError::of("read", &path))?;
+        let recovery = finding.mend(&file, &path, &stem.path(dir, hour, Kind::Torn), &claims)?;
         let (length, messages) = (recovery.bytes, recovery.messages);
         let mut file =
             Self { file, path, mode, length, messages, synced: length, new, torn: false };
@@ -63,7 +66,7 @@ impl HourFile {
             // What is there may be with the kernel alone.
             file.sync()?;
         }
-        let recovered = recovery.found.filter(|found| !new || found.lost > 0);
+        let recovered = recovery.found.filter(|_| !new);
         Ok((file, Found { mended: recovery.mended, recovered }))
     }
 
@@ -162,7 +165,7 @@ mod tests {
     fn try_open(dir: &Path) -> Result<(HourFile, Found), FileError> {
         let stem = Stem::from_topic("t").unwrap();
         let hour = Hour::starting_at(3600).unwrap();
-        HourFile::open(dir, &stem, hour, 0o640, &Claims::default())
+        HourFile::open(dir, &stem, hour, 0o640)
     }
 
     fn open(dir: &Path) -> (HourFile, Option<Mended>) {

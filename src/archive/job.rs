@@ -14,7 +14,7 @@ use super::directory::{Directory, HourEntry, State};
 use super::disk::{self, FileError};
 use super::journal::{self, SealRecord};
 use super::layout::{ARCHIVE_LOCK_NAME, Kind};
-use super::lock::{DirLock, LockError};
+use super::lock::{DirLock, LastRun, LockError};
 use super::progress::{Progress, Stopped};
 use super::retain::{self, Limits};
 use super::seal::{Outcome, SealError, Target, seal};
@@ -125,7 +125,9 @@ impl Job {
     ) -> Result<Summary, JobError> {
         let planned = self.plan(clock.now())?;
         let mut summary = Summary::default();
+        let mut put_off = false;
         let mut tell = |event: Event| {
+            put_off |= matches!(event, Event::Deferred { .. });
             summary.count(&event);
             tell(&event);
         };
@@ -136,7 +138,7 @@ impl Job {
             if self.limits != Limits::default()
                 && let Ok(mut lock) = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)
             {
-                lock.note_run(clock.now());
+                lock.note_run(LastRun { at: clock.now(), put_off: false });
             }
             return Ok(summary);
         }
@@ -164,7 +166,7 @@ impl Job {
         for (_, failure) in unsealed {
             tell(failure);
         }
-        lock.note_run(clock.now());
+        lock.note_run(LastRun { at: clock.now(), put_off });
         Ok(summary)
     }
 

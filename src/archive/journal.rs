@@ -5,6 +5,7 @@
 //! Readers skip events that they do not know, and a line that is torn.
 
 mod event;
+mod waiting;
 mod writer;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 pub use self::event::{Closed, Entry, Event, Mark, Open, Part, Recovered, SealRecord, VERSION};
+pub use self::waiting::Waiting;
 pub use self::writer::Writer;
 use super::digest;
 use super::disk::{self, FileError};
@@ -75,12 +77,16 @@ pub fn outline(path: &Path) -> io::Result<Option<Vec<Entry>>> {
 }
 
 fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut file = match File::open(path) {
+    let mut file = match disk::open_regular(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.source),
     };
-    let length = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let length = metadata.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_READ)))?;
     let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_READ)).unwrap_or(0));
     // A journal that grows meanwhile is read no further.
@@ -127,10 +133,17 @@ fn entry(line: &[u8]) -> Option<Entry> {
     if any.is_some_and(|any| any.t > 0) { None } else { Some(Entry { t: 0, event: Event::Torn }) }
 }
 
+/// The events since the hour was last removed: what was before is gone, though its journal may have
+/// been kept.
+pub(super) fn since_removal(entries: &[Entry]) -> &[Entry] {
+    let removed = entries.iter().rposition(|entry| matches!(entry.event, Event::Removed { .. }));
+    removed.and_then(|removed| entries.get(removed + 1..)).unwrap_or(entries)
+}
+
 /// Every content that the sealed file was about to have or had, in order, each once.
 pub(super) fn records(entries: &[Entry]) -> Vec<SealRecord> {
     let mut records: Vec<SealRecord> = Vec::new();
-    for entry in entries {
+    for entry in since_removal(entries) {
         let (Event::Sealing(record) | Event::Sealed(record)) = &entry.event else { continue };
         if records.last() != Some(record) {
             records.push(record.clone());
@@ -141,6 +154,11 @@ pub(super) fn records(entries: &[Entry]) -> Vec<SealRecord> {
 
 /// Every content that the sealed file had for certain, in order.
 pub fn sealed(entries: &[Entry]) -> impl DoubleEndedIterator<Item = &SealRecord> {
+    ever_sealed(since_removal(entries))
+}
+
+/// The same, also of what was removed.
+pub(super) fn ever_sealed(entries: &[Entry]) -> impl DoubleEndedIterator<Item = &SealRecord> {
     entries.iter().filter_map(|entry| match &entry.event {
         Event::Sealed(record) => Some(record),
         _ => None,

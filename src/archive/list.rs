@@ -11,6 +11,7 @@ use super::directory::{FileInfo, HourEntry, State};
 use super::gaps::InHour;
 use super::journal::{self, Entry, Event, SealRecord};
 use super::layout::Kind;
+use super::recover::Claims;
 use crate::clock::{Hour, UnixNanos};
 
 /// An hour in a list.
@@ -103,9 +104,11 @@ pub fn row(
         unknown: gaps.unknown,
     };
     if let (Standing::Missing | Standing::Removed, Some(record)) =
-        (state, journal::sealed(journal).next_back())
+        (state, journal::ever_sealed(journal).next_back())
     {
         (row.messages, row.raw_bytes) = (Some(record.messages), Some(record.raw_bytes));
+    } else if state == Standing::Missing {
+        (row.messages, row.raw_bytes) = (None, None);
     }
     let add = |sum: &mut Option<u64>, more: Option<u64>| {
         *sum = sum.zip(more).map(|(sum, more)| sum + more);
@@ -143,7 +146,7 @@ fn standing(dir: &Path, entry: &HourEntry, journal: &[Entry], now: UnixNanos) ->
     }
     if journal::is_removed(journal) {
         Some(Standing::Removed)
-    } else if journal::sealed(journal).next().is_some() {
+    } else if journal::sealed(journal).next().is_some() || Claims::of(journal).are_more_than(0) {
         Some(Standing::Missing)
     } else {
         let listened = journal.iter().any(|entry| matches!(entry.event, Event::Open(_)));

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::disk::own_as_directory;
+use super::disk::{no_follow, own_as_directory};
 use super::layout::ARCHIVE_LOCK_NAME;
 use super::line_lock::same_file;
 use crate::clock::UnixNanos;
@@ -67,8 +67,12 @@ impl DirLock {
             .create(true)
             .truncate(false)
             .mode(0o640)
+            .custom_flags(no_follow())
             .open(&path)
             .map_err(open_error)?;
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err(open_error(io::Error::other("it is no regular file")));
+        }
         own_as_directory(&file, &path);
         match file.try_lock() {
             Ok(()) => {}
@@ -95,16 +99,18 @@ impl DirLock {
     }
 
     /// Notes that a run ends, for [`last_run`].
-    pub fn note_run(&mut self, now: UnixNanos) {
-        self.note(Some(now));
+    pub fn note_run(&mut self, run: LastRun) {
+        self.note(Some(run));
     }
 
     /// Writes the process, and when it last did its work. A full disk must not keep the recorder
     /// from starting: the lock is held without that.
-    fn note(&mut self, last_run: Option<UnixNanos>) {
+    fn note(&mut self, last_run: Option<LastRun>) {
         let pid = std::process::id();
         let text = match last_run {
-            Some(time) => format!("{pid}\n{}\n", time.nanos()),
+            Some(LastRun { at, put_off }) => {
+                format!("{pid}\n{}\n{}", at.nanos(), if put_off { "put off\n" } else { "" })
+            }
             None => format!("{pid}\n"),
         };
         if self.file.rewind().is_ok() && self.file.set_len(0).is_ok() {
@@ -118,13 +124,24 @@ impl DirLock {
     }
 }
 
-/// When the archive's job was last done in the directory, by the clock that it had then.
-pub fn last_run(dir: &Path) -> Option<UnixNanos> {
+/// The last run of the archive's job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRun {
+    /// When it was, by the clock that it had.
+    pub at: UnixNanos,
+    /// Whether it put removals off, since it did not believe that clock.
+    pub put_off: bool,
+}
+
+/// When the archive's job was last done in the directory.
+pub fn last_run(dir: &Path) -> Option<LastRun> {
     last_run_in(&content(&mut File::open(dir.join(ARCHIVE_LOCK_NAME)).ok()?))
 }
 
-fn last_run_in(text: &str) -> Option<UnixNanos> {
-    text.lines().nth(1)?.parse().ok().map(UnixNanos::new)
+fn last_run_in(text: &str) -> Option<LastRun> {
+    let mut lines = text.lines().skip(1);
+    let at = lines.next()?.parse().ok().map(UnixNanos::new)?;
+    Some(LastRun { at, put_off: lines.next().is_some() })
 }
 
 /// The first bytes of the lock file; nothing when they are no text.
@@ -151,5 +168,16 @@ mod tests {
         assert!(first.is_in_place());
         drop(first);
         DirLock::acquire(dir.path(), LOCK_NAME).unwrap();
+    }
+
+    #[test]
+    fn a_link_where_the_lock_should_be_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "precious\n").unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join(LOCK_NAME)).unwrap();
+        let refused = DirLock::acquire(dir.path(), LOCK_NAME).unwrap_err();
+        assert!(matches!(refused, LockError::Open { .. }), "{refused}");
+        assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious\n");
     }
 }

@@ -72,8 +72,14 @@ impl OpenHour {
             last: None,
             durable: true,
         };
-        let exists = place.stem.path(&place.dir, hour, Kind::Lines).exists();
-        let found = exists.then(|| open.open_lines(place, now)).transpose()?;
+        let lines = place.stem.path(&place.dir, hour, Kind::Lines);
+        let exists = lines.try_exists().map_err(FileError::of("look for", &lines))?;
+        let found = if exists {
+            Some(open.open_lines(place, now)?)
+        } else {
+            open.miss_lines(now);
+            None
+        };
         let (bytes, messages) = open.totals();
         open.marked = bytes;
         open.note(
@@ -83,11 +89,17 @@ impl OpenHour {
         Ok((open, found))
     }
 
-    fn open_lines(&mut self, place: &Place, now: UnixNanos) -> Result<Found, FileError> {
-        // A journal that cannot be read vouches for nothing: then all of the lines are looked through.
+    /// Says so when there were lines, and their file is gone. (Who seals an hour says that first.)
+    fn miss_lines(&mut self, now: UnixNanos) {
         let claims = Claims::of(&journal::read(self.journal.path()).unwrap_or_default());
-        let (file, found) =
-            HourFile::open(&place.dir, &place.stem, self.hour, place.mode, &claims)?;
+        let lost = claims.lost(0, 0);
+        if lost.lost > 0 {
+            self.note(now, Event::Recovered(lost));
+        }
+    }
+
+    fn open_lines(&mut self, place: &Place, now: UnixNanos) -> Result<Found, FileError> {
+        let (file, found) = HourFile::open(&place.dir, &place.stem, self.hour, place.mode)?;
         self.lines = Some(file);
         if let Some(recovered) = found.recovered {
             self.note(now, Event::Recovered(recovered));

@@ -12,7 +12,7 @@ use memchr::memmem::Finder;
 
 use super::digest::count_lines;
 use super::disk::{self, FileError};
-use super::journal::{Entry, Event, Mark, Recovered};
+use super::journal::{Entry, Event, Mark, Recovered, since_removal};
 use super::tail::{Mended, is_document, keep_aside, line_end_before};
 
 /// So many zero bytes in a row are no text that somebody sent: file systems leave them, by blocks,
@@ -27,18 +27,20 @@ pub struct Claims {
     marks: Vec<(u64, Mark)>,
     /// Whether the recorder left it by its own will after the last mark, or it was recovered.
     closed: bool,
+    /// The first byte of which it is not known whether the disk has it: a sync failed.
+    doubt: Option<u64>,
 }
 
 impl Claims {
     /// Reads them out of the journal of the hour.
     pub fn of(entries: &[Entry]) -> Self {
         let mut claims = Self::default();
-        for Entry { t, event } in entries {
+        for Entry { t, event } in since_removal(entries) {
             match event {
                 Event::Open(open) => {
                     let mark = Mark { bytes: open.bytes, messages: open.messages, synced: None };
                     if claims.marks.is_empty() || open.bytes == 0 {
-                        claims.marks = vec![(*t, mark)];
+                        claims = Self { marks: vec![(*t, mark)], ..Self::default() };
                     }
                     claims.closed = false;
                 }
@@ -48,9 +50,9 @@ impl Claims {
                 }
                 Event::Recovered(found) => {
                     let (bytes, messages) = (found.bytes, found.messages);
-                    claims.marks = vec![(*t, Mark { bytes, messages, synced: None })];
+                    let mark = Mark { bytes, messages, synced: None };
                     // Whoever looked has seen to it.
-                    claims.closed = true;
+                    claims = Self { marks: vec![(*t, mark)], closed: true, doubt: None };
                 }
                 Event::Closed(closed) => {
                     let (bytes, messages) = (closed.bytes, closed.messages);
@@ -58,6 +60,9 @@ impl Claims {
                         if closed.durable { None } else { Some(claims.durable(bytes).bytes) };
                     claims.marks.push((*t, Mark { bytes, messages, synced }));
                     claims.closed = true;
+                }
+                Event::SyncFailed { from, .. } => {
+                    claims.doubt = Some(claims.doubt.map_or(*from, |doubt| doubt.min(*from)));
                 }
                 // Its lines are gone, or about to go; what is there later is another file.
                 Event::Sealed(_) => claims = Self::default(),
@@ -72,10 +77,15 @@ impl Claims {
         !self.marks.is_empty()
     }
 
+    /// Whether it says that there were more bytes than these.
+    pub(super) fn are_more_than(&self, bytes: u64) -> bool {
+        self.last().is_some_and(|last| last.bytes > bytes)
+    }
+
     /// The furthest mark all of whose bytes were durable, within this length.
     fn durable(&self, length: u64) -> Mark {
-        let held =
-            |mark: &Mark| mark.bytes <= length && mark.synced.is_none_or(|s| s >= mark.bytes);
+        let most = self.doubt.unwrap_or(u64::MAX).min(length);
+        let held = |mark: &Mark| mark.bytes <= most && mark.synced.is_none_or(|s| s >= mark.bytes);
         let marks = self.marks.iter().rev().map(|(_, mark)| *mark);
         marks.into_iter().find(held).unwrap_or_default()
     }
@@ -90,10 +100,16 @@ impl Claims {
         self.marks.iter().map(|(_, mark)| (mark.bytes, mark.messages))
     }
 
-    /// When the lines were last known to reach no further than this.
-    fn since(&self, bytes: u64) -> u64 {
+    /// What is lost when so much is there.
+    pub(super) fn lost(&self, bytes: u64, messages: u64) -> Recovered {
+        let said = self.last().unwrap_or_default();
+        // More bytes than are there are a line at least.
+        let gone = said.messages.saturating_sub(messages).max(1);
+        let lost = if said.bytes > bytes { gone } else { 0 };
+        // When the lines were last known to reach no further than this.
         let within = self.marks.iter().rev().find(|(_, mark)| mark.bytes <= bytes);
-        within.or(self.marks.first()).map_or(0, |(t, _)| *t)
+        let since = within.or(self.marks.first()).map_or(0, |(t, _)| *t);
+        Recovered { bytes, messages, cut: 0, lost, since }
     }
 }
 
@@ -132,7 +148,8 @@ impl Finding {
     pub(super) fn look(file: &File, claims: &Claims) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let last = claims.last().unwrap_or_default();
-        if (claims.closed || !claims.are_any()) && last.bytes == length {
+        let vouched = claims.closed && claims.durable(length).bytes == length;
+        if last.bytes == length && (vouched || !claims.are_any()) {
             let messages = last.messages;
             return Ok(Self {
                 length,
@@ -192,14 +209,11 @@ impl Finding {
             let kept_in = PathBuf::from(torn);
             mended = Some(Mended::Cut { bytes: self.length - self.whole, kept_in });
         }
-        let found = (!self.clean).then(|| {
-            let said = claims.last().unwrap_or_default();
-            // More bytes than are there are a line at least.
-            let gone = said.messages.saturating_sub(messages).max(1);
-            let lost = if said.bytes > bytes { gone } else { 0 };
-            let cut = if self.document { 0 } else { self.length - self.whole };
-            Recovered { bytes, messages, cut, lost, since: claims.since(bytes) }
-        });
+        let cut = if self.document { 0 } else { self.length - self.whole };
+        let found = Recovered { bytes, messages, cut, ..claims.lost(bytes, messages) };
+        // What was closed is worth a word only when it is not what it was.
+        let changed = !self.is_whole() || found.lost > 0;
+        let found = (!self.clean && (changed || !claims.closed)).then_some(found);
         Ok(Recovery { bytes, messages, mended, found })
     }
 }

@@ -17,6 +17,7 @@ use super::directory::HourEntry;
 use super::journal::{self, Entry, SealRecord};
 use super::layout::Kind;
 use super::progress::{Progress, Stopped};
+use super::recover::Claims;
 use super::workers::for_each;
 
 /// What was found out about a sealed hour.
@@ -123,12 +124,17 @@ pub fn verify(
             if entry.file(Kind::Lines).is_some() {
                 return lines::verify(dir, entry, &entries, progress);
             }
-            return match journal::sealed(&entries).next_back() {
-                Some(record) if !journal::is_removed(&entries) => {
-                    bad(format!("the file is gone; it held {} messages", record.messages))
-                }
-                _ => Ok(None),
-            };
+            if let Some(record) = journal::sealed(&entries).next_back() {
+                return bad(format!("the file is gone; it held {} messages", record.messages));
+            }
+            let claims = Claims::of(&entries);
+            if claims.are_more_than(0) {
+                let lost = claims.lost(0, 0).lost;
+                return bad(format!(
+                    "the lines are gone; its journal says that {lost} messages were written"
+                ));
+            }
+            return Ok(None);
         }
         Err(error) => return unreadable("cannot be opened", error),
     };
@@ -145,6 +151,12 @@ pub fn verify(
     });
     match decoded {
         Ok(_) => match judge(&entries, &records, &starts) {
+            Ok(verdict) if entry.file(Kind::Lines).is_some() => {
+                // Late lines, which wait to be sealed.
+                let late = lines::verify(dir, entry, &entries, progress)?;
+                let bad = late.filter(|late| matches!(late, Verdict::Bad { .. }));
+                Ok(Some(bad.unwrap_or(verdict)))
+            }
             Ok(verdict) => Ok(Some(verdict)),
             Err(reason) => bad(reason),
         },

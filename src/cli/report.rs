@@ -23,6 +23,8 @@ use crate::clock::{Clock, Hour, SystemClock, UnixNanos};
 use crate::registry::Registry;
 
 const DAY: u64 = 24 * 3600;
+/// A longer stretch of days without an hour on disk is left out.
+const LONGEST_BLANK: u64 = 31 * DAY;
 /// So many gaps are listed below a picture: the longest.
 const LISTED_GAPS: usize = 50;
 
@@ -86,8 +88,8 @@ struct Picture {
     gaps: Vec<Gap>,
     /// The gaps by hour, also of hours that have no files.
     in_hours: BTreeMap<Hour, InHour>,
-    /// The first second of the first day, and of the day behind the last.
-    days: (u64, u64),
+    /// The first seconds of the days that are shown.
+    days: Vec<u64>,
 }
 
 /// An hour of a picture.
@@ -162,11 +164,12 @@ impl Picture {
         let last = last_row.into_iter().chain(last_gap).max().unwrap_or(now);
         let begin = day(from.unwrap_or(first));
         let end = to.map_or(day(last) + DAY, |to| to.seconds().next_multiple_of(DAY));
-        self.days = (begin, end.max(begin));
-        let (begin, end) = (UnixNanos::from_seconds(begin), UnixNanos::from_seconds(end));
-        self.rows.retain(|hour, _| hour.start() >= begin && hour.start() < end);
-        self.in_hours = by_hour(&self.gaps, now.min(end));
-        self.gaps.retain(|gap| gap.from < end && gap.to.is_none_or(|to| to > begin));
+        let (first, behind) = (UnixNanos::from_seconds(begin), UnixNanos::from_seconds(end));
+        self.rows.retain(|hour, _| hour.start() >= first && hour.start() < behind);
+        self.days = days(begin, end, self.rows.keys().map(|hour| day(hour.start())));
+        let hours = self.days.iter().flat_map(|day| hours_of(*day));
+        self.in_hours = by_hour(&self.gaps, hours, now.min(behind));
+        self.gaps.retain(|gap| gap.from < behind && gap.to.is_none_or(|to| to > first));
     }
 
     fn cell(&self, hour: Hour, now: UnixNanos) -> Cell<'_> {
@@ -180,11 +183,9 @@ impl Picture {
 
     /// Each day's first second, with its hours.
     fn days(&self, now: UnixNanos) -> impl Iterator<Item = (u64, Vec<Cell<'_>>)> {
-        let (begin, end) = self.days;
-        (begin..end).step_by(86_400).map(move |day| {
-            let hours = (day..day + DAY).step_by(3600).filter_map(Hour::starting_at);
-            (day, hours.map(|hour| self.cell(hour, now)).collect())
-        })
+        self.days
+            .iter()
+            .map(move |day| (*day, hours_of(*day).map(|hour| self.cell(hour, now)).collect()))
     }
 
     fn most_messages(&self) -> u64 {
@@ -220,6 +221,27 @@ impl Picture {
     }
 }
 
+fn hours_of(day: u64) -> impl Iterator<Item = Hour> {
+    (day..day + DAY).step_by(3600).filter_map(Hour::starting_at)
+}
+
+/// The days from `begin` until before `end`, without long stretches of which there is nothing. The
+/// days of which there is something come in order.
+fn days(begin: u64, end: u64, filled: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut days = Vec::new();
+    let mut next = begin;
+    for day in filled.chain([end]) {
+        if day.saturating_sub(next) <= LONGEST_BLANK {
+            days.extend((next..day).step_by(86_400));
+        }
+        if day < end && days.last() != Some(&day) {
+            days.push(day);
+        }
+        next = next.max(day + DAY);
+    }
+    days
+}
+
 #[derive(Default)]
 struct Totals {
     /// Hours of which something is known.
@@ -249,5 +271,22 @@ impl std::fmt::Display for Totals {
             DecimalBytes(*raw_bytes),
             DecimalBytes(*stored_bytes),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_stretches_of_nothing_are_left_out() {
+        let shown = |begin, end, filled: &[u64]| {
+            let days = days(begin * DAY, end * DAY, filled.iter().map(|day| day * DAY));
+            days.into_iter().map(|day| day / DAY).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(10, 13, &[10, 10, 12]), [10, 11, 12]);
+        assert_eq!(shown(10, 13, &[]), [10, 11, 12]);
+        assert_eq!(shown(0, 20_001, &[0, 1, 20_000]), [0, 1, 20_000]);
+        assert_eq!(shown(0, 20_001, &[]), Vec::<u64>::new());
     }
 }

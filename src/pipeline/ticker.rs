@@ -15,6 +15,8 @@ use crate::stats::Stats;
 
 /// How often sinks are told the time.
 const TICK: Duration = Duration::from_secs(1);
+/// A machine that was suspended for less is not told of.
+const NAP: Duration = Duration::from_secs(1);
 /// A wall clock that differs by more from what a tick's monotonic time says has stepped. Slewing
 /// (adjtime, 0.5 ms a second at most) stays below, and so does a leap second that is repeated.
 const STEP: Duration = Duration::from_secs(2);
@@ -26,14 +28,16 @@ pub(super) struct Ticker {
     clock: Arc<dyn Clock>,
     /// The wall clock at the last tick, and when that was.
     last: (UnixNanos, Instant),
+    /// For how long the machine had been suspended by then.
+    suspended: Duration,
     /// What of the counters the sinks know.
     told: [u64; 2],
 }
 
 impl Ticker {
     pub(super) fn new(producer: Producer, stats: Arc<Stats>, clock: Arc<dyn Clock>) -> Self {
-        let last = (clock.now(), Instant::now());
-        Self { producer, stats, clock, last, told: [0; 2] }
+        let (last, suspended) = ((clock.now(), Instant::now()), clock.suspended());
+        Self { producer, stats, clock, last, suspended, told: [0; 2] }
     }
 
     /// Ticks until the feed has ended, then tells what is left to tell.
@@ -49,7 +53,14 @@ impl Ticker {
     fn tick(&mut self) {
         let (now, at) = (self.clock.now(), Instant::now());
         let (before, then) = self.last;
-        let expected = before.plus(at - then);
+        let suspended = self.clock.suspended();
+        let slept = suspended.saturating_sub(self.suspended);
+        self.suspended = suspended;
+        let expected = before.plus(at - then).plus(slept);
+        if slept > NAP {
+            warn!(?slept, "the machine was suspended");
+            self.producer.event(now, FeedEvent::Suspended { slept });
+        }
         if now.abs_diff(expected) > STEP {
             warn!(%expected, %now, "the clock stepped");
             self.producer.event(now, FeedEvent::ClockStepped { from: expected });

@@ -1,5 +1,7 @@
 //! What happens to a source, as sinks are told of it.
 
+use std::time::Duration;
+
 use super::Cause;
 use crate::clock::UnixNanos;
 
@@ -27,6 +29,11 @@ pub enum FeedEvent {
         messages: u64,
         /// Why.
         cause: DropCause,
+    },
+    /// The machine was suspended, until now.
+    Suspended {
+        /// For how long.
+        slept: Duration,
     },
     /// The wall clock stepped: forward, or back.
     ClockStepped {

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::archive::disk::{FILE_MODE, FileError};
 use crate::archive::hour_file::Found;
-use crate::archive::journal::{Event, Open};
+use crate::archive::journal::{Event, Open, Waiting};
 use crate::archive::layout::{LOCK_NAME, Stem};
 use crate::archive::lock::DirLock;
 use crate::archive::open_hour::{Left, OpenHour, Place};
@@ -121,6 +121,8 @@ struct Jsonl {
     opening: Open,
     /// The wall clock as it was last told, and when that was.
     told: (UnixNanos, Instant),
+    /// Events that came while no hour could be opened.
+    waiting: Waiting,
     /// Since when and why lines cannot be written, while that is so.
     stall: Option<Stall>,
     stats: Arc<Stats>,
@@ -148,7 +150,16 @@ impl Jsonl {
         };
         let (lock, current, stats) = (None, None, Arc::clone(&context.stats));
         let told = (UnixNanos::default(), Instant::now());
-        Self { place, lock, current, opening, told, stall: None, stats }
+        Self {
+            place,
+            lock,
+            current,
+            opening,
+            told,
+            waiting: Waiting::default(),
+            stall: None,
+            stats,
+        }
     }
 
     /// The wall clock now: monotonic time since it was last told.
@@ -167,8 +178,13 @@ impl Jsonl {
             }
             // Without its directory no hour can be opened.
             self.ensure_in_place()?;
-            let (open, found) = OpenHour::open(&self.place, hour, time, self.opening.clone())?;
+            self.opening.part += 1;
+            let (mut open, found) = OpenHour::open(&self.place, hour, time, self.opening.clone())?;
             report(&open, found);
+            for (t, event) in self.waiting.all() {
+                open.note(t, event);
+            }
+            self.waiting.clear();
             self.current = Some(open);
             self.mind_journal();
         }
@@ -215,7 +231,14 @@ impl Jsonl {
     }
 
     fn note(&mut self, at: UnixNanos, event: Event) -> Result<(), BoxError> {
-        self.hour(at)?.note(at, event);
+        match self.hour(at) {
+            Ok(open) => open.note(at, event),
+            Err(error) => {
+                // It is told once, and must not be forgotten.
+                self.waiting.push(at, event);
+                return Err(error);
+            }
+        }
         self.mind_journal();
         Ok(())
     }
@@ -318,6 +341,10 @@ impl Sink for Jsonl {
                 messages: *messages,
                 cause: cause.as_str().to_owned(),
             },
+            FeedEvent::Suspended { slept } => {
+                let slept = u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX);
+                Event::Suspended { since: at.nanos().saturating_sub(slept) }
+            }
             FeedEvent::ClockStepped { from } => Event::ClockStep { from: from.nanos() },
         };
         let noted = self.note(at, event);

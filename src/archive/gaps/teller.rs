@@ -1,6 +1,7 @@
 //! Goes through the journals of a stem and tells its gaps.
 
-use super::{Certainty, Gap, Kind, Record};
+use super::segments::{Segment, What};
+use super::{Certainty, Gap, Kind};
 use crate::archive::journal::{Entry, Event, Open};
 use crate::clock::{Hour, UnixNanos};
 
@@ -42,28 +43,29 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn hour(&mut self, record: &Record) {
-        let opens = |entries: &[Entry]| entries.iter().any(|e| matches!(e.event, Event::Open(_)));
-        match &record.journal {
-            Ok(entries) if opens(entries) => {
-                self.mind_missing_hours(record.hour);
+    /// Takes what comes next of a run.
+    pub(super) fn segment(&mut self, segment: &Segment<'_>) {
+        match segment.what {
+            What::Events(entries) => {
+                self.mind_missing_hours(segment.hour, entries);
                 for entry in entries {
                     self.event(entry);
                 }
             }
-            // Sealed by another program, or recorded by one.
-            Ok(_) if record.has_lines => self.blank(record.hour, "no recorder kept one"),
-            Err(why) if record.has_lines => self.blank(record.hour, why),
-            // All that is left of an hour that was removed.
-            Ok(_) | Err(_) => return,
+            What::Blank(why) => self.blank(segment.hour, why),
         }
-        self.hour = Some(record.hour);
+        self.hour = Some(segment.hour);
     }
 
     /// Between two journals of a run there may be none.
-    fn mind_missing_hours(&mut self, hour: Hour) {
+    fn mind_missing_hours(&mut self, hour: Hour, entries: &[Entry]) {
         let Some(before) = self.hour.filter(|_| self.left) else { return };
-        if before.end() < hour.start() && matches!(self.state, State::Up | State::Down { .. }) {
+        // The clock passed over them.
+        let stepped = |entry: &Entry| matches!(entry.event, Event::ClockStep { from } if from < hour.start().nanos());
+        if before.end() < hour.start()
+            && matches!(self.state, State::Up | State::Down { .. })
+            && !entries.iter().any(stepped)
+        {
             self.lose(before.end().nanos(), "those of these hours are missing");
         }
     }
@@ -131,17 +133,15 @@ impl Teller {
                 let lost = gap(Kind::Dropped, found.since, to, "power_cut", Certainty::Exact);
                 self.gaps.push(Gap { messages: Some(found.lost), ..lost });
             }
-            Event::ClockStep { from } if *from < t => {
-                // Hours that the clock passed over have no journals.
-                let passed =
-                    |gap: &mut Gap| gap.kind == Kind::Unknown && gap.to == Some(UnixNanos::new(t));
-                while self.gaps.pop_if(passed).is_some() {}
-                let cause = "clock_step".to_owned();
-                self.gaps.push(Gap { cause, ..unknown(*from, t, String::new()) });
+            Event::Suspended { since } => {
+                let (kind, exact) = (Kind::NotRunning, Certainty::Exact);
+                self.gaps.push(gap(kind, *since, t, "suspended", exact));
             }
-            Event::Missing { events, since } => {
-                let detail = format!("{events} events could not be written");
-                self.gaps.push(unknown(*since, t, detail));
+            // Among them may be that the connection was lost.
+            Event::Missing { since, .. } => self.lose(*since, "events could not be written"),
+            Event::Mark(_) if matches!(self.state, State::Unknown { .. }) => {
+                self.end_at(t);
+                self.state = State::Up;
             }
             Event::Closed(closed) => self.closed(t, closed.stop),
             _ => {}
@@ -168,10 +168,10 @@ impl Teller {
         if *event == Event::Torn {
             self.torn.get_or_insert(self.last);
         } else if let Some(since) = self.torn.take() {
-            // What a crash tore is told by the run that follows.
-            let crash = matches!(event, Event::Recovered(_) | Event::Sealing(_))
-                || matches!(event, Event::Open(open) if Some(&open.run) != self.run.as_ref());
-            if !crash {
+            // What a crash tore is told by the run that follows, and an end that is torn by the next
+            // hour.
+            let told = matches!(event, Event::Recovered(_) | Event::Sealing(_) | Event::Open(_));
+            if !told {
                 self.gaps.push(unknown(since, t, "a line of it is torn".to_owned()));
             }
         }
@@ -189,15 +189,15 @@ impl Teller {
         } else if runs && !self.left {
             self.lose(self.last, "it has no end");
         }
-        if let State::Unknown { .. } = self.state
-            && (same || open.connected)
-        {
+        let unknown = matches!(self.state, State::Unknown { .. });
+        if open.connected {
+            // Whatever was noted or not: it listens.
             self.end_at(t);
-            self.state = if open.connected {
-                State::Up
-            } else {
-                State::Down { since: t, cause: "other".to_owned(), detail: String::new() }
-            };
+            self.state = State::Up;
+        } else if same && (unknown || matches!(self.state, State::Up)) {
+            self.end_at(t);
+            let (cause, detail) = ("other".to_owned(), String::new());
+            self.state = State::Down { since: t, cause, detail };
         }
         self.left = false;
     }

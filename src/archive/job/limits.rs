@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Event, Job, JobError, is_due, states};
 use crate::archive::directory::{Directory, HourEntry, State};
 use crate::archive::layout::Kind;
-use crate::archive::lock::last_run;
+use crate::archive::lock::{LastRun, last_run};
 use crate::archive::progress::Progress;
 use crate::archive::retain::{self, Candidate, Limit, Limits, Plan, Standing};
 use crate::clock::{Clock, UnixNanos};
@@ -64,7 +64,9 @@ impl Job {
             return Ok((Vec::new(), Vec::new()));
         }
         let (removals, remarks) = self.planned_removals(view, now, before_sealing, self.limits)?;
-        let Some(last) = last_run(&self.dir).filter(|last| now.abs_diff(*last) > JUMP) else {
+        // Once: a schedule of a week is no clock that jumps.
+        let jumped = |last: &LastRun| now.abs_diff(last.at) > JUMP && !last.put_off;
+        let Some(last) = last_run(&self.dir).filter(jumped) else {
             return Ok((removals, remarks));
         };
         let by_age = |(_, event): &(HourEntry, Event)| {
@@ -78,7 +80,7 @@ impl Job {
         let (mut removals, mut remarks) =
             self.planned_removals(view, now, before_sealing, trusted)?;
         removals.retain(|removal| !by_age(removal));
-        remarks.push(Event::deferred(&self.dir, hours, last, now));
+        remarks.push(Event::deferred(&self.dir, hours, last.at, now));
         Ok((removals, remarks))
     }
 

@@ -68,6 +68,11 @@ pub enum Event {
     },
     /// The lines were looked through, since the run before did not close them.
     Recovered(Recovered),
+    /// The machine was suspended until `t`.
+    Suspended {
+        /// Since when, Unix nanoseconds.
+        since: u64,
+    },
     /// The wall clock stepped to `t`.
     ClockStep {
         /// What it would have shown, Unix nanoseconds.
@@ -103,6 +108,10 @@ pub struct Open {
     pub v: u32,
     /// A text that is the same in all hours of one run of the recorder, and in no other.
     pub run: String,
+    /// How many hours this run has opened with this one: the order in which it was at work on them,
+    /// also when its clock was set back.
+    #[serde(default)]
+    pub part: u64,
     /// The recorder's version.
     pub version: String,
     /// The name of the machine.

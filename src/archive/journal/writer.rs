@@ -1,17 +1,15 @@
 //! The recorder's hand in a journal. A journal that cannot be written holds nothing up: its events
 //! wait in memory, and those that become too many are counted instead.
 
-use std::collections::VecDeque;
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::waiting::Waiting;
 use super::{Event, ends_with_feed, line_of};
 use crate::archive::disk::{self, FileError};
 use crate::archive::line_lock::same_file;
 use crate::clock::UnixNanos;
-
-/// So many events wait for a journal that cannot be written.
-const MAX_WAITING: usize = 256;
 
 /// Appends events to a journal.
 #[derive(Debug)]
@@ -20,9 +18,7 @@ pub struct Writer {
     mode: u32,
     file: Option<File>,
     /// Events that are not yet in the file.
-    waiting: VecDeque<(UnixNanos, Event)>,
-    /// Events that were too many to wait, and since when.
-    missing: Option<(u64, UnixNanos)>,
+    waiting: Waiting,
     /// Whether there are events in the file that are worth a sync.
     dirty: bool,
     /// Whether the file's name is not known to be durable.
@@ -32,8 +28,8 @@ pub struct Writer {
 impl Writer {
     /// A writer that opens the journal, or creates it with this mode, with the first event.
     pub fn new(path: PathBuf, mode: u32) -> Self {
-        let (file, waiting) = (None, VecDeque::new());
-        Self { path, mode, file, waiting, missing: None, dirty: false, new: false }
+        let (file, waiting) = (None, Waiting::default());
+        Self { path, mode, file, waiting, dirty: false, new: false }
     }
 
     /// The journal.
@@ -46,13 +42,7 @@ impl Writer {
     /// # Errors
     /// The event waits, or is counted among those that are missing.
     pub fn note(&mut self, t: UnixNanos, event: Event) -> Result<(), FileError> {
-        // The next mark says all that one says which could not be written.
-        self.waiting.retain(|(_, waiting)| !matches!(waiting, Event::Mark(_)));
-        if self.waiting.len() < MAX_WAITING {
-            self.waiting.push_back((t, event));
-        } else {
-            self.missing.get_or_insert((0, t)).0 += 1;
-        }
+        self.waiting.push(t, event);
         self.write()
     }
 
@@ -79,22 +69,21 @@ impl Writer {
             self.new |= !self.path.exists();
             self.file.insert(disk::append_as(&self.path, self.mode)?)
         };
+        let length = file.metadata().map_err(FileError::of("read the size of", &self.path))?.len();
         let mut lines = Vec::new();
-        // After a crash, or a write that was done by half.
+        // After a crash.
         if !ends_with_feed(file).map_err(FileError::of("read", &self.path))? {
             lines.push(b'\n');
         }
-        for (t, event) in &self.waiting {
-            lines.extend(line_of(*t, event.clone()));
+        for (t, event) in self.waiting.all() {
+            self.dirty |= !matches!(event, Event::Mark(_));
+            lines.extend(line_of(t, event));
         }
-        if let (Some((events, since)), Some((t, _))) = (self.missing, self.waiting.back()) {
-            let since = since.nanos();
-            lines.extend(line_of(*t, Event::Missing { events, since }));
+        if let Err(error) = disk::write(file, &self.path, &lines) {
+            take_back(file, &self.path, length, &lines);
+            return Err(error);
         }
-        disk::write(file, &self.path, &lines)?;
-        self.dirty |= self.waiting.iter().any(|(_, event)| !matches!(event, Event::Mark(_)));
         self.waiting.clear();
-        self.missing = None;
         Ok(())
     }
 
@@ -120,9 +109,21 @@ impl Writer {
     }
 }
 
+/// Takes back what a write that failed has left: its events are written again. Where that cannot be,
+/// some are there twice.
+fn take_back(file: &File, path: &Path, length: u64, lines: &[u8]) {
+    let left = file.metadata().map_or(0, |metadata| metadata.len().saturating_sub(length));
+    let mut found = vec![0; usize::try_from(left).unwrap_or(0)];
+    // What somebody else has appended meanwhile stays.
+    if file.read_exact_at(&mut found, length).is_ok() && lines.starts_with(&found) {
+        drop(disk::set_len(file, path, length));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::read;
+    use super::super::waiting::MAX_WAITING;
     use super::*;
     use crate::archive::disk::faults::{Fault, with};
 
@@ -141,6 +142,33 @@ mod tests {
         assert_eq!(entries[MAX_WAITING].event, Event::Missing { events: 44, since: 257 });
         writer.note(UnixNanos::new(301), Event::Resume).unwrap();
         assert_eq!(read(&path).unwrap().len(), MAX_WAITING + 2);
+    }
+
+    #[test]
+    fn what_was_written_by_half_is_there_once_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t_3600.journal");
+        let full = std::fs::File::create(&path).unwrap();
+        let lines: Vec<u8> =
+            (1..=4).flat_map(|t| line_of(UnixNanos::new(t), Event::Resume)).collect();
+        // As a disk does that is full after two of them and a half.
+        std::io::Write::write_all(&mut &full, &lines[..lines.len() * 5 / 8]).unwrap();
+        take_back(
+            &std::fs::File::options().read(true).append(true).open(&path).unwrap(),
+            &path,
+            0,
+            &lines,
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        // Not what is of somebody else.
+        std::fs::write(&path, "{}\n").unwrap();
+        take_back(
+            &std::fs::File::options().read(true).append(true).open(&path).unwrap(),
+            &path,
+            0,
+            &lines,
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), b"{}\n");
     }
 
     #[test]

@@ -85,3 +85,22 @@ fn a_clock_in_1970_takes_every_hour_for_one_of_the_future() {
     assert_eq!((summary.sealed, summary.removed), (0, 0), "{events:?}");
     assert_eq!(archive.cat(400_000), lines(0..10));
 }
+
+#[test]
+fn a_schedule_of_days_or_weeks_is_no_clock_that_jumps() {
+    for days in [1, 7] {
+        let mut archive = Archive::new();
+        for hour in 1..=3 {
+            archive.write(hour, Kind::Lines, lines(0..10));
+        }
+        archive.run();
+        archive.job.limits.max_age = Some(HOUR);
+        let mut removed = 0;
+        for run in 1..=2 {
+            // Each a second later than the last.
+            archive.clock.set(UnixNanos::from_seconds(NOW + run * (days * DAY + 1)));
+            removed += archive.run().0.removed;
+        }
+        assert_eq!(removed, 3, "every {days} days");
+    }
+}

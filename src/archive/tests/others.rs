@@ -10,7 +10,6 @@ use crate::archive::gaps::InHour;
 use crate::archive::hour_file::HourFile;
 use crate::archive::line_lock::is_held;
 use crate::archive::list::{Standing, row};
-use crate::archive::recover::Claims;
 use crate::archive::seal::{Outcome, Remark, Target, seal};
 
 /// What `unzstd` leaves: the lines beside the sealed file, with its time.
@@ -34,14 +33,8 @@ fn a_recorder_that_comes_at_any_moment_loses_nothing() {
             let (dir, held) = (dir.clone(), is_held(&path));
             let late = std::thread::spawn(move || {
                 let hour = Hour::starting_at(10 * 3600).unwrap();
-                let (mut file, _) = HourFile::open(
-                    &dir,
-                    &Stem::from_topic("t").unwrap(),
-                    hour,
-                    0o640,
-                    &Claims::default(),
-                )
-                .unwrap();
+                let (mut file, _) =
+                    HourFile::open(&dir, &Stem::from_topic("t").unwrap(), hour, 0o640).unwrap();
                 file.append(lines(100..101).as_bytes(), 1).unwrap();
             });
             if held {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::*;
 use crate::archive::account::Account;
 use crate::archive::disk::faults::{Fault, with};
-use crate::archive::gaps;
 use crate::archive::journal::{Event as Note, Open};
 use crate::archive::open_hour::{OpenHour, Place};
+use crate::archive::{gaps, list};
 
 /// A recorder in the hands of a test.
 pub(super) struct Recorder {
@@ -165,4 +165,159 @@ fn a_crash_at_any_operation_of_it_all_loses_no_line_that_was_accepted() {
 fn nor_does_a_full_disk_or_a_broken_one() {
     at_every_operation(Fault::Error(ErrorKind::StorageFull));
     at_every_operation(Fault::Error(ErrorKind::Other));
+}
+
+#[test]
+fn lines_that_vanish_from_a_closed_hour_are_missed() {
+    let archive = Archive::new();
+    let mut recorder = Recorder::new(&archive, "first");
+    recorder.write(36_010, 0..1000);
+    recorder.tick(36_011);
+    recorder.tick(39_600);
+    fs::remove_file(archive.path(10, Kind::Lines)).unwrap();
+    recorder.leave(39_610, true);
+    archive.run();
+    let verdicts = archive.verdicts();
+    let [Verdict::Bad { reason }] = verdicts.as_slice() else { panic!("{verdicts:?}") };
+    assert!(reason.contains("1000 messages were written"), "{reason}");
+    assert_eq!(standing(&archive, 10), list::Standing::Missing);
+}
+
+fn standing(archive: &Archive, hour: u64) -> list::Standing {
+    let hours = Directory::read(archive.dir.path()).unwrap().hours;
+    let entry = hours.iter().find(|entry| entry.hour.start_seconds() == hour * 3600).unwrap();
+    let journal = journal::read(&archive.path(hour, Kind::Journal)).unwrap();
+    let now = UnixNanos::from_seconds(NOW);
+    list::row(archive.dir.path(), entry, &journal, gaps::InHour::default(), now).unwrap().state
+}
+
+#[test]
+fn lines_that_vanish_under_a_recorder_that_starts_again_are_counted() {
+    let archive = Archive::new();
+    let mut recorder = Recorder::new(&archive, "first");
+    recorder.note(36_000, Note::Up { connection: 1 });
+    recorder.write(36_010, 0..1000);
+    recorder.tick(36_011);
+    drop(recorder);
+    fs::remove_file(archive.path(10, Kind::Lines)).unwrap();
+    let mut again = Recorder::new(&archive, "second");
+    again.note(36_020, Note::Up { connection: 1 });
+    again.write(36_030, 1000..1010);
+    again.leave(36_040, true);
+    let gaps = gaps_of(&archive);
+    let lost = gaps.iter().find(|gap| gap.kind == gaps::Kind::Dropped);
+    assert_eq!(lost.unwrap().messages, Some(1000), "{gaps:?}");
+    archive.run();
+    assert!(matches!(archive.verdicts().as_slice(), [Verdict::Intact { messages: 10, .. }]));
+}
+
+#[test]
+fn a_late_line_that_waits_for_the_seal_of_its_hour_is_no_loss() {
+    let archive = Archive::new();
+    let mut recorder = Recorder::new(&archive, "first");
+    recorder.note(36_000, Note::Up { connection: 1 });
+    recorder.write(36_010, 0..1000);
+    recorder.tick(39_600);
+    let path = archive.path(10, Kind::Lines);
+    // What a seal does at its end, from the lock on.
+    let sealing = fs::File::open(&path).unwrap();
+    sealing.lock().unwrap();
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| {
+            recorder.write(39_599, 1000..1001);
+            recorder.leave(39_601, false);
+        });
+        // Once it has looked, it waits for the lock.
+        while !is_waited_for(&path) {
+            std::thread::yield_now();
+        }
+        let hash = crate::archive::digest::Hash::of(b"");
+        let record = journal::SealRecord {
+            raw_bytes: 0,
+            messages: 1000,
+            raw_sha256: hash,
+            stored_bytes: 0,
+            stored_sha256: hash,
+            torn: false,
+            part: None,
+        };
+        let journal = archive.path(10, Kind::Journal);
+        journal::append(&journal, UnixNanos::from_seconds(39_600), Note::Sealed(record)).unwrap();
+        fs::remove_file(&path).unwrap();
+        drop(sealing);
+        late.join().unwrap();
+    });
+    let gaps = gaps_of(&archive);
+    assert!(gaps.iter().all(|gap| gap.messages.is_none()), "{gaps:?}");
+}
+
+/// Whether this process has the file open twice: by the test, and by whoever waits for its lock.
+fn is_waited_for(path: &Path) -> bool {
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let links = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+    links.filter(|link| link == path).count() > 1
+}
+
+#[test]
+fn zeros_in_a_range_that_could_not_be_synced_are_found() {
+    let archive = Archive::new();
+    let mut recorder = Recorder::new(&archive, "first");
+    recorder.note(36_000, Note::Up { connection: 1 });
+    recorder.write(36_010, 0..1000);
+    let broken = Fault::Error(ErrorKind::Other);
+    let ((), came) = with(broken, 0, || recorder.tick(36_011));
+    assert!(came);
+    recorder.write(36_012, 1000..1010);
+    recorder.tick(36_013);
+    drop(recorder);
+    zero_the_start(&archive.path(10, Kind::Lines));
+    let mut again = Recorder::new(&archive, "second");
+    again.note(36_020, Note::Up { connection: 1 });
+    again.leave(36_040, true);
+    archive.run();
+    assert_eq!(archive.cat(10), "");
+    let lost: u64 = gaps_of(&archive).iter().filter_map(|gap| gap.messages).sum();
+    assert_eq!(lost, 1010);
+}
+
+fn zero_the_start(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[..4096].fill(0);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn an_end_that_was_not_durable_is_not_believed() {
+    let archive = Archive::new();
+    let mut recorder = Recorder::new(&archive, "first");
+    recorder.place.sync_interval = None;
+    recorder.write(36_010, 0..1000);
+    recorder.tick(36_011);
+    recorder.leave(36_012, true);
+    zero_the_start(&archive.path(10, Kind::Lines));
+    assert!(matches!(archive.verdicts().as_slice(), [Verdict::Bad { .. }]));
+    archive.run();
+    assert!(!archive.cat(10).contains('\0'));
+}
+
+#[test]
+fn an_hour_that_is_recorded_anew_after_its_removal_is_a_new_one() {
+    let mut archive = Archive::new();
+    let mut recorder = Recorder::new(&archive, "first");
+    recorder.note(10_800, Note::Up { connection: 1 });
+    recorder.write(10_810, 0..100);
+    recorder.leave(14_400, false);
+    archive.run();
+    archive.job.limits.max_total_size = Some(1);
+    archive.job.limits.keep_journals = Some(Duration::from_secs(100 * 3600));
+    archive.run();
+    assert_eq!(archive.names(), ["t_10800.journal"]);
+    assert_eq!(standing(&archive, 3), list::Standing::Removed);
+    archive.job.limits.max_total_size = None;
+    // The clock is set back.
+    recorder.write(10_900, 100..110);
+    recorder.leave(14_400, true);
+    let (_, events) = archive.run();
+    assert!(events.iter().all(|event| !event.is_warning()), "{events:?}");
+    assert!(matches!(archive.verdicts().as_slice(), [Verdict::Intact { messages: 10, .. }]));
 }

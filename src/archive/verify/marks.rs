@@ -1,6 +1,6 @@
 //! The marks of a journal, as places of the sealed lines.
 
-use crate::archive::journal::{Entry, Event};
+use crate::archive::journal::{Entry, Event, since_removal};
 use crate::archive::recover::Claims;
 
 /// A place of the lines: so many bytes, and so many lines in them.
@@ -11,6 +11,7 @@ pub(super) type Place = (u64, u64);
 /// # Errors
 /// A part that was sealed was shorter than the journal says.
 pub(super) fn places(journal: &[Entry]) -> Result<Vec<Place>, String> {
+    let journal = since_removal(journal);
     let mut places = Vec::new();
     // Where the part begins: what was sealed before it.
     let mut before = (0, 0);

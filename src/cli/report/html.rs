@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use indicatif::{DecimalBytes, HumanCount};
 
-use super::{Cell, Grade, Picture};
+use super::{Cell, DAY, Grade, Picture};
 use crate::archive::layout::Stem;
 use crate::cli::gaps::{Lasting, cause};
 use crate::clock::UnixNanos;
@@ -61,7 +61,12 @@ fn write_map(page: &mut String, picture: &Picture, now: UnixNanos) -> fmt::Resul
     }
     page.write_str("</tr>\n")?;
     let most = picture.most_messages();
+    let mut next = None;
     for (day, cells) in picture.days(now) {
+        if next.is_some_and(|next| next != day) {
+            page.write_str("<tr><th>…</th></tr>\n")?;
+        }
+        next = Some(day + DAY);
         let date = UnixNanos::from_seconds(day).to_string();
         let date = date.get(..10).unwrap_or(&date);
         write!(page, "<tr><th>{date}</th>")?;

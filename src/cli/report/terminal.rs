@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Cell, Grade, Picture};
+use super::{Cell, DAY, Grade, Picture};
 use crate::archive::layout::Stem;
 use crate::cli::gaps::text as gap_text;
 use crate::clock::UnixNanos;
@@ -18,7 +18,12 @@ pub(super) fn text(pictures: &BTreeMap<Stem, Picture>, now: UnixNanos, colour: b
         let _infallible = writeln!(text, "{}\n{}\n", stem.as_str(), picture.totals(now));
         text += "            0     3     6     9    12    15    18    21      UTC\n";
         let most = picture.most_messages();
+        let mut next = None;
         for (day, cells) in picture.days(now) {
+            if next.is_some_and(|next| next != day) {
+                text += "…\n";
+            }
+            next = Some(day + DAY);
             let date = UnixNanos::from_seconds(day).to_string();
             let _infallible = write!(text, "{}  ", date.get(..10).unwrap_or(&date));
             for cell in cells {

@@ -215,3 +215,23 @@ fn a_clock_that_steps_overwrites_nothing() {
     assert_eq!(by_hand.read(97_200), "a\nc\n");
     assert_eq!(by_hand.read(0), "b\nd\n");
 }
+
+#[test]
+fn an_event_that_comes_while_the_hour_cannot_be_opened_is_not_forgotten() {
+    for nth in 0..12 {
+        let mut by_hand = ByHand::new();
+        by_hand.write(3610, "{}");
+        by_hand.tick(3611);
+        // The next hour exists with a torn end, and cannot be opened at first.
+        std::fs::write(by_hand.dir.path().join("t_7200.jsonl"), "{}\n{\"tor").unwrap();
+        let down = FeedEvent::Down { cause: Cause::Eof, detail: String::new() };
+        let full = Fault::Error(std::io::ErrorKind::StorageFull);
+        // The engine tells of it in the log.
+        let _ =
+            with(full, nth, || by_hand.sink.event(UnixNanos::from_seconds(7300), &down).is_err());
+        by_hand.tick(7310);
+        by_hand.event(9001, &FeedEvent::Up { connection: 2 });
+        let events = by_hand.events(7200);
+        assert!(events.contains(&"down".to_owned()), "failure at {nth}: {events:?}");
+    }
+}
