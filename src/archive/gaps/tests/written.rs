@@ -1,0 +1,140 @@
+//! Journals that are written out, event by event.
+
+use super::*;
+
+fn open(run: &str, connected: bool) -> Event {
+    let run = run.to_owned();
+    Event::Open(Box::new(Open { run, connected, ..Open::default() }))
+}
+
+fn up() -> Event {
+    Event::Up { connection: 1 }
+}
+
+fn down() -> Event {
+    Event::Down { cause: "eof".to_owned(), detail: String::new() }
+}
+
+fn mark() -> Event {
+    Event::Mark(Mark::default())
+}
+
+fn closed(stop: bool) -> Event {
+    Event::Closed(Closed { stop, ..Closed::default() })
+}
+
+/// The gaps of journals that are written out: the hour, and its events by their seconds.
+fn told(journals: Vec<(u64, Vec<(u64, Event)>)>, now: u64) -> Vec<String> {
+    let entry = |(t, event)| Entry { t: t * SECOND, event };
+    let records: Vec<_> = journals
+        .into_iter()
+        .map(|(hour, events)| Record {
+            hour: Hour::starting_at(hour * 3_600).unwrap(),
+            has_lines: true,
+            journal: Ok(events.into_iter().map(entry).collect()),
+        })
+        .collect();
+    shown(&gaps(&records, UnixNanos::from_seconds(now), true))
+}
+
+#[test]
+fn the_oldest_journal_stands_alone_when_retention_has_removed_those_before() {
+    let lost = vec![(36_000, open("a", true)), (36_001, mark()), (37_800, down()), (37_860, up())];
+    assert_eq!(told(vec![(10, lost)], 38_000), ["down 37800-37860 exact"]);
+    let killed = vec![
+        (36_000, open("a", true)),
+        (36_001, mark()),
+        (37_800, open("b", false)),
+        (37_860, up()),
+    ];
+    assert_eq!(told(vec![(10, killed)], 38_000), ["not_running 36001-37860 at_most"]);
+}
+
+#[test]
+fn an_hour_that_begins_connected_ends_what_went_before() {
+    let before = vec![
+        (33_000, open("a", false)),
+        (33_001, up()),
+        (34_000, closed(true)),
+        (34_010, open("b", false)),
+    ];
+    let after = vec![(36_000, open("b", true)), (36_001, mark())];
+    assert_eq!(told(vec![(9, before), (10, after)], 38_000), ["not_running 34000-36000 exact"]);
+}
+
+#[test]
+fn runs_are_told_one_after_the_other_though_the_clock_was_set_back_between() {
+    let nine = vec![
+        (33_000, open("a", false)),
+        (33_001, up()),
+        (36_000, closed(false)),
+        (35_000, open("a", true)),
+        (35_000, Event::ClockStep { from: 36_600 * SECOND }),
+        (35_100, closed(true)),
+        (35_110, open("b", false)),
+        (35_111, up()),
+        (36_000, closed(false)),
+    ];
+    let ten = vec![
+        (36_000, open("a", true)),
+        (36_500, mark()),
+        (35_000, closed(false)),
+        (36_000, open("b", true)),
+        (36_100, mark()),
+    ];
+    let gaps = told(vec![(9, nine), (10, ten)], 38_000);
+    assert!(
+        gaps.iter().all(|gap| gap.starts_with("not_running 35") && !gap.contains('…')),
+        "{gaps:?}"
+    );
+}
+
+#[test]
+fn a_clock_that_strayed_into_the_future_marks_nothing_until_then() {
+    let far = 1_893_456_000;
+    let now = vec![
+        (36_000, open("a", false)),
+        (36_001, up()),
+        (far, closed(false)),
+        (36_610, open("a", true)),
+        (36_611, mark()),
+        (39_600, closed(false)),
+    ];
+    let then = vec![
+        (far, open("a", true)),
+        (far, Event::ClockStep { from: 36_605 * SECOND }),
+        (far + 5, closed(false)),
+    ];
+    assert_eq!(told(vec![(10, now), (far / 3_600, then)], 38_000), Vec::<String>::new());
+}
+
+#[test]
+fn a_gap_of_half_a_century_costs_no_more_than_the_hours_that_there_are() {
+    let gap = Gap {
+        from: UnixNanos::from_seconds(10),
+        to: Some(UnixNanos::from_seconds(1_800_000_010)),
+        kind: Kind::NotRunning,
+        cause: "stopped".to_owned(),
+        detail: String::new(),
+        messages: None,
+        certainty: Certainty::Exact,
+    };
+    let hours = [0, 3_600, 1_800_000_000].map(|second| Hour::starting_at(second).unwrap());
+    let found = by_hour(&[gap], hours, UnixNanos::from_seconds(2_000_000_000));
+    let seconds: Vec<_> = found.values().map(|hour| hour.lasting.as_secs()).collect();
+    assert_eq!(seconds, [3_590, 3_600, 10]);
+}
+
+#[test]
+fn what_could_not_be_written_is_unknown_until_something_is_again() {
+    let since = 36_200 * SECOND;
+    let missed = vec![
+        (36_000, open("a", false)),
+        (36_001, up()),
+        (36_256, Event::Missing { events: 44, since }),
+        (36_301, mark()),
+        (36_302, down()),
+    ];
+    let gaps = told(vec![(10, missed)], 38_000);
+    assert_eq!(gaps, ["unknown 36200-36301 possible", "down 36302-… exact"]);
+}
