@@ -1,6 +1,7 @@
 //! Runs the demo exchange against the recorder and against the least a client can do, one after
 //! the other, and prints what each cost.
 
+mod account;
 mod archive;
 mod floor;
 mod measure;
@@ -38,6 +39,8 @@ struct Cli {
 enum Role {
     /// Compression levels, and the archive's commands against the stock tools
     Archive(archive::ArchiveArgs),
+    /// A year of journals, and the commands that read them all
+    Account(account::AccountArgs),
     /// The least a client can do: read, unframe, write
     #[command(hide = true)]
     Floor(floor::FloorArgs),
@@ -56,6 +59,7 @@ fn main() -> Result<()> {
         Some(Role::FloorTls(args)) => floor::tls(&args),
         Some(Role::Serve(args)) => serve::serve(&args),
         Some(Role::Archive(args)) => archive::archive(&args, cli.rounds, cli.recorder.as_deref()),
+        Some(Role::Account(args)) => account::account(&args, cli.rounds, cli.recorder.as_deref()),
         None => report::all(&cli),
     }
 }
