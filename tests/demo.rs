@@ -16,6 +16,8 @@ fn the_demo_records_compares_and_says_where() {
     let words = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{words}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(words.contains("over 2 connections") && words.contains("byte for byte"), "{words}");
+    let gap = words.lines().find(|line| line.starts_with("Accounted ")).unwrap();
+    assert!(gap.contains(" down for 0.") && gap.contains(": eof: the server ended"), "{words}");
     let sealed = words.lines().find(|line| line.starts_with("Sealed ")).unwrap();
     let file = std::path::Path::new(sealed.rsplit_once(": ").unwrap().1);
     let lines = lines_of(file);

@@ -12,8 +12,11 @@ use clap::Args;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::gaps::{Lasting, cause};
 use super::{Failure, print, run};
+use crate::archive::account::Account;
 use crate::archive::directory::Directory;
+use crate::archive::gaps::Gap;
 use crate::archive::layout::{Kind, Stem, parse};
 use crate::archive::progress::Progress;
 use crate::archive::verify::{Verdict, verify};
@@ -136,6 +139,16 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
             file.display()
         );
     }
+    for gap in gaps(&dir)? {
+        let _infallible = writeln!(
+            text,
+            "Accounted {} {} for {}: {}",
+            gap.from,
+            gap.kind,
+            Lasting(gap.to.unwrap_or(gap.from).since(gap.from)),
+            cause(&gap)
+        );
+    }
     let _infallible = writeln!(
         text,
         "\nNext: `streamer init` writes a configuration, `streamer run` records it."
@@ -154,10 +167,19 @@ fn seal(dir: &Path) -> anyhow::Result<Vec<(PathBuf, u64)>> {
             Some(Verdict::Intact { messages, .. }) => {
                 sealed.push((entry.path(dir, Kind::Sealed), messages));
             }
+            // An hour in which nothing came.
+            None => {}
             verdict => bail!("`{}` is not as it was sealed: {verdict:?}", entry.name()),
         }
     }
     Ok(sealed)
+}
+
+/// The gaps that have ended: that the demo does not go on is no wonder.
+fn gaps(dir: &Path) -> anyhow::Result<Vec<Gap>> {
+    let account = Account::read(dir, &Directory::read(dir)?.hours, SystemClock.now(), 1);
+    let gaps = account.gaps.into_values().flatten();
+    Ok(gaps.filter(|gap| gap.to.is_some()).collect())
 }
 
 /// The exchange, on a thread and a runtime of its own.
