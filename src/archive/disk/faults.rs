@@ -7,7 +7,8 @@ use super::*;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
-    /// The operation fails with this error; those after it work.
+    /// The operation fails with this error; those after it work. A write is done by half, as on a
+    /// disk that is full.
     Error(io::ErrorKind),
     /// The process ends before the operation: it and all after it do nothing. A write is done
     /// by half.
@@ -55,12 +56,9 @@ pub(super) fn gate() -> io::Result<()> {
 }
 
 pub(super) fn gate_write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    let ended = |plan: Option<Plan>| {
-        plan.is_some_and(|plan| plan.came && matches!(plan.fault, Fault::Crash))
-    };
-    let before = ended(PLAN.get());
+    let ended = PLAN.get().is_some_and(|plan| plan.came && matches!(plan.fault, Fault::Crash));
     let result = gate();
-    if !before && ended(PLAN.get()) {
+    if result.is_err() && !ended {
         file.write_all(&bytes[..bytes.len() / 2])?;
     }
     result

@@ -321,3 +321,20 @@ fn an_hour_that_is_recorded_anew_after_its_removal_is_a_new_one() {
     assert!(events.iter().all(|event| !event.is_warning()), "{events:?}");
     assert!(matches!(archive.verdicts().as_slice(), [Verdict::Intact { messages: 10, .. }]));
 }
+
+#[test]
+fn lines_that_were_changed_before_they_were_sealed_do_not_fit_their_marks() {
+    let archive = Archive::new();
+    let mut recorder = Recorder::new(&archive, "first");
+    recorder.write(36_010, 0..10);
+    recorder.tick(36_011);
+    recorder.write(36_012, 10..20);
+    recorder.leave(36_013, true);
+    let path = archive.path(10, Kind::Lines);
+    // Two lines become one, and all is as long as before.
+    fs::write(&path, fs::read_to_string(&path).unwrap().replacen('\n', " ", 1)).unwrap();
+    archive.run();
+    let verdicts = archive.verdicts();
+    let [Verdict::Bad { reason }] = verdicts.as_slice() else { panic!("{verdicts:?}") };
+    assert!(reason.contains("hold 9 messages, and its journal says 10"), "{reason}");
+}
