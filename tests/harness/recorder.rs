@@ -93,7 +93,12 @@ impl Test {
 
     /// Runs the binary with the configuration to its end, expecting that it does not stay.
     pub fn refused(&self) -> Output {
-        self.command().stdin(Stdio::null()).output().unwrap()
+        // Should it stay, it is ended, with an exit code of its own.
+        let mut bounded = Command::new("timeout");
+        bounded.args(["-s", "KILL", &PATIENCE.as_secs().to_string()]);
+        bounded.arg(env!("CARGO_BIN_EXE_streamer")).arg("-config").arg(self.config());
+        bounded.envs(self.env.iter().cloned()).env_remove("RUST_BACKTRACE");
+        bounded.stdin(Stdio::null()).output().unwrap()
     }
 
     /// Starts the recorder and waits until it says so; its log is read from stdout.
