@@ -66,8 +66,8 @@ fn one_message() -> Server {
     })
 }
 
-#[test]
-fn a_stop_and_a_start_are_a_gap_of_their_own() {
+/// A recording of one message, a stop, and a recording of another.
+fn recorded_twice() -> Test {
     let server = one_message();
     let test = Test::new(&server.url());
     for _ in 0..2 {
@@ -75,6 +75,12 @@ fn a_stop_and_a_start_are_a_gap_of_their_own() {
         recorder.wait_for_messages(1);
         recorder.stop();
     }
+    test
+}
+
+#[test]
+fn a_stop_and_a_start_are_a_gap_of_their_own() {
+    let test = recorded_twice();
     assert_eq!(test.gaps(), ["not_running stopped exact"]);
     let events: Vec<_> = test.journal().iter().map(|event| event["event"].clone()).collect();
     assert_eq!(events, ["open", "up", "closed", "open", "up", "closed"]);
@@ -88,13 +94,7 @@ fn a_stop_and_a_start_are_a_gap_of_their_own() {
 
 #[test]
 fn verify_says_which_hours_are_complete_which_have_gaps_and_which_are_damaged() {
-    let server = one_message();
-    let test = Test::new(&server.url());
-    for _ in 0..2 {
-        let recorder = test.start();
-        recorder.wait_for_messages(1);
-        recorder.stop();
-    }
+    let test = recorded_twice();
     let config = test.config();
     let verify = || run(&["verify", "-config", config.to_str().unwrap()]);
     let said = String::from_utf8(verify().stdout).unwrap();
@@ -140,13 +140,7 @@ fn a_journal_that_cannot_be_written_is_seen_in_the_status_and_in_ls() {
 
 #[test]
 fn gaps_are_chosen_by_time() {
-    let server = one_message();
-    let test = Test::new(&server.url());
-    for _ in 0..2 {
-        let recorder = test.start();
-        recorder.wait_for_messages(1);
-        recorder.stop();
-    }
+    let test = recorded_twice();
     let config = test.config();
     let gaps = |more: &[&str]| {
         let mut args = vec!["gaps", "--json", "-config", config.to_str().unwrap()];

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::place::PlaceArgs;
-use super::when::When;
+use super::when::{When, range};
 use super::{Failure, broken_pipe_is_success, words};
 use crate::archive::cat::{CatError, cat as cat_hour};
 use crate::clock::{Clock, Hour, SystemClock};
@@ -32,13 +32,8 @@ pub(super) struct CatArgs {
 pub(super) fn cat(args: &CatArgs, config: &Path, registry: &Registry) -> Result<ExitCode, Failure> {
     let place = args.place.find(config, registry)?;
     let now = SystemClock.now();
-    let from = args.from.map(|when| Hour::containing(when.at(now)));
-    let to = args.to.map(|when| when.at(now));
-    if let (Some(from), Some(to)) = (from, to)
-        && from.start() > to
-    {
-        return Err(Failure::Usage("--from is later than --to".to_owned()));
-    }
+    let (from, to) = range(args.from, args.to, now)?;
+    let from = from.map(Hour::containing);
     let hours = place.hours()?;
     let is = |name: &str, entry: &crate::archive::directory::HourEntry| {
         entry.stem.as_str() == name || entry.stem.topic().as_deref() == Some(name)

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::place::PlaceArgs;
-use super::when::When;
+use super::when::{When, range};
 use super::{Failure, broken_pipe_is_success, words};
 use crate::archive::gaps::{Gap, Kind};
 use crate::archive::layout::Stem;
@@ -38,13 +38,12 @@ pub(super) fn gaps(
 ) -> Result<ExitCode, Failure> {
     let place = args.place.find(config, registry)?;
     let now = SystemClock.now();
-    let from = args.from.map_or(UnixNanos::default(), |when| when.at(now));
-    let to = args.to.map_or(UnixNanos::new(u64::MAX), |when| when.at(now));
-    if from > to {
-        return Err(Failure::Usage("--from is later than --to".to_owned()));
-    }
+    let (from, to) = range(args.from, args.to, now)?;
     let (_, mut gaps) = place.accounts(now)?;
-    gaps.retain(|(_, gap)| gap.from < to && gap.to.is_none_or(|end| end > from));
+    gaps.retain(|(_, gap)| {
+        let after = from.is_none_or(|from| gap.to.is_none_or(|end| end > from));
+        after && to.is_none_or(|to| gap.from < to)
+    });
     let widths = gaps.iter().map(|(stem, _)| stem.as_str().len());
     let stem_width = widths.max().unwrap_or(0).max(4);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

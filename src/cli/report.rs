@@ -14,7 +14,7 @@ use clap::Args;
 use indicatif::{DecimalBytes, HumanCount};
 
 use super::place::PlaceArgs;
-use super::when::When;
+use super::when::{When, range};
 use super::{Failure, broken_pipe_is_success, words};
 use crate::archive::gaps::{Gap, InHour, Kind, by_hour};
 use crate::archive::layout::Stem;
@@ -50,11 +50,7 @@ pub(super) fn report(
 ) -> Result<ExitCode, Failure> {
     let place = args.place.find(config, registry)?;
     let now = SystemClock.now();
-    let from = args.from.map(|when| when.at(now));
-    let to = args.to.map(|when| when.at(now));
-    if from > to && to.is_some() {
-        return Err(Failure::Usage("--from is later than --to".to_owned()));
-    }
+    let (from, to) = range(args.from, args.to, now)?;
     let (hours, gaps) = place.accounts(now)?;
     let mut pictures: BTreeMap<Stem, Picture> = BTreeMap::new();
     for listed in &hours {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate};
 
+use super::Failure;
 use crate::clock::UnixNanos;
 use crate::units::Span;
 
@@ -26,6 +27,22 @@ impl When {
             }
         }
     }
+}
+
+/// The two ends of a range, where they are given.
+pub(super) type Range = (Option<UnixNanos>, Option<UnixNanos>);
+
+/// The instants of `--from` and `--to`, if it is `now`.
+pub(super) fn range(
+    from: Option<When>,
+    to: Option<When>,
+    now: UnixNanos,
+) -> Result<Range, Failure> {
+    let (from, to) = (from.map(|when| when.at(now)), to.map(|when| when.at(now)));
+    if to.is_some() && from > to {
+        return Err(Failure::Usage("--from is later than --to".to_owned()));
+    }
+    Ok((from, to))
 }
 
 impl FromStr for When {
