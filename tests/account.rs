@@ -139,6 +139,27 @@ fn a_journal_that_cannot_be_written_is_seen_in_the_status_and_in_ls() {
 }
 
 #[test]
+fn a_journal_that_is_no_file_holds_nothing_up() {
+    let server = one_message();
+    let test = Test::new(&server.url());
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    recorder.stop();
+    let journal = test.files()[0].with_extension("journal");
+    fs::remove_file(&journal).unwrap();
+    // Who opens it to read would wait for a writer, and what is written is kept by nobody.
+    let made = std::process::Command::new("mkfifo").arg(&journal).status();
+    assert!(made.unwrap().success());
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    let status = recorder.wait_until(|status| status["journal_errors"].as_u64().unwrap() > 0);
+    let words = status["last_journal_error"].as_str().unwrap();
+    assert!(words.contains("it is no regular file"), "{words}");
+    recorder.stop();
+    assert_eq!(test.ask("gaps")[0]["detail"], "it cannot be read");
+}
+
+#[test]
 fn gaps_are_chosen_by_time() {
     let test = recorded_twice();
     let config = test.config();

@@ -60,17 +60,26 @@ pub(super) fn append(path: &Path) -> Result<File, FileError> {
 /// The same with a mode for a new file. A symbolic link is not followed.
 pub(super) fn append_as(path: &Path, mode: u32) -> Result<File, FileError> {
     gate()
-        .and_then(|()| appending(mode).create(true).open(path))
+        .and_then(|()| regular(appending(mode).create(true).open(path)?))
         .inspect(|file| own_as_directory(file, path))
         .map_err(FileError::of("open", path))
 }
 
 /// Opens a file that exists to append to it; `None` when there is none.
 pub(super) fn append_to_existing(path: &Path) -> Result<Option<File>, FileError> {
-    match gate().and_then(|()| appending(FILE_MODE).open(path)) {
+    match gate().and_then(|()| regular(appending(FILE_MODE).open(path)?)) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::of("open", path)(error)),
+    }
+}
+
+/// A FIFO or a device takes what is written to it, and keeps nothing.
+pub(super) fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file"))
     }
 }
 

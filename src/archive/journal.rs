@@ -78,15 +78,11 @@ pub fn outline(path: &Path) -> io::Result<Option<Vec<Entry>>> {
 
 fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut file = match disk::open_regular(path) {
-        Ok(file) => file,
+        Ok(file) => disk::regular(file)?,
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.source),
     };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let length = metadata.len();
+    let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_READ)))?;
     let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_READ)).unwrap_or(0));
     // A journal that grows meanwhile is read no further.

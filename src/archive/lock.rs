@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::disk::{no_follow, own_as_directory};
+use super::disk::{no_follow, own_as_directory, regular};
 use super::layout::ARCHIVE_LOCK_NAME;
 use super::line_lock::same_file;
 use crate::clock::UnixNanos;
@@ -61,7 +61,7 @@ impl DirLock {
     pub fn acquire(dir: &Path, name: &str) -> Result<Self, LockError> {
         let path = dir.join(name);
         let open_error = |source| LockError::Open { path: path.clone(), source };
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -70,9 +70,7 @@ impl DirLock {
             .custom_flags(no_follow())
             .open(&path)
             .map_err(open_error)?;
-        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return Err(open_error(io::Error::other("it is no regular file")));
-        }
+        let mut file = regular(file).map_err(open_error)?;
         own_as_directory(&file, &path);
         match file.try_lock() {
             Ok(()) => {}

@@ -114,7 +114,8 @@ fn summary(gaps: &[(Stem, Gap)], now: UnixNanos) -> String {
         let count = of_kind.count();
         (count > 0).then(|| format!("{count} {kind} ({})", Lasting(lasting)))
     });
-    format!("{} gaps: {}", gaps.len(), parts.collect::<Vec<_>>().join(", "))
+    let (count, s) = (gaps.len(), if gaps.len() == 1 { "" } else { "s" });
+    format!("{count} gap{s}: {}", parts.collect::<Vec<_>>().join(", "))
 }
 
 /// A length of time in the two largest of its units.
