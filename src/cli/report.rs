@@ -193,8 +193,13 @@ impl Picture {
         for cell in self.days(now).flat_map(|(_, cells)| cells) {
             let Some(share) = cell.share else { continue };
             totals.hours += 1;
-            totals.complete += u64::from(cell.grade() == Grade::Complete);
-            totals.shares += share;
+            match cell.grade() {
+                Grade::Unknown => totals.unknown += 1,
+                grade => {
+                    totals.complete += u64::from(grade == Grade::Complete);
+                    totals.shares += share;
+                }
+            }
         }
         for row in self.rows.values() {
             totals.messages += row.messages.unwrap_or(0);
@@ -243,7 +248,9 @@ struct Totals {
     /// Hours of which something is known.
     hours: u64,
     complete: u64,
-    /// The sum of their shares.
+    /// Hours of which a journal does not tell all.
+    unknown: u64,
+    /// The sum of the shares of all others.
     shares: f64,
     messages: u64,
     raw_bytes: u64,
@@ -254,15 +261,22 @@ struct Totals {
 impl std::fmt::Display for Totals {
     #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { hours, complete, shares, messages, raw_bytes, stored_bytes } = self;
-        let mut percent = shares * 100.0 / (*hours).max(1) as f64;
-        if complete < hours {
+        let Self { hours, complete, unknown, shares, messages, raw_bytes, stored_bytes } = self;
+        write!(f, "{hours} hours, {complete} of them complete, ")?;
+        if *unknown > 0 {
+            write!(f, "{unknown} unknown, ")?;
+        }
+        let told = hours - unknown;
+        if told > 0 {
             // What is not all of it must not be rounded to 100.
-            percent = percent.min(99.999);
+            let most = if *complete < told { 99.999 } else { 100.0 };
+            let percent = (shares * 100.0 / told as f64).min(most);
+            let others = if *unknown > 0 { "of the others" } else { "of the time" };
+            write!(f, "listening {percent:.3} % {others}, ")?;
         }
         write!(
             f,
-            "{hours} hours, {complete} of them complete, listening {percent:.3} % of the time; {} messages, {}, {} on disk",
+            "{} messages, {}, {} on disk",
             HumanCount(*messages),
             DecimalBytes(*raw_bytes),
             DecimalBytes(*stored_bytes),

@@ -225,8 +225,11 @@ fn an_archive_from_before_there_were_journals_is_unknown_until_the_first() {
     };
     let mut records = vec![blank(3_600), blank(7_200)];
     records.extend(history.records());
-    let found = gaps(&records, UnixNanos::from_seconds(20_000), true);
-    assert_eq!(shown(&found), ["unknown 3600-20000 possible"]);
+    let now = UnixNanos::from_seconds(20_000);
+    assert_eq!(shown(&gaps(&records, now, true)), ["unknown 3600-20000 possible"]);
+    // And where there never was a recorder, until the end of what there is.
+    records.truncate(2);
+    assert_eq!(shown(&gaps(&records, now, false)), ["unknown 3600-10800 possible"]);
 }
 
 #[test]
