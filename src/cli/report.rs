@@ -18,7 +18,7 @@ use super::when::{When, range};
 use super::{Failure, broken_pipe_is_success, words};
 use crate::archive::gaps::{Gap, InHour, Kind, by_hour};
 use crate::archive::layout::Stem;
-use crate::archive::list::{Row, row};
+use crate::archive::list::{Row, Standing, row};
 use crate::clock::{Clock, Hour, SystemClock, UnixNanos};
 use crate::registry::Registry;
 
@@ -173,7 +173,9 @@ impl Picture {
         let length = hour.end().min(now).since(hour.start());
         let known = (row.is_some() || gaps.is_some()) && !length.is_zero();
         let lasting = gaps.map_or(Duration::ZERO, |gaps| gaps.lasting);
-        let share = known.then(|| 1.0 - (lasting.as_secs_f64() / length.as_secs_f64()).min(1.0));
+        let gone = row.is_some_and(|row| row.state == Standing::Missing);
+        let there = 1.0 - (lasting.as_secs_f64() / length.as_secs_f64()).min(1.0);
+        let share = known.then_some(if gone { 0.0 } else { there });
         Cell { share, unknown: gaps.is_some_and(|gaps| gaps.unknown), row }
     }
 
@@ -201,7 +203,7 @@ impl Picture {
                 }
             }
         }
-        for row in self.rows.values() {
+        for row in self.rows.values().filter(|row| row.state != Standing::Missing) {
             totals.messages += row.messages.unwrap_or(0);
             totals.raw_bytes += row.raw_bytes.unwrap_or(0);
             totals.stored_bytes += row.stored_bytes;

@@ -112,7 +112,7 @@ impl Counts {
         *kind += 1;
         self.messages += messages;
         self.raw_bytes += raw_bytes;
-        let account = if gaps.count == 0 { &mut self.complete } else { &mut self.with_gaps };
+        let account = if gaps.lasting.is_zero() { &mut self.complete } else { &mut self.with_gaps };
         *account += 1;
     }
 

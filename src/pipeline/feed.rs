@@ -11,7 +11,7 @@ use super::Overflow;
 use super::backoff::Backoff;
 use super::queue::Producer;
 use crate::batch::Batch;
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixNanos};
 use crate::errors::error_chain;
 use crate::plugin::{BoxError, Cause, Closing, Disconnect, FeedEvent, Source, SourceError};
 use crate::stats::Stats;
@@ -141,8 +141,14 @@ impl Feed {
     }
 
     fn tell_down(&self, lost: &Disconnect) {
-        let down = FeedEvent::Down { cause: lost.cause, detail: lost.detail.clone() };
-        self.producer.event(self.clock.now(), down);
+        let now = self.clock.now();
+        let before = |silence: Duration| {
+            let silence = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
+            UnixNanos::new(now.nanos().saturating_sub(silence))
+        };
+        let (cause, detail) = (lost.cause, lost.detail.clone());
+        let silent_since = lost.silent_for.map(before);
+        self.producer.event(now, FeedEvent::Down { cause, detail, silent_since });
     }
 
     fn report(&self, lost: &Disconnect, lasted: Duration, messages: u64, retry_in: Duration) {

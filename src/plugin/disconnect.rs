@@ -15,6 +15,8 @@ pub struct Disconnect {
     pub detail: String,
     /// The pause that the server asked for.
     pub retry_after: Option<Duration>,
+    /// For how long nothing had been heard: the connection may have been dead since.
+    pub silent_for: Option<Duration>,
 }
 
 impl Disconnect {
@@ -30,7 +32,7 @@ impl Disconnect {
                 plain.push(char);
             }
         }
-        Self { cause, detail: plain, retry_after: None }
+        Self { cause, detail: plain, retry_after: None, silent_for: None }
     }
 }
 

@@ -20,6 +20,8 @@ pub enum FeedEvent {
         cause: Cause,
         /// The particulars in words, without control characters. May quote the server.
         detail: String,
+        /// Since when nothing had been heard, where the connection was given up for that.
+        silent_since: Option<UnixNanos>,
     },
     /// Messages were received and will not come.
     Dropped {

@@ -178,8 +178,9 @@ impl Jsonl {
             }
             // Without its directory no hour can be opened.
             self.ensure_in_place()?;
+            let opening = Open { part: self.opening.part + 1, ..self.opening.clone() };
+            let (mut open, found) = OpenHour::open(&self.place, hour, time, opening)?;
             self.opening.part += 1;
-            let (mut open, found) = OpenHour::open(&self.place, hour, time, self.opening.clone())?;
             report(&open, found);
             for (t, event) in self.waiting.all() {
                 open.note(t, event);
@@ -304,6 +305,10 @@ impl Sink for Jsonl {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        if self.stall.is_some() {
+            // Another file system may be mounted there by now. What is wrong shows below.
+            drop(self.ensure_in_place());
+        }
         match (self.append(batch), self.stall.take()) {
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(stall)) => {
@@ -333,9 +338,11 @@ impl Sink for Jsonl {
         };
         let event = match event {
             FeedEvent::Up { connection } => Event::Up { connection: *connection },
-            FeedEvent::Down { cause, detail } => {
-                Event::Down { cause: cause.as_str().to_owned(), detail: detail.clone() }
-            }
+            FeedEvent::Down { cause, detail, silent_since } => Event::Down {
+                cause: cause.as_str().to_owned(),
+                detail: detail.clone(),
+                since: silent_since.map(UnixNanos::nanos),
+            },
             FeedEvent::Dropped { since, messages, cause } => Event::Drop {
                 since: since.nanos(),
                 messages: *messages,

@@ -14,13 +14,15 @@ enum State {
     /// It listens.
     Up,
     /// It runs, and is not connected.
-    Down { since: u64, cause: String, detail: String },
+    Down { since: u64, cause: String, detail: String, certainty: Certainty },
     /// It does not run.
     Stopped { since: u64, cause: &'static str, certainty: Certainty },
     /// The journals do not tell.
     Unknown { since: u64, why: &'static str },
 }
 
+/// A run opens its next hour within so many nanoseconds.
+const PROMPT: u64 = 5_000_000_000;
 /// Why no recorder ran.
 const STOPPED: &str = "stopped";
 const CRASHED: &str = "crashed";
@@ -37,6 +39,9 @@ pub(super) struct Teller {
     /// The last sign of life.
     last: u64,
     hour: Option<Hour>,
+    /// The hour that is looked at, and the last part of the run.
+    here: Option<Hour>,
+    part: u64,
     stall: Option<(u64, String)>,
     /// The last sign of life before a line that is torn.
     torn: Option<u64>,
@@ -45,6 +50,7 @@ pub(super) struct Teller {
 impl Teller {
     /// Takes what comes next of a run.
     pub(super) fn segment(&mut self, segment: &Segment<'_>) {
+        self.here = Some(segment.hour);
         match segment.what {
             What::Events(entries) => {
                 self.mind_missing_hours(segment.hour, entries);
@@ -94,8 +100,8 @@ impl Teller {
     fn end_at(&mut self, to: u64) {
         match std::mem::take(&mut self.state) {
             State::Nothing | State::Up => {}
-            State::Down { since, cause, detail } => {
-                let down = gap(Kind::Down, since, to, &cause, Certainty::Exact);
+            State::Down { since, cause, detail, certainty } => {
+                let down = gap(Kind::Down, since, to, &cause, certainty);
                 self.gaps.push(Gap { detail, ..down });
             }
             State::Stopped { since, cause, certainty } => {
@@ -116,7 +122,7 @@ impl Teller {
                 self.end_at(t);
                 self.state = State::Up;
             }
-            Event::Down { cause, detail } => self.down(t, cause, detail),
+            Event::Down { cause, detail, since } => self.down(t, cause, detail, *since),
             Event::Drop { since, messages, cause } => {
                 let dropped = gap(Kind::Dropped, *since, t, cause, Certainty::Exact);
                 self.gaps.push(Gap { messages: Some(*messages), ..dropped });
@@ -128,9 +134,13 @@ impl Teller {
                 let cause = "sync_failed".to_owned();
                 self.gaps.push(Gap { cause, ..unknown(*since, t, detail) });
             }
+            Event::Recovered(found) if found.since == 0 && found.messages > 0 => {
+                let begin = self.here.map_or(t, |hour| hour.start().nanos());
+                self.gaps.push(unknown(begin, t, "there was none for these lines".to_owned()));
+            }
             Event::Recovered(found) if found.lost > 0 => {
                 let to = self.last.max(found.since);
-                let lost = gap(Kind::Dropped, found.since, to, "power_cut", Certainty::Exact);
+                let lost = gap(Kind::Dropped, found.since, to, "lines_missing", Certainty::Exact);
                 self.gaps.push(Gap { messages: Some(found.lost), ..lost });
             }
             Event::Suspended { since } => {
@@ -179,6 +189,16 @@ impl Teller {
 
     fn open(&mut self, t: u64, open: &Open) {
         let same = self.run.as_ref() == Some(&open.run);
+        // What a run wrote between is gone, or what it wrote before in this hour.
+        let missed = same && open.part > self.part + 1;
+        let begin = self.here.map_or(t, |hour| hour.start().nanos());
+        let late = matches!(self.state, State::Nothing) && t > begin + PROMPT;
+        if missed && !matches!(self.state, State::Nothing) {
+            self.lose(self.last, "a part of it is missing");
+        } else if !same && open.part > 1 && late {
+            self.lose(begin, "a part of it is missing");
+        }
+        self.part = open.part;
         let runs = matches!(self.state, State::Up | State::Down { .. });
         if !same {
             if runs {
@@ -196,8 +216,8 @@ impl Teller {
             self.state = State::Up;
         } else if same && (unknown || matches!(self.state, State::Up)) {
             self.end_at(t);
-            let (cause, detail) = ("other".to_owned(), String::new());
-            self.state = State::Down { since: t, cause, detail };
+            let (cause, detail, certainty) = ("other".to_owned(), String::new(), Certainty::Exact);
+            self.state = State::Down { since: t, cause, detail, certainty };
         }
         self.left = false;
     }
@@ -210,16 +230,23 @@ impl Teller {
         self.state = State::Stopped { since, cause, certainty };
     }
 
-    fn down(&mut self, t: u64, cause: &str, detail: &str) {
+    fn down(&mut self, t: u64, cause: &str, detail: &str, silent_since: Option<u64>) {
+        let mut certainty = Certainty::Exact;
         let since = match self.state {
             State::Down { .. } => return,
-            State::Up => t,
+            State::Up => {
+                if silent_since.is_some() {
+                    // It may have been dead since, or quiet.
+                    certainty = Certainty::AtMost;
+                }
+                silent_since.unwrap_or(t)
+            }
             // The run has not been connected so far.
             State::Nothing | State::Stopped { .. } | State::Unknown { .. } => self.opened,
         };
         self.end_at(since);
         let (cause, detail) = (cause.to_owned(), detail.to_owned());
-        self.state = State::Down { since, cause, detail };
+        self.state = State::Down { since, cause, detail, certainty };
     }
 
     fn end_stall(&mut self, to: u64) {

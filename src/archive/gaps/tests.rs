@@ -70,7 +70,7 @@ impl History {
 
     fn down(&mut self) {
         if self.running {
-            self.note(Event::Down { cause: "eof".to_owned(), detail: String::new() });
+            self.note(Event::Down { cause: "eof".to_owned(), detail: String::new(), since: None });
             self.connected = false;
         }
     }
@@ -351,7 +351,7 @@ proptest! {
             let event = match event {
                 0 | 1 => Event::Open(Box::new(Open { run, connected: number == 1, ..Open::default() })),
                 2 => Event::Up { connection: 1 },
-                3 => Event::Down { cause: run.clone(), detail: run },
+                3 => Event::Down { cause: run.clone(), detail: run, since: None },
                 4 => Event::Mark(Mark::default()),
                 5 => Event::Drop { since, messages: 1, cause: run },
                 6 => Event::Stall { error: run },

@@ -36,6 +36,9 @@ pub enum Event {
         cause: String,
         /// The particulars in words.
         detail: String,
+        /// Since when nothing had been heard, where that is why, Unix nanoseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<u64>,
     },
     /// How far the lines have come. `t` is when the last of them was received.
     Mark(Mark),

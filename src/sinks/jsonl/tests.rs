@@ -109,7 +109,7 @@ fn the_journal_tells_what_happened_in_its_place() {
     by_hand.event(3601, &FeedEvent::Up { connection: 1 });
     by_hand.write(3602, "a");
     by_hand.tick(3603);
-    let down = FeedEvent::Down { cause: Cause::Eof, detail: "gone".to_owned() };
+    let down = FeedEvent::Down { cause: Cause::Eof, detail: "gone".to_owned(), silent_since: None };
     by_hand.event(3604, &down);
     by_hand.tick(7200);
     by_hand.sink.close().unwrap();
@@ -224,7 +224,7 @@ fn an_event_that_comes_while_the_hour_cannot_be_opened_is_not_forgotten() {
         by_hand.tick(3611);
         // The next hour exists with a torn end, and cannot be opened at first.
         std::fs::write(by_hand.dir.path().join("t_7200.jsonl"), "{}\n{\"tor").unwrap();
-        let down = FeedEvent::Down { cause: Cause::Eof, detail: String::new() };
+        let down = FeedEvent::Down { cause: Cause::Eof, detail: String::new(), silent_since: None };
         let full = Fault::Error(std::io::ErrorKind::StorageFull);
         // The engine tells of it in the log.
         let _ =

@@ -300,7 +300,8 @@ impl Link {
             match self.answer_due {
                 Some(due) if due <= now => {
                     let detail = format!("no frame for {idle:?}, also not in answer to a ping");
-                    return Err(Disconnect::new(Cause::Idle, detail));
+                    let silent_for = Some(now - self.quiet_since);
+                    return Err(Disconnect { silent_for, ..Disconnect::new(Cause::Idle, detail) });
                 }
                 // Also after a pause of our own: the server is asked before it is given up.
                 None if now - self.quiet_since >= idle / 2 => {

@@ -12,7 +12,7 @@ fn up() -> Event {
 }
 
 fn down() -> Event {
-    Event::Down { cause: "eof".to_owned(), detail: String::new() }
+    Event::Down { cause: "eof".to_owned(), detail: String::new(), since: None }
 }
 
 fn mark() -> Event {
@@ -137,4 +137,47 @@ fn what_could_not_be_written_is_unknown_until_something_is_again() {
     ];
     let gaps = told(vec![(10, missed)], 38_000);
     assert_eq!(gaps, ["unknown 36200-36301 possible", "down 36302-… exact"]);
+}
+
+#[test]
+fn a_link_that_was_silent_may_have_been_dead_since() {
+    let since = Some(36_200 * SECOND);
+    let silent = Event::Down { cause: "idle".to_owned(), detail: String::new(), since };
+    let journal =
+        vec![(36_000, open("a", true)), (36_100, mark()), (36_260, silent), (36_270, up())];
+    assert_eq!(told(vec![(10, journal)], 38_000), ["down 36200-36270 at_most"]);
+}
+
+#[test]
+fn lines_that_are_older_than_their_journal_are_unknown() {
+    let found = Recovered { messages: 5, ..Recovered::default() };
+    let journal = vec![
+        (36_500, Event::Recovered(found)),
+        (36_500, open("a", false)),
+        (36_500, up()),
+        (36_600, mark()),
+    ];
+    assert_eq!(told(vec![(10, journal)], 38_000), ["unknown 36000-36500 possible"]);
+}
+
+#[test]
+fn a_part_of_a_run_that_is_missing_is_unknown_whatever_the_clock_did() {
+    let part = |part, connected| {
+        let run = "a".to_owned();
+        Event::Open(Box::new(Open { run, part, connected, ..Open::default() }))
+    };
+    // The journal of the hour was removed while it was written, or one between.
+    let first = vec![(36_000, part(1, false)), (36_001, up()), (36_100, mark())];
+    let third = vec![
+        (43_300, part(3, true)),
+        (43_300, Event::ClockStep { from: 40_000 * SECOND }),
+        (43_301, mark()),
+    ];
+    let gaps = told(vec![(10, first), (12, third.clone())], 44_000);
+    assert_eq!(gaps, ["unknown 36100-43300 possible"]);
+    // Nothing is left but its end.
+    assert_eq!(told(vec![(12, third)], 44_000), ["unknown 43200-43300 possible"]);
+    // Retention took those before.
+    let rest = vec![(43_200, part(7, true)), (43_301, mark())];
+    assert_eq!(told(vec![(12, rest)], 44_000), Vec::<String>::new());
 }
