@@ -1,7 +1,12 @@
 //! What moves through a pipeline: the messages of one read, in one buffer.
 
+mod edit;
+mod topics;
+
 use std::ops::Range;
 
+pub use self::edit::{Failed, Lines, Verdict};
+pub use self::topics::{Labeler, NO_TOPIC, TopicId, TopicNames};
 use crate::clock::UnixNanos;
 
 /// Messages of one source, received by one read, in arrival order.
@@ -17,13 +22,21 @@ pub struct Batch {
     ends: Vec<u32>,
     /// How many of the messages are answers, pongs and the like rather than data.
     control: usize,
+    /// For each message the number of its topic; empty unless the batch is labelled.
+    topics: Vec<TopicId>,
+    names: Option<TopicNames>,
+    /// Messages on which a stage failed, since this was last asked.
+    failed: Vec<Failed>,
 }
 
 /// One message of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Record<'a> {
     /// The message as received, without the line feed that follows it in the file.
     pub payload: &'a [u8],
+    /// Its topic, where a plugin of the pipeline asked for topics and the source says where they are.
+    pub topic: Option<&'a str>,
 }
 
 impl Batch {
@@ -72,11 +85,52 @@ impl Batch {
     /// The messages in arrival order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let mut start = 0;
-        self.ends.iter().map(move |&end| {
-            let record = record_at(&self.bytes, start..end as usize);
+        self.ends.iter().enumerate().map(move |(index, &end)| {
+            let record = self.record(index, start..end as usize);
             start = end as usize;
             record
         })
+    }
+
+    /// The same messages, each with the line feed that follows it.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            let line = self.bytes.get(start..end as usize).unwrap_or_default();
+            start = end as usize;
+            line
+        })
+    }
+
+    /// The number of each message's topic, and the names that the numbers stand for; nothing for a
+    /// batch that is not labelled.
+    pub fn topics(&self) -> Option<(&[TopicId], &TopicNames)> {
+        self.names.as_ref().map(|names| (self.topics.as_slice(), names))
+    }
+
+    /// Labels the messages: a number for each, see [`Labeler`].
+    pub fn set_topics(&mut self, topics: Vec<TopicId>, names: TopicNames) {
+        debug_assert_eq!(topics.len(), self.ends.len());
+        (self.topics, self.names) = (topics, Some(names));
+    }
+
+    /// A copy of everything, for somebody who goes on with it by himself.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            received: self.received,
+            bytes: self.bytes.clone(),
+            ends: self.ends.clone(),
+            control: self.control,
+            topics: self.topics.clone(),
+            names: self.names.clone(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// The buffer of labels, to be filled anew.
+    pub(crate) fn take_labels(&mut self) -> Vec<TopicId> {
+        self.names = None;
+        std::mem::take(&mut self.topics)
     }
 
     /// Appends a message. A `\n` in it becomes a space (in JSON it can only be white space
@@ -92,54 +146,14 @@ impl Batch {
         folded
     }
 
-    /// Keeps the messages for which `keep` is true, in order.
-    pub fn retain(&mut self, mut keep: impl FnMut(Record<'_>) -> bool) {
-        let mut start = 0;
-        let (mut kept_bytes, mut kept) = (0, 0);
-        for index in 0..self.ends.len() {
-            let Some(&end) = self.ends.get(index) else {
-                break;
-            };
-            let line = start..end as usize;
-            start = line.end;
-            if keep(record_at(&self.bytes, line.clone())) {
-                let length = line.len();
-                self.bytes.copy_within(line, kept_bytes);
-                kept_bytes += length;
-                if let (Some(slot), Ok(end)) = (self.ends.get_mut(kept), u32::try_from(kept_bytes))
-                {
-                    *slot = end;
-                }
-                kept += 1;
-            }
-        }
-        self.bytes.truncate(kept_bytes);
-        self.ends.truncate(kept);
-        self.control = self.control.min(kept);
-    }
-
-    /// Replaces every message by what `write` appends to the buffer it is given. A `\n` in that
-    /// becomes a space; a message for which nothing is appended becomes an empty line.
-    ///
-    /// # Panics
-    /// As [`Batch::push`].
-    pub fn rewrite(&mut self, mut write: impl FnMut(Record<'_>, &mut Vec<u8>)) {
-        let mut out = Self { bytes: Vec::with_capacity(self.bytes.len()), ..Self::new() };
-        for record in self.records() {
-            let start = out.bytes.len();
-            write(record, &mut out.bytes);
-            fold_newlines(out.bytes.get_mut(start..).unwrap_or_default());
-            out.end_message();
-        }
-        self.bytes = out.bytes;
-        self.ends = out.ends;
-    }
-
     /// Empties the batch and keeps its memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
         self.control = 0;
+        self.topics.clear();
+        self.names = None;
+        self.failed.clear();
     }
 
     /// The memory that the batch holds, in bytes, used or not.
@@ -168,6 +182,19 @@ impl Batch {
         self.bytes.push(b'\n');
         let end = u32::try_from(self.bytes.len()).expect("a batch is smaller than 4 GiB");
         self.ends.push(end);
+        if self.names.is_some() {
+            self.topics.resize(self.ends.len(), NO_TOPIC);
+        }
+    }
+
+    /// The message of a line, whose last byte is its `\n`.
+    fn record(&self, index: usize, line: Range<usize>) -> Record<'_> {
+        let payload = self.bytes.get(line.start..line.end.saturating_sub(1)).unwrap_or_default();
+        let topic = self.names.as_ref().and_then(|names| {
+            let id = *self.topics.get(index)?;
+            names.get(id as usize).filter(|_| id != NO_TOPIC).map(AsRef::as_ref)
+        });
+        Record { payload, topic }
     }
 }
 
@@ -179,11 +206,6 @@ pub(crate) fn fold_newlines(payload: &mut [u8]) -> usize {
         folded += 1;
     }
     folded
-}
-
-/// The record of a line, whose last byte is its `\n`.
-fn record_at(bytes: &[u8], line: Range<usize>) -> Record<'_> {
-    Record { payload: bytes.get(line.start..line.end.saturating_sub(1)).unwrap_or_default() }
 }
 
 #[cfg(test)]
@@ -214,27 +236,6 @@ mod tests {
         let mut batch = Batch::new();
         assert_eq!(batch.push(b"{\n\"a\":1\n}"), 2);
         assert_eq!(batch.as_lines(), b"{ \"a\":1 }\n");
-    }
-
-    #[test]
-    fn retain_keeps_order_and_lines() {
-        let mut batch = batch(&["a1", "b", "a2", "", "a3"]);
-        batch.retain(|record| record.payload.starts_with(b"a"));
-        assert_eq!(batch.as_lines(), b"a1\na2\na3\n");
-        assert_eq!(payloads(&batch), ["a1", "a2", "a3"]);
-        batch.retain(|_| false);
-        assert!(batch.is_empty() && batch.as_lines().is_empty());
-    }
-
-    #[test]
-    fn rewrite_cannot_break_the_line_structure() {
-        let mut batch = batch(&["a", "b"]);
-        batch.rewrite(|record, out| {
-            out.extend_from_slice(record.payload);
-            out.extend_from_slice(b"\n!");
-        });
-        assert_eq!(batch.as_lines(), b"a !\nb !\n");
-        assert_eq!(batch.len(), 2);
     }
 
     #[test]

@@ -2,37 +2,32 @@
 //! with its place.
 
 mod archive;
+mod build;
 mod document;
 pub(crate) mod env;
 pub(crate) mod error;
+mod pipelines;
 mod schema;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::archive::{ArchiveConfig, Schedule};
-use self::document::{Document, as_written, mixed_forms};
+use self::document::{Document, mixed_forms};
 use self::error::{ConfigError, Problem, duplicate_keys};
-use crate::archive::digest::Hash;
-use crate::errors::error_chain;
-use crate::pacing::Pacer;
-use crate::pipeline::{Named, Overflow, Pipeline};
-use crate::plugin::{BuildContext, Run, Sink, Source, Stage};
-use crate::registry::{Registry, Section};
+use self::pipelines::{PipelineConfig, archive_dirs, parse_sinks};
+use crate::pipeline::Overflow;
+use crate::registry::Registry;
 use crate::secrets::Secrets;
-use crate::stats::Stats;
 
 /// A configuration that was read and checked. Nothing is built yet.
 pub(crate) struct Config {
     file: PathBuf,
     text: String,
     keys: Map<String, Value>,
-    source: Section<dyn Source>,
-    stages: Vec<Section<dyn Stage>>,
-    sinks: Vec<Section<dyn Sink>>,
+    pipelines: Vec<PipelineConfig>,
     secrets: Secrets,
     buffer_size: usize,
     buffer_bytes: usize,
@@ -103,21 +98,18 @@ impl Config {
         let keys = object(file, &text)?;
         let fail = |problems| ConfigError::new(file, Some(&text), problems, &Secrets::default());
         let needed = |(key, _): &(&String, &Value)| {
-            matches!(key.as_str(), "output_dir" | "sinks" | "archive")
+            matches!(key.as_str(), "output_dir" | "sinks" | "pipelines" | "archive")
         };
         let only = keys.iter().filter(needed).map(|(key, value)| (key.clone(), value.clone()));
         let mut only = Value::Object(only.collect());
+        pipelines::keep_sinks(&mut only);
         let secrets = env::expand(&mut only, &|name| std::env::var(name).ok()).map_err(fail)?;
         let secrets = Secrets::new(secrets);
         let fail = |problems| ConfigError::new(file, Some(&text), problems, &secrets);
         let document = Document::read(only).map_err(|problem| fail(vec![problem]))?;
         let mut problems = document.check(&keys);
-        let (_, _, sinks) = document.sections();
-        let mut found = |problem| problems.push(as_written(problem, &keys));
-        let sinks: Vec<_> = numbered("sinks", sinks)
-            .filter_map(|(path, sink)| registry.sinks().parse(sink, &path).map_err(&mut found).ok())
-            .collect();
-        let dirs = archive_dirs(&sinks);
+        let sinks = parse_sinks(&document, &keys, registry, &mut problems);
+        let dirs = archive_dirs(sinks, &mut problems);
         if dirs.is_empty() && problems.is_empty() {
             problems.push(Problem::at("sinks", "none of them writes hours"));
         }
@@ -150,33 +142,25 @@ impl Config {
             }
         };
         problems.extend(document.check(&keys));
-        let (source, stages, sinks) = document.sections();
-        let mut found = |problem| problems.push(as_written(problem, &keys));
-        let source = registry.sources().parse(source, "source").map_err(&mut found).ok();
-        let stages = numbered("stages", stages)
-            .filter_map(|(path, stage)| {
-                registry.stages().parse(stage, &path).map_err(&mut found).ok()
-            })
-            .collect();
-        let sinks: Vec<_> = numbered("sinks", sinks)
-            .filter_map(|(path, sink)| registry.sinks().parse(sink, &path).map_err(&mut found).ok())
-            .collect();
-        let dirs = archive_dirs(&sinks);
+        let pipelines = PipelineConfig::parse_all(&document, &keys, registry, &mut problems);
+        let sinks = pipelines.iter().flat_map(|pipeline| {
+            let sinks = pipeline.sinks.iter();
+            sinks.map(|(path, sink)| (path.as_str(), sink.archive_dir.as_deref()))
+        });
+        let dirs = archive_dirs(sinks, &mut problems);
         if document.archive.is_some() && dirs.is_empty() && problems.is_empty() {
             problems.push(Problem::at(
                 "archive",
                 "is for sinks that write hours, and none of these does",
             ));
         }
-        let (Some(source), true) = (source, problems.is_empty()) else {
+        if !problems.is_empty() {
             return Err(fail(problems));
-        };
+        }
         let mut config = Self {
             file: file.to_owned(),
             keys,
-            source,
-            stages,
-            sinks,
+            pipelines,
             secrets,
             buffer_size: document.buffer_size as usize,
             buffer_bytes: usize::try_from(document.buffer_bytes.bytes()).unwrap_or(usize::MAX),
@@ -199,81 +183,33 @@ impl Config {
     }
 
     fn explicit_form(&self, mut document: Document) -> Value {
-        document.source = Some(self.source.resolved.clone());
-        document.stages = Some(self.stages.iter().map(|stage| stage.resolved.clone()).collect());
-        document.sinks = Some(self.sinks.iter().map(|sink| sink.resolved.clone()).collect());
+        let named = document.pipelines.is_some();
+        document.pipelines = None;
         // A document of plain keys is always an object; were it not, there is nothing to show.
         let mut resolved = serde_json::to_value(document).unwrap_or_default();
         if let Value::Object(keys) = &mut resolved {
-            for shorthand in ["ws_url", "topic", "output_dir"] {
-                keys.remove(shorthand);
+            for key in ["ws_url", "topic", "output_dir", "source", "stages", "sinks", "pipelines"] {
+                keys.shift_remove(key);
+            }
+            let all = self.pipelines.iter().map(|p| (p.name.clone(), p.resolved()));
+            if named {
+                keys.shift_insert(0, "pipelines".to_owned(), Value::Object(all.collect()));
+            } else if let Some((_, Value::Object(sections))) = all.last() {
+                for (index, (key, section)) in sections.into_iter().enumerate() {
+                    keys.shift_insert(index, key, section);
+                }
             }
         }
         let mut template = self.keys.clone();
-        let written = |key| self.keys.get(key).cloned().unwrap_or_default();
-        let source = json!({ "url": written("ws_url"), "topics": [written("topic")] });
-        template.entry("source").or_insert(source);
-        template.entry("sinks").or_insert(json!([{ "output_dir": written("output_dir") }]));
+        if !named {
+            let written = |key| self.keys.get(key).cloned().unwrap_or_default();
+            let source = json!({ "url": written("ws_url"), "topics": [written("topic")] });
+            template.entry("source").or_insert(source);
+            template.entry("sinks").or_insert(json!([{ "output_dir": written("output_dir") }]));
+        }
         env::restore(&mut resolved, &Value::Object(template));
         resolved
     }
-
-    /// Makes the pipeline. Touches neither network nor disk but to read what the keys name.
-    ///
-    /// # Errors
-    /// What a plugin found wrong with its section, with its place.
-    pub(crate) fn build(
-        self,
-        stats: &Arc<Stats>,
-        pacer: &Arc<Pacer>,
-    ) -> Result<Pipeline, ConfigError> {
-        let Self { file, text, keys, source, stages, sinks, .. } = self;
-        let mut run = Run {
-            id: format!("{:016x}", fastrand::u64(..)),
-            config: digest(&self.resolved),
-            ..Run::default()
-        };
-        let context = BuildContext::new(source.topics.clone(), Arc::clone(stats), self.buffer_size)
-            .with_pacer(Arc::clone(pacer))
-            .with_secrets(self.secrets.clone());
-        let fail = |path: &str, error: crate::BoxError| {
-            let problem = as_written(Problem::at(path, error_chain(&*error)), &keys);
-            ConfigError::new(&file, Some(&text), vec![problem], &self.secrets)
-        };
-        let built_source = source.build(&context).map_err(|e| fail("source", e))?;
-        run.source = built_source.endpoint();
-        let context = context.with_run(run);
-        let mut pipeline = Pipeline {
-            source: built_source,
-            stages: Vec::new(),
-            sinks: Vec::new(),
-            max_messages: self.buffer_size,
-            max_bytes: self.buffer_bytes,
-            overflow: self.overflow,
-            shutdown_timeout: self.shutdown_timeout,
-        };
-        for (path, stage) in numbered("stages", stages) {
-            let name = format!("{path} ({})", stage.type_name);
-            let plugin = stage.build(&context).map_err(|e| fail(&path, e))?;
-            pipeline.stages.push(Named { name, plugin });
-        }
-        for (path, sink) in numbered("sinks", sinks) {
-            let name = format!("{path} ({})", sink.type_name);
-            let plugin = sink.build(&context).map_err(|e| fail(&path, e))?;
-            pipeline.sinks.push(Named { name, plugin });
-        }
-        Ok(pipeline)
-    }
-}
-
-/// The SHA-256 of a configuration, in hexadecimal digits.
-fn digest(resolved: &Value) -> String {
-    Hash::of(resolved.to_string().as_bytes()).to_string()
-}
-
-/// Where these sinks write hours.
-fn archive_dirs(sinks: &[Section<dyn Sink>]) -> Vec<PathBuf> {
-    sinks.iter().filter_map(|sink| sink.archive_dir.clone()).collect()
 }
 
 /// The text of the file.
@@ -299,11 +235,6 @@ fn object(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
     }
     let problem = Problem::at("", "the configuration is an object: { … }");
     Err(ConfigError::new(file, Some(text), vec![problem], &Secrets::default()))
-}
-
-/// The items with their paths: `stages[0]`, `stages[1]`, …
-fn numbered<T>(section: &str, items: Vec<T>) -> impl Iterator<Item = (String, T)> {
-    items.into_iter().enumerate().map(move |(index, item)| (format!("{section}[{index}]"), item))
 }
 
 fn seconds(number: u32) -> Option<Duration> {

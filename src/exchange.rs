@@ -2,8 +2,8 @@
 //! against.
 //!
 //! It speaks the protocol of the configuration's short form: `{"op":"subscribe","args":["…"]}` is
-//! acknowledged, `{"op":"ping"}` answered, and trades follow. Trade number *n* is a function of
-//! the topic and *n* alone, so that whoever recorded them can be checked. The numbers go on over
+//! acknowledged, `{"op":"ping"}` answered, and trades follow, of all topics in turn. Trade number *n*
+//! is a function of the topics and *n* alone, so that whoever recorded them can be checked. The numbers go on over
 //! connections: a client that connects again gets the next.
 
 mod market;
@@ -147,6 +147,7 @@ impl Desk {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut market = None;
+        let mut subscribed = Vec::new();
         let begun = Instant::now();
         let first = self.sent();
         let mut ticks = interval(TICK);
@@ -159,7 +160,7 @@ impl Desk {
                 biased;
                 // Answers before trades: a client at full speed must not wait for its pong.
                 message = socket.next() => {
-                    self.answer(&mut socket, message, &mut market).await?
+                    self.answer(&mut socket, message, &mut subscribed, &mut market).await?
                 }
                 _ = ticks.tick(), if sending && !full_speed => {
                     let due = due(self.options.rate, begun.elapsed());
@@ -182,6 +183,7 @@ impl Desk {
         &self,
         socket: &mut WebSocketStream<S>,
         message: Option<Result<Message, Error>>,
+        subscribed: &mut Vec<String>,
         market: &mut Option<Market>,
     ) -> Result<Option<Left>, Error>
     where
@@ -201,8 +203,9 @@ impl Desk {
         let request: Request = serde_json::from_str(&text).unwrap_or_default();
         let (success, words) = match (request.op.as_str(), request.args.as_slice()) {
             ("ping", _) => (true, "pong".to_owned()),
-            ("subscribe", [topic, ..]) if topic.starts_with(KNOWN) => {
-                *market = Some(Market::new(topic));
+            ("subscribe", topics @ [_, ..]) if topics.iter().all(|t| t.starts_with(KNOWN)) => {
+                subscribed.extend_from_slice(topics);
+                *market = Some(Market::of(subscribed));
                 (true, String::new())
             }
             ("subscribe", topics) => {

@@ -44,6 +44,7 @@ pub mod clock;
 mod config;
 mod errors;
 pub mod exchange;
+pub mod json;
 mod links;
 mod logging;
 pub mod pacing;

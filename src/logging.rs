@@ -22,7 +22,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use self::file::LogFile;
 use crate::clock::{Clock, SystemClock};
 use crate::config::LogConfig;
-use crate::stats::Stats;
+use crate::stats::Totals;
 
 /// Lines that may wait to be written.
 const QUEUED_LINES: usize = 4096;
@@ -51,7 +51,7 @@ pub(crate) struct Log {
 impl Log {
     /// Starts the log and makes it that of the whole process. `debug` logs to stdout as well, and
     /// more.
-    pub(crate) fn start(config: &LogConfig, debug: bool, stats: &Arc<Stats>) -> io::Result<Self> {
+    pub(crate) fn start(config: &LogConfig, debug: bool, stats: &Arc<Totals>) -> io::Result<Self> {
         let console = match (config.to_stdout || debug, &config.file) {
             (true, _) => Console::Stdout,
             (false, Some(_)) => Console::None,
@@ -123,7 +123,7 @@ fn write_lines(
     orders: &Receiver<Order>,
     mut file: Option<LogFile>,
     console: Console,
-    stats: &Stats,
+    stats: &Totals,
 ) {
     while let Ok(order) = orders.recv() {
         match order {
@@ -152,7 +152,7 @@ fn write_lines(
 /// Makes writers that put whole lines into the queue.
 struct Lines {
     orders: SyncSender<Order>,
-    stats: Arc<Stats>,
+    stats: Arc<Totals>,
 }
 
 impl<'a> MakeWriter<'a> for Lines {

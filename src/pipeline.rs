@@ -6,10 +6,13 @@
 //! Stopping is a chain: the token is cancelled, the source is closed and drained, the queue
 //! is closed, the thread empties the queue and closes the sinks.
 
+mod aside;
 mod backoff;
 mod feed;
+mod named;
 mod pump;
 mod queue;
+mod sinks;
 mod ticker;
 
 use std::sync::Arc;
@@ -21,15 +24,24 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
+use self::aside::aside;
 use self::feed::Feed;
-pub(crate) use self::pump::Named;
-use self::pump::Pump;
+pub(crate) use self::named::Named;
+use self::pump::{Pump, PumpError};
 use self::queue::{Limits, queue};
+use self::sinks::Sinks;
 use self::ticker::Ticker;
+use crate::batch::{Batch, Labeler};
 use crate::clock::Clock;
+use crate::json::Selector;
 use crate::plugin::{BoxError, Sink, Source, Stage};
 use crate::stats::Stats;
+
+/// A pipeline knows so many topics; messages of further ones are like such that have none. A pointer
+/// at something that is new in every message must not fill the memory.
+pub(crate) const MAX_TOPICS: usize = 10_000;
 
 /// What happens to messages that arrive while the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +56,11 @@ pub(crate) enum Overflow {
 
 /// A pipeline that is built and not yet running.
 pub(crate) struct Pipeline {
+    /// `main`, unless the configuration gives it another.
+    pub(crate) name: String,
     pub(crate) source: Box<dyn Source>,
+    /// Where messages say what their topic is.
+    pub(crate) topic: Option<Selector>,
     pub(crate) stages: Vec<Named<dyn Stage>>,
     pub(crate) sinks: Vec<Named<dyn Sink>>,
     pub(crate) max_messages: usize,
@@ -62,8 +78,8 @@ pub(crate) enum PipelineError {
     Thread { source: std::io::Error },
     #[error("the source gave up")]
     Source { source: BoxError },
-    #[error("the end of the recording could not be made safe")]
-    Close { source: BoxError },
+    #[error(transparent)]
+    Pump(#[from] PumpError),
     #[error("the pipeline thread died; what was in the queue is lost, see the log")]
     Died,
     #[error(
@@ -73,9 +89,9 @@ pub(crate) enum PipelineError {
 }
 
 impl Pipeline {
-    /// Opens the sinks, in order.
+    /// Opens the sinks that are required, in order; the others do it when they can.
     pub(crate) fn open(&mut self) -> Result<(), PipelineError> {
-        for sink in &mut self.sinks {
+        for sink in self.sinks.iter_mut().filter(|sink| sink.common.required) {
             sink.plugin
                 .open()
                 .map_err(|source| PipelineError::Open { sink: sink.name.clone(), source })?;
@@ -98,12 +114,29 @@ impl Pipeline {
     ) -> Result<(), PipelineError> {
         let limits = Limits { messages: self.max_messages, bytes: self.max_bytes };
         let (producer, consumer) = queue(limits);
-        let (stages, sinks) = (self.stages, self.sinks);
-        let pump = Pump { stages, sinks, consumer, stats: Arc::clone(&stats), told: None };
+        let wanted = self.sinks.iter().any(|sink| sink.plugin.wants_topics())
+            || self.stages.iter().any(|stage| stage.plugin.wants_topics());
+        let sinks = self
+            .sinks
+            .into_iter()
+            .map(|sink| if sink.common.required { Ok(sink) } else { aside(sink, limits, &stats) });
+        let sinks = sinks.collect::<Result<_, _>>();
+        let sinks = sinks.map_err(|source| PipelineError::Thread { source })?;
+        let pump = Pump {
+            stages: self.stages,
+            sinks: Sinks { all: sinks, stats: Arc::clone(&stats) },
+            consumer,
+            stats: Arc::clone(&stats),
+            labeler: self.topic.filter(|_| wanted).map(|topic| Labeler::new(topic, MAX_TOPICS)),
+            unwritten: (0, 0),
+            kept: Batch::new(),
+        };
+        let span = Span::current();
         let (done, mut pump_done) = oneshot::channel();
         std::thread::Builder::new()
             .name("pipeline".into())
             .spawn(move || {
+                let _within = span.enter();
                 // The receiver is gone only when the deadline has passed and nobody asks.
                 drop(done.send(pump.run()));
             })
@@ -149,7 +182,7 @@ impl Pipeline {
         };
         match drained {
             Err(_) => Err(PipelineError::Died),
-            Ok(Err(source)) => Err(PipelineError::Close { source }),
+            Ok(Err(failed)) => Err(failed.into()),
             Ok(Ok(())) => fed.map_err(|source| PipelineError::Source { source }),
         }
     }

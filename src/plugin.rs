@@ -5,104 +5,49 @@
 //! into the *running* type, which keeps only what it needs. Registering the config in a
 //! [`Registry`](crate::Registry) is all it takes: loading, `streamer check`, suggestions for typos and the schema follow.
 
+mod context;
 mod disconnect;
 mod event;
+mod reject;
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
+pub use self::context::{BuildContext, Run};
 pub use self::disconnect::{Cause, Disconnect};
 pub use self::event::{DropCause, FeedEvent};
+pub use self::reject::{Gone, Rejected};
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
-use crate::pacing::Pacer;
-use crate::secrets::Secrets;
-use crate::stats::Stats;
+use crate::json::Selector;
 
 /// Any error, on its way to a log line or to the user.
 pub type BoxError = Box<dyn Error + Send + Sync>;
-
-/// What a plugin is given when it is built.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct BuildContext {
-    /// What the source of this pipeline subscribes to.
-    pub topics: Vec<String>,
-    /// The counters of this process.
-    pub stats: Arc<Stats>,
-    /// The most messages a batch should hold (`buffer_size`), at least 1.
-    pub max_batch: usize,
-    /// Where sources ask for a rest after a small read.
-    pub pacer: Arc<Pacer>,
-    /// What tells this recording from others.
-    pub run: Run,
-    secrets: Secrets,
-}
-
-impl BuildContext {
-    /// A context for a pipeline whose source subscribes to `topics`.
-    pub fn new(topics: Vec<String>, stats: Arc<Stats>, max_batch: usize) -> Self {
-        let (pacer, secrets) = (Arc::default(), Secrets::default());
-        let run = Run::default();
-        Self { topics, stats, max_batch: max_batch.max(1), pacer, run, secrets }
-    }
-
-    /// The same with the pacer of the thread on which sources will run.
-    #[must_use]
-    pub fn with_pacer(mut self, pacer: Arc<Pacer>) -> Self {
-        self.pacer = pacer;
-        self
-    }
-
-    /// The same for a recording that is known so.
-    #[must_use]
-    pub fn with_run(mut self, run: Run) -> Self {
-        self.run = run;
-        self
-    }
-
-    /// The same with texts that [`BuildContext::mask`] hides.
-    #[must_use]
-    pub(crate) fn with_secrets(mut self, secrets: Secrets) -> Self {
-        self.secrets = secrets;
-        self
-    }
-
-    /// The text with every secret that came from `${NAME}` replaced by `***`, for logs.
-    pub fn mask(&self, text: &str) -> String {
-        self.secrets.mask(text)
-    }
-
-    pub(crate) fn secrets(&self) -> &Secrets {
-        &self.secrets
-    }
-}
-
-/// One recording: what its journals say of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Run {
-    /// A text that no other recording has.
-    pub id: String,
-    /// The SHA-256 of the resolved configuration, in which secrets are as in the file: `${NAME}`.
-    pub config: String,
-    /// What is connected to, see [`Source::endpoint`].
-    pub source: String,
-}
 
 /// The configuration of a source.
 pub trait SourceConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'static {
     /// The value of `type` in the configuration file.
     const TYPE: &'static str;
 
+    /// Keys that make an example, for `streamer plugins NAME`. By default none.
+    fn example() -> Value {
+        Value::Object(Map::new())
+    }
+
     /// What the source subscribes to. The jsonl sink names its files after a single topic.
     fn topics(&self) -> &[String] {
         &[]
+    }
+
+    /// Where a message says what its topic is, for those that ask. By default nowhere.
+    fn topic(&self) -> Option<Selector> {
+        None
     }
 
     /// Makes the source. Touches neither network nor disk but to read what the keys name.
@@ -117,6 +62,11 @@ pub trait StageConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'stati
     /// The value of `type` in the configuration file.
     const TYPE: &'static str;
 
+    /// Keys that make an example, for `streamer plugins NAME`. By default none.
+    fn example() -> Value {
+        Value::Object(Map::new())
+    }
+
     /// Makes the stage.
     ///
     /// # Errors
@@ -128,6 +78,11 @@ pub trait StageConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'stati
 pub trait SinkConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'static {
     /// The value of `type` in the configuration file.
     const TYPE: &'static str;
+
+    /// Keys that make an example, for `streamer plugins NAME`. By default none.
+    fn example() -> Value {
+        Value::Object(Map::new())
+    }
 
     /// Makes the sink. Touches no disk: that is [`Sink::open`]'s part.
     ///
@@ -201,20 +156,45 @@ pub enum SourceError {
 pub trait Stage: Send {
     /// Edits the batch in place.
     ///
+    /// A single message that cannot be edited is no error of the batch: see
+    /// [`Verdict::Fail`](crate::batch::Verdict::Fail) and [`Batch::expand`].
+    ///
     /// # Errors
     /// The batch must then be as it was: it goes on unchanged and the failure is counted.
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError>;
 
-    /// Called once, after the last batch.
+    /// For stages that keep messages back: puts those that are ready by now into the empty batch.
+    /// Called when nothing more waits to be processed, and about once a second.
+    ///
+    /// # Errors
+    /// Logged and counted.
+    fn collect(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        let _ = batch;
+        Ok(())
+    }
+
+    /// Called once, after the last batch: puts what it kept back into the empty batch.
     ///
     /// # Errors
     /// What the stage could not finish.
-    fn close(&mut self) -> Result<(), BoxError> {
+    fn close(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        let _ = batch;
         Ok(())
+    }
+
+    /// Whether the stage sets messages aside, see [`Verdict::Reject`](crate::batch::Verdict::Reject).
+    fn rejects(&self) -> bool {
+        false
+    }
+
+    /// Whether the stage looks at [`Record::topic`](crate::Record).
+    fn wants_topics(&self) -> bool {
+        false
     }
 }
 
-/// Where messages go. Runs on the pipeline thread and does plain blocking I/O.
+/// Where messages go. Runs on the pipeline thread and does plain blocking I/O; with
+/// `required: false` on a thread of its own.
 pub trait Sink: Send {
     /// Where messages go, for the log and `streamer check`. Holds no secret.
     fn destination(&self) -> String;
@@ -230,8 +210,27 @@ pub trait Sink: Send {
     /// Takes a batch: all of it, or on error nothing of it.
     ///
     /// # Errors
-    /// The engine logs it, waits, and calls again with the same batch.
+    /// The engine logs it, waits, and calls again with the same batch; unless it is [`Gone`].
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError>;
+
+    /// How many of the messages that were taken are not yet handed to the operating system.
+    fn buffered(&self) -> u64 {
+        0
+    }
+
+    /// Takes messages that a stage set aside, in order.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn reject(&mut self, rejected: &[Rejected]) -> Result<(), BoxError> {
+        let _ = rejected;
+        Ok(())
+    }
+
+    /// Whether [`Sink::reject`] keeps what it is given.
+    fn keeps_rejected(&self) -> bool {
+        false
+    }
 
     /// Called about once a second with the wall-clock time, also when nothing arrives.
     ///
@@ -254,7 +253,7 @@ pub trait Sink: Send {
     /// The queue is empty: hand everything to the operating system.
     ///
     /// # Errors
-    /// Logged and counted.
+    /// As [`Sink::write`]: the engine calls again.
     fn flush(&mut self) -> Result<(), BoxError> {
         Ok(())
     }
@@ -265,5 +264,10 @@ pub trait Sink: Send {
     /// Makes the program end with exit code 1.
     fn close(&mut self) -> Result<(), BoxError> {
         Ok(())
+    }
+
+    /// Whether the sink looks at [`Batch::topics`].
+    fn wants_topics(&self) -> bool {
+        false
     }
 }

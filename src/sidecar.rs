@@ -16,7 +16,7 @@ use crate::archive::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Schedule;
 use crate::errors::error_chain;
-use crate::stats::Stats;
+use crate::stats::Totals;
 
 /// The lowest priority of the processor (nice(2)).
 const NICE: i32 = 19;
@@ -34,7 +34,7 @@ impl Sidecar {
     pub(crate) fn start(
         jobs: Vec<Job>,
         schedule: Schedule,
-        stats: Arc<Stats>,
+        stats: Arc<Totals>,
         stop: &CancellationToken,
     ) -> std::io::Result<Self> {
         let (stop, progress) = (stop.child_token(), Arc::new(Progress::default()));
@@ -91,7 +91,7 @@ const FUTILE_PAUSE: Duration = Duration::from_secs(300);
 struct Worker {
     jobs: Vec<Job>,
     schedule: Schedule,
-    stats: Arc<Stats>,
+    stats: Arc<Totals>,
     progress: Arc<Progress>,
 }
 

@@ -1,11 +1,16 @@
 //! The counters of a running recorder, and the snapshot that status prints.
+//!
+//! Every pipeline has a [`Stats`] of its own, and every plugin in it a [`PluginStats`]; [`Totals`] is
+//! what the process has once.
 
 mod archive;
+mod plugin;
 mod snapshot;
+mod totals;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +18,10 @@ use tokio::time::Instant;
 use tracing::error;
 
 pub use self::archive::Archive;
-pub use self::snapshot::Snapshot;
+pub use self::plugin::{PluginSnapshot, PluginStats};
+pub use self::snapshot::{PipelineSnapshot, Snapshot};
+pub use self::totals::Totals;
 use crate::archive::disk::FileError;
-use crate::archive::job::Summary;
 use crate::clock::UnixNanos;
 use crate::errors::error_chain;
 use crate::plugin::Disconnect;
@@ -42,14 +48,14 @@ impl Counter {
     }
 }
 
-/// The counters of one process. Written once per batch, read by the status.
+/// The counters of one pipeline. Written once per batch, read by the status.
 #[derive(Debug)]
 pub struct Stats {
     /// Messages taken from sources.
     pub received: Counter,
     /// Bytes of those messages, each with its line feed.
     pub received_bytes: Counter,
-    /// Messages that every sink has handed to the operating system.
+    /// Messages that every required sink has handed to the operating system.
     pub written: Counter,
     /// Bytes of those messages.
     pub written_bytes: Counter,
@@ -61,19 +67,22 @@ pub struct Stats {
     pub control_skipped: Counter,
     /// Line feeds within messages that became spaces.
     pub newlines_folded: Counter,
-    /// Batches on which a stage failed and which went on unchanged.
+    /// Messages on which a stage failed, and which went on unchanged or were set aside.
     pub stage_errors: Counter,
     /// Failed calls of sinks; a failed write is tried again.
     pub sink_errors: Counter,
-    /// Log lines that could not be written.
-    pub log_lines_lost: Counter,
     /// Events that could not be written to a journal at once.
     pub journal_errors: Counter,
     /// Connections made.
     pub connects: Counter,
     started: Instant,
-    started_at: UnixNanos,
     state: Mutex<State>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +94,7 @@ struct State {
     /// What last went wrong with a journal, and when the log was told of one.
     journal_error: Option<(String, Instant)>,
     queue: QueueUse,
-    archive: Option<Archive>,
+    plugins: Vec<Arc<PluginStats>>,
     /// `written`, second by second, newest last; at most `RATE_WINDOW + 1` entries.
     history: VecDeque<(Instant, u64)>,
 }
@@ -122,8 +131,8 @@ pub struct Stall {
 }
 
 impl Stats {
-    /// Counters at zero, for a process that starts now.
-    pub fn new(now: UnixNanos) -> Self {
+    /// Counters at zero, for a pipeline that starts now.
+    pub fn new() -> Self {
         Self {
             received: Counter::default(),
             received_bytes: Counter::default(),
@@ -135,13 +144,18 @@ impl Stats {
             newlines_folded: Counter::default(),
             stage_errors: Counter::default(),
             sink_errors: Counter::default(),
-            log_lines_lost: Counter::default(),
             journal_errors: Counter::default(),
             connects: Counter::default(),
             started: Instant::now(),
-            started_at: now,
             state: Mutex::default(),
         }
+    }
+
+    /// Counters for a plugin of the pipeline, known by this name, such as `stages[0] (filter)`.
+    pub(crate) fn plugin(&self, name: &str) -> Arc<PluginStats> {
+        let plugin = Arc::new(PluginStats::new(name));
+        self.state().plugins.push(Arc::clone(&plugin));
+        plugin
     }
 
     /// A connection stands.
@@ -165,13 +179,15 @@ impl Stats {
     /// A sink cannot write; the messages wait.
     pub(crate) fn stalled(&self, sink: &str, error: String) {
         let mut state = self.state();
-        let since = state.stall.take().map_or_else(Instant::now, |(_, _, since)| since);
+        let same = state.stall.take().filter(|(stalled, ..)| stalled == sink);
+        let since = same.map_or_else(Instant::now, |(_, _, since)| since);
         state.stall = Some((sink.to_owned(), error, since));
     }
 
     /// It can again.
-    pub(crate) fn resumed(&self) {
-        self.state().stall = None;
+    pub(crate) fn resumed(&self, sink: &str) {
+        let mut state = self.state();
+        state.stall = state.stall.take().filter(|(stalled, ..)| stalled != sink);
     }
 
     /// A journal cannot be written. The log is told, but not over and over.
@@ -198,44 +214,8 @@ impl Stats {
         state.history.push_back((Instant::now(), written));
     }
 
-    /// A run of the archive's job begins.
-    pub(crate) fn archive_begins(&self, now: UnixNanos) {
-        let mut state = self.state();
-        let archive = state.archive.get_or_insert_default();
-        archive.running = true;
-        archive.last_run = Some(now.to_string());
-    }
-
-    /// The next run is due then.
-    pub(crate) fn archive_due(&self, next: Option<UnixNanos>) {
-        let mut state = self.state();
-        state.archive.get_or_insert_default().next_run = next.map(|time| time.to_string());
-    }
-
-    /// It ends, after so long.
-    pub(crate) fn archive_ends(&self, took: Duration) {
-        let mut state = self.state();
-        let archive = state.archive.get_or_insert_default();
-        archive.running = false;
-        archive.runs += 1;
-        archive.last_run_seconds = took.as_secs_f64();
-    }
-
-    /// What it did in one directory.
-    pub(crate) fn archive_did(&self, summary: &Summary) {
-        self.state().archive.get_or_insert_default().add(summary);
-    }
-
-    /// Something in it failed.
-    pub(crate) fn archive_failed(&self, error: String) {
-        let mut state = self.state();
-        let archive = state.archive.get_or_insert_default();
-        archive.failures += 1;
-        archive.last_failure = Some(error);
-    }
-
     /// Everything at this moment.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> PipelineSnapshot {
         let now = Instant::now();
         let uptime = now - self.started;
         let messages = self.written.get();
@@ -244,11 +224,7 @@ impl Stats {
             Some(&(at, before)) if uptime.as_secs() >= RATE_WINDOW as u64 => (now - at, before),
             _ => (uptime, 0),
         };
-        Snapshot {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            started: self.started_at.to_string(),
-            uptime_seconds: uptime.as_secs(),
+        PipelineSnapshot {
             messages,
             bytes: self.written_bytes.get(),
             rate_per_minute: rate_per_minute(messages.saturating_sub(before), since),
@@ -265,7 +241,6 @@ impl Stats {
             newlines_folded: self.newlines_folded.get(),
             stage_errors: self.stage_errors.get(),
             sink_errors: self.sink_errors.get(),
-            log_lines_lost: self.log_lines_lost.get(),
             journal_errors: self.journal_errors.get(),
             last_journal_error: state.journal_error.as_ref().map(|(error, _)| error.clone()),
             stall: state.stall.as_ref().map(|(sink, error, since)| Stall {
@@ -274,7 +249,7 @@ impl Stats {
                 seconds: (now - *since).as_secs(),
             }),
             queue: state.queue,
-            archive: state.archive.clone(),
+            plugins: state.plugins.iter().map(|plugin| plugin.snapshot()).collect(),
         }
     }
 
@@ -293,23 +268,10 @@ fn rate_per_minute(messages: u64, over: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::Cause;
-
-    #[test]
-    fn the_status_line_is_the_one_that_scripts_know() {
-        let mut snapshot = Stats::new(UnixNanos::default()).snapshot();
-        snapshot.uptime_seconds = 754;
-        snapshot.messages = 152_340;
-        snapshot.rate_per_minute = 7260.123;
-        assert_eq!(
-            snapshot.to_string(),
-            "Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min"
-        );
-    }
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_is_of_the_last_minute_only() {
-        let stats = Stats::new(UnixNanos::default());
+        let stats = Stats::new();
         stats.written.add(100_000);
         for _ in 0..200 {
             stats.sample(QueueUse::default());
@@ -322,20 +284,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_of_a_young_process_is_over_its_uptime() {
-        let stats = Stats::new(UnixNanos::default());
+        let stats = Stats::new();
         tokio::time::advance(Duration::from_secs(30)).await;
         stats.written.add(100);
         assert!((stats.snapshot().rate_per_minute - 200.0).abs() < 0.01);
-    }
-
-    #[test]
-    fn a_snapshot_survives_json() {
-        let stats = Stats::new(UnixNanos::from_seconds(1_700_000_000));
-        stats.connected();
-        stats.disconnected(&Disconnect::new(Cause::Idle, "silent"), UnixNanos::default());
-        let snapshot = stats.snapshot();
-        let json = serde_json::to_string(&snapshot).unwrap();
-        assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);
-        assert_eq!(snapshot.disconnects.get("idle"), Some(&1));
     }
 }

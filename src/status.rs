@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::links::{ForeignLink, refuse_foreign_links};
-use crate::stats::{Snapshot, Stats};
+use crate::stats::{Snapshot, Totals};
 
 /// For how long a client may think about what it asks for.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(200);
@@ -82,7 +82,7 @@ impl StatusSocket {
     }
 
     /// Answers clients for ever.
-    pub(crate) async fn serve(&self, stats: &Arc<Stats>) {
+    pub(crate) async fn serve(&self, stats: &Arc<Totals>) {
         let mut clients = JoinSet::new();
         loop {
             tokio::select! {
@@ -127,7 +127,7 @@ async fn ensure_dead(path: &Path) -> Result<(), BindError> {
     }
 }
 
-async fn answer(mut client: UnixStream, stats: Arc<Stats>, patience: Duration) {
+async fn answer(mut client: UnixStream, stats: Arc<Totals>, patience: Duration) {
     let json = timeout(patience, wants_json(&mut client)).await.unwrap_or(false);
     let snapshot = stats.snapshot();
     let mut line = if json {

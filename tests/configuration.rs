@@ -126,8 +126,8 @@ const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
     ("{\"topic\": \"${STREAMER_TEST_UNSET}\"}", &["topic", "`STREAMER_TEST_UNSET` is not set"]),
     ("{\"buffer_sise\": 1, \"ws_url\": \"ws://h\", \"source\": {}}", &["exclude", "buffer_sise"]),
     (
-        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\", \"b\"]}}",
-        &["sinks[0]", "`stem` is needed"],
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\", \"b\"], \"topic_pointer\": null}}",
+        &["sinks[0]", "write its `topic_pointer`"],
     ),
     (
         "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\"], \"headers\": {\"a b\": \"c\"}}}",

@@ -148,6 +148,32 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
         .map_err(FileError::of("sync the directory", dir))
 }
 
+/// Makes durable everything that was written to the file system of this directory: one wait, where
+/// many files have changed.
+pub fn sync_all(dir: &Path) -> Result<(), FileError> {
+    gate()
+        .and_then(|()| Ok(rustix::fs::syncfs(File::open(dir)?)?))
+        .map_err(FileError::of("sync the file system of", dir))
+}
+
+/// Appends lines to a file beside those of the archive's hours; creates it with this mode.
+pub fn append_lines(path: &Path, mode: u32, lines: &[u8]) -> Result<(), FileError> {
+    let file = append_as(path, mode)?;
+    let length = file.metadata().map_err(FileError::of("read the size of", path))?.len();
+    write(&file, path, lines).inspect_err(|_| {
+        // All of it or nothing: it is tried again.
+        drop(set_len(&file, path, length));
+    })
+}
+
+/// Makes the content of this file durable, if it still exists.
+pub fn sync_path(path: &Path) -> Result<(), FileError> {
+    match append_to_existing(path)? {
+        Some(file) => sync(&file, path),
+        None => Ok(()),
+    }
+}
+
 pub(super) fn set_len(file: &File, path: &Path, length: u64) -> Result<(), FileError> {
     gate().and_then(|()| file.set_len(length)).map_err(FileError::of("cut back", path))
 }

@@ -1,6 +1,7 @@
 //! The file of one hour while it is being written.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::disk::{self, FileError};
@@ -15,7 +16,10 @@ use crate::clock::Hour;
 /// locked as long as it is open: a file that can be locked is nobody's and may be sealed.
 #[derive(Debug)]
 pub struct HourFile {
-    file: File,
+    /// None while it rests.
+    file: Option<File>,
+    /// Device and inode of the file.
+    identity: (u64, u64),
     path: PathBuf,
     mode: u32,
     /// Bytes that are known to be whole lines.
@@ -60,8 +64,18 @@ impl HourFile {
         let finding = Finding::look(&file, &claims).map_err(FileError::of("read", &path))?;
         let recovery = finding.mend(&file, &path, &stem.path(dir, hour, Kind::Torn), &claims)?;
         let (length, messages) = (recovery.bytes, recovery.messages);
-        let mut file =
-            Self { file, path, mode, length, messages, synced: length, new, torn: false };
+        let identity = identity(&file.metadata().map_err(FileError::of("look at", &path))?);
+        let mut file = Self {
+            file: Some(file),
+            identity,
+            path,
+            mode,
+            length,
+            messages,
+            synced: length,
+            new,
+            torn: false,
+        };
         if !new && recovery.found.is_some() {
             // What is there may be with the kernel alone.
             file.sync()?;
@@ -96,13 +110,15 @@ impl HourFile {
     /// [`FileError`]; the file then still ends where it did, or is cut back to that before
     /// the next append.
     pub fn append(&mut self, lines: &[u8], messages: u64) -> Result<(), FileError> {
+        self.wake()?;
+        let Some(file) = &self.file else { return Ok(()) };
         if self.torn {
-            disk::set_len(&self.file, &self.path, self.length)?;
+            disk::set_len(file, &self.path, self.length)?;
             self.torn = false;
         }
         // Goes on after short writes and interruptions.
-        if let Err(error) = disk::write(&self.file, &self.path, lines) {
-            self.torn = disk::set_len(&self.file, &self.path, self.length).is_err();
+        if let Err(error) = disk::write(file, &self.path, lines) {
+            self.torn = disk::set_len(file, &self.path, self.length).is_err();
             return Err(error);
         }
         self.length += lines.len() as u64;
@@ -120,7 +136,9 @@ impl HourFile {
     /// # Errors
     /// [`FileError`]; it is then unknown what of the bytes behind [`HourFile::synced`] is on the disk.
     pub fn sync(&mut self) -> Result<(), FileError> {
-        if let Err(error) = disk::sync_data(&self.file, &self.path) {
+        self.wake()?;
+        let Some(file) = &self.file else { return Ok(()) };
+        if let Err(error) = disk::sync_data(file, &self.path) {
             self.synced = self.length;
             self.reopen();
             return Err(error);
@@ -133,24 +151,67 @@ impl HourFile {
         Ok(())
     }
 
+    /// Takes note of a sync of the whole file system, see [`disk::sync_all`].
+    pub(super) fn synced_together(&mut self, good: bool) {
+        self.synced = self.length;
+        if good {
+            self.new = false;
+        } else {
+            self.reopen();
+        }
+    }
+
     /// Replaces the handle by a new one on the same file. Where that cannot be, the old one stays.
     fn reopen(&mut self) {
+        let Some(old) = &self.file else { return };
         // A lock is of the handle that took it, so it is given up for a moment. Who takes it then
         // finds that the hour is not over, or that lines come behind what it seals.
-        drop(self.file.unlock());
+        drop(old.unlock());
         if let Ok((file, _)) = open_locked(&self.path, self.mode)
-            && same_file(&self.file, &self.path)
+            && same_file(old, &self.path)
         {
-            self.file = file;
+            self.file = Some(file);
         } else {
-            drop(self.file.try_lock());
+            drop(old.try_lock());
         }
+    }
+
+    /// Closes the handle until it is needed again: a process may have so many. The lock goes with
+    /// it, so that the hour may be sealed when it is over.
+    pub fn rest(&mut self) {
+        // What is torn is cut by this handle, or by whoever opens the hour next.
+        if !self.torn {
+            self.file = None;
+        }
+    }
+
+    /// Opens the handle again. What somebody else has changed meanwhile is not gone on with.
+    fn wake(&mut self) -> Result<(), FileError> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let (file, new) = open_locked(&self.path, self.mode)?;
+        let found = file.metadata().map_err(FileError::of("look at", &self.path))?;
+        if new || identity(&found) != self.identity || found.len() != self.length {
+            let changed = std::io::Error::other("it was changed by somebody else");
+            return Err(FileError::of("go on with", &self.path)(changed));
+        }
+        self.file = Some(file);
+        Ok(())
     }
 
     /// Whether the file's name still leads to it: nobody has removed or moved it.
     pub fn is_in_place(&self) -> bool {
-        same_file(&self.file, &self.path)
+        match &self.file {
+            Some(file) => same_file(file, &self.path),
+            None => std::fs::metadata(&self.path)
+                .is_ok_and(|found| identity(&found) == self.identity && found.len() == self.length),
+        }
     }
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 #[cfg(test)]
@@ -226,6 +287,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_rested_is_gone_on_with_unless_somebody_changed_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut file, _) = open(dir.path());
+        file.append(b"1\n", 1).unwrap();
+        file.rest();
+        file.append(b"2\n", 1).unwrap();
+        assert_eq!(fs::read(file.path()).unwrap(), b"1\n2\n");
+        file.rest();
+        assert!(file.is_in_place());
+        fs::write(file.path(), "other\n").unwrap();
+        assert!(!file.is_in_place());
+        assert!(file.append(b"3\n", 1).is_err());
+        assert_eq!(fs::read(file.path()).unwrap(), b"other\n");
+    }
+
+    #[test]
     fn an_error_names_the_action_and_the_file() {
         let error = try_open(Path::new("/nonexistent")).unwrap_err();
         assert_eq!(error.to_string(), "cannot open `/nonexistent/t_3600.jsonl`");
@@ -253,11 +330,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut file, _) = open(dir.path());
         file.append(b"1\n", 1).unwrap();
-        let before = file.file.as_raw_fd();
+        let handle = |file: &HourFile| file.file.as_ref().unwrap().as_raw_fd();
+        let before = handle(&file);
         // Keeps the number of the first handle from being given again.
-        let _other = file.file.try_clone().unwrap();
+        let _other = file.file.as_ref().unwrap().try_clone().unwrap();
         let (failed, _) = with(Fault::Error(std::io::ErrorKind::Other), 0, || file.sync().is_err());
-        assert!(failed && file.file.as_raw_fd() != before);
+        assert!(failed && handle(&file) != before);
         assert_eq!(file.synced(), 2, "these bytes are given up, not tried again");
         file.append(b"2\n", 1).unwrap();
         file.sync().unwrap();

@@ -35,6 +35,8 @@ pub enum Kind {
     Journal,
     /// `.torn`: last lines that were not whole.
     Torn,
+    /// `.rejects`: messages that a stage set aside, JSON lines.
+    Rejects,
 }
 
 /// The number of corrupt files that an hour may have.
@@ -51,6 +53,7 @@ impl fmt::Display for Kind {
             Self::Corrupt(number) => write!(f, ".jsonl.zst.corrupt-{number}"),
             Self::Journal => f.write_str(".journal"),
             Self::Torn => f.write_str(".torn"),
+            Self::Rejects => f.write_str(".rejects"),
         }
     }
 }
@@ -65,6 +68,7 @@ impl Kind {
             "jsonl.zst.corrupt" => Self::Corrupt(1),
             "journal" => Self::Journal,
             "torn" => Self::Torn,
+            "rejects" => Self::Rejects,
             _ => {
                 let number = canonical(suffix.strip_prefix("jsonl.zst.corrupt-")?)?;
                 let number = u8::try_from(number).ok()?;
@@ -239,6 +243,7 @@ mod tests {
             (1..=MAX_CORRUPT).prop_map(Kind::Corrupt),
             Just(Kind::Journal),
             Just(Kind::Torn),
+            Just(Kind::Rejects),
         ]
     }
 

@@ -24,8 +24,6 @@ pub struct Place {
     pub mode: u32,
     /// How often lines are made durable; `None` leaves it to the system.
     pub sync_interval: Option<Duration>,
-    /// How often the journal notes how far the lines have come.
-    pub mark_interval: Duration,
 }
 
 /// An hour that is open: lines go to its `.jsonl`, which exists once there are any, and what happens
@@ -145,14 +143,20 @@ impl OpenHour {
         self.journal_error = noted.err().or(self.journal_error.take());
     }
 
-    /// Makes lines durable and marks how far they have come, when that is due.
+    /// Makes lines durable and marks how far they have come, when that is due; marks not before
+    /// `mark_interval` has passed.
     ///
     /// # Errors
     /// Lines could not be made durable. The journal says so.
-    pub fn tick(&mut self, place: &Place, now: UnixNanos) -> Result<(), FileError> {
+    pub fn tick(
+        &mut self,
+        place: &Place,
+        now: UnixNanos,
+        mark_interval: Duration,
+    ) -> Result<(), FileError> {
         let due = |last: Instant, interval| last.elapsed() + SLACK >= interval;
         let moved = self.totals().0 != self.marked;
-        let mark = moved && due(self.last_mark, place.mark_interval);
+        let mark = moved && due(self.last_mark, mark_interval);
         let sync = place.sync_interval.is_some_and(|interval| due(self.last_sync, interval));
         let synced = if sync { self.sync(now) } else { Ok(()) };
         if mark {
@@ -176,34 +180,71 @@ impl OpenHour {
         self.last_mark = Instant::now();
     }
 
+    /// Whether there is something that is not known to be durable.
+    pub fn is_dirty(&self) -> bool {
+        self.has_unsynced_lines() || self.journal.is_dirty()
+    }
+
+    fn has_unsynced_lines(&self) -> bool {
+        self.lines.as_ref().is_some_and(|file| file.synced() < file.length())
+    }
+
+    /// Takes note of a sync of the whole file system: the error, where it failed.
+    pub fn synced_together(&mut self, now: UnixNanos, error: Option<&FileError>) {
+        if self.has_unsynced_lines()
+            && let Some(file) = &mut self.lines
+        {
+            let (from, to) = (file.synced(), file.length());
+            file.synced_together(error.is_none());
+            self.note_sync(now, from, to, error);
+        }
+        if error.is_none() {
+            self.journal.synced_together();
+        }
+    }
+
     fn sync(&mut self, now: UnixNanos) -> Result<(), FileError> {
         let Some(file) = self.lines.as_mut().filter(|file| file.synced() < file.length()) else {
             return Ok(());
         };
-        self.last_sync = Instant::now();
         let (from, to) = (file.synced(), file.length());
         let synced = file.sync();
-        if let Err(error) = &synced {
+        self.note_sync(now, from, to, synced.as_ref().err());
+        synced
+    }
+
+    fn note_sync(&mut self, now: UnixNanos, from: u64, to: u64, error: Option<&FileError>) {
+        self.last_sync = Instant::now();
+        if let Some(error) = error {
             let (since, error) = (self.synced_at.nanos(), error.source.to_string());
             self.note(now, Event::SyncFailed { from, to, since, error });
             self.durable = false;
         }
         self.synced_at = now;
-        synced
     }
 
-    /// Leaves the hour: lines are made durable, and the journal says that it is whole.
+    /// Closes the handles until they are needed again.
+    pub fn rest(&mut self) {
+        if let Some(file) = &mut self.lines {
+            file.rest();
+        }
+        self.journal.rest();
+    }
+
+    /// Leaves the hour: lines are made durable, and the journal says that it is whole. Its own last
+    /// words are made durable unless `together` says that somebody else does it.
     ///
     /// # Errors
     /// Lines could not be made durable. They are with the kernel.
-    pub fn close(mut self, place: &Place, now: UnixNanos, stop: bool) -> Left {
+    pub fn close(mut self, place: &Place, now: UnixNanos, stop: bool, together: bool) -> Left {
         let synced = if place.sync_interval.is_some() { self.sync(now) } else { Ok(()) };
         let (bytes, messages) = self.totals();
         let nanos = |time: Option<UnixNanos>| time.map(UnixNanos::nanos);
         let (first, last) = (nanos(self.first), nanos(self.last));
         let durable = self.durable && place.sync_interval.is_some();
         self.note(now, Event::Closed(Closed { bytes, messages, first, last, stop, durable }));
-        let journalled = place.sync_interval.map_or(Ok(()), |_| self.journal.sync());
+        let sync = place.sync_interval.is_some() && !together;
+        let journalled = if sync { self.journal.sync() } else { Ok(()) };
         let journal = journalled.err().or(self.journal_error);
         Left { lines: synced, journal }
     }

@@ -11,7 +11,7 @@ use super::{Failure, print};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::registry::Registry;
-use crate::stats::Stats;
+use crate::stats::Totals;
 
 pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<ExitCode, Failure> {
     let config = Config::load(file, registry)?;
@@ -19,8 +19,7 @@ pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<Exit
         (config.resolved.clone(), config.status_socket.clone(), config.log.clone());
     let archive = config.archive.clone().map(|(archive, _)| archive);
     // Building finds what reading does not: a malformed URL, a missing certificate.
-    let stats = Arc::new(Stats::new(SystemClock.now()));
-    let pipeline = config.build(&stats, &Arc::default())?;
+    let pipelines = config.build(&Totals::new(SystemClock.now()), &Arc::default())?;
     if json {
         return print(&(serde_json::to_string_pretty(&resolved).unwrap_or_default() + "\n"));
     }
@@ -29,20 +28,25 @@ pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<Exit
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "  {what:<8}{value}");
     };
-    row(
-        "source",
-        format!("{} ({})", pipeline.source.endpoint(), text_at(&resolved, "/source/type")),
-    );
-    if let Some(topics) = resolved.pointer("/source/topics").and_then(Value::as_array) {
-        let topics: Vec<_> = topics.iter().filter_map(|topic| topic.as_str()).collect();
-        let list = if topics.is_empty() { "none".to_owned() } else { topics.join(", ") };
-        row("topics", list);
-    }
-    for stage in &pipeline.stages {
-        row("stage", stage.name.clone());
-    }
-    for sink in &pipeline.sinks {
-        row("sink", format!("{} → {}", sink.name, sink.plugin.destination()));
+    for pipeline in &pipelines {
+        let sections = resolved.pointer(&format!("/pipelines/{}", pipeline.name));
+        if sections.is_some() {
+            row("pipeline", format!(" {}", pipeline.name));
+        }
+        let sections = sections.unwrap_or(&resolved);
+        let type_name = text_at(sections, "/source/type");
+        row("source", format!("{} ({type_name})", pipeline.source.endpoint()));
+        if let Some(topics) = sections.pointer("/source/topics").and_then(Value::as_array) {
+            let topics: Vec<_> = topics.iter().filter_map(|topic| topic.as_str()).collect();
+            row("topics", listed(&topics));
+        }
+        for stage in &pipeline.stages {
+            row("stage", stage.name.clone());
+        }
+        for sink in &pipeline.sinks {
+            let optional = if sink.common.required { "" } else { " (not required)" };
+            row("sink", format!("{} → {}{optional}", sink.name, sink.plugin.destination()));
+        }
     }
     row(
         "archive",
@@ -55,6 +59,17 @@ pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<Exit
     row("log", path(log.file) + if log.to_stdout { ", stdout" } else { "" });
     row("status", path(socket));
     print(&text)
+}
+
+/// The topics, or the first of very many.
+fn listed(topics: &[&str]) -> String {
+    const SHOWN: usize = 10;
+    let shown = topics.get(..SHOWN.min(topics.len())).unwrap_or_default().join(", ");
+    match topics.len() {
+        0 => "none".to_owned(),
+        more if more > SHOWN => format!("{shown} and {} more", more - SHOWN),
+        _ => shown,
+    }
 }
 
 fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {

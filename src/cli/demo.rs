@@ -121,7 +121,7 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
     });
     let stats = run::record(config, "demo", false, &stop)?;
     let sent = exchange.stop()?;
-    let end = stats.snapshot();
+    let end = stats.snapshot().total;
     let compared = compare(&dir, sent)?;
 
     let mut text = String::from("\n");

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument, Span, error, info, info_span, warn};
 
 use super::Failure;
 use crate::clock::{Clock, SystemClock};
@@ -19,9 +19,10 @@ use crate::config::{ArchiveConfig, Config, Schedule};
 use crate::errors::error_chain;
 use crate::logging::Log;
 use crate::pacing::Pacer;
+use crate::pipeline::{Pipeline, PipelineError};
 use crate::registry::Registry;
 use crate::sidecar::Sidecar;
-use crate::stats::Stats;
+use crate::stats::Totals;
 use crate::status::StatusSocket;
 
 /// Exit code of a second Ctrl-C.
@@ -39,14 +40,14 @@ pub(super) fn record(
     name: &str,
     debug: bool,
     stop: &CancellationToken,
-) -> Result<Arc<Stats>, Failure> {
-    let stats = Arc::new(Stats::new(SystemClock.now()));
+) -> Result<Arc<Totals>, Failure> {
+    let totals = Arc::new(Totals::new(SystemClock.now()));
     let pacer = Arc::new(Pacer::default());
     let (log, status_socket) = (config.log.clone(), config.status_socket.clone());
     let status_interval = config.status_interval;
     let archive = config.archive.clone();
     let shutdown_timeout = config.shutdown_timeout;
-    let mut pipeline = config.build(&stats, &pacer)?;
+    let mut pipelines = config.build(&totals, &pacer)?;
     let runtime = runtime(pacer).context("cannot start the runtime")?;
     // The tasks that are left when the pipeline has ended own nothing that needs an end of its own;
     // a name look-up that hangs must not hold up the exit.
@@ -55,16 +56,18 @@ pub(super) fn record(
             Some(path) => Some(StatusSocket::bind(path).await?),
             None => None,
         };
-        pipeline.open()?;
+        for pipeline in &mut pipelines {
+            pipeline.open()?;
+        }
         // Before anybody is told that it runs, and stops it.
         let signals = signals();
-        let log = Arc::new(Log::start(&log, debug, &stats).context("cannot start the log")?);
+        let log = Arc::new(Log::start(&log, debug, &totals).context("cannot start the log")?);
         info!(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
             config = name,
-            endpoint = %pipeline.source.endpoint(),
-            output = %pipeline.destinations(),
+            endpoint = %each(&pipelines, |pipeline| pipeline.source.endpoint()),
+            output = %each(&pipelines, Pipeline::destinations),
             status_socket = ?status_socket,
             "started"
         );
@@ -74,13 +77,13 @@ pub(super) fn record(
         // Tasks of their own, so that the recording alone is looked at when data comes.
         let mut beside = JoinSet::new();
         if let Some(socket) = socket {
-            let stats = Arc::clone(&stats);
-            beside.spawn(async move { socket.serve(&stats).await });
+            let totals = Arc::clone(&totals);
+            beside.spawn(async move { socket.serve(&totals).await });
         }
         if let Some(interval) = status_interval {
-            beside.spawn(log_status(interval, Arc::clone(&stats)));
+            beside.spawn(log_status(interval, Arc::clone(&totals)));
         }
-        let sidecar = archive.map(|archive| start_sidecar(&archive, &stats, stop)).transpose()?;
+        let sidecar = archive.map(|archive| start_sidecar(&archive, &totals, stop)).transpose()?;
         if let Some(sidecar) = &sidecar {
             let (progress, stop) = (sidecar.progress(), stop.clone());
             beside.spawn(async move {
@@ -89,37 +92,68 @@ pub(super) fn record(
             });
         }
         beside.spawn(mind_signals(signals, Arc::clone(&log), stop.clone()));
-        let clock = Arc::new(SystemClock);
-        let ended = pipeline.run(Arc::clone(&stats), clock, stop.clone()).await;
+        let ended = run_all(pipelines, &totals, stop).await;
         if let Some(sidecar) = sidecar {
             sidecar.stop(shutdown_timeout).await;
         }
         // Removes the socket.
         beside.shutdown().await;
-        let end = stats.snapshot();
+        let end = totals.snapshot();
         info!(
-            messages = end.messages,
-            bytes = end.bytes,
-            dropped = end.dropped,
-            connects = end.connects,
+            messages = end.total.messages,
+            bytes = end.total.bytes,
+            dropped = end.total.dropped,
+            connects = end.total.connects,
             uptime_seconds = end.uptime_seconds,
             "stopped"
         );
-        if let Err(failure) = &ended {
-            error!(error = %error_chain(failure), "the recording did not end well");
-        }
         log.flush();
         anyhow::Ok(ended?)
     });
     runtime.shutdown_background();
     recorded?;
-    Ok(stats)
+    Ok(totals)
+}
+
+/// Runs the pipelines until each has come to its end, and gives the first failure. One that fails
+/// does not stop the others.
+async fn run_all(
+    pipelines: Vec<Pipeline>,
+    totals: &Arc<Totals>,
+    stop: &CancellationToken,
+) -> Result<(), PipelineError> {
+    let several = pipelines.len() > 1;
+    let mut running = JoinSet::new();
+    for pipeline in pipelines {
+        let (stats, stop) = (totals.pipeline(&pipeline.name), stop.clone());
+        let name = pipeline.name.clone();
+        let span = if several { info_span!("pipeline", name) } else { Span::none() };
+        let run = async move {
+            let ended = pipeline.run(stats, Arc::new(SystemClock), stop).await;
+            if let Err(failure) = &ended {
+                error!(error = %error_chain(failure), "the recording did not end well");
+            }
+            ended
+        };
+        running.spawn(run.instrument(span));
+    }
+    let mut first = Ok(());
+    while let Some(ended) = running.join_next().await {
+        // A task that panicked was told of by the panic.
+        first = first.and(ended.unwrap_or(Err(PipelineError::Died)));
+    }
+    first
+}
+
+/// What this says of each of them, as one text.
+fn each(pipelines: &[Pipeline], says: impl Fn(&Pipeline) -> String) -> String {
+    pipelines.iter().map(says).collect::<Vec<_>>().join(", ")
 }
 
 /// The sidecar for the directories of this configuration.
 fn start_sidecar(
     (archive, dirs): &(ArchiveConfig, Vec<PathBuf>),
-    stats: &Arc<Stats>,
+    stats: &Arc<Totals>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Sidecar> {
     let schedule = Schedule::parse(&archive.schedule).map_err(anyhow::Error::msg)?;
@@ -135,14 +169,15 @@ fn runtime(pacer: Arc<Pacer>) -> std::io::Result<Runtime> {
         .build()
 }
 
-async fn log_status(every: Duration, stats: Arc<Stats>) {
+async fn log_status(every: Duration, stats: Arc<Totals>) {
     let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let snapshot = stats.snapshot();
-        let (dropped, connected) = (snapshot.dropped, snapshot.connected);
-        match &snapshot.stall {
+        let total = &snapshot.total;
+        let (dropped, connected) = (total.dropped, total.connected);
+        match &total.stall {
             None => info!(dropped, connected, "{snapshot}"),
             Some(stall) => {
                 let stalled_seconds = stall.seconds;

@@ -47,6 +47,9 @@ pub(crate) struct Document {
     pub(crate) stages: Option<Vec<Value>>,
     /// The sinks; each gets every message. By default a jsonl sink made from `output_dir`.
     pub(crate) sinks: Option<Vec<Value>>,
+    /// Several pipelines by name, each with a `source`, `stages` and `sinks` of its own, instead of
+    /// these keys. All share what else the file says.
+    pub(crate) pipelines: Option<Map<String, Value>>,
     /// What happens to hours that are closed. By default they stay as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) archive: Option<ArchiveConfig>,
@@ -87,6 +90,7 @@ impl Default for Document {
             source: None,
             stages: None,
             sinks: None,
+            pipelines: None,
             archive: None,
             buffer_size: 10_000,
             buffer_bytes: Size::from_mib(64),
@@ -140,6 +144,11 @@ impl Document {
             "is empty: messages must go somewhere",
         );
         check(
+            self.pipelines.as_ref().is_none_or(|pipelines| !pipelines.is_empty()),
+            "pipelines",
+            "is empty: name at least one",
+        );
+        check(
             (1..=100_000_000).contains(&self.buffer_size),
             "buffer_size",
             "must be from 1 to 100000000",
@@ -151,7 +160,7 @@ impl Document {
             // What serde takes for a section is an array, too.
             check(!value.is_some_and(Value::is_array), path, "is an object: { … }");
         }
-        for section in ["source", "stages", "sinks"] {
+        for section in ["source", "stages", "sinks", "pipelines"] {
             let null = keys.get(section).is_some_and(Value::is_null);
             check(!null, section, "is null; leave the key out for the default");
         }
@@ -185,14 +194,23 @@ impl Document {
 
 /// Shorthand keys that stand beside their section.
 pub(crate) fn mixed_forms(keys: &Map<String, Value>) -> Vec<Problem> {
-    SHORTHAND
+    let mixed = SHORTHAND
         .iter()
         .filter(|(key, section, _)| keys.contains_key(*key) && keys.contains_key(*section))
         .map(|(key, section, stands_for)| {
             let message = format!("`{key}` and `{section}` exclude each other: `{key}` is shorthand for `{stands_for}`; remove one of them");
             Problem::at(*key, message)
-        })
-        .collect()
+        });
+    let several = ["ws_url", "topic", "output_dir", "source", "stages", "sinks"].into_iter();
+    let several = several
+        .filter(|key| keys.contains_key("pipelines") && keys.contains_key(*key))
+        .map(|key| {
+            let message = format!(
+                "`{key}` and `pipelines` exclude each other: write it in each of the pipelines"
+            );
+            Problem::at(key, message)
+        });
+    mixed.chain(several).collect()
 }
 
 /// The path under which the author of the file knows `path`: a section that was made from

@@ -17,12 +17,33 @@ impl Registry {
         let sinks = one_of(&self.sinks().schemas(&mut generator));
         let mut root = Document::json_schema(&mut generator);
         if let Some(Value::Object(properties)) = root.get_mut("properties") {
-            section(properties, "source", sources);
-            section(properties, "stages", json!({ "type": "array", "items": stages }));
-            section(properties, "sinks", json!({ "type": "array", "items": sinks, "minItems": 1 }));
+            let stages = json!({ "type": "array", "items": { "$ref": "#/$defs/stage" } });
+            let sinks =
+                json!({ "type": "array", "items": { "$ref": "#/$defs/sink" }, "minItems": 1 });
+            section(properties, "source", json!({ "$ref": "#/$defs/source" }));
+            section(properties, "stages", stages.clone());
+            section(properties, "sinks", sinks.clone());
+            let one = json!({
+                "type": "object",
+                "properties": { "source": { "$ref": "#/$defs/source" }, "stages": stages, "sinks": sinks },
+                "required": ["source", "sinks"],
+                "additionalProperties": false,
+            });
+            let several = json!({
+                "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z0-9_-]+$" },
+                "additionalProperties": one,
+                "minProperties": 1,
+            });
+            section(properties, "pipelines", several);
         }
-        let exclusive = [["source", "ws_url"], ["source", "topic"], ["sinks", "output_dir"]]
+        let shorthand = [["source", "ws_url"], ["source", "topic"], ["sinks", "output_dir"]];
+        let several = ["ws_url", "topic", "output_dir", "source", "stages", "sinks"];
+        let exclusive = shorthand
+            .into_iter()
+            .chain(several.map(|key| ["pipelines", key]))
             .map(|keys| json!({ "not": { "required": keys } }));
+        let exclusive: Vec<_> = exclusive.collect();
         root.insert("allOf".to_owned(), json!(exclusive));
         let mut whole = Map::new();
         whole.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
@@ -30,10 +51,11 @@ impl Registry {
         if let Value::Object(keys) = root.to_value() {
             whole.extend(keys.into_iter().filter(|(key, _)| key != "title"));
         }
-        let definitions = generator.take_definitions(true);
-        if !definitions.is_empty() {
-            whole.insert("$defs".to_owned(), Value::Object(definitions));
+        let mut definitions = generator.take_definitions(true);
+        for (kind, schema) in [("source", sources), ("stage", stages), ("sink", sinks)] {
+            definitions.insert(kind.to_owned(), schema);
         }
+        whole.insert("$defs".to_owned(), Value::Object(definitions));
         Value::Object(whole)
     }
 }

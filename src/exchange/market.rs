@@ -10,7 +10,7 @@ const DIGITS: usize = 12;
 /// The time of the first trade, Unix milliseconds.
 const FIRST_TIME: u64 = 1_700_000_000_000;
 
-/// The trades of one topic.
+/// The trades of some topics, which take turns.
 #[derive(Debug)]
 pub struct Market {
     /// WebSocket frames, one after the other, with zeros for the numbers.
@@ -22,13 +22,19 @@ pub struct Market {
 impl Market {
     /// The market of `publicTrade.<symbol>`.
     pub fn new(topic: &str) -> Self {
-        let symbol = topic.rsplit('.').next().unwrap_or(topic);
-        let topic = serde_json::Value::from(topic);
-        let symbol = serde_json::Value::from(symbol);
+        Self::of(&[topic])
+    }
+
+    /// The market of several such topics: trade *n* is of topic *n* mod 4096 mod their number.
+    pub fn of<T: AsRef<str>>(topics: &[T]) -> Self {
         let mut random = fastrand::Rng::with_seed(7);
         let (mut price, mut time) = (4_325_010_u64, FIRST_TIME);
         let mut market = Self { frames: Vec::new(), starts: vec![0] };
-        for _ in 0..WALK {
+        for topic in topics.iter().cycle().take(WALK) {
+            let topic = topic.as_ref();
+            let symbol = topic.rsplit('.').next().unwrap_or(topic);
+            let topic = serde_json::Value::from(topic);
+            let symbol = serde_json::Value::from(symbol);
             let before = price;
             price = price.saturating_add_signed(random.i64(-40..=40)).max(100_000);
             time += random.u64(0..30);

@@ -1,140 +1,210 @@
 //! The pipeline thread: takes batches from the queue through the stages into the sinks.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
+use super::Named;
 use super::queue::{Consumer, Item, weight};
-use crate::batch::Batch;
+use super::sinks::{SinkGone, Sinks};
+use crate::batch::{Batch, Failed, Labeler};
+use crate::clock::UnixNanos;
 use crate::errors::error_chain;
-use crate::plugin::{BoxError, Sink, Stage};
+use crate::plugin::{BoxError, Rejected, Stage};
+use crate::registry::OnError;
 use crate::stats::Stats;
-
-/// Pauses between attempts at a write that fails.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
-/// A write that goes on failing is spoken of this often.
-const REPORT_INTERVAL: Duration = Duration::from_secs(60);
-
-/// A plugin and the name by which messages speak of it, such as `sinks[0] (jsonl)`.
-pub(crate) struct Named<T: ?Sized> {
-    pub(crate) name: String,
-    pub(crate) plugin: Box<T>,
-}
 
 /// The disk half of a pipeline.
 pub(crate) struct Pump {
-    pub(crate) stages: Vec<Named<dyn Stage>>,
-    pub(crate) sinks: Vec<Named<dyn Sink>>,
-    pub(crate) consumer: Consumer,
-    pub(crate) stats: Arc<Stats>,
-    /// The last failure that the log was told of, and when.
-    pub(crate) told: Option<(String, Instant)>,
+    pub(super) stages: Vec<Named<dyn Stage>>,
+    pub(super) sinks: Sinks,
+    pub(super) consumer: Consumer,
+    pub(super) stats: Arc<Stats>,
+    /// Finds the topics, where somebody asks for them.
+    pub(super) labeler: Option<Labeler>,
+    /// Messages and bytes that are with the sinks and not yet counted as written.
+    pub(super) unwritten: (u64, u64),
+    /// Where stages put what they kept back.
+    pub(super) kept: Batch,
+}
+
+/// Why the pipeline thread did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PumpError {
+    /// A required sink is gone.
+    #[error(transparent)]
+    Gone(#[from] SinkGone),
+    /// A stage or a sink could not be closed.
+    #[error("the end of the recording could not be made safe")]
+    Close(#[source] BoxError),
 }
 
 impl Pump {
     /// Runs until the queue is closed and empty, then closes stages and sinks in this order.
     ///
     /// # Errors
-    /// The first stage or sink that could not be closed; all are tried.
-    pub(crate) fn run(mut self) -> Result<(), BoxError> {
+    /// A required sink is gone, or the first stage or sink that could not be closed; all are tried.
+    pub(crate) fn run(mut self) -> Result<(), PumpError> {
+        let ended = self.work().map_err(PumpError::from);
+        ended.and(self.close())
+    }
+
+    fn work(&mut self) -> Result<(), SinkGone> {
         loop {
             let item = if let Some(item) = self.consumer.try_pop() {
                 item
             } else {
-                self.each_sink("flush", Sink::flush);
-                let Some(item) = self.consumer.pop() else {
-                    break;
-                };
+                self.collect()?;
+                self.sinks.flush()?;
+                self.count_written();
+                let Some(item) = self.consumer.pop() else { return Ok(()) };
                 item
             };
             match item {
-                Item::Batch(batch) => self.batch(batch),
-                Item::Tick(now) => self.each_sink("tick", |sink| sink.tick(now)),
-                Item::Event(at, event) => self.each_sink("event", |sink| sink.event(at, &event)),
+                Item::Batch(batch) => self.batch(batch)?,
+                Item::Tick(now) => self.sinks.tick(now),
+                Item::Event(at, event) => self.sinks.event(at, &event),
             }
         }
-        self.close()
     }
 
-    fn batch(&mut self, mut batch: Batch) {
+    fn batch(&mut self, mut batch: Batch) -> Result<(), SinkGone> {
         let taken = weight(&batch);
-        for stage in &mut self.stages {
-            if let Err(error) = stage.plugin.process(&mut batch) {
-                self.stats.stage_errors.add(1);
-                warn!(stage = stage.name, %error, "stage failed, batch goes on unchanged");
+        if let Some(labeler) = &mut self.labeler {
+            let mut labels = batch.take_labels();
+            labeler.label(&batch, &mut labels);
+            batch.set_topics(labels, Arc::clone(labeler.names()));
+        }
+        self.kept.set_received(batch.received());
+        let through = self.through(0, &mut batch);
+        self.consumer.give_back(batch, taken);
+        through
+    }
+
+    /// Takes the batch through the stages from this one on, and into the sinks.
+    fn through(&mut self, first: usize, batch: &mut Batch) -> Result<(), SinkGone> {
+        for stage in self.stages.iter_mut().skip(first) {
+            if batch.is_empty() {
+                return Ok(());
             }
+            stage.stats.taken.add(batch.len() as u64);
+            let mut failed = match stage.plugin.process(batch) {
+                Ok(()) => batch.take_failed(),
+                Err(error) => all_failed(batch, &*error),
+            };
+            if !failed.is_empty() {
+                let rejected = fail(stage, batch, &mut failed, &self.stats);
+                self.sinks.reject(&rejected)?;
+            }
+            stage.stats.given.add(batch.len() as u64);
         }
         if !batch.is_empty() {
-            for sink in &mut self.sinks {
-                write(sink, &batch, &self.stats);
-            }
-            self.stats.written.add(batch.len() as u64);
-            self.stats.written_bytes.add(batch.as_lines().len() as u64);
+            self.sinks.write(batch)?;
+            self.unwritten.0 += batch.len() as u64;
+            self.unwritten.1 += batch.as_lines().len() as u64;
+            self.count_written();
         }
-        self.consumer.give_back(batch, taken);
+        Ok(())
     }
 
-    fn each_sink(
+    /// Takes what stages kept back and is ready through those behind them.
+    fn collect(&mut self) -> Result<(), SinkGone> {
+        self.kept_back("collect", |stage, kept| stage.collect(kept)).map(drop)
+    }
+
+    /// Gives the first failure.
+    fn kept_back(
         &mut self,
         what: &str,
-        mut call: impl FnMut(&mut (dyn Sink + 'static)) -> Result<(), BoxError>,
-    ) {
-        for sink in &mut self.sinks {
-            if let Err(error) = call(&mut *sink.plugin) {
-                self.stats.sink_errors.add(1);
+        mut call: impl FnMut(&mut (dyn Stage + 'static), &mut Batch) -> Result<(), BoxError>,
+    ) -> Result<Option<BoxError>, SinkGone> {
+        let mut first = None;
+        for index in 0..self.stages.len() {
+            let Some(stage) = self.stages.get_mut(index) else { break };
+            let mut kept = std::mem::take(&mut self.kept);
+            if let Err(error) = call(&mut *stage.plugin, &mut kept) {
+                self.stats.stage_errors.add(1);
+                stage.stats.errors.add(1);
                 let words = error_chain(&*error);
-                // What fails every second is told once a minute.
-                let told = self.told.as_ref();
-                let told =
-                    told.filter(|(told, at)| *told == words && at.elapsed() < REPORT_INTERVAL);
-                if told.is_none() {
-                    error!(sink = sink.name, error = %words, "{what} failed");
-                    self.told = Some((words, Instant::now()));
+                if stage.is_news(&words) {
+                    error!(stage = stage.name, error = %words, "{what} failed");
                 }
+                first.get_or_insert(error);
             }
+            stage.stats.given.add(kept.len() as u64);
+            let through = self.through(index + 1, &mut kept);
+            let received = kept.received();
+            kept.clear();
+            kept.set_received(received);
+            self.kept = kept;
+            through?;
         }
+        Ok(first)
     }
 
-    fn close(&mut self) -> Result<(), BoxError> {
-        let mut first = Ok(());
-        let stages = self.stages.iter_mut().map(|stage| (&stage.name, stage.plugin.close()));
-        let sinks = self.sinks.iter_mut().map(|sink| (&sink.name, sink.plugin.close()));
-        for (name, closed) in stages.chain(sinks) {
-            if let Err(error) = closed {
-                error!(plugin = name, error = %error_chain(&*error), "close failed");
-                if first.is_ok() {
-                    first = Err(error);
-                }
-            }
+    /// Counts what is with the operating system by now.
+    fn count_written(&mut self) {
+        let (messages, bytes) = self.unwritten;
+        let written = messages.saturating_sub(self.sinks.buffered());
+        if written == 0 {
+            return;
         }
-        first
+        // Exact as soon as nothing is kept back.
+        let share = u128::from(bytes) * u128::from(written) / u128::from(messages);
+        let share = u64::try_from(share).unwrap_or(bytes);
+        self.stats.written.add(written);
+        self.stats.written_bytes.add(share);
+        self.unwritten = (messages - written, bytes - share);
+    }
+
+    fn close(&mut self) -> Result<(), PumpError> {
+        let stages = self.kept_back("close", |stage, kept| stage.close(kept))?;
+        let flushed = self.sinks.flush().map_err(PumpError::from);
+        self.count_written();
+        let sinks = self.sinks.close().map_err(PumpError::Close);
+        flushed.and(stages.map_or(Ok(()), |error| Err(PumpError::Close(error)))).and(sinks)
     }
 }
 
-/// Writes the batch, however long it takes: meanwhile the queue fills and `overflow` decides.
-fn write(sink: &mut Named<dyn Sink>, batch: &Batch, stats: &Stats) {
-    let Err(mut error) = sink.plugin.write(batch) else { return };
-    let begun = Instant::now();
-    let mut reported: Option<Instant> = None;
-    let mut pause = FIRST_RETRY;
-    loop {
-        stats.sink_errors.add(1);
-        let words = error_chain(&*error);
-        if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
-            let stalled_seconds = begun.elapsed().as_secs();
-            error!(sink = sink.name, error = %words, stalled_seconds, "write failed, trying again; messages wait in the buffer");
-            reported = Some(Instant::now());
-        }
-        stats.stalled(&sink.name, words);
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_RETRY);
-        match sink.plugin.write(batch) {
-            Ok(()) => break,
-            Err(again) => error = again,
-        }
+fn all_failed(batch: &mut Batch, error: &(dyn std::error::Error + 'static)) -> Vec<Failed> {
+    // What it had found by then is told by the failure of them all.
+    drop(batch.take_failed());
+    let reason = error_chain(error);
+    (0..batch.len()).map(|index| Failed { index, reason: reason.clone(), reject: false }).collect()
+}
+
+/// Counts and tells of the failures; takes out of the batch what is to be set aside.
+fn fail(
+    stage: &mut Named<dyn Stage>,
+    batch: &mut Batch,
+    failed: &mut Vec<Failed>,
+    stats: &Stats,
+) -> Vec<Rejected> {
+    let messages = failed.iter().filter(|failed| !failed.reject).count() as u64;
+    stats.stage_errors.add(messages);
+    stage.stats.errors.add(messages);
+    let reject = stage.common.on_error == OnError::Reject;
+    if let Some(error) = failed.iter().find(|failed| !failed.reject).map(|f| f.reason.clone())
+        && stage.is_news("")
+    {
+        let then = if reject { "they are set aside" } else { "they go on unchanged" };
+        warn!(stage = stage.name, messages, error, "a stage failed on messages; {then}");
     }
-    stats.resumed();
-    info!(sink = sink.name, stalled_seconds = begun.elapsed().as_secs(), "writing again");
+    failed.retain(|failed| failed.reject || reject);
+    let mut rejected = Vec::with_capacity(failed.len());
+    let t: UnixNanos = batch.received();
+    batch.set_aside(failed.iter(), |record, failed| {
+        rejected.push(Rejected {
+            t,
+            stage: stage.name.clone(),
+            error: failed.reason.clone(),
+            topic: record.topic.map(str::to_owned),
+            data: match std::str::from_utf8(record.payload) {
+                Ok(text) => text.to_owned(),
+                Err(_) => record.payload.escape_ascii().to_string(),
+            },
+        });
+    });
+    stage.stats.counter("rejected").add(rejected.len() as u64);
+    rejected
 }

@@ -11,6 +11,8 @@ use super::*;
 use crate::batch::Batch;
 use crate::clock::{ManualClock, UnixNanos};
 use crate::plugin::{Cause, Disconnect, SourceError};
+use crate::registry::Common;
+use crate::stats::PluginStats;
 
 /// Messages in each batch of [`Numbers`].
 const PER_BATCH: u64 = 10;
@@ -92,6 +94,11 @@ impl Sink for Memory {
     }
 }
 
+/// A sink that is required.
+fn named(sink: Box<dyn Sink>) -> Named<dyn Sink> {
+    Named::new(sink, Common::of("sink"), Arc::new(PluginStats::new("sinks[0] (memory)")))
+}
+
 struct Bench {
     stats: Arc<Stats>,
     lines: Lines,
@@ -100,7 +107,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let stats = Arc::new(Stats::new(UnixNanos::default()));
+        let stats = Arc::new(Stats::new());
         Self { stats, lines: Lines::default(), stop: CancellationToken::new() }
     }
 
@@ -110,9 +117,11 @@ impl Bench {
 
     fn pipeline(source: Numbers, sink: Memory, overflow: Overflow) -> Pipeline {
         Pipeline {
+            name: "main".to_owned(),
             source: Box::new(source),
+            topic: None,
             stages: Vec::new(),
-            sinks: vec![Named { name: "sinks[0] (memory)".to_owned(), plugin: Box::new(sink) }],
+            sinks: vec![named(Box::new(sink))],
             max_messages: 100,
             max_bytes: 1 << 20,
             overflow,

@@ -18,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
@@ -29,6 +30,7 @@ use self::open::Target;
 pub use self::tls::TlsConfig;
 use self::watch::Watch;
 use crate::batch::Batch;
+use crate::json::Selector;
 use crate::plugin::{
     BoxError, BuildContext, Cause, Closing, Disconnect, Source, SourceConfig, SourceError,
 };
@@ -69,6 +71,10 @@ pub struct WebsocketConfig {
     /// What to subscribe to. Without any, nothing is subscribed to.
     #[serde(default)]
     topics: Vec<String>,
+    /// Where a message says what its topic is, so that sinks can share messages out by topic; null
+    /// for nowhere. What has none there is an answer or a heartbeat.
+    #[serde(default = "WebsocketConfig::default_topic_pointer")]
+    topic_pointer: Option<Selector>,
     /// What is sent after every connect.
     #[serde(default)]
     subscribe: Subscribe,
@@ -122,6 +128,10 @@ impl WebsocketConfig {
     #[expect(clippy::unnecessary_wraps, reason = "the default of an optional key")]
     fn default_ping() -> Option<Ping> {
         Some(Ping::default())
+    }
+
+    fn default_topic_pointer() -> Option<Selector> {
+        Selector::parse("/topic").ok()
     }
 
     fn default_connect_timeout() -> Span {
@@ -190,8 +200,19 @@ impl WebsocketConfig {
 impl SourceConfig for WebsocketConfig {
     const TYPE: &'static str = "websocket";
 
+    fn example() -> Value {
+        json!({
+            "url": "wss://stream.bybit.com/v5/public/linear",
+            "topics": ["publicTrade.BTCUSDT", "publicTrade.ETHUSDT"],
+        })
+    }
+
     fn topics(&self) -> &[String] {
         &self.topics
+    }
+
+    fn topic(&self) -> Option<Selector> {
+        self.topic_pointer.clone()
     }
 
     fn build(self, context: &BuildContext) -> Result<Box<dyn Source>, BoxError> {

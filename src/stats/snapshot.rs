@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Archive, LastError, QueueUse, Stall};
+use super::{Archive, LastError, PluginSnapshot, QueueUse, Stall};
 
 /// What `streamer status --json` prints: the state of a recorder at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,15 +18,30 @@ pub struct Snapshot {
     pub started: String,
     /// Seconds since then.
     pub uptime_seconds: u64,
-    /// Messages written: handed to the operating system by every sink.
+    /// All pipelines together.
+    #[serde(flatten)]
+    pub total: PipelineSnapshot,
+    /// Log lines that could not be written.
+    pub log_lines_lost: u64,
+    /// The sidecar; `null` when the configuration has no `archive`.
+    pub archive: Option<Archive>,
+    /// Each pipeline by its name; a configuration without `pipelines` has one, `main`.
+    #[serde(default)]
+    pub pipelines: BTreeMap<String, PipelineSnapshot>,
+}
+
+/// The state of a pipeline, or of all together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PipelineSnapshot {
+    /// Messages written: handed to the operating system by every required sink.
     pub messages: u64,
     /// Bytes of those messages, each with its line feed.
     pub bytes: u64,
     /// Messages written per minute, over the last 60 s or the uptime, if shorter.
     pub rate_per_minute: f64,
-    /// Whether a connection stands.
+    /// Whether every connection stands.
     pub connected: bool,
-    /// For how many seconds it has stood.
+    /// For how many seconds they all have.
     pub connected_seconds: u64,
     /// Connections made so far.
     pub connects: u64,
@@ -46,12 +61,10 @@ pub struct Snapshot {
     pub control_skipped: u64,
     /// Line feeds within messages that became spaces.
     pub newlines_folded: u64,
-    /// Batches on which a stage failed.
+    /// Messages on which a stage failed.
     pub stage_errors: u64,
     /// Failed calls of sinks.
     pub sink_errors: u64,
-    /// Log lines that could not be written.
-    pub log_lines_lost: u64,
     /// Events that could not be written to a journal at once: what is missing in the end is a gap
     /// of kind `unknown`.
     pub journal_errors: u64,
@@ -61,15 +74,53 @@ pub struct Snapshot {
     pub stall: Option<Stall>,
     /// The queue between network and disk.
     pub queue: QueueUse,
-    /// The sidecar; `null` when the configuration has no `archive`.
-    pub archive: Option<Archive>,
+    /// The stages and sinks, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginSnapshot>,
+}
+
+impl PipelineSnapshot {
+    /// All of them together: sums, the latest error, the longest stall.
+    pub(super) fn sum<'a>(all: impl ExactSizeIterator<Item = &'a Self>) -> Self {
+        let mut sum = Self { connected: all.len() > 0, ..Self::default() };
+        for (index, one) in all.enumerate() {
+            sum.messages += one.messages;
+            sum.bytes += one.bytes;
+            sum.rate_per_minute += one.rate_per_minute;
+            sum.connected &= one.connected;
+            let shorter = sum.connected_seconds.min(one.connected_seconds);
+            sum.connected_seconds = if index == 0 { one.connected_seconds } else { shorter };
+            sum.connects += one.connects;
+            for (cause, count) in &one.disconnects {
+                *sum.disconnects.entry(cause.clone()).or_default() += count;
+            }
+            let latest = [&sum.last_error, &one.last_error].into_iter().flatten();
+            sum.last_error = latest.max_by_key(|error| &error.at).cloned();
+            sum.received += one.received;
+            sum.received_bytes += one.received_bytes;
+            sum.dropped += one.dropped;
+            sum.undecodable += one.undecodable;
+            sum.control_skipped += one.control_skipped;
+            sum.newlines_folded += one.newlines_folded;
+            sum.stage_errors += one.stage_errors;
+            sum.sink_errors += one.sink_errors;
+            sum.journal_errors += one.journal_errors;
+            sum.last_journal_error =
+                sum.last_journal_error.or_else(|| one.last_journal_error.clone());
+            let longest = [&sum.stall, &one.stall].into_iter().flatten();
+            sum.stall = longest.max_by_key(|stall| stall.seconds).cloned();
+            sum.queue.messages += one.queue.messages;
+            sum.queue.bytes += one.queue.bytes;
+        }
+        sum
+    }
 }
 
 /// The status line: `Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min`.
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let uptime = Uptime(self.uptime_seconds);
-        let (messages, rate) = (self.messages, self.rate_per_minute);
+        let (messages, rate) = (self.total.messages, self.total.rate_per_minute);
         write!(f, "Uptime: {uptime} | Total Msgs: {messages} | Rate: {rate:.2} msg/min")
     }
 }

@@ -71,6 +71,11 @@ pub enum Event {
     },
     /// The lines were looked through, since the run before did not close them.
     Recovered(Recovered),
+    /// Messages were set aside in the `.rejects` file by a stage, since the last of these events.
+    Rejected {
+        /// How many.
+        messages: u64,
+    },
     /// The machine was suspended until `t`.
     Suspended {
         /// Since when, Unix nanoseconds.

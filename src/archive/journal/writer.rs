@@ -93,6 +93,9 @@ impl Writer {
     /// # Errors
     /// What was written may not be durable.
     pub fn sync(&mut self) -> Result<(), FileError> {
+        if self.file.is_none() && self.dirty {
+            self.file = Some(disk::append_as(&self.path, self.mode)?);
+        }
         let Some(file) = self.file.as_ref().filter(|_| self.dirty) else { return Ok(()) };
         self.dirty = false;
         disk::sync_data(file, &self.path)?;
@@ -101,6 +104,21 @@ impl Writer {
             self.new = false;
         }
         Ok(())
+    }
+
+    /// Whether there are events that are not known to be durable.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Takes note of a sync of the whole file system.
+    pub(in crate::archive) fn synced_together(&mut self) {
+        (self.dirty, self.new) = (false, false);
+    }
+
+    /// Closes the handle until it is needed again.
+    pub fn rest(&mut self) {
+        self.file = None;
     }
 
     /// Whether the journal's name still leads to it: nobody has removed or moved it.

@@ -29,7 +29,6 @@ impl Recorder {
             stem: Stem::from_topic("t").unwrap(),
             mode: 0o640,
             sync_interval: Some(Duration::ZERO),
-            mark_interval: Duration::ZERO,
         };
         Self { place, run: run.to_owned(), open: None, accepted: Vec::new(), refused: Vec::new() }
     }
@@ -70,13 +69,13 @@ impl Recorder {
         let place = self.place.clone();
         if let Some(open) = self.hour(seconds) {
             // A sync that fails is in the journal.
-            drop(open.tick(&place, UnixNanos::from_seconds(seconds)));
+            drop(open.tick(&place, UnixNanos::from_seconds(seconds), Duration::ZERO));
         }
     }
 
     pub(super) fn leave(&mut self, seconds: u64, stop: bool) {
         if let Some(open) = self.open.take() {
-            drop(open.close(&self.place, UnixNanos::from_seconds(seconds), stop));
+            drop(open.close(&self.place, UnixNanos::from_seconds(seconds), stop, false));
         }
     }
 

@@ -96,7 +96,7 @@ async fn a_day_of_flapping_is_accounted_for_to_the_nanosecond() {
     let pipeline = Pipeline {
         source: Box::new(source),
         shutdown_timeout: Duration::from_secs(30),
-        sinks: vec![Named { name: "sinks[0] (jsonl)".to_owned(), plugin: sink }],
+        sinks: vec![named(sink)],
         ..Bench::pipeline(Numbers::until(0), bench.sink(), Overflow::Block)
     };
     let stop = bench.stop.clone();

@@ -1,11 +1,15 @@
 //! The sink with the time in the test's hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
 use crate::archive::disk::faults::{Fault, with};
-use crate::archive::journal::{self, Entry, Mark};
-use crate::plugin::Cause;
+use crate::archive::journal::{self, Entry, Event, Mark};
+use crate::batch::Batch;
+use crate::clock::UnixNanos;
+use crate::plugin::{Cause, FeedEvent};
+use crate::stats::Stats;
 
 /// A sink whose time is in the test's hand.
 struct ByHand {
@@ -17,16 +21,17 @@ struct ByHand {
 impl ByHand {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let stats = Arc::new(Stats::new(UnixNanos::default()));
+        let stats = Arc::new(Stats::new());
         let context = BuildContext::new(vec!["t".to_owned()], Arc::clone(&stats), 10);
-        let place = Place {
+        let settings = Settings {
             dir: dir.path().to_owned(),
-            stem: Stem::from_topic("t").unwrap(),
             mode: FILE_MODE,
             sync_interval: Some(Duration::ZERO),
             mark_interval: Duration::ZERO,
+            max_open_files: 512,
         };
-        let mut sink = Jsonl::new(place, &context);
+        let stems = vec![Stem::from_topic("t").unwrap()];
+        let mut sink = Jsonl::new(settings, stems, None, &context);
         sink.open().unwrap();
         Self { dir, sink, stats }
     }

@@ -64,7 +64,7 @@ fn batch_retain_half(bencher: Bencher) {
 #[divan::bench]
 fn jsonl_sink_write(bencher: Bencher) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let stats = Arc::new(Stats::new(UnixNanos::default()));
+    let stats = Arc::new(Stats::new());
     let context = BuildContext::new(vec!["t".to_owned()], stats, 10_000);
     let config = JsonlConfig { output_dir: dir.path().to_owned(), ..JsonlConfig::default() };
     let mut sink = config.build(&context).expect("the configuration is valid");

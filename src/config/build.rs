@@ -1,0 +1,107 @@
+//! From a configuration to pipelines that can run.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Config;
+use super::document::as_written;
+use super::error::{ConfigError, Problem};
+use super::pipelines::PipelineConfig;
+use crate::archive::digest::Hash;
+use crate::errors::error_chain;
+use crate::pacing::Pacer;
+use crate::pipeline::{Named, Pipeline};
+use crate::plugin::{BuildContext, Run};
+use crate::registry::OnError;
+use crate::stats::Totals;
+
+impl Config {
+    /// Makes the pipelines. Touches neither network nor disk but to read what the keys name.
+    ///
+    /// # Errors
+    /// What a plugin found wrong with its section, with its place.
+    pub(crate) fn build(
+        mut self,
+        totals: &Totals,
+        pacer: &Arc<Pacer>,
+    ) -> Result<Vec<Pipeline>, ConfigError> {
+        let run = Run {
+            id: format!("{:016x}", fastrand::u64(..)),
+            config: digest(&self.resolved),
+            ..Run::default()
+        };
+        let pipelines = std::mem::take(&mut self.pipelines).into_iter();
+        let built = pipelines.map(|pipeline| self.build_one(pipeline, totals, pacer, &run));
+        built.collect::<Result<_, _>>().map_err(|(path, error)| {
+            let problem = as_written(Problem::at(path, error_chain(&*error)), &self.keys);
+            ConfigError::new(&self.file, Some(&self.text), vec![problem], &self.secrets)
+        })
+    }
+
+    fn build_one(
+        &self,
+        pipeline: PipelineConfig,
+        totals: &Totals,
+        pacer: &Arc<Pacer>,
+        run: &Run,
+    ) -> Result<Pipeline, (String, crate::BoxError)> {
+        let PipelineConfig { name, source: (source_path, source), stages, sinks } = pipeline;
+        let topic = source.topic.clone();
+        let stats = totals.pipeline(&name);
+        let mut context = BuildContext::new(source.topics.clone(), stats, self.buffer_size)
+            .with_pipeline(&name)
+            .with_topic(topic.clone())
+            .with_pacer(Arc::clone(pacer))
+            .with_secrets(self.secrets.clone());
+        let built_source = source.build(&context).map_err(|error| (source_path, error))?;
+        let run = Run { source: built_source.endpoint(), ..run.clone() };
+        context = context.with_run(run);
+        let mut pipeline = Pipeline {
+            name,
+            source: built_source,
+            topic,
+            stages: Vec::new(),
+            sinks: Vec::new(),
+            max_messages: self.buffer_size,
+            max_bytes: self.buffer_bytes,
+            overflow: self.overflow,
+            shutdown_timeout: self.shutdown_timeout,
+        };
+        let mut rejecting = None;
+        for (path, stage) in stages {
+            let stats = context.turn_to(&format!("{} ({})", last_step(&path), stage.type_name));
+            let common = stage.common;
+            let plugin = stage.build(&context).map_err(|error| (path.clone(), error))?;
+            if plugin.rejects() || common.on_error == OnError::Reject {
+                rejecting.get_or_insert(path);
+            }
+            pipeline.stages.push(Named::new(plugin, common, stats));
+        }
+        for (path, sink) in sinks {
+            let stats = context.turn_to(&format!("{} ({})", last_step(&path), sink.type_name));
+            let common = sink.common;
+            let plugin = sink.build(&context).map_err(|error| (path, error))?;
+            pipeline.sinks.push(Named::new(plugin, common, stats));
+        }
+        let keepers = pipeline.sinks.iter().filter(|sink| sink.common.required);
+        if let Some(path) = rejecting
+            && !keepers.into_iter().any(|sink| sink.plugin.keeps_rejected())
+        {
+            let message =
+                "sets messages aside, and no required sink keeps those: a jsonl sink does";
+            return Err((path, message.into()));
+        }
+        Ok(pipeline)
+    }
+}
+
+/// `stages[0]` of `pipelines.a.stages[0]`: the pipeline is known where it is spoken of.
+fn last_step(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// The SHA-256 of a configuration, in hexadecimal digits.
+fn digest(resolved: &Value) -> String {
+    Hash::of(resolved.to_string().as_bytes()).to_string()
+}

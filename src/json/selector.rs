@@ -1,0 +1,188 @@
+//! A text that is taken from a message: its topic, or what tells it from others.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use super::{Pointer, PointerError, text};
+
+/// Says which text is taken from a message: a JSON Pointer, such as `/topic`; several in a template,
+/// such as `{/arg/channel}.{/arg/instId}`; or a list of these, of which the first that is complete
+/// counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selector {
+    alternatives: Vec<Template>,
+}
+
+/// What stands between pointers, and the pointers: `before` comes in front of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Template {
+    parts: Vec<Part>,
+    after: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    before: String,
+    pointer: Pointer,
+}
+
+/// A text that is no selector.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// One of its pointers is none.
+    #[error(transparent)]
+    Pointer(#[from] PointerError),
+    /// A brace that is not closed, or none at all.
+    #[error(
+        "`{0}` is neither a JSON Pointer such as \"/topic\" nor a template of such in braces, as \"{{/arg/channel}}.{{/arg/instId}}\""
+    )]
+    Template(String),
+    /// An empty list.
+    #[error("the list of pointers is empty")]
+    Empty,
+}
+
+impl Template {
+    fn parse(text: &str) -> Result<Self, SelectorError> {
+        if text.starts_with('/') {
+            let part = Part { before: String::new(), pointer: Pointer::parse(text)? };
+            return Ok(Self { parts: vec![part], after: String::new() });
+        }
+        let fail = || SelectorError::Template(text.to_owned());
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while let Some((before, behind)) = rest.split_once('{') {
+            let (pointer, behind) = behind.split_once('}').ok_or_else(fail)?;
+            parts.push(Part { before: before.to_owned(), pointer: Pointer::parse(pointer)? });
+            rest = behind;
+        }
+        if parts.is_empty() || rest.contains('}') {
+            return Err(fail());
+        }
+        Ok(Self { parts, after: rest.to_owned() })
+    }
+
+    fn fill(&self, json: &[u8], out: &mut String) -> Option<()> {
+        for Part { before, pointer } in &self.parts {
+            out.push_str(before);
+            out.push_str(&text(pointer.find(json)?)?);
+        }
+        out.push_str(&self.after);
+        Some(())
+    }
+
+    /// The pointer, when there is nothing else.
+    fn alone(&self) -> Option<&Pointer> {
+        match self.parts.as_slice() {
+            [part] if part.before.is_empty() && self.after.is_empty() => Some(&part.pointer),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(pointer) = self.alone() {
+            return pointer.fmt(f);
+        }
+        for Part { before, pointer } in &self.parts {
+            write!(f, "{before}{{{pointer}}}")?;
+        }
+        f.write_str(&self.after)
+    }
+}
+
+impl Selector {
+    /// A selector of one pointer or template.
+    ///
+    /// # Errors
+    /// [`SelectorError`].
+    pub fn parse(text: &str) -> Result<Self, SelectorError> {
+        Ok(Self { alternatives: vec![Template::parse(text)?] })
+    }
+
+    /// A selector of several, of which the first that is complete counts.
+    ///
+    /// # Errors
+    /// [`SelectorError`].
+    pub fn any_of<T: AsRef<str>>(texts: &[T]) -> Result<Self, SelectorError> {
+        if texts.is_empty() {
+            return Err(SelectorError::Empty);
+        }
+        let alternatives = texts.iter().map(|text| Template::parse(text.as_ref()));
+        Ok(Self { alternatives: alternatives.collect::<Result<_, _>>()? })
+    }
+
+    /// The text that it takes from this message. `room` is where it is put together, where that is
+    /// needed.
+    pub fn select<'a>(&self, json: &'a [u8], room: &'a mut String) -> Option<Cow<'a, str>> {
+        if let [template] = self.alternatives.as_slice()
+            && let Some(pointer) = template.alone()
+        {
+            return text(pointer.find(json)?);
+        }
+        for template in &self.alternatives {
+            room.clear();
+            if template.fill(json, room).is_some() {
+                return Some(Cow::Borrowed(room.as_str()));
+            }
+        }
+        None
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, template) in self.alternatives.iter().enumerate() {
+            write!(f, "{}{template}", if index > 0 { " or " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Selector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Self::parse(&text).map_err(D::Error::custom),
+            Value::Array(items) => {
+                let texts: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
+                let texts = texts
+                    .ok_or_else(|| D::Error::custom("a list of pointers is a list of texts"))?;
+                Self::any_of(&texts).map_err(D::Error::custom)
+            }
+            other => {
+                Err(D::Error::custom(format!("`{other}` is neither a text nor a list of texts")))
+            }
+        }
+    }
+}
+
+impl Serialize for Selector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let [template] = self.alternatives.as_slice() {
+            return serializer.collect_str(template);
+        }
+        serializer.collect_seq(self.alternatives.iter().map(ToString::to_string))
+    }
+}
+
+impl JsonSchema for Selector {
+    fn schema_name() -> Cow<'static, str> {
+        "Selector".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Which text is taken from a message: a JSON Pointer (RFC 6901), such as \"/topic\"; several in a template, such as \"{/arg/channel}.{/arg/instId}\"; or a list of these, of which the first that is complete counts.",
+            "type": ["string", "array"],
+            "items": { "type": "string" },
+            "minItems": 1,
+            "pattern": "^/|\\{/",
+            "examples": ["/topic", "{/arg/channel}.{/arg/instId}"],
+        })
+    }
+}

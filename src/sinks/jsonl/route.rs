@@ -1,0 +1,91 @@
+//! Which line goes to which file.
+
+use std::collections::HashMap;
+
+use crate::batch::{Batch, Labeler, NO_TOPIC, TopicId, TopicNames};
+
+/// Lines are kept back until there are so many bytes of them, so that one write serves many lines
+/// of a topic; and no longer than messages keep coming without a pause.
+pub(super) const KEPT_BYTES: usize = 2 << 20;
+
+/// Where the topic of a line comes from.
+pub(super) enum Topics {
+    /// The source has found it.
+    OfSource,
+    /// It is looked for in the line, as it is written.
+    OfLines(Box<Labeler>),
+}
+
+/// Finds the file of every line. Files are known by their place in a list, of which the first is for
+/// lines without a topic.
+pub(super) struct Router {
+    topics: Topics,
+    labels: Vec<TopicId>,
+    /// For each topic the place of its file, once it is known.
+    places: Vec<Option<usize>>,
+    /// The places of names that were known before their topics were seen.
+    named: HashMap<String, usize>,
+}
+
+impl Router {
+    pub(super) fn new(topics: Topics) -> Self {
+        Self { topics, labels: Vec::new(), places: Vec::new(), named: HashMap::new() }
+    }
+
+    pub(super) fn is_by_topic(&self) -> bool {
+        matches!(self.topics, Topics::OfSource)
+    }
+
+    /// Tells of a file for this name.
+    pub(super) fn knows(&mut self, name: &str, place: usize) {
+        self.named.insert(name.to_owned(), place);
+    }
+
+    /// Gives every line, with its line feed, the place of its file to `take`. A topic that is new
+    /// gets its place from `add`.
+    pub(super) fn route(
+        &mut self,
+        batch: &Batch,
+        mut add: impl FnMut(&str) -> usize,
+        mut take: impl FnMut(usize, &[u8]),
+    ) {
+        let names = match &mut self.topics {
+            Topics::OfLines(labeler) => {
+                labeler.label(batch, &mut self.labels);
+                Some(labeler.names())
+            }
+            Topics::OfSource => batch.topics().map(|(labels, names)| {
+                self.labels.clear();
+                self.labels.extend_from_slice(labels);
+                names
+            }),
+        };
+        let Some(names) = names else {
+            batch.lines().for_each(|line| take(0, line));
+            return;
+        };
+        if self.places.len() < names.len() {
+            find_places(&mut self.places, names, &self.named, &mut add);
+        }
+        for (line, label) in batch.lines().zip(&self.labels) {
+            let place = self.places.get(*label as usize).copied().flatten().unwrap_or(0);
+            take(place, line);
+        }
+    }
+}
+
+fn find_places(
+    places: &mut Vec<Option<usize>>,
+    names: &TopicNames,
+    named: &HashMap<String, usize>,
+    add: &mut impl FnMut(&str) -> usize,
+) {
+    for (id, name) in names.iter().enumerate().skip(places.len()) {
+        let place = if id == NO_TOPIC as usize {
+            0
+        } else {
+            named.get(&**name).copied().unwrap_or_else(|| add(name))
+        };
+        places.push(Some(place));
+    }
+}

@@ -1,0 +1,526 @@
+//! The sink: one track, or one for each topic.
+
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{error, warn};
+
+use super::CONTROL;
+use super::route::{KEPT_BYTES, Router};
+use super::track::Track;
+use crate::archive::disk::{FileError, append_lines, sync_all, sync_path};
+use crate::archive::journal::{Event, Open};
+use crate::archive::layout::{Kind, LOCK_NAME, Stem};
+use crate::archive::lock::DirLock;
+use crate::archive::open_hour::Place;
+use crate::batch::Batch;
+use crate::clock::{Hour, UnixNanos};
+use crate::links::refuse_foreign_links;
+use crate::plugin::{BoxError, BuildContext, FeedEvent, Rejected, Sink};
+use crate::stats::{Counter, Stats};
+use crate::units::Mode;
+
+/// From so many files on that are to be made durable at once, all of the file system is.
+const MANY_DIRTY: usize = 16;
+/// All tracks together mark their journals so often.
+const LEAST_BETWEEN_MARKS: Duration = Duration::from_millis(50);
+/// Ticks come about once a second: one that is early by this much counts.
+const SLACK: Duration = Duration::from_millis(200);
+/// So many tracks are looked at in a second for whether their files are still in place.
+const LOOKED_AT: usize = 64;
+/// Descriptors that the rest of the process needs.
+const OTHER_FILES: u64 = 128;
+
+/// How and where it writes.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) dir: PathBuf,
+    pub(super) mode: u32,
+    pub(super) sync_interval: Option<Duration>,
+    pub(super) mark_interval: Duration,
+    pub(super) max_open_files: usize,
+}
+
+pub(super) struct Jsonl {
+    settings: Settings,
+    /// Held from `open` on.
+    lock: Option<DirLock>,
+    /// The first is the only one, or that of lines without a topic.
+    pub(super) tracks: Vec<Track>,
+    router: Option<Router>,
+    /// What every journal says of this recording.
+    opening: Open,
+    /// The wall clock as it was last told, and when that was.
+    told: (UnixNanos, Instant),
+    /// Bytes that are kept back, and the tracks that have them.
+    kept: (usize, BTreeSet<usize>),
+    synced: Instant,
+    /// Files of rejected messages that are not yet durable.
+    dirty_rejects: BTreeSet<PathBuf>,
+    rejects_written: usize,
+    looked_at: usize,
+    uses: u64,
+    awake: usize,
+    /// How often files were closed to make room for others.
+    rested: Arc<Counter>,
+    stats: Arc<Stats>,
+}
+
+impl Jsonl {
+    pub(super) fn new(
+        settings: Settings,
+        stems: Vec<Stem>,
+        router: Option<Router>,
+        context: &BuildContext,
+    ) -> Self {
+        let run = context.run.clone();
+        let opening = Open {
+            run: run.id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            config: run.config,
+            source: run.source,
+            topics: context.topics.clone(),
+            ..Open::default()
+        };
+        let mut jsonl = Self {
+            settings,
+            lock: None,
+            tracks: Vec::new(),
+            router,
+            opening,
+            told: (UnixNanos::default(), Instant::now()),
+            kept: (0, BTreeSet::new()),
+            synced: Instant::now(),
+            dirty_rejects: BTreeSet::new(),
+            rejects_written: 0,
+            looked_at: 0,
+            uses: 0,
+            awake: 0,
+            rested: context.counter("rested"),
+            stats: Arc::clone(&context.stats),
+        };
+        for stem in stems {
+            jsonl.add(stem);
+        }
+        jsonl
+    }
+
+    /// A track for this stem.
+    fn add(&mut self, stem: Stem) -> usize {
+        let place = self.tracks.len();
+        let mut opening = self.opening.clone();
+        if let Some(router) = &mut self.router {
+            // Thousands of journals need not each name thousands of topics.
+            let topic = stem.topic().unwrap_or_default();
+            router.knows(&topic, place);
+            opening.topics = if place == 0 { Vec::new() } else { vec![topic] };
+        }
+        let Settings { dir, mode, sync_interval, .. } = self.settings.clone();
+        self.tracks.push(Track::new(Place { dir, stem, mode, sync_interval }, opening));
+        place
+    }
+
+    /// The wall clock now: monotonic time since it was last told.
+    fn now(&self) -> UnixNanos {
+        self.told.0.plus(self.told.1.elapsed())
+    }
+
+    /// Sees to it that the track has the hour of this time open; another is closed first. `time` may
+    /// lie a little before the wall clock.
+    fn ready(&mut self, index: usize, time: UnixNanos) -> Result<(), BoxError> {
+        let (now, hour) = (self.now(), Hour::containing(time));
+        self.wake(index);
+        let Some(track) = self.tracks.get_mut(index) else { return Ok(()) };
+        if !track.is_at(hour) {
+            track.leave(now, false, &self.stats);
+            // Without its directory no hour can be opened.
+            self.keep_lock()?;
+            if let Some(track) = self.tracks.get_mut(index) {
+                track.open(time, &self.stats)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note that the track's files are needed now. Those of another that was not needed for
+    /// the longest time are closed, if there would be too many.
+    fn wake(&mut self, index: usize) {
+        const FILES: usize = 2;
+        if self.router.is_none() {
+            return;
+        }
+        self.uses += 1;
+        let uses = self.uses;
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        track.used = uses;
+        if std::mem::replace(&mut track.awake, true) {
+            return;
+        }
+        self.awake += 1;
+        if self.awake * FILES <= self.settings.max_open_files {
+            return;
+        }
+        let awake = self.tracks.iter_mut().filter(|track| track.awake);
+        if let Some(longest) = awake.min_by_key(|track| track.used) {
+            longest.rest();
+            self.awake -= 1;
+            self.rested.add(1);
+        }
+    }
+
+    /// When the directory or its lock was moved away, it is taken anew.
+    fn keep_lock(&mut self) -> Result<(), BoxError> {
+        if self.lock.as_ref().is_some_and(|lock| !lock.is_in_place()) {
+            let dir = self.settings.dir.display();
+            error!(%dir, "the lock was removed or moved away, taking it anew");
+            self.open()?;
+        }
+        Ok(())
+    }
+
+    fn write_alone(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        let (received, now) = (batch.received(), self.now());
+        if self.tracks.first().is_some_and(Track::is_stalled) {
+            // Another file system may be mounted there by now. What is wrong shows below.
+            self.tracks.iter_mut().for_each(Track::ensure_in_place);
+            drop(self.keep_lock());
+        }
+        let ready = self.ready(0, received);
+        let Some(track) = self.tracks.first_mut() else { return Ok(()) };
+        let lines = batch.as_lines();
+        let written = ready.and_then(|()| track.append(received, lines, batch.len() as u64));
+        let written = track.end_write(written, now);
+        track.mind_journal(&self.stats);
+        written
+    }
+
+    /// Keeps the lines of the batch back, each with its track.
+    fn route(&mut self, batch: &Batch) {
+        let Some(mut router) = self.router.take() else { return };
+        let (received, control) = (batch.received(), 0);
+        let mut fresh = Vec::new();
+        let known = self.tracks.len();
+        let (tracks, kept) = (&mut self.tracks, &mut self.kept);
+        // Lines of topics that are new, in order; their tracks do not exist yet.
+        let mut first_lines: Vec<(usize, Vec<u8>)> = Vec::new();
+        let add = |name: &str| match Stem::from_topic(name) {
+            Ok(stem) => {
+                fresh.push(stem);
+                known + fresh.len() - 1
+            }
+            Err(error) => {
+                warn!(topic = name, %error, "no file can be named after this topic; its lines go to `{CONTROL}`");
+                control
+            }
+        };
+        router.route(batch, add, |index, line| match tracks.get_mut(index) {
+            Some(track) => {
+                track.keep(received, line);
+                kept.0 += line.len();
+                kept.1.insert(index);
+            }
+            None => first_lines.push((index, line.to_vec())),
+        });
+        self.router = Some(router);
+        for stem in fresh {
+            self.add(stem);
+        }
+        for (index, line) in first_lines {
+            if let Some(track) = self.tracks.get_mut(index) {
+                track.keep(received, &line);
+                self.kept.0 += line.len();
+                self.kept.1.insert(index);
+            }
+        }
+    }
+
+    /// Writes what is kept back. What fails stays, and the others go on.
+    fn write_kept(&mut self) -> Result<(), BoxError> {
+        let room = KEPT_BYTES / self.tracks.len().max(1);
+        let mut first = Ok(());
+        for index in std::mem::take(&mut self.kept.1) {
+            let Some(track) = self.tracks.get_mut(index) else { continue };
+            if track.is_stalled() {
+                track.ensure_in_place();
+            }
+            let received = track.kept_received();
+            let (ready, now) = (self.ready(index, received), self.now());
+            let Some(track) = self.tracks.get_mut(index) else { continue };
+            let written = match ready {
+                Ok(()) => track.write_kept(room, now),
+                Err(error) => track.end_write(Err(error), now),
+            };
+            track.mind_journal(&self.stats);
+            if let Err(error) = written {
+                self.kept.1.insert(index);
+                first = first.and(Err(error));
+            }
+        }
+        if first.is_ok() {
+            self.kept.0 = 0;
+        }
+        first
+    }
+
+    /// Makes what has changed durable at once, where that is much; says whether it did.
+    fn sync_together(&mut self, now: UnixNanos) -> bool {
+        let dirty = self.tracks.iter().filter(|track| track.is_dirty()).count();
+        if self.settings.sync_interval.is_none() || dirty < MANY_DIRTY {
+            return false;
+        }
+        let synced = sync_all(&self.settings.dir);
+        let error = synced.as_ref().err();
+        if let Some(error) = error {
+            error!(%error, cause = %error.source, "lines may not be durable");
+        }
+        for track in &mut self.tracks {
+            track.synced_together(now, error);
+        }
+        self.synced = Instant::now();
+        true
+    }
+
+    /// Goes on to the hour of this time.
+    fn roll(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+        let hour = Hour::containing(now);
+        let behind = self.tracks.iter().filter(|track| !track.is_at(hour)).count();
+        let many = behind >= MANY_DIRTY;
+        if many {
+            self.sync_together(now);
+            for index in 0..self.tracks.len() {
+                self.wake(index);
+                let Some(track) = self.tracks.get_mut(index) else { continue };
+                if !track.is_at(hour) {
+                    track.leave(now, true, &self.stats);
+                }
+            }
+        }
+        let mut first = Ok(());
+        for index in 0..self.tracks.len() {
+            if self.tracks.get(index).is_some_and(|track| !track.is_at(hour)) {
+                first = first.and(self.ready(index, now));
+            }
+        }
+        if many {
+            self.sync_together(now);
+        }
+        first
+    }
+
+    fn sync_rejects(&mut self) -> Result<(), FileError> {
+        if self.settings.sync_interval.is_some() {
+            while let Some(path) = self.dirty_rejects.pop_first() {
+                sync_path(&path)?;
+            }
+        }
+        self.dirty_rejects.clear();
+        Ok(())
+    }
+
+    /// The soft limit of open files is what programs from before large servers expect; ours is the
+    /// hard one, if need be.
+    fn mind_limit(&self) {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let needed = OTHER_FILES + self.settings.max_open_files as u64;
+        let limit = getrlimit(Resource::Nofile);
+        if limit.current.is_none_or(|current| current >= needed) {
+            return;
+        }
+        let current = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit });
+        if raised.is_err() || current < needed {
+            let max_open_files = self.settings.max_open_files;
+            warn!(
+                max_open_files,
+                current,
+                "fewer files may be open than `max_open_files` and the rest need; raise `ulimit -n`, or lower the key"
+            );
+        }
+    }
+}
+
+impl Sink for Jsonl {
+    fn destination(&self) -> String {
+        let stem = match (&self.router, self.tracks.first()) {
+            (None, Some(track)) => track.place.stem.as_str(),
+            _ => "*",
+        };
+        self.settings.dir.join(format!("{stem}_*.jsonl")).display().to_string()
+    }
+
+    fn open(&mut self) -> Result<(), BoxError> {
+        let Settings { dir, mode, .. } = &self.settings;
+        refuse_foreign_links(dir)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(Mode::new(*mode).of_directory())
+            .create(dir)
+            .map_err(|source| CannotCreate { dir: dir.clone(), source })?;
+        self.lock = Some(DirLock::acquire(dir, LOCK_NAME)?);
+        self.mind_limit();
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        if self.router.is_none() {
+            return self.write_alone(batch);
+        }
+        let hour = Hour::containing(batch.received());
+        let other = |index: &usize| {
+            let track = self.tracks.get(*index);
+            track.is_some_and(|track| Hour::containing(track.kept_received()) != hour)
+        };
+        // What is kept back belongs to one hour.
+        if self.kept.0 >= KEPT_BYTES || self.kept.1.iter().next().is_some_and(other) {
+            self.write_kept()?;
+        }
+        self.route(batch);
+        Ok(())
+    }
+
+    fn buffered(&self) -> u64 {
+        let kept = self.kept.1.iter();
+        kept.filter_map(|index| self.tracks.get(*index)).map(Track::kept).sum()
+    }
+
+    fn flush(&mut self) -> Result<(), BoxError> {
+        if self.kept.1.is_empty() { Ok(()) } else { self.write_kept() }
+    }
+
+    fn keeps_rejected(&self) -> bool {
+        true
+    }
+
+    fn reject(&mut self, rejected: &[Rejected]) -> Result<(), BoxError> {
+        // What was written before a failure is not written again.
+        for one in rejected.iter().skip(self.rejects_written) {
+            let topic = one.topic.as_deref().and_then(|topic| Stem::from_topic(topic).ok());
+            // The first is the only one, or for what has no topic.
+            let of_topic = |track: &Track| Some(&track.place.stem) == topic.as_ref();
+            let index = self.tracks.iter().position(of_topic).unwrap_or(0);
+            let Some(track) = self.tracks.get_mut(index) else { continue };
+            let Place { dir, stem, mode, .. } = &track.place;
+            let path = stem.path(dir, Hour::containing(one.t), Kind::Rejects);
+            let mut line = serde_json::to_vec(one)?;
+            line.push(b'\n');
+            append_lines(&path, *mode, &line)?;
+            track.rejected += 1;
+            self.dirty_rejects.insert(path);
+            self.rejects_written += 1;
+        }
+        self.rejects_written = 0;
+        Ok(())
+    }
+
+    fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
+        self.told = (at, Instant::now());
+        let mut first = Ok(());
+        for index in 0..self.tracks.len() {
+            let ready = self.ready(index, at);
+            let Some(track) = self.tracks.get_mut(index) else { continue };
+            // Where no hour can be opened it waits: it is told once, and must not be forgotten.
+            track.note(at, journalled(at, event));
+            match event {
+                FeedEvent::Up { .. } => track.set_connected(true),
+                FeedEvent::Down { .. } => track.set_connected(false),
+                _ => {}
+            }
+            track.mind_journal(&self.stats);
+            first = first.and(ready);
+        }
+        match event {
+            FeedEvent::Up { .. } => self.opening.connected = true,
+            FeedEvent::Down { .. } => self.opening.connected = false,
+            _ => {}
+        }
+        first
+    }
+
+    fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+        self.told = (now, Instant::now());
+        self.keep_lock()?;
+        for _ in 0..self.tracks.len().min(LOOKED_AT) {
+            self.looked_at = (self.looked_at + 1) % self.tracks.len();
+            if let Some(track) = self.tracks.get_mut(self.looked_at) {
+                track.ensure_in_place();
+            }
+        }
+        self.roll(now)?;
+        let due =
+            self.settings.sync_interval.is_some_and(|every| self.synced.elapsed() + SLACK >= every);
+        if due {
+            self.sync_together(now);
+        }
+        let tracks = u32::try_from(self.tracks.len()).unwrap_or(u32::MAX);
+        let between = self.settings.mark_interval.max(LEAST_BETWEEN_MARKS * tracks);
+        let (mut first, alone) = (Ok(()), self.router.is_none());
+        for track in &mut self.tracks {
+            first = first.and(track.tick(now, between, &self.stats));
+            if alone || track.awake {
+                continue;
+            }
+            // What was opened for that is not needed any longer.
+            track.rest();
+        }
+        first?;
+        Ok(self.sync_rejects()?)
+    }
+
+    fn close(&mut self) -> Result<(), BoxError> {
+        let flushed = self.flush();
+        let now = self.now();
+        let together = self.sync_together(now);
+        let mut first = flushed;
+        for index in 0..self.tracks.len() {
+            self.wake(index);
+            if let Some(track) = self.tracks.get_mut(index) {
+                let closed = track.close(now, true, together, &self.stats);
+                first = first.and(closed.map_err(BoxError::from));
+            }
+        }
+        if together {
+            first = first.and(sync_all(&self.settings.dir).map_err(BoxError::from));
+        }
+        first.and(self.sync_rejects().map_err(BoxError::from))
+    }
+
+    fn wants_topics(&self) -> bool {
+        self.router.as_ref().is_some_and(Router::is_by_topic)
+    }
+}
+
+/// The directory cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot create the directory `{}` (`output_dir`)", dir.display())]
+struct CannotCreate {
+    dir: PathBuf,
+    source: std::io::Error,
+}
+
+/// The event as it stands in journals.
+fn journalled(at: UnixNanos, event: &FeedEvent) -> Event {
+    match event {
+        FeedEvent::Up { connection } => Event::Up { connection: *connection },
+        FeedEvent::Down { cause, detail, silent_since } => Event::Down {
+            cause: cause.as_str().to_owned(),
+            detail: detail.clone(),
+            since: silent_since.map(UnixNanos::nanos),
+        },
+        FeedEvent::Dropped { since, messages, cause } => Event::Drop {
+            since: since.nanos(),
+            messages: *messages,
+            cause: cause.as_str().to_owned(),
+        },
+        FeedEvent::Suspended { slept } => {
+            let slept = u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX);
+            Event::Suspended { since: at.nanos().saturating_sub(slept) }
+        }
+        FeedEvent::ClockStepped { from } => Event::ClockStep { from: from.nanos() },
+    }
+}

@@ -1,0 +1,1 @@
+//! Every plugin, in the real recorder.

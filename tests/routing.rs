@@ -1,0 +1,139 @@
+//! Several topics, several pipelines: every line where it belongs.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::{Value, json};
+use streamer::exchange::{Market, Options};
+
+use crate::harness::Test;
+use crate::recording::Running;
+
+fn topics(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("publicTrade.C{number}USDT")).collect()
+}
+
+/// What the files of each topic should hold.
+fn expected(topics: &[String], trades: u64) -> BTreeMap<String, Vec<u8>> {
+    let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let all = Market::of(topics).lines(0..trades);
+    for line in all.split_inclusive(|byte| *byte == b'\n') {
+        let trade: Value = serde_json::from_slice(line).unwrap();
+        let topic = trade["topic"].as_str().unwrap().to_owned();
+        lines.entry(topic).or_default().extend_from_slice(line);
+    }
+    lines
+}
+
+/// The lines of each topic, as the names of the files say.
+fn recorded(test: &Test) -> BTreeMap<String, Vec<u8>> {
+    let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for file in test.files() {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let (stem, _) = name.rsplit_once('_').unwrap();
+        lines.entry(stem.to_owned()).or_default().extend(fs::read(&file).unwrap());
+    }
+    lines
+}
+
+fn recording_of(topics: &[String], trades: u64, sink: Value) -> Test {
+    let exchange = Running::start(Options { count: Some(trades), ..Options::default() });
+    let mut sink = sink;
+    let test = Test::with_source(&exchange.url, json!({ "topics": topics }));
+    sink["type"] = json!("jsonl");
+    sink["output_dir"] = json!(test.output());
+    let test = test.without("output_dir").set("sinks", json!([sink]));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["messages"].as_u64() > Some(trades));
+    recorder.stop();
+    exchange.stop();
+    test
+}
+
+#[test]
+fn every_topic_has_its_own_files_and_the_answers_have_theirs() {
+    let topics = topics(100);
+    let test = recording_of(&topics, 50_000, json!({}));
+    let mut recorded = recorded(&test);
+    let control = recorded.remove("control").unwrap();
+    assert!(control.starts_with(b"{\"success\":true"));
+    assert!(recorded == expected(&topics, 50_000));
+    // Each has its account.
+    let gaps = test.ask("gaps");
+    for stem in topics.iter().map(String::as_str).chain(["control"]) {
+        let stopped = |gap: &&Value| gap["stem"] == stem && gap["cause"] == "stopped";
+        assert_eq!(gaps.iter().filter(stopped).count(), 1, "{stem}");
+    }
+    let hours = test.ask("ls");
+    let messages = hours.iter().filter_map(|hour| hour["messages"].as_u64()).sum::<u64>();
+    assert_eq!(messages, 50_001);
+}
+
+#[test]
+fn a_thousand_topics_need_no_more_files_than_they_may_have() {
+    let topics = topics(1_000);
+    let test = recording_of(&topics, 20_000, json!({ "max_open_files": 64 }));
+    let mut recorded = recorded(&test);
+    recorded.remove("control").unwrap();
+    assert!(recorded == expected(&topics, 20_000));
+}
+
+#[test]
+fn lines_go_where_a_pointer_says() {
+    let topics = topics(3);
+    let test = recording_of(&topics, 3_000, json!({ "partition": "/data/0/S" }));
+    let recorded = recorded(&test);
+    assert_eq!(recorded.keys().collect::<Vec<_>>(), ["Buy", "Sell", "control"]);
+    let all = expected(&topics, 3_000).into_values().map(|lines| lines.len()).sum::<usize>();
+    assert_eq!(recorded["Buy"].len() + recorded["Sell"].len(), all);
+}
+
+#[test]
+fn one_file_takes_all_topics_when_that_is_wanted() {
+    let topics = topics(3);
+    for sink in [json!({ "stem": "all" }), json!({ "stem": "all", "partition": "none" })] {
+        let test = recording_of(&topics, 300, sink);
+        let recorded = recorded(&test);
+        assert_eq!(recorded.keys().collect::<Vec<_>>(), ["all"]);
+    }
+}
+
+#[test]
+fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
+    let exchanges = [3_000, 2_000]
+        .map(|trades| Running::start(Options { count: Some(trades), ..Options::default() }));
+    let test = Test::new("").without("ws_url").without("topic").without("output_dir");
+    let pipeline = |url: &str, name: &str| {
+        json!({
+            "source": { "type": "websocket", "url": url, "topics": ["publicTrade.X"] },
+            "sinks": [{ "type": "jsonl", "output_dir": test.path(name) }],
+        })
+    };
+    let pipelines = json!({
+        "a": pipeline(&exchanges[0].url, "a"),
+        "b": pipeline(&exchanges[1].url, "b"),
+        "none": pipeline("ws://127.0.0.1:1", "none"),
+    });
+    let test = test.set("pipelines", pipelines).set("archive", json!({}));
+    let recorder = test.start();
+    recorder.wait_until(|status| {
+        status["pipelines"]["a"]["messages"].as_u64() > Some(3_000)
+            && status["pipelines"]["b"]["messages"].as_u64() > Some(2_000)
+    });
+    let status = recorder.status();
+    assert_eq!(status["connected"], false, "one of them is not");
+    assert_eq!(status["pipelines"]["a"]["connected"], true);
+    recorder.stop();
+    for (name, trades) in [("a", 3_000), ("b", 2_000)] {
+        let file = fs::read_dir(test.path(name)).unwrap().map(|entry| entry.unwrap().path());
+        let mut file = file;
+        let file = file.find(|path| path.extension().is_some_and(|e| e == "jsonl"));
+        let (found, _) = crate::recording::trades(&fs::read(file.unwrap()).unwrap());
+        assert!(found == Market::new("publicTrade.X").lines(0..trades));
+    }
+    let log = fs::read_to_string(test.path("log")).unwrap();
+    assert!(log.contains("pipeline{name=\"none\"}"), "{log}");
+    for exchange in exchanges {
+        exchange.stop();
+    }
+}
