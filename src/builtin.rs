@@ -1,17 +1,27 @@
 //! The built-in plugins, a line each.
 
 use crate::registry::Registry;
-use crate::sinks::jsonl::JsonlConfig;
-use crate::sources::websocket::WebsocketConfig;
-use crate::stages::verbatim::VerbatimConfig;
+use crate::{sinks, sources, stages};
 
 impl Registry {
     /// Every plugin that comes with the recorder.
     pub fn builtin() -> Self {
         Self::empty()
-            .source::<WebsocketConfig>()
-            .stage::<VerbatimConfig>()
+            .source::<sources::exec::ExecConfig>()
+            .source::<sources::file::FileConfig>()
+            .source::<sources::stdin::StdinConfig>()
+            .source::<sources::websocket::WebsocketConfig>()
+            .stage::<stages::dedup::DedupConfig>()
+            .stage::<stages::exec::ExecConfig>()
+            .stage::<stages::filter::FilterConfig>()
+            .stage::<stages::jq::JqConfig>()
+            .stage::<stages::sample::SampleConfig>()
+            .stage::<stages::stamp::StampConfig>()
+            .stage::<stages::validate::ValidateConfig>()
+            .stage::<stages::verbatim::VerbatimConfig>()
             .stage_alias("passthrough", "verbatim")
-            .sink::<JsonlConfig>()
+            .sink::<sinks::exec::ExecConfig>()
+            .sink::<sinks::jsonl::JsonlConfig>()
+            .sink::<sinks::stdout::StdoutConfig>()
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Config {
     text: String,
     keys: Map<String, Value>,
     pipelines: Vec<PipelineConfig>,
+    /// The sink that writes messages to stdout.
+    pub(crate) uses_stdout: Option<String>,
     secrets: Secrets,
     buffer_size: usize,
     buffer_bytes: usize,
@@ -154,6 +156,14 @@ impl Config {
                 "is for sinks that write hours, and none of these does",
             ));
         }
+        let mut sinks = pipelines.iter().flat_map(|pipeline| &pipeline.sinks);
+        let uses_stdout = sinks.find(|(_, sink)| sink.uses_stdout).map(|(path, _)| path.clone());
+        if let Some(path) = &uses_stdout
+            && document.log_to_stdout
+        {
+            let message = format!("`{path}` writes messages to stdout, so the log cannot go there");
+            problems.push(Problem::at("log_to_stdout", message));
+        }
         if !problems.is_empty() {
             return Err(fail(problems));
         }
@@ -161,6 +171,7 @@ impl Config {
             file: file.to_owned(),
             keys,
             pipelines,
+            uses_stdout,
             secrets,
             buffer_size: document.buffer_size as usize,
             buffer_bytes: usize::try_from(document.buffer_bytes.bytes()).unwrap_or(usize::MAX),

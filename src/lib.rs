@@ -37,14 +37,17 @@
 //! [`Registry`].
 
 pub mod archive;
+mod backoff;
 pub mod batch;
 mod builtin;
+mod child;
 pub mod cli;
 pub mod clock;
 mod config;
 mod errors;
 pub mod exchange;
 pub mod json;
+mod lines;
 mod links;
 mod logging;
 pub mod pacing;

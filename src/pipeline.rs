@@ -7,7 +7,6 @@
 //! is closed, the thread empties the queue and closes the sinks.
 
 mod aside;
-mod backoff;
 mod feed;
 mod named;
 mod pump;

@@ -95,6 +95,11 @@ pub trait SinkConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'static
     fn archive_dir(&self) -> Option<&Path> {
         None
     }
+
+    /// Whether the sink writes messages to stdout, so that the log must not.
+    fn uses_stdout(&self) -> bool {
+        false
+    }
 }
 
 /// Where messages come from: one connection, made and made again by the engine.

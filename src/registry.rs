@@ -54,7 +54,8 @@ impl Registry {
         self.sinks.add::<C>(C::TYPE, C::example, |value, path, common| {
             let config: C = read(value, path)?;
             let archive_dir = config.archive_dir().map(Path::to_owned);
-            let extra = Extra { archive_dir, ..Extra::default() };
+            let uses_stdout = config.uses_stdout();
+            let extra = Extra { archive_dir, uses_stdout, ..Extra::default() };
             Ok(Section::new(C::TYPE, shown(&config), common, extra, move |c| config.build(c)))
         });
         self

@@ -1,3 +1,4 @@
-//! The built-in sinks, one file each.
-
+//! The sinks that come with the recorder, one file each.
+pub mod exec;
 pub mod jsonl;
+pub mod stdout;

@@ -1,3 +1,6 @@
-//! The built-in sources, one file each.
-
+//! The sources that come with the recorder, one file each.
+pub mod exec;
+pub mod file;
+mod reading;
+pub mod stdin;
 pub mod websocket;

@@ -1,3 +1,12 @@
-//! The built-in stages, one file each.
-
+//! The stages that come with the recorder, one file each.
+pub mod dedup;
+pub mod exec;
+pub mod filter;
+pub mod jq;
+pub mod sample;
+pub mod stamp;
+pub mod validate;
 pub mod verbatim;
+
+#[cfg(test)]
+mod testing;

@@ -69,6 +69,8 @@ pub struct Stats {
     pub newlines_folded: Counter,
     /// Messages on which a stage failed, and which went on unchanged or were set aside.
     pub stage_errors: Counter,
+    /// Messages that a stage had when it failed, at most.
+    pub stage_lost: Counter,
     /// Failed calls of sinks; a failed write is tried again.
     pub sink_errors: Counter,
     /// Events that could not be written to a journal at once.
@@ -143,6 +145,7 @@ impl Stats {
             control_skipped: Counter::default(),
             newlines_folded: Counter::default(),
             stage_errors: Counter::default(),
+            stage_lost: Counter::default(),
             sink_errors: Counter::default(),
             journal_errors: Counter::default(),
             connects: Counter::default(),
@@ -240,6 +243,7 @@ impl Stats {
             control_skipped: self.control_skipped.get(),
             newlines_folded: self.newlines_folded.get(),
             stage_errors: self.stage_errors.get(),
+            stage_lost: self.stage_lost.get(),
             sink_errors: self.sink_errors.get(),
             journal_errors: self.journal_errors.get(),
             last_journal_error: state.journal_error.as_ref().map(|(error, _)| error.clone()),

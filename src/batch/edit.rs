@@ -148,6 +148,13 @@ impl Batch {
         self.control = self.control.min(self.ends.len());
     }
 
+    /// Appends a message on which the stage failed, for this reason.
+    pub fn push_failed(&mut self, payload: &[u8], reason: impl Into<String>) {
+        let (index, reason) = (self.len(), reason.into());
+        self.push(payload);
+        self.failed.push(Failed { index, reason, reject: false });
+    }
+
     /// The messages on which a stage failed since this was last asked.
     pub fn take_failed(&mut self) -> Vec<Failed> {
         std::mem::take(&mut self.failed)

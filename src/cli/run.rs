@@ -30,6 +30,10 @@ const INTERRUPTED: i32 = 130;
 
 pub(super) fn run(file: &Path, debug: bool, registry: &Registry) -> Result<ExitCode, Failure> {
     let config = Config::load(file, registry)?;
+    if let Some(sink) = config.uses_stdout.as_ref().filter(|_| debug) {
+        let message = format!("-debug logs to stdout, where `{sink}` writes messages");
+        return Err(Failure::Usage(message));
+    }
     record(config, &file.display().to_string(), debug, &CancellationToken::new())?;
     Ok(ExitCode::SUCCESS)
 }

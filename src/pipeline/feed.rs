@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::Overflow;
-use super::backoff::Backoff;
 use super::queue::Producer;
+use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::clock::{Clock, UnixNanos};
 use crate::errors::error_chain;

@@ -62,7 +62,10 @@ impl Pump {
             };
             match item {
                 Item::Batch(batch) => self.batch(batch)?,
-                Item::Tick(now) => self.sinks.tick(now),
+                Item::Tick(now) => {
+                    self.collect()?;
+                    self.sinks.tick(now);
+                }
                 Item::Event(at, event) => self.sinks.event(at, &event),
             }
         }
@@ -70,11 +73,6 @@ impl Pump {
 
     fn batch(&mut self, mut batch: Batch) -> Result<(), SinkGone> {
         let taken = weight(&batch);
-        if let Some(labeler) = &mut self.labeler {
-            let mut labels = batch.take_labels();
-            labeler.label(&batch, &mut labels);
-            batch.set_topics(labels, Arc::clone(labeler.names()));
-        }
         self.kept.set_received(batch.received());
         let through = self.through(0, &mut batch);
         self.consumer.give_back(batch, taken);
@@ -87,6 +85,7 @@ impl Pump {
             if batch.is_empty() {
                 return Ok(());
             }
+            label(&mut self.labeler, batch);
             stage.stats.taken.add(batch.len() as u64);
             let mut failed = match stage.plugin.process(batch) {
                 Ok(()) => batch.take_failed(),
@@ -99,6 +98,7 @@ impl Pump {
             stage.stats.given.add(batch.len() as u64);
         }
         if !batch.is_empty() {
+            label(&mut self.labeler, batch);
             self.sinks.write(batch)?;
             self.unwritten.0 += batch.len() as u64;
             self.unwritten.1 += batch.as_lines().len() as u64;
@@ -163,6 +163,15 @@ impl Pump {
         self.count_written();
         let sinks = self.sinks.close().map_err(PumpError::Close);
         flushed.and(stages.map_or(Ok(()), |error| Err(PumpError::Close(error)))).and(sinks)
+    }
+}
+
+/// Labels messages that are new, from the source or from a stage.
+fn label(labeler: &mut Option<Labeler>, batch: &mut Batch) {
+    if let Some(labeler) = labeler.as_mut().filter(|_| batch.topics().is_none()) {
+        let mut labels = batch.take_labels();
+        labeler.label(batch, &mut labels);
+        batch.set_topics(labels, Arc::clone(labeler.names()));
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Cause {
     Utf8,
     /// A message longer than `max_message_size`.
     TooLarge,
+    /// The program whose output is recorded has ended.
+    Exited,
     /// Anything else a plugin may meet.
     Other,
 }
@@ -97,6 +99,7 @@ impl Cause {
             Self::Protocol => "protocol",
             Self::Utf8 => "utf8",
             Self::TooLarge => "too_large",
+            Self::Exited => "exited",
             Self::Other => "other",
         }
     }

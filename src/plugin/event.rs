@@ -52,6 +52,8 @@ pub enum DropCause {
     Overflow,
     /// They are binary, and not text after decoding.
     Undecodable,
+    /// A stage had them when it failed: at most so many.
+    Stage,
 }
 
 impl DropCause {
@@ -60,6 +62,7 @@ impl DropCause {
         match self {
             Self::Overflow => "overflow",
             Self::Undecodable => "undecodable",
+            Self::Stage => "stage",
         }
     }
 }

@@ -114,6 +114,7 @@ pub(super) struct Extra {
     pub(super) topics: Vec<String>,
     pub(super) topic: Option<Selector>,
     pub(super) archive_dir: Option<PathBuf>,
+    pub(super) uses_stdout: bool,
 }
 
 /// A plugin's section that was read and is not yet built. `R` is the running type, such as
@@ -129,6 +130,8 @@ pub(crate) struct Section<R: ?Sized> {
     pub(crate) topic: Option<Selector>,
     /// Where a sink writes hours; `None` for all else.
     pub(crate) archive_dir: Option<PathBuf>,
+    /// Whether a sink writes messages to stdout.
+    pub(crate) uses_stdout: bool,
     build: Build<R>,
 }
 
@@ -145,9 +148,9 @@ impl<R: ?Sized> Section<R> {
         let mut section = Map::from_iter([("type".to_owned(), Value::from(type_name))]);
         section.extend(config);
         section.extend(common.resolved());
-        let Extra { topics, topic, archive_dir } = extra;
+        let Extra { topics, topic, archive_dir, uses_stdout } = extra;
         let (resolved, build) = (Value::Object(section), Box::new(build));
-        Self { type_name, resolved, common, topics, topic, archive_dir, build }
+        Self { type_name, resolved, common, topics, topic, archive_dir, uses_stdout, build }
     }
 
     /// Makes the running plugin.

@@ -63,6 +63,9 @@ pub struct PipelineSnapshot {
     pub newlines_folded: u64,
     /// Messages on which a stage failed.
     pub stage_errors: u64,
+    /// Messages that a stage had when it failed, at most.
+    #[serde(default)]
+    pub stage_lost: u64,
     /// Failed calls of sinks.
     pub sink_errors: u64,
     /// Events that could not be written to a journal at once: what is missing in the end is a gap
@@ -103,6 +106,7 @@ impl PipelineSnapshot {
             sum.control_skipped += one.control_skipped;
             sum.newlines_folded += one.newlines_folded;
             sum.stage_errors += one.stage_errors;
+            sum.stage_lost += one.stage_lost;
             sum.sink_errors += one.sink_errors;
             sum.journal_errors += one.journal_errors;
             sum.last_journal_error =

@@ -1,0 +1,244 @@
+//! Programs that run beside the recorder and speak lines over pipes.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionbio;
+use rustix::process::{Pid, Signal, kill_process_group};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing::{Span, warn};
+
+/// How much of what a program says on stderr goes to the log: so many lines a minute.
+const LINES_A_MINUTE: u32 = 60;
+/// A line of it is cut there.
+const MAX_WORDS: u64 = 1000;
+/// How often a program that is to end is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A program and its surroundings, as the configuration has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct CommandLine(
+    /// The program, and its arguments. It is looked for in `PATH` unless it has a `/`.
+    #[schemars(length(min = 1))]
+    Vec<String>,
+);
+
+/// A program that cannot be found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// No program is named.
+    #[error("`command` is empty: name a program, as [\"jq\", \"-c\", \".\"]")]
+    Empty,
+    /// It is not there.
+    #[error("`command`: there is no program `{0}`")]
+    NotFound(String),
+}
+
+impl CommandLine {
+    /// Checks that the program is there.
+    ///
+    /// # Errors
+    /// It is not, or none is named.
+    pub(crate) fn check(&self) -> Result<(), CommandError> {
+        let Some(program) = self.0.first().filter(|program| !program.is_empty()) else {
+            return Err(CommandError::Empty);
+        };
+        let found = if program.contains('/') {
+            Path::new(program).is_file()
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+        };
+        if found { Ok(()) } else { Err(CommandError::NotFound(program.clone())) }
+    }
+
+    /// The name of the program, for the log.
+    pub(crate) fn name(&self) -> &str {
+        self.0.first().map_or("", String::as_str)
+    }
+
+    /// Starts the program in a process group of its own. Its stdin and stdout are pipes; what it says
+    /// on stderr goes to the log.
+    pub(crate) fn start(&self, env: &BTreeMap<String, String>) -> io::Result<Child> {
+        let mut command = Command::new(self.name());
+        command.args(self.0.iter().skip(1)).envs(env).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn()?;
+        let (name, span) = (self.name().to_owned(), Span::current());
+        if let Some(stderr) = process.stderr.take() {
+            std::thread::Builder::new().name("stderr".to_owned()).spawn(move || {
+                let _within = span.enter();
+                listen(&name, stderr);
+            })?;
+        }
+        let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
+        Ok(Child { process, stdin, stdout, started: Instant::now(), killed: false })
+    }
+}
+
+/// Tells the log what the program says on stderr, until it says nothing more.
+fn listen(program: &str, stderr: ChildStderr) {
+    let mut stderr = BufReader::new(stderr);
+    let (mut since, mut told, mut untold) = (Instant::now(), 0, 0_u64);
+    let mut words = Vec::new();
+    loop {
+        words.clear();
+        match stderr.by_ref().take(MAX_WORDS).read_until(b'\n', &mut words) {
+            Ok(read) if read > 0 => {}
+            _ => break,
+        }
+        if since.elapsed() >= Duration::from_secs(60) {
+            (since, told) = (Instant::now(), 0);
+        }
+        if told < LINES_A_MINUTE {
+            told += 1;
+            let words = String::from_utf8_lossy(&words);
+            let words = words.trim_end();
+            // Debug escapes what a terminal would obey.
+            warn!(program, untold, says = ?words, "stderr");
+            untold = 0;
+        } else {
+            untold += 1;
+        }
+    }
+    if untold > 0 {
+        warn!(program, untold, "more was said on stderr");
+    }
+}
+
+/// A program that runs. It is ended with everything it has started when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: std::process::Child,
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: Option<ChildStdout>,
+    pub(crate) started: Instant,
+    killed: bool,
+}
+
+/// What can be done with the pipes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ready {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Child {
+    /// From now on the pipes give an error rather than wait.
+    pub(crate) fn never_wait(&self) -> io::Result<()> {
+        if let Some(stdin) = &self.stdin {
+            ioctl_fionbio(stdin, true)?;
+        }
+        if let Some(stdout) = &self.stdout {
+            ioctl_fionbio(stdout, true)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the program says something, or, if `write`, takes something.
+    pub(crate) fn wait_ready(&self, write: bool, patience: Duration) -> io::Result<Ready> {
+        let stdin = self.stdin.as_ref().filter(|_| write);
+        let mut fds = Vec::with_capacity(2);
+        if let Some(stdout) = &self.stdout {
+            fds.push(PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::IN));
+        }
+        if let Some(stdin) = stdin {
+            fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::OUT));
+        }
+        let timeout = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // An error or an end shows when it is read or written.
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let read = self.stdout.is_some() && ready.next() == Some(true);
+        Ok(Ready { read, write: stdin.is_some() && ready.next() == Some(true) })
+    }
+
+    /// Gives the program what it takes now; `None` when it takes nothing.
+    pub(crate) fn give(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let Some(stdin) = &mut self.stdin else { return Err(ErrorKind::BrokenPipe.into()) };
+        or_none(stdin.write(bytes))
+    }
+
+    /// Reads what the program says now; `None` when it says nothing, 0 at its end.
+    pub(crate) fn hear(&mut self, block: &mut [u8]) -> io::Result<Option<usize>> {
+        let Some(stdout) = &mut self.stdout else { return Ok(Some(0)) };
+        or_none(stdout.read(block))
+    }
+
+    /// How many of the bytes that were given it has not read.
+    pub(crate) fn unread(&self) -> usize {
+        let unread = self.stdin.as_ref().and_then(|stdin| rustix::io::ioctl_fionread(stdin).ok());
+        usize::try_from(unread.unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Whether and how it has ended.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().ok().flatten()
+    }
+
+    /// Waits until it has ended, at most so long; then it is made to.
+    pub(crate) fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
+        drop(self.stdin.take());
+        let begun = Instant::now();
+        loop {
+            let ended = self.ended();
+            if ended.is_some() || begun.elapsed() >= patience {
+                self.kill();
+                return ended;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Ends it and everything that it has started.
+    pub(crate) fn kill(&mut self) {
+        // Later its number may be another's.
+        if std::mem::replace(&mut self.killed, true) {
+            return;
+        }
+        if let Ok(pid) = i32::try_from(self.process.id())
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            // The group may be gone.
+            let _gone = kill_process_group(pid, Signal::KILL);
+        }
+        // It has been told to; this is to have the system forget it.
+        drop(self.process.wait());
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn or_none(done: io::Result<usize>) -> io::Result<Option<usize>> {
+    match done {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How a program ended, in words.
+pub(crate) fn ending(status: Option<ExitStatus>) -> String {
+    match status {
+        Some(status) => format!("the program ended: {status}"),
+        None => "the program closed its output".to_owned(),
+    }
+}

@@ -1,0 +1,126 @@
+//! Real programs, good and bad.
+
+use super::*;
+use crate::stages::testing::Bench;
+
+fn bench(script: &str, keys: Value) -> Bench {
+    let mut config = json!({ "command": ["sh", "-c", script], "timeout": "2s" });
+    config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    Bench::new::<ExecConfig>(config).unwrap()
+}
+
+fn lines(batch: &Batch) -> Vec<String> {
+    batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap()).collect()
+}
+
+/// What comes of the messages, with all that comes later until the end.
+fn run_to_end(bench: &mut Bench, messages: &[&str]) -> (Vec<String>, usize) {
+    let (mut out, failed) = bench.run(messages);
+    let mut last = Batch::new();
+    bench.stage.close(&mut last).unwrap();
+    out.extend(lines(&last));
+    (out, failed.len() + last.take_failed().len())
+}
+
+#[test]
+fn lines_go_through_the_program() {
+    let mut bench = bench("while read -r x; do echo \"<$x>\"; done; echo end", json!({}));
+    let (out, failed) = run_to_end(&mut bench, &["a", "b"]);
+    assert_eq!((out, failed), (["<a>", "<b>", "end"].map(str::to_owned).to_vec(), 0));
+}
+
+#[test]
+fn both_pipes_may_fill() {
+    // It reads everything before it writes anything, and that is more than a pipe holds.
+    let message = "x".repeat(1000);
+    let messages = vec![message.as_str(); 2_000];
+    let mut bench = bench("cat", json!({}));
+    let (out, failed) = run_to_end(&mut bench, &messages);
+    assert_eq!((out.len(), failed), (2_000, 0));
+    let mut twice = super::tests::bench("while read -r x; do echo $x; echo $x; done", json!({}));
+    assert_eq!(run_to_end(&mut twice, &messages).0.len(), 4_000);
+}
+
+#[test]
+fn a_program_that_dies_loses_nothing_that_it_had_not_read() {
+    // It reads one line and dies.
+    let script = "read -r x; echo \"<$x>\"; exit 3";
+    let mut bench = bench(script, json!({ "replies": "each" }));
+    let (out, failed) = run_to_end(&mut bench, &["a", "b", "c"]);
+    assert_eq!(out, ["<a>", "b", "c"]);
+    assert_eq!(failed, 2);
+}
+
+#[test]
+fn without_answers_to_count_what_was_not_read_goes_on_and_the_rest_is_counted() {
+    // `head` reads all there is, says one line, and dies; the rest was read.
+    let message = "y".repeat(99);
+    let messages = vec![message.as_str(); 5_000];
+    let mut bench = bench("dd bs=10000 count=1 status=none", json!({}));
+    let (out, failed) = run_to_end(&mut bench, &messages);
+    assert_eq!(out.len(), 5_000, "100 through it, the others unchanged");
+    assert_eq!(failed, 4_900);
+}
+
+#[test]
+fn a_program_that_hangs_is_given_up_and_started_again_later() {
+    let message = "x".repeat(1000);
+    let messages = vec![message.as_str(); 200];
+    let mut bench = bench("exec sleep 1000", json!({ "timeout": "200ms" }));
+    let (out, failed) = bench.run(&messages);
+    assert_eq!((out.len(), failed.len()), (200, 200));
+    assert!(failed[0].contains("did nothing for 200ms"));
+    let (out, failed) = bench.run(&["a"]);
+    assert_eq!((out.len(), failed[0].as_str()), (1, "the program is not running"));
+}
+
+#[test]
+fn a_flood_takes_no_more_memory_than_allowed() {
+    let message = "x".repeat(1000);
+    let messages = vec![message.as_str(); 1_000];
+    let mut bench = bench("exec yes", json!({}));
+    let mut through = 0;
+    for _ in 0..40 {
+        let (out, failed) = bench.run(&messages);
+        through += failed.len();
+        assert!(out.iter().map(String::len).sum::<usize>() < 40 << 20);
+        if !failed.is_empty() {
+            break;
+        }
+    }
+    assert!(through >= 1_000, "what it did not read goes on");
+}
+
+#[test]
+fn nonsense_is_counted_and_left_out() {
+    let mut any = bench("printf 'a\\n\\377\\nb\\n'; cat >/dev/null", json!({}));
+    assert_eq!(run_to_end(&mut any, &["1"]).0, ["a", "b"]);
+    assert_eq!(any.counters().counters["garbled"], 1);
+    let script = "read -r x; printf '\\377\\n'; read -r x; echo; read -r x; echo c; read -r x; echo d; echo more";
+    let mut each = bench(script, json!({ "replies": "each" }));
+    let (out, failed) = run_to_end(&mut each, &["1", "2", "3", "4"]);
+    assert_eq!(out, ["1", "c", "d"]);
+    assert_eq!(failed, 1);
+}
+
+#[test]
+fn everything_that_the_program_has_started_ends_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let script = format!("sleep 1000 & echo $! > {}; exec sleep 1000", pid.display());
+    let mut bench = bench(&script, json!({ "timeout": "300ms" }));
+    let message = "x".repeat(100_000);
+    bench.run(&[&message]);
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    // Gone, or dead and not yet fetched by init.
+    assert!(status.is_err() || status.unwrap().contains(") Z "));
+}
+
+#[test]
+fn a_program_that_is_not_there_is_an_error_at_once() {
+    let keys = json!({ "command": ["no-such-program"] });
+    let error = Bench::new::<ExecConfig>(keys).err().unwrap().to_string();
+    assert!(error.contains("there is no program `no-such-program`"), "{error}");
+    assert!(Bench::new::<ExecConfig>(json!({ "command": [] })).is_err());
+}

@@ -1,0 +1,227 @@
+//! Keeps the messages that match, or those that do not.
+
+use std::borrow::Cow;
+
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value, json};
+
+use crate::batch::Batch;
+use crate::json::{Pointer, text};
+use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
+
+/// Keeps the messages in which the value at `pointer` is as wanted.
+///
+/// Exactly one of `exists`, `equals`, `in` and `matches` says what is wanted. A message without such
+/// a value, or that is no JSON, does not match. Several filters in a row combine.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilterConfig {
+    /// Where the value is.
+    pub pointer: Pointer,
+    /// Whether there must be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exists: Option<bool>,
+    /// What it must be: a text, a number, `true` or `false`. Numbers are compared by their value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("type" = ["string", "number", "boolean"]))]
+    pub equals: Option<Value>,
+    /// What it must be one of.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("items" = {"type": ["string", "number", "boolean"]}))]
+    pub one_of: Option<Vec<Value>>,
+    /// A regular expression that must be found in its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<String>,
+    /// Whether the messages that match are kept, or those that do not.
+    #[serde(default = "FilterConfig::default_keep")]
+    pub keep: bool,
+}
+
+/// A filter that can be none.
+#[derive(Debug, thiserror::Error)]
+enum FilterError {
+    #[error("write exactly one of `exists`, `equals`, `in` and `matches`; there are {0}")]
+    Conditions(usize),
+    #[error("`{key}` has `{value}`, which is neither a text, a number, true nor false")]
+    Value { key: &'static str, value: Value },
+    #[error("`matches` is no regular expression: {0}")]
+    Regex(String),
+}
+
+impl FilterConfig {
+    fn default_keep() -> bool {
+        true
+    }
+
+    fn condition(&self) -> Result<Condition, FilterError> {
+        let Self { exists, equals, one_of, matches, .. } = self;
+        match (exists, equals, one_of, matches) {
+            (Some(exists), None, None, None) => Ok(Condition::Exists(*exists)),
+            (None, Some(value), None, None) => {
+                Ok(Condition::OneOf(vec![Scalar::of("equals", value)?]))
+            }
+            (None, None, Some(values), None) => {
+                let values = values.iter().map(|value| Scalar::of("in", value));
+                Ok(Condition::OneOf(values.collect::<Result<_, _>>()?))
+            }
+            (None, None, None, Some(pattern)) => {
+                let regex = Regex::new(pattern).map_err(|e| FilterError::Regex(e.to_string()))?;
+                Ok(Condition::Matches(regex))
+            }
+            _ => {
+                let written = [exists.is_some(), equals.is_some(), one_of.is_some()];
+                let written = written.iter().filter(|written| **written).count();
+                Err(FilterError::Conditions(written + usize::from(matches.is_some())))
+            }
+        }
+    }
+}
+
+impl StageConfig for FilterConfig {
+    const TYPE: &'static str = "filter";
+
+    fn example() -> Value {
+        json!({ "pointer": "/data/0/s", "in": ["BTCUSDT", "ETHUSDT"] })
+    }
+
+    fn build(self, _: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
+        let condition = self.condition()?;
+        Ok(Box::new(Filter { pointer: self.pointer, condition, keep: self.keep }))
+    }
+}
+
+struct Filter {
+    pointer: Pointer,
+    condition: Condition,
+    keep: bool,
+}
+
+enum Condition {
+    Exists(bool),
+    OneOf(Vec<Scalar>),
+    Matches(Regex),
+}
+
+/// A value without parts.
+#[derive(Debug, PartialEq)]
+enum Scalar {
+    Text(String),
+    Number(Number),
+    /// `true` or `false`, as it is written.
+    Bool(&'static [u8]),
+}
+
+impl Scalar {
+    fn of(key: &'static str, value: &Value) -> Result<Self, FilterError> {
+        match value {
+            Value::String(text) => Ok(Self::Text(text.clone())),
+            Value::Number(number) => Ok(Self::Number(number.clone())),
+            Value::Bool(true) => Ok(Self::Bool(b"true")),
+            Value::Bool(false) => Ok(Self::Bool(b"false")),
+            other => Err(FilterError::Value { key, value: other.clone() }),
+        }
+    }
+
+    /// Whether a value as it is written is this one.
+    fn is(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Text(wanted) => {
+                value.first() == Some(&b'"')
+                    && text(value).is_some_and(|text: Cow<'_, str>| text == *wanted)
+            }
+            Self::Bool(wanted) => value == *wanted,
+            Self::Number(wanted) => {
+                let number = value.first().is_some_and(|b| b.is_ascii_digit() || *b == b'-');
+                number && serde_json::from_slice(value).is_ok_and(|found| same(wanted, &found))
+            }
+        }
+    }
+}
+
+/// Whether two numbers have the same value, however they are written.
+fn same(a: &Number, b: &Number) -> bool {
+    match (a.as_i128(), b.as_i128()) {
+        (Some(a), Some(b)) => a == b,
+        _ => a.as_f64() == b.as_f64(),
+    }
+}
+
+impl Filter {
+    fn matches(&self, message: &[u8]) -> bool {
+        let found = self.pointer.find(message);
+        match &self.condition {
+            Condition::Exists(exists) => found.is_some() == *exists,
+            Condition::OneOf(values) => {
+                found.is_some_and(|found| values.iter().any(|value| value.is(found)))
+            }
+            Condition::Matches(regex) => {
+                found.and_then(text).is_some_and(|text| regex.is_match(&text))
+            }
+        }
+    }
+}
+
+impl Stage for Filter {
+    fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        batch.retain(|record| self.matches(record.payload) == self.keep);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::testing::Bench;
+
+    const MESSAGES: [&str; 5] = [
+        r#"{"s":"BTC","n":1,"b":true}"#,
+        r#"{"s":"ETH","n":1.0,"z":null}"#,
+        r#"{"s":"B\u0054C","n":"1"}"#,
+        r#"{"n":9007199254740993}"#,
+        "pong",
+    ];
+
+    /// The places of the messages that go on.
+    fn kept(keys: Value) -> Vec<usize> {
+        let (kept, failed) = Bench::new::<FilterConfig>(keys).unwrap().run(&MESSAGES);
+        assert!(failed.is_empty());
+        let place = |text: &String| MESSAGES.iter().position(|message| message == text).unwrap();
+        kept.iter().map(place).collect()
+    }
+
+    #[test]
+    fn messages_are_kept_by_what_stands_at_the_pointer() {
+        for (keys, places) in [
+            (json!({"pointer": "/s", "exists": true}), vec![0, 1, 2]),
+            (json!({"pointer": "/s", "exists": false}), vec![3, 4]),
+            (json!({"pointer": "/z", "exists": true}), vec![1]),
+            (json!({"pointer": "/s", "equals": "BTC"}), vec![0, 2]),
+            (json!({"pointer": "/s", "equals": "BTC", "keep": false}), vec![1, 3, 4]),
+            (json!({"pointer": "/n", "equals": 1}), vec![0, 1]),
+            (json!({"pointer": "/n", "equals": "1"}), vec![2]),
+            (json!({"pointer": "/n", "equals": 9_007_199_254_740_992_u64}), vec![]),
+            (json!({"pointer": "/n", "in": [9_007_199_254_740_993_u64, "1"]}), vec![2, 3]),
+            (json!({"pointer": "/b", "equals": true}), vec![0]),
+            (json!({"pointer": "/s", "matches": "^(BTC|X)$"}), vec![0, 2]),
+            (json!({"pointer": "/n", "matches": "^1"}), vec![0, 1, 2]),
+        ] {
+            assert_eq!(kept(keys.clone()), places, "{keys}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_filter_is_refused() {
+        for (keys, words) in [
+            (json!({"pointer": "/s"}), "there are 0"),
+            (json!({"pointer": "/s", "exists": true, "equals": 1}), "there are 2"),
+            (json!({"pointer": "/s", "in": [{}]}), "`in` has `{}`"),
+            (json!({"pointer": "/s", "matches": "("}), "no regular expression"),
+            (json!({"pointer": "s", "exists": true}), "no JSON Pointer"),
+        ] {
+            let error = Bench::new::<FilterConfig>(keys.clone()).err().unwrap().to_string();
+            assert!(error.contains(words), "{keys}: {error}");
+        }
+    }
+}

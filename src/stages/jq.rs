@@ -1,0 +1,174 @@
+//! Runs a jq program over every message.
+
+use jaq_core::data::JustLut;
+use jaq_core::load::{Arena, File, Loader, lex};
+use jaq_core::{Ctx, Filter, Vars, compile, load, unwrap_valr};
+use jaq_json::{Val, read, write};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::batch::Batch;
+use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
+
+/// A message may become so many: a program that never ends its output must be stopped.
+const MAX_OUTPUTS: usize = 10_000;
+
+/// Runs a jq program over every message: it may change it, leave it out, or make several of it.
+///
+/// The language is that of jq (<https://jqlang.org/manual>), as jaq speaks it. What comes out is
+/// written as compact JSON. Numbers stay as they are written. A message that is no JSON, or on which
+/// the program fails, goes on unchanged. A program that loops without an output holds everything up.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JqConfig {
+    /// The program, such as `select(.data[0].v | tonumber > 1)`.
+    pub program: String,
+}
+
+/// A program that cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+#[error("`program` does not compile: {what}\n    {program}\n    {arrow}")]
+struct JqError {
+    what: String,
+    /// The line of it in which the fault is.
+    program: String,
+    arrow: String,
+}
+
+impl JqError {
+    /// An error at the part of the program that `rest` is, or that ends with it.
+    fn at(program: &str, rest: &str, what: String) -> Self {
+        let at = (rest.as_ptr() as usize).wrapping_sub(program.as_ptr() as usize);
+        let at = if at <= program.len() { at } else { program.len() };
+        let before = program.get(..at).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |feed| feed + 1);
+        let line = program.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
+        let column = before.get(start..).unwrap_or_default().chars().count();
+        Self { what, program: line.to_owned(), arrow: " ".repeat(column) + "^" }
+    }
+}
+
+impl StageConfig for JqConfig {
+    const TYPE: &'static str = "jq";
+
+    fn example() -> Value {
+        json!({ "program": ".data[] | {s, p, v}" })
+    }
+
+    fn build(self, _: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
+        Ok(Box::new(Jq { filter: compile(&self.program)? }))
+    }
+}
+
+fn compile(program: &str) -> Result<Filter<JustLut<Val>>, JqError> {
+    let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+    let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+    let arena = Arena::default();
+    let file = File { code: program, path: () };
+    let modules = Loader::new(defs).load(&arena, file).map_err(|errors| {
+        let error = errors.into_iter().next().map(|(_, error)| error);
+        unreadable(program, error)
+    })?;
+    let compiled = jaq_core::Compiler::default().with_funs(funs).compile(modules);
+    compiled.map_err(|errors| match errors.into_iter().flat_map(|(_, errors)| errors).next() {
+        Some((name, compile::Undefined::Filter(arity))) => {
+            JqError::at(program, name, format!("there is no filter `{name}/{arity}`"))
+        }
+        Some((name, kind)) => {
+            JqError::at(program, name, format!("there is no {} `{name}`", kind.as_str()))
+        }
+        None => JqError::at(program, program, "it is no jq program".to_owned()),
+    })
+}
+
+fn unreadable(program: &str, error: Option<load::Error<&str>>) -> JqError {
+    match error {
+        Some(load::Error::Lex(errors)) => {
+            let first = errors.into_iter().next();
+            let (expected, rest) = first.unwrap_or((lex::Expect::Token, program));
+            JqError::at(program, rest, format!("{} expected", expected.as_str()))
+        }
+        Some(load::Error::Parse(errors)) => match errors.into_iter().next() {
+            Some((expected, rest)) => {
+                JqError::at(program, rest, format!("{} expected", expected.as_str()))
+            }
+            None => JqError::at(program, program, "it is no jq program".to_owned()),
+        },
+        _ => JqError::at(program, program, "modules cannot be loaded".to_owned()),
+    }
+}
+
+struct Jq {
+    filter: Filter<JustLut<Val>>,
+}
+
+impl Stage for Jq {
+    fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        let compact = write::Pp::default();
+        batch.expand(|record, lines| {
+            let input = read::parse_single(record.payload).map_err(|error| error.to_string())?;
+            let context = Ctx::<JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
+            let outputs = self.filter.id.run((context, input)).map(unwrap_valr);
+            for (count, output) in outputs.enumerate() {
+                if count == MAX_OUTPUTS {
+                    return Err(format!("the program gives more than {MAX_OUTPUTS} outputs").into());
+                }
+                let output = output.map_err(|error| error.to_string())?;
+                let mut written = Ok(());
+                lines.write(|out| written = write::write(out, &compact, 0, &output));
+                written?;
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::testing::Bench;
+
+    fn run(program: &str, messages: &[&str]) -> (Vec<String>, Vec<String>) {
+        Bench::new::<JqConfig>(json!({ "program": program })).unwrap().run(messages)
+    }
+
+    #[test]
+    fn a_program_changes_selects_and_multiplies() {
+        let trade = r#"{"z":1,"data":[{"s":"A","p":"1.10"},{"s":"B","p":2.50}],"id":12345678901234567890123}"#;
+        let (out, failed) = run(".data[] | {s, p}", &[trade]);
+        assert_eq!(out, [r#"{"s":"A","p":"1.10"}"#, r#"{"s":"B","p":2.50}"#]);
+        assert!(failed.is_empty());
+        assert_eq!(run("select(.z > 1)", &[trade]).0, Vec::<String>::new());
+        assert_eq!(run(".", &[trade]).0, [trade], "order and numbers stay");
+        assert_eq!(run("\"a\\nb\"", &["1"]).0, [r#""a\nb""#], "one line a message");
+    }
+
+    #[test]
+    fn a_message_on_which_it_fails_goes_on_unchanged() {
+        let (out, failed) = run(".a + 1, error(\"no\")", &[r#"{"a":1}"#, "pong"]);
+        assert_eq!(out, [r#"{"a":1}"#, "pong"]);
+        assert_eq!(failed.len(), 2);
+        let (out, failed) = run("range(infinite)", &["1"]);
+        assert_eq!(out, ["1"]);
+        assert!(failed[0].contains("more than 10000"));
+    }
+
+    #[test]
+    fn a_program_that_does_not_compile_shows_where() {
+        for (program, what, arrow) in [
+            (".a | (.b", "closing parenthesis expected", 8),
+            (".a | nothing(1)", "there is no filter `nothing/1`", 5),
+            (".a |\n $x", "there is no variable `$x`", 1),
+            (".a | | .b", "expected", 5),
+            ("", "expected", 0),
+        ] {
+            let keys = json!({ "program": program });
+            let error = Bench::new::<JqConfig>(keys).err().unwrap().to_string();
+            assert!(error.contains(what), "{error}");
+            let last = error.lines().last().unwrap();
+            assert_eq!(last.len(), 4 + arrow + 1, "{error}");
+        }
+    }
+}

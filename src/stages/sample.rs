@@ -1,0 +1,62 @@
+//! Keeps every Nth message.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::batch::Batch;
+use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
+
+/// Keeps one message of every `every`: the first, and then each `every`th.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SampleConfig {
+    /// Of so many messages one is kept. At least 1.
+    #[schemars(range(min = 1))]
+    pub every: u64,
+}
+
+impl StageConfig for SampleConfig {
+    const TYPE: &'static str = "sample";
+
+    fn example() -> Value {
+        json!({ "every": 100 })
+    }
+
+    fn build(self, _: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
+        if self.every == 0 {
+            return Err("`every` is 0; it must be at least 1".into());
+        }
+        Ok(Box::new(Sample { every: self.every, seen: 0 }))
+    }
+}
+
+struct Sample {
+    every: u64,
+    seen: u64,
+}
+
+impl Stage for Sample {
+    fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        batch.retain(|_| {
+            let keep = self.seen == 0;
+            self.seen = (self.seen + 1) % self.every;
+            keep
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::testing::Bench;
+
+    #[test]
+    fn every_nth_message_is_kept_over_batches() {
+        let mut bench = Bench::new::<SampleConfig>(json!({ "every": 3 })).unwrap();
+        assert_eq!(bench.run(&["0", "1"]).0, ["0"]);
+        assert_eq!(bench.run(&["2", "3", "4", "5", "6"]).0, ["3", "6"]);
+        assert!(Bench::new::<SampleConfig>(json!({ "every": 0 })).is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! Lets the receive time travel with the line.
+
+use std::io::Write as _;
+
+use schemars::JsonSchema;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::batch::Batch;
+use crate::json::Pointer;
+use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
+
+/// Adds the time of receipt, in Unix nanoseconds, to every message.
+///
+/// By default the message is wrapped, untouched: `{"recv_ns":1700000000000000000,"data":…}`; what is
+/// no JSON becomes a text: `{"recv_ns":…,"text":"pong"}`. With `key` the time is put into the message
+/// as its first key; a message that is no object, or has the key, fails.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StampConfig {
+    /// The key to put into the message. By default the message is wrapped instead.
+    #[schemars(length(min = 1))]
+    pub key: Option<String>,
+}
+
+impl StageConfig for StampConfig {
+    const TYPE: &'static str = "stamp";
+
+    fn build(self, _: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
+        let Some(key) = self.key else { return Ok(Box::new(Wrap)) };
+        if key.is_empty() {
+            return Err("`key` is empty; leave it out to wrap the message".into());
+        }
+        let pointer = Pointer::parse(&format!("/{}", key.replace('~', "~0").replace('/', "~1")))?;
+        Ok(Box::new(Insert { pointer, quoted: Value::from(key).to_string() }))
+    }
+
+    fn example() -> Value {
+        json!({ "key": "recv_ns" })
+    }
+}
+
+struct Wrap;
+
+impl Stage for Wrap {
+    fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        let received = batch.received().nanos();
+        batch.expand(|record, lines| {
+            let json = serde_json::from_slice::<IgnoredAny>(record.payload).is_ok();
+            let text = if json { None } else { Some(std::str::from_utf8(record.payload)?) };
+            lines.write(|out| {
+                // Writing to a Vec cannot fail.
+                let _infallible = match text {
+                    None => write!(out, r#"{{"recv_ns":{received},"data":"#)
+                        .and_then(|()| out.write_all(record.payload)),
+                    Some(text) => {
+                        write!(out, r#"{{"recv_ns":{received},"text":{}"#, Value::from(text))
+                    }
+                };
+                out.push(b'}');
+            });
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+struct Insert {
+    pointer: Pointer,
+    quoted: String,
+}
+
+impl Stage for Insert {
+    fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        let received = batch.received().nanos();
+        batch.expand(|record, lines| {
+            let inside = record.payload.trim_ascii().strip_prefix(b"{");
+            let inside = inside.filter(|inside| inside.ends_with(b"}"));
+            let inside = inside.ok_or("it is no object")?.trim_ascii_start();
+            if self.pointer.find(record.payload).is_some() {
+                return Err(format!("it has the key {} already", self.quoted).into());
+            }
+            let comma = if inside == b"}" { "" } else { "," };
+            lines.write(|out| {
+                // Writing to a Vec cannot fail.
+                let _infallible = write!(out, "{{{}:{received}{comma}", self.quoted);
+                out.extend_from_slice(inside);
+            });
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::testing::Bench;
+
+    #[test]
+    fn a_message_is_wrapped_as_it_is_and_a_text_as_a_text() {
+        let mut bench = Bench::new::<StampConfig>(json!({})).unwrap();
+        let (stamped, failed) = bench.run_at(7, &["{\"a\": 1.10 }", "po\"ng", ""]);
+        assert_eq!(
+            stamped,
+            [
+                r#"{"recv_ns":7000000000,"data":{"a": 1.10 }}"#,
+                r#"{"recv_ns":7000000000,"text":"po\"ng"}"#,
+                r#"{"recv_ns":7000000000,"text":""}"#,
+            ]
+        );
+        assert!(failed.is_empty());
+    }
+
+    #[test]
+    fn a_key_is_put_in_front_where_there_is_an_object_without_it() {
+        let mut bench = Bench::new::<StampConfig>(json!({ "key": "t/\"x" })).unwrap();
+        let messages = [" {\"a\":1}", "{ }", "[1]", "{\"t/\\\"x\":1}", "pong"];
+        let (stamped, failed) = bench.run_at(7, &messages);
+        assert_eq!(
+            stamped,
+            [
+                r#"{"t/\"x":7000000000,"a":1}"#,
+                r#"{"t/\"x":7000000000}"#,
+                "[1]",
+                r#"{"t/\"x":1}"#,
+                "pong"
+            ]
+        );
+        assert_eq!(failed.len(), 3);
+        assert!(failed[1].contains("has the key"));
+    }
+}

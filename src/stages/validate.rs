@@ -1,0 +1,89 @@
+//! Lets nothing pass but JSON.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::batch::{Batch, Verdict};
+use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
+use crate::stats::Counter;
+
+/// Checks that every message is valid JSON (RFC 8259).
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidateConfig {
+    /// What becomes of a message that is not.
+    pub invalid: Invalid,
+}
+
+/// What becomes of a message that is no JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Invalid {
+    /// It is set aside in the `.rejects` file of the hour, with the reason.
+    #[default]
+    Reject,
+    /// It is left out, and counted.
+    Drop,
+}
+
+impl StageConfig for ValidateConfig {
+    const TYPE: &'static str = "validate";
+
+    fn example() -> Value {
+        json!({ "invalid": "reject" })
+    }
+
+    fn build(self, context: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
+        let counter = context.counter("invalid");
+        Ok(Box::new(Validate { invalid: self.invalid, counter }))
+    }
+}
+
+struct Validate {
+    invalid: Invalid,
+    counter: Arc<Counter>,
+}
+
+impl Stage for Validate {
+    fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        batch.judge(|record| {
+            let Err(error) = serde_json::from_slice::<IgnoredAny>(record.payload) else {
+                return Verdict::Keep;
+            };
+            self.counter.add(1);
+            match self.invalid {
+                Invalid::Reject => Verdict::Reject(error.into()),
+                Invalid::Drop => Verdict::Drop,
+            }
+        });
+        Ok(())
+    }
+
+    fn rejects(&self) -> bool {
+        self.invalid == Invalid::Reject
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::testing::Bench;
+
+    #[test]
+    fn what_is_no_json_is_dropped_or_set_aside_with_the_reason() {
+        let messages = ["{\"a\":[1,\"\u{e9}\"]}", "pong", "{} {}", "1e5", ""];
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        let mut bench = Bench::new::<ValidateConfig>(json!({ "invalid": "drop" })).unwrap();
+        assert_eq!(bench.run(&messages).0, [messages[0], messages[3]]);
+        assert_eq!(bench.run(&[&deep]).0.len(), 1, "as deep as it may be");
+        assert_eq!(bench.counters().counters["invalid"], 3);
+        let mut bench = Bench::new::<ValidateConfig>(json!({})).unwrap();
+        let (kept, failed) = bench.run(&messages);
+        assert_eq!((kept.len(), failed.len()), (5, 3), "the engine takes them out");
+        assert!(failed[1].contains("trailing"), "{failed:?}");
+    }
+}
