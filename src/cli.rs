@@ -10,6 +10,7 @@ mod gaps;
 mod init;
 mod ls;
 mod place;
+mod plugins;
 mod report;
 mod run;
 mod verify;
@@ -78,6 +79,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Write a configuration to start from, with its schema beside it
     Init,
+    /// List the plugins that a configuration may name, or show one with its keys
+    Plugins(plugins::PluginsArgs),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Record an exchange of its own on loopback: no network, no configuration
@@ -152,6 +155,7 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
         (Some(Command::Cat(args)), false) => cat::cat(&args, file, registry),
         (Some(Command::Verify(args)), false) => verify::verify(&args, file, registry),
         (Some(Command::Init), false) => init::init(file, registry),
+        (Some(Command::Plugins(args)), false) => plugins::plugins(&args, registry),
         (Some(Command::Schema), false) => print(&schema_text(registry)),
         (Some(Command::Demo(args)), false) => demo::demo(&args, registry),
     }

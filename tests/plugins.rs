@@ -1,1 +1,275 @@
 //! Every plugin, in the real recorder.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+use streamer::exchange::{Market, Options};
+
+use crate::harness::{TOPIC, Test, binary, run};
+use crate::recording::{Running, trades};
+
+/// Runs the recorder with these sections until its source has ended.
+fn run_with(dir: &Path, source: Value, stages: Value, sinks: Value, input: &[u8]) -> Output {
+    let config = dir.join("config.json");
+    let text = json!({
+        "source": source,
+        "stages": stages,
+        "sinks": sinks,
+        "status_socket": null,
+        "log_file": dir.join("log"),
+    });
+    fs::write(&config, text.to_string()).unwrap();
+    let mut child = binary()
+        .args(["run", "-config"])
+        .arg(config)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    // A recorder that refuses its configuration reads nothing.
+    drop(writer.join().unwrap());
+    output
+}
+
+/// What comes out on stdout of what goes in on stdin.
+fn through(stages: Value, input: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let (stdin, stdout) = (json!({ "type": "stdin" }), json!([{ "type": "stdout" }]));
+    let output = run_with(dir.path(), stdin, stages, stdout, input.as_bytes());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn without_a_stage_bytes_go_through_untouched() {
+    let input = "{\"a\": 1.10 }\n\n not json \u{e9}\r\nlast without a feed";
+    assert_eq!(through(json!([]), input), format!("{input}\n"));
+    assert_eq!(through(json!([{ "type": "verbatim" }]), input), format!("{input}\n"));
+}
+
+#[test]
+fn filters_in_a_row_combine() {
+    let input = "{\"s\":\"A\",\"n\":1}\n{\"s\":\"A\",\"n\":2}\n{\"s\":\"B\",\"n\":1}\npong\n";
+    let stages = json!([
+        { "type": "filter", "pointer": "/s", "matches": "^[AB]$" },
+        { "type": "filter", "pointer": "/s", "equals": "B", "keep": false },
+        { "type": "filter", "pointer": "/n", "in": [2, 3] },
+    ]);
+    assert_eq!(through(stages, input), "{\"s\":\"A\",\"n\":2}\n");
+}
+
+#[test]
+fn jq_and_stamp_change_lines_and_what_they_fail_on_stays() {
+    let input = "{\"data\":[{\"p\":1.10},{\"p\":2}]}\npong\n";
+    let stages = json!([{ "type": "jq", "program": ".data[]" }, { "type": "stamp", "key": "t" }]);
+    let out = through(stages, input);
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("{\"t\":1") && lines[0].ends_with(",\"p\":1.10}"), "{out}");
+    assert!(lines[1].ends_with(",\"p\":2}"));
+    assert_eq!(lines[2], "pong");
+}
+
+#[test]
+fn dedup_and_sample_leave_out() {
+    assert_eq!(through(json!([{ "type": "dedup" }]), "a\nb\na\nc\nb\n"), "a\nb\nc\n");
+    let input: String = (0..10).map(|n| format!("{n}\n")).collect();
+    assert_eq!(through(json!([{ "type": "sample", "every": 4 }]), &input), "0\n4\n8\n");
+}
+
+#[test]
+fn a_program_changes_lines_to_the_last() {
+    let input: String = (0..50_000).map(|n| format!("{n}\n")).collect();
+    let stages = json!([{ "type": "exec", "command": ["sed", "-u", "s/$/!/"] }]);
+    assert_eq!(through(stages, &input), input.replace('\n', "!\n"));
+}
+
+#[test]
+fn what_is_refused_is_set_aside_beside_the_hour_and_no_glob_takes_it_for_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("output");
+    let source = json!({ "type": "stdin", "topics": ["t"] });
+    let sinks = json!([{ "type": "jsonl", "output_dir": output }]);
+    let stages = json!([
+        { "type": "validate" },
+        { "type": "stamp", "key": "t", "on_error": "reject" },
+    ]);
+    let ended = run_with(dir.path(), source, stages, sinks, b"{\"a\":1}\npo\"ng\n[1]\n");
+    assert!(ended.status.success());
+    let mut found: Vec<_> =
+        fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    let with = |extension: &str| {
+        found.iter().find(|path| path.extension().is_some_and(|e| e == extension)).unwrap()
+    };
+    let lines = fs::read_to_string(with("jsonl")).unwrap();
+    assert!(lines.starts_with("{\"t\":1") && lines.ends_with(",\"a\":1}\n"), "{lines}");
+    assert_eq!(lines.lines().count(), 1);
+    let rejects = fs::read_to_string(with("rejects")).unwrap();
+    let rejects: Vec<Value> =
+        rejects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rejects[0]["data"], "po\"ng");
+    assert_eq!(rejects[0]["stage"], "stages[0] (validate)");
+    assert_eq!(rejects[1]["data"], "[1]");
+    assert_eq!(rejects[1]["error"], "it is no object");
+    let journal = fs::read_to_string(with("journal")).unwrap();
+    assert!(journal.contains("\"event\":\"rejected\",\"messages\":2"), "{journal}");
+}
+
+#[test]
+fn an_archive_is_read_again_as_it_was() {
+    let exchange = Running::start(Options { count: Some(30_000), ..Options::default() });
+    let test = Test::new(&exchange.url);
+    let recorder = test.start();
+    recorder.wait_for_messages(30_001);
+    recorder.stop();
+    exchange.stop();
+    let plain = test.files();
+    let recorded = test.recorded();
+    let packed = test.path("copy.jsonl.zst");
+    // Two frames, as an hour has that was sealed twice.
+    let (first, second) = recorded.split_at(1_000_003);
+    let frames = [first, second].map(|part| zstd::encode_all(part, 1).unwrap());
+    fs::write(&packed, frames.concat()).unwrap();
+    for paths in [plain, vec![packed]] {
+        let source = json!({ "type": "file", "paths": paths });
+        let output =
+            run_with(test.dir.path(), source, json!([]), json!([{ "type": "stdout" }]), b"");
+        assert!(output.status.success());
+        assert!(output.stdout == recorded);
+    }
+}
+
+#[test]
+fn a_torn_archive_is_an_error_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("torn.jsonl.zst");
+    let frame = zstd::encode_all(&vec![b'x'; 100_000][..], 1).unwrap();
+    fs::write(&path, &frame[..frame.len() / 2]).unwrap();
+    let source = json!({ "type": "file", "paths": [path] });
+    let output = run_with(dir.path(), source, json!([]), json!([{ "type": "stdout" }]), b"");
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words.contains("torn.jsonl.zst"), "{words}");
+}
+
+#[test]
+fn the_output_of_a_program_is_recorded_and_it_is_started_again_when_it_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = dir.path().join("mark");
+    // Fails the first time.
+    let script = format!("echo run; test -e {0} || {{ touch {0}; exit 1; }}", mark.display());
+    let command = json!(["sh", "-c", script]);
+    let source = json!({ "type": "exec", "command": command, "restart": false });
+    let output = run_with(dir.path(), source, json!([]), json!([{ "type": "stdout" }]), b"");
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"run\nrun\n");
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.contains("exited") && log.contains("exit status: 1"), "{log}");
+}
+
+#[test]
+fn every_sink_gets_every_message_and_counts_for_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy");
+    let source = json!({ "type": "stdin", "topics": ["t"] });
+    let sinks = json!([
+        { "type": "jsonl", "output_dir": dir.path().join("output") },
+        { "type": "exec", "command": ["sh", "-c", format!("cat > {}", copy.display())] },
+        { "type": "stdout" },
+    ]);
+    let input: String = (0..20_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let output = run_with(dir.path(), source, json!([]), sinks, input.as_bytes());
+    assert!(output.status.success());
+    assert!(output.stdout == input.as_bytes() && fs::read(copy).unwrap() == input.as_bytes());
+    let config = dir.path().join("config.json");
+    let cat = run(&["cat", "-config", config.to_str().unwrap()]);
+    assert!(cat.stdout == input.as_bytes());
+}
+
+#[test]
+fn a_sink_that_is_not_required_holds_up_nobody() {
+    // One that dies, one that never reads, one whose directory cannot be.
+    let exchange = Running::start(Options { count: Some(50_000), ..Options::default() });
+    let test = Test::new(&exchange.url).without("output_dir");
+    let exec = |script: &str| json!({ "type": "exec", "command": ["sh", "-c", script], "required": false });
+    let sinks = json!([
+        exec("exit 1"),
+        exec("exec sleep 1000"),
+        { "type": "jsonl", "output_dir": "/proc/no/such", "required": false },
+        { "type": "jsonl", "output_dir": test.output() },
+    ]);
+    let test = test.set("sinks", sinks).set("buffer_bytes", json!("1MiB"));
+    let recorder = test.start();
+    let status = recorder.wait_until(|status| status["messages"].as_u64() > Some(50_000));
+    let plugins = status["pipelines"]["main"]["plugins"].as_array().unwrap().clone();
+    let of = |name: &str| plugins.iter().find(|plugin| plugin["name"] == name).unwrap().clone();
+    assert_eq!(of("sinks[3] (jsonl)")["given"], 50_001);
+    assert!(of("sinks[1] (exec)")["counters"]["dropped"].as_u64() > Some(0), "{plugins:?}");
+    recorder.stop();
+    exchange.stop();
+    let (found, _) = trades(&test.recorded());
+    assert!(found == Market::new(TOPIC).lines(0..50_000));
+}
+
+#[test]
+fn when_nobody_reads_stdout_any_more_the_recorder_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.json");
+    let text = json!({
+        "source": { "type": "exec", "command": ["yes"] },
+        "sinks": [{ "type": "stdout" }],
+        "status_socket": null,
+        "log_file": null,
+    });
+    fs::write(&config, text.to_string()).unwrap();
+    let script =
+        format!("{} run -config {} | head -n 1", env!("CARGO_BIN_EXE_streamer"), config.display());
+    let output = std::process::Command::new("bash")
+        .args(["-o", "pipefail", "-c", &script])
+        .output()
+        .unwrap();
+    assert_eq!((output.stdout.as_slice(), output.status.code()), (b"y\n".as_slice(), Some(1)));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("nobody reads stdout"));
+}
+
+#[test]
+fn every_plugin_is_listed_and_its_example_is_valid() {
+    let schema: Value = serde_json::from_slice(&run(&["schema"]).stdout).unwrap();
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    let listed = String::from_utf8(run(&["plugins"]).stdout).unwrap();
+    let all = String::from_utf8(run(&["plugins", "--json"]).stdout).unwrap();
+    let plugins: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(plugins.len(), 15);
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for plugin in plugins {
+        let (kind, name) = (plugin["kind"].as_str().unwrap(), plugin["name"].as_str().unwrap());
+        assert!(listed.contains(&format!("  {name} ")), "{name} is not in the list");
+        assert!(plugin["summary"].as_str().unwrap().len() > 20);
+        let example = plugin["example"].clone();
+        let mut config = json!({
+            "source": { "type": "stdin" },
+            "stages": [],
+            "sinks": [{ "type": "stdout" }],
+        });
+        match kind {
+            "source" => config["source"] = example,
+            "stage" => config["stages"] = json!([example]),
+            _ => config["sinks"] = json!([example]),
+        }
+        assert!(schema.is_valid(&config), "{config}");
+        let full = String::from_utf8(run(&["plugins", name]).stdout).unwrap();
+        assert!(full.contains(&format!("{kind} {name}")) && full.contains("for example"));
+        assert!(readme.contains(&format!("| `{name}` ")), "the README's tables lack `{name}`");
+    }
+    let unknown = run(&["plugins", "filtr"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("did you mean `filter`?"));
+}

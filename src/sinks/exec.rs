@@ -44,7 +44,7 @@ impl SinkConfig for ExecConfig {
     const TYPE: &'static str = "exec";
 
     fn example() -> Value {
-        json!({ "command": ["mosquitto_pub", "-t", "trades", "-l"] })
+        json!({ "command": ["sh", "-c", "gzip >> copy.jsonl.gz"] })
     }
 
     fn build(self, context: &BuildContext) -> Result<Box<dyn Sink>, BoxError> {

@@ -54,7 +54,7 @@ impl SourceConfig for ExecConfig {
     const TYPE: &'static str = "exec";
 
     fn example() -> Value {
-        json!({ "command": ["mosquitto_sub", "-t", "trades/#"], "topics": ["trades"] })
+        json!({ "command": ["tail", "-F", "/var/log/feed.jsonl"], "topics": ["feed"] })
     }
 
     fn topics(&self) -> &[String] {

@@ -15,8 +15,12 @@ pub(crate) fn ci() -> Result<()> {
     let docs = ["doc", "--locked", "--workspace", "--no-deps"];
     cargo_with_env(&docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
     schema(Mode::Check)?;
-    let example = ["run", "--locked", "--example", "custom_stage", "--"];
-    cargo(&[&example[..], &["check", "-config", "examples/custom_stage.json"]].concat())?;
+    for (package, config) in [
+        ("custom-stage", "examples/custom_stage/config.json"),
+        ("custom-sink", "examples/custom_sink/config.json"),
+    ] {
+        cargo(&["run", "--locked", "-p", package, "--", "check", "-config", config])?;
+    }
     // The README's demo, but shorter.
     let demo = ["run", "--locked", "--release", "--", "demo", "--seconds", "2"];
     cargo(&[&demo[..], &["--dir", "target/demo"]].concat())

@@ -97,24 +97,22 @@ impl Running {
     /// Gives it what waits, and takes what it says meanwhile. Neither side waits for the other: when
     /// both pipes are full, its answers are read first.
     pub(super) fn exchange(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        let mut moved = Instant::now();
+        let (mut moved, mut took) = (Instant::now(), false);
         loop {
             if self.hear(batch)? {
                 moved = Instant::now();
             }
             if batch.as_lines().len() >= MAX_ANSWER {
                 // The rest waits for the next time.
-                return if self.pending.len() > MAX_WAITING {
-                    Err(Failure::Floods)
-                } else {
-                    Ok(())
-                };
+                let floods = !took && !self.pending.is_empty();
+                return if floods { Err(Failure::Floods) } else { Ok(()) };
             }
             let crowded = self.unanswered_bytes > MAX_WAITING;
             if self.pending.is_empty() && !crowded {
                 return Ok(());
             }
             if self.give()? {
+                took = true;
                 moved = Instant::now();
                 continue;
             }

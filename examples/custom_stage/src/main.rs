@@ -1,15 +1,16 @@
 //! A recorder with a stage of its own: the built-in plugins and one more.
 //!
 //! ```console
-//! $ cargo run --example custom_stage -- schema    # knows the new stage, with its keys
-//! $ streamer demo --serve 127.0.0.1:9001 &        # something to record
-//! $ cargo run --example custom_stage -- run -config examples/custom_stage.json
+//! $ cargo run -p custom-stage -- plugins at_least          # knows the new stage, with its keys
+//! $ streamer demo --serve 127.0.0.1:9001 &                 # something to record
+//! $ cargo run -p custom-stage -- run -config examples/custom_stage/config.json
 //! ```
 
 use std::process::ExitCode;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use streamer::{Batch, BoxError, BuildContext, Registry, Stage, StageConfig};
 
 /// Keeps messages of at least so many bytes.
@@ -22,6 +23,10 @@ struct AtLeastConfig {
 
 impl StageConfig for AtLeastConfig {
     const TYPE: &'static str = "at_least";
+
+    fn example() -> Value {
+        json!({ "bytes": 100 })
+    }
 
     fn build(self, _: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
         Ok(Box::new(AtLeast { bytes: self.bytes }))
@@ -41,4 +46,19 @@ impl Stage for AtLeast {
 
 fn main() -> ExitCode {
     streamer::cli::main(Registry::builtin().stage::<AtLeastConfig>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_messages_are_left_out() {
+        let mut batch = Batch::new();
+        for message in ["pong", "a trade"] {
+            batch.push(message.as_bytes());
+        }
+        AtLeast { bytes: 5 }.process(&mut batch).unwrap();
+        assert_eq!(batch.as_lines(), b"a trade\n");
+    }
 }
