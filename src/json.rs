@@ -4,6 +4,7 @@
 //! skipped, not checked, and what stands behind it is not looked at. A text that is no JSON gives
 //! nothing or something, and never a panic.
 
+mod scalar;
 mod selector;
 mod walk;
 
@@ -13,6 +14,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub(crate) use self::scalar::Scalar;
 pub use self::selector::{Selector, SelectorError};
 
 /// A JSON Pointer (RFC 6901), such as `/data/0/s`.
@@ -63,6 +65,13 @@ impl Pointer {
             at.enter(step)?;
         }
         at.value()
+    }
+}
+
+impl Pointer {
+    /// The last of its keys.
+    pub(crate) fn last_key(&self) -> &str {
+        self.steps.last().map_or("", |step| &step.key)
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
+use tracing::{Instrument, Span, info_span};
 
 use self::aside::aside;
 use self::feed::Feed;
@@ -35,7 +35,7 @@ use self::ticker::Ticker;
 use crate::batch::{Batch, Labeler};
 use crate::clock::Clock;
 use crate::json::Selector;
-use crate::plugin::{BoxError, Sink, Source, Stage};
+use crate::plugin::{BoxError, Scope, Sink, Source, Stage};
 use crate::stats::Stats;
 
 /// A pipeline knows so many topics; messages of further ones are like such that have none. A pointer
@@ -57,7 +57,8 @@ pub(crate) enum Overflow {
 pub(crate) struct Pipeline {
     /// `main`, unless the configuration gives it another.
     pub(crate) name: String,
-    pub(crate) source: Box<dyn Source>,
+    /// They share the topics; each has a connection of its own.
+    pub(crate) sources: Vec<Box<dyn Source>>,
     /// Where messages say what their topic is.
     pub(crate) topic: Option<Selector>,
     pub(crate) stages: Vec<Named<dyn Stage>>,
@@ -96,6 +97,15 @@ impl Pipeline {
                 .map_err(|source| PipelineError::Open { sink: sink.name.clone(), source })?;
         }
         Ok(())
+    }
+
+    /// What is connected to, for the log.
+    pub(crate) fn endpoint(&self) -> String {
+        let first = self.sources.first().map(|source| source.endpoint()).unwrap_or_default();
+        match self.sources.len() {
+            0 | 1 => first,
+            more => format!("{first} ({more} connections)"),
+        }
     }
 
     /// Where messages go, for the log.
@@ -141,16 +151,21 @@ impl Pipeline {
             })
             .map_err(|source| PipelineError::Thread { source })?;
 
-        let feed = Feed {
-            source: self.source,
+        stats.expect_feeds(self.sources.len());
+        let feeds = self.sources.len();
+        let connections = Arc::default();
+        let feeds = self.sources.into_iter().enumerate().map(|(feed, source)| Feed {
+            scope: Scope { feed, feeds, topics: source.topics().into() },
+            source,
             producer: producer.clone(),
             overflow: self.overflow,
             stats: Arc::clone(&stats),
             clock: Arc::clone(&clock),
             stop: stop.clone(),
             data_seen: false,
-            connections: 0,
-        };
+            connections: Arc::clone(&connections),
+        });
+        let feeds: Vec<Feed> = feeds.collect();
         // A task of its own, so that the feed alone is looked at when data comes. Ends with the set.
         let mut beside = JoinSet::new();
         let feed_ended = CancellationToken::new();
@@ -158,7 +173,7 @@ impl Pipeline {
         let limit = self.shutdown_timeout;
         let whole = async {
             let fed = tokio::select! {
-                fed = feed.run() => fed,
+                fed = run_feeds(feeds) => fed,
                 // Before its queue is closed the thread ends by a panic only.
                 ended = &mut pump_done => return (Ok(()), ended),
             };
@@ -185,6 +200,24 @@ impl Pipeline {
             Ok(Ok(())) => fed.map_err(|source| PipelineError::Source { source }),
         }
     }
+}
+
+/// Runs until all have ended, and gives the first failure.
+async fn run_feeds(feeds: Vec<Feed>) -> Result<(), BoxError> {
+    let (mut several, mut first) = (JoinSet::new(), Ok(()));
+    let alone = feeds.len() == 1;
+    for feed in feeds {
+        if alone {
+            // It needs no task: it is looked at when data comes.
+            return feed.run().await;
+        }
+        let number = feed.scope.feed;
+        several.spawn(feed.run().instrument(info_span!("connection", number)));
+    }
+    while let Some(ended) = several.join_next().await {
+        first = first.and(ended.unwrap_or_else(|error| Err(error.into())));
+    }
+    first
 }
 
 #[cfg(test)]

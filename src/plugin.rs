@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 pub use self::context::{BuildContext, Run};
 pub use self::disconnect::{Cause, Disconnect};
-pub use self::event::{DropCause, FeedEvent};
+pub use self::event::{DropCause, FeedEvent, Scope};
 pub use self::reject::{Gone, Rejected};
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
@@ -55,6 +55,15 @@ pub trait SourceConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'stat
     /// # Errors
     /// What cannot heal by waiting: a malformed URL, a missing certificate file.
     fn build(self, context: &BuildContext) -> Result<Box<dyn Source>, BoxError>;
+
+    /// Makes several sources that share the topics, each with a connection of its own. By default
+    /// there is one.
+    ///
+    /// # Errors
+    /// As [`SourceConfig::build`].
+    fn build_all(self, context: &BuildContext) -> Result<Vec<Box<dyn Source>>, BoxError> {
+        Ok(vec![self.build(context)?])
+    }
 }
 
 /// The configuration of a stage.
@@ -129,6 +138,17 @@ pub trait Source: Send {
     /// # Cancel safety
     /// Must be cancel-safe: when the future is dropped, no message is lost.
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError>;
+
+    /// What it subscribes to, where several share the topics of the configuration.
+    fn topics(&self) -> &[String] {
+        &[]
+    }
+
+    /// What happened since this was last asked, beside messages and disconnects. Asked after every
+    /// read.
+    fn events(&mut self) -> Vec<FeedEvent> {
+        Vec::new()
+    }
 
     /// Called once, when the recorder stops: ask the peer to end the stream.
     fn close(&mut self) -> Closing {

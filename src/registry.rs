@@ -10,13 +10,16 @@ pub(crate) use self::section::{Common, OnError, Section};
 use self::section::{Extra, read, shown};
 use crate::plugin::{Sink, SinkConfig, Source, SourceConfig, Stage, StageConfig};
 
+/// What a source's section makes: one source, or several that share the topics.
+pub(crate) type Sources = Vec<Box<dyn Source>>;
+
 /// A value that knows which types of plugins there are. No global state: tests and third parties
 /// make their own.
 #[derive(Debug)]
 pub struct Registry {
-    sources: Kind<dyn Source>,
-    stages: Kind<dyn Stage>,
-    sinks: Kind<dyn Sink>,
+    sources: Kind<Sources>,
+    stages: Kind<Box<dyn Stage>>,
+    sinks: Kind<Box<dyn Sink>>,
 }
 
 impl Registry {
@@ -32,7 +35,7 @@ impl Registry {
             let config: C = read(value, path)?;
             let (topics, topic) = (config.topics().to_vec(), config.topic());
             let extra = Extra { topics, topic, ..Extra::default() };
-            Ok(Section::new(C::TYPE, shown(&config), common, extra, move |c| config.build(c)))
+            Ok(Section::new(C::TYPE, shown(&config), common, extra, move |c| config.build_all(c)))
         });
         self
     }
@@ -68,15 +71,15 @@ impl Registry {
         self
     }
 
-    pub(crate) fn sources(&self) -> &Kind<dyn Source> {
+    pub(crate) fn sources(&self) -> &Kind<Sources> {
         &self.sources
     }
 
-    pub(crate) fn stages(&self) -> &Kind<dyn Stage> {
+    pub(crate) fn stages(&self) -> &Kind<Box<dyn Stage>> {
         &self.stages
     }
 
-    pub(crate) fn sinks(&self) -> &Kind<dyn Sink> {
+    pub(crate) fn sinks(&self) -> &Kind<Box<dyn Sink>> {
         &self.sinks
     }
 }

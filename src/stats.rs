@@ -6,6 +6,7 @@
 mod archive;
 mod plugin;
 mod snapshot;
+mod topics;
 mod totals;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,8 @@ use tracing::error;
 pub use self::archive::Archive;
 pub use self::plugin::{PluginSnapshot, PluginStats};
 pub use self::snapshot::{PipelineSnapshot, Snapshot};
+pub(crate) use self::topics::Confirmation;
+pub use self::topics::Topics;
 pub use self::totals::Totals;
 use crate::archive::disk::FileError;
 use crate::clock::UnixNanos;
@@ -89,7 +92,10 @@ impl Default for Stats {
 
 #[derive(Debug, Default)]
 struct State {
-    connected_since: Option<Instant>,
+    /// For each connection that shares the topics: since when it stands.
+    feeds: BTreeMap<usize, Option<Instant>>,
+    /// How it stands with each topic, by the connection that has it.
+    topics: BTreeMap<usize, Vec<(String, Confirmation)>>,
     disconnects: BTreeMap<String, u64>,
     last_error: Option<LastError>,
     stall: Option<(String, String, Instant)>,
@@ -161,16 +167,33 @@ impl Stats {
         plugin
     }
 
+    /// There are so many connections to make.
+    pub(crate) fn expect_feeds(&self, feeds: usize) {
+        let mut state = self.state();
+        for feed in 0..feeds {
+            state.feeds.entry(feed).or_default();
+        }
+    }
+
     /// A connection stands.
-    pub(crate) fn connected(&self) {
+    pub(crate) fn connected(&self, feed: usize) {
         self.connects.add(1);
-        self.state().connected_since = Some(Instant::now());
+        self.state().feeds.insert(feed, Some(Instant::now()));
+    }
+
+    /// How it stands with the topics of a connection.
+    pub(crate) fn set_topics(
+        &self,
+        feed: usize,
+        topics: impl IntoIterator<Item = (String, Confirmation)>,
+    ) {
+        self.state().topics.insert(feed, topics.into_iter().collect());
     }
 
     /// A connection is gone or could not be made.
-    pub(crate) fn disconnected(&self, disconnect: &Disconnect, now: UnixNanos) {
+    pub(crate) fn disconnected(&self, feed: usize, disconnect: &Disconnect, now: UnixNanos) {
         let mut state = self.state();
-        state.connected_since = None;
+        state.feeds.insert(feed, None);
         *state.disconnects.entry(disconnect.cause.as_str().to_owned()).or_default() += 1;
         state.last_error = Some(LastError {
             cause: disconnect.cause.as_str().to_owned(),
@@ -231,8 +254,10 @@ impl Stats {
             messages,
             bytes: self.written_bytes.get(),
             rate_per_minute: rate_per_minute(messages.saturating_sub(before), since),
-            connected: state.connected_since.is_some(),
-            connected_seconds: state.connected_since.map_or(0, |since| (now - since).as_secs()),
+            connected: !state.feeds.is_empty() && state.feeds.values().all(Option::is_some),
+            connected_seconds: connected_seconds(&state.feeds, now),
+            connections: state.feeds.values().flatten().count() as u64,
+            topics: Topics::of(state.topics.values().flatten()),
             connects: self.connects.get(),
             disconnects: state.disconnects.clone(),
             last_error: state.last_error.clone(),
@@ -261,6 +286,12 @@ impl Stats {
         // A panic elsewhere leaves plain numbers behind, which are as good as before.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// For how long all of them have stood; 0 unless they all do.
+fn connected_seconds(feeds: &BTreeMap<usize, Option<Instant>>, now: Instant) -> u64 {
+    let seconds = feeds.values().map(|since| since.map_or(0, |since| (now - since).as_secs()));
+    seconds.min().unwrap_or(0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people, two decimals")]

@@ -49,7 +49,7 @@ const BAD: &[(&str, &[&str])] = &[
         &[":2:", "sinks[0].sync_intervall", "did you mean `sync_interval`?"],
     ),
     ("{\"stages\": [{\"type\": \"verbatim\", \"x\": 1}]}", &["stages[0].x", "unknown key `x`"]),
-    ("{\"source\": {\"type\": \"websocket\"}}", &["source", "the key `url` is missing"]),
+    ("{\"source\": {\"type\": \"websocket\"}}", &["source", "`url` is needed"]),
     (
         "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"idle_timeout\": \"30\"}}",
         &["source.idle_timeout", "needs a unit"],

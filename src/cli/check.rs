@@ -35,7 +35,7 @@ pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<Exit
         }
         let sections = sections.unwrap_or(&resolved);
         let type_name = text_at(sections, "/source/type");
-        row("source", format!("{} ({type_name})", pipeline.source.endpoint()));
+        row("source", format!("{} ({type_name})", pipeline.endpoint()));
         if let Some(topics) = sections.pointer("/source/topics").and_then(Value::as_array) {
             let topics: Vec<_> = topics.iter().filter_map(|topic| topic.as_str()).collect();
             row("topics", listed(&topics));

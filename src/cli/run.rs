@@ -70,7 +70,7 @@ pub(super) fn record(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
             config = name,
-            endpoint = %each(&pipelines, |pipeline| pipeline.source.endpoint()),
+            endpoint = %each(&pipelines, Pipeline::endpoint),
             output = %each(&pipelines, Pipeline::destinations),
             status_socket = ?status_socket,
             "started"

@@ -54,12 +54,13 @@ impl Config {
             .with_topic(topic.clone())
             .with_pacer(Arc::clone(pacer))
             .with_secrets(self.secrets.clone());
-        let built_source = source.build(&context).map_err(|error| (source_path, error))?;
-        let run = Run { source: built_source.endpoint(), ..run.clone() };
+        let sources = source.build(&context).map_err(|error| (source_path, error))?;
+        let endpoint = sources.first().map(|source| source.endpoint()).unwrap_or_default();
+        let run = Run { source: endpoint, ..run.clone() };
         context = context.with_run(run);
         let mut pipeline = Pipeline {
             name,
-            source: built_source,
+            sources,
             topic,
             stages: Vec::new(),
             sinks: Vec::new(),

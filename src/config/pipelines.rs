@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::document::{Document, as_written};
 use super::error::Problem;
-use crate::plugin::{Sink, Source, Stage};
-use crate::registry::{Registry, Section};
+use crate::plugin::{Sink, Stage};
+use crate::registry::{Registry, Section, Sources};
 
 /// The name of the pipeline in a configuration without `pipelines`.
 const MAIN: &str = "main";
@@ -15,9 +15,9 @@ const MAIN: &str = "main";
 /// A pipeline that was read and is not built; each section with its path in the file.
 pub(super) struct PipelineConfig {
     pub(super) name: String,
-    pub(super) source: (String, Section<dyn Source>),
-    pub(super) stages: Vec<(String, Section<dyn Stage>)>,
-    pub(super) sinks: Vec<(String, Section<dyn Sink>)>,
+    pub(super) source: (String, Section<Sources>),
+    pub(super) stages: Vec<(String, Section<Box<dyn Stage>>)>,
+    pub(super) sinks: Vec<(String, Section<Box<dyn Sink>>)>,
 }
 
 /// The sections of a pipeline as they are written.

@@ -1,6 +1,7 @@
 //! Keeps one source connected and moves its batches into the queue.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -13,11 +14,13 @@ use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::clock::{Clock, UnixNanos};
 use crate::errors::error_chain;
-use crate::plugin::{BoxError, Cause, Closing, Disconnect, FeedEvent, Source, SourceError};
+use crate::plugin::{BoxError, Cause, Closing, Disconnect, FeedEvent, Scope, Source, SourceError};
 use crate::stats::Stats;
 
 /// For how long after the stop what the peer has already sent is still read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// For how long a feed that is always ready goes on before others have their turn.
+const TURN: Duration = Duration::from_millis(50);
 /// Dropped messages are reported at most this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -31,8 +34,10 @@ pub(crate) struct Feed {
     pub(crate) stop: CancellationToken,
     /// Whether this connection has brought data.
     pub(crate) data_seen: bool,
-    /// Connections made so far.
-    pub(crate) connections: u64,
+    /// Connections made so far, by all feeds of the pipeline.
+    pub(crate) connections: Arc<AtomicU64>,
+    /// What of the source it is.
+    pub(crate) scope: Scope,
 }
 
 impl Feed {
@@ -81,12 +86,13 @@ impl Feed {
             None => return Ok(()),
             Some(connected) => connected?,
         }
-        self.stats.connected();
-        self.connections += 1;
-        let up = FeedEvent::Up { connection: self.connections };
+        self.stats.connected(self.scope.feed);
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let up = FeedEvent::Up { connection, scope: self.scope.clone() };
         self.producer.event(self.clock.now(), up);
         let took = begun.elapsed();
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
+        let mut turn = Instant::now();
         while !self.producer.consumer_gone() {
             let mut batch = self.producer.spare();
             match self.stop.run_until_cancelled(self.source.read(&mut batch)).await {
@@ -94,12 +100,19 @@ impl Feed {
                     self.drain(drops).await;
                     return Ok(());
                 }
-                Some(read) => read?,
+                Some(read) => {
+                    self.tell_events();
+                    read?;
+                }
             }
             self.data_seen |= batch.has_data();
             self.deliver(batch, drops).await;
             // A feed that is always ready must not starve the status socket.
             tokio::task::consume_budget().await;
+            if turn.elapsed() > TURN {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
         }
         Ok(())
     }
@@ -140,6 +153,12 @@ impl Feed {
         }
     }
 
+    fn tell_events(&mut self) {
+        for event in self.source.events() {
+            self.producer.event(self.clock.now(), event);
+        }
+    }
+
     fn tell_down(&self, lost: &Disconnect) {
         let now = self.clock.now();
         let before = |silence: Duration| {
@@ -148,11 +167,12 @@ impl Feed {
         };
         let (cause, detail) = (lost.cause, lost.detail.clone());
         let silent_since = lost.silent_for.map(before);
-        self.producer.event(now, FeedEvent::Down { cause, detail, silent_since });
+        let scope = self.scope.clone();
+        self.producer.event(now, FeedEvent::Down { cause, detail, silent_since, scope });
     }
 
     fn report(&self, lost: &Disconnect, lasted: Duration, messages: u64, retry_in: Duration) {
-        self.stats.disconnected(lost, self.clock.now());
+        self.stats.disconnected(self.scope.feed, lost, self.clock.now());
         self.tell_down(lost);
         let endpoint = self.source.endpoint();
         let cause = lost.cause.as_str();

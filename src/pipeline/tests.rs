@@ -118,7 +118,7 @@ impl Bench {
     fn pipeline(source: Numbers, sink: Memory, overflow: Overflow) -> Pipeline {
         Pipeline {
             name: "main".to_owned(),
-            source: Box::new(source),
+            sources: vec![Box::new(source)],
             topic: None,
             stages: Vec::new(),
             sinks: vec![named(Box::new(sink))],

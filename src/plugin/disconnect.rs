@@ -75,6 +75,8 @@ pub enum Cause {
     Utf8,
     /// A message longer than `max_message_size`.
     TooLarge,
+    /// No data, though the connection stands (`silence_timeout`, `topic_silence`).
+    Silent,
     /// The program whose output is recorded has ended.
     Exited,
     /// Anything else a plugin may meet.
@@ -99,6 +101,7 @@ impl Cause {
             Self::Protocol => "protocol",
             Self::Utf8 => "utf8",
             Self::TooLarge => "too_large",
+            Self::Silent => "silent",
             Self::Exited => "exited",
             Self::Other => "other",
         }

@@ -1,5 +1,6 @@
 //! What happens to a source, as sinks are told of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cause;
@@ -13,6 +14,8 @@ pub enum FeedEvent {
     Up {
         /// The number of the connection in this recording, from 1.
         connection: u64,
+        /// Of what.
+        scope: Scope,
     },
     /// It is not connected: the connection was lost, or none could be made.
     Down {
@@ -22,6 +25,20 @@ pub enum FeedEvent {
         detail: String,
         /// Since when nothing had been heard, where the connection was given up for that.
         silent_since: Option<UnixNanos>,
+        /// Of what.
+        scope: Scope,
+    },
+    /// The server refuses a topic: nothing of it comes, while the others go on.
+    Refused {
+        /// The topic.
+        topic: String,
+        /// The server's words.
+        words: String,
+    },
+    /// The server did not confirm these topics: whether anything of them comes is uncertain.
+    Unconfirmed {
+        /// The topics.
+        topics: Vec<String>,
     },
     /// Messages were received and will not come.
     Dropped {
@@ -42,6 +59,24 @@ pub enum FeedEvent {
         /// What it would show now.
         from: UnixNanos,
     },
+}
+
+/// What of the source is meant: one of the connections that share its topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The number of the connection among them, from 0.
+    pub feed: usize,
+    /// How many they are.
+    pub feeds: usize,
+    /// Its topics; empty when it is not known, or all.
+    pub topics: Arc<[String]>,
+}
+
+impl Default for Scope {
+    /// All of the source.
+    fn default() -> Self {
+        Self { feed: 0, feeds: 1, topics: Arc::default() }
+    }
 }
 
 /// Why messages that were received are not handed on.

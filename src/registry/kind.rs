@@ -12,14 +12,14 @@ use crate::config::error::Problem;
 use crate::suggest::did_you_mean;
 
 /// The plugins of one kind; `R` is their running type.
-pub(crate) struct Kind<R: ?Sized> {
+pub(crate) struct Kind<R> {
     /// `source`, `stage` or `sink`.
     what: &'static str,
     types: BTreeMap<&'static str, Entry<R>>,
     pub(super) aliases: BTreeMap<&'static str, &'static str>,
 }
 
-struct Entry<R: ?Sized> {
+struct Entry<R> {
     parse: Parse<R>,
     schema: fn(&mut SchemaGenerator) -> Schema,
     example: fn() -> Value,
@@ -27,7 +27,7 @@ struct Entry<R: ?Sized> {
 
 type Parse<R> = fn(Value, &str, Common) -> Result<Section<R>, Problem>;
 
-impl<R: ?Sized> Kind<R> {
+impl<R> Kind<R> {
     pub(super) fn new(what: &'static str) -> Self {
         Self { what, types: BTreeMap::new(), aliases: BTreeMap::new() }
     }
@@ -130,7 +130,7 @@ impl<R: ?Sized> Kind<R> {
     }
 }
 
-impl<R: ?Sized> fmt::Debug for Kind<R> {
+impl<R> fmt::Debug for Kind<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.types.keys()).finish()
     }

@@ -117,9 +117,9 @@ pub(super) struct Extra {
     pub(super) uses_stdout: bool,
 }
 
-/// A plugin's section that was read and is not yet built. `R` is the running type, such as
-/// `dyn Source`.
-pub(crate) struct Section<R: ?Sized> {
+/// A plugin's section that was read and is not yet built. `R` is what it makes, such as
+/// `Box<dyn Sink>`.
+pub(crate) struct Section<R> {
     pub(crate) type_name: &'static str,
     /// The section with every default filled in, `type` first.
     pub(crate) resolved: Value,
@@ -135,15 +135,15 @@ pub(crate) struct Section<R: ?Sized> {
     build: Build<R>,
 }
 
-type Build<R> = Box<dyn FnOnce(&BuildContext) -> Result<Box<R>, BoxError>>;
+type Build<R> = Box<dyn FnOnce(&BuildContext) -> Result<R, BoxError>>;
 
-impl<R: ?Sized> Section<R> {
+impl<R> Section<R> {
     pub(super) fn new(
         type_name: &'static str,
         config: Map<String, Value>,
         common: Common,
         extra: Extra,
-        build: impl FnOnce(&BuildContext) -> Result<Box<R>, BoxError> + 'static,
+        build: impl FnOnce(&BuildContext) -> Result<R, BoxError> + 'static,
     ) -> Self {
         let mut section = Map::from_iter([("type".to_owned(), Value::from(type_name))]);
         section.extend(config);
@@ -154,7 +154,7 @@ impl<R: ?Sized> Section<R> {
     }
 
     /// Makes the running plugin.
-    pub(crate) fn build(self, context: &BuildContext) -> Result<Box<R>, BoxError> {
+    pub(crate) fn build(self, context: &BuildContext) -> Result<R, BoxError> {
         (self.build)(context)
     }
 }

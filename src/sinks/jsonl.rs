@@ -1,5 +1,6 @@
 //! Writes every message as a line into one file per UTC hour, and keeps a journal of each.
 
+mod links;
 mod partition;
 mod route;
 mod sink;

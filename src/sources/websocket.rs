@@ -1,201 +1,53 @@
 //! Messages of a WebSocket feed.
 
-mod answers;
+mod bootstrap;
+mod config;
 mod conversation;
 pub mod frames;
 mod head;
 mod inflate;
+mod ledger;
 mod link;
 mod open;
 mod paced;
+pub(crate) mod profile;
+mod rules;
+mod silence;
+mod template;
 mod tls;
+mod turns;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use self::bootstrap::bootstrap;
+pub use self::config::{ControlMessages, WebsocketConfig};
+use self::conversation::Conversation;
 pub use self::conversation::{Ping, Subscribe};
 use self::frames::{Limits, Unframer};
 pub use self::inflate::Encoding;
 use self::link::{Link, Liveness};
-use self::open::Target;
+use self::open::{Reach, Target};
+use self::profile::Bootstrap;
+pub use self::profile::Profile;
+use self::rules::{Meaning, Rule, Rules};
 pub use self::tls::TlsConfig;
-use self::watch::Watch;
+use self::turns::Turns;
+use self::watch::{Manners, Watch};
 use crate::batch::Batch;
 use crate::json::Selector;
 use crate::plugin::{
-    BoxError, BuildContext, Cause, Closing, Disconnect, Source, SourceConfig, SourceError,
+    BoxError, BuildContext, Cause, Closing, Disconnect, FeedEvent, Source, SourceConfig,
+    SourceError,
 };
 use crate::secrets::Secrets;
 use crate::stats::Stats;
-use crate::units::{Size, Span};
-
-/// The longest message that any configuration allows: offsets in a batch are 32 bits wide.
-const MAX_MESSAGE_SIZE: Size = Size::from_mib(1024);
-/// The shortest interval between pings of the application.
-const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
-/// The shortest silence after which a link may be called dead.
-const MIN_IDLE_TIMEOUT: Span = Span::from_millis(100);
-/// The longest rest after a read.
-const MAX_READ_PACING: Span = Span::from_secs(1);
-
-/// What happens to control messages: answers to subscriptions, pongs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ControlMessages {
-    /// They are written like any message.
-    #[default]
-    Write,
-    /// They are left out and counted.
-    Skip,
-}
-
-/// Messages of a WebSocket feed, one connection.
-///
-/// Connects, subscribes, answers pings, keeps the link alive, and connects again for as long as
-/// it runs.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WebsocketConfig {
-    /// Endpoint: `ws://…` or `wss://…`.
-    #[schemars(regex(pattern = r"^(wss?://|\$\{)"))]
-    url: String,
-    /// What to subscribe to. Without any, nothing is subscribed to.
-    #[serde(default)]
-    topics: Vec<String>,
-    /// Where a message says what its topic is, so that sinks can share messages out by topic; null
-    /// for nowhere. What has none there is an answer or a heartbeat.
-    #[serde(default = "WebsocketConfig::default_topic_pointer")]
-    topic_pointer: Option<Selector>,
-    /// What is sent after every connect.
-    #[serde(default)]
-    subscribe: Subscribe,
-    /// A message that is sent at an interval, as many servers want it; null for none.
-    #[serde(default = "WebsocketConfig::default_ping")]
-    ping: Option<Ping>,
-    /// Headers of the handshake. Secrets go in as `"${NAME}"`, from the environment.
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// The longest that a connect may take, from the name look-up to the subscription.
-    #[serde(default = "WebsocketConfig::default_connect_timeout")]
-    connect_timeout: Span,
-    /// Without any frame for this long the link is dead. After half of it a WebSocket ping is
-    /// sent, so that a quiet link is not cut. 0 for never.
-    #[serde(default = "WebsocketConfig::default_idle_timeout")]
-    idle_timeout: Span,
-    /// The longest message. A longer one ends the connection. At most 1GiB.
-    #[serde(default = "WebsocketConfig::default_max_message_size")]
-    max_message_size: Size,
-    /// What happens to the server's answers and pongs.
-    #[serde(default)]
-    control: ControlMessages,
-    /// How binary messages that are not text are made into text.
-    #[serde(default)]
-    binary: Encoding,
-    /// Rest after a small read, so that one wake-up serves many messages. Receive times are coarse
-    /// by as much. At most 1s; 0 reads at once.
-    #[serde(default = "WebsocketConfig::default_read_pacing")]
-    read_pacing: Span,
-    /// Certificates for `wss://`.
-    #[serde(default)]
-    tls: TlsConfig,
-}
-
-/// A configuration that can never work.
-#[derive(Debug, thiserror::Error)]
-enum WebsocketError {
-    #[error("`{key}` is {value}; it must be {range}")]
-    Range { key: &'static str, value: String, range: String },
-    #[error("`tls` is for `wss://`; the URL begins with `ws://`")]
-    TlsUnused,
-    #[error("`topics[{0}]` is empty")]
-    EmptyTopic(usize),
-    #[error(
-        "`subscribe` has no place for the topics: write \"{{topics}}\" for the list of them or {{topic}} for one"
-    )]
-    TopicsUnused,
-}
-
-impl WebsocketConfig {
-    #[expect(clippy::unnecessary_wraps, reason = "the default of an optional key")]
-    fn default_ping() -> Option<Ping> {
-        Some(Ping::default())
-    }
-
-    fn default_topic_pointer() -> Option<Selector> {
-        Selector::parse("/topic").ok()
-    }
-
-    fn default_connect_timeout() -> Span {
-        Span::from_secs(10)
-    }
-
-    fn default_idle_timeout() -> Span {
-        Span::from_secs(60)
-    }
-
-    fn default_max_message_size() -> Size {
-        Size::from_mib(64)
-    }
-
-    fn default_read_pacing() -> Span {
-        Span::from_millis(5)
-    }
-
-    fn check(&self) -> Result<(), WebsocketError> {
-        let range = |good: bool, key, value: String, range: String| {
-            if good { Ok(()) } else { Err(WebsocketError::Range { key, value, range }) }
-        };
-        let ping = self.ping.as_ref().map_or(MIN_PING_INTERVAL, |ping| ping.interval.duration());
-        let size = self.max_message_size;
-        let pacing = self.read_pacing;
-        let connect = self.connect_timeout;
-        range(!connect.is_zero(), "connect_timeout", connect.to_string(), "more than 0".into())?;
-        range(
-            ping >= MIN_PING_INTERVAL,
-            "ping.interval",
-            format!("{ping:?}"),
-            "at least 100ms".into(),
-        )?;
-        range(
-            (1..=MAX_MESSAGE_SIZE.bytes()).contains(&size.bytes()),
-            "max_message_size",
-            size.to_string(),
-            format!("from 1B to {MAX_MESSAGE_SIZE}"),
-        )?;
-        range(
-            pacing <= MAX_READ_PACING,
-            "read_pacing",
-            pacing.to_string(),
-            format!("at most {MAX_READ_PACING}"),
-        )?;
-        let idle = self.idle_timeout;
-        range(
-            idle.is_zero() || idle >= MIN_IDLE_TIMEOUT,
-            "idle_timeout",
-            idle.to_string(),
-            format!("at least {MIN_IDLE_TIMEOUT}, or 0 for never"),
-        )?;
-        if let Some(empty) = self.topics.iter().position(String::is_empty) {
-            return Err(WebsocketError::EmptyTopic(empty));
-        }
-        if !self.tls.is_empty() && self.url.to_ascii_lowercase().starts_with("ws:") {
-            return Err(WebsocketError::TlsUnused);
-        }
-        if !self.subscribe.uses_topics() {
-            return Err(WebsocketError::TopicsUnused);
-        }
-        Ok(())
-    }
-}
 
 impl SourceConfig for WebsocketConfig {
     const TYPE: &'static str = "websocket";
@@ -216,34 +68,102 @@ impl SourceConfig for WebsocketConfig {
     }
 
     fn build(self, context: &BuildContext) -> Result<Box<dyn Source>, BoxError> {
+        let mut all = self.build_all(context)?;
+        all.pop().ok_or_else(|| "there is no connection to make".into())
+    }
+
+    fn build_all(self, context: &BuildContext) -> Result<Vec<Box<dyn Source>>, BoxError> {
         self.check()?;
+        let profile = &self.profile;
+        let whole = Conversation::new(
+            self.topics.clone(),
+            &profile.topic,
+            profile.item.clone(),
+            self.subscribe.clone(),
+        )?;
+        let welcome = profile.welcome.clone().map(|when| {
+            let (is, id, topic, topics) = (Meaning::Control, None, None, None);
+            Rules::of(&[Rule { when, is, id, topic, topics, words: None, reply: None }])
+        });
+        let (rules, welcome) = (Rules::of(&profile.answers)?, welcome.transpose()?);
+        let turns = Arc::new(Turns::new(self.limits.connect_interval.duration()));
+        let reach = Arc::new(Reach::new(&self, context)?);
         let ping = self.ping.as_ref();
-        Ok(Box::new(Websocket {
-            target: Target::new(&self, context)?,
-            subscriptions: self.subscribe.messages(&self.topics),
-            liveness: Liveness {
-                ping: ping.map(|p| (conversation::text(&p.message), p.interval.duration())),
-                idle: self.idle_timeout.non_zero(),
-            },
-            limits: Limits { message: self.max_message_size.bytes(), batch: context.max_batch },
-            connect_timeout: self.connect_timeout.duration(),
-            encoding: self.binary,
-            control: self.control,
-            stats: Arc::clone(&context.stats),
-            secrets: context.secrets().clone(),
-            link: None,
-        }))
+        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+        for (shard, topics) in self.shards().into_iter().enumerate() {
+            let manners = Manners {
+                conversation: whole.of(topics),
+                rules: rules.clone(),
+                opening: profile.opening.clone(),
+                welcome: welcome.clone(),
+                topics_per_request: self.limits.topics_per_request,
+                request_interval: self.limits.request_interval.duration(),
+                topic_pointer: self.topic_pointer.clone(),
+                skip: self.control == ControlMessages::Skip,
+                silence_timeout: self.silence_timeout.non_zero(),
+                topic_silence: self.topic_silence.non_zero(),
+                secrets: context.secrets().clone(),
+                shard,
+            };
+            sources.push(Box::new(Websocket {
+                target: Target::new(&self.url, &reach)?,
+                bootstrap: profile.bootstrap.clone(),
+                manners: Arc::new(manners),
+                liveness: Liveness {
+                    ping: ping.map(|p| (p.message.clone(), p.interval.duration())),
+                    idle: self.idle_timeout.non_zero(),
+                },
+                limits: Limits { message: self.max_message_size.bytes(), batch: context.max_batch },
+                connect_timeout: self.connect_timeout.duration(),
+                encoding: self.binary,
+                turns: Arc::clone(&turns),
+                stats: Arc::clone(&context.stats),
+                secrets: context.secrets().clone(),
+                link: None,
+            }));
+        }
+        Ok(sources)
+    }
+}
+
+impl WebsocketConfig {
+    /// The topics of each connection.
+    fn shards(&self) -> Vec<Vec<String>> {
+        let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
+        let (most, bytes) = (
+            limit(self.limits.topics_per_connection),
+            limit(self.limits.topic_bytes_per_connection),
+        );
+        let mut shards = vec![Vec::new()];
+        let mut used = 0;
+        for topic in &self.topics {
+            // With its quotes and a comma.
+            let size = topic.len() + 3;
+            let full = shards.last().is_some_and(|shard| shard.len() >= most);
+            let full = full || (used > 0 && used + size > bytes);
+            if full {
+                shards.push(Vec::new());
+                used = 0;
+            }
+            used += size;
+            if let Some(shard) = shards.last_mut() {
+                shard.push(topic.clone());
+            }
+        }
+        shards
     }
 }
 
 struct Websocket {
     target: Target,
-    subscriptions: Vec<String>,
+    bootstrap: Option<Bootstrap>,
+    manners: Arc<Manners>,
     liveness: Liveness,
     limits: Limits,
     connect_timeout: Duration,
     encoding: Encoding,
-    control: ControlMessages,
+    /// When the next connect may be, shared by all connections.
+    turns: Arc<Turns>,
     stats: Arc<Stats>,
     secrets: Secrets,
     link: Option<Link>,
@@ -251,14 +171,18 @@ struct Websocket {
 
 impl Websocket {
     async fn open(&mut self) -> Result<Link, Disconnect> {
+        self.turns.wait().await;
         let deadline = Instant::now() + self.connect_timeout;
+        if let Some(bootstrap_at) = &self.bootstrap {
+            let url = bootstrap(bootstrap_at, deadline).await?;
+            self.target.turn_to(&url)?;
+        }
         let (stream, early) = self.target.open(deadline).await?;
         let frames = Unframer::new(self.limits, self.encoding);
-        let skip = self.control == ControlMessages::Skip;
-        let watch = Watch::new(self.subscriptions.len(), skip);
+        let watch = Watch::new(&self.manners, Arc::clone(&self.stats));
         let (liveness, stats) = (self.liveness.clone(), Arc::clone(&self.stats));
         let mut link = Link::new(stream, early, frames, watch, liveness, stats);
-        let Ok(sent) = timeout_at(deadline, link.send(&self.subscriptions)).await else {
+        let Ok(sent) = timeout_at(deadline, link.begin()).await else {
             let detail = "the server does not take the subscription";
             return Err(Disconnect::new(Cause::ConnectTimeout, detail));
         };
@@ -279,11 +203,15 @@ impl Source for Websocket {
         self.target.endpoint.clone()
     }
 
+    fn topics(&self) -> &[String] {
+        self.manners.conversation.topics()
+    }
+
     async fn connect(&mut self) -> Result<(), SourceError> {
         self.link = None;
         let link = self.open().await.map_err(|lost| self.masked(lost))?;
         self.link = Some(link);
-        debug!(messages = self.subscriptions.len(), "subscription sent");
+        debug!(topics = self.manners.conversation.topics().len(), "subscription sent");
         Ok(())
     }
 
@@ -296,6 +224,10 @@ impl Source for Websocket {
             self.link = None;
         }
         Ok(read.map_err(|lost| self.masked(lost))?)
+    }
+
+    fn events(&mut self) -> Vec<FeedEvent> {
+        self.link.as_mut().map(Link::take_events).unwrap_or_default()
     }
 
     fn close(&mut self) -> Closing {

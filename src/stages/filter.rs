@@ -1,14 +1,12 @@
 //! Keeps the messages that match, or those that do not.
 
-use std::borrow::Cow;
-
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Number, Value, json};
+use serde_json::{Value, json};
 
 use crate::batch::Batch;
-use crate::json::{Pointer, text};
+use crate::json::{Pointer, Scalar, text};
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
 /// Keeps the messages in which the value at `pointer` is as wanted.
@@ -59,11 +57,9 @@ impl FilterConfig {
         let Self { exists, equals, one_of, matches, .. } = self;
         match (exists, equals, one_of, matches) {
             (Some(exists), None, None, None) => Ok(Condition::Exists(*exists)),
-            (None, Some(value), None, None) => {
-                Ok(Condition::OneOf(vec![Scalar::of("equals", value)?]))
-            }
+            (None, Some(value), None, None) => Ok(Condition::OneOf(vec![scalar("equals", value)?])),
             (None, None, Some(values), None) => {
-                let values = values.iter().map(|value| Scalar::of("in", value));
+                let values = values.iter().map(|value| scalar("in", value));
                 Ok(Condition::OneOf(values.collect::<Result<_, _>>()?))
             }
             (None, None, None, Some(pattern)) => {
@@ -98,54 +94,14 @@ struct Filter {
     keep: bool,
 }
 
+fn scalar(key: &'static str, value: &Value) -> Result<Scalar, FilterError> {
+    Scalar::of(value).ok_or_else(|| FilterError::Value { key, value: value.clone() })
+}
+
 enum Condition {
     Exists(bool),
     OneOf(Vec<Scalar>),
     Matches(Regex),
-}
-
-/// A value without parts.
-#[derive(Debug, PartialEq)]
-enum Scalar {
-    Text(String),
-    Number(Number),
-    /// `true` or `false`, as it is written.
-    Bool(&'static [u8]),
-}
-
-impl Scalar {
-    fn of(key: &'static str, value: &Value) -> Result<Self, FilterError> {
-        match value {
-            Value::String(text) => Ok(Self::Text(text.clone())),
-            Value::Number(number) => Ok(Self::Number(number.clone())),
-            Value::Bool(true) => Ok(Self::Bool(b"true")),
-            Value::Bool(false) => Ok(Self::Bool(b"false")),
-            other => Err(FilterError::Value { key, value: other.clone() }),
-        }
-    }
-
-    /// Whether a value as it is written is this one.
-    fn is(&self, value: &[u8]) -> bool {
-        match self {
-            Self::Text(wanted) => {
-                value.first() == Some(&b'"')
-                    && text(value).is_some_and(|text: Cow<'_, str>| text == *wanted)
-            }
-            Self::Bool(wanted) => value == *wanted,
-            Self::Number(wanted) => {
-                let number = value.first().is_some_and(|b| b.is_ascii_digit() || *b == b'-');
-                number && serde_json::from_slice(value).is_ok_and(|found| same(wanted, &found))
-            }
-        }
-    }
-}
-
-/// Whether two numbers have the same value, however they are written.
-fn same(a: &Number, b: &Number) -> bool {
-    match (a.as_i128(), b.as_i128()) {
-        (Some(a), Some(b)) => a == b,
-        _ => a.as_f64() == b.as_f64(),
-    }
 }
 
 impl Filter {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Archive, LastError, PluginSnapshot, QueueUse, Stall};
+use super::{Archive, LastError, PluginSnapshot, QueueUse, Stall, Topics};
 
 /// What `streamer status --json` prints: the state of a recorder at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,12 @@ pub struct PipelineSnapshot {
     pub connected: bool,
     /// For how many seconds they all have.
     pub connected_seconds: u64,
+    /// Connections that stand.
+    #[serde(default)]
+    pub connections: u64,
+    /// The topics, and what the server said to them.
+    #[serde(default)]
+    pub topics: Topics,
     /// Connections made so far.
     pub connects: u64,
     /// Connections lost or not made, by cause.
@@ -93,6 +99,8 @@ impl PipelineSnapshot {
             sum.connected &= one.connected;
             let shorter = sum.connected_seconds.min(one.connected_seconds);
             sum.connected_seconds = if index == 0 { one.connected_seconds } else { shorter };
+            sum.connections += one.connections;
+            sum.topics.add(&one.topics);
             sum.connects += one.connects;
             for (cause, count) in &one.disconnects {
                 *sum.disconnects.entry(cause.clone()).or_default() += count;

@@ -71,6 +71,18 @@ pub enum Event {
     },
     /// The lines were looked through, since the run before did not close them.
     Recovered(Recovered),
+    /// The server refused a topic; the others go on.
+    Refused {
+        /// The topic.
+        topic: String,
+        /// The server's words.
+        words: String,
+    },
+    /// The server did not confirm these topics.
+    Unconfirmed {
+        /// The topics.
+        topics: Vec<String>,
+    },
     /// Messages were set aside in the `.rejects` file by a stage, since the last of these events.
     Rejected {
         /// How many.

@@ -94,7 +94,7 @@ async fn a_day_of_flapping_is_accounted_for_to_the_nanosecond() {
         messages: 0,
     };
     let pipeline = Pipeline {
-        source: Box::new(source),
+        sources: vec![Box::new(source)],
         shutdown_timeout: Duration::from_secs(30),
         sinks: vec![named(sink)],
         ..Bench::pipeline(Numbers::until(0), bench.sink(), Overflow::Block)

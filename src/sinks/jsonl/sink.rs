@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, warn};
 
 use super::CONTROL;
+use super::links::Links;
 use super::route::{KEPT_BYTES, Router};
 use super::track::Track;
 use crate::archive::disk::{FileError, append_lines, sync_all, sync_path};
@@ -54,6 +55,7 @@ pub(super) struct Jsonl {
     router: Option<Router>,
     /// What every journal says of this recording.
     opening: Open,
+    links: Links,
     /// The wall clock as it was last told, and when that was.
     told: (UnixNanos, Instant),
     /// Bytes that are kept back, and the tracks that have them.
@@ -94,6 +96,7 @@ impl Jsonl {
             tracks: Vec::new(),
             router,
             opening,
+            links: Links::default(),
             told: (UnixNanos::default(), Instant::now()),
             kept: (0, BTreeSet::new()),
             synced: Instant::now(),
@@ -121,8 +124,9 @@ impl Jsonl {
             router.knows(&topic, place);
             opening.topics = if place == 0 { Vec::new() } else { vec![topic] };
         }
+        let topic = opening.topics.first().cloned();
         let Settings { dir, mode, sync_interval, .. } = self.settings.clone();
-        self.tracks.push(Track::new(Place { dir, stem, mode, sync_interval }, opening));
+        self.tracks.push(Track::new(Place { dir, stem, mode, sync_interval }, topic, opening));
         place
     }
 
@@ -420,25 +424,31 @@ impl Sink for Jsonl {
 
     fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
         self.told = (at, Instant::now());
+        self.links.note(event);
         let mut first = Ok(());
         for index in 0..self.tracks.len() {
+            let Some(track) = self.tracks.get(index) else { continue };
+            // One for a single topic is told of that alone, any other of all there is.
+            let topic = track.topic().filter(|_| index > 0 && self.router.is_some());
+            let Some(told) = self.links.journalled(at, event, topic) else { continue };
             let ready = self.ready(index, at);
             let Some(track) = self.tracks.get_mut(index) else { continue };
             // Where no hour can be opened it waits: it is told once, and must not be forgotten.
-            track.note(at, journalled(at, event));
-            match event {
-                FeedEvent::Up { .. } => track.set_connected(true),
-                FeedEvent::Down { .. } => track.set_connected(false),
-                _ => {}
+            match &told {
+                Event::Up { .. } => {
+                    track.note(at, told);
+                    track.set_connected(true);
+                }
+                Event::Down { .. } => {
+                    track.note(at, told);
+                    track.set_connected(false);
+                }
+                _ => track.note(at, told),
             }
             track.mind_journal(&self.stats);
             first = first.and(ready);
         }
-        match event {
-            FeedEvent::Up { .. } => self.opening.connected = true,
-            FeedEvent::Down { .. } => self.opening.connected = false,
-            _ => {}
-        }
+        self.opening.connected = self.links.all_up();
         first
     }
 
@@ -501,26 +511,4 @@ impl Sink for Jsonl {
 struct CannotCreate {
     dir: PathBuf,
     source: std::io::Error,
-}
-
-/// The event as it stands in journals.
-fn journalled(at: UnixNanos, event: &FeedEvent) -> Event {
-    match event {
-        FeedEvent::Up { connection } => Event::Up { connection: *connection },
-        FeedEvent::Down { cause, detail, silent_since } => Event::Down {
-            cause: cause.as_str().to_owned(),
-            detail: detail.clone(),
-            since: silent_since.map(UnixNanos::nanos),
-        },
-        FeedEvent::Dropped { since, messages, cause } => Event::Drop {
-            since: since.nanos(),
-            messages: *messages,
-            cause: cause.as_str().to_owned(),
-        },
-        FeedEvent::Suspended { slept } => {
-            let slept = u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX);
-            Event::Suspended { since: at.nanos().saturating_sub(slept) }
-        }
-        FeedEvent::ClockStepped { from } => Event::ClockStep { from: from.nanos() },
-    }
 }

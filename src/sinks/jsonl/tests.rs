@@ -8,7 +8,7 @@ use crate::archive::disk::faults::{Fault, with};
 use crate::archive::journal::{self, Entry, Event, Mark};
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
-use crate::plugin::{Cause, FeedEvent};
+use crate::plugin::{Cause, FeedEvent, Scope};
 use crate::stats::Stats;
 
 /// A sink whose time is in the test's hand.
@@ -111,10 +111,15 @@ fn the_hour_closes_on_a_tick_when_nothing_arrives() {
 fn the_journal_tells_what_happened_in_its_place() {
     let mut by_hand = ByHand::new();
     by_hand.tick(3600);
-    by_hand.event(3601, &FeedEvent::Up { connection: 1 });
+    by_hand.event(3601, &FeedEvent::Up { connection: 1, scope: Scope::default() });
     by_hand.write(3602, "a");
     by_hand.tick(3603);
-    let down = FeedEvent::Down { cause: Cause::Eof, detail: "gone".to_owned(), silent_since: None };
+    let down = FeedEvent::Down {
+        cause: Cause::Eof,
+        detail: "gone".to_owned(),
+        silent_since: None,
+        scope: Scope::default(),
+    };
     by_hand.event(3604, &down);
     by_hand.tick(7200);
     by_hand.sink.close().unwrap();
@@ -229,13 +234,18 @@ fn an_event_that_comes_while_the_hour_cannot_be_opened_is_not_forgotten() {
         by_hand.tick(3611);
         // The next hour exists with a torn end, and cannot be opened at first.
         std::fs::write(by_hand.dir.path().join("t_7200.jsonl"), "{}\n{\"tor").unwrap();
-        let down = FeedEvent::Down { cause: Cause::Eof, detail: String::new(), silent_since: None };
+        let down = FeedEvent::Down {
+            cause: Cause::Eof,
+            detail: String::new(),
+            silent_since: None,
+            scope: Scope::default(),
+        };
         let full = Fault::Error(std::io::ErrorKind::StorageFull);
         // The engine tells of it in the log.
         let _ =
             with(full, nth, || by_hand.sink.event(UnixNanos::from_seconds(7300), &down).is_err());
         by_hand.tick(7310);
-        by_hand.event(9001, &FeedEvent::Up { connection: 2 });
+        by_hand.event(9001, &FeedEvent::Up { connection: 2, scope: Scope::default() });
         let events = by_hand.events(7200);
         assert!(events.contains(&"down".to_owned()), "failure at {nth}: {events:?}");
     }

@@ -17,6 +17,7 @@ use crate::stats::Stats;
 /// What is written under one stem.
 pub(super) struct Track {
     pub(super) place: Place,
+    topic: Option<String>,
     current: Option<OpenHour>,
     /// What every journal says of this recording.
     opening: Open,
@@ -44,9 +45,10 @@ struct Stall {
 }
 
 impl Track {
-    pub(super) fn new(place: Place, opening: Open) -> Self {
+    pub(super) fn new(place: Place, topic: Option<String>, opening: Open) -> Self {
         Self {
             place,
+            topic,
             current: None,
             opening,
             waiting: Waiting::default(),
@@ -58,6 +60,11 @@ impl Track {
             used: 0,
             awake: false,
         }
+    }
+
+    /// The topic of its lines, if they have one.
+    pub(super) fn topic(&self) -> Option<&str> {
+        self.topic.as_deref()
     }
 
     /// Whether this hour is open.

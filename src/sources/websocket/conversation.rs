@@ -5,12 +5,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
+use super::template::{Form, TOPICS, fill, names};
+use crate::clock::{Clock, SystemClock};
 use crate::units::Span;
 
-/// Stands for the list of all topics in a template.
-const TOPICS: &str = "{topics}";
 /// Stands for one topic in a template: one message is sent for each.
-const TOPIC: &str = "{topic}";
+const TOPIC: &str = "topic";
 
 /// What is sent after every connect.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,29 +25,7 @@ pub enum Subscribe {
 
 impl Default for Subscribe {
     fn default() -> Self {
-        Self::Template(json!({ "op": "subscribe", "args": TOPICS }))
-    }
-}
-
-impl Subscribe {
-    /// The texts to send for these topics.
-    pub(super) fn messages(&self, topics: &[String]) -> Vec<String> {
-        match self {
-            Self::Messages(messages) => messages.iter().map(text).collect(),
-            Self::Template(_) if topics.is_empty() => Vec::new(),
-            Self::Template(template) if mentions_one(template) => {
-                topics.iter().map(|topic| text(&filled(template, topics, topic))).collect()
-            }
-            Self::Template(template) => vec![text(&filled(template, topics, ""))],
-        }
-    }
-
-    /// Whether topics have a place in what is sent.
-    pub(super) fn uses_topics(&self) -> bool {
-        match self {
-            Self::Messages(_) => true,
-            Self::Template(template) => mentions_one(template) || mentions_all(template),
-        }
+        Self::Template(json!({ "op": "subscribe", "args": "{topics}" }))
     }
 }
 
@@ -60,33 +38,126 @@ pub(super) fn text(message: &Value) -> String {
     }
 }
 
-fn mentions_one(template: &Value) -> bool {
-    any_string(template, &|text| text.contains(TOPIC))
+/// The message as it is sent now, with `{time}` in it.
+pub(super) fn text_now(message: &Value, id: u64) -> String {
+    text(&fill(message, &|name| of_the_moment(name, id)))
 }
 
-fn mentions_all(template: &Value) -> bool {
-    any_string(template, &|text| text == TOPICS)
-}
-
-fn any_string(value: &Value, found: &dyn Fn(&str) -> bool) -> bool {
-    match value {
-        Value::String(text) => found(text),
-        Value::Array(items) => items.iter().any(|item| any_string(item, found)),
-        Value::Object(keys) => keys.values().any(|value| any_string(value, found)),
-        _ => false,
+/// What is different in every request.
+fn of_the_moment(name: &str, id: u64) -> Option<Value> {
+    match name {
+        "id" => Some(id.into()),
+        "time" => Some(SystemClock.now().seconds().into()),
+        "time_ms" => Some((SystemClock.now().nanos() / 1_000_000).into()),
+        _ => None,
     }
 }
 
-fn filled(template: &Value, topics: &[String], topic: &str) -> Value {
-    match template {
-        Value::String(text) if text == TOPICS => json!(topics),
-        Value::String(text) => Value::from(text.replace(TOPIC, topic)),
-        Value::Array(items) => items.iter().map(|item| filled(item, topics, topic)).collect(),
-        Value::Object(keys) => {
-            let keys = keys.iter().map(|(key, value)| (key.clone(), filled(value, topics, topic)));
-            Value::Object(keys.collect())
+/// How topics are asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Conversation {
+    topics: Vec<String>,
+    form: Form,
+    item: Value,
+    subscribe: Subscribe,
+}
+
+/// A conversation in which topics cannot be asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConversationError {
+    #[error(
+        "`subscribe` has no place for the topics: write \"{{topics}}\" for the list of them or {{topic}} for one"
+    )]
+    TopicsUnused,
+    #[error("`topics[{index}]` is `{topic}`; here a topic has the form `{form}`")]
+    Form { index: usize, topic: String, form: String },
+}
+
+impl Conversation {
+    pub(super) fn new(
+        topics: Vec<String>,
+        form: &str,
+        item: Value,
+        subscribe: Subscribe,
+    ) -> Result<Self, ConversationError> {
+        let conversation = Self { topics, form: Form::new(form), item, subscribe };
+        if let Subscribe::Template(template) = &conversation.subscribe {
+            let named = names(template);
+            let parts = names(&Value::from(form));
+            let used = |name: &String| *name == TOPICS || *name == TOPIC || parts.contains(name);
+            if !named.iter().any(used) {
+                return Err(ConversationError::TopicsUnused);
+            }
+            for (index, topic) in conversation.topics.iter().enumerate() {
+                if conversation.form.parts(topic).is_none() {
+                    let (topic, form) = (topic.clone(), form.to_owned());
+                    return Err(ConversationError::Form { index, topic, form });
+                }
+            }
         }
-        other => other.clone(),
+        Ok(conversation)
+    }
+
+    pub(super) fn topics(&self) -> &[String] {
+        &self.topics
+    }
+
+    /// The same for some of the topics.
+    pub(super) fn of(&self, topics: Vec<String>) -> Self {
+        Self { topics, ..self.clone() }
+    }
+
+    /// The topics, by their places, in groups that are asked for together: at most `most` (0 for any
+    /// number) each.
+    pub(super) fn plan(&self, most: usize) -> Vec<Vec<usize>> {
+        let Subscribe::Template(template) = &self.subscribe else { return Vec::new() };
+        let named = names(template);
+        let most = if named.iter().any(|name| name == TOPICS) {
+            if most == 0 { usize::MAX } else { most }
+        } else {
+            1
+        };
+        // Those of which the message around the list would be different go into different ones.
+        let mut groups: Vec<(Value, Vec<usize>)> = Vec::new();
+        for (place, topic) in self.topics.iter().enumerate() {
+            let around = fill(template, &|name| self.part(topic, name));
+            let same = |group: &&mut (Value, Vec<usize>)| group.0 == around && group.1.len() < most;
+            match groups.iter_mut().rev().find(same) {
+                Some((_, topics)) => topics.push(place),
+                None => groups.push((around, vec![place])),
+            }
+        }
+        groups.into_iter().map(|(_, topics)| topics).collect()
+    }
+
+    /// What is sent to ask for these topics, of which all have the same parts outside the list.
+    pub(super) fn request(&self, places: &[usize], id: u64) -> Option<String> {
+        let Subscribe::Template(template) = &self.subscribe else { return None };
+        let topics = places.iter().filter_map(|place| self.topics.get(*place));
+        let items: Vec<Value> =
+            topics.clone().map(|topic| fill(&self.item, &|name| self.part(topic, name))).collect();
+        let first = topics.clone().next()?;
+        let filled = fill(template, &|name| match name {
+            TOPICS => Some(Value::from(items.clone())),
+            _ => self.part(first, name).or_else(|| of_the_moment(name, id)),
+        });
+        Some(text(&filled))
+    }
+
+    /// Messages that are sent as they are, instead of requests.
+    pub(super) fn messages(&self) -> Vec<String> {
+        match &self.subscribe {
+            Subscribe::Template(_) => Vec::new(),
+            Subscribe::Messages(messages) => messages.iter().map(text).collect(),
+        }
+    }
+
+    fn part(&self, topic: &str, name: &str) -> Option<Value> {
+        if name == TOPIC {
+            return Some(topic.into());
+        }
+        let parts = self.form.parts(topic)?;
+        parts.into_iter().find(|(own, _)| own == name).map(|(_, part)| part.into())
     }
 }
 
@@ -162,16 +233,22 @@ impl Default for Ping {
 mod tests {
     use super::*;
 
+    fn conversation(subscribe: Value, topics: &[&str]) -> Conversation {
+        let topics = topics.iter().map(ToString::to_string).collect();
+        let subscribe = serde_json::from_value(subscribe).unwrap();
+        Conversation::new(topics, "{topic}", json!("{topic}"), subscribe).unwrap()
+    }
+
     fn messages(subscribe: Value, topics: &[&str]) -> Vec<String> {
-        let topics: Vec<_> = topics.iter().map(ToString::to_string).collect();
-        serde_json::from_value::<Subscribe>(subscribe).unwrap().messages(&topics)
+        let conversation = conversation(subscribe, topics);
+        let plan = conversation.plan(0);
+        plan.iter().filter_map(|places| conversation.request(places, 1)).collect()
     }
 
     #[test]
     fn the_default_is_the_message_that_the_seed_form_promises() {
-        let topics = ["publicTrade.BTCUSDT".to_owned()];
         assert_eq!(
-            Subscribe::default().messages(&topics),
+            messages(json!({"op": "subscribe", "args": "{topics}"}), &["publicTrade.BTCUSDT"]),
             [r#"{"op":"subscribe","args":["publicTrade.BTCUSDT"]}"#]
         );
         assert_eq!(text(&Ping::default().message), r#"{"op":"ping"}"#);
@@ -189,13 +266,36 @@ mod tests {
     #[test]
     fn a_list_is_sent_as_it_is() {
         let list = json!([{"z": 1, "a": "{topics}"}, "login"]);
-        assert_eq!(messages(list, &["t"]), [r#"{"z":1,"a":"{topics}"}"#, "login"]);
-        assert!(messages(json!([]), &["t"]).is_empty());
+        let list = conversation(list, &["t"]).messages();
+        assert_eq!(list, [r#"{"z":1,"a":"{topics}"}"#, "login"]);
     }
 
     #[test]
     fn no_topics_no_subscription() {
-        assert!(Subscribe::default().messages(&[]).is_empty());
+        assert!(messages(json!({"args": "{topics}"}), &[]).is_empty());
+    }
+
+    #[test]
+    fn topics_that_share_what_is_around_the_list_are_asked_for_together() {
+        let subscribe =
+            json!({"params": {"channel": "{channel}", "symbol": "{topics}"}, "id": "{id}"});
+        let topics = ["trade:A", "book:A", "trade:B", "trade:C"].map(str::to_owned).to_vec();
+        let subscribe = serde_json::from_value(subscribe).unwrap();
+        let form = "{channel}:{symbol}";
+        let conversation =
+            Conversation::new(topics, form, json!({"s": "{symbol}"}), subscribe).unwrap();
+        assert_eq!(conversation.plan(2), [vec![0, 2], vec![1], vec![3]]);
+        assert_eq!(
+            conversation.request(&[0, 2], 5).unwrap(),
+            r#"{"params":{"channel":"trade","symbol":[{"s":"A"},{"s":"B"}]},"id":5}"#
+        );
+    }
+
+    #[test]
+    fn a_topic_without_the_form_is_refused() {
+        let subscribe = serde_json::from_value(json!({"x": "{channel}"})).unwrap();
+        let error = Conversation::new(vec!["BTC".into()], "{channel}:{s}", json!(""), subscribe);
+        assert!(error.unwrap_err().to_string().contains("`topics[0]` is `BTC`"));
     }
 
     #[test]

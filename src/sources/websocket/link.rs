@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::crypto::SecureRandom;
+use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -16,11 +17,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, O
 
 use tracing::debug;
 
+use super::conversation::text_now;
 use super::frames::{Control, FrameError, Unframer};
 use super::open::Stream;
 use super::watch::Watch;
 use crate::batch::Batch;
-use crate::plugin::{Cause, Closing, Disconnect};
+use crate::plugin::{Cause, Closing, Disconnect, FeedEvent};
 use crate::stats::Stats;
 
 /// A batch that has grown to this size is handed on though more may be ready.
@@ -33,8 +35,8 @@ const MAX_UNSENT: usize = 1 << 20;
 /// What keeps a link alive, and how long silence is borne.
 #[derive(Debug, Clone)]
 pub(super) struct Liveness {
-    /// The application's own ping: the text and how often it is sent.
-    pub(super) ping: Option<(String, Duration)>,
+    /// The application's own ping: what is sent and how often it is sent.
+    pub(super) ping: Option<(Value, Duration)>,
     /// Without a byte for this long the link is dead; after half of it a WebSocket ping is sent.
     pub(super) idle: Option<Duration>,
 }
@@ -103,14 +105,24 @@ impl Link {
         link
     }
 
-    /// Sends texts, in order, and waits until they are out.
-    pub(super) async fn send(&mut self, texts: &[String]) -> io::Result<()> {
-        for text in texts {
-            self.queue(Frame::message(text.clone(), OpCode::Data(Data::Text), true));
+    /// Sends what is said first, and the requests that are due, and waits until they are out.
+    pub(super) async fn begin(&mut self) -> io::Result<()> {
+        let mut opening = self.watch.opening().into_iter();
+        while let Some(text) = opening.next().or_else(|| self.watch.due(Instant::now())) {
+            self.queue_text(text);
             let unsent = std::mem::take(&mut self.unsent);
             self.stream.write_all(&unsent).await?;
         }
+        self.set_timer();
         self.stream.flush().await
+    }
+
+    fn queue_text(&mut self, text: String) {
+        self.queue(Frame::message(text, OpCode::Data(Data::Text), true));
+    }
+
+    pub(super) fn take_events(&mut self) -> Vec<FeedEvent> {
+        self.watch.take_events()
     }
 
     /// Fills the empty batch with at least one message.
@@ -122,9 +134,10 @@ impl Link {
             let wants_more = self.more && self.over.is_none() && !self.frames.is_full(BATCH_BYTES);
             if self.frames.has_messages() && !wants_more {
                 self.frames.take(batch);
-                if let Some(refused) = self.watch.inspect(batch, &self.stats) {
+                if let Some(refused) = self.watch.inspect(batch) {
                     self.over.get_or_insert(refused);
                 }
+                self.speak(Instant::now());
                 if !batch.is_empty() {
                     return Ok(());
                 }
@@ -288,14 +301,31 @@ impl Link {
         {
             self.ping_due = Some(now + *interval);
             debug!("application ping");
-            let text = text.clone();
-            self.queue(Frame::message(text, OpCode::Data(Data::Text), true));
+            let text = text_now(text, 0);
+            self.queue_text(text);
+        }
+    }
+
+    /// Says what the conversation asks for.
+    fn speak(&mut self, now: Instant) {
+        for reply in self.watch.take_replies() {
+            self.queue_text(reply);
+        }
+        let mut asked = false;
+        while let Some(request) = self.watch.due(now) {
+            self.queue_text(request);
+            asked = true;
+        }
+        if asked || self.watch.wake_at().is_some_and(|at| at < self.timer.deadline()) {
+            self.set_timer();
         }
     }
 
     fn on_timer(&mut self) -> Result<(), Disconnect> {
         let now = Instant::now();
         self.ping_if_due(now);
+        self.watch.on_time(now)?;
+        self.speak(now);
         if let Some(idle) = self.liveness.idle {
             match self.answer_due {
                 Some(due) if due <= now => {
@@ -319,7 +349,8 @@ impl Link {
     /// The timer is not moved at every read: when it fires, the time is looked at.
     fn set_timer(&mut self) {
         let probe = self.liveness.idle.map(|idle| self.quiet_since + idle / 2);
-        let next = [self.ping_due, self.answer_due.or(probe)].into_iter().flatten().min();
+        let next = [self.ping_due, self.answer_due.or(probe), self.watch.wake_at()];
+        let next = next.into_iter().flatten().min();
         // A day is never, for a timer that may be set again.
         let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         self.timer.as_mut().reset(next);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
@@ -25,10 +25,11 @@ use super::WebsocketConfig;
 use super::head::Head;
 use super::link::broken;
 use super::paced::Paced;
-use super::tls::{TlsError, is_tls};
+use super::tls::{TlsConfig, TlsError, is_tls};
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::pacing::Pacer;
 use crate::plugin::{BuildContext, Cause, Disconnect};
+use crate::secrets::Secrets;
 
 /// How much of a refusal's body is quoted.
 const MAX_QUOTE: usize = 200;
@@ -42,6 +43,18 @@ pub(super) trait Stream: AsyncBufRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncBufRead + AsyncWrite + Unpin + Send> Stream for S {}
 
+/// How to connect, to whatever.
+pub(super) struct Reach {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    tls: TlsConfig,
+    /// Made with the first `wss://` URL, and shared by all connections.
+    connector: OnceLock<TlsConnector>,
+    connect_timeout: Duration,
+    pacer: Arc<Pacer>,
+    read_pacing: Duration,
+    secrets: Secrets,
+}
+
 /// Where to connect and how.
 pub(super) struct Target {
     request: Request,
@@ -50,9 +63,7 @@ pub(super) struct Target {
     host: String,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    connect_timeout: Duration,
-    pacer: Arc<Pacer>,
-    read_pacing: Duration,
+    reach: Arc<Reach>,
 }
 
 /// A configuration with which no connection can ever be made.
@@ -74,14 +85,36 @@ pub(super) enum TargetError {
     Tls(#[from] TlsError),
 }
 
-impl Target {
+impl Reach {
     pub(super) fn new(
         config: &WebsocketConfig,
         context: &BuildContext,
     ) -> Result<Self, TargetError> {
-        let bad = |reason: String| TargetError::Url { url: context.mask(&config.url), reason };
-        let mut request =
-            config.url.as_str().into_client_request().map_err(|error| bad(url_error(&error)))?;
+        let headers = config.headers.iter().map(|(name, value)| header(name, value));
+        Ok(Self {
+            headers: headers.collect::<Result<_, _>>()?,
+            tls: config.tls.clone(),
+            connector: OnceLock::new(),
+            connect_timeout: config.connect_timeout.duration(),
+            pacer: Arc::clone(&context.pacer),
+            read_pacing: config.read_pacing.duration(),
+            secrets: context.secrets().clone(),
+        })
+    }
+
+    fn connector(&self) -> Result<TlsConnector, TlsError> {
+        if let Some(connector) = self.connector.get() {
+            return Ok(connector.clone());
+        }
+        let connector = TlsConnector::from(Arc::new(self.tls.client_config()?));
+        Ok(self.connector.get_or_init(|| connector).clone())
+    }
+}
+
+impl Target {
+    pub(super) fn new(url: &str, reach: &Arc<Reach>) -> Result<Self, TargetError> {
+        let bad = |reason: String| TargetError::Url { url: reach.secrets.mask(url), reason };
+        let mut request = url.into_client_request().map_err(|error| bad(url_error(&error)))?;
         let uri = request.uri().clone();
         let mode =
             uri_mode(&uri).map_err(|_| bad("it must begin with `ws://` or `wss://`".to_owned()))?;
@@ -102,26 +135,22 @@ impl Target {
             Mode::Tls => {
                 let name = ServerName::try_from(host.clone())
                     .map_err(|_| bad(format!("`{host}` is not a valid host name")))?;
-                let config = Arc::new(config.tls.client_config()?);
-                ("wss", 443, Some((TlsConnector::from(config), name)))
+                ("wss", 443, Some((reach.connector()?, name)))
             }
         };
-        for (name, value) in &config.headers {
-            let (header, value) = header(name, value)?;
-            request.headers_mut().insert(header, value);
+        for (header, value) in &reach.headers {
+            request.headers_mut().insert(header.clone(), value.clone());
         }
         let port = uri.port_u16().unwrap_or(default_port);
-        let endpoint = context.mask(&format!("{scheme}://{authority}{}", uri.path()));
-        Ok(Self {
-            request,
-            endpoint,
-            host,
-            port,
-            tls,
-            connect_timeout: config.connect_timeout.duration(),
-            pacer: Arc::clone(&context.pacer),
-            read_pacing: config.read_pacing.duration(),
-        })
+        let endpoint = reach.secrets.mask(&format!("{scheme}://{authority}{}", uri.path()));
+        Ok(Self { request, endpoint, host, port, tls, reach: Arc::clone(reach) })
+    }
+
+    /// From now on this URL is connected to.
+    pub(super) fn turn_to(&mut self, url: &str) -> Result<(), Disconnect> {
+        let fail = |error: TargetError| Disconnect::new(Cause::Handshake, error.to_string());
+        *self = Self::new(url, &self.reach).map_err(fail)?;
+        Ok(())
     }
 
     /// Connects; also gives what the server sent behind its answer.
@@ -137,7 +166,7 @@ impl Target {
             .collect();
         let tcp = self.in_time(deadline, "a connection", self.connect_tcp(&addresses)).await??;
         tcp.set_nodelay(true).map_err(|error| Disconnect::new(Cause::Io, error.to_string()))?;
-        let tcp = Paced::new(tcp, Arc::clone(&self.pacer), self.read_pacing);
+        let tcp = Paced::new(tcp, Arc::clone(&self.reach.pacer), self.reach.read_pacing);
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(BufReader::with_capacity(READ_BUFFER, tcp)),
             Some((connector, name)) => {
@@ -169,7 +198,7 @@ impl Target {
         future: F,
     ) -> Result<F::Output, Disconnect> {
         timeout_at(deadline, future).await.map_err(|_| {
-            let limit = self.connect_timeout;
+            let limit = self.reach.connect_timeout;
             Disconnect::new(Cause::ConnectTimeout, format!("{step} took more than {limit:?}"))
         })
     }
@@ -178,7 +207,7 @@ impl Target {
     /// packets leaves some to the next.
     async fn connect_tcp(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Disconnect> {
         let shares = u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-        let share = self.connect_timeout / shares;
+        let share = self.reach.connect_timeout / shares;
         let mut failures = Vec::new();
         for address in addresses {
             match timeout(share, TcpStream::connect(address)).await {

@@ -1,74 +1,344 @@
-//! Watches for the server's answers to our subscriptions.
+//! Minds the conversation on a connection: what is asked for, what the server says to that, and how
+//! long nothing has come.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::{error, info, warn};
 
-use super::answers::{Kind, kind};
+use super::conversation::{Conversation, text, text_now};
+use super::ledger::{Ledger, Standing, Subject};
+use super::rules::{Meaning, Rule, Rules, value_of};
+use super::silence::Silence;
+use super::template::fill;
 use crate::batch::Batch;
-use crate::plugin::{Cause, Disconnect};
+use crate::json::{Pointer, Selector};
+use crate::plugin::{Cause, Disconnect, FeedEvent};
+use crate::secrets::Secrets;
 use crate::stats::Stats;
 
-/// For how long after the connect an answer to a subscription is waited for.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// For how long after the connect messages are looked at for what they are.
+const LOOKED_AT: Duration = Duration::from_secs(60);
+/// How much of an answer is quoted when it gives no reason.
+const MAX_QUOTE: usize = 300;
+/// How many topics a line of the log names.
+const NAMED: usize = 10;
+
+/// What does not change from one connection to the next.
+#[derive(Debug, Clone)]
+pub(super) struct Manners {
+    pub(super) conversation: Conversation,
+    pub(super) rules: Rules,
+    pub(super) opening: Vec<serde_json::Value>,
+    /// Whether something is waited for before the first request.
+    pub(super) welcome: Option<Rules>,
+    pub(super) topics_per_request: usize,
+    pub(super) request_interval: Duration,
+    pub(super) topic_pointer: Option<Selector>,
+    /// Whether control messages are left out (`control: "skip"`).
+    pub(super) skip: bool,
+    pub(super) silence_timeout: Option<Duration>,
+    pub(super) topic_silence: Option<Duration>,
+    /// A server may repeat what we sent it.
+    pub(super) secrets: Secrets,
+    /// The number of the connection among those that share the topics.
+    pub(super) shard: usize,
+}
 
 /// Looks at messages while something depends on what they are, and no longer: what is received at
 /// full speed is not looked at.
-#[derive(Debug)]
 pub(super) struct Watch {
-    /// Subscriptions that are not answered yet.
-    unanswered: usize,
-    until: Instant,
+    manners: Arc<Manners>,
+    ledger: Ledger,
+    /// The places of topics, while their data is looked for.
+    places: HashMap<String, usize>,
+    /// Requests wait for the server's welcome until then.
+    welcome_by: Option<Instant>,
+    next_request: Instant,
+    looked_at_until: Instant,
     data_seen: bool,
-    /// Whether control messages are left out (`control: "skip"`).
-    skip: bool,
+    /// Answers to messages that are sent as they are.
+    unnamed: usize,
+    settled: bool,
+    silence: Silence,
+    /// What is to be sent.
+    replies: Vec<String>,
+    events: Vec<FeedEvent>,
+    stats: Arc<Stats>,
 }
 
 impl Watch {
-    pub(super) fn new(subscriptions: usize, skip: bool) -> Self {
-        let until = Instant::now() + ANSWER_TIME;
-        Self { unanswered: subscriptions, until, data_seen: false, skip }
+    pub(super) fn new(manners: &Arc<Manners>, stats: Arc<Stats>) -> Self {
+        let now = Instant::now();
+        let conversation = &manners.conversation;
+        let topics = conversation.topics();
+        let planned = conversation.plan(manners.topics_per_request);
+        let places = topics.iter().enumerate().map(|(place, topic)| (topic.clone(), place));
+        let watch = Self {
+            ledger: Ledger::new(topics.len(), planned),
+            places: places.collect(),
+            welcome_by: manners.welcome.as_ref().map(|_| now + super::ledger::ANSWER_TIME),
+            next_request: now,
+            looked_at_until: now + LOOKED_AT,
+            data_seen: false,
+            unnamed: conversation.messages().len(),
+            settled: false,
+            silence: Silence::new(manners, now),
+            replies: Vec::new(),
+            events: Vec::new(),
+            manners: Arc::clone(manners),
+            stats,
+        };
+        watch.tell_status();
+        watch
+    }
+
+    /// What is said first, before any request.
+    pub(super) fn opening(&self) -> Vec<String> {
+        let opening = self.manners.opening.iter().map(|message| text_now(message, 0));
+        opening.chain(self.manners.conversation.messages()).collect()
+    }
+
+    /// The next request, if one is due.
+    pub(super) fn due(&mut self, now: Instant) -> Option<String> {
+        if self.welcome_by.is_some() || now < self.next_request {
+            return None;
+        }
+        let (id, places) = self.ledger.ask(now)?;
+        self.next_request = now + self.manners.request_interval;
+        self.manners.conversation.request(&places, id)
+    }
+
+    /// When something is to be done next.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let request = (!self.ledger.planned.is_empty()).then_some(self.next_request);
+        let request = self.welcome_by.or(request);
+        let late = if self.settled { None } else { self.ledger.late_at() };
+        [request, late, self.silence.wake_at()].into_iter().flatten().min()
+    }
+
+    /// Does what time asks for.
+    pub(super) fn on_time(&mut self, now: Instant) -> Result<(), Disconnect> {
+        if self.welcome_by.is_some_and(|by| by <= now) {
+            return Err(Disconnect::new(Cause::Handshake, "the server did not greet"));
+        }
+        if !self.settled && self.ledger.give_up(now) {
+            self.settle_if_done();
+        }
+        if let Some(places) = self.silence.check(now)? {
+            self.ledger.planned.extend(self.regrouped(&places));
+            self.settled = false;
+        }
+        Ok(())
+    }
+
+    /// Places in the groups in which they may be asked for.
+    fn regrouped(&self, places: &[usize]) -> Vec<Vec<usize>> {
+        let topics = self.manners.conversation.topics();
+        let some = places.iter().filter_map(|place| topics.get(*place).cloned()).collect();
+        let plan = self.manners.conversation.of(some).plan(self.manners.topics_per_request);
+        let back = |group: Vec<usize>| {
+            group.into_iter().filter_map(|index| places.get(index).copied()).collect()
+        };
+        plan.into_iter().map(back).collect()
+    }
+
+    /// Texts that are to be sent in answer.
+    pub(super) fn take_replies(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.replies)
+    }
+
+    pub(super) fn take_events(&mut self) -> Vec<FeedEvent> {
+        std::mem::take(&mut self.events)
     }
 
     /// Counts the batch's control messages, leaves them out where they are not wanted, and finds
-    /// a refused subscription.
-    pub(super) fn inspect(&mut self, batch: &mut Batch, stats: &Stats) -> Option<Disconnect> {
-        let waiting = !self.data_seen || self.unanswered > 0;
-        if !waiting && !self.skip {
+    /// answers. `Some` when the connection has no more use.
+    pub(super) fn inspect(&mut self, batch: &mut Batch) -> Option<Disconnect> {
+        let now = Instant::now();
+        let fresh = !self.data_seen || !self.settled || self.welcome_by.is_some();
+        let looked_at = fresh && now < self.looked_at_until || !self.data_seen;
+        let manners = Arc::clone(&self.manners);
+        let silence = self.silence.is_minded();
+        if !looked_at && !manners.skip && !manners.rules.always && !silence {
             return None;
         }
-        let mut refused = None;
-        let mut control = 0;
+        let all = looked_at || manners.skip;
+        let (mut control, mut over) = (0, None);
+        let mut room = String::new();
         let mut look = |payload: &[u8]| {
-            let kind = kind(payload);
-            match &kind {
-                Kind::Data => self.data_seen = true,
-                Kind::Control | Kind::Subscribed | Kind::Refused(_) => control += 1,
+            // Of many messages one is enough to know that data comes.
+            let asked = all || (silence && !self.silence.heard_now(now));
+            let rule = manners.rules.find(payload, asked);
+            if let Some(welcome) = manners.welcome.as_ref().filter(|_| self.welcome_by.is_some())
+                && welcome.find(payload, true).is_some()
+            {
+                self.welcome_by = None;
+                self.next_request = now;
             }
-            let is_data = kind == Kind::Data;
-            // Only what we asked for can be refused.
-            if self.unanswered > 0 && !is_data && kind != Kind::Control {
-                self.unanswered -= 1;
-                if let Kind::Refused(words) = kind {
-                    refused.get_or_insert(words);
+            match rule {
+                Some(rule) => {
+                    control += 1;
+                    if let Some(lost) = self.answer(rule, payload, &mut room) {
+                        over.get_or_insert(lost);
+                    }
+                    false
+                }
+                None => {
+                    self.data(payload, now, looked_at, &mut room);
+                    true
                 }
             }
-            is_data
         };
-        if self.skip {
+        if manners.skip {
             batch.retain(|record| look(record.payload));
-            stats.control_skipped.add(control as u64);
+            self.stats.control_skipped.add(control as u64);
         } else {
             for record in batch.records() {
                 look(record.payload);
             }
             batch.set_control(control);
         }
-        if waiting && self.data_seen && Instant::now() > self.until {
-            self.unanswered = 0;
-        }
-        refused.map(|words| {
-            Disconnect::new(Cause::Refused, format!("the server refused the subscription: {words}"))
-        })
+        self.settle_if_done();
+        over
     }
+
+    /// A message of data.
+    fn data(&mut self, payload: &[u8], now: Instant, looked_at: bool, room: &mut String) {
+        self.data_seen = true;
+        self.silence.heard(now);
+        if !looked_at && !self.silence.minds_topics() {
+            return;
+        }
+        let Some(pointer) = &self.manners.topic_pointer else { return };
+        let topic = pointer.select(payload, room);
+        if let Some(place) = topic.and_then(|topic| self.places.get(&*topic).copied()) {
+            self.silence.heard_of(place, now);
+            if looked_at {
+                self.ledger.seen(place);
+            }
+        }
+    }
+
+    fn answer(&mut self, rule: &Rule, payload: &[u8], room: &mut String) -> Option<Disconnect> {
+        let words = || self.words(rule, payload);
+        match rule.is {
+            Meaning::Control => None,
+            Meaning::Notice => {
+                let words = words();
+                warn!(?words, "the server announces the end of the connection");
+                None
+            }
+            Meaning::Ping => {
+                if let Some(reply) = &rule.reply {
+                    let value = |name: &str| {
+                        let pointer = Pointer::parse(name).ok()?;
+                        serde_json::from_slice(pointer.find(payload)?).ok()
+                    };
+                    self.replies.push(text(&fill(reply, &value)));
+                }
+                None
+            }
+            Meaning::Subscribed => {
+                self.unnamed = self.unnamed.saturating_sub(1);
+                let subject = self.subject(rule, payload, room);
+                self.ledger.confirm(&subject);
+                None
+            }
+            Meaning::Refused => {
+                let words = words();
+                if self.ledger.standing().is_empty() || self.ledger.is_settled() {
+                    // Only what we asked for can be refused.
+                    let asked = std::mem::replace(&mut self.unnamed, 0) > 0;
+                    return asked.then(|| refused(&words));
+                }
+                let subject = self.subject(rule, payload, room);
+                if let Some(place) = self.ledger.refuse(&subject, &words) {
+                    self.quarantine(place, &words);
+                } else {
+                    warn!(
+                        ?words,
+                        "a request for several topics is refused; they are asked for by halves"
+                    );
+                }
+                self.ledger.is_hopeless().then(|| refused(&words))
+            }
+        }
+    }
+
+    /// The server's words, or all of a message that has none.
+    fn words(&self, rule: &Rule, payload: &[u8]) -> String {
+        let words = value_of(payload, rule.words.as_ref()).filter(|words| !words.is_empty());
+        let words = words.unwrap_or_else(|| {
+            let quoted = payload.get(..MAX_QUOTE).unwrap_or(payload);
+            String::from_utf8_lossy(quoted).into_owned()
+        });
+        self.manners.secrets.mask(&words)
+    }
+
+    /// What an answer speaks of.
+    fn subject(&self, rule: &Rule, payload: &[u8], room: &mut String) -> Subject {
+        let id = value_of(payload, rule.id.as_ref()).and_then(|id| id.parse().ok());
+        let topic = rule.topic.as_ref().and_then(|topic| topic.select(payload, room));
+        if let Some(place) = topic.and_then(|topic| self.places.get(&*topic).copied()) {
+            return Subject::Topic(place);
+        }
+        let list = rule.topics.as_ref().and_then(|pointer| pointer.find(payload));
+        if let Some(list) = list.and_then(|list| serde_json::from_slice::<Vec<String>>(list).ok()) {
+            let places = list.iter().filter_map(|topic| self.places.get(topic).copied());
+            return Subject::Only(id, places.collect());
+        }
+        id.map_or(Subject::Oldest, Subject::Request)
+    }
+
+    fn quarantine(&mut self, place: usize, words: &str) {
+        let Some(topic) = self.manners.conversation.topics().get(place) else { return };
+        error!(topic, ?words, "the server refuses this topic; the others go on");
+        self.events.push(FeedEvent::Refused { topic: topic.clone(), words: words.to_owned() });
+    }
+
+    /// Tells how it stands when the last answer is in, or given up.
+    fn settle_if_done(&mut self) {
+        if self.settled || !self.ledger.is_settled() || self.unnamed > 0 {
+            return;
+        }
+        self.settled = true;
+        self.tell_status();
+        let topics = self.manners.conversation.topics();
+        let standing = || topics.iter().zip(self.ledger.standing());
+        let asked = standing().filter(|(_, standing)| **standing == Standing::Asked);
+        let unconfirmed: Vec<String> = asked.map(|(topic, _)| topic.clone()).collect();
+        let confirmed =
+            standing().filter(|(_, standing)| **standing == Standing::Confirmed).count();
+        if !unconfirmed.is_empty() {
+            let some = unconfirmed.get(..NAMED).unwrap_or(&unconfirmed);
+            warn!(confirmed, unconfirmed = unconfirmed.len(), topics = ?some, "the server did not confirm these topics");
+            self.events.push(FeedEvent::Unconfirmed { topics: unconfirmed });
+        } else if topics.len() > 1 {
+            info!(confirmed, "all topics are answered");
+        }
+    }
+
+    /// Tells the status how it stands.
+    fn tell_status(&self) {
+        let topics = self.manners.conversation.topics();
+        let standing = topics.iter().zip(self.ledger.standing());
+        self.stats.set_topics(
+            self.manners.shard,
+            standing.map(|(topic, standing)| {
+                let standing = match standing {
+                    Standing::Wanted | Standing::Asked => None,
+                    Standing::Confirmed => Some(Ok(())),
+                    Standing::Refused(words) => Some(Err(words.clone())),
+                };
+                (topic.clone(), standing)
+            }),
+        );
+    }
+}
+
+fn refused(words: &str) -> Disconnect {
+    Disconnect::new(Cause::Refused, format!("the server refused the subscription: {words}"))
 }

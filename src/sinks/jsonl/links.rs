@@ -1,0 +1,90 @@
+//! What the journals say of the connections.
+
+use std::collections::BTreeSet;
+
+use crate::archive::journal::Event;
+use crate::clock::UnixNanos;
+use crate::plugin::{Cause, FeedEvent, Scope};
+
+/// Which of the connections that share the topics stand.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// Those that do not; nothing is known before the first event.
+    down: Option<BTreeSet<usize>>,
+}
+
+impl Links {
+    /// Whether all of them stand.
+    pub(super) fn all_up(&self) -> bool {
+        self.down.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
+    pub(super) fn note(&mut self, event: &FeedEvent) {
+        let (FeedEvent::Up { scope, .. } | FeedEvent::Down { scope, .. }) = event else { return };
+        let down = self.down.get_or_insert_with(|| (0..scope.feeds).collect());
+        if matches!(event, FeedEvent::Up { .. }) {
+            down.remove(&scope.feed);
+        } else {
+            down.insert(scope.feed);
+        }
+    }
+
+    /// The event as the journal has it of this topic, or of all that comes; `None` where it says
+    /// nothing of that.
+    pub(super) fn journalled(
+        &self,
+        at: UnixNanos,
+        event: &FeedEvent,
+        topic: Option<&str>,
+    ) -> Option<Event> {
+        let concerns = |scope: &Scope| {
+            topic.is_none_or(|topic| {
+                scope.topics.is_empty() || scope.topics.iter().any(|other| other == topic)
+            })
+        };
+        Some(match event {
+            FeedEvent::Up { connection, scope } => {
+                // Of many connections the last one makes it whole.
+                let whole = topic.is_some() || self.all_up();
+                return (concerns(scope) && whole).then_some(Event::Up { connection: *connection });
+            }
+            FeedEvent::Down { cause, detail, silent_since, scope } => {
+                let of = match (topic, scope.feeds) {
+                    (Some(_), _) | (None, 0 | 1) => String::new(),
+                    (None, feeds) => format!("connection {} of {feeds}: ", scope.feed + 1),
+                };
+                let since = silent_since.map(UnixNanos::nanos);
+                let (cause, detail) = (cause.as_str().to_owned(), format!("{of}{detail}"));
+                return concerns(scope).then_some(Event::Down { cause, detail, since });
+            }
+            FeedEvent::Refused { topic: refused, words } => match topic {
+                Some(topic) if topic == refused => Event::Down {
+                    cause: Cause::Refused.as_str().to_owned(),
+                    detail: words.clone(),
+                    since: None,
+                },
+                Some(_) => return None,
+                None => Event::Refused { topic: refused.clone(), words: words.clone() },
+            },
+            FeedEvent::Unconfirmed { topics } => {
+                let named = |topic: &str| topics.iter().any(|other| other == topic);
+                if topic.is_some_and(|topic| !named(topic)) {
+                    return None;
+                }
+                let all = || topics.clone();
+                let topics = topic.map_or_else(all, |topic| vec![topic.to_owned()]);
+                Event::Unconfirmed { topics }
+            }
+            FeedEvent::Dropped { since, messages, cause } => Event::Drop {
+                since: since.nanos(),
+                messages: *messages,
+                cause: cause.as_str().to_owned(),
+            },
+            FeedEvent::Suspended { slept } => {
+                let slept = u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX);
+                Event::Suspended { since: at.nanos().saturating_sub(slept) }
+            }
+            FeedEvent::ClockStepped { from } => Event::ClockStep { from: from.nanos() },
+        })
+    }
+}

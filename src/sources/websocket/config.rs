@@ -1,0 +1,332 @@
+//! The keys of the source, and what a profile says where they are silent.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::conversation::{Ping, Subscribe};
+use super::inflate::Encoding;
+use super::profile::{self, Profile, ProfileError, VenueLimits};
+use super::tls::TlsConfig;
+use crate::json::Selector;
+use crate::units::{Size, Span};
+
+/// The longest message that any configuration allows: offsets in a batch are 32 bits wide.
+const MAX_MESSAGE_SIZE: Size = Size::from_mib(1024);
+/// The shortest interval between pings of the application.
+const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
+/// The shortest silence after which a link may be called dead.
+const MIN_IDLE_TIMEOUT: Span = Span::from_millis(100);
+/// The longest rest after a read.
+const MAX_READ_PACING: Span = Span::from_secs(1);
+
+/// What happens to control messages: answers to subscriptions, pongs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlMessages {
+    /// They are written like any message.
+    #[default]
+    Write,
+    /// They are left out and counted.
+    Skip,
+}
+
+/// Messages of a WebSocket feed.
+///
+/// Connects, subscribes, answers pings, keeps the link alive, and connects again for as long as
+/// it runs. What is particular to the server comes from a profile; keys that are written go before
+/// it. More topics than a connection may have are shared out over several.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [{"required": ["url"]}, {"required": ["profile"]}]))]
+struct Written {
+    /// Endpoint: `ws://…` or `wss://…`. By default that of the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(wss?://|\$\{)"))]
+    url: Option<String>,
+    /// The profile of the server, see `streamer profiles`. By default that of the URL's host, or
+    /// `generic`.
+    #[serde(default)]
+    profile: Option<String>,
+    /// A directory with profiles of your own, a file `NAME.json` each; they go before built-in ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile_dir: Option<PathBuf>,
+    /// What to subscribe to. Without any, nothing is subscribed to.
+    #[serde(default)]
+    topics: Vec<String>,
+    /// Where a message says what its topic is, so that sinks can share messages out by topic; null
+    /// for nowhere. What has none there is an answer or a heartbeat. By default as in the profile.
+    #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    topic_pointer: Option<Option<Selector>>,
+    /// What is sent after every connect. By default as in the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subscribe: Option<Subscribe>,
+    /// A message that is sent at an interval, as many servers want it; null for none. By default as in
+    /// the profile.
+    #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    ping: Option<Option<Ping>>,
+    /// Headers of the handshake. Secrets go in as `"${NAME}"`, from the environment.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// The longest that a connect may take, from the name look-up to the subscription.
+    #[serde(default = "Written::default_connect_timeout")]
+    connect_timeout: Span,
+    /// Without any frame for this long the link is dead. After half of it a WebSocket ping is
+    /// sent, so that a quiet link is not cut. 0 for never.
+    #[serde(default = "Written::default_idle_timeout")]
+    idle_timeout: Span,
+    /// The longest message. A longer one ends the connection. At most 1GiB.
+    #[serde(default = "Written::default_max_message_size")]
+    max_message_size: Size,
+    /// What happens to the server's answers and pongs.
+    #[serde(default)]
+    control: ControlMessages,
+    /// How binary messages that are not text are made into text. By default as in the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    binary: Option<Encoding>,
+    /// Topics of one request at the most; 0 for any number. By default as in the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topics_per_request: Option<usize>,
+    /// Topics of one connection at the most: more are shared out over several; 0 for any number. By
+    /// default as in the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topics_per_connection: Option<usize>,
+    /// The least time between two requests of a connection. By default as in the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request_interval: Option<Span>,
+    /// The least time between two connects. By default as in the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connect_interval: Option<Span>,
+    /// Without data for this long (answers and heartbeats are none) all topics are subscribed to again;
+    /// after as long once more the connection is given up. 0 for never.
+    #[serde(default)]
+    silence_timeout: Span,
+    /// The same for each topic; for feeds in which every topic always moves. 0 for never.
+    #[serde(default)]
+    topic_silence: Span,
+    /// Rest after a small read, so that one wake-up serves many messages. Receive times are coarse
+    /// by as much. At most 1s; 0 reads at once.
+    #[serde(default = "Written::default_read_pacing")]
+    read_pacing: Span,
+    /// Certificates for `wss://`.
+    #[serde(default)]
+    tls: TlsConfig,
+}
+
+/// A configuration that can never work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WebsocketError {
+    #[error("`{key}` is {value}; it must be {range}")]
+    Range { key: &'static str, value: String, range: String },
+    #[error("`tls` is for `wss://`; the URL begins with `ws://`")]
+    TlsUnused,
+    #[error("`topics[{0}]` is empty")]
+    EmptyTopic(usize),
+    #[error("`topics[{0}]` is `{1}`, which stands in the list before")]
+    TopicTwice(usize, String),
+    #[error("`url` is needed: the profile `{0}` has none")]
+    NoUrl(String),
+}
+
+impl Written {
+    fn default_connect_timeout() -> Span {
+        Span::from_secs(10)
+    }
+
+    fn default_idle_timeout() -> Span {
+        Span::from_secs(60)
+    }
+
+    fn default_max_message_size() -> Size {
+        Size::from_mib(64)
+    }
+
+    fn default_read_pacing() -> Span {
+        Span::from_millis(5)
+    }
+}
+
+/// A key that is there, though it may be null.
+fn written<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// The configuration with everything filled in that the profile says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct WebsocketConfig {
+    pub(super) url: String,
+    pub(super) profile_name: String,
+    pub(super) profile_dir: Option<PathBuf>,
+    pub(super) profile: Profile,
+    pub(super) topics: Vec<String>,
+    pub(super) topic_pointer: Option<Selector>,
+    pub(super) subscribe: Subscribe,
+    pub(super) ping: Option<Ping>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) connect_timeout: Span,
+    pub(super) idle_timeout: Span,
+    pub(super) max_message_size: Size,
+    pub(super) control: ControlMessages,
+    pub(super) binary: Encoding,
+    pub(super) limits: VenueLimits,
+    pub(super) silence_timeout: Span,
+    pub(super) topic_silence: Span,
+    pub(super) read_pacing: Span,
+    pub(super) tls: TlsConfig,
+}
+
+/// The schema is that of what is written.
+impl JsonSchema for WebsocketConfig {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "WebsocketConfig".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
+    }
+}
+
+/// The host in a URL.
+fn host_of(url: &str) -> Option<&str> {
+    let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    Some(host.rsplit_once(':').map_or(host, |(host, _)| host))
+}
+
+impl TryFrom<Written> for WebsocketConfig {
+    type Error = ConfigFault;
+
+    fn try_from(written: Written) -> Result<Self, ConfigFault> {
+        let host = written.url.as_deref().and_then(host_of);
+        let (name, dir) = (written.profile.as_deref(), written.profile_dir.as_deref());
+        let (profile_name, profile) = profile::find(name, host, dir)?;
+        let no_url = || WebsocketError::NoUrl(profile_name.clone());
+        let url = written.url.or_else(|| profile.url.clone()).ok_or_else(no_url)?;
+        let of_profile = &profile.limits;
+        let limits = VenueLimits {
+            topics_per_request: written.topics_per_request.unwrap_or(of_profile.topics_per_request),
+            topics_per_connection: written
+                .topics_per_connection
+                .unwrap_or(of_profile.topics_per_connection),
+            topic_bytes_per_connection: of_profile.topic_bytes_per_connection,
+            request_interval: written.request_interval.unwrap_or(of_profile.request_interval),
+            connect_interval: written.connect_interval.unwrap_or(of_profile.connect_interval),
+        };
+        let subscribe = written.subscribe.unwrap_or(Subscribe::Template(profile.subscribe.clone()));
+        Ok(Self {
+            url,
+            profile_name,
+            profile_dir: written.profile_dir,
+            topics: written.topics,
+            topic_pointer: written.topic_pointer.unwrap_or(profile.topic_pointer.clone()),
+            subscribe,
+            ping: written.ping.unwrap_or(profile.ping.clone()),
+            headers: written.headers,
+            connect_timeout: written.connect_timeout,
+            idle_timeout: written.idle_timeout,
+            max_message_size: written.max_message_size,
+            control: written.control,
+            binary: written.binary.unwrap_or(profile.binary),
+            limits,
+            silence_timeout: written.silence_timeout,
+            topic_silence: written.topic_silence,
+            read_pacing: written.read_pacing,
+            tls: written.tls,
+            profile,
+        })
+    }
+}
+
+impl From<WebsocketConfig> for Written {
+    fn from(config: WebsocketConfig) -> Self {
+        Self {
+            url: Some(config.url),
+            profile: Some(config.profile_name),
+            profile_dir: config.profile_dir,
+            topics: config.topics,
+            topic_pointer: Some(config.topic_pointer),
+            subscribe: Some(config.subscribe),
+            ping: Some(config.ping),
+            headers: config.headers,
+            connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
+            max_message_size: config.max_message_size,
+            control: config.control,
+            binary: Some(config.binary),
+            topics_per_request: Some(config.limits.topics_per_request),
+            topics_per_connection: Some(config.limits.topics_per_connection),
+            request_interval: Some(config.limits.request_interval),
+            connect_interval: Some(config.limits.connect_interval),
+            silence_timeout: config.silence_timeout,
+            topic_silence: config.topic_silence,
+            read_pacing: config.read_pacing,
+            tls: config.tls,
+        }
+    }
+}
+
+/// Why what is written cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConfigFault {
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Keys(#[from] WebsocketError),
+}
+
+impl WebsocketConfig {
+    /// What no type can say.
+    pub(super) fn check(&self) -> Result<(), WebsocketError> {
+        let range = |good: bool, key, value: String, range: String| {
+            if good { Ok(()) } else { Err(WebsocketError::Range { key, value, range }) }
+        };
+        let ping = self.ping.as_ref().map_or(MIN_PING_INTERVAL, |ping| ping.interval.duration());
+        let size = self.max_message_size;
+        let pacing = self.read_pacing;
+        let connect = self.connect_timeout;
+        range(!connect.is_zero(), "connect_timeout", connect.to_string(), "more than 0".into())?;
+        range(
+            ping >= MIN_PING_INTERVAL,
+            "ping.interval",
+            format!("{ping:?}"),
+            "at least 100ms".into(),
+        )?;
+        range(
+            (1..=MAX_MESSAGE_SIZE.bytes()).contains(&size.bytes()),
+            "max_message_size",
+            size.to_string(),
+            format!("from 1B to {MAX_MESSAGE_SIZE}"),
+        )?;
+        range(
+            pacing <= MAX_READ_PACING,
+            "read_pacing",
+            pacing.to_string(),
+            format!("at most {MAX_READ_PACING}"),
+        )?;
+        let idle = self.idle_timeout;
+        range(
+            idle.is_zero() || idle >= MIN_IDLE_TIMEOUT,
+            "idle_timeout",
+            idle.to_string(),
+            format!("at least {MIN_IDLE_TIMEOUT}, or 0 for never"),
+        )?;
+        for (index, topic) in self.topics.iter().enumerate() {
+            if topic.is_empty() {
+                return Err(WebsocketError::EmptyTopic(index));
+            }
+            if self.topics.iter().take(index).any(|before| before == topic) {
+                return Err(WebsocketError::TopicTwice(index, topic.clone()));
+            }
+        }
+        if !self.tls.is_empty() && self.url.to_ascii_lowercase().starts_with("ws:") {
+            return Err(WebsocketError::TlsUnused);
+        }
+        Ok(())
+    }
+}

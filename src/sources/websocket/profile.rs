@@ -1,0 +1,205 @@
+//! What is particular to a venue, as data.
+
+mod builtin;
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use self::builtin::BUILTIN;
+use super::conversation::Ping;
+use super::inflate::Encoding;
+use super::rules::{Rule, When};
+use crate::config::error::{ConfigError, Problem};
+use crate::json::Selector;
+use crate::secrets::Secrets;
+use crate::suggest::did_you_mean;
+use crate::units::Span;
+
+/// The name of the profile of servers that no other is for.
+pub(super) const GENERIC: &str = "generic";
+
+/// What is particular to a venue: how it is talked to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The venue, in a line.
+    pub about: String,
+    /// Hosts whose URLs have this profile by default; `example.com` is also for what ends in
+    /// `.example.com`.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// A usual endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The form of a topic: its parts, such as `{channel}:{symbol}`.
+    #[serde(default = "Profile::default_topic")]
+    pub topic: String,
+    /// Topics as they are written in the configuration.
+    #[serde(default)]
+    pub examples: Vec<String>,
+    /// What stands for a topic in a list of topics, with the parts of its form.
+    #[serde(default = "Profile::default_item")]
+    pub item: Value,
+    /// The subscription. `"{topics}"` becomes the list of items; parts of the form within it make
+    /// one message for each of their values. `{id}` is the number of the request, `{time}` the time
+    /// in Unix seconds.
+    pub subscribe: Value,
+    /// A request over HTTP that gives the URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<Bootstrap>,
+    /// What is sent before the subscriptions.
+    #[serde(default)]
+    pub opening: Vec<Value>,
+    /// The message that is waited for before the subscriptions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub welcome: Option<When>,
+    /// A message that is sent at an interval; null for none.
+    #[serde(default)]
+    pub ping: Option<Ping>,
+    /// Where a message says what its topic is, spelled as in `topics`.
+    #[serde(default)]
+    pub topic_pointer: Option<Selector>,
+    /// How binary messages are made into text.
+    #[serde(default)]
+    pub binary: Encoding,
+    /// How the server's messages are told apart: the first rule that a message meets counts. What meets
+    /// none is data.
+    #[serde(default)]
+    pub answers: Vec<Rule>,
+    /// How much the server takes.
+    #[serde(default)]
+    pub limits: VenueLimits,
+    /// What of this is uncertain.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// A request over HTTP whose answer says where to connect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// Where an empty POST is sent to.
+    pub post: String,
+    /// The URL, with values of the answer, such as `{/data/endpoint}?token={/data/token}`. `{id}` is
+    /// a number that is new each time.
+    pub url: String,
+}
+
+/// How much a server takes. 0 is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VenueLimits {
+    /// Topics in one request.
+    pub topics_per_request: usize,
+    /// Topics of one connection: more are shared out over several.
+    pub topics_per_connection: usize,
+    /// Bytes of all topics of one connection.
+    pub topic_bytes_per_connection: usize,
+    /// The least time between two requests of a connection.
+    pub request_interval: Span,
+    /// The least time between two connects.
+    pub connect_interval: Span,
+}
+
+/// A profile that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProfileError {
+    #[error("there is no profile `{name}`{hint}; `streamer profiles` lists them")]
+    Unknown { name: String, hint: String },
+    #[error("the profile cannot be used: {0}")]
+    Invalid(ConfigError),
+    #[error("cannot read the directory `{}` (`profile_dir`)", path.display())]
+    Dir { path: PathBuf, source: std::io::Error },
+}
+
+impl Profile {
+    fn default_topic() -> String {
+        "{topic}".to_owned()
+    }
+
+    fn default_item() -> Value {
+        Value::from("{topic}")
+    }
+
+    /// Reads the text of a profile. What is wrong names the file, the line and the key.
+    pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, ProfileError> {
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| ProfileError::Invalid(ConfigError::syntax(file, &error)))?;
+        let profile: Self = serde_path_to_error::deserialize(value).map_err(|error| {
+            let problem = Problem::from_serde("", &error);
+            let secrets = Secrets::default();
+            ProfileError::Invalid(ConfigError::new(file, Some(text), vec![problem], &secrets))
+        })?;
+        if let Err(error) = super::rules::Rules::of(&profile.answers) {
+            let problem = Problem::at("answers", error.to_string());
+            let secrets = Secrets::default();
+            let error = ConfigError::new(file, Some(text), vec![problem], &secrets);
+            return Err(ProfileError::Invalid(error));
+        }
+        Ok(profile)
+    }
+
+    /// Whether this is the profile of the host.
+    fn is_for(&self, host: &str) -> bool {
+        self.hosts.iter().any(|own| {
+            let under = host.strip_suffix(own.as_str()).is_some_and(|left| left.ends_with('.'));
+            host == own || under
+        })
+    }
+}
+
+/// All profiles, those of `dir` before the built-in ones, of which they replace those of the same
+/// name.
+pub(crate) fn all(dir: Option<&Path>) -> Result<Vec<(String, Profile)>, ProfileError> {
+    let mut profiles: Vec<(String, Profile)> = Vec::new();
+    if let Some(dir) = dir {
+        let fail = |source| ProfileError::Dir { path: dir.to_owned(), source };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        for path in files {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| ProfileError::Dir { path: path.clone(), source })?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            profiles.push((name, Profile::parse(&path, &text)?));
+        }
+    }
+    for (name, text) in BUILTIN {
+        if !profiles.iter().any(|(own, _)| own == name) {
+            profiles.push(((*name).to_owned(), Profile::parse(Path::new(name), text)?));
+        }
+    }
+    Ok(profiles)
+}
+
+/// The profile of this name; without one, that of the URL's host.
+pub(super) fn find(
+    name: Option<&str>,
+    host: Option<&str>,
+    dir: Option<&Path>,
+) -> Result<(String, Profile), ProfileError> {
+    let mut profiles = all(dir)?;
+    let by_name = |wanted: &str| profiles.iter().position(|(name, _)| name == wanted);
+    let index = match name {
+        Some(name) => by_name(name).ok_or_else(|| {
+            let hint = did_you_mean(name, profiles.iter().map(|(name, _)| name.as_str()));
+            ProfileError::Unknown { name: name.to_owned(), hint }
+        })?,
+        None => host
+            .and_then(|host| profiles.iter().position(|(_, profile)| profile.is_for(host)))
+            .or_else(|| by_name(GENERIC))
+            .unwrap_or(0),
+    };
+    Ok(profiles.swap_remove(index))
+}
+
+#[cfg(test)]
+mod tests;

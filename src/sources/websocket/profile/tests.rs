@@ -1,0 +1,67 @@
+//! What every built-in profile must be, and what one of a user's own can do.
+
+use super::super::conversation::{Conversation, Subscribe};
+use super::*;
+
+#[test]
+fn every_builtin_profile_is_whole() {
+    for (name, profile) in all(None).unwrap() {
+        let topics = if name == GENERIC { vec!["t".to_owned()] } else { profile.examples.clone() };
+        assert!(!topics.is_empty(), "{name} has no example");
+        let subscribe = Subscribe::Template(profile.subscribe.clone());
+        let item = profile.item.clone();
+        let conversation = Conversation::new(topics, &profile.topic, item, subscribe).unwrap();
+        for places in conversation.plan(profile.limits.topics_per_request) {
+            let request = conversation.request(&places, 7).unwrap();
+            assert!(!request.contains('{') || serde_json::from_str::<Value>(&request).is_ok());
+            assert!(!request.contains("{topic") && !request.contains("{id}"), "{name}: {request}");
+        }
+        if let Some(url) = &profile.url {
+            assert!(url.starts_with("wss://"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_profile_is_found_by_name_by_host_or_not_at_all() {
+    let name = |name, host| find(name, host, None).map(|(name, _)| name);
+    assert_eq!(name(Some("okx"), Some("stream.bybit.com")).unwrap(), "okx");
+    assert_eq!(name(None, Some("stream.bybit.com")).unwrap(), "bybit");
+    assert_eq!(name(None, Some("x.stream.bybit.com")).unwrap(), "bybit");
+    assert_eq!(name(None, Some("evilstream.bybit.com")).unwrap(), GENERIC);
+    assert_eq!(name(None, Some("127.0.0.1")).unwrap(), GENERIC);
+    let error = name(Some("bibit"), None).unwrap_err().to_string();
+    assert!(error.contains("there is no profile `bibit`, did you mean `bybit`?"), "{error}");
+}
+
+#[test]
+fn a_profile_of_ones_own_adds_or_replaces_and_a_fault_in_it_has_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("mine.json", r#"{"about": "x", "hosts": ["mine.test"], "subscribe": "{topic}"}"#);
+    write("okx.json", r#"{"about": "my own", "subscribe": "{topic}"}"#);
+    write("note.txt", "no profile");
+    let found = |name, host| find(name, host, Some(dir.path())).unwrap();
+    assert_eq!(found(None, Some("mine.test")).0, "mine");
+    assert_eq!(found(Some("okx"), None).1.about, "my own");
+    assert_eq!(found(None, Some("stream.bybit.com")).0, "bybit");
+    for (text, words) in [
+        (
+            "{\n \"about\": \"x\",\n \"subscrbe\": 1}",
+            "bad.json:3:2: subscrbe: unknown key `subscrbe`, did you mean `subscribe`?",
+        ),
+        ("{", "not valid JSON"),
+        (
+            r#"{"about": "x", "subscribe": "", "answers": [{"when": {"/a": {}}, "is": "ping"}]}"#,
+            "needs a `reply`",
+        ),
+        (
+            r#"{"about": "x", "subscribe": "", "answers": [{"when": {"a": 1}, "is": "control"}]}"#,
+            "no JSON Pointer",
+        ),
+    ] {
+        write("bad.json", text);
+        let error = find(None, None, Some(dir.path())).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}

@@ -1,0 +1,156 @@
+//! How long nothing but heartbeats has come: of the connection, and of single topics. The mildest
+//! repair comes first: what is silent is asked for again, and only then is the connection given up.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::watch::Manners;
+use crate::plugin::{Cause, Disconnect};
+
+/// Messages this near to each other are as good as one.
+const NOW: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(super) struct Silence {
+    connection: Option<Patience>,
+    topics: Vec<Patience>,
+    names: Vec<String>,
+}
+
+/// One thing that must not be silent for too long.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    limit: Duration,
+    heard: Instant,
+    /// Since when it is waited for again, after it was asked for again.
+    asked: Option<Instant>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    AskAgain,
+    GiveUp,
+}
+
+impl Patience {
+    fn due(&self) -> Instant {
+        self.asked.unwrap_or(self.heard) + self.limit
+    }
+
+    fn step(&mut self, now: Instant) -> Step {
+        match self.asked {
+            _ if now < self.due() => Step::Nothing,
+            Some(_) => Step::GiveUp,
+            None => {
+                self.asked = Some(now);
+                Step::AskAgain
+            }
+        }
+    }
+
+    fn heard(&mut self, now: Instant) {
+        (self.heard, self.asked) = (now, None);
+    }
+}
+
+impl Silence {
+    pub(super) fn new(manners: &Manners, now: Instant) -> Self {
+        let patience = |limit: Duration| Patience { limit, heard: now, asked: None };
+        let names = manners.conversation.topics();
+        let topics = manners.topic_silence.map_or(Vec::new(), |l| vec![patience(l); names.len()]);
+        Self { connection: manners.silence_timeout.map(patience), topics, names: names.to_vec() }
+    }
+
+    pub(super) fn is_minded(&self) -> bool {
+        self.connection.is_some() || self.minds_topics()
+    }
+
+    pub(super) fn minds_topics(&self) -> bool {
+        !self.topics.is_empty()
+    }
+
+    /// Whether data was heard just now, so that the next message need not be looked at.
+    pub(super) fn heard_now(&self, now: Instant) -> bool {
+        !self.minds_topics()
+            && self.connection.is_none_or(|c| c.asked.is_none() && c.heard + NOW > now)
+    }
+
+    pub(super) fn heard(&mut self, now: Instant) {
+        if let Some(connection) = &mut self.connection {
+            connection.heard(now);
+        }
+    }
+
+    pub(super) fn heard_of(&mut self, place: usize, now: Instant) {
+        if let Some(topic) = self.topics.get_mut(place) {
+            topic.heard(now);
+        }
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.topics.iter().chain(&self.connection).map(Patience::due).min()
+    }
+
+    /// The topics that are to be asked for again, by their places, if any.
+    pub(super) fn check(&mut self, now: Instant) -> Result<Option<Vec<usize>>, Disconnect> {
+        if let Some(connection) = &mut self.connection {
+            match connection.step(now) {
+                Step::Nothing => {}
+                Step::AskAgain => {
+                    warn!(silent = ?connection.limit, "no data on the connection, subscribing again");
+                    return Ok(Some((0..self.names.len()).collect()));
+                }
+                Step::GiveUp => return Err(self.give_up(now, "no data on the connection")),
+            }
+        }
+        let (mut again, mut over) = (Vec::new(), None);
+        for (place, topic) in self.topics.iter_mut().enumerate() {
+            match topic.step(now) {
+                Step::Nothing => {}
+                Step::AskAgain => again.push(place),
+                Step::GiveUp => over = over.or(Some(place)),
+            }
+        }
+        if let Some(place) = over {
+            let name = self.names.get(place).map_or("", String::as_str);
+            return Err(self.give_up(now, &format!("no data of the topic {name}")));
+        }
+        if !again.is_empty() {
+            let topics: Vec<_> = again.iter().filter_map(|place| self.names.get(*place)).collect();
+            warn!(?topics, "no data of these topics, subscribing to them again");
+        }
+        Ok(Some(again).filter(|again| !again.is_empty()))
+    }
+
+    fn give_up(&self, now: Instant, what: &str) -> Disconnect {
+        let patiences = self.topics.iter().chain(&self.connection);
+        let silent_for = patiences.map(|patience| now - patience.heard).max();
+        let limit = silent_for.unwrap_or_default();
+        let detail = format!("{what} for {limit:.1?}, also not after subscribing again");
+        Disconnect { silent_for, ..Disconnect::new(Cause::Silent, detail) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_silent_is_asked_for_again_before_it_is_given_up() {
+        let mut patience =
+            Patience { limit: Duration::from_secs(10), heard: Instant::now(), asked: None };
+        let mut step = async |seconds| {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            patience.step(Instant::now())
+        };
+        assert_eq!(step(9).await, Step::Nothing);
+        assert_eq!(step(1).await, Step::AskAgain);
+        assert_eq!(step(9).await, Step::Nothing);
+        assert_eq!(step(1).await, Step::GiveUp);
+        patience.heard(Instant::now());
+        assert_eq!(patience.step(Instant::now()), Step::Nothing);
+    }
+}
