@@ -11,6 +11,7 @@ mod init;
 mod ls;
 mod place;
 mod plugins;
+mod profiles;
 mod report;
 mod run;
 mod verify;
@@ -81,6 +82,8 @@ enum Command {
     Init,
     /// List the plugins that a configuration may name, or show one with its keys
     Plugins(plugins::PluginsArgs),
+    /// List the venues of which the protocol is known, or show one
+    Profiles(profiles::ProfilesArgs),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Record an exchange of its own on loopback: no network, no configuration
@@ -156,6 +159,7 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
         (Some(Command::Verify(args)), false) => verify::verify(&args, file, registry),
         (Some(Command::Init), false) => init::init(file, registry),
         (Some(Command::Plugins(args)), false) => plugins::plugins(&args, registry),
+        (Some(Command::Profiles(args)), false) => profiles::profiles(&args),
         (Some(Command::Schema), false) => print(&schema_text(registry)),
         (Some(Command::Demo(args)), false) => demo::demo(&args, registry),
     }

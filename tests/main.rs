@@ -33,3 +33,4 @@ mod security;
 mod sidecar;
 mod status;
 mod tls;
+mod venues;

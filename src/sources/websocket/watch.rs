@@ -186,8 +186,11 @@ impl Watch {
                     }
                     false
                 }
+                // What was not looked at may be a heartbeat.
                 None => {
-                    self.data(payload, now, looked_at, &mut room);
+                    if asked {
+                        self.data(payload, now, looked_at, &mut room);
+                    }
                     true
                 }
             }
