@@ -1,14 +1,16 @@
 //! Programs that run beside the recorder and speak lines over pipes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Access, access};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process_group};
 use schemars::JsonSchema;
@@ -19,8 +21,35 @@ use tracing::{Span, warn};
 const LINES_A_MINUTE: u32 = 60;
 /// A line of it is cut there.
 const MAX_WORDS: u64 = 1000;
+/// So many of the bytes that a program was given are remembered: more than a pipe holds (64 KiB, pipe(7))
+/// and what programs commonly read ahead.
+const REMEMBERED: usize = 320 << 10;
 /// How often a program that is to end is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// The process groups that run: what a process leaves behind when it ends in a hurry. The system keeps
+/// them for the process, and so does this.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn running() -> MutexGuard<'static, BTreeSet<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every program that still runs, since this process is about to.
+pub(crate) fn end_all() {
+    for group in std::mem::take(&mut *running()) {
+        kill_group(group);
+    }
+}
+
+fn kill_group(group: u32) {
+    if let Ok(pid) = i32::try_from(group)
+        && let Some(pid) = Pid::from_raw(pid)
+    {
+        // It may be gone.
+        let _gone = kill_process_group(pid, Signal::KILL);
+    }
+}
 
 /// A program and its surroundings, as the configuration has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,7 +67,7 @@ pub(crate) enum CommandError {
     #[error("`command` is empty: name a program, as [\"jq\", \"-c\", \".\"]")]
     Empty,
     /// It is not there.
-    #[error("`command`: there is no program `{0}`")]
+    #[error("`command`: there is no program `{0}` that may be run")]
     NotFound(String),
 }
 
@@ -52,10 +81,10 @@ impl CommandLine {
             return Err(CommandError::Empty);
         };
         let found = if program.contains('/') {
-            Path::new(program).is_file()
+            is_program(Path::new(program))
         } else {
             let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+            std::env::split_paths(&path).any(|dir| is_program(&dir.join(program)))
         };
         if found { Ok(()) } else { Err(CommandError::NotFound(program.clone())) }
     }
@@ -79,9 +108,21 @@ impl CommandLine {
                 listen(&name, stderr);
             })?;
         }
+        running().insert(process.id());
         let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
-        Ok(Child { process, stdin, stdout, started: Instant::now(), killed: false })
+        Ok(Child {
+            process,
+            stdin,
+            stdout,
+            started: Instant::now(),
+            killed: false,
+            sent: Vec::new(),
+        })
     }
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
 /// Tells the log what the program says on stderr, until it says nothing more.
@@ -122,6 +163,8 @@ pub(crate) struct Child {
     pub(crate) stdout: Option<ChildStdout>,
     pub(crate) started: Instant,
     killed: bool,
+    /// The bytes that it was given last.
+    sent: Vec<u8>,
 }
 
 /// What can be done with the pipes now.
@@ -168,7 +211,30 @@ impl Child {
     /// Gives the program what it takes now; `None` when it takes nothing.
     pub(crate) fn give(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let Some(stdin) = &mut self.stdin else { return Err(ErrorKind::BrokenPipe.into()) };
-        or_none(stdin.write(bytes))
+        let taken = or_none(stdin.write(bytes))?;
+        self.sent.extend_from_slice(bytes.get(..taken.unwrap_or(0)).unwrap_or_default());
+        if self.sent.len() > 2 * REMEMBERED {
+            self.sent.drain(..self.sent.len() - REMEMBERED);
+        }
+        Ok(taken)
+    }
+
+    /// It has dealt with everything that it was given.
+    pub(crate) fn is_idle(&mut self) {
+        self.sent.clear();
+    }
+
+    /// The lines that it was given and has certainly not dealt with, from the start of the first that
+    /// it has not read whole; and how many lines before that it has read of late, of which nobody
+    /// knows. Asked before its stdin is closed.
+    pub(crate) fn take_unread(&mut self) -> (Vec<u8>, u64) {
+        let unread = self.unread().min(self.sent.len());
+        let (read, _) = self.sent.split_at(self.sent.len() - unread);
+        let whole = read.iter().rposition(|byte| *byte == b'\n').map_or(0, |feed| feed + 1);
+        let back = self.sent.split_off(whole);
+        let before = memchr::memchr_iter(b'\n', &self.sent).count() as u64;
+        self.sent.clear();
+        (back, before)
     }
 
     /// Reads what the program says now; `None` when it says nothing, 0 at its end.
@@ -208,14 +274,10 @@ impl Child {
         if std::mem::replace(&mut self.killed, true) {
             return;
         }
-        if let Ok(pid) = i32::try_from(self.process.id())
-            && let Some(pid) = Pid::from_raw(pid)
-        {
-            // The group may be gone.
-            let _gone = kill_process_group(pid, Signal::KILL);
-        }
+        kill_group(self.process.id());
         // It has been told to; this is to have the system forget it.
         drop(self.process.wait());
+        running().remove(&self.process.id());
     }
 }
 

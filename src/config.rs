@@ -156,8 +156,14 @@ impl Config {
                 "is for sinks that write hours, and none of these does",
             ));
         }
-        let mut sinks = pipelines.iter().flat_map(|pipeline| &pipeline.sinks);
-        let uses_stdout = sinks.find(|(_, sink)| sink.uses_stdout).map(|(path, _)| path.clone());
+        let sources = pipelines.iter().map(|pipeline| &pipeline.source);
+        let stdin = sources.filter(|(_, source)| source.uses_stdin).map(|(path, _)| path);
+        problems.extend(only_once(&stdin.collect::<Vec<_>>(), "stdin", "reads"));
+        let sinks = pipelines.iter().flat_map(|pipeline| &pipeline.sinks);
+        let stdout = sinks.filter(|(_, sink)| sink.uses_stdout).map(|(path, _)| path);
+        let stdout: Vec<&String> = stdout.collect();
+        let uses_stdout = stdout.first().map(|path| (*path).clone());
+        problems.extend(only_once(&stdout, "stdout", "writes to"));
         if let Some(path) = &uses_stdout
             && document.log_to_stdout
         {
@@ -246,6 +252,12 @@ fn object(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
     }
     let problem = Problem::at("", "the configuration is an object: { … }");
     Err(ConfigError::new(file, Some(text), vec![problem], &Secrets::default()))
+}
+
+/// There is one stdin and one stdout for all.
+fn only_once(paths: &[&String], what: &str, uses: &str) -> Option<Problem> {
+    let (first, second) = (paths.first()?, paths.get(1)?);
+    Some(Problem::at(second.as_str(), format!("`{first}` {uses} {what}, too; only one can")))
 }
 
 fn seconds(number: u32) -> Option<Duration> {

@@ -42,6 +42,9 @@ use crate::stats::Stats;
 /// at something that is new in every message must not fill the memory.
 pub(crate) const MAX_TOPICS: usize = 10_000;
 
+/// What stages recurse over may be deep. Memory is taken as far as it is used.
+const STACK: usize = 64 << 20;
+
 /// What happens to messages that arrive while the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -83,7 +86,7 @@ pub(crate) enum PipelineError {
     #[error("the pipeline thread died; what was in the queue is lost, see the log")]
     Died,
     #[error(
-        "not done {limit:?} after the stop (`shutdown_timeout`); {messages} messages in the queue are lost"
+        "not done {limit:?} after the stop (`shutdown_timeout`); {messages} messages in the queue, and what stages and sinks had kept back, are lost"
     )]
     Deadline { limit: Duration, messages: u64 },
 }
@@ -125,25 +128,26 @@ impl Pipeline {
         let (producer, consumer) = queue(limits);
         let wanted = self.sinks.iter().any(|sink| sink.plugin.wants_topics())
             || self.stages.iter().any(|stage| stage.plugin.wants_topics());
-        let sinks = self
-            .sinks
-            .into_iter()
-            .map(|sink| if sink.common.required { Ok(sink) } else { aside(sink, limits, &stats) });
-        let sinks = sinks.collect::<Result<_, _>>();
-        let sinks = sinks.map_err(|source| PipelineError::Thread { source })?;
+        let (required, others): (Vec<_>, Vec<_>) =
+            self.sinks.into_iter().partition(|sink| sink.common.required);
+        let asides = others.into_iter().map(|sink| aside(sink, limits, &stats));
+        let asides = asides.collect::<Result<_, _>>();
+        let asides = asides.map_err(|source| PipelineError::Thread { source })?;
         let pump = Pump {
             stages: self.stages,
-            sinks: Sinks { all: sinks, stats: Arc::clone(&stats) },
+            sinks: Sinks { all: required, asides, stats: Arc::clone(&stats) },
             consumer,
             stats: Arc::clone(&stats),
             labeler: self.topic.filter(|_| wanted).map(|topic| Labeler::new(topic, MAX_TOPICS)),
             unwritten: (0, 0),
             kept: Batch::new(),
+            gone: None,
         };
         let span = Span::current();
         let (done, mut pump_done) = oneshot::channel();
         std::thread::Builder::new()
             .name("pipeline".into())
+            .stack_size(STACK)
             .spawn(move || {
                 let _within = span.enter();
                 // The receiver is gone only when the deadline has passed and nobody asks.

@@ -50,6 +50,11 @@ pub trait SourceConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'stat
         None
     }
 
+    /// Whether the source reads stdin, so that no other can.
+    fn uses_stdin(&self) -> bool {
+        false
+    }
+
     /// Makes the source. Touches neither network nor disk but to read what the keys name.
     ///
     /// # Errors
@@ -189,22 +194,24 @@ pub trait Stage: Send {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError>;
 
     /// For stages that keep messages back: puts those that are ready by now into the empty batch.
-    /// Called when nothing more waits to be processed, and about once a second.
+    /// Called after every batch and about once a second, and again as long as it says that there is
+    /// more.
     ///
     /// # Errors
     /// Logged and counted.
-    fn collect(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+    fn collect(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
         let _ = batch;
-        Ok(())
+        Ok(false)
     }
 
-    /// Called once, after the last batch: puts what it kept back into the empty batch.
+    /// Called after the last batch: puts what it kept back into the empty batch, and says whether
+    /// there is more, for which it is called again.
     ///
     /// # Errors
     /// What the stage could not finish.
-    fn close(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+    fn close(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
         let _ = batch;
-        Ok(())
+        Ok(false)
     }
 
     /// Whether the stage sets messages aside, see [`Verdict::Reject`](crate::batch::Verdict::Reject).

@@ -34,7 +34,8 @@ impl Registry {
         self.sources.add::<C>(C::TYPE, C::example, |value, path, common| {
             let config: C = read(value, path)?;
             let (topics, topic) = (config.topics().to_vec(), config.topic());
-            let extra = Extra { topics, topic, ..Extra::default() };
+            let uses_stdin = config.uses_stdin();
+            let extra = Extra { topics, topic, uses_stdin, ..Extra::default() };
             Ok(Section::new(C::TYPE, shown(&config), common, extra, move |c| config.build_all(c)))
         });
         self

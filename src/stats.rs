@@ -74,6 +74,10 @@ pub struct Stats {
     pub stage_errors: Counter,
     /// Messages that a stage had when it failed, at most.
     pub stage_lost: Counter,
+    /// How many of these the journals were told of.
+    stage_lost_told: Counter,
+    /// Messages of topics beyond the number that a pipeline knows.
+    pub beyond_topics: Counter,
     /// Failed calls of sinks; a failed write is tried again.
     pub sink_errors: Counter,
     /// Events that could not be written to a journal at once.
@@ -152,6 +156,8 @@ impl Stats {
             newlines_folded: Counter::default(),
             stage_errors: Counter::default(),
             stage_lost: Counter::default(),
+            stage_lost_told: Counter::default(),
+            beyond_topics: Counter::default(),
             sink_errors: Counter::default(),
             journal_errors: Counter::default(),
             connects: Counter::default(),
@@ -200,6 +206,19 @@ impl Stats {
             detail: disconnect.detail.clone(),
             at: now.to_string(),
         });
+    }
+
+    /// A connection has come to its end for good.
+    pub(crate) fn feed_ended(&self, feed: usize) {
+        self.state().feeds.insert(feed, None);
+    }
+
+    /// The messages that stages lost since this was last asked.
+    pub(crate) fn take_lost_in_stages(&self) -> u64 {
+        let _one_at_a_time = self.state();
+        let lost = self.stage_lost.get() - self.stage_lost_told.get();
+        self.stage_lost_told.add(lost);
+        lost
     }
 
     /// A sink cannot write; the messages wait.
@@ -269,6 +288,7 @@ impl Stats {
             newlines_folded: self.newlines_folded.get(),
             stage_errors: self.stage_errors.get(),
             stage_lost: self.stage_lost.get(),
+            beyond_topics: self.beyond_topics.get(),
             sink_errors: self.sink_errors.get(),
             journal_errors: self.journal_errors.get(),
             last_journal_error: state.journal_error.as_ref().map(|(error, _)| error.clone()),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
 use super::Failure;
+use crate::child;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ArchiveConfig, Config, Schedule};
 use crate::errors::error_chain;
@@ -25,6 +26,8 @@ use crate::sidecar::Sidecar;
 use crate::stats::Totals;
 use crate::status::StatusSocket;
 
+/// More open files than this are of no use.
+const MOST_FILES: u64 = 65_536;
 /// Exit code of a second Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
@@ -63,6 +66,7 @@ pub(super) fn record(
         for pipeline in &mut pipelines {
             pipeline.open()?;
         }
+        raise_file_limit();
         // Before anybody is told that it runs, and stops it.
         let signals = signals();
         let log = Arc::new(Log::start(&log, debug, &totals).context("cannot start the log")?);
@@ -115,6 +119,7 @@ pub(super) fn record(
         anyhow::Ok(ended?)
     });
     runtime.shutdown_background();
+    child::end_all();
     recorded?;
     Ok(totals)
 }
@@ -147,6 +152,18 @@ async fn run_all(
         first = first.and(ended.unwrap_or(Err(PipelineError::Died)));
     }
     first
+}
+
+/// The soft limit of open files is what programs expect that were written for few; ours is the hard
+/// one, within reason.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(MOST_FILES, |maximum| maximum.min(MOST_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Where it stays, sinks get by with what they have.
+        let _stays = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
 }
 
 /// What this says of each of them, as one text.
@@ -218,6 +235,7 @@ async fn mind_signals(
         if stop.is_cancelled() {
             warn!(signal = name, "second signal, exiting at once");
             log.flush();
+            child::end_all();
             std::process::exit(INTERRUPTED);
         }
         info!(signal = name, "stopping");

@@ -1,6 +1,6 @@
 //! The pipelines of a configuration: one, or several with names.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -53,7 +53,12 @@ impl PipelineConfig {
                 let sink = registry.sinks().parse(sink, &path).map_err(&mut found).ok()?;
                 Some((path, sink))
             });
-            let sinks = sinks.collect();
+            let sinks: Vec<(String, Section<Box<dyn Sink>>)> = sinks.collect();
+            if !sinks.is_empty() && sinks.iter().all(|(_, sink)| !sink.common.required) {
+                let message =
+                    "none of them is required: then nothing that is received need be kept";
+                problems.push(Problem::at(format!("{prefix}sinks"), message));
+            }
             Some(Self { name, source: (path, source?), stages, sinks })
         });
         parsed.collect()
@@ -99,7 +104,8 @@ pub(super) fn archive_dirs<P: AsRef<str>, D: AsRef<Path>>(
     for (path, dir) in sinks {
         let (path, Some(dir)) = (path.as_ref(), dir) else { continue };
         // `./output` and `output/` are the same.
-        let plain = |dir: &Path| dir.components().collect::<PathBuf>();
+        let named = |step: &Component<'_>| *step != Component::CurDir;
+        let plain = |dir: &Path| dir.components().filter(named).collect::<PathBuf>();
         let (dir, written) = (plain(dir.as_ref()), dir.as_ref().to_owned());
         match dirs.iter().find(|(_, other)| plain(other) == dir) {
             Some((other, _)) => {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::Instant;
 
 use tracing::{Span, error, warn};
 
@@ -12,21 +12,16 @@ use super::queue::{Consumer, Item, Limits, Producer, queue, weight};
 use super::sinks::Sinks;
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
-use crate::plugin::{BoxError, FeedEvent, Sink};
-use crate::stats::{Counter, PluginStats, Stats};
-
-/// For how long the end of the recording waits for such a sink.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::plugin::{DropCause, FeedEvent, Sink};
+use crate::stats::{Counter, Stats};
 
 /// The end of the buffer at which the other sinks stand.
 pub(super) struct Aside {
-    destination: String,
-    topics: bool,
+    name: String,
     producer: Producer,
     ended: Receiver<()>,
     /// Messages that did not fit.
     dropped: Arc<Counter>,
-    stats: Arc<PluginStats>,
 }
 
 /// Gives the sink a thread of its own.
@@ -34,19 +29,12 @@ pub(super) fn aside(
     sink: Named<dyn Sink>,
     limits: Limits,
     stats: &Arc<Stats>,
-) -> std::io::Result<Named<dyn Sink>> {
+) -> std::io::Result<Aside> {
     let (producer, consumer) = queue(limits);
     let (tell, ended) = channel();
-    let (common, counters) = (sink.common, Arc::clone(&sink.stats));
-    let aside = Aside {
-        destination: sink.plugin.destination(),
-        topics: sink.plugin.wants_topics(),
-        producer,
-        ended,
-        dropped: counters.counter("dropped"),
-        stats: Arc::clone(&counters),
-    };
-    let sinks = Sinks { all: vec![sink], stats: Arc::clone(stats) };
+    let dropped = sink.stats.counter("dropped");
+    let aside = Aside { name: sink.name.clone(), producer, ended, dropped };
+    let sinks = Sinks { all: vec![sink], asides: Vec::new(), stats: Arc::clone(stats) };
     let span = Span::current();
     std::thread::Builder::new().name("sink".to_owned()).spawn(move || {
         let _within = span.enter();
@@ -54,9 +42,7 @@ pub(super) fn aside(
         // Whoever waited may have given up.
         let _gone = tell.send(());
     })?;
-    // What is seen of the thread here is not what the sink itself counts.
-    let own = Arc::new(PluginStats::new(counters.name()));
-    Ok(Named::new(Box::new(aside), common, own))
+    Ok(aside)
 }
 
 fn run(mut sinks: Sinks, mut consumer: Consumer) {
@@ -88,48 +74,43 @@ fn run(mut sinks: Sinks, mut consumer: Consumer) {
     drop(sinks.close());
 }
 
-impl Sink for Aside {
-    fn destination(&self) -> String {
-        self.destination.clone()
-    }
-
-    fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
-        let lost = self.producer.consumer_gone() || self.producer.try_push(batch.copy()).is_err();
-        if lost {
+impl Aside {
+    /// Takes the batch if there is room. What is lost is in the journal, if the sink keeps one.
+    pub(super) fn write(&mut self, batch: &Batch) {
+        if self.producer.consumer_gone() {
             self.dropped.add(batch.len() as u64);
-            self.stats.errors.add(1);
+        } else if self.producer.try_push(batch.copy()).is_err() {
+            let (messages, since) = (batch.len() as u64, batch.received());
+            self.dropped.add(messages);
+            let cause = DropCause::Overflow;
+            self.producer.event(since, FeedEvent::Dropped { since, messages, cause });
         }
-        Ok(())
     }
 
-    fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
+    pub(super) fn event(&mut self, at: UnixNanos, event: &FeedEvent) {
         if !self.producer.consumer_gone() {
             self.producer.event(at, event.clone());
         }
-        Ok(())
     }
 
-    fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+    pub(super) fn tick(&mut self, now: UnixNanos) {
         if !self.producer.consumer_gone() {
             self.producer.tick(now);
         }
-        Ok(())
     }
 
-    fn close(&mut self) -> Result<(), BoxError> {
+    /// Nothing more comes.
+    pub(super) fn end(&mut self) {
         self.producer.close();
-        if self.ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            let sink = self.stats.name();
-            let messages = self.producer.used().messages;
-            warn!(
-                sink,
-                messages, "not done after {PATIENCE:?}; it is not required, and left behind"
-            );
-        }
-        Ok(())
     }
 
-    fn wants_topics(&self) -> bool {
-        self.topics
+    /// Waits until it is done with what it has.
+    pub(super) fn wait(&mut self, deadline: Instant) {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            let messages = self.producer.used().messages;
+            let sink = &self.name;
+            warn!(sink, messages, "it is not done, not required, and left behind");
+        }
     }
 }

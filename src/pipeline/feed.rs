@@ -54,9 +54,14 @@ impl Feed {
             let received = self.stats.received.get();
             self.data_seen = false;
             let lost = match self.connection(&mut drops).await {
-                Ok(()) | Err(SourceError::Ended) => break,
+                Ok(()) => break,
+                Err(SourceError::Ended) => {
+                    self.stats.feed_ended(self.scope.feed);
+                    break;
+                }
                 Err(SourceError::Fatal(error)) => {
                     let lost = Disconnect::new(Cause::Other, error_chain(&*error));
+                    self.stats.disconnected(self.scope.feed, &lost, self.clock.now());
                     self.tell_down(&lost);
                     return Err(error);
                 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tracing::{error, warn};
 
-use super::Named;
 use super::queue::{Consumer, Item, weight};
 use super::sinks::{SinkGone, Sinks};
+use super::{MAX_TOPICS, Named};
 use crate::batch::{Batch, Failed, Labeler};
 use crate::clock::UnixNanos;
 use crate::errors::error_chain;
-use crate::plugin::{BoxError, Rejected, Stage};
+use crate::plugin::{BoxError, DropCause, FeedEvent, Rejected, Stage};
 use crate::registry::OnError;
 use crate::stats::Stats;
 
@@ -26,6 +26,8 @@ pub(crate) struct Pump {
     pub(super) unwritten: (u64, u64),
     /// Where stages put what they kept back.
     pub(super) kept: Batch,
+    /// The required sink that is gone, while the others get what was received.
+    pub(super) gone: Option<SinkGone>,
 }
 
 /// Why the pipeline thread did not end well.
@@ -54,21 +56,36 @@ impl Pump {
             let item = if let Some(item) = self.consumer.try_pop() {
                 item
             } else {
-                self.collect()?;
-                self.sinks.flush()?;
+                self.mind(|pump| pump.sinks.flush())?;
                 self.count_written();
-                let Some(item) = self.consumer.pop() else { return Ok(()) };
+                let Some(item) = self.consumer.pop() else { break };
                 item
             };
             match item {
-                Item::Batch(batch) => self.batch(batch)?,
+                Item::Batch(batch) => self.mind(|pump| pump.batch(batch))?,
                 Item::Tick(now) => {
-                    self.collect()?;
+                    self.mind(Self::collect)?;
                     self.sinks.tick(now);
                 }
                 Item::Event(at, event) => self.sinks.event(at, &event),
             }
         }
+        self.gone.take().map_or(Ok(()), Err)
+    }
+
+    /// A sink that is gone ends the pipeline, but not before the others have what was received.
+    fn mind(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), SinkGone>,
+    ) -> Result<(), SinkGone> {
+        let Err(gone) = work(self) else { return Ok(()) };
+        if self.sinks.is_empty() {
+            return Err(gone);
+        }
+        error!(error = %gone, "a required sink is gone; the others get what was received, then the recording ends");
+        self.gone.get_or_insert(gone);
+        self.consumer.refuse();
+        Ok(())
     }
 
     fn batch(&mut self, mut batch: Batch) -> Result<(), SinkGone> {
@@ -76,35 +93,51 @@ impl Pump {
         self.kept.set_received(batch.received());
         let through = self.through(0, &mut batch);
         self.consumer.give_back(batch, taken);
-        through
+        through?;
+        self.collect()
     }
 
     /// Takes the batch through the stages from this one on, and into the sinks.
     fn through(&mut self, first: usize, batch: &mut Batch) -> Result<(), SinkGone> {
-        for stage in self.stages.iter_mut().skip(first) {
+        for index in first..self.stages.len() {
             if batch.is_empty() {
                 return Ok(());
             }
-            label(&mut self.labeler, batch);
+            label(&mut self.labeler, batch, &self.stats);
+            let Some(stage) = self.stages.get_mut(index) else { break };
             stage.stats.taken.add(batch.len() as u64);
-            let mut failed = match stage.plugin.process(batch) {
+            let failed = match stage.plugin.process(batch) {
                 Ok(()) => batch.take_failed(),
                 Err(error) => all_failed(batch, &*error),
             };
-            if !failed.is_empty() {
-                let rejected = fail(stage, batch, &mut failed, &self.stats);
-                self.sinks.reject(&rejected)?;
-            }
-            stage.stats.given.add(batch.len() as u64);
+            self.leave_stage(index, batch, failed)?;
         }
         if !batch.is_empty() {
-            label(&mut self.labeler, batch);
-            self.sinks.write(batch)?;
+            label(&mut self.labeler, batch, &self.stats);
+            let written = self.sinks.write(batch);
             self.unwritten.0 += batch.len() as u64;
             self.unwritten.1 += batch.as_lines().len() as u64;
             self.count_written();
+            written?;
         }
         Ok(())
+    }
+
+    /// Minds the messages on which the stage failed.
+    fn leave_stage(
+        &mut self,
+        index: usize,
+        batch: &mut Batch,
+        mut failed: Vec<Failed>,
+    ) -> Result<(), SinkGone> {
+        let Some(stage) = self.stages.get_mut(index) else { return Ok(()) };
+        let mut kept = Ok(());
+        if !failed.is_empty() {
+            let rejected = fail(stage, batch, &mut failed, &self.stats);
+            kept = self.sinks.reject(&rejected);
+        }
+        stage.stats.given.add(batch.len() as u64);
+        kept
     }
 
     /// Takes what stages kept back and is ready through those behind them.
@@ -116,30 +149,37 @@ impl Pump {
     fn kept_back(
         &mut self,
         what: &str,
-        mut call: impl FnMut(&mut (dyn Stage + 'static), &mut Batch) -> Result<(), BoxError>,
+        mut call: impl FnMut(&mut (dyn Stage + 'static), &mut Batch) -> Result<bool, BoxError>,
     ) -> Result<Option<BoxError>, SinkGone> {
-        let mut first = None;
+        let (mut first, mut gone) = (None, Ok(()));
         for index in 0..self.stages.len() {
-            let Some(stage) = self.stages.get_mut(index) else { break };
-            let mut kept = std::mem::take(&mut self.kept);
-            if let Err(error) = call(&mut *stage.plugin, &mut kept) {
-                self.stats.stage_errors.add(1);
-                stage.stats.errors.add(1);
-                let words = error_chain(&*error);
-                if stage.is_news(&words) {
-                    error!(stage = stage.name, error = %words, "{what} failed");
+            let mut more = true;
+            while more {
+                let Some(stage) = self.stages.get_mut(index) else { break };
+                let mut kept = std::mem::take(&mut self.kept);
+                more = call(&mut *stage.plugin, &mut kept).unwrap_or_else(|error| {
+                    self.stats.stage_errors.add(1);
+                    stage.stats.errors.add(1);
+                    let words = error_chain(&*error);
+                    if stage.is_news(&words) {
+                        error!(stage = stage.name, error = %words, "{what} failed");
+                    }
+                    first.get_or_insert(error);
+                    false
+                });
+                if !kept.is_empty() {
+                    label(&mut self.labeler, &mut kept, &self.stats);
+                    let failed = kept.take_failed();
+                    gone = gone.and(self.leave_stage(index, &mut kept, failed));
+                    gone = gone.and(self.through(index + 1, &mut kept));
                 }
-                first.get_or_insert(error);
+                let received = kept.received();
+                kept.clear();
+                kept.set_received(received);
+                self.kept = kept;
             }
-            stage.stats.given.add(kept.len() as u64);
-            let through = self.through(index + 1, &mut kept);
-            let received = kept.received();
-            kept.clear();
-            kept.set_received(received);
-            self.kept = kept;
-            through?;
         }
-        Ok(first)
+        gone.map(|()| first)
     }
 
     /// Counts what is with the operating system by now.
@@ -158,20 +198,35 @@ impl Pump {
     }
 
     fn close(&mut self) -> Result<(), PumpError> {
-        let stages = self.kept_back("close", |stage, kept| stage.close(kept))?;
+        let stages = self.kept_back("close", |stage, kept| stage.close(kept));
+        // What a stage lost at its end: nobody ticks any more.
+        let (messages, now) = (self.stats.take_lost_in_stages(), self.kept.received());
+        if messages > 0 {
+            let (since, cause) = (now, DropCause::Stage);
+            self.sinks.event(now, &FeedEvent::Dropped { since, messages, cause });
+        }
         let flushed = self.sinks.flush().map_err(PumpError::from);
         self.count_written();
         let sinks = self.sinks.close().map_err(PumpError::Close);
-        flushed.and(stages.map_or(Ok(()), |error| Err(PumpError::Close(error)))).and(sinks)
+        flushed.and(stages?.map_or(Ok(()), |error| Err(PumpError::Close(error)))).and(sinks)
     }
 }
 
 /// Labels messages that are new, from the source or from a stage.
-fn label(labeler: &mut Option<Labeler>, batch: &mut Batch) {
+fn label(labeler: &mut Option<Labeler>, batch: &mut Batch, stats: &Stats) {
     if let Some(labeler) = labeler.as_mut().filter(|_| batch.topics().is_none()) {
         let mut labels = batch.take_labels();
         labeler.label(batch, &mut labels);
         batch.set_topics(labels, Arc::clone(labeler.names()));
+        let beyond = labeler.take_beyond();
+        if beyond > 0 {
+            if stats.beyond_topics.get() == 0 {
+                warn!(
+                    "there are more topics than {MAX_TOPICS}; messages of further ones are like such that have none. Is the topic's pointer right?"
+                );
+            }
+            stats.beyond_topics.add(beyond);
+        }
     }
 }
 

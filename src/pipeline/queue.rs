@@ -273,6 +273,12 @@ impl Consumer {
         item
     }
 
+    /// Nothing more is to come; what is there is still taken.
+    pub(crate) fn refuse(&self) {
+        self.shared.state().consumer_gone = true;
+        self.shared.room.notify_waiters();
+    }
+
     /// Gives a batch back after use. `taken` is its use when it was popped, since stages may have
     /// changed it.
     pub(crate) fn give_back(&self, mut batch: Batch, taken: QueueUse) {

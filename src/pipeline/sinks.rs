@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
+use super::aside::Aside;
 use super::named::{Named, REPORT_INTERVAL};
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
@@ -16,9 +17,12 @@ use crate::stats::Stats;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
+/// For how long the end of the recording waits for sinks that are not required.
+const ASIDE_PATIENCE: Duration = Duration::from_secs(3);
+
 /// A sink whose destination is gone for good.
 #[derive(Debug, thiserror::Error)]
-#[error("{sink}: {source}")]
+#[error("{sink}")]
 pub(crate) struct SinkGone {
     sink: String,
     source: BoxError,
@@ -26,7 +30,10 @@ pub(crate) struct SinkGone {
 
 /// The sinks of a thread.
 pub(super) struct Sinks {
+    /// Those that are required: messages wait for them.
     pub(super) all: Vec<Named<dyn Sink>>,
+    /// Those that are not.
+    pub(super) asides: Vec<Aside>,
     pub(super) stats: Arc<Stats>,
 }
 
@@ -37,39 +44,72 @@ impl Sinks {
     }
 
     /// Every sink takes the batch, however long it takes: meanwhile the queue fills and `overflow`
-    /// decides.
+    /// decides. One that is gone is closed and left out from then on.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), SinkGone> {
-        for sink in &mut self.all {
-            persist(sink, &self.stats, "write", |sink| sink.write(batch))?;
-            sink.stats.taken.add(batch.len() as u64);
-            count_given(sink);
+        for aside in &mut self.asides {
+            aside.write(batch);
         }
-        Ok(())
+        self.persist_all(|sink| sink.write(batch), batch.len() as u64)
     }
 
     /// Those sinks that keep what stages set aside take it.
     pub(super) fn reject(&mut self, rejected: &[Rejected]) -> Result<(), SinkGone> {
-        let keep = self.all.iter_mut().filter(|sink| sink.plugin.keeps_rejected());
-        for sink in keep {
-            persist(sink, &self.stats, "write", |sink| sink.reject(rejected))?;
+        if rejected.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.persist_all(
+            |sink| if sink.keeps_rejected() { sink.reject(rejected) } else { Ok(()) },
+            0,
+        )
     }
 
     /// Every sink hands to the operating system what it has.
     pub(super) fn flush(&mut self) -> Result<(), SinkGone> {
-        for sink in &mut self.all {
-            persist(sink, &self.stats, "write", Sink::flush)?;
-            count_given(sink);
-        }
-        Ok(())
+        self.persist_all(Sink::flush, 0)
+    }
+
+    fn persist_all(
+        &mut self,
+        mut attempt: impl FnMut(&mut (dyn Sink + 'static)) -> Result<(), BoxError>,
+        messages: u64,
+    ) -> Result<(), SinkGone> {
+        let mut gone = Ok(());
+        let stats = &self.stats;
+        self.all.retain_mut(|sink| match persist(sink, stats, "write", &mut attempt) {
+            Ok(()) => {
+                sink.stats.taken.add(messages);
+                count_given(sink);
+                true
+            }
+            Err(lost) => {
+                // It has said why.
+                drop(sink.plugin.close());
+                let failed: Result<(), SinkGone> = Err(lost);
+                if gone.is_ok() {
+                    gone = failed;
+                }
+                false
+            }
+        });
+        gone
+    }
+
+    /// Whether no required sink is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
     pub(super) fn tick(&mut self, now: UnixNanos) {
+        for aside in &mut self.asides {
+            aside.tick(now);
+        }
         self.each("tick", |sink| sink.tick(now));
     }
 
     pub(super) fn event(&mut self, at: UnixNanos, event: &FeedEvent) {
+        for aside in &mut self.asides {
+            aside.event(at, event);
+        }
         self.each("event", |sink| sink.event(at, event));
     }
 
@@ -80,6 +120,8 @@ impl Sinks {
 
     /// Closes all of them and gives the first failure.
     pub(super) fn close(&mut self) -> Result<(), BoxError> {
+        // They end while the others do.
+        self.asides.iter_mut().for_each(Aside::end);
         let mut first = Ok(());
         for sink in &mut self.all {
             if let Err(error) = sink.plugin.close() {
@@ -87,6 +129,10 @@ impl Sinks {
                 first = first.and(Err(error));
             }
             count_given(sink);
+        }
+        let deadline = Instant::now() + ASIDE_PATIENCE;
+        for aside in &mut self.asides {
+            aside.wait(deadline);
         }
         first
     }

@@ -31,13 +31,13 @@ pub(super) struct Ticker {
     /// For how long the machine had been suspended by then.
     suspended: Duration,
     /// What of the counters the sinks know.
-    told: [u64; 3],
+    told: [u64; 2],
 }
 
 impl Ticker {
     pub(super) fn new(producer: Producer, stats: Arc<Stats>, clock: Arc<dyn Clock>) -> Self {
         let (last, suspended) = ((clock.now(), Instant::now()), clock.suspended());
-        Self { producer, stats, clock, last, suspended, told: [0; 3] }
+        Self { producer, stats, clock, last, suspended, told: [0; 2] }
     }
 
     /// Ticks until the feed has ended, then tells what is left to tell.
@@ -68,7 +68,6 @@ impl Ticker {
         for (told, counter, cause) in [
             (0, &self.stats.dropped, DropCause::Overflow),
             (1, &self.stats.undecodable, DropCause::Undecodable),
-            (2, &self.stats.stage_lost, DropCause::Stage),
         ] {
             let Some(told) = self.told.get_mut(told) else { continue };
             let messages = counter.get() - *told;
@@ -78,6 +77,11 @@ impl Ticker {
                 let since = before.min(now);
                 self.producer.event(now, FeedEvent::Dropped { since, messages, cause });
             }
+        }
+        let messages = self.stats.take_lost_in_stages();
+        if messages > 0 {
+            let (since, cause) = (before.min(now), DropCause::Stage);
+            self.producer.event(now, FeedEvent::Dropped { since, messages, cause });
         }
         self.producer.tick(now);
         self.stats.sample(self.producer.used());

@@ -114,6 +114,7 @@ pub(super) struct Extra {
     pub(super) topics: Vec<String>,
     pub(super) topic: Option<Selector>,
     pub(super) archive_dir: Option<PathBuf>,
+    pub(super) uses_stdin: bool,
     pub(super) uses_stdout: bool,
 }
 
@@ -130,6 +131,8 @@ pub(crate) struct Section<R> {
     pub(crate) topic: Option<Selector>,
     /// Where a sink writes hours; `None` for all else.
     pub(crate) archive_dir: Option<PathBuf>,
+    /// Whether a source reads stdin.
+    pub(crate) uses_stdin: bool,
     /// Whether a sink writes messages to stdout.
     pub(crate) uses_stdout: bool,
     build: Build<R>,
@@ -148,9 +151,19 @@ impl<R> Section<R> {
         let mut section = Map::from_iter([("type".to_owned(), Value::from(type_name))]);
         section.extend(config);
         section.extend(common.resolved());
-        let Extra { topics, topic, archive_dir, uses_stdout } = extra;
+        let Extra { topics, topic, archive_dir, uses_stdin, uses_stdout } = extra;
         let (resolved, build) = (Value::Object(section), Box::new(build));
-        Self { type_name, resolved, common, topics, topic, archive_dir, uses_stdout, build }
+        Self {
+            type_name,
+            resolved,
+            common,
+            topics,
+            topic,
+            archive_dir,
+            uses_stdin,
+            uses_stdout,
+            build,
+        }
     }
 
     /// Makes the running plugin.

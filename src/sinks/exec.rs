@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tracing::{debug, warn};
+use tracing::debug;
 
+use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::child::{Child, CommandLine, ending};
 use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
@@ -18,9 +19,9 @@ use crate::units::Span;
 
 /// Gives every message as a line to a program's stdin.
 ///
-/// When it ends, or takes nothing for `timeout`, it is started again and gets the batch that it had
-/// not taken whole once more: lines may come twice, and none is left out. What it says goes to the
-/// log.
+/// When it ends, or takes nothing for `timeout`, it is started again, later each time, and first gets
+/// the lines that it had been given and not read: some may come twice. What it had read and not dealt
+/// with is its own affair. What it says goes to the log.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecConfig {
@@ -52,61 +53,105 @@ impl SinkConfig for ExecConfig {
         if self.timeout.is_zero() {
             return Err("`timeout` is 0; it must be more".into());
         }
-        let starts = context.counter("starts");
-        Ok(Box::new(Exec { config: self, child: None, starts }))
+        Ok(Box::new(Exec {
+            config: self,
+            child: None,
+            again: Vec::new(),
+            backoff: Backoff::default(),
+            start_at: Instant::now(),
+            starts: context.counter("starts"),
+            unread: context.counter("unread"),
+        }))
     }
 }
 
 struct Exec {
     config: ExecConfig,
     child: Option<Child>,
+    /// Lines that a program before was given and did not read.
+    again: Vec<u8>,
+    backoff: Backoff,
+    /// Not before this is it started.
+    start_at: Instant,
     starts: Arc<Counter>,
+    /// Lines that it had not read when the recording ended.
+    unread: Arc<Counter>,
 }
 
 impl Exec {
-    fn child(&mut self) -> io::Result<&mut Child> {
-        if self.child.is_none() {
-            let child = self.config.command.start(&self.config.env)?;
-            child.never_wait()?;
-            self.starts.add(1);
-            self.child = Some(child);
+    /// Sees to it that the program runs, and has what is to be given again.
+    fn start(&mut self) -> Result<(), BoxError> {
+        if self.child.is_some() {
+            return Ok(());
         }
-        self.child.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        let wait = self.start_at.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            return Err(format!("the program has ended, and is started again in {wait:.1?}").into());
+        }
+        // Unless it proves itself, the next time is later.
+        self.start_at = Instant::now() + self.backoff.next(None);
+        let child = self.config.command.start(&self.config.env)?;
+        child.never_wait()?;
+        self.starts.add(1);
+        self.child = Some(child);
+        let again = std::mem::take(&mut self.again);
+        self.give(&again)
     }
 
-    fn give(&mut self, mut lines: &[u8]) -> Result<(), BoxError> {
-        let timeout = self.config.timeout.duration();
-        let child = self.child()?;
-        let mut moved = Instant::now();
-        while !lines.is_empty() {
-            // Its words must not fill the pipe that it waits for.
-            hush(child)?;
-            match child.give(lines) {
-                Ok(Some(taken)) => {
-                    lines = lines.get(taken..).unwrap_or_default();
-                    moved = Instant::now();
-                }
-                Ok(None) => {
-                    let patience = timeout.saturating_sub(moved.elapsed());
-                    if patience.is_zero() {
-                        return Err(format!("it took nothing for {timeout:?} (`timeout`)").into());
-                    }
-                    child.wait_ready(true, patience.min(Duration::from_secs(1)))?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Err(ending(child.end(Duration::from_millis(100))).into());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    /// Gives it the lines: on failure what it did not read of those before is kept.
+    fn give(&mut self, lines: &[u8]) -> Result<(), BoxError> {
+        let mut rest = lines;
+        let Some(child) = &mut self.child else { return Ok(()) };
+        let Err(error) = give(child, &mut rest, self.config.timeout.duration()) else {
+            return Ok(());
+        };
+        let given = lines.len() - rest.len();
+        let (mut back, _) = child.take_unread();
+        // These lines are given again anyway, or are those that were to be given again.
+        back.truncate(back.len().saturating_sub(given));
+        back.truncate(back.iter().rposition(|byte| *byte == b'\n').map_or(0, |feed| feed + 1));
+        self.again = back;
+        self.backoff.worked(child.started.elapsed());
+        self.child = None;
+        Err(error)
     }
+}
+
+fn give(child: &mut Child, rest: &mut &[u8], timeout: Duration) -> Result<(), BoxError> {
+    let mut moved = Instant::now();
+    while !rest.is_empty() {
+        // Its words must not fill the pipe that it waits for.
+        hush(child)?;
+        match child.give(rest) {
+            Ok(Some(taken)) => {
+                *rest = rest.get(taken..).unwrap_or_default();
+                moved = Instant::now();
+            }
+            Ok(None) => {
+                let patience = timeout.saturating_sub(moved.elapsed());
+                if patience.is_zero() {
+                    return Err(format!("it took nothing for {timeout:?} (`timeout`)").into());
+                }
+                child.wait_ready(true, patience.min(Duration::from_secs(1)))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(ending(child.ended()).into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// What it says on stdout is for nobody but who looks for a fault.
 fn hush(child: &mut Child) -> io::Result<()> {
     let mut block = [0; 4096];
-    while let Some(read @ 1..) = child.hear(&mut block)? {
+    while let Some(read) = child.hear(&mut block)? {
+        if read == 0 {
+            // It has closed it: nothing more is to be heard.
+            child.stdout = None;
+            break;
+        }
         let words = String::from_utf8_lossy(block.get(..read).unwrap_or_default()).into_owned();
         debug!(says = ?words, "stdout");
     }
@@ -119,33 +164,36 @@ impl Sink for Exec {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
-        let given = self.give(batch.as_lines());
-        if given.is_err() {
-            // Started again with the next attempt.
-            self.child = None;
-        }
-        given
+        self.start()?;
+        self.give(batch.as_lines())
     }
 
     fn close(&mut self) -> Result<(), BoxError> {
+        if !self.again.is_empty() {
+            // A last attempt, due or not.
+            self.start_at = Instant::now();
+            self.start()?;
+        }
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        drop(child.stdin.take());
         let (begun, timeout) = (Instant::now(), self.config.timeout.duration());
+        // It is told that nothing more comes when it has read all of it.
+        while child.unread() > 0 && child.ended().is_none() && begun.elapsed() < timeout {
+            hush(&mut child)?;
+            child.wait_ready(false, Duration::from_millis(5))?;
+        }
+        let (unread, _) = child.take_unread();
+        let unread = memchr::memchr_iter(b'\n', &unread).count();
+        self.unread.add(unread as u64);
+        drop(child.stdin.take());
         while child.ended().is_none() && begun.elapsed() < timeout {
             hush(&mut child)?;
             child.wait_ready(false, Duration::from_millis(20))?;
         }
-        let status = child.end(Duration::ZERO);
-        match status {
+        match child.end(Duration::ZERO) {
+            _ if unread > 0 => Err(format!("it did not read {unread} lines at the end").into()),
             Some(status) if status.success() => Ok(()),
-            Some(_) => Err(ending(status).into()),
-            None => {
-                warn!(
-                    program = self.config.command.name(),
-                    "the program did not end, and is made to"
-                );
-                Err(format!("it did not end within {timeout:?} (`timeout`)").into())
-            }
+            Some(status) => Err(ending(Some(status)).into()),
+            None => Err(format!("it did not end within {timeout:?} (`timeout`)").into()),
         }
     }
 }

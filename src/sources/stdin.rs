@@ -33,6 +33,10 @@ impl SourceConfig for StdinConfig {
         self.topic_pointer.clone()
     }
 
+    fn uses_stdin(&self) -> bool {
+        true
+    }
+
     fn build(self, context: &BuildContext) -> Result<Box<dyn Source>, BoxError> {
         Ok(Box::new(Stdin { reading: None, stats: Arc::clone(&context.stats) }))
     }

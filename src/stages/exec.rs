@@ -45,8 +45,8 @@ pub struct ExecConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Replies {
-    /// With any lines at any time. What the program had read when it ended may be lost, and is
-    /// counted.
+    /// With any lines at any time. What the program had read of late when it ended may be lost, and is
+    /// counted: the lines of the last 256 KiB that it read, unless it had been quiet since.
     #[default]
     Any,
     /// With exactly one line for each, in order; an empty one leaves the message out. What was not
@@ -137,18 +137,22 @@ impl Exec {
         warn!(program = self.program(), error = %failure, lost_at_most = lost, ?retry_in, "the program failed and is started again");
     }
 
-    /// Does something with the program, and puts into the batch what it answers.
+    /// Does something with the program, and puts into the batch what it answers; says whether there
+    /// is more.
     fn with(
         &mut self,
         batch: &mut Batch,
-        work: impl FnOnce(&mut Running, &mut Batch) -> Result<(), Failure>,
-    ) {
-        let Some(running) = &mut self.running else { return };
+        work: impl FnOnce(&mut Running, &mut Batch) -> Result<bool, Failure>,
+    ) -> bool {
+        let Some(running) = &mut self.running else { return false };
         let worked = work(running, batch);
-        self.garbled.add(running.take_garbled());
-        if let Err(failure) = worked {
+        let garbled = running.take_garbled();
+        self.garbled.add(garbled);
+        self.stats.stage_lost.add(garbled);
+        worked.unwrap_or_else(|failure| {
             self.fail(&failure, batch);
-        }
+            false
+        })
     }
 }
 
@@ -161,23 +165,22 @@ impl Stage for Exec {
         running.queue(batch);
         let mut out = Batch::new();
         out.set_received(batch.received());
+        // What does not fit is collected.
         self.with(&mut out, Running::exchange);
         *batch = out;
         Ok(())
     }
 
-    fn collect(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
-        self.with(batch, Running::collect);
-        Ok(())
+    fn collect(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
+        Ok(self.with(batch, Running::collect))
     }
 
-    fn close(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
-        self.with(batch, |running, batch| {
-            running.exchange(batch)?;
-            running.finish(batch)
-        });
-        self.running = None;
-        Ok(())
+    fn close(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
+        let more = self.with(batch, Running::finish);
+        if !more {
+            self.running = None;
+        }
+        Ok(more)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use jaq_core::data::JustLut;
 use jaq_core::load::{Arena, File, Loader, lex};
-use jaq_core::{Ctx, Filter, Vars, compile, load, unwrap_valr};
+use jaq_core::{Ctx, Filter, Vars, compile, load};
 use jaq_json::{Val, read, write};
 use schemars::JsonSchema;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,12 +14,17 @@ use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
 /// A message may become so many: a program that never ends its output must be stopped.
 const MAX_OUTPUTS: usize = 10_000;
+/// And so many bytes.
+const MAX_OUTPUT: usize = 16 << 20;
+/// Messages nested deeper are none that a program is written for.
+const MAX_DEPTH: usize = 200;
 
 /// Runs a jq program over every message: it may change it, leave it out, or make several of it.
 ///
 /// The language is that of jq (<https://jqlang.org/manual>), as jaq speaks it. What comes out is
-/// written as compact JSON. Numbers stay as they are written. A message that is no JSON, or on which
-/// the program fails, goes on unchanged. A program that loops without an output holds everything up.
+/// written as compact JSON; large integers and decimals stay as they were written. A message that is
+/// no JSON, or on which the program fails or halts, goes on unchanged. A program that loops or recurses
+/// without end cannot be stopped: it holds the pipeline up, or ends the recorder.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JqConfig {
@@ -99,6 +105,20 @@ fn unreadable(program: &str, error: Option<load::Error<&str>>) -> JqError {
     }
 }
 
+/// How deep brackets are nested, at least.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in json {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 struct Jq {
     filter: Filter<JustLut<Val>>,
 }
@@ -107,17 +127,32 @@ impl Stage for Jq {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
         let compact = write::Pp::default();
         batch.expand(|record, lines| {
+            // What jaq takes is more than JSON, and it recurses.
+            serde_json::from_slice::<IgnoredAny>(record.payload)?;
+            if depth(record.payload) > MAX_DEPTH {
+                return Err(format!("it is nested deeper than {MAX_DEPTH}").into());
+            }
             let input = read::parse_single(record.payload).map_err(|error| error.to_string())?;
             let context = Ctx::<JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
-            let outputs = self.filter.id.run((context, input)).map(unwrap_valr);
+            let outputs = self.filter.id.run((context, input));
+            let mut bytes = 0;
             for (count, output) in outputs.enumerate() {
                 if count == MAX_OUTPUTS {
                     return Err(format!("the program gives more than {MAX_OUTPUTS} outputs").into());
                 }
-                let output = output.map_err(|error| error.to_string())?;
-                let mut written = Ok(());
-                lines.write(|out| written = write::write(out, &compact, 0, &output));
-                written?;
+                let output = output.map_err(|failed| match failed.get_err() {
+                    Ok(error) => error.to_string(),
+                    Err(_) => "the program halts".to_owned(),
+                })?;
+                let mut line = Vec::new();
+                write::write(&mut line, &compact, 0, &output)?;
+                bytes += line.len();
+                if bytes > MAX_OUTPUT {
+                    return Err(format!("the program gives more than {MAX_OUTPUT} bytes").into());
+                }
+                // There are values that JSON does not know.
+                serde_json::from_slice::<IgnoredAny>(&line)?;
+                lines.push(&line);
             }
             Ok(())
         });
@@ -153,6 +188,23 @@ mod tests {
         let (out, failed) = run("range(infinite)", &["1"]);
         assert_eq!(out, ["1"]);
         assert!(failed[0].contains("more than 10000"));
+        let deep = "[".repeat(300) + &"]".repeat(300);
+        for (program, message) in [
+            (".", deep.as_str()),
+            ("halt", "1"),
+            ("halt_error", "1"),
+            ("nan", "1"),
+            ("{(1):2}", "1"),
+            (".", "NaN"),
+            (".", "+1"),
+        ] {
+            let (out, failed) = run(program, &[message]);
+            assert_eq!(
+                (out.as_slice(), failed.len()),
+                ([message.to_owned()].as_slice(), 1),
+                "{program}"
+            );
+        }
     }
 
     #[test]

@@ -41,6 +41,10 @@ impl Bench {
         self.run_at(1, messages)
     }
 
+    pub(super) fn lost(&self) -> u64 {
+        self.context.stats.stage_lost.get()
+    }
+
     pub(super) fn counters(&self) -> PluginSnapshot {
         self.context.plugin.snapshot()
     }

@@ -72,6 +72,9 @@ pub struct PipelineSnapshot {
     /// Messages that a stage had when it failed, at most.
     #[serde(default)]
     pub stage_lost: u64,
+    /// Messages of topics beyond the number that a pipeline knows.
+    #[serde(default)]
+    pub beyond_topics: u64,
     /// Failed calls of sinks.
     pub sink_errors: u64,
     /// Events that could not be written to a journal at once: what is missing in the end is a gap
@@ -114,6 +117,7 @@ impl PipelineSnapshot {
             sum.control_skipped += one.control_skipped;
             sum.newlines_folded += one.newlines_folded;
             sum.stage_errors += one.stage_errors;
+            sum.beyond_topics += one.beyond_topics;
             sum.stage_lost += one.stage_lost;
             sum.sink_errors += one.sink_errors;
             sum.journal_errors += one.journal_errors;

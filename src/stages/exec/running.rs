@@ -4,18 +4,23 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
+use tracing::info;
+
 use super::{ExecConfig, Replies};
 use crate::batch::Batch;
 use crate::child::{Child, ending};
 use crate::lines::{LineSplitter, TooLong};
 
-/// What is kept of the bytes that were given last, so that what the program has not read can be
-/// taken back: as much as a pipe may hold (pipe(7)).
-const PIPE_BYTES: usize = 64 << 10;
+/// A program that has read everything and said nothing for so long has dealt with it.
+const QUIET: Duration = Duration::from_secs(2);
+/// A program that says so much without taking anything of what waits for it says it for ever.
+const FLOOD: usize = 128 << 20;
 /// A batch is not filled with more than this at once.
 const MAX_ANSWER: usize = 8 << 20;
 /// So much may wait to be given or answered.
 const MAX_WAITING: usize = 16 << 20;
+/// How often a program that reads its last lines is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 /// How much is read at a time.
 const BLOCK: usize = 64 << 10;
 
@@ -43,13 +48,12 @@ pub(super) struct Running {
     pending: Vec<u8>,
     /// How much of `pending` was given.
     given: usize,
-    /// The bytes given last.
-    sent: Vec<u8>,
+    /// When it last took something, and how many bytes it said since.
+    given_at: Instant,
+    heard_since: usize,
     /// With `replies: "each"`: lines, with their feeds, that are not answered.
     unanswered: Option<VecDeque<Vec<u8>>>,
     unanswered_bytes: usize,
-    /// With `replies: "any"`: lines given since it last said something.
-    since_answer: u64,
     asked_at: Instant,
     answers: LineSplitter,
     garbled: u64,
@@ -64,10 +68,10 @@ impl Running {
             timeout: config.timeout.duration(),
             pending: Vec::new(),
             given: 0,
-            sent: Vec::new(),
+            given_at: Instant::now(),
+            heard_since: 0,
             unanswered: (config.replies == Replies::Each).then(VecDeque::new),
             unanswered_bytes: 0,
-            since_answer: 0,
             asked_at: Instant::now(),
             answers: LineSplitter::default(),
             garbled: 0,
@@ -94,25 +98,22 @@ impl Running {
         }
     }
 
-    /// Gives it what waits, and takes what it says meanwhile. Neither side waits for the other: when
-    /// both pipes are full, its answers are read first.
-    pub(super) fn exchange(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        let (mut moved, mut took) = (Instant::now(), false);
+    /// Gives it what waits, and takes what it says meanwhile; says whether there is more to come at
+    /// once. Neither side waits for the other: when both pipes are full, its answers are read first.
+    pub(super) fn exchange(&mut self, batch: &mut Batch) -> Result<bool, Failure> {
+        let mut moved = Instant::now();
         loop {
             if self.hear(batch)? {
                 moved = Instant::now();
             }
             if batch.as_lines().len() >= MAX_ANSWER {
-                // The rest waits for the next time.
-                let floods = !took && !self.pending.is_empty();
-                return if floods { Err(Failure::Floods) } else { Ok(()) };
+                return Ok(true);
             }
             let crowded = self.unanswered_bytes > MAX_WAITING;
             if self.pending.is_empty() && !crowded {
-                return Ok(());
+                return Ok(false);
             }
             if self.give()? {
-                took = true;
                 moved = Instant::now();
                 continue;
             }
@@ -128,56 +129,83 @@ impl Running {
         }
     }
 
-    /// Takes what it has said by now.
-    pub(super) fn collect(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+    /// Takes what it has said by now; says whether there is more.
+    pub(super) fn collect(&mut self, batch: &mut Batch) -> Result<bool, Failure> {
         if !self.pending.is_empty() {
             return self.exchange(batch);
         }
-        self.hear(batch)?;
+        let said = self.hear(batch)?;
         let waits = self.unanswered.as_ref().is_some_and(|unanswered| !unanswered.is_empty());
         if waits && self.asked_at.elapsed() >= self.timeout {
             return Err(Failure::Hangs(self.timeout));
         }
-        Ok(())
+        if !said && self.given_at.elapsed() >= QUIET && self.child.unread() == 0 {
+            // It has read everything and has nothing to say to it.
+            self.child.is_idle();
+        }
+        Ok(batch.as_lines().len() >= MAX_ANSWER)
     }
 
-    /// Tells it that nothing more comes, and takes what it says to that.
-    pub(super) fn finish(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        drop(self.child.stdin.take());
-        let begun = Instant::now();
-        let ended = loop {
-            match self.hear(batch) {
-                Ok(_) => {}
-                Err(Failure::Ended(_)) => break Ok(()),
-                Err(other) => break Err(other),
+    /// Tells it that nothing more comes, and takes what it says to that; says whether there is more.
+    pub(super) fn finish(&mut self, batch: &mut Batch) -> Result<bool, Failure> {
+        if !self.pending.is_empty() && self.exchange(batch)? {
+            return Ok(true);
+        }
+        // Whether it reads everything can be seen as long as the pipe is open.
+        let mut moved = Instant::now();
+        while self.child.stdin.is_some() && self.child.unread() > 0 {
+            if self.hear(batch)? {
+                moved = Instant::now();
             }
-            let patience = self.timeout.saturating_sub(begun.elapsed());
-            if patience.is_zero() || batch.as_lines().len() >= MAX_WAITING {
-                break Err(Failure::Hangs(self.timeout));
+            if batch.as_lines().len() >= MAX_ANSWER {
+                return Ok(true);
+            }
+            if moved.elapsed() >= self.timeout {
+                return Err(Failure::Hangs(self.timeout));
+            }
+            self.child.wait_ready(false, LOOK)?;
+        }
+        drop(self.child.stdin.take());
+        loop {
+            match self.hear(batch) {
+                Ok(true) => moved = Instant::now(),
+                Ok(false) => {}
+                Err(Failure::Ended(_)) => break,
+                Err(other) => return Err(other),
+            }
+            if batch.as_lines().len() >= MAX_ANSWER {
+                return Ok(true);
+            }
+            let patience = self.timeout.saturating_sub(moved.elapsed());
+            if patience.is_zero() {
+                return Err(Failure::Hangs(self.timeout));
             }
             self.child.wait_ready(false, patience)?;
-        };
+        }
         if let Some(last) = self.answers.finish() {
             self.answer(&last, batch)?;
         }
-        ended?;
         let waits = self.unanswered.as_ref().is_some_and(|unanswered| !unanswered.is_empty());
+        let status = self.child.end(self.timeout);
         if waits {
-            Err(Failure::Ended("the program ended without all answers".into()))
-        } else {
-            Ok(())
+            return Err(Failure::Ended(ending(status)));
         }
+        if status.is_none_or(|status| !status.success()) {
+            // Of filters this is common: `grep` that found nothing.
+            info!(how = ending(status), "the program did not end with success");
+        }
+        Ok(false)
     }
 
     /// Ends it. What it has not dealt with goes into the batch, for this reason; gives how many
     /// messages may be lost.
     pub(super) fn take_back(mut self, batch: &mut Batch, reason: &str) -> u64 {
-        let unread = self.child.unread();
+        let (unread, read) = self.child.take_unread();
         self.child.kill();
         // What it had said before it ended.
         let mut block = vec![0; BLOCK];
-        while let Ok(Some(read @ 1..)) = self.child.hear(&mut block) {
-            if self.split(block.get(..read).unwrap_or_default(), batch).is_err() {
+        while let Ok(Some(heard @ 1..)) = self.child.hear(&mut block) {
+            if self.split(block.get(..heard).unwrap_or_default(), batch).is_err() {
                 break;
             }
         }
@@ -187,19 +215,13 @@ impl Running {
             }
             return 0;
         }
-        // The tail of what it was given that it has not read, from the start of a line on.
-        let from = self.sent.len().saturating_sub(unread);
-        let (read, unread) = self.sent.split_at(from);
-        let begun = read.iter().rposition(|byte| *byte == b'\n').map_or(0, |feed| feed + 1);
-        let begun = read.get(begun..).unwrap_or_default();
+        // From the start of the first line on that it has not read whole.
         let rest = self.pending.get(self.given..).unwrap_or_default();
-        let back = [begun, unread, rest].concat();
-        let mut count = 0;
+        let back = [&unread, rest].concat();
         for line in back.split_inclusive(|byte| *byte == b'\n') {
-            count += 1;
             batch.push_failed(line.strip_suffix(b"\n").unwrap_or(line), reason);
         }
-        self.since_answer.saturating_sub(count)
+        read
     }
 
     /// Gives it what it takes now; whether it took something.
@@ -216,15 +238,8 @@ impl Running {
             }
             Err(error) => return Err(error.into()),
         };
-        let bytes = rest.get(..taken).unwrap_or_default();
-        if self.unanswered.is_none() {
-            self.since_answer += memchr::memchr_iter(b'\n', bytes).count() as u64;
-            self.sent.extend_from_slice(bytes);
-            let old = self.sent.len().saturating_sub(2 * PIPE_BYTES);
-            if old > 0 {
-                self.sent.drain(..self.sent.len() - PIPE_BYTES);
-            }
-        }
+        self.given_at = Instant::now();
+        self.heard_since = 0;
         self.given += taken;
         if self.given == self.pending.len() {
             self.pending.clear();
@@ -244,13 +259,16 @@ impl Running {
                 Some(0) => return Err(Failure::Ended(ending(self.child.ended()))),
                 Some(read) => {
                     said = true;
+                    self.heard_since += read;
                     self.split(block.get(..read).unwrap_or_default(), batch)?;
                 }
             }
         }
         if said {
-            self.since_answer = 0;
             self.asked_at = Instant::now();
+        }
+        if self.heard_since > FLOOD && !self.pending.is_empty() {
+            return Err(Failure::Floods);
         }
         Ok(said)
     }

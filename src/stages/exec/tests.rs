@@ -16,10 +16,19 @@ fn lines(batch: &Batch) -> Vec<String> {
 /// What comes of the messages, with all that comes later until the end.
 fn run_to_end(bench: &mut Bench, messages: &[&str]) -> (Vec<String>, usize) {
     let (mut out, failed) = bench.run(messages);
-    let mut last = Batch::new();
-    bench.stage.close(&mut last).unwrap();
-    out.extend(lines(&last));
-    (out, failed.len() + last.take_failed().len())
+    let mut failed = failed.len();
+    let mut rest = |more: &mut dyn FnMut(&mut Batch) -> bool| {
+        let mut again = true;
+        while again {
+            let mut batch = Batch::new();
+            again = more(&mut batch);
+            out.extend(lines(&batch));
+            failed += batch.take_failed().len();
+        }
+    };
+    rest(&mut |batch| bench.stage.collect(batch).unwrap());
+    rest(&mut |batch| bench.stage.close(batch).unwrap());
+    (out, failed)
 }
 
 #[test]
@@ -78,17 +87,17 @@ fn a_program_that_hangs_is_given_up_and_started_again_later() {
 fn a_flood_takes_no_more_memory_than_allowed() {
     let message = "x".repeat(1000);
     let messages = vec![message.as_str(); 1_000];
-    let mut bench = bench("exec yes", json!({}));
-    let mut through = 0;
-    for _ in 0..40 {
-        let (out, failed) = bench.run(&messages);
-        through += failed.len();
-        assert!(out.iter().map(String::len).sum::<usize>() < 40 << 20);
-        if !failed.is_empty() {
-            break;
-        }
+    let mut bench = bench(&format!("exec yes {message}"), json!({}));
+    let (_, mut failed) = bench.run(&messages);
+    let mut more = true;
+    while more {
+        let mut batch = Batch::new();
+        more = bench.stage.collect(&mut batch).unwrap();
+        assert!(batch.as_lines().len() < 10 << 20);
+        failed.extend(batch.take_failed().into_iter().map(|failed| failed.reason));
     }
-    assert!(through >= 1_000, "what it did not read goes on");
+    assert_eq!(failed.len(), 1_000, "what it did not read goes on");
+    assert!(failed[0].contains("without end"));
 }
 
 #[test]
@@ -123,4 +132,25 @@ fn a_program_that_is_not_there_is_an_error_at_once() {
     let error = Bench::new::<ExecConfig>(keys).err().unwrap().to_string();
     assert!(error.contains("there is no program `no-such-program`"), "{error}");
     assert!(Bench::new::<ExecConfig>(json!({ "command": [] })).is_err());
+}
+
+#[test]
+fn all_that_a_program_says_at_its_end_goes_on() {
+    // It says everything when nothing more comes.
+    let message = "x".repeat(1000);
+    let messages = vec![message.as_str(); 20_000];
+    let mut bench = bench("tac", json!({}));
+    let (out, failed) = run_to_end(&mut bench, &messages);
+    assert_eq!((out.len(), failed), (20_000, 0));
+}
+
+#[test]
+fn what_a_program_had_read_when_it_died_is_counted_as_lost_at_most() {
+    let script = "echo one; head -c 50000 > /dev/null; exit 1";
+    let mut bench = bench(script, json!({}));
+    let messages = vec!["0123456789"; 20_000];
+    let (out, _) = run_to_end(&mut bench, &messages);
+    let lost = bench.lost();
+    assert!(out.len() < 20_000, "the first were read");
+    assert!(out.len() as u64 - 1 + lost >= 20_000, "{} came out and {lost} may be lost", out.len());
 }
