@@ -273,3 +273,127 @@ fn every_plugin_is_listed_and_its_example_is_valid() {
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("did you mean `filter`?"));
 }
+
+#[test]
+fn what_a_program_did_not_read_is_given_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mark, got) = (dir.path().join("mark"), dir.path().join("got"));
+    // The first reads one line and dies.
+    let script = format!(
+        "if test -e {0}; then exec cat >> {1}; fi; touch {0}; read -r l; echo \"$l\" >> {1}; exit 1",
+        mark.display(),
+        got.display()
+    );
+    let sinks = json!([{ "type": "exec", "command": ["sh", "-c", script] }]);
+    let input: String = (0..100).map(|n| format!("{n}\n")).collect();
+    let output =
+        run_with(dir.path(), json!({ "type": "stdin" }), json!([]), sinks, input.as_bytes());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read_to_string(got).unwrap(), input);
+}
+
+#[test]
+fn what_a_program_at_the_end_does_not_read_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    let sinks = json!([{ "type": "exec", "command": ["sleep", "1000"], "timeout": "300ms" }]);
+    let output = run_with(dir.path(), json!({ "type": "stdin" }), json!([]), sinks, b"1\n2\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("did not read 2 lines"));
+}
+
+#[test]
+fn a_stop_leaves_in_the_pipe_what_was_not_read_and_loses_nothing_between() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.json");
+    let got = dir.path().join("got");
+    let slow = format!("while read -r x; do echo $x >> {}; done", got.display());
+    let text = json!({
+        "source": { "type": "stdin" },
+        "sinks": [{ "type": "exec", "command": ["sh", "-c", slow] }],
+        "buffer_size": 100,
+        "status_socket": dir.path().join("socket"),
+        "log_file": null,
+    });
+    fs::write(&config, text.to_string()).unwrap();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    let mut child = binary()
+        .args(["run", "-config"])
+        .arg(&config)
+        .stdin(reader.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let writing = std::thread::spawn(move || {
+        for number in 0..300_000 {
+            if writeln!(writer, "{number}").is_err() {
+                break;
+            }
+        }
+    });
+    // Until it has recorded something.
+    while fs::metadata(&got).map_or(0, |file| file.len()) == 0 {
+        std::thread::yield_now();
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    let mut left = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut left).unwrap();
+    writing.join().unwrap();
+    let recorded = fs::read_to_string(got).unwrap();
+    let last: u64 = recorded.lines().last().unwrap().parse().unwrap();
+    assert_eq!(recorded.lines().count() as u64, last + 1, "in order, each once");
+    // The first line that is left may have been begun.
+    let whole = left.split_once('\n').unwrap().1;
+    let first: u64 = whole.lines().next().unwrap().parse().unwrap();
+    assert!(first <= last + 3, "{last} was recorded, {first} is left");
+}
+
+#[test]
+fn when_a_sink_is_gone_the_others_get_what_was_received() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("output");
+    let config = dir.path().join("config.json");
+    let text = json!({
+        "source": { "type": "stdin", "topics": ["t"] },
+        "sinks": [{ "type": "stdout" }, { "type": "jsonl", "output_dir": output }],
+        "status_socket": null,
+        "log_file": null,
+    });
+    fs::write(&config, text.to_string()).unwrap();
+    let input: String = (0..5_000).map(|n| format!("{n}\n")).collect();
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = binary()
+        .args(["run", "-config"])
+        .arg(&config)
+        .stdin(Stdio::piped())
+        .stdout(closed)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let cat = run(&["cat", "-config", config.to_str().unwrap()]);
+    assert!(input.starts_with(std::str::from_utf8(&cat.stdout).unwrap()));
+    assert!(cat.stdout.len() > input.len() / 2, "what came in the first reads");
+}
+
+#[test]
+fn a_program_that_dies_between_batches_fails_on_what_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("output");
+    // It dies when the next stage has nothing to do.
+    let exec = json!({ "type": "exec", "command": ["sh", "-c", "read -r x; exit 3"],
+        "replies": "each", "on_error": "reject" });
+    let stages = json!([exec, { "type": "filter", "pointer": "/x", "exists": false }]);
+    let source = json!({ "type": "stdin", "topics": ["t"] });
+    let sinks = json!([{ "type": "jsonl", "output_dir": output }]);
+    let ended = run_with(dir.path(), source, stages, sinks, b"1\n2\n3\n");
+    assert!(ended.status.success());
+    let entries = fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().path());
+    let mut rejects = entries.filter(|path| path.extension().is_some_and(|e| e == "rejects"));
+    let rejects = fs::read_to_string(rejects.next().unwrap()).unwrap();
+    let stages: Vec<_> = rejects.lines().map(|l| l.contains("stages[0] (exec)")).collect();
+    assert_eq!(stages, [true, true, true], "{rejects}");
+}

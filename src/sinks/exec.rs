@@ -115,6 +115,28 @@ impl Exec {
         self.child = None;
         Err(error)
     }
+
+    /// Lets the program end. What it does not read before it does is kept.
+    fn finish(&mut self) -> Result<(), BoxError> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let (begun, timeout) = (Instant::now(), self.config.timeout.duration());
+        // It is told that nothing more comes when it has read all of it.
+        while child.unread() > 0 && child.ended().is_none() && begun.elapsed() < timeout {
+            hush(&mut child)?;
+            child.wait_ready(false, Duration::from_millis(5))?;
+        }
+        (self.again, _) = child.take_unread();
+        drop(child.stdin.take());
+        while child.ended().is_none() && begun.elapsed() < timeout {
+            hush(&mut child)?;
+            child.wait_ready(false, Duration::from_millis(20))?;
+        }
+        match child.end(Duration::ZERO) {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(ending(Some(status)).into()),
+            None => Err(format!("it did not end within {timeout:?} (`timeout`)").into()),
+        }
+    }
 }
 
 fn give(child: &mut Child, rest: &mut &[u8], timeout: Duration) -> Result<(), BoxError> {
@@ -169,31 +191,19 @@ impl Sink for Exec {
     }
 
     fn close(&mut self) -> Result<(), BoxError> {
-        if !self.again.is_empty() {
-            // A last attempt, due or not.
-            self.start_at = Instant::now();
-            self.start()?;
+        let ended = self.finish();
+        if self.again.is_empty() {
+            return ended;
         }
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        let (begun, timeout) = (Instant::now(), self.config.timeout.duration());
-        // It is told that nothing more comes when it has read all of it.
-        while child.unread() > 0 && child.ended().is_none() && begun.elapsed() < timeout {
-            hush(&mut child)?;
-            child.wait_ready(false, Duration::from_millis(5))?;
-        }
-        let (unread, _) = child.take_unread();
-        let unread = memchr::memchr_iter(b'\n', &unread).count();
+        // What it did not read is for one more, due or not.
+        self.start_at = Instant::now();
+        self.start()?;
+        let ended = self.finish();
+        let unread = memchr::memchr_iter(b'\n', &self.again).count();
         self.unread.add(unread as u64);
-        drop(child.stdin.take());
-        while child.ended().is_none() && begun.elapsed() < timeout {
-            hush(&mut child)?;
-            child.wait_ready(false, Duration::from_millis(20))?;
-        }
-        match child.end(Duration::ZERO) {
-            _ if unread > 0 => Err(format!("it did not read {unread} lines at the end").into()),
-            Some(status) if status.success() => Ok(()),
-            Some(status) => Err(ending(Some(status)).into()),
-            None => Err(format!("it did not end within {timeout:?} (`timeout`)").into()),
+        match unread {
+            0 => ended,
+            _ => Err(format!("it did not read {unread} lines at the end").into()),
         }
     }
 }

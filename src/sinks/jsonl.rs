@@ -114,9 +114,10 @@ impl JsonlConfig {
 
     /// How lines find their files; `None` when there is one file.
     fn router(&self, context: &BuildContext) -> Result<Option<Router>, JsonlError> {
+        let beyond = || context.counter("beyond_topics");
         let several = context.topics.len() > 1 && self.stem.is_none();
         let by_topic = || match &context.topic {
-            Some(_) => Ok(Some(Router::new(Topics::OfSource))),
+            Some(_) => Ok(Some(Router::new(Topics::OfSource, beyond()))),
             None => Err(JsonlError::NoPointer(context.topics.len())),
         };
         match &self.partition {
@@ -126,7 +127,7 @@ impl JsonlConfig {
             Some(Partition::Topic) => by_topic(),
             Some(Partition::By(selector)) => {
                 let labeler = Labeler::new(selector.clone(), crate::pipeline::MAX_TOPICS);
-                Ok(Some(Router::new(Topics::OfLines(Box::new(labeler)))))
+                Ok(Some(Router::new(Topics::OfLines(Box::new(labeler)), beyond())))
             }
         }
     }

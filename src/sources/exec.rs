@@ -1,6 +1,7 @@
 //! Lines that a program says.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::reading::{End, Reading};
+use super::reading::{End, Reading, is_readable};
 use crate::batch::Batch;
 use crate::child::{Child, CommandLine, ending};
 use crate::json::Selector;
@@ -84,7 +85,9 @@ impl Exec {
         // It is asked nothing.
         drop(child.stdin.take());
         let stdout = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
-        Ok((child, Reading::start(stdout, Arc::clone(&self.stats))?))
+        let pipe = stdout.as_fd().try_clone_to_owned()?;
+        let stats = Arc::clone(&self.stats);
+        Ok((child, Reading::start(stdout, move || is_readable(&pipe), stats)?))
     }
 }
 
@@ -131,7 +134,8 @@ impl Source for Exec {
     fn close(&mut self) -> Closing {
         // What it said before it was ended is still in the pipe.
         match &mut self.running {
-            Some((child, _)) => {
+            Some((child, reading)) => {
+                reading.stop();
                 child.kill();
                 Closing::Draining
             }

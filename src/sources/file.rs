@@ -95,7 +95,7 @@ impl Files {
             } else {
                 Box::new(file)
             };
-            Reading::start(reader, Arc::clone(&self.stats))
+            Reading::start(reader, || true, Arc::clone(&self.stats))
         };
         let reading = opened().map_err(|source| fatal(path.clone(), source))?;
         self.reading = Some(reading);

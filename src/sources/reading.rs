@@ -1,9 +1,13 @@
 //! Lines from something that is read with plain, blocking calls, on a thread of its own.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::batch::Batch;
 use crate::lines::LineSplitter;
@@ -14,12 +18,22 @@ const BLOCK: usize = 64 << 10;
 /// So many blocks may wait to be taken.
 const WAITING: usize = 4;
 
+/// How long a reader waits before it looks whether it is to stop.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// Waits a moment for something to read; says whether there is, or an end of it.
+pub(super) fn is_readable(fd: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    // What is wrong with it shows when it is read.
+    poll(&mut fds, Some(&LOOK)).map_or(true, |ready| ready > 0)
+}
+
 /// A reader at work.
 pub(super) struct Reading {
     blocks: mpsc::Receiver<io::Result<Vec<u8>>>,
     lines: LineSplitter,
     stats: Arc<Stats>,
-    /// What came and is not yet taken, beyond what fits into a batch.
+    stopping: Arc<AtomicBool>,
     ended: bool,
 }
 
@@ -33,14 +47,21 @@ pub(super) enum End {
 }
 
 impl Reading {
-    /// Reads on a thread that ends with the reader, or when nobody takes what it reads.
+    /// Reads on a thread that ends with the reader, when nobody takes what it reads, or soon after
+    /// [`Reading::stop`]. `wait` waits a moment for something to read, and says whether there is.
     pub(super) fn start(
         mut reader: impl Read + Send + 'static,
+        wait: impl Fn() -> bool + Send + 'static,
         stats: Arc<Stats>,
     ) -> io::Result<Self> {
         let (send, blocks) = mpsc::channel(WAITING);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stopping);
         std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
-            loop {
+            while !stopped.load(Ordering::Relaxed) {
+                if !wait() {
+                    continue;
+                }
                 let mut block = vec![0; BLOCK];
                 let read = match reader.read(&mut block) {
                     Ok(0) => break,
@@ -57,7 +78,12 @@ impl Reading {
                 }
             }
         })?;
-        Ok(Self { blocks, lines: LineSplitter::default(), stats, ended: false })
+        Ok(Self { blocks, lines: LineSplitter::default(), stats, stopping, ended: false })
+    }
+
+    /// Nothing more is read. What was is still given, but for a line that is not complete.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Waits for a line at least. A last line without a line feed is one, too.
@@ -74,7 +100,11 @@ impl Reading {
                 Some(Err(error)) => return Err(End::Failed(error)),
                 None => {
                     self.ended = true;
-                    if let Some(last) = self.lines.finish() {
+                    let Some(last) = self.lines.finish() else { continue };
+                    if self.stopping.load(Ordering::Relaxed) {
+                        warn!(bytes = last.len(), "the last line is not complete, and left out");
+                        self.stats.undecodable.add(1);
+                    } else {
                         push(&last, batch, &self.stats);
                     }
                 }

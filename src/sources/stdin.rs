@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::reading::{End, Reading};
+use super::reading::{End, Reading, is_readable};
 use crate::batch::Batch;
 use crate::json::Selector;
-use crate::plugin::{BoxError, BuildContext, Source, SourceConfig, SourceError};
+use crate::plugin::{BoxError, BuildContext, Closing, Source, SourceConfig, SourceError};
 use crate::stats::Stats;
 
 /// Every line of stdin is a message. At its end the pipeline ends.
@@ -54,7 +54,8 @@ impl Source for Stdin {
     }
 
     async fn connect(&mut self) -> Result<(), SourceError> {
-        let reading = Reading::start(std::io::stdin(), Arc::clone(&self.stats));
+        let stats = Arc::clone(&self.stats);
+        let reading = Reading::start(std::io::stdin(), || is_readable(&std::io::stdin()), stats);
         self.reading = Some(reading.map_err(|error| SourceError::Fatal(error.into()))?);
         Ok(())
     }
@@ -65,5 +66,16 @@ impl Source for Stdin {
             End::Eof => SourceError::Ended,
             End::Failed(error) => SourceError::Fatal(error.into()),
         })
+    }
+
+    fn close(&mut self) -> Closing {
+        // What was read and is not yet handed on is ours.
+        match &self.reading {
+            Some(reading) => {
+                reading.stop();
+                Closing::Draining
+            }
+            None => Closing::Done,
+        }
     }
 }

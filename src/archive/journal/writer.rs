@@ -23,13 +23,15 @@ pub struct Writer {
     dirty: bool,
     /// Whether the file's name is not known to be durable.
     new: bool,
+    /// Whether something was written, so that there must be a file.
+    written: bool,
 }
 
 impl Writer {
     /// A writer that opens the journal, or creates it with this mode, with the first event.
     pub fn new(path: PathBuf, mode: u32) -> Self {
         let (file, waiting) = (None, Waiting::default());
-        Self { path, mode, file, waiting, dirty: false, new: false }
+        Self { path, mode, file, waiting, dirty: false, new: false, written: false }
     }
 
     /// The journal.
@@ -84,6 +86,7 @@ impl Writer {
             return Err(error);
         }
         self.waiting.clear();
+        self.written = true;
         Ok(())
     }
 
@@ -123,7 +126,10 @@ impl Writer {
 
     /// Whether the journal's name still leads to it: nobody has removed or moved it.
     pub fn is_in_place(&self) -> bool {
-        self.file.as_ref().is_none_or(|file| same_file(file, &self.path))
+        match &self.file {
+            Some(file) => same_file(file, &self.path),
+            None => !self.written || self.path.exists(),
+        }
     }
 }
 

@@ -1,8 +1,14 @@
 //! Which line goes to which file.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use tracing::warn;
+
+use super::CONTROL;
 use crate::batch::{Batch, Labeler, NO_TOPIC, TopicId, TopicNames};
+use crate::pipeline::MAX_TOPICS;
+use crate::stats::Counter;
 
 /// Lines are kept back until there are so many bytes of them, so that one write serves many lines
 /// of a topic; and no longer than messages keep coming without a pause.
@@ -25,11 +31,13 @@ pub(super) struct Router {
     places: Vec<Option<usize>>,
     /// The places of names that were known before their topics were seen.
     named: HashMap<String, usize>,
+    /// Lines whose topic was one too many.
+    beyond: Arc<Counter>,
 }
 
 impl Router {
-    pub(super) fn new(topics: Topics) -> Self {
-        Self { topics, labels: Vec::new(), places: Vec::new(), named: HashMap::new() }
+    pub(super) fn new(topics: Topics, beyond: Arc<Counter>) -> Self {
+        Self { beyond, topics, labels: Vec::new(), places: Vec::new(), named: HashMap::new() }
     }
 
     pub(super) fn is_by_topic(&self) -> bool {
@@ -52,6 +60,15 @@ impl Router {
         let names = match &mut self.topics {
             Topics::OfLines(labeler) => {
                 labeler.label(batch, &mut self.labels);
+                let beyond = labeler.take_beyond();
+                if beyond > 0 {
+                    if self.beyond.get() == 0 {
+                        warn!(
+                            "there are more topics than {MAX_TOPICS}; lines of further ones go to `{CONTROL}`. Is `partition` right?"
+                        );
+                    }
+                    self.beyond.add(beyond);
+                }
                 Some(labeler.names())
             }
             Topics::OfSource => batch.topics().map(|(labels, names)| {

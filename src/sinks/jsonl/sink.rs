@@ -1,6 +1,6 @@
 //! The sink: one track, or one for each topic.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -15,11 +15,11 @@ use super::route::{KEPT_BYTES, Router};
 use super::track::Track;
 use crate::archive::disk::{FileError, append_lines, sync_all, sync_path};
 use crate::archive::journal::{Event, Open};
-use crate::archive::layout::{Kind, LOCK_NAME, Stem};
+use crate::archive::layout::{Kind, LOCK_NAME, Stem, parse};
 use crate::archive::lock::DirLock;
 use crate::archive::open_hour::Place;
 use crate::batch::Batch;
-use crate::clock::{Hour, UnixNanos};
+use crate::clock::{Clock, Hour, SystemClock, UnixNanos};
 use crate::links::refuse_foreign_links;
 use crate::plugin::{BoxError, BuildContext, FeedEvent, Rejected, Sink};
 use crate::stats::{Counter, Stats};
@@ -35,6 +35,8 @@ const SLACK: Duration = Duration::from_millis(200);
 const LOOKED_AT: usize = 64;
 /// Descriptors that the rest of the process needs.
 const OTHER_FILES: u64 = 128;
+/// No fewer files than this are kept open when the system has no more to give.
+const LEAST_AWAKE: usize = 16;
 
 /// How and where it writes.
 #[derive(Debug, Clone)]
@@ -63,7 +65,8 @@ pub(super) struct Jsonl {
     synced: Instant,
     /// Files of rejected messages that are not yet durable.
     dirty_rejects: BTreeSet<PathBuf>,
-    rejects_written: usize,
+    /// Messages set aside that are to be written: lines, track, and how many.
+    rejects: BTreeMap<PathBuf, (Vec<u8>, usize, u64)>,
     looked_at: usize,
     uses: u64,
     awake: usize,
@@ -101,7 +104,7 @@ impl Jsonl {
             kept: (0, BTreeSet::new()),
             synced: Instant::now(),
             dirty_rejects: BTreeSet::new(),
-            rejects_written: 0,
+            rejects: BTreeMap::new(),
             looked_at: 0,
             uses: 0,
             awake: 0,
@@ -126,7 +129,12 @@ impl Jsonl {
         }
         let topic = opening.topics.first().cloned();
         let Settings { dir, mode, sync_interval, .. } = self.settings.clone();
-        self.tracks.push(Track::new(Place { dir, stem, mode, sync_interval }, topic, opening));
+        self.tracks.push(Track::new(
+            Place { dir, stem, mode, sync_interval },
+            topic,
+            opening,
+            self.router.is_some(),
+        ));
         place
     }
 
@@ -145,11 +153,29 @@ impl Jsonl {
             track.leave(now, false, &self.stats);
             // Without its directory no hour can be opened.
             self.keep_lock()?;
-            if let Some(track) = self.tracks.get_mut(index) {
-                track.open(time, &self.stats)?;
+            if let Some(track) = self.tracks.get_mut(index)
+                && let Err(error) = track.open(time, &self.stats)
+            {
+                self.mind_descriptors(&error.source);
+                return Err(error.into());
             }
         }
         Ok(())
+    }
+
+    /// When the process has no more descriptors, fewer files are kept open from now on.
+    fn mind_descriptors(&mut self, error: &std::io::Error) {
+        use rustix::io::Errno;
+        let scarce = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+        if self.router.is_none() || !error.raw_os_error().is_some_and(|e| scarce.contains(&e)) {
+            return;
+        }
+        let fewer = (self.awake.max(LEAST_AWAKE)).min(self.settings.max_open_files / 2);
+        self.settings.max_open_files = fewer.max(LEAST_AWAKE);
+        self.tracks.iter_mut().for_each(Track::rest);
+        self.awake = 0;
+        let max_open_files = self.settings.max_open_files;
+        warn!(max_open_files, "the process may open no more files; fewer are kept open");
     }
 
     /// Takes note that the track's files are needed now. Those of another that was not needed for
@@ -327,24 +353,55 @@ impl Jsonl {
         Ok(())
     }
 
-    /// The soft limit of open files is what programs from before large servers expect; ours is the
-    /// hard one, if need be.
-    fn mind_limit(&self) {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let needed = OTHER_FILES + self.settings.max_open_files as u64;
-        let limit = getrlimit(Resource::Nofile);
-        if limit.current.is_none_or(|current| current >= needed) {
-            return;
+    /// Which file each message goes to.
+    fn sort_rejects(&mut self, rejected: &[Rejected]) -> Result<(), BoxError> {
+        for one in rejected {
+            let topic = one.topic.as_deref().and_then(|topic| Stem::from_topic(topic).ok());
+            // The first is the only one, or for what has no topic.
+            let of_topic = |track: &Track| Some(&track.place.stem) == topic.as_ref();
+            let index = self.tracks.iter().position(of_topic).unwrap_or(0);
+            let Some(track) = self.tracks.get(index) else { continue };
+            let Place { dir, stem, .. } = &track.place;
+            let path = stem.path(dir, Hour::containing(one.t), Kind::Rejects);
+            let (lines, of, messages) = self.rejects.entry(path).or_default();
+            serde_json::to_writer(&mut *lines, one)?;
+            lines.push(b'\n');
+            (*of, *messages) = (index, *messages + 1);
         }
-        let current = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit });
-        if raised.is_err() || current < needed {
+        Ok(())
+    }
+
+    /// Says so when the process may not open as many files.
+    fn mind_limit(&self) {
+        let needed = OTHER_FILES + self.settings.max_open_files as u64;
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        if let Some(limit) = limit.filter(|limit| self.router.is_some() && *limit < needed) {
             let max_open_files = self.settings.max_open_files;
             warn!(
                 max_open_files,
-                current,
-                "fewer files may be open than `max_open_files` and the rest need; raise `ulimit -n`, or lower the key"
+                limit,
+                "the process may open fewer files than `max_open_files` and the rest need; raise `ulimit -n`, or lower the key"
             );
+        }
+    }
+
+    /// Topics that a run before found in the lines go on: that nothing comes of them is known, too.
+    fn find_tracks(&mut self) {
+        if self.router.as_ref().is_none_or(Router::is_by_topic) {
+            return;
+        }
+        let now = Hour::containing(SystemClock.now());
+        let Ok(entries) = std::fs::read_dir(&self.settings.dir) else { return };
+        let mut stems = BTreeSet::new();
+        for entry in entries.flatten() {
+            let parsed = entry.file_name().to_str().and_then(parse);
+            let recent = |hour: &Hour| hour.end() >= now.start() && *hour <= now;
+            stems.extend(parsed.filter(|(_, hour, _)| recent(hour)).map(|(stem, ..)| stem));
+        }
+        for stem in stems {
+            if self.tracks.iter().all(|track| track.place.stem != stem) {
+                self.add(stem);
+            }
         }
     }
 }
@@ -368,6 +425,7 @@ impl Sink for Jsonl {
             .map_err(|source| CannotCreate { dir: dir.clone(), source })?;
         self.lock = Some(DirLock::acquire(dir, LOCK_NAME)?);
         self.mind_limit();
+        self.find_tracks();
         Ok(())
     }
 
@@ -381,8 +439,12 @@ impl Sink for Jsonl {
             track.is_some_and(|track| Hour::containing(track.kept_received()) != hour)
         };
         // What is kept back belongs to one hour.
-        if self.kept.0 >= KEPT_BYTES || self.kept.1.iter().next().is_some_and(other) {
+        let next_hour = self.kept.1.iter().next().is_some_and(other);
+        if self.kept.0 >= KEPT_BYTES || next_hour {
             self.write_kept()?;
+        }
+        if next_hour && hour > Hour::containing(self.told.0) {
+            self.roll(batch.received())?;
         }
         self.route(batch);
         Ok(())
@@ -402,30 +464,30 @@ impl Sink for Jsonl {
     }
 
     fn reject(&mut self, rejected: &[Rejected]) -> Result<(), BoxError> {
-        // What was written before a failure is not written again.
-        for one in rejected.iter().skip(self.rejects_written) {
-            let topic = one.topic.as_deref().and_then(|topic| Stem::from_topic(topic).ok());
-            // The first is the only one, or for what has no topic.
-            let of_topic = |track: &Track| Some(&track.place.stem) == topic.as_ref();
-            let index = self.tracks.iter().position(of_topic).unwrap_or(0);
-            let Some(track) = self.tracks.get_mut(index) else { continue };
-            let Place { dir, stem, mode, .. } = &track.place;
-            let path = stem.path(dir, Hour::containing(one.t), Kind::Rejects);
-            let mut line = serde_json::to_vec(one)?;
-            line.push(b'\n');
-            append_lines(&path, *mode, &line)?;
-            track.rejected += 1;
-            self.dirty_rejects.insert(path);
-            self.rejects_written += 1;
+        // What could not be written is written first, and is these: they are given again.
+        if self.rejects.is_empty() {
+            self.sort_rejects(rejected)?;
         }
-        self.rejects_written = 0;
+        while let Some(mut of_file) = self.rejects.first_entry() {
+            let (lines, index, messages) = std::mem::take(of_file.get_mut());
+            let path = of_file.key().clone();
+            if let Err(error) = append_lines(&path, self.settings.mode, &lines) {
+                of_file.insert((lines, index, messages));
+                return Err(error.into());
+            }
+            self.rejects.remove(&path);
+            if let Some(track) = self.tracks.get_mut(index) {
+                track.rejected += messages;
+            }
+            self.dirty_rejects.insert(path);
+        }
         Ok(())
     }
 
     fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
+        let mut first = self.flush();
         self.told = (at, Instant::now());
         self.links.note(event);
-        let mut first = Ok(());
         for index in 0..self.tracks.len() {
             let Some(track) = self.tracks.get(index) else { continue };
             // One for a single topic is told of that alone, any other of all there is.
@@ -453,15 +515,18 @@ impl Sink for Jsonl {
     }
 
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+        // What was received before belongs before.
+        let mut first = self.flush();
         self.told = (now, Instant::now());
-        self.keep_lock()?;
+        first = first.and(self.keep_lock());
         for _ in 0..self.tracks.len().min(LOOKED_AT) {
             self.looked_at = (self.looked_at + 1) % self.tracks.len();
             if let Some(track) = self.tracks.get_mut(self.looked_at) {
                 track.ensure_in_place();
             }
         }
-        self.roll(now)?;
+        // One that cannot go on is no reason to leave the others.
+        first = first.and(self.roll(now));
         let due =
             self.settings.sync_interval.is_some_and(|every| self.synced.elapsed() + SLACK >= every);
         if due {
@@ -469,23 +534,26 @@ impl Sink for Jsonl {
         }
         let tracks = u32::try_from(self.tracks.len()).unwrap_or(u32::MAX);
         let between = self.settings.mark_interval.max(LEAST_BETWEEN_MARKS * tracks);
-        let (mut first, alone) = (Ok(()), self.router.is_none());
+        let alone = self.router.is_none();
         for track in &mut self.tracks {
-            first = first.and(track.tick(now, between, &self.stats));
+            first = first.and(track.tick(now, between, &self.stats).map_err(BoxError::from));
             if alone || track.awake {
                 continue;
             }
             // What was opened for that is not needed any longer.
             track.rest();
         }
-        first?;
-        Ok(self.sync_rejects()?)
+        first.and(self.sync_rejects().map_err(BoxError::from))
     }
 
     fn close(&mut self) -> Result<(), BoxError> {
         let flushed = self.flush();
         let now = self.now();
-        let together = self.sync_together(now);
+        let many = self.tracks.len() >= MANY_DIRTY && self.settings.sync_interval.is_some();
+        let together = many && {
+            self.sync_together(now);
+            true
+        };
         let mut first = flushed;
         for index in 0..self.tracks.len() {
             self.wake(index);

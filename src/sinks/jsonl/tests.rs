@@ -250,3 +250,101 @@ fn an_event_that_comes_while_the_hour_cannot_be_opened_is_not_forgotten() {
         assert!(events.contains(&"down".to_owned()), "failure at {nth}: {events:?}");
     }
 }
+
+/// A sink that files by topic.
+fn routed(dir: &std::path::Path, topics: &[&str]) -> Box<dyn Sink> {
+    let topics = topics.iter().map(ToString::to_string).collect();
+    let topic = crate::json::Selector::parse("/t").ok();
+    let context = BuildContext::new(topics, Arc::new(Stats::new()), 10).with_topic(topic);
+    let config = JsonlConfig { output_dir: dir.to_owned(), ..JsonlConfig::default() };
+    let mut sink = config.build(&context).unwrap();
+    sink.open().unwrap();
+    sink
+}
+
+fn of_topics(seconds: u64, topics: &[&str]) -> Batch {
+    let mut labeler = Labeler::new(crate::json::Selector::parse("/t").unwrap(), 100);
+    let mut batch = Batch::new();
+    for topic in topics {
+        batch.push(format!("{{\"t\":\"{topic}\"}}").as_bytes());
+    }
+    let mut labels = Vec::new();
+    labeler.label(&batch, &mut labels);
+    batch.set_topics(labels, Arc::clone(labeler.names()));
+    batch.set_received(UnixNanos::from_seconds(seconds));
+    batch
+}
+
+fn names_of(dir: &std::path::Path, stem: &str, hour: u64) -> Vec<String> {
+    let journal = journal::read(&dir.join(format!("{stem}_{hour}.journal"))).unwrap();
+    let name =
+        |entry: Entry| serde_json::to_value(entry).unwrap()["event"].as_str().unwrap().to_owned();
+    journal.into_iter().map(name).collect()
+}
+
+#[test]
+fn lines_that_are_kept_back_belong_to_the_hour_in_which_they_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = routed(dir.path(), &["a", "b"]);
+    sink.tick(UnixNanos::from_seconds(7_198)).unwrap();
+    sink.write(&of_topics(7_199, &["a", "b", "a"])).unwrap();
+    assert_eq!(sink.buffered(), 3);
+    sink.tick(UnixNanos::from_seconds(7_200)).unwrap();
+    assert_eq!(sink.buffered(), 0);
+    sink.close().unwrap();
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("a_3600.jsonl")).unwrap().lines().count(),
+        2
+    );
+    let events = names_of(dir.path(), "a", 3_600);
+    assert_eq!(events.iter().filter(|name| *name == "open").count(), 1, "{events:?}");
+    assert_eq!(names_of(dir.path(), "a", 7_200), ["open", "closed"]);
+}
+
+#[test]
+fn a_topic_that_cannot_go_on_leaves_the_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = routed(dir.path(), &["a", "b"]);
+    std::fs::create_dir(dir.path().join("b_7200.jsonl")).unwrap();
+    sink.tick(UnixNanos::from_seconds(7_199)).unwrap();
+    assert!(sink.tick(UnixNanos::from_seconds(7_200)).is_err());
+    sink.write(&of_topics(7_201, &["a"])).unwrap();
+    sink.flush().unwrap();
+    assert!(sink.tick(UnixNanos::from_seconds(7_202)).is_err(), "b still cannot");
+    drop(sink.close());
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("a_7200.jsonl")).unwrap().lines().count(),
+        1
+    );
+    assert!(names_of(dir.path(), "a", 7_200).contains(&"closed".to_owned()));
+}
+
+#[test]
+fn more_topics_than_files_may_be_open_are_all_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let topics: Vec<String> = (0..200).map(|n| format!("t{n}")).collect();
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let context = BuildContext::new(Vec::new(), Arc::new(Stats::new()), 10);
+    let config = JsonlConfig {
+        output_dir: dir.path().to_owned(),
+        partition: serde_json::from_value(json!("/t")).unwrap(),
+        max_open_files: 16,
+        ..JsonlConfig::default()
+    };
+    let mut sink = config.build(&context).unwrap();
+    sink.open().unwrap();
+    for round in 0..5 {
+        sink.write(&of_topics(3_600 + round, &topics)).unwrap();
+        sink.flush().unwrap();
+        sink.tick(UnixNanos::from_seconds(3_600 + round)).unwrap();
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let open = open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        let open = open.filter(|file| file.starts_with(dir.path())).count();
+        assert!(open <= 16 + 2, "{open} files are open");
+    }
+    sink.close().unwrap();
+    for topic in topics {
+        let file = dir.path().join(format!("{topic}_3600.jsonl"));
+        assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 5);
+    }
+}

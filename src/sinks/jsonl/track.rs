@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::archive::disk::FileError;
 use crate::archive::hour_file::Found;
@@ -18,6 +18,8 @@ use crate::stats::Stats;
 pub(super) struct Track {
     pub(super) place: Place,
     topic: Option<String>,
+    /// Whether the log would be full of it.
+    one_of_many: bool,
     current: Option<OpenHour>,
     /// What every journal says of this recording.
     opening: Open,
@@ -45,10 +47,16 @@ struct Stall {
 }
 
 impl Track {
-    pub(super) fn new(place: Place, topic: Option<String>, opening: Open) -> Self {
+    pub(super) fn new(
+        place: Place,
+        topic: Option<String>,
+        opening: Open,
+        one_of_many: bool,
+    ) -> Self {
         Self {
             place,
             topic,
+            one_of_many,
             current: None,
             opening,
             waiting: Waiting::default(),
@@ -82,7 +90,7 @@ impl Track {
         let hour = Hour::containing(time);
         let (mut open, found) = OpenHour::open(&self.place, hour, time, opening)?;
         self.opening.part += 1;
-        report(&open, found);
+        report(&open, found, self.one_of_many);
         for (t, event) in self.waiting.all() {
             open.note(t, event);
         }
@@ -104,7 +112,13 @@ impl Track {
         self.note_rejected(now);
         let Some(open) = self.current.take() else { return Ok(()) };
         if let Some(lines) = open.lines() {
-            info!(file = %lines.path().display(), bytes = lines.length(), messages = lines.messages(), "hour closed");
+            let (bytes, messages) = (lines.length(), lines.messages());
+            let file = lines.path().display();
+            if self.one_of_many {
+                debug!(%file, bytes, messages, "hour closed");
+            } else {
+                info!(%file, bytes, messages, "hour closed");
+            }
         }
         let Left { lines, journal } = open.close(&self.place, now, stop, together);
         if let Some(error) = journal {
@@ -191,7 +205,7 @@ impl Track {
     ) -> Result<(), BoxError> {
         let Some(open) = &mut self.current else { return Ok(()) };
         if let Some(found) = open.append(&self.place, received, lines, messages)? {
-            report(open, Some(found));
+            report(open, Some(found), self.one_of_many);
         }
         Ok(())
     }
@@ -271,7 +285,7 @@ impl Track {
 }
 
 /// Tells in the log of an hour that was opened.
-fn report(open: &OpenHour, found: Option<Found>) {
+fn report(open: &OpenHour, found: Option<Found>, one_of_many: bool) {
     let Some(lines) = open.lines() else { return };
     let file = lines.path().display();
     let found = found.unwrap_or_default();
@@ -287,5 +301,10 @@ fn report(open: &OpenHour, found: Option<Found>) {
         let since = UnixNanos::new(recovered.since);
         error!(%file, messages = recovered.lost, %since, "lines that were written are gone");
     }
-    info!(%file, bytes = lines.length(), messages = lines.messages(), "hour opened");
+    let (bytes, messages) = (lines.length(), lines.messages());
+    if one_of_many {
+        debug!(%file, bytes, messages, "hour opened");
+    } else {
+        info!(%file, bytes, messages, "hour opened");
+    }
 }
