@@ -33,8 +33,13 @@
 //! }
 //! ```
 //!
-//! The contract is in [`plugin`]; what moves is a [`Batch`]; the list of what there is, a
+//! The guide is `docs/plugins.md`. The contract is in [`plugin`]; what moves is a [`Batch`]; the list of what there is, a
 //! [`Registry`].
+
+/// The guide's code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/plugins.md")]
+struct Guide;
 
 pub mod archive;
 mod backoff;

@@ -1,0 +1,175 @@
+//! Each stage alone, and finding a value in a message, by libraries and by our own walk. Items are
+//! messages: trades of 272 bytes.
+
+use std::sync::Arc;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use serde_json::{Value, json};
+use streamer::batch::Labeler;
+use streamer::clock::UnixNanos;
+use streamer::exchange::Market;
+use streamer::json::{Pointer, Selector};
+use streamer::stages::{dedup, exec, filter, jq, sample, stamp, validate};
+use streamer::stats::Stats;
+use streamer::{Batch, BuildContext, StageConfig};
+
+const TRADES: u64 = 500;
+
+fn main() {
+    divan::main();
+}
+
+fn batch() -> Batch {
+    let topics: Vec<String> = (0..100).map(|n| format!("publicTrade.C{n}USDT")).collect();
+    let mut batch = Batch::new();
+    for line in Market::of(&topics).lines(0..TRADES).split_inclusive(|b| *b == b'\n') {
+        batch.push(line.strip_suffix(b"\n").unwrap_or(line));
+    }
+    batch.set_received(UnixNanos::from_seconds(1_700_000_000));
+    batch
+}
+
+fn stage<C: StageConfig>(bencher: Bencher, keys: Value) {
+    let config: C = serde_json::from_value(keys).expect("the keys are valid");
+    let context = BuildContext::new(Vec::new(), Arc::new(Stats::new()), 10_000);
+    let mut stage = config.build(&context).expect("the configuration is valid");
+    bencher.counter(ItemsCount::new(TRADES)).with_inputs(batch).bench_local_values(|mut batch| {
+        stage.process(&mut batch).expect("the stage works");
+        batch
+    });
+}
+
+#[divan::bench]
+fn filter_all_pass(bencher: Bencher) {
+    stage::<filter::FilterConfig>(bencher, json!({ "pointer": "/data/0/s", "matches": "USDT$" }));
+}
+
+#[divan::bench]
+fn filter_equals(bencher: Bencher) {
+    stage::<filter::FilterConfig>(bencher, json!({ "pointer": "/data/0/s", "equals": "C7USDT" }));
+}
+
+#[divan::bench]
+fn jq_select(bencher: Bencher) {
+    let program = r#"select(.data[0].S == "Buy")"#;
+    stage::<jq::JqConfig>(bencher, json!({ "program": program }));
+}
+
+#[divan::bench]
+fn jq_reshape(bencher: Bencher) {
+    stage::<jq::JqConfig>(bencher, json!({ "program": ".data[] | {s, p, v}" }));
+}
+
+#[divan::bench]
+fn stamp_wrap(bencher: Bencher) {
+    stage::<stamp::StampConfig>(bencher, json!({}));
+}
+
+#[divan::bench]
+fn stamp_key(bencher: Bencher) {
+    stage::<stamp::StampConfig>(bencher, json!({ "key": "recv_ns" }));
+}
+
+#[divan::bench]
+fn dedup_bytes(bencher: Bencher) {
+    stage::<dedup::DedupConfig>(bencher, json!({}));
+}
+
+#[divan::bench]
+fn dedup_key(bencher: Bencher) {
+    stage::<dedup::DedupConfig>(bencher, json!({ "key": "{/topic} {/data/0/i}" }));
+}
+
+#[divan::bench]
+fn validate_json(bencher: Bencher) {
+    stage::<validate::ValidateConfig>(bencher, json!({}));
+}
+
+#[divan::bench]
+fn sample_every_10(bencher: Bencher) {
+    stage::<sample::SampleConfig>(bencher, json!({ "every": 10 }));
+}
+
+#[divan::bench]
+fn exec_cat(bencher: Bencher) {
+    stage::<exec::ExecConfig>(bencher, json!({ "command": ["cat"] }));
+}
+
+#[divan::bench]
+fn label_topics(bencher: Bencher) {
+    let mut labeler = Labeler::new(Selector::parse("/topic").expect("a pointer"), 1_000);
+    let (batch, mut labels) = (batch(), Vec::new());
+    bencher.counter(ItemsCount::new(TRADES)).bench_local(|| labeler.label(&batch, &mut labels));
+}
+
+/// Finds the value in every message.
+fn find(bencher: Bencher, mut find: impl FnMut(&[u8]) -> usize) {
+    let batch = batch();
+    bencher.counter(ItemsCount::new(TRADES)).bench_local(|| {
+        batch.records().map(|record| find(record.payload)).sum::<usize>()
+    });
+}
+
+#[divan::bench(args = ["/topic", "/data/0/s", "/data/0/seq"])]
+fn find_own(bencher: Bencher, pointer: &str) {
+    let pointer = Pointer::parse(pointer).expect("a pointer");
+    find(bencher, |json| pointer.find(json).map_or(0, <[u8]>::len));
+}
+
+#[divan::bench(args = ["/topic", "/data/0/s", "/data/0/seq"])]
+fn find_sonic(bencher: Bencher, pointer: &str) {
+    let path: Vec<sonic_rs::PointerNode> = pointer
+        .split('/')
+        .skip(1)
+        .map(|step| match step.parse::<usize>() {
+            Ok(index) => sonic_rs::PointerNode::Index(index),
+            Err(_) => sonic_rs::PointerNode::Key(step.to_owned().into()),
+        })
+        .collect();
+    find(bencher, |json| {
+        sonic_rs::get(json, &path).map_or(0, |value| value.as_raw_str().len())
+    });
+}
+
+#[divan::bench(args = ["/topic", "/data/0/s", "/data/0/seq"])]
+fn find_jiter(bencher: Bencher, pointer: &str) {
+    let steps: Vec<&str> = pointer.split('/').skip(1).collect();
+    find(bencher, |json| {
+        let mut walk = jiter::Jiter::new(json);
+        jiter_find(&mut walk, &steps).unwrap_or(0)
+    });
+}
+
+fn jiter_find(walk: &mut jiter::Jiter<'_>, steps: &[&str]) -> Option<usize> {
+    for step in steps {
+        match walk.peek().ok()? {
+            jiter::Peek::Object => {
+                let mut key = walk.next_object().ok()?.map(|key| key == *step)?;
+                while !key {
+                    walk.next_skip().ok()?;
+                    key = walk.next_key().ok()?.map(|key| key == *step)?;
+                }
+            }
+            jiter::Peek::Array => {
+                walk.next_array().ok()?;
+                for _ in 0..step.parse::<usize>().ok()? {
+                    walk.next_skip().ok()?;
+                    walk.array_step().ok()?;
+                }
+            }
+            _ => return None,
+        }
+    }
+    let start = walk.current_index();
+    walk.next_skip().ok()?;
+    Some(walk.current_index() - start)
+}
+
+#[divan::bench]
+fn find_serde_value(bencher: Bencher) {
+    find(bencher, |json| {
+        let value: Value = serde_json::from_slice(json).expect("JSON");
+        value.pointer("/topic").and_then(Value::as_str).map_or(0, str::len)
+    });
+}
