@@ -198,8 +198,7 @@ impl Child {
         }
         let timeout = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         match poll(&mut fds, Some(&timeout)) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         // An error or an end shows when it is read or written.
@@ -208,7 +207,8 @@ impl Child {
         Ok(Ready { read, write: stdin.is_some() && ready.next() == Some(true) })
     }
 
-    /// Gives the program what it takes now; `None` when it takes nothing.
+    /// Gives the program what it takes now, and says how much; `None` when it takes nothing.
+    #[expect(clippy::disallowed_methods, reason = "a pipe takes what it has room for: counted")]
     pub(crate) fn give(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let Some(stdin) = &mut self.stdin else { return Err(ErrorKind::BrokenPipe.into()) };
         let taken = or_none(stdin.write(bytes))?;

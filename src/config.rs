@@ -208,10 +208,11 @@ impl Config {
             for key in ["ws_url", "topic", "output_dir", "source", "stages", "sinks", "pipelines"] {
                 keys.shift_remove(key);
             }
-            let all = self.pipelines.iter().map(|p| (p.name.clone(), p.resolved()));
+            let all = self.pipelines.iter();
             if named {
+                let all = all.map(|pipeline| (pipeline.name.clone(), pipeline.resolved()));
                 keys.shift_insert(0, "pipelines".to_owned(), Value::Object(all.collect()));
-            } else if let Some((_, Value::Object(sections))) = all.last() {
+            } else if let Some(Value::Object(sections)) = all.map(PipelineConfig::resolved).next() {
                 for (index, (key, section)) in sections.into_iter().enumerate() {
                     keys.shift_insert(index, key, section);
                 }

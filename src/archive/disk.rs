@@ -150,6 +150,9 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
 
 /// Makes durable everything that was written to the file system of this directory: one wait, where
 /// many files have changed.
+///
+/// # Errors
+/// [`FileError`].
 pub fn sync_all(dir: &Path) -> Result<(), FileError> {
     gate()
         .and_then(|()| Ok(rustix::fs::syncfs(File::open(dir)?)?))
@@ -157,6 +160,9 @@ pub fn sync_all(dir: &Path) -> Result<(), FileError> {
 }
 
 /// Appends lines to a file beside those of the archive's hours; creates it with this mode.
+///
+/// # Errors
+/// [`FileError`]; the file is as it was.
 pub fn append_lines(path: &Path, mode: u32, lines: &[u8]) -> Result<(), FileError> {
     let file = append_as(path, mode)?;
     let length = file.metadata().map_err(FileError::of("read the size of", path))?.len();
@@ -167,6 +173,9 @@ pub fn append_lines(path: &Path, mode: u32, lines: &[u8]) -> Result<(), FileErro
 }
 
 /// Makes the content of this file durable, if it still exists.
+///
+/// # Errors
+/// [`FileError`].
 pub fn sync_path(path: &Path) -> Result<(), FileError> {
     match append_to_existing(path)? {
         Some(file) => sync(&file, path),

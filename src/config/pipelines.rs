@@ -163,7 +163,7 @@ fn one_of_several(name: &str, pipeline: &Value, path: &str) -> Result<Sections, 
     };
     for key in keys.keys() {
         if !["source", "stages", "sinks"].contains(&key.as_str()) {
-            let hint = crate::suggest::did_you_mean(key, ["source", "stages", "sinks"].into_iter());
+            let hint = crate::suggest::did_you_mean(key, ["source", "stages", "sinks"]);
             let message = format!("unknown key `{key}`{hint}; known keys: source, stages, sinks");
             problems.push(Problem::at(format!("{path}.{key}"), message));
         }

@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
     fn skip_container(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
-            let length = self.rest.iter().position(|byte| STOPS[usize::from(*byte)])?;
+            let length = self.rest.iter().position(|byte| stops(*byte))?;
             self.advance(length)?;
             match self.rest.first()? {
                 b'"' => {
@@ -129,16 +129,10 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The bytes at which the skipping of a container must look.
-const STOPS: [bool; 256] = {
-    let mut stops = [false; 256];
-    stops[b'"' as usize] = true;
-    stops[b'{' as usize] = true;
-    stops[b'}' as usize] = true;
-    stops[b'[' as usize] = true;
-    stops[b']' as usize] = true;
-    stops
-};
+/// Whether the skipping of a container must look at the byte.
+fn stops(byte: u8) -> bool {
+    matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')
+}
 
 /// Whether a key, with its quotes, says this.
 fn is_key(key: &[u8], wanted: &str) -> bool {

@@ -48,13 +48,11 @@ pub(super) fn aside(
 fn run(mut sinks: Sinks, mut consumer: Consumer) {
     let done = sinks.open().and_then(|()| {
         loop {
-            let item = match consumer.try_pop() {
-                Some(item) => Some(item),
-                None => {
-                    sinks.flush()?;
-                    consumer.pop()
-                }
-            };
+            let mut item = consumer.try_pop();
+            if item.is_none() {
+                sinks.flush()?;
+                item = consumer.pop();
+            }
             match item {
                 None => return Ok(()),
                 Some(Item::Batch(batch)) => {

@@ -142,7 +142,7 @@ impl Pump {
 
     /// Takes what stages kept back and is ready through those behind them.
     fn collect(&mut self) -> Result<(), SinkGone> {
-        self.kept_back("collect", |stage, kept| stage.collect(kept)).map(drop)
+        self.kept_back("collect", Stage::collect).map(drop)
     }
 
     /// Gives the first failure.
@@ -198,7 +198,7 @@ impl Pump {
     }
 
     fn close(&mut self) -> Result<(), PumpError> {
-        let stages = self.kept_back("close", |stage, kept| stage.close(kept));
+        let stages = self.kept_back("close", Stage::close);
         // What a stage lost at its end: nobody ticks any more.
         let (messages, now) = (self.stats.take_lost_in_stages(), self.kept.received());
         if messages > 0 {

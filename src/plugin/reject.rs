@@ -21,6 +21,7 @@ pub struct Rejected {
     pub data: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
 fn nanos<S: serde::Serializer>(t: &UnixNanos, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(t.nanos())
 }

@@ -52,7 +52,7 @@ impl Common {
                 Some(Value::String(text)) if text == "reject" => common.on_error = OnError::Reject,
                 Some(other) => {
                     let text = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
-                    let hint = did_you_mean(&text, ["pass", "reject"].into_iter());
+                    let hint = did_you_mean(&text, ["pass", "reject"]);
                     let message = format!("unknown value `{text}`{hint}; known: pass, reject");
                     return Err(Problem::at(format!("{path}.on_error"), message));
                 }

@@ -112,13 +112,13 @@ impl Stage for Dedup {
         batch.retain(|record| {
             let hash = match &self.key {
                 None => xxh3_128_with_seed(record.payload, self.seed),
-                Some(key) => match key.select(record.payload, &mut room) {
-                    Some(key) => xxh3_128_with_seed(key.as_bytes(), self.seed),
-                    None => {
+                Some(key) => {
+                    let Some(key) = key.select(record.payload, &mut room) else {
                         self.without_key.add(1);
                         return true;
-                    }
-                },
+                    };
+                    xxh3_128_with_seed(key.as_bytes(), self.seed)
+                }
             };
             let new = self.is_new(now, hash);
             self.duplicates.add(u64::from(!new));

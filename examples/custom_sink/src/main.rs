@@ -40,25 +40,25 @@ impl SinkConfig for CountsConfig {
         if self.every == 0 {
             return Err("`every` is 0; it must be at least 1".into());
         }
-        Ok(Box::new(Counts { config: self, file: None, counts: BTreeMap::new(), told: None }))
+        Ok(Box::new(Counts { config: self, file: None, seen: BTreeMap::new(), told: None }))
     }
 }
 
 struct Counts {
     config: CountsConfig,
     file: Option<File>,
-    counts: BTreeMap<String, u64>,
+    seen: BTreeMap<String, u64>,
     told: Option<UnixNanos>,
 }
 
 impl Counts {
     fn append(&mut self) -> Result<(), BoxError> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        let mut line = serde_json::to_vec(&self.counts)?;
+        let mut line = serde_json::to_vec(&self.seen)?;
         line.push(b'\n');
         // One write: a line is there or not.
         file.write_all(&line)?;
-        self.counts.clear();
+        self.seen.clear();
         Ok(())
     }
 }
@@ -76,7 +76,7 @@ impl Sink for Counts {
 
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
         for record in batch.records() {
-            *self.counts.entry(record.topic.unwrap_or("none").to_owned()).or_default() += 1;
+            *self.seen.entry(record.topic.unwrap_or("none").to_owned()).or_default() += 1;
         }
         Ok(())
     }

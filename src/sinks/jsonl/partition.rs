@@ -28,7 +28,7 @@ impl<'de> Deserialize<'de> for Partition {
             Some("none") => Ok(Self::None),
             Some("topic") => Ok(Self::Topic),
             Some(text) if !text.contains('/') => {
-                let hint = did_you_mean(text, ["topic", "none"].into_iter());
+                let hint = did_you_mean(text, ["topic", "none"]);
                 let known = "known: topic, none, or a JSON Pointer such as \"/data/0/s\"";
                 Err(D::Error::custom(format!("unknown value `{text}`{hint}; {known}")))
             }

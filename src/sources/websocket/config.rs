@@ -42,6 +42,7 @@ pub enum ControlMessages {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("anyOf" = [{"required": ["url"]}, {"required": ["profile"]}]))]
+#[expect(clippy::option_option, reason = "left out, null, or a value")]
 struct Written {
     /// Endpoint: `ws://…` or `wss://…`. By default that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,6 +151,7 @@ impl Written {
 }
 
 /// A key that is there, though it may be null.
+#[expect(clippy::option_option, reason = "left out, null, or a value")]
 fn written<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {

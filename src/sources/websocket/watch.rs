@@ -178,22 +178,18 @@ impl Watch {
                 self.welcome_by = None;
                 self.next_request = now;
             }
-            match rule {
-                Some(rule) => {
-                    control += 1;
-                    if let Some(lost) = self.answer(rule, payload, &mut room) {
-                        over.get_or_insert(lost);
-                    }
-                    false
-                }
+            let Some(rule) = rule else {
                 // What was not looked at may be a heartbeat.
-                None => {
-                    if asked {
-                        self.data(payload, now, looked_at, &mut room);
-                    }
-                    true
+                if asked {
+                    self.data(payload, now, looked_at, &mut room);
                 }
+                return true;
+            };
+            control += 1;
+            if let Some(lost) = self.answer(rule, payload, &mut room) {
+                over.get_or_insert(lost);
             }
+            false
         };
         if manners.skip {
             batch.retain(|record| look(record.payload));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::stages::testing::Bench;
 
+#[expect(clippy::needless_pass_by_value, reason = "`json!` gives values")]
 fn bench(script: &str, keys: Value) -> Bench {
     let mut config = json!({ "command": ["sh", "-c", script], "timeout": "2s" });
     config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());

@@ -106,9 +106,9 @@ fn label_topics(bencher: Bencher) {
 /// Finds the value in every message.
 fn find(bencher: Bencher, mut find: impl FnMut(&[u8]) -> usize) {
     let batch = batch();
-    bencher.counter(ItemsCount::new(TRADES)).bench_local(|| {
-        batch.records().map(|record| find(record.payload)).sum::<usize>()
-    });
+    bencher
+        .counter(ItemsCount::new(TRADES))
+        .bench_local(|| batch.records().map(|record| find(record.payload)).sum::<usize>());
 }
 
 #[divan::bench(args = ["/topic", "/data/0/s", "/data/0/seq"])]
@@ -127,9 +127,7 @@ fn find_sonic(bencher: Bencher, pointer: &str) {
             Err(_) => sonic_rs::PointerNode::Key(step.to_owned().into()),
         })
         .collect();
-    find(bencher, |json| {
-        sonic_rs::get(json, &path).map_or(0, |value| value.as_raw_str().len())
-    });
+    find(bencher, |json| sonic_rs::get(json, &path).map_or(0, |value| value.as_raw_str().len()));
 }
 
 #[divan::bench(args = ["/topic", "/data/0/s", "/data/0/seq"])]
