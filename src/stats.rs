@@ -200,6 +200,10 @@ impl Stats {
     pub(crate) fn disconnected(&self, feed: usize, disconnect: &Disconnect, now: UnixNanos) {
         let mut state = self.state();
         state.feeds.insert(feed, None);
+        for (_, confirmation) in state.topics.get_mut(&feed).into_iter().flatten() {
+            // What it refused it did.
+            *confirmation = confirmation.take().filter(Result::is_err);
+        }
         *state.disconnects.entry(disconnect.cause.as_str().to_owned()).or_default() += 1;
         state.last_error = Some(LastError {
             cause: disconnect.cause.as_str().to_owned(),

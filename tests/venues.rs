@@ -257,6 +257,7 @@ fn a_topic_that_is_silent_is_asked_for_again() {
         let asked = request(peer);
         assert_eq!(asked["args"], json!(["a", "b"]));
         say(peer, &json!({"success": true, "ret_msg": "", "op": "subscribe"}));
+        say(peer, &json!({"topic": "b", "data": 0}));
         let mut feed = peer.stream.try_clone().unwrap();
         std::thread::spawn(move || {
             let data = crate::harness::frame(0x81, br#"{"topic":"a","data":1}"#);

@@ -36,7 +36,7 @@ use self::link::{Link, Liveness};
 use self::open::{Reach, Target};
 use self::profile::Bootstrap;
 pub use self::profile::Profile;
-use self::rules::{Meaning, Rule, Rules};
+use self::rules::Rules;
 pub use self::tls::TlsConfig;
 use self::turns::Turns;
 use self::watch::{Manners, Watch};
@@ -81,10 +81,7 @@ impl SourceConfig for WebsocketConfig {
             profile.item.clone(),
             self.subscribe.clone(),
         )?;
-        let welcome = profile.welcome.clone().map(|when| {
-            let (is, id, topic, topics) = (Meaning::Control, None, None, None);
-            Rules::of(&[Rule { when, is, id, topic, topics, words: None, reply: None }])
-        });
+        let welcome = profile.welcome.as_ref().map(Rules::welcome);
         let (rules, welcome) = (Rules::of(&profile.answers)?, welcome.transpose()?);
         let turns = Arc::new(Turns::new(self.limits.connect_interval.duration()));
         let reach = Arc::new(Reach::new(&self, context)?);
@@ -120,6 +117,7 @@ impl SourceConfig for WebsocketConfig {
                 stats: Arc::clone(&context.stats),
                 secrets: context.secrets().clone(),
                 link: None,
+                events: Vec::new(),
             }));
         }
         Ok(sources)
@@ -167,6 +165,8 @@ struct Websocket {
     stats: Arc<Stats>,
     secrets: Secrets,
     link: Option<Link>,
+    /// What a link that is gone had to tell.
+    events: Vec<FeedEvent>,
 }
 
 impl Websocket {
@@ -221,13 +221,16 @@ impl Source for Websocket {
         };
         let read = link.read(batch).await;
         if read.is_err() {
+            self.events.append(&mut link.take_events());
             self.link = None;
         }
         Ok(read.map_err(|lost| self.masked(lost))?)
     }
 
     fn events(&mut self) -> Vec<FeedEvent> {
-        self.link.as_mut().map(Link::take_events).unwrap_or_default()
+        let mut events = std::mem::take(&mut self.events);
+        events.append(&mut self.link.as_mut().map(Link::take_events).unwrap_or_default());
+        events
     }
 
     fn close(&mut self) -> Closing {

@@ -491,7 +491,9 @@ impl Sink for Jsonl {
         for index in 0..self.tracks.len() {
             let Some(track) = self.tracks.get(index) else { continue };
             // One for a single topic is told of that alone, any other of all there is.
-            let topic = track.topic().filter(|_| index > 0 && self.router.is_some());
+            // So is one whose topic is spelled as nobody asked for it.
+            let known = |topic: &&str| self.opening.topics.iter().any(|own| own == topic);
+            let topic = track.topic().filter(|_| index > 0 && self.router.is_some()).filter(known);
             let Some(told) = self.links.journalled(at, event, topic) else { continue };
             let ready = self.ready(index, at);
             let Some(track) = self.tracks.get_mut(index) else { continue };

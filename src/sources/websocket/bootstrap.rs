@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use super::open::pause;
 use super::profile::Bootstrap;
 use super::template::fill;
+use crate::clock::{Clock, SystemClock};
 use crate::plugin::{Cause, Disconnect};
 
 /// More than this is no such answer.
@@ -25,11 +27,18 @@ pub(super) async fn bootstrap(at: &Bootstrap, deadline: Instant) -> Result<Strin
     let answer = answer.map_err(|error| {
         Disconnect::new(Cause::Http, format!("the request to {} failed: {error}", at.post))
     })?;
+    let Answer { status, retry_after, body } = answer;
+    if !(200..300).contains(&status) {
+        let quoted: String = body.trim().chars().take(MAX_QUOTE).collect();
+        let detail = format!("{} answered {status}: {quoted}", at.post);
+        return Err(Disconnect { retry_after, ..Disconnect::new(Cause::Http, detail) });
+    }
+    // What it says is not quoted: there may be a token in it.
     let useless = || {
-        let quoted: String = answer.chars().take(MAX_QUOTE).collect();
-        Disconnect::new(Cause::Http, format!("{} does not say where to connect: {quoted}", at.post))
+        let detail = format!("the answer of {} does not have what `{}` needs", at.post, at.url);
+        Disconnect::new(Cause::Http, detail)
     };
-    let json: Value = serde_json::from_str(&answer).map_err(|_| useless())?;
+    let json: Value = serde_json::from_str(&body).map_err(|_| useless())?;
     let url = fill(&Value::from(at.url.as_str()), &|name| match name {
         "id" => Some(fastrand::u32(..).into()),
         pointer => json.pointer(pointer).cloned(),
@@ -38,9 +47,18 @@ pub(super) async fn bootstrap(at: &Bootstrap, deadline: Instant) -> Result<Strin
     Ok(url.to_owned())
 }
 
-fn ask(post: &str, patience: Duration) -> Result<String, ureq::Error> {
-    let agent = ureq::Agent::config_builder().timeout_global(Some(patience)).build();
-    let agent = ureq::Agent::new_with_config(agent);
-    let mut answer = agent.post(post).send_empty()?;
-    answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string()
+struct Answer {
+    status: u16,
+    retry_after: Option<Duration>,
+    body: String,
+}
+
+fn ask(post: &str, patience: Duration) -> Result<Answer, ureq::Error> {
+    let config = ureq::Agent::config_builder();
+    let config = config.timeout_global(Some(patience)).http_status_as_error(false).build();
+    let mut answer = ureq::Agent::new_with_config(config).post(post).send_empty()?;
+    let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.and_then(|text| pause(text, SystemClock.now()));
+    let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string()?;
+    Ok(Answer { status: answer.status().as_u16(), retry_after, body })
 }

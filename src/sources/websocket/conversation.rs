@@ -4,6 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::template::{Form, TOPICS, fill, names};
 use crate::clock::{Clock, SystemClock};
@@ -117,17 +118,23 @@ impl Conversation {
         } else {
             1
         };
+        if most == 1 {
+            return (0..self.topics.len()).map(|place| vec![place]).collect();
+        }
         // Those of which the message around the list would be different go into different ones.
-        let mut groups: Vec<(Value, Vec<usize>)> = Vec::new();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut latest: HashMap<String, usize> = HashMap::new();
         for (place, topic) in self.topics.iter().enumerate() {
-            let around = fill(template, &|name| self.part(topic, name));
-            let same = |group: &&mut (Value, Vec<usize>)| group.0 == around && group.1.len() < most;
-            match groups.iter_mut().rev().find(same) {
-                Some((_, topics)) => topics.push(place),
-                None => groups.push((around, vec![place])),
+            let around = fill(template, &|name| self.part(topic, name)).to_string();
+            let group = latest.get(&around).and_then(|group| groups.get_mut(*group));
+            if let Some(group) = group.filter(|group| group.len() < most) {
+                group.push(place);
+            } else {
+                latest.insert(around, groups.len());
+                groups.push(vec![place]);
             }
         }
-        groups.into_iter().map(|(_, topics)| topics).collect()
+        groups
     }
 
     /// What is sent to ask for these topics, of which all have the same parts outside the list.

@@ -25,8 +25,9 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Ledger {
     standing: Vec<Standing>,
-    /// Groups of topics that are to be asked for, a request each.
-    pub(super) planned: VecDeque<Vec<usize>>,
+    /// Groups of topics that are to be asked for, a request each; and whether they are asked for again,
+    /// since they are silent.
+    planned: VecDeque<(Vec<usize>, bool)>,
     /// Requests without an answer.
     open: BTreeMap<u64, Request>,
     next_id: u64,
@@ -56,7 +57,7 @@ impl Ledger {
     pub(super) fn new(topics: usize, planned: Vec<Vec<usize>>) -> Self {
         Self {
             standing: vec![Standing::Wanted; topics],
-            planned: planned.into(),
+            planned: planned.into_iter().map(|group| (group, false)).collect(),
             open: BTreeMap::new(),
             next_id: 1,
         }
@@ -68,7 +69,16 @@ impl Ledger {
 
     /// The next group to ask for, with the number of its request.
     pub(super) fn ask(&mut self, now: Instant) -> Option<(u64, Vec<usize>)> {
-        let topics = self.planned.pop_front()?;
+        let mut topics = Vec::new();
+        while topics.is_empty() {
+            let (group, again) = self.planned.pop_front()?;
+            topics = group;
+            // What was answered meanwhile is not asked for.
+            let standing = |topic: &usize| self.standing.get(*topic);
+            let open =
+                |topic: &usize| matches!(standing(topic), Some(Standing::Wanted | Standing::Asked));
+            topics.retain(|topic| again || open(topic));
+        }
         let id = self.next_id;
         self.next_id += 1;
         for topic in &topics {
@@ -78,6 +88,32 @@ impl Ledger {
         }
         self.open.insert(id, Request { topics: topics.clone(), sent: now });
         Some((id, topics))
+    }
+
+    /// Asks for these again, though they may be confirmed.
+    pub(super) fn plan_again(&mut self, groups: Vec<Vec<usize>>) {
+        let planned = |topic: &usize| self.planned.iter().any(|(group, _)| group.contains(topic));
+        let groups = groups.into_iter().map(|mut group| {
+            group.retain(|topic| !planned(topic));
+            group
+        });
+        let groups: Vec<_> = groups.filter(|group| !group.is_empty()).collect();
+        self.planned.extend(groups.into_iter().map(|group| (group, true)));
+    }
+
+    /// Whether there is something left to ask for.
+    pub(super) fn has_planned(&self) -> bool {
+        !self.planned.is_empty()
+    }
+
+    /// All topics were asked for, by messages that name no request.
+    pub(super) fn all_asked(&mut self) {
+        self.standing.fill(Standing::Asked);
+    }
+
+    /// How many topics were asked for and are not answered.
+    pub(super) fn unconfirmed(&self) -> usize {
+        self.standing.iter().filter(|standing| **standing == Standing::Asked).count()
     }
 
     /// Whether everything was asked for and answered.
@@ -116,13 +152,11 @@ impl Ledger {
     pub(super) fn refuse(&mut self, subject: &Subject, words: &str) -> Option<usize> {
         let refused = Standing::Refused(words.to_owned());
         if let Subject::Topic(topic) = subject {
-            self.settle(*topic, refused);
-            return Some(*topic);
+            return self.settle_refused(*topic, refused);
         }
         let topics = self.close_request(subject.id());
         if let [topic] = topics.as_slice() {
-            self.settle(*topic, refused);
-            return Some(*topic);
+            return self.settle_refused(*topic, refused);
         }
         // What was confirmed one by one before is not asked for again.
         let mut left = topics;
@@ -130,17 +164,28 @@ impl Ledger {
         let (first, second) = left.split_at(left.len() / 2);
         for half in [second, first] {
             if !half.is_empty() {
-                self.planned.push_front(half.to_vec());
+                self.planned.push_front((half.to_vec(), false));
             }
         }
         None
     }
 
-    /// Data of the topic has come.
-    pub(super) fn seen(&mut self, topic: usize) {
-        if self.standing.get(topic) == Some(&Standing::Asked) {
+    /// A topic that was confirmed stays so: what is refused is to be asked twice.
+    fn settle_refused(&mut self, topic: usize, refused: Standing) -> Option<usize> {
+        if self.standing.get(topic) == Some(&Standing::Confirmed) {
+            return None;
+        }
+        self.settle(topic, refused);
+        Some(topic)
+    }
+
+    /// Data of the topic has come; says whether that is news.
+    pub(super) fn seen(&mut self, topic: usize) -> bool {
+        let news = matches!(self.standing.get(topic), Some(Standing::Wanted | Standing::Asked));
+        if news {
             self.settle(topic, Standing::Confirmed);
         }
+        news
     }
 
     /// Gives up waiting for answers that are late; says whether there were such.
@@ -235,6 +280,23 @@ mod tests {
         ledger.seen(2);
         assert!(ledger.is_settled());
         assert_eq!(ledger.standing()[1], Standing::Refused("no".to_owned()));
+    }
+
+    #[test]
+    fn what_is_confirmed_is_not_asked_for_by_halves_and_not_refused_when_asked_twice() {
+        let mut ledger = Ledger::new(3, vec![vec![0, 1, 2]]);
+        ledger.ask(Instant::now());
+        ledger.refuse(&Subject::Oldest, "one is bad");
+        ledger.confirm(&Subject::Topic(0));
+        assert_eq!(ledger.ask(Instant::now()).unwrap().1, [1, 2], "0 is there");
+        ledger.confirm(&Subject::Oldest);
+        ledger.plan_again(vec![vec![1]]);
+        ledger.plan_again(vec![vec![1]]);
+        let (id, topics) = ledger.ask(Instant::now()).unwrap();
+        assert_eq!(topics, [1], "though it is confirmed");
+        assert_eq!(ledger.refuse(&Subject::Request(id), "already subscribed"), None);
+        assert_eq!(ledger.standing()[1], Standing::Confirmed);
+        assert!(ledger.ask(Instant::now()).is_none() && ledger.is_settled());
     }
 
     #[test]

@@ -218,8 +218,12 @@ impl Link {
             self.answer_due = None;
             self.quiet_since = now;
         }
-        // Here and not in `on_timer`: it is not asked while there is always something to read.
-        self.ping_if_due(now);
+        // The timer is not asked while there is always something to read.
+        if self.timer.deadline() <= now
+            && let Err(over) = self.on_timer()
+        {
+            return Poll::Ready(Err(over));
+        }
         loop {
             if let Err(error) = self.poll_send(cx) {
                 return Poll::Ready(Err(broken(&error)));

@@ -148,8 +148,10 @@ impl Target {
 
     /// From now on this URL is connected to.
     pub(super) fn turn_to(&mut self, url: &str) -> Result<(), Disconnect> {
-        let fail = |error: TargetError| Disconnect::new(Cause::Handshake, error.to_string());
-        *self = Self::new(url, &self.reach).map_err(fail)?;
+        // Its query may hold a token that was just given.
+        let shown = url.split('?').next().unwrap_or_default();
+        let detail = format!("cannot connect to `{shown}`, which the server gave");
+        *self = Self::new(url, &self.reach).map_err(|_| Disconnect::new(Cause::Http, detail))?;
         Ok(())
     }
 
@@ -282,7 +284,7 @@ fn refusal(response: &Response, body: &[u8], now: UnixNanos) -> Disconnect {
 }
 
 /// The pause that a `Retry-After` asks for: seconds, or a date (RFC 9110, 10.2.3).
-fn pause(text: &str, now: UnixNanos) -> Option<Duration> {
+pub(super) fn pause(text: &str, now: UnixNanos) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }

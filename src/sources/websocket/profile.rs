@@ -11,7 +11,8 @@ use serde_json::Value;
 use self::builtin::BUILTIN;
 use super::conversation::Ping;
 use super::inflate::Encoding;
-use super::rules::{Rule, When};
+use super::rules::{Rule, Rules, When};
+use super::template::{TOPICS, names};
 use crate::config::error::{ConfigError, Problem};
 use crate::json::Selector;
 use crate::secrets::Secrets;
@@ -133,13 +134,50 @@ impl Profile {
             let secrets = Secrets::default();
             ProfileError::Invalid(ConfigError::new(file, Some(text), vec![problem], &secrets))
         })?;
-        if let Err(error) = super::rules::Rules::of(&profile.answers) {
-            let problem = Problem::at("answers", error.to_string());
-            let secrets = Secrets::default();
-            let error = ConfigError::new(file, Some(text), vec![problem], &secrets);
-            return Err(ProfileError::Invalid(error));
+        let problems = profile.problems();
+        if problems.is_empty() {
+            return Ok(profile);
         }
-        Ok(profile)
+        let secrets = Secrets::default();
+        Err(ProfileError::Invalid(ConfigError::new(file, Some(text), problems, &secrets)))
+    }
+
+    /// What no type can say.
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (index, rule) in self.answers.iter().enumerate() {
+            if let Err(error) = Rules::of(std::slice::from_ref(rule)) {
+                problems.push(Problem::at(format!("answers[{index}]"), error.to_string()));
+            }
+        }
+        if let Some(Err(error)) = self.welcome.as_ref().map(Rules::welcome) {
+            problems.push(Problem::at("welcome", error.to_string()));
+        }
+        let mut parts = names(&Value::from(self.topic.as_str()));
+        if parts.is_empty() {
+            problems.push(Problem::at("topic", "has no part in braces, such as \"{topic}\""));
+        }
+        parts.push("topic".to_owned());
+        for name in names(&self.item).iter().filter(|name| !parts.contains(name)) {
+            let hint = did_you_mean(name, parts.iter().map(String::as_str));
+            let message = format!("`{{{name}}}` is no part of a topic (`{}`){hint}", self.topic);
+            problems.push(Problem::at("item", message));
+        }
+        parts.push(TOPICS.to_owned());
+        if !names(&self.subscribe).iter().any(|name| parts.contains(name)) {
+            let message = "has no place for topics: write \"{topics}\" or {topic}";
+            problems.push(Problem::at("subscribe", message));
+        }
+        for (key, url, schemes) in [
+            ("url", self.url.as_ref(), ["ws://", "wss://"]),
+            ("bootstrap.post", self.bootstrap.as_ref().map(|b| &b.post), ["http://", "https://"]),
+        ] {
+            if url.is_some_and(|url| !schemes.iter().any(|scheme| url.starts_with(scheme))) {
+                let message = format!("begins with neither `{}` nor `{}`", schemes[0], schemes[1]);
+                problems.push(Problem::at(key, message));
+            }
+        }
+        problems
     }
 
     /// Whether this is the profile of the host.

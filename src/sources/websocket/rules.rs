@@ -32,6 +32,11 @@ pub enum Wanted {
         /// Whether it is.
         exists: bool,
     },
+    /// Its text has this in it.
+    Contains {
+        /// The text.
+        contains: String,
+    },
     /// It is one of these.
     OneOf(Vec<Value>),
     /// It is this.
@@ -105,6 +110,7 @@ enum Check {
 #[derive(Debug, Clone)]
 enum Test {
     Exists(bool),
+    Contains(String),
     OneOf(Vec<Scalar>),
 }
 
@@ -126,6 +132,7 @@ impl Test {
         let scalar = |value: &Value| Scalar::of(value).ok_or(RuleError::Value(value.clone()));
         Ok(match wanted {
             Wanted::Exists { exists } => Self::Exists(*exists),
+            Wanted::Contains { contains } => Self::Contains(contains.clone()),
             Wanted::OneOf(values) => {
                 Self::OneOf(values.iter().map(scalar).collect::<Result<_, _>>()?)
             }
@@ -136,8 +143,11 @@ impl Test {
     fn holds(&self, found: Option<&[u8]>) -> bool {
         match (self, found) {
             (Self::Exists(exists), found) => found.is_some() == *exists,
+            (Self::Contains(wanted), Some(found)) => {
+                text(found).is_some_and(|text| text.contains(wanted.as_str()))
+            }
             (Self::OneOf(values), Some(found)) => values.iter().any(|value| value.is(found)),
-            (Self::OneOf(_), None) => false,
+            (Self::Contains(_) | Self::OneOf(_), None) => false,
         }
     }
 }
@@ -186,6 +196,13 @@ impl Rules {
         let rules: Vec<_> = rules.iter().map(Compiled::of).collect::<Result<_, _>>()?;
         let always = rules.iter().any(Compiled::is_always);
         Ok(Self { rules, always })
+    }
+
+    /// A rule for the message that is waited for.
+    pub(super) fn welcome(when: &When) -> Result<Self, RuleError> {
+        let (is, when) = (Meaning::Control, when.clone());
+        let (id, topic, topics, words, reply) = (None, None, None, None, None);
+        Self::of(&[Rule { when, is, id, topic, topics, words, reply }])
     }
 
     /// The first rule that the message meets; `None` for data. Unless `all`, only those are asked

@@ -26,6 +26,11 @@ struct Patience {
     heard: Instant,
     /// Since when it is waited for again, after it was asked for again.
     asked: Option<Instant>,
+    /// Whether something was ever heard: what never was may be spelled differently, or be quiet by
+    /// nature, and is no reason to give a connection up.
+    ever: bool,
+    /// Whether it is waited for at all.
+    armed: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +47,11 @@ impl Patience {
 
     fn step(&mut self, now: Instant) -> Step {
         match self.asked {
-            _ if now < self.due() => Step::Nothing,
+            _ if !self.armed || now < self.due() => Step::Nothing,
+            Some(_) if !self.ever => {
+                self.armed = false;
+                Step::Nothing
+            }
             Some(_) => Step::GiveUp,
             None => {
                 self.asked = Some(now);
@@ -53,15 +62,22 @@ impl Patience {
 
     fn heard(&mut self, now: Instant) {
         (self.heard, self.asked) = (now, None);
+        (self.ever, self.armed) = (true, true);
     }
 }
 
 impl Silence {
     pub(super) fn new(manners: &Manners, now: Instant) -> Self {
-        let patience = |limit: Duration| Patience { limit, heard: now, asked: None };
+        let patience =
+            |limit, armed| Patience { limit, heard: now, asked: None, ever: armed, armed };
         let names = manners.conversation.topics();
-        let topics = manners.topic_silence.map_or(Vec::new(), |l| vec![patience(l); names.len()]);
-        Self { connection: manners.silence_timeout.map(patience), topics, names: names.to_vec() }
+        let topics =
+            manners.topic_silence.map_or(Vec::new(), |l| vec![patience(l, false); names.len()]);
+        Self {
+            connection: manners.silence_timeout.map(|limit| patience(limit, true)),
+            topics,
+            names: names.to_vec(),
+        }
     }
 
     pub(super) fn is_minded(&self) -> bool {
@@ -78,6 +94,15 @@ impl Silence {
             && self.connection.is_none_or(|c| c.asked.is_none() && c.heard + NOW > now)
     }
 
+    /// These topics are asked for now: from here on they may be waited for.
+    pub(super) fn asked(&mut self, places: &[usize], now: Instant) {
+        for place in places {
+            if let Some(topic) = self.topics.get_mut(*place).filter(|topic| !topic.armed) {
+                (topic.heard, topic.armed) = (now, true);
+            }
+        }
+    }
+
     pub(super) fn heard(&mut self, now: Instant) {
         if let Some(connection) = &mut self.connection {
             connection.heard(now);
@@ -91,7 +116,8 @@ impl Silence {
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.topics.iter().chain(&self.connection).map(Patience::due).min()
+        let all = self.topics.iter().chain(&self.connection);
+        all.filter(|patience| patience.armed).map(Patience::due).min()
     }
 
     /// The topics that are to be asked for again, by their places, if any.
@@ -140,8 +166,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_silent_is_asked_for_again_before_it_is_given_up() {
-        let mut patience =
-            Patience { limit: Duration::from_secs(10), heard: Instant::now(), asked: None };
+        let mut patience = Patience {
+            limit: Duration::from_secs(10),
+            heard: Instant::now(),
+            asked: None,
+            ever: true,
+            armed: true,
+        };
         let mut step = async |seconds| {
             tokio::time::advance(Duration::from_secs(seconds)).await;
             patience.step(Instant::now())

@@ -61,6 +61,8 @@ pub(super) struct Watch {
     data_seen: bool,
     /// Answers to messages that are sent as they are.
     unnamed: usize,
+    /// Confirmations that may be of what was said first.
+    answers_to_opening: usize,
     settled: bool,
     silence: Silence,
     /// What is to be sent.
@@ -76,14 +78,16 @@ impl Watch {
         let topics = conversation.topics();
         let planned = conversation.plan(manners.topics_per_request);
         let places = topics.iter().enumerate().map(|(place, topic)| (topic.clone(), place));
-        let watch = Self {
+        let unnamed = conversation.messages().len();
+        let mut watch = Self {
             ledger: Ledger::new(topics.len(), planned),
             places: places.collect(),
             welcome_by: manners.welcome.as_ref().map(|_| now + super::ledger::ANSWER_TIME),
             next_request: now,
             looked_at_until: now + LOOKED_AT,
             data_seen: false,
-            unnamed: conversation.messages().len(),
+            unnamed,
+            answers_to_opening: manners.opening.len(),
             settled: false,
             silence: Silence::new(manners, now),
             replies: Vec::new(),
@@ -91,6 +95,9 @@ impl Watch {
             manners: Arc::clone(manners),
             stats,
         };
+        if unnamed > 0 {
+            watch.ledger.all_asked();
+        }
         watch.tell_status();
         watch
     }
@@ -108,12 +115,14 @@ impl Watch {
         }
         let (id, places) = self.ledger.ask(now)?;
         self.next_request = now + self.manners.request_interval;
+        self.looked_at_until = now + LOOKED_AT;
+        self.silence.asked(&places, now);
         self.manners.conversation.request(&places, id)
     }
 
     /// When something is to be done next.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let request = (!self.ledger.planned.is_empty()).then_some(self.next_request);
+        let request = self.ledger.has_planned().then_some(self.next_request);
         let request = self.welcome_by.or(request);
         let late = if self.settled { None } else { self.ledger.late_at() };
         [request, late, self.silence.wake_at()].into_iter().flatten().min()
@@ -128,7 +137,8 @@ impl Watch {
             self.settle_if_done();
         }
         if let Some(places) = self.silence.check(now)? {
-            self.ledger.planned.extend(self.regrouped(&places));
+            let groups = self.regrouped(&places);
+            self.ledger.plan_again(groups);
             self.settled = false;
         }
         Ok(())
@@ -163,6 +173,7 @@ impl Watch {
         let manners = Arc::clone(&self.manners);
         let silence = self.silence.is_minded();
         if !looked_at && !manners.skip && !manners.rules.always && !silence {
+            self.look_at_one(batch);
             return None;
         }
         let all = looked_at || manners.skip;
@@ -204,6 +215,22 @@ impl Watch {
         over
     }
 
+    /// While topics are unconfirmed a message of each batch is looked at: their data confirms them.
+    fn look_at_one(&mut self, batch: &Batch) {
+        if self.ledger.unconfirmed() == 0 {
+            return;
+        }
+        let Some(pointer) = &self.manners.topic_pointer else { return };
+        let mut room = String::new();
+        let first = batch.records().next();
+        let topic = first.and_then(|record| pointer.select(record.payload, &mut room));
+        if let Some(place) = topic.and_then(|topic| self.places.get(&*topic).copied())
+            && self.ledger.seen(place)
+        {
+            self.tell_status();
+        }
+    }
+
     /// A message of data.
     fn data(&mut self, payload: &[u8], now: Instant, looked_at: bool, room: &mut String) {
         self.data_seen = true;
@@ -215,8 +242,8 @@ impl Watch {
         let topic = pointer.select(payload, room);
         if let Some(place) = topic.and_then(|topic| self.places.get(&*topic).copied()) {
             self.silence.heard_of(place, now);
-            if looked_at {
-                self.ledger.seen(place);
+            if looked_at && self.ledger.seen(place) && self.settled {
+                self.tell_status();
             }
         }
     }
@@ -243,7 +270,11 @@ impl Watch {
             Meaning::Subscribed => {
                 self.unnamed = self.unnamed.saturating_sub(1);
                 let subject = self.subject(rule, payload, room);
-                self.ledger.confirm(&subject);
+                if subject == Subject::Oldest && self.answers_to_opening > 0 {
+                    self.answers_to_opening -= 1;
+                } else {
+                    self.ledger.confirm(&subject);
+                }
                 None
             }
             Meaning::Refused => {
@@ -251,6 +282,9 @@ impl Watch {
                 if self.ledger.standing().is_empty() || self.ledger.is_settled() {
                     // Only what we asked for can be refused.
                     let asked = std::mem::replace(&mut self.unnamed, 0) > 0;
+                    if !asked {
+                        warn!(?words, "the server refuses something");
+                    }
                     return asked.then(|| refused(&words));
                 }
                 let subject = self.subject(rule, payload, room);
@@ -259,7 +293,7 @@ impl Watch {
                 } else {
                     warn!(
                         ?words,
-                        "a request for several topics is refused; they are asked for by halves"
+                        "a request is refused; what of it is not confirmed is asked for by halves"
                     );
                 }
                 self.ledger.is_hopeless().then(|| refused(&words))
@@ -279,7 +313,10 @@ impl Watch {
 
     /// What an answer speaks of.
     fn subject(&self, rule: &Rule, payload: &[u8], room: &mut String) -> Subject {
-        let id = value_of(payload, rule.id.as_ref()).and_then(|id| id.parse().ok());
+        let id = value_of(payload, rule.id.as_ref());
+        // Where it must be a text, a letter stands in front.
+        let id =
+            id.and_then(|id| id.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok());
         let topic = rule.topic.as_ref().and_then(|topic| topic.select(payload, room));
         if let Some(place) = topic.and_then(|topic| self.places.get(&*topic).copied()) {
             return Subject::Topic(place);

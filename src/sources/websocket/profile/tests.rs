@@ -57,7 +57,20 @@ fn a_profile_of_ones_own_adds_or_replaces_and_a_fault_in_it_has_its_place() {
         ),
         (
             r#"{"about": "x", "subscribe": "", "answers": [{"when": {"a": 1}, "is": "control"}]}"#,
-            "no JSON Pointer",
+            "answers[0]: `a` is no JSON Pointer",
+        ),
+        (r#"{"about": "x", "subscribe": "s"}"#, "subscribe: has no place for topics"),
+        (
+            r#"{"about": "x", "subscribe": "{topics}", "topic": "{a}:{product}", "item": "{prodct}"}"#,
+            "did you mean `product`?",
+        ),
+        (
+            r#"{"about": "x", "subscribe": "{topic}", "url": "http://x"}"#,
+            "url: begins with neither",
+        ),
+        (
+            r#"{"about": "x", "subscribe": "{topic}", "welcome": {"type": 1}}"#,
+            "welcome: `type` is no JSON Pointer",
         ),
     ] {
         write("bad.json", text);
