@@ -142,6 +142,7 @@ impl Pipeline {
             unwritten: (0, 0),
             kept: Batch::new(),
             gone: None,
+            kept_since: None,
         };
         let span = Span::current();
         let (done, mut pump_done) = oneshot::channel();

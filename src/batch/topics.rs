@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::Batch;
 use crate::json::Selector;
 
@@ -19,7 +21,7 @@ pub type TopicNames = Arc<Vec<Arc<str>>>;
 #[derive(Debug)]
 pub struct Labeler {
     selector: Selector,
-    ids: HashMap<Arc<str>, TopicId>,
+    ids: HashMap<Arc<str>, TopicId, RandomState>,
     names: TopicNames,
     limit: usize,
     /// Messages whose topic would have been one too many.
@@ -32,7 +34,7 @@ impl Labeler {
     /// such that have none.
     pub fn new(selector: Selector, limit: usize) -> Self {
         let names = Arc::new(vec![Arc::from("")]);
-        Self { selector, ids: HashMap::new(), names, limit, beyond: 0, room: String::new() }
+        Self { selector, ids: HashMap::default(), names, limit, beyond: 0, room: String::new() }
     }
 
     /// The number of a topic, which it is given if need be and if there is room.

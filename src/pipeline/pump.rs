@@ -1,6 +1,7 @@
 //! The pipeline thread: takes batches from the queue through the stages into the sinks.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
@@ -14,6 +15,9 @@ use crate::plugin::{BoxError, DropCause, FeedEvent, Rejected, Stage};
 use crate::registry::OnError;
 use crate::stats::Stats;
 
+/// For how long sinks may keep messages in memory while more come.
+const KEPT_FOR: Duration = Duration::from_millis(50);
+
 /// The disk half of a pipeline.
 pub(crate) struct Pump {
     pub(super) stages: Vec<Named<dyn Stage>>,
@@ -24,6 +28,8 @@ pub(crate) struct Pump {
     pub(super) labeler: Option<Labeler>,
     /// Messages and bytes that are with the sinks and not yet counted as written.
     pub(super) unwritten: (u64, u64),
+    /// Since when sinks keep something in memory.
+    pub(super) kept_since: Option<Instant>,
     /// Where stages put what they kept back.
     pub(super) kept: Batch,
     /// The required sink that is gone, while the others get what was received.
@@ -53,11 +59,18 @@ impl Pump {
 
     fn work(&mut self) -> Result<(), SinkGone> {
         loop {
-            let item = if let Some(item) = self.consumer.try_pop() {
+            // Many small writes cost more than a moment of waiting for more.
+            if self.kept_since.is_some_and(|since| since.elapsed() >= KEPT_FOR) {
+                self.flush()?;
+            }
+            let mut next = self.consumer.try_pop();
+            if next.is_none() && self.kept_since.is_some() {
+                next = self.consumer.doze();
+            }
+            let item = if let Some(item) = next {
                 item
             } else {
-                self.mind(|pump| pump.sinks.flush())?;
-                self.count_written();
+                self.flush()?;
                 let Some(item) = self.consumer.pop() else { break };
                 item
             };
@@ -71,6 +84,14 @@ impl Pump {
             }
         }
         self.gone.take().map_or(Ok(()), Err)
+    }
+
+    /// Every sink hands over what it keeps in memory.
+    fn flush(&mut self) -> Result<(), SinkGone> {
+        self.kept_since = None;
+        let flushed = self.mind(|pump| pump.sinks.flush());
+        self.count_written();
+        flushed
     }
 
     /// A sink that is gone ends the pipeline, but not before the others have what was received.
@@ -118,6 +139,9 @@ impl Pump {
             self.unwritten.0 += batch.len() as u64;
             self.unwritten.1 += batch.as_lines().len() as u64;
             self.count_written();
+            if self.unwritten.0 > 0 {
+                self.kept_since.get_or_insert_with(Instant::now);
+            }
             written?;
         }
         Ok(())

@@ -242,6 +242,23 @@ impl Consumer {
         self.note(item)
     }
 
+    /// Waits a moment for the next item, if one is likely to come soon.
+    pub(crate) fn doze(&mut self) -> Option<Item> {
+        let mut state = self.shared.state();
+        if self.flowing && state.items.is_empty() && !state.closed {
+            state.consumer = Wait::Dozing;
+            (state, _) = self
+                .shared
+                .filled
+                .wait_timeout(state, DOZE)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.consumer = Wait::No;
+        }
+        let item = state.items.pop_front();
+        drop(state);
+        self.note(item)
+    }
+
     /// Waits for the next item; `None` when the queue is empty and closed.
     pub(crate) fn pop(&mut self) -> Option<Item> {
         let mut doze = self.flowing;

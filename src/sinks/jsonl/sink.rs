@@ -61,7 +61,7 @@ pub(super) struct Jsonl {
     /// The wall clock as it was last told, and when that was.
     told: (UnixNanos, Instant),
     /// Bytes that are kept back, and the tracks that have them.
-    kept: (usize, BTreeSet<usize>),
+    kept: (usize, Vec<usize>),
     synced: Instant,
     /// Files of rejected messages that are not yet durable.
     dirty_rejects: BTreeSet<PathBuf>,
@@ -101,7 +101,7 @@ impl Jsonl {
             opening,
             links: Links::default(),
             told: (UnixNanos::default(), Instant::now()),
-            kept: (0, BTreeSet::new()),
+            kept: (0, Vec::new()),
             synced: Instant::now(),
             dirty_rejects: BTreeSet::new(),
             rejects: BTreeMap::new(),
@@ -251,9 +251,11 @@ impl Jsonl {
         };
         router.route(batch, add, |index, line| match tracks.get_mut(index) {
             Some(track) => {
+                if track.kept() == 0 {
+                    kept.1.push(index);
+                }
                 track.keep(received, line);
                 kept.0 += line.len();
-                kept.1.insert(index);
             }
             None => first_lines.push((index, line.to_vec())),
         });
@@ -263,9 +265,11 @@ impl Jsonl {
         }
         for (index, line) in first_lines {
             if let Some(track) = self.tracks.get_mut(index) {
+                if track.kept() == 0 {
+                    self.kept.1.push(index);
+                }
                 track.keep(received, &line);
                 self.kept.0 += line.len();
-                self.kept.1.insert(index);
             }
         }
     }
@@ -288,7 +292,7 @@ impl Jsonl {
             };
             track.mind_journal(&self.stats);
             if let Err(error) = written {
-                self.kept.1.insert(index);
+                self.kept.1.push(index);
                 first = first.and(Err(error));
             }
         }

@@ -190,7 +190,10 @@ impl Track {
         self.kept = kept;
         if written.is_ok() {
             self.kept.clear();
-            self.kept.shrink_to(room);
+            // Now and then, rather than each time.
+            if self.kept.capacity() > 4 * room {
+                self.kept.shrink_to(room);
+            }
             self.kept_messages = 0;
         }
         self.end_write(written, now)
