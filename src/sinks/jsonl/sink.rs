@@ -443,7 +443,7 @@ impl Sink for Jsonl {
             track.is_some_and(|track| Hour::containing(track.kept_received()) != hour)
         };
         // What is kept back belongs to one hour.
-        let next_hour = self.kept.1.iter().next().is_some_and(other);
+        let next_hour = self.kept.1.first().is_some_and(other);
         if self.kept.0 >= KEPT_BYTES || next_hour {
             self.write_kept()?;
         }
