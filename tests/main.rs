@@ -32,5 +32,6 @@ mod routing;
 mod security;
 mod sidecar;
 mod status;
+mod subscriptions;
 mod tls;
 mod venues;

@@ -1,5 +1,9 @@
 //! The sink: one track, or one for each topic.
 
+mod files;
+mod kept;
+mod rejects;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -7,19 +11,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{error, warn};
+use tracing::error;
 
-use super::CONTROL;
 use super::links::Links;
 use super::route::{KEPT_BYTES, Router};
 use super::track::Track;
-use crate::archive::disk::{FileError, append_lines, sync_all, sync_path};
+use crate::archive::disk::sync_all;
 use crate::archive::journal::{Event, Open};
-use crate::archive::layout::{Kind, LOCK_NAME, Stem, parse};
+use crate::archive::layout::{LOCK_NAME, Stem};
 use crate::archive::lock::DirLock;
 use crate::archive::open_hour::Place;
 use crate::batch::Batch;
-use crate::clock::{Clock, Hour, SystemClock, UnixNanos};
+use crate::clock::{Hour, UnixNanos};
 use crate::links::refuse_foreign_links;
 use crate::plugin::{BoxError, BuildContext, FeedEvent, Rejected, Sink};
 use crate::stats::{Counter, Stats};
@@ -33,10 +36,6 @@ const LEAST_BETWEEN_MARKS: Duration = Duration::from_millis(50);
 const SLACK: Duration = Duration::from_millis(200);
 /// So many tracks are looked at in a second for whether their files are still in place.
 const LOOKED_AT: usize = 64;
-/// Descriptors that the rest of the process needs.
-const OTHER_FILES: u64 = 128;
-/// No fewer files than this are kept open when the system has no more to give.
-const LEAST_AWAKE: usize = 16;
 
 /// How and where it writes.
 #[derive(Debug, Clone)]
@@ -163,47 +162,6 @@ impl Jsonl {
         Ok(())
     }
 
-    /// When the process has no more descriptors, fewer files are kept open from now on.
-    fn mind_descriptors(&mut self, error: &std::io::Error) {
-        use rustix::io::Errno;
-        let scarce = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-        if self.router.is_none() || !error.raw_os_error().is_some_and(|e| scarce.contains(&e)) {
-            return;
-        }
-        let fewer = (self.awake.max(LEAST_AWAKE)).min(self.settings.max_open_files / 2);
-        self.settings.max_open_files = fewer.max(LEAST_AWAKE);
-        self.tracks.iter_mut().for_each(Track::rest);
-        self.awake = 0;
-        let max_open_files = self.settings.max_open_files;
-        warn!(max_open_files, "the process may open no more files; fewer are kept open");
-    }
-
-    /// Takes note that the track's files are needed now. Those of another that was not needed for
-    /// the longest time are closed, if there would be too many.
-    fn wake(&mut self, index: usize) {
-        const FILES: usize = 2;
-        if self.router.is_none() {
-            return;
-        }
-        self.uses += 1;
-        let uses = self.uses;
-        let Some(track) = self.tracks.get_mut(index) else { return };
-        track.used = uses;
-        if std::mem::replace(&mut track.awake, true) {
-            return;
-        }
-        self.awake += 1;
-        if self.awake * FILES <= self.settings.max_open_files {
-            return;
-        }
-        let awake = self.tracks.iter_mut().filter(|track| track.awake);
-        if let Some(longest) = awake.min_by_key(|track| track.used) {
-            longest.rest();
-            self.awake -= 1;
-            self.rested.add(1);
-        }
-    }
-
     /// When the directory or its lock was moved away, it is taken anew.
     fn keep_lock(&mut self) -> Result<(), BoxError> {
         if self.lock.as_ref().is_some_and(|lock| !lock.is_in_place()) {
@@ -228,78 +186,6 @@ impl Jsonl {
         let written = track.end_write(written, now);
         track.mind_journal(&self.stats);
         written
-    }
-
-    /// Keeps the lines of the batch back, each with its track.
-    fn route(&mut self, batch: &Batch) {
-        let Some(mut router) = self.router.take() else { return };
-        let (received, control) = (batch.received(), 0);
-        let mut fresh = Vec::new();
-        let known = self.tracks.len();
-        let (tracks, kept) = (&mut self.tracks, &mut self.kept);
-        // Lines of topics that are new, in order; their tracks do not exist yet.
-        let mut first_lines: Vec<(usize, Vec<u8>)> = Vec::new();
-        let add = |name: &str| match Stem::from_topic(name) {
-            Ok(stem) => {
-                fresh.push(stem);
-                known + fresh.len() - 1
-            }
-            Err(error) => {
-                warn!(topic = name, %error, "no file can be named after this topic; its lines go to `{CONTROL}`");
-                control
-            }
-        };
-        router.route(batch, add, |index, line| match tracks.get_mut(index) {
-            Some(track) => {
-                if track.kept() == 0 {
-                    kept.1.push(index);
-                }
-                track.keep(received, line);
-                kept.0 += line.len();
-            }
-            None => first_lines.push((index, line.to_vec())),
-        });
-        self.router = Some(router);
-        for stem in fresh {
-            self.add(stem);
-        }
-        for (index, line) in first_lines {
-            if let Some(track) = self.tracks.get_mut(index) {
-                if track.kept() == 0 {
-                    self.kept.1.push(index);
-                }
-                track.keep(received, &line);
-                self.kept.0 += line.len();
-            }
-        }
-    }
-
-    /// Writes what is kept back. What fails stays, and the others go on.
-    fn write_kept(&mut self) -> Result<(), BoxError> {
-        let room = KEPT_BYTES / self.tracks.len().max(1);
-        let mut first = Ok(());
-        for index in std::mem::take(&mut self.kept.1) {
-            let Some(track) = self.tracks.get_mut(index) else { continue };
-            if track.is_stalled() {
-                track.ensure_in_place();
-            }
-            let received = track.kept_received();
-            let (ready, now) = (self.ready(index, received), self.now());
-            let Some(track) = self.tracks.get_mut(index) else { continue };
-            let written = match ready {
-                Ok(()) => track.write_kept(room, now),
-                Err(error) => track.end_write(Err(error), now),
-            };
-            track.mind_journal(&self.stats);
-            if let Err(error) = written {
-                self.kept.1.push(index);
-                first = first.and(Err(error));
-            }
-        }
-        if first.is_ok() {
-            self.kept.0 = 0;
-        }
-        first
     }
 
     /// Makes what has changed durable at once, where that is much; says whether it did.
@@ -345,68 +231,6 @@ impl Jsonl {
             self.sync_together(now);
         }
         first
-    }
-
-    fn sync_rejects(&mut self) -> Result<(), FileError> {
-        if self.settings.sync_interval.is_some() {
-            while let Some(path) = self.dirty_rejects.pop_first() {
-                sync_path(&path)?;
-            }
-        }
-        self.dirty_rejects.clear();
-        Ok(())
-    }
-
-    /// Which file each message goes to.
-    fn sort_rejects(&mut self, rejected: &[Rejected]) -> Result<(), BoxError> {
-        for one in rejected {
-            let topic = one.topic.as_deref().and_then(|topic| Stem::from_topic(topic).ok());
-            // The first is the only one, or for what has no topic.
-            let of_topic = |track: &Track| Some(&track.place.stem) == topic.as_ref();
-            let index = self.tracks.iter().position(of_topic).unwrap_or(0);
-            let Some(track) = self.tracks.get(index) else { continue };
-            let Place { dir, stem, .. } = &track.place;
-            let path = stem.path(dir, Hour::containing(one.t), Kind::Rejects);
-            let (lines, of, messages) = self.rejects.entry(path).or_default();
-            serde_json::to_writer(&mut *lines, one)?;
-            lines.push(b'\n');
-            (*of, *messages) = (index, *messages + 1);
-        }
-        Ok(())
-    }
-
-    /// Says so when the process may not open as many files.
-    fn mind_limit(&self) {
-        let needed = OTHER_FILES + self.settings.max_open_files as u64;
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        if let Some(limit) = limit.filter(|limit| self.router.is_some() && *limit < needed) {
-            let max_open_files = self.settings.max_open_files;
-            warn!(
-                max_open_files,
-                limit,
-                "the process may open fewer files than `max_open_files` and the rest need; raise `ulimit -n`, or lower the key"
-            );
-        }
-    }
-
-    /// Topics that a run before found in the lines go on: that nothing comes of them is known, too.
-    fn find_tracks(&mut self) {
-        if self.router.as_ref().is_none_or(Router::is_by_topic) {
-            return;
-        }
-        let now = Hour::containing(SystemClock.now());
-        let Ok(entries) = std::fs::read_dir(&self.settings.dir) else { return };
-        let mut stems = BTreeSet::new();
-        for entry in entries.flatten() {
-            let parsed = entry.file_name().to_str().and_then(parse);
-            let recent = |hour: &Hour| hour.end() >= now.start() && *hour <= now;
-            stems.extend(parsed.filter(|(_, hour, _)| recent(hour)).map(|(stem, ..)| stem));
-        }
-        for stem in stems {
-            if self.tracks.iter().all(|track| track.place.stem != stem) {
-                self.add(stem);
-            }
-        }
     }
 }
 
@@ -468,24 +292,7 @@ impl Sink for Jsonl {
     }
 
     fn reject(&mut self, rejected: &[Rejected]) -> Result<(), BoxError> {
-        // What could not be written is written first, and is these: they are given again.
-        if self.rejects.is_empty() {
-            self.sort_rejects(rejected)?;
-        }
-        while let Some(mut of_file) = self.rejects.first_entry() {
-            let (lines, index, messages) = std::mem::take(of_file.get_mut());
-            let path = of_file.key().clone();
-            if let Err(error) = append_lines(&path, self.settings.mode, &lines) {
-                of_file.insert((lines, index, messages));
-                return Err(error.into());
-            }
-            self.rejects.remove(&path);
-            if let Some(track) = self.tracks.get_mut(index) {
-                track.rejected += messages;
-            }
-            self.dirty_rejects.insert(path);
-        }
-        Ok(())
+        self.write_rejects(rejected)
     }
 
     fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {

@@ -1,0 +1,130 @@
+//! Many topics over several connections, and what is done when nothing comes.
+
+use std::io::Write as _;
+use std::sync::mpsc::channel;
+
+use serde_json::json;
+
+use crate::harness::Server;
+use crate::venues::{request, say, test};
+
+#[test]
+fn heartbeats_are_no_data_and_silence_is_met_by_asking_again_and_then_by_connecting_again() {
+    let server = Server::start(|number, peer| {
+        peer.accept();
+        assert_eq!(request(peer), json!({"type": "subscribe", "channel": "heartbeats"}));
+        let asked = request(peer);
+        assert_eq!(
+            asked,
+            json!({"type": "subscribe", "product_ids": ["BTC-USD"], "channel": "market_trades"})
+        );
+        for _ in 0..2 {
+            say(peer, &json!({"channel": "subscriptions", "events": [{}]}));
+        }
+        say(
+            peer,
+            &json!({"channel": "market_trades", "events": [{"trades": [{"product_id": "BTC-USD"}]}]}),
+        );
+        if number > 0 {
+            peer.note("connected again");
+            return peer.keep_open();
+        }
+        let (stop, stopped) = channel::<()>();
+        let mut heart = peer.stream.try_clone().unwrap();
+        let beating = std::thread::spawn(move || {
+            let beat = crate::harness::frame(0x81, br#"{"channel":"heartbeats","events":[{}]}"#);
+            let pause = std::time::Duration::from_millis(50);
+            while stopped
+                .recv_timeout(pause)
+                .is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Timeout)
+            {
+                drop(heart.write_all(&beat));
+            }
+        });
+        let said = request(peer).to_string();
+        peer.note(said);
+        peer.wait_for_end();
+        drop(stop);
+        beating.join().unwrap();
+    });
+    let keys = json!({ "silence_timeout": "700ms" });
+    let test = test("coinbase-advanced", &["market_trades:BTC-USD"], &server.url(), keys);
+    let recorder = test.start();
+    assert!(server.note().contains("market_trades"), "asked for again");
+    assert_eq!(server.note(), "connected again");
+    recorder.wait_for(&["disconnected", "silent", "also not after subscribing again"]);
+    recorder.stop();
+    assert!(test.gaps().iter().any(|gap| gap == "down silent at_most"), "{:?}", test.gaps());
+}
+
+#[test]
+fn a_topic_that_is_silent_is_asked_for_again() {
+    let server = Server::start(|number, peer| {
+        peer.accept();
+        let asked = request(peer);
+        assert_eq!(asked["args"], json!(["a", "b"]));
+        say(peer, &json!({"success": true, "ret_msg": "", "op": "subscribe"}));
+        say(peer, &json!({"topic": "b", "data": 0}));
+        let mut feed = peer.stream.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let data = crate::harness::frame(0x81, br#"{"topic":"a","data":1}"#);
+            let (_keep, tick) = channel::<()>();
+            let pause = std::time::Duration::from_millis(50);
+            while tick.recv_timeout(pause).is_err() && feed.write_all(&data).is_ok() {}
+        });
+        if number == 0 {
+            let said = request(peer)["args"].to_string();
+            peer.note(said);
+            // The topic does not come back by that.
+            peer.wait_for_end();
+        } else {
+            peer.note("connected again");
+            peer.keep_open();
+        }
+    });
+    let keys = json!({ "topic_silence": "600ms", "ping": null });
+    let test = test("generic", &["a", "b"], &server.url(), keys);
+    let recorder = test.start();
+    assert_eq!(server.note(), r#"["b"]"#);
+    assert_eq!(server.note(), "connected again");
+    recorder.wait_for(&["disconnected", "silent", "no data of the topic b"]);
+    recorder.stop();
+}
+
+#[test]
+fn topics_are_shared_out_over_connections_and_a_gap_is_of_those_that_were_cut() {
+    let server = Server::start(|number, peer| {
+        peer.accept();
+        let asked = request(peer);
+        say(
+            peer,
+            &json!({"success": true, "ret_msg": "", "op": "subscribe", "req_id": asked["req_id"]}),
+        );
+        for topic in asked["args"].as_array().unwrap() {
+            say(peer, &json!({"topic": topic, "data": number}));
+        }
+        peer.note(asked["args"].to_string());
+        if number == 1 {
+            peer.drop_gently();
+        } else {
+            peer.keep_open();
+        }
+    });
+    let keys = json!({ "topics_per_connection": 2, "connect_interval": "100ms" });
+    let test = test("bybit", &["a", "b", "c", "d", "e"], &server.url(), keys);
+    let recorder = test.start();
+    let mut asked: Vec<String> = (0..4).map(|_| server.note()).collect();
+    assert_eq!(asked.remove(3), r#"["c","d"]"#, "the one that was cut");
+    asked.sort();
+    assert_eq!(asked, [r#"["a","b"]"#, r#"["c","d"]"#, r#"["e"]"#]);
+    let status = recorder.wait_until(|status| status["connections"] == 3);
+    assert_eq!((&status["topics"]["confirmed"], &status["connected"]), (&json!(5), &json!(true)));
+    recorder.wait_until(|status| status["messages"].as_u64() == Some(11));
+    recorder.stop();
+    let gaps = test.ask("gaps");
+    let down =
+        |stem: &str| gaps.iter().filter(|gap| gap["stem"] == stem && gap["cause"] == "eof").count();
+    assert_eq!(["a", "b", "c", "d", "e", "control"].map(down), [0, 0, 1, 1, 0, 1]);
+    let cut = gaps.iter().find(|gap| gap["stem"] == "control" && gap["cause"] == "eof").unwrap();
+    assert!(cut["detail"].as_str().unwrap().starts_with("connection 2 of 3: "), "{cut}");
+}
