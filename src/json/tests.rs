@@ -37,6 +37,9 @@ fn keys_are_compared_by_what_they_say() {
     assert_eq!(find(text, "/a~1b"), Some("2"));
     assert_eq!(find(text, "/m~0n"), Some("3"));
     assert_eq!(find(text, "/"), Some("4"));
+    let text = r#"{"\\":1,"\\\\":2}"#;
+    assert_eq!(find(text, r"/\"), Some("1"));
+    assert_eq!(find(text, r"/\\"), Some("2"));
 }
 
 #[test]

@@ -137,7 +137,9 @@ fn stops(byte: u8) -> bool {
 /// Whether a key, with its quotes, says this.
 fn is_key(key: &[u8], wanted: &str) -> bool {
     let inner = key.get(1..key.len().saturating_sub(1)).unwrap_or_default();
-    inner == wanted.as_bytes()
-        || (memchr::memchr(b'\\', inner).is_some()
-            && serde_json::from_slice::<String>(key).is_ok_and(|key| key == wanted))
+    // A backslash stands for something else than itself, even where the bytes are the same.
+    match memchr::memchr(b'\\', inner) {
+        None => inner == wanted.as_bytes(),
+        Some(_) => serde_json::from_slice::<String>(key).is_ok_and(|key| key == wanted),
+    }
 }
