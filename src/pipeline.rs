@@ -8,13 +8,16 @@
 
 mod aside;
 mod feed;
+mod group;
+mod link;
 mod named;
 mod pump;
 mod queue;
 mod sinks;
 mod ticker;
+mod twins;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -27,6 +30,7 @@ use tracing::{Instrument, Span, info_span};
 
 use self::aside::aside;
 use self::feed::Feed;
+use self::group::Group;
 pub(crate) use self::named::Named;
 use self::pump::{Pump, PumpError};
 use self::queue::{Limits, queue};
@@ -156,21 +160,22 @@ impl Pipeline {
             })
             .map_err(|source| PipelineError::Thread { source })?;
 
-        stats.expect_feeds(self.sources.len());
-        let feeds = self.sources.len();
+        let sources = self.sources.len();
         let connections = Arc::default();
-        let feeds = self.sources.into_iter().enumerate().map(|(feed, source)| Feed {
-            scope: Scope { feed, feeds, topics: source.topics().into() },
-            source,
-            producer: producer.clone(),
-            overflow: self.overflow,
-            stats: Arc::clone(&stats),
-            clock: Arc::clone(&clock),
-            stop: stop.clone(),
-            data_seen: false,
-            connections: Arc::clone(&connections),
-        });
-        let feeds: Vec<Feed> = feeds.collect();
+        let mut feeds = Vec::new();
+        for (number, source) in self.sources.into_iter().enumerate() {
+            let group = Group {
+                scope: Scope { feed: number, feeds: sources, topics: source.topics().into() },
+                producer: producer.clone(),
+                overflow: self.overflow,
+                stats: Arc::clone(&stats),
+                clock: Arc::clone(&clock),
+                stop: stop.clone(),
+                connections: Arc::clone(&connections),
+                state: Mutex::default(),
+            };
+            feeds.append(&mut feed::of_group(group, source));
+        }
         // A task of its own, so that the feed alone is looked at when data comes. Ends with the set.
         let mut beside = JoinSet::new();
         let feed_ended = CancellationToken::new();
@@ -211,12 +216,11 @@ impl Pipeline {
 async fn run_feeds(feeds: Vec<Feed>) -> Result<(), BoxError> {
     let (mut several, mut first) = (JoinSet::new(), Ok(()));
     let alone = feeds.len() == 1;
-    for feed in feeds {
+    for (number, feed) in feeds.into_iter().enumerate() {
         if alone {
             // It needs no task: it is looked at when data comes.
             return feed.run().await;
         }
-        let number = feed.scope.feed;
         several.spawn(feed.run().instrument(info_span!("connection", number)));
     }
     while let Some(ended) = several.join_next().await {

@@ -9,6 +9,7 @@ mod context;
 mod disconnect;
 mod event;
 mod reject;
+mod upkeep;
 
 use std::error::Error;
 use std::path::Path;
@@ -23,6 +24,7 @@ pub use self::context::{BuildContext, Run};
 pub use self::disconnect::{Cause, Disconnect};
 pub use self::event::{DropCause, FeedEvent, Scope};
 pub use self::reject::{Gone, Rejected};
+pub use self::upkeep::Upkeep;
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
 use crate::json::Selector;
@@ -135,7 +137,8 @@ pub trait Source: Send {
     async fn connect(&mut self) -> Result<(), SourceError>;
 
     /// Waits for one message at least, then takes what is ready without waiting. `batch` is
-    /// empty when called and holds at least one message when this returns `Ok`.
+    /// empty when called. It may stay so when there is something else to tell: events, or that the
+    /// connection is settled or ending.
     ///
     /// # Errors
     /// See [`SourceError`]. Messages that came before the fault are handed over first.
@@ -155,7 +158,30 @@ pub trait Source: Send {
         Vec::new()
     }
 
-    /// Called once, when the recorder stops: ask the peer to end the stream.
+    /// How it is kept connected. Asked once, before the first connect.
+    fn upkeep(&self) -> Upkeep {
+        Upkeep::default()
+    }
+
+    /// Another source of the same messages, with a connection of its own; `None`, the default, where
+    /// there can be only one.
+    fn again(&self) -> Option<Box<dyn Source>> {
+        None
+    }
+
+    /// Whether the server is known to send what was subscribed to, so that an older connection is no
+    /// longer needed. Asked after every read; by default it is so from the first.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
+    /// Whether the server has announced that it will end this connection. Asked after every read.
+    fn is_ending(&self) -> bool {
+        false
+    }
+
+    /// Called once, when the recorder stops or the connection is replaced: ask the peer to end the
+    /// stream.
     fn close(&mut self) -> Closing {
         Closing::Done
     }

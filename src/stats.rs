@@ -22,6 +22,7 @@ pub use self::archive::Archive;
 pub use self::plugin::{PluginSnapshot, PluginStats};
 pub use self::snapshot::{PipelineSnapshot, Snapshot};
 pub(crate) use self::topics::Confirmation;
+use self::topics::Said;
 pub use self::topics::Topics;
 pub use self::totals::Totals;
 use crate::archive::disk::FileError;
@@ -84,6 +85,12 @@ pub struct Stats {
     pub journal_errors: Counter,
     /// Connections made.
     pub connects: Counter,
+    /// Connections that were replaced before they ended.
+    pub replaced: Counter,
+    /// Messages that came over several connections, less one each.
+    pub duplicates: Counter,
+    /// Messages that only one of several connections brought.
+    pub unpaired: Counter,
     started: Instant,
     state: Mutex<State>,
 }
@@ -96,10 +103,10 @@ impl Default for Stats {
 
 #[derive(Debug, Default)]
 struct State {
-    /// For each connection that shares the topics: since when it stands.
-    feeds: BTreeMap<usize, Option<Instant>>,
-    /// How it stands with each topic, by the connection that has it.
-    topics: BTreeMap<usize, Vec<(String, Confirmation)>>,
+    /// The shares of the topics, each with its connections.
+    feeds: BTreeMap<usize, FeedState>,
+    /// What servers said to the topics, by shares.
+    topics: BTreeMap<usize, Vec<Said>>,
     disconnects: BTreeMap<String, u64>,
     last_error: Option<LastError>,
     stall: Option<(String, String, Instant)>,
@@ -109,6 +116,15 @@ struct State {
     plugins: Vec<Arc<PluginStats>>,
     /// `written`, second by second, newest last; at most `RATE_WINDOW + 1` entries.
     history: VecDeque<(Instant, u64)>,
+}
+
+/// The connections of a share of the topics.
+#[derive(Debug, Default)]
+struct FeedState {
+    wanted: usize,
+    standing: usize,
+    /// Since when there is always one that stands.
+    since: Option<Instant>,
 }
 
 /// How full the queue between network and disk is.
@@ -161,6 +177,9 @@ impl Stats {
             sink_errors: Counter::default(),
             journal_errors: Counter::default(),
             connects: Counter::default(),
+            replaced: Counter::default(),
+            duplicates: Counter::default(),
+            unpaired: Counter::default(),
             started: Instant::now(),
             state: Mutex::default(),
         }
@@ -173,37 +192,22 @@ impl Stats {
         plugin
     }
 
-    /// There are so many connections to make.
-    pub(crate) fn expect_feeds(&self, feeds: usize) {
+    /// A share of the topics is to have so many connections.
+    pub(crate) fn expect(&self, feed: usize, wanted: usize) {
+        self.state().feeds.entry(feed).or_default().wanted = wanted;
+    }
+
+    /// So many connections of a share stand.
+    pub(crate) fn set_standing(&self, feed: usize, standing: usize) {
         let mut state = self.state();
-        for feed in 0..feeds {
-            state.feeds.entry(feed).or_default();
-        }
+        let feed = state.feeds.entry(feed).or_default();
+        feed.standing = standing;
+        feed.since = if standing > 0 { feed.since.or_else(|| Some(Instant::now())) } else { None };
     }
 
-    /// A connection stands.
-    pub(crate) fn connected(&self, feed: usize) {
-        self.connects.add(1);
-        self.state().feeds.insert(feed, Some(Instant::now()));
-    }
-
-    /// How it stands with the topics of a connection.
-    pub(crate) fn set_topics(
-        &self,
-        feed: usize,
-        topics: impl IntoIterator<Item = (String, Confirmation)>,
-    ) {
-        self.state().topics.insert(feed, topics.into_iter().collect());
-    }
-
-    /// A connection is gone or could not be made.
-    pub(crate) fn disconnected(&self, feed: usize, disconnect: &Disconnect, now: UnixNanos) {
+    /// A connection was lost or could not be made.
+    pub(crate) fn disconnected(&self, disconnect: &Disconnect, now: UnixNanos) {
         let mut state = self.state();
-        state.feeds.insert(feed, None);
-        for (_, confirmation) in state.topics.get_mut(&feed).into_iter().flatten() {
-            // What it refused it did.
-            *confirmation = confirmation.take().filter(Result::is_err);
-        }
         *state.disconnects.entry(disconnect.cause.as_str().to_owned()).or_default() += 1;
         state.last_error = Some(LastError {
             cause: disconnect.cause.as_str().to_owned(),
@@ -212,9 +216,33 @@ impl Stats {
         });
     }
 
-    /// A connection has come to its end for good.
-    pub(crate) fn feed_ended(&self, feed: usize) {
-        self.state().feeds.insert(feed, None);
+    /// What the server of a connection says to the topics of its share.
+    pub(crate) fn set_topics(
+        &self,
+        feed: usize,
+        connection: u64,
+        topics: impl IntoIterator<Item = (String, Confirmation)>,
+    ) {
+        let topics = topics.into_iter().collect();
+        let mut state = self.state();
+        let said = state.topics.entry(feed).or_default();
+        said.retain(|said| said.connection.is_some_and(|other| other != connection));
+        said.push(Said { connection: Some(connection), topics });
+    }
+
+    /// A connection is gone: only what its server refused is known, until another says more.
+    pub(crate) fn forget_topics(&self, feed: usize, connection: u64) {
+        let mut state = self.state();
+        let all = state.topics.entry(feed).or_default();
+        if all.len() > 1 {
+            all.retain(|said| said.connection != Some(connection));
+        }
+        for said in all.iter_mut().filter(|said| said.connection == Some(connection)) {
+            said.connection = None;
+            for (_, confirmation) in &mut said.topics {
+                *confirmation = confirmation.take().filter(Result::is_err);
+            }
+        }
     }
 
     /// The messages that stages lost since this was last asked.
@@ -277,11 +305,16 @@ impl Stats {
             messages,
             bytes: self.written_bytes.get(),
             rate_per_minute: rate_per_minute(messages.saturating_sub(before), since),
-            connected: !state.feeds.is_empty() && state.feeds.values().all(Option::is_some),
+            connected: !state.feeds.is_empty()
+                && state.feeds.values().all(|feed| feed.since.is_some()),
             connected_seconds: connected_seconds(&state.feeds, now),
-            connections: state.feeds.values().flatten().count() as u64,
-            topics: Topics::of(state.topics.values().flatten()),
+            connections: state.feeds.values().map(|feed| feed.standing as u64).sum(),
+            connections_wanted: state.feeds.values().map(|feed| feed.wanted as u64).sum(),
+            topics: Topics::of(state.topics.values().map(Vec::as_slice)),
             connects: self.connects.get(),
+            replaced: self.replaced.get(),
+            duplicates: self.duplicates.get(),
+            unpaired: self.unpaired.get(),
             disconnects: state.disconnects.clone(),
             last_error: state.last_error.clone(),
             received: self.received.get(),
@@ -312,9 +345,9 @@ impl Stats {
     }
 }
 
-/// For how long all of them have stood; 0 unless they all do.
-fn connected_seconds(feeds: &BTreeMap<usize, Option<Instant>>, now: Instant) -> u64 {
-    let seconds = feeds.values().map(|since| since.map_or(0, |since| (now - since).as_secs()));
+/// For how long all shares have been connected without a break; 0 unless they all are.
+fn connected_seconds(feeds: &BTreeMap<usize, FeedState>, now: Instant) -> u64 {
+    let seconds = feeds.values().map(|feed| feed.since.map_or(0, |since| (now - since).as_secs()));
     seconds.min().unwrap_or(0)
 }
 

@@ -122,6 +122,15 @@ impl DirLock {
     }
 }
 
+/// A program that is being started has a copy of the file until it runs: the lock must not wait for
+/// that.
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing does the rest.
+        drop(self.file.unlock());
+    }
+}
+
 /// The last run of the archive's job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastRun {

@@ -1,211 +1,315 @@
-//! Keeps one source connected and moves its batches into the queue.
+//! Keeps a connection standing: makes it again when it is lost, and replaces it in good time where it
+//! is known to end.
+//!
+//! A replacement is made beside the connection that stands. That one is closed when the new one is
+//! [settled](Told::Settled) and has gone on for a moment, so that neither what is on its way is lost
+//! nor what a slower server of the same venue has yet to send.
 
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::Overflow;
-use super::queue::Producer;
+use super::group::Group;
+use super::link::{Ended, History, Link, Told};
 use crate::backoff::Backoff;
-use crate::batch::Batch;
-use crate::clock::{Clock, UnixNanos};
 use crate::errors::error_chain;
-use crate::plugin::{BoxError, Cause, Closing, Disconnect, FeedEvent, Scope, Source, SourceError};
-use crate::stats::Stats;
+use crate::plugin::{BoxError, Cause, Disconnect, Source, SourceError, Upkeep};
 
-/// For how long after the stop what the peer has already sent is still read.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// For how long a feed that is always ready goes on before others have their turn.
-const TURN: Duration = Duration::from_millis(50);
-/// Dropped messages are reported at most this often.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// A new connection of which nothing is known is trusted after this.
+pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// For how long both go on when the new one is settled.
+const LINGER: Duration = Duration::from_secs(2);
+/// The least time between two replacements, should a server announce its end at every connect.
+const BETWEEN: Duration = Duration::from_secs(10);
 
-/// The network half of a pipeline.
+/// Keeps one connection of a group.
 pub(crate) struct Feed {
-    pub(crate) source: Box<dyn Source>,
-    pub(crate) producer: Producer,
-    pub(crate) overflow: Overflow,
-    pub(crate) stats: Arc<Stats>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) stop: CancellationToken,
-    /// Whether this connection has brought data.
-    pub(crate) data_seen: bool,
-    /// Connections made so far, by all feeds of the pipeline.
-    pub(crate) connections: Arc<AtomicU64>,
-    /// What of the source it is.
-    pub(crate) scope: Scope,
+    group: Arc<Group>,
+    /// What makes further connections; never connected itself.
+    seed: Option<Box<dyn Source>>,
+    /// The source that is connected next.
+    next: Option<Box<dyn Source>>,
+    /// The connection, and behind it the one that is to replace it.
+    links: Vec<Running>,
+    /// Which of them is looked at first.
+    turn: usize,
+    /// When a link is to be started.
+    start_at: Option<Instant>,
+    /// When the first is to be replaced.
+    replace_at: Option<Instant>,
+    /// When it is to be closed, since it is replaced.
+    retire_at: Option<Instant>,
+    /// The age at which a connection is replaced, and how much less that is for the first.
+    max_age: Option<Duration>,
+    head_start: Duration,
+    replaced: Option<Instant>,
+    backoff: Backoff,
+    told: (UnboundedSender<(usize, Told)>, UnboundedReceiver<(usize, Told)>),
+}
+
+struct Running {
+    number: usize,
+    up: bool,
+    end: CancellationToken,
+    run: Pin<Box<dyn Future<Output = Ended> + Send>>,
+}
+
+/// As many feeds as the source wants connections at once.
+pub(super) fn of_group(group: Group, source: Box<dyn Source>) -> Vec<Feed> {
+    let Upkeep { connections, max_age } = source.upkeep();
+    let mut sources = vec![source];
+    while sources.len() < connections
+        && let Some(again) = sources.first().and_then(|source| source.again())
+    {
+        sources.push(again);
+    }
+    group.stats.expect(group.scope.feed, sources.len());
+    let group = Arc::new(group);
+    let all = u32::try_from(sources.len()).unwrap_or(u32::MAX);
+    let feed = |(place, source)| {
+        // So that they do not all come of age at once.
+        let head_start = max_age.unwrap_or_default() * place / (2 * all);
+        Feed::new(Arc::clone(&group), source, max_age, head_start)
+    };
+    (0..).zip(sources).map(feed).collect()
 }
 
 impl Feed {
+    fn new(
+        group: Arc<Group>,
+        source: Box<dyn Source>,
+        max_age: Option<Duration>,
+        head_start: Duration,
+    ) -> Self {
+        Self {
+            group,
+            seed: source.again(),
+            next: Some(source),
+            links: Vec::new(),
+            turn: 0,
+            start_at: Some(Instant::now()),
+            replace_at: None,
+            retire_at: None,
+            max_age,
+            head_start,
+            replaced: None,
+            backoff: Backoff::default(),
+            told: unbounded_channel(),
+        }
+    }
+
     /// Runs until told to stop or the source ends, then returns; the queue may still hold
     /// batches.
     ///
     /// # Errors
     /// What the source calls fatal.
     pub(crate) async fn run(mut self) -> Result<(), BoxError> {
-        let mut backoff = Backoff::default();
-        let mut drops = Drops::default();
         loop {
-            let begun = Instant::now();
-            let received = self.stats.received.get();
-            self.data_seen = false;
-            let lost = match self.connection(&mut drops).await {
-                Ok(()) => break,
-                Err(SourceError::Ended) => {
-                    self.stats.feed_ended(self.scope.feed);
-                    break;
-                }
-                Err(SourceError::Fatal(error)) => {
-                    let lost = Disconnect::new(Cause::Other, error_chain(&*error));
-                    self.stats.disconnected(self.scope.feed, &lost, self.clock.now());
-                    self.tell_down(&lost);
-                    return Err(error);
-                }
-                Err(SourceError::Disconnected(lost)) => lost,
-            };
-            if self.producer.consumer_gone() {
+            if self.links.is_empty() && self.group.stop.is_cancelled() {
                 break;
             }
-            let messages = self.stats.received.get() - received;
-            if self.data_seen && lost.cause != Cause::Refused {
-                backoff.worked(begun.elapsed());
-            }
-            let delay = backoff.next(lost.retry_after);
-            self.report(&lost, begun.elapsed(), messages, delay);
-            if self.stop.run_until_cancelled(sleep(delay)).await.is_none() {
-                break;
+            let stop = self.group.stop.clone();
+            let (idle, due) = (self.links.is_empty(), self.due());
+            tokio::select! {
+                biased;
+                ended = first_to_end(&mut self.links, &mut self.turn) => {
+                    if let Some(result) = self.on_end(ended) {
+                        self.group.report_drops();
+                        return result;
+                    }
+                }
+                Some((number, told)) = self.told.1.recv() => self.on_word(number, told),
+                () = stop.cancelled(), if idle => {}
+                () = at(due) => self.on_time(),
             }
         }
-        drops.report(true);
+        self.group.report_drops();
         Ok(())
     }
 
-    /// One connection from its beginning to its end. `Ok` means that the recorder stops.
-    async fn connection(&mut self, drops: &mut Drops) -> Result<(), SourceError> {
-        let begun = Instant::now();
-        match self.stop.run_until_cancelled(self.source.connect()).await {
-            None => return Ok(()),
-            Some(connected) => connected?,
-        }
-        self.stats.connected(self.scope.feed);
-        let connection = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let up = FeedEvent::Up { connection, scope: self.scope.clone() };
-        self.producer.event(self.clock.now(), up);
-        let took = begun.elapsed();
-        info!(endpoint = %self.source.endpoint(), ?took, "connected");
-        let mut turn = Instant::now();
-        while !self.producer.consumer_gone() {
-            let mut batch = self.producer.spare();
-            match self.stop.run_until_cancelled(self.source.read(&mut batch)).await {
-                None => {
-                    self.drain(drops).await;
-                    return Ok(());
-                }
-                Some(read) => {
-                    self.tell_events();
-                    read?;
-                }
-            }
-            self.data_seen |= batch.has_data();
-            self.deliver(batch, drops).await;
-            // A feed that is always ready must not starve the status socket.
-            tokio::task::consume_budget().await;
-            if turn.elapsed() > TURN {
-                tokio::task::yield_now().await;
-                turn = Instant::now();
-            }
-        }
-        Ok(())
+    fn due(&self) -> Option<Instant> {
+        [self.start_at, self.replace_at, self.retire_at].into_iter().flatten().min()
     }
 
-    /// Asks the peer to end and takes what it had sent by then.
-    async fn drain(&mut self, drops: &mut Drops) {
-        if self.source.close() == Closing::Done {
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if self.start_at.is_some_and(|at| at <= now) {
+            self.start_at = None;
+            self.start();
+        }
+        if self.replace_at.is_some_and(|at| at <= now) {
+            self.replace_at = None;
+            self.replace("it is as old as `max_connection_age` allows");
+        }
+        if self.retire_at.is_some_and(|at| at <= now) {
+            self.retire_at = None;
+            if let Some(first) = self.links.first() {
+                first.end.cancel();
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let again = || self.seed.as_ref().and_then(|seed| seed.again());
+        let Some(source) = self.next.take().or_else(again) else { return };
+        let number = self.group.join();
+        let end = self.group.stop.child_token();
+        let link = Link {
+            group: Arc::clone(&self.group),
+            source,
+            number,
+            tell: self.told.0.clone(),
+            end: end.clone(),
+            history: History::default(),
+            heard: Instant::now(),
+        };
+        self.links.push(Running { number, up: false, end, run: Box::pin(link.run()) });
+    }
+
+    /// Sees to it that a second connection is made.
+    fn replace(&mut self, why: &str) {
+        let pending = self.links.len() != 1 || self.start_at.is_some();
+        if self.seed.is_none() || pending {
             return;
         }
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
-        loop {
-            let mut batch = self.producer.spare();
-            match timeout_at(deadline, self.source.read(&mut batch)).await {
-                Ok(Ok(())) => self.deliver(batch, drops).await,
-                Ok(Err(_)) | Err(_) => return,
-            }
-            // A source that is always ready leaves the timer no turn.
-            if Instant::now() >= deadline {
-                return;
-            }
-        }
+        info!(why, "the connection is replaced: another is made before it is closed");
+        let now = Instant::now();
+        let earliest = self.replaced.map_or(now, |before| before + BETWEEN);
+        self.start_at = Some(earliest.max(now));
+        self.replaced = self.start_at;
     }
 
-    async fn deliver(&mut self, mut batch: Batch, drops: &mut Drops) {
-        batch.set_received(self.clock.now());
-        let messages = batch.len() as u64;
-        self.stats.received.add(messages);
-        self.stats.received_bytes.add(batch.as_lines().len() as u64);
-        match self.overflow {
-            Overflow::Block => self.producer.push(batch).await,
-            Overflow::DropNewest => {
-                if self.producer.try_push(batch).is_err() {
-                    self.stats.dropped.add(messages);
-                    drops.count += messages;
+    fn on_word(&mut self, number: usize, told: Told) {
+        let Some(place) = self.links.iter().position(|link| link.number == number) else { return };
+        let now = Instant::now();
+        match (told, place) {
+            (Told::Up, _) => {
+                if let Some(link) = self.links.get_mut(place) {
+                    link.up = true;
                 }
-                drops.report(false);
+                if place == 0 {
+                    self.is_first_since(now);
+                } else {
+                    self.retire_at = Some(now + SETTLE_LIMIT);
+                }
+            }
+            (Told::Settled, 0) => {}
+            (Told::Settled, _) => self.retire_at = Some(now + LINGER),
+            (Told::Ending, 0) => self.replace("its server announces its end"),
+            // Its turn comes.
+            (Told::Ending, _) => self.replace_at = Some(now + BETWEEN),
+        }
+    }
+
+    /// From now on it counts how old the first is.
+    fn is_first_since(&mut self, now: Instant) {
+        let age = self.max_age.map(|age| age - std::mem::take(&mut self.head_start));
+        let by_age = age.map(|age| now + age);
+        self.replace_at = [self.replace_at, by_age].into_iter().flatten().min();
+    }
+
+    /// A connection has ended. `Some` when the feed has, too.
+    fn on_end(&mut self, (place, ended): (usize, Ended)) -> Option<Result<(), BoxError>> {
+        self.links.remove(place);
+        self.retire_at = None;
+        if self.group.producer.consumer_gone() {
+            return Some(Ok(()));
+        }
+        let Ended { number, source, history, how } = ended;
+        let lost = match how {
+            Ok(_) if self.group.stop.is_cancelled() => {
+                self.group.ended(number);
+                return None;
+            }
+            Ok(left) => {
+                self.group.left(number, &left);
+                self.group.stats.replaced.add(1);
+                info!(lasted = ?history.lasted, "the connection is replaced");
+                self.new_first();
+                return None;
+            }
+            Err(SourceError::Ended) => {
+                self.group.ended(number);
+                return Some(Ok(()));
+            }
+            Err(SourceError::Fatal(error)) => {
+                let lost = Disconnect::new(Cause::Other, error_chain(&*error));
+                self.group.stats.disconnected(&lost, self.group.clock.now());
+                self.group.left(number, &lost);
+                return Some(Err(error));
+            }
+            Err(SourceError::Disconnected(lost)) => lost,
+        };
+        if history.data_seen && lost.cause != Cause::Refused {
+            self.backoff.worked(history.lasted);
+        }
+        self.group.stats.disconnected(&lost, self.group.clock.now());
+        self.group.left(number, &lost);
+        let replaced = place == 0 && !self.links.is_empty();
+        let retry_in = (!replaced).then(|| self.backoff.next(lost.retry_after));
+        report(&source.endpoint(), &history, &lost, retry_in);
+        if let Some(delay) = retry_in {
+            self.start_at = Some(Instant::now() + delay);
+        }
+        if self.links.is_empty() {
+            self.next = Some(source);
+            self.replace_at = None;
+        } else if replaced {
+            self.new_first();
+        }
+        None
+    }
+
+    /// The second connection is now the first.
+    fn new_first(&mut self) {
+        if self.links.first().is_some_and(|link| link.up) {
+            self.is_first_since(Instant::now());
+        }
+    }
+}
+
+/// Waits for the one that ends first. They take turns in being looked at first, so that none waits for
+/// another that is always ready.
+async fn first_to_end(links: &mut [Running], turn: &mut usize) -> (usize, Ended) {
+    poll_fn(|cx| {
+        *turn = turn.wrapping_add(1);
+        for step in 0..links.len() {
+            let place = turn.wrapping_add(step) % links.len();
+            if let Some(link) = links.get_mut(place)
+                && let Poll::Ready(ended) = link.run.as_mut().poll(cx)
+            {
+                return Poll::Ready((place, ended));
             }
         }
-    }
+        Poll::Pending
+    })
+    .await
+}
 
-    fn tell_events(&mut self) {
-        for event in self.source.events() {
-            self.producer.event(self.clock.now(), event);
-        }
-    }
-
-    fn tell_down(&self, lost: &Disconnect) {
-        let now = self.clock.now();
-        let before = |silence: Duration| {
-            let silence = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
-            UnixNanos::new(now.nanos().saturating_sub(silence))
-        };
-        let (cause, detail) = (lost.cause, lost.detail.clone());
-        let silent_since = lost.silent_for.map(before);
-        let scope = self.scope.clone();
-        self.producer.event(now, FeedEvent::Down { cause, detail, silent_since, scope });
-    }
-
-    fn report(&self, lost: &Disconnect, lasted: Duration, messages: u64, retry_in: Duration) {
-        self.stats.disconnected(self.scope.feed, lost, self.clock.now());
-        self.tell_down(lost);
-        let endpoint = self.source.endpoint();
-        let cause = lost.cause.as_str();
-        // Debug quotes the server's words and escapes what a terminal would obey.
-        let detail = &lost.detail;
-        if lost.cause == Cause::Refused {
-            // What a person must look at: waiting alone is unlikely to heal it.
-            error!(%endpoint, cause, ?detail, ?lasted, messages, ?retry_in, "disconnected");
-        } else {
-            warn!(%endpoint, cause, ?detail, ?lasted, messages, ?retry_in, "disconnected");
-        }
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 
-/// Messages dropped and not yet spoken of.
-#[derive(Default)]
-struct Drops {
-    count: u64,
-    reported: Option<Instant>,
-}
-
-impl Drops {
-    fn report(&mut self, at_once: bool) {
-        let due = at_once || self.reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL);
-        if self.count > 0 && due {
-            warn!(messages = self.count, "buffer overflow: newest messages dropped");
-            self.count = 0;
-            self.reported = Some(Instant::now());
-        }
+fn report(endpoint: &str, history: &History, lost: &Disconnect, retry_in: Option<Duration>) {
+    let cause = lost.cause.as_str();
+    // Debug quotes the server's words and escapes what a terminal would obey.
+    let detail = &lost.detail;
+    let History { lasted, messages, .. } = history;
+    let retry_in = retry_in.unwrap_or_default();
+    if lost.cause == Cause::Refused {
+        // What a person must look at: waiting alone is unlikely to heal it.
+        error!(endpoint, cause, ?detail, ?lasted, messages, ?retry_in, "disconnected");
+    } else {
+        warn!(endpoint, cause, ?detail, ?lasted, messages, ?retry_in, "disconnected");
     }
 }

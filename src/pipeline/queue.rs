@@ -95,6 +95,14 @@ struct State {
     spares: Vec<Batch>,
 }
 
+impl State {
+    fn keep(&mut self, batch: Batch) {
+        if self.spares.len() < SPARE_BATCHES && batch.capacity() <= SPARE_BYTES {
+            self.spares.push(batch);
+        }
+    }
+}
+
 /// What the consumer waits for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Wait {
@@ -210,6 +218,12 @@ impl Producer {
         self.shared.state().spares.pop().unwrap_or_default()
     }
 
+    /// Takes back a batch of [`Producer::spare`] that was not needed.
+    pub(crate) fn put_back(&self, mut batch: Batch) {
+        batch.clear();
+        self.shared.state().keep(batch);
+    }
+
     /// How full the queue is.
     pub(crate) fn used(&self) -> QueueUse {
         let state = self.shared.state();
@@ -304,9 +318,7 @@ impl Consumer {
         state.messages =
             state.messages.saturating_sub(usize::try_from(taken.messages).unwrap_or(0));
         state.bytes = state.bytes.saturating_sub(usize::try_from(taken.bytes).unwrap_or(0));
-        if state.spares.len() < SPARE_BATCHES && batch.capacity() <= SPARE_BYTES {
-            state.spares.push(batch);
-        }
+        state.keep(batch);
         drop(state);
         self.shared.room.notify_waiters();
     }

@@ -44,7 +44,7 @@ use crate::batch::Batch;
 use crate::json::Selector;
 use crate::plugin::{
     BoxError, BuildContext, Cause, Closing, Disconnect, FeedEvent, Source, SourceConfig,
-    SourceError,
+    SourceError, Upkeep,
 };
 use crate::secrets::Secrets;
 use crate::stats::Stats;
@@ -116,6 +116,10 @@ impl SourceConfig for WebsocketConfig {
                 turns: Arc::clone(&turns),
                 stats: Arc::clone(&context.stats),
                 secrets: context.secrets().clone(),
+                upkeep: Upkeep {
+                    connections: self.connections,
+                    max_age: self.limits.max_connection_age.non_zero(),
+                },
                 link: None,
                 events: Vec::new(),
             }));
@@ -164,6 +168,7 @@ struct Websocket {
     turns: Arc<Turns>,
     stats: Arc<Stats>,
     secrets: Secrets,
+    upkeep: Upkeep,
     link: Option<Link>,
     /// What a link that is gone had to tell.
     events: Vec<FeedEvent>,
@@ -225,6 +230,36 @@ impl Source for Websocket {
             self.link = None;
         }
         Ok(read.map_err(|lost| self.masked(lost))?)
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        self.upkeep
+    }
+
+    fn again(&self) -> Option<Box<dyn Source>> {
+        Some(Box::new(Self {
+            target: self.target.clone(),
+            bootstrap: self.bootstrap.clone(),
+            manners: Arc::clone(&self.manners),
+            liveness: self.liveness.clone(),
+            limits: self.limits,
+            connect_timeout: self.connect_timeout,
+            encoding: self.encoding,
+            turns: Arc::clone(&self.turns),
+            stats: Arc::clone(&self.stats),
+            secrets: self.secrets.clone(),
+            upkeep: self.upkeep,
+            link: None,
+            events: Vec::new(),
+        }))
+    }
+
+    fn is_settled(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_settled)
+    }
+
+    fn is_ending(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_ending)
     }
 
     fn events(&mut self) -> Vec<FeedEvent> {

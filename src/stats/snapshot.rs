@@ -39,18 +39,30 @@ pub struct PipelineSnapshot {
     pub bytes: u64,
     /// Messages written per minute, over the last 60 s or the uptime, if shorter.
     pub rate_per_minute: f64,
-    /// Whether every connection stands.
+    /// Whether everything is connected: each share of the topics over one connection at least.
     pub connected: bool,
-    /// For how many seconds they all have.
+    /// For how many seconds that has been so.
     pub connected_seconds: u64,
     /// Connections that stand.
     #[serde(default)]
     pub connections: u64,
+    /// Connections that should.
+    #[serde(default)]
+    pub connections_wanted: u64,
     /// The topics, and what the server said to them.
     #[serde(default)]
     pub topics: Topics,
     /// Connections made so far.
     pub connects: u64,
+    /// Connections that were replaced by another before they ended.
+    #[serde(default)]
+    pub replaced: u64,
+    /// Copies of messages that came over a second connection, and were not written again.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Messages that only one of several connections brought.
+    #[serde(default)]
+    pub unpaired: u64,
     /// Connections lost or not made, by cause.
     pub disconnects: BTreeMap<String, u64>,
     /// The last of these.
@@ -103,8 +115,12 @@ impl PipelineSnapshot {
             let shorter = sum.connected_seconds.min(one.connected_seconds);
             sum.connected_seconds = if index == 0 { one.connected_seconds } else { shorter };
             sum.connections += one.connections;
+            sum.connections_wanted += one.connections_wanted;
             sum.topics.add(&one.topics);
             sum.connects += one.connects;
+            sum.replaced += one.replaced;
+            sum.duplicates += one.duplicates;
+            sum.unpaired += one.unpaired;
             for (cause, count) in &one.disconnects {
                 *sum.disconnects.entry(cause.clone()).or_default() += count;
             }

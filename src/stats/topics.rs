@@ -10,6 +10,24 @@ const NAMED: usize = 100;
 /// What the server said to a topic: nothing, that it is subscribed to, or why it is not.
 pub(crate) type Confirmation = Option<Result<(), String>>;
 
+/// What the server of a connection said to its topics.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// The connection, unless it is gone.
+    pub(super) connection: Option<u64>,
+    /// Of connections that share them these are the same, in the same order.
+    pub(super) topics: Vec<(String, Confirmation)>,
+}
+
+/// The better of what two servers said: a topic that one confirmed comes.
+fn better(a: Confirmation, b: Confirmation) -> Confirmation {
+    match (a, b) {
+        (Some(Ok(())), _) | (_, Some(Ok(()))) => Some(Ok(())),
+        (Some(refused), _) | (_, Some(refused)) => Some(refused),
+        (None, None) => None,
+    }
+}
+
 /// The topics that are wanted, and what the server said to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topics {
@@ -28,23 +46,33 @@ pub struct Topics {
 }
 
 impl Topics {
-    pub(super) fn of<'a>(all: impl Iterator<Item = &'a (String, Confirmation)>) -> Self {
+    /// The topics of all shares, of which each comes over one connection or several.
+    pub(super) fn of<'a>(shares: impl Iterator<Item = &'a [Said]>) -> Self {
         let mut topics = Self::default();
-        for (topic, confirmation) in all {
-            topics.wanted += 1;
-            match confirmation {
-                Some(Ok(())) => topics.confirmed += 1,
-                Some(Err(words)) => {
-                    topics.refused += 1;
-                    if topics.refusals.len() < NAMED {
-                        topics.refusals.insert(topic.clone(), words.clone());
-                    }
-                }
-                None if topics.unconfirmed.len() < NAMED => topics.unconfirmed.push(topic.clone()),
-                None => {}
+        for said in shares {
+            let Some(first) = said.first() else { continue };
+            for (index, (topic, _)) in first.topics.iter().enumerate() {
+                let answers = said.iter().filter_map(|said| said.topics.get(index));
+                let answer = answers.fold(None, |best, (_, answer)| better(best, answer.clone()));
+                topics.count(topic, answer);
             }
         }
         topics
+    }
+
+    fn count(&mut self, topic: &str, answer: Confirmation) {
+        self.wanted += 1;
+        match answer {
+            Some(Ok(())) => self.confirmed += 1,
+            Some(Err(words)) => {
+                self.refused += 1;
+                if self.refusals.len() < NAMED {
+                    self.refusals.insert(topic.to_owned(), words);
+                }
+            }
+            None if self.unconfirmed.len() < NAMED => self.unconfirmed.push(topic.to_owned()),
+            None => {}
+        }
     }
 
     pub(super) fn add(&mut self, other: &Self) {

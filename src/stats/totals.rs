@@ -123,12 +123,13 @@ mod tests {
     fn a_snapshot_survives_json_and_sums_its_pipelines() {
         let totals = Totals::new(UnixNanos::from_seconds(1_700_000_000));
         let (a, b) = (totals.pipeline("a"), totals.pipeline("b"));
-        a.connected(0);
+        a.set_standing(0, 1);
         a.written.add(2);
-        b.connected(0);
+        b.set_standing(0, 1);
         b.written.add(3);
         assert!(totals.snapshot().total.connected);
-        b.disconnected(0, &Disconnect::new(Cause::Idle, "silent"), UnixNanos::default());
+        b.disconnected(&Disconnect::new(Cause::Idle, "silent"), UnixNanos::default());
+        b.set_standing(0, 0);
         b.plugin("sinks[0] (jsonl)").counter("reopened").add(1);
         let snapshot = totals.snapshot();
         let json = serde_json::to_string(&snapshot).unwrap();

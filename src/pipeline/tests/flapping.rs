@@ -96,6 +96,9 @@ async fn a_day_of_flapping_is_accounted_for_to_the_nanosecond() {
     let pipeline = Pipeline {
         sources: vec![Box::new(source)],
         shutdown_timeout: Duration::from_secs(30),
+        // Room for all of the day: while a feed waits for the thread, the time of the test would run.
+        max_messages: 1_000_000,
+        max_bytes: 1 << 30,
         sinks: vec![named(sink)],
         ..Bench::pipeline(Numbers::until(0), bench.sink(), Overflow::Block)
     };

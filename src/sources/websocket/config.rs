@@ -20,6 +20,8 @@ const MAX_MESSAGE_SIZE: Size = Size::from_mib(1024);
 const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
 /// The shortest silence after which a link may be called dead.
 const MIN_IDLE_TIMEOUT: Span = Span::from_millis(100);
+/// A connection is not replaced sooner.
+const MIN_CONNECTION_AGE: Span = Span::from_secs(5);
 /// The longest rest after a read.
 const MAX_READ_PACING: Span = Span::from_secs(1);
 
@@ -101,6 +103,15 @@ struct Written {
     /// The least time between two connects. By default as in the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     connect_interval: Option<Span>,
+    /// A connection of this age is replaced without a gap: another is made and subscribed before it is
+    /// closed, and what comes over both is written once. 0 for never. By default as in the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_connection_age: Option<Span>,
+    /// Connections that bring the same messages, 1 or 2: with 2 one that drops loses nothing. What comes
+    /// over both is written once.
+    #[serde(default = "Written::default_connections")]
+    #[schemars(range(min = 1, max = 2))]
+    connections: usize,
     /// Without data for this long (answers and heartbeats are none) all topics are subscribed to again;
     /// after as long once more the connection is given up. 0 for never.
     #[serde(default)]
@@ -133,6 +144,10 @@ pub(super) enum WebsocketError {
 }
 
 impl Written {
+    fn default_connections() -> usize {
+        1
+    }
+
     fn default_connect_timeout() -> Span {
         Span::from_secs(10)
     }
@@ -177,6 +192,7 @@ pub struct WebsocketConfig {
     pub(super) control: ControlMessages,
     pub(super) binary: Encoding,
     pub(super) limits: VenueLimits,
+    pub(super) connections: usize,
     pub(super) silence_timeout: Span,
     pub(super) topic_silence: Span,
     pub(super) read_pacing: Span,
@@ -219,6 +235,7 @@ impl TryFrom<Written> for WebsocketConfig {
             topic_bytes_per_connection: of_profile.topic_bytes_per_connection,
             request_interval: written.request_interval.unwrap_or(of_profile.request_interval),
             connect_interval: written.connect_interval.unwrap_or(of_profile.connect_interval),
+            max_connection_age: written.max_connection_age.unwrap_or(of_profile.max_connection_age),
         };
         let subscribe = written.subscribe.unwrap_or(Subscribe::Template(profile.subscribe.clone()));
         Ok(Self {
@@ -236,6 +253,7 @@ impl TryFrom<Written> for WebsocketConfig {
             control: written.control,
             binary: written.binary.unwrap_or(profile.binary),
             limits,
+            connections: written.connections,
             silence_timeout: written.silence_timeout,
             topic_silence: written.topic_silence,
             read_pacing: written.read_pacing,
@@ -265,6 +283,8 @@ impl From<WebsocketConfig> for Written {
             topics_per_connection: Some(config.limits.topics_per_connection),
             request_interval: Some(config.limits.request_interval),
             connect_interval: Some(config.limits.connect_interval),
+            max_connection_age: Some(config.limits.max_connection_age),
+            connections: config.connections,
             silence_timeout: config.silence_timeout,
             topic_silence: config.topic_silence,
             read_pacing: config.read_pacing,
@@ -317,6 +337,19 @@ impl WebsocketConfig {
             "idle_timeout",
             idle.to_string(),
             format!("at least {MIN_IDLE_TIMEOUT}, or 0 for never"),
+        )?;
+        let age = self.limits.max_connection_age;
+        range(
+            age.is_zero() || age >= MIN_CONNECTION_AGE,
+            "max_connection_age",
+            age.to_string(),
+            format!("at least {MIN_CONNECTION_AGE}, or 0 for never"),
+        )?;
+        range(
+            (1..=2).contains(&self.connections),
+            "connections",
+            self.connections.to_string(),
+            "1 or 2".into(),
         )?;
         for (index, topic) in self.topics.iter().enumerate() {
             if topic.is_empty() {

@@ -120,11 +120,20 @@ impl Link {
         self.queue(Frame::message(text, OpCode::Data(Data::Text), true));
     }
 
+    pub(super) fn is_settled(&self) -> bool {
+        self.watch.is_settled()
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.watch.ending
+    }
+
     pub(super) fn take_events(&mut self) -> Vec<FeedEvent> {
         self.watch.take_events()
     }
 
-    /// Fills the empty batch with at least one message.
+    /// Fills the empty batch with at least one message, or leaves it empty when there is something else
+    /// to tell.
     ///
     /// # Cancel safety
     /// Everything that was read stays in the link.
@@ -141,6 +150,9 @@ impl Link {
                     return Ok(());
                 }
                 continue;
+            }
+            if self.over.is_none() && self.watch.take_news() {
+                return Ok(());
             }
             if let Some(over) = self.over.clone() {
                 // `over` stays until this is done: what was read so far must not be read again.
@@ -235,7 +247,7 @@ impl Link {
                 }
                 Poll::Pending => self.more = false,
             }
-            if self.frames.has_messages() {
+            if self.frames.has_messages() || self.watch.has_news() {
                 // What is ready is taken; nothing is waited for.
                 return Poll::Ready(Ok(()));
             }

@@ -56,6 +56,7 @@ pub(super) struct Reach {
 }
 
 /// Where to connect and how.
+#[derive(Clone)]
 pub(super) struct Target {
     request: Request,
     /// Scheme, host, port and path, for the log: no query, no secret.

@@ -103,6 +103,8 @@ pub struct VenueLimits {
     pub request_interval: Span,
     /// The least time between two connects.
     pub connect_interval: Span,
+    /// A connection of this age is replaced, before the server ends it.
+    pub max_connection_age: Span,
 }
 
 /// A profile that cannot be had.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,6 +26,9 @@ const LOOKED_AT: Duration = Duration::from_secs(60);
 const MAX_QUOTE: usize = 300;
 /// How many topics a line of the log names.
 const NAMED: usize = 10;
+
+/// The number of the next connection.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What does not change from one connection to the next.
 #[derive(Debug, Clone)]
@@ -64,6 +68,12 @@ pub(super) struct Watch {
     /// Confirmations that may be of what was said first.
     answers_to_opening: usize,
     settled: bool,
+    /// Whether the server has announced that it will end the connection.
+    pub(super) ending: bool,
+    /// Whether something happened that is to be told at once.
+    news: bool,
+    /// Its number among all connections, for the status.
+    number: u64,
     silence: Silence,
     /// What is to be sent.
     replies: Vec<String>,
@@ -89,6 +99,9 @@ impl Watch {
             unnamed,
             answers_to_opening: manners.opening.len(),
             settled: false,
+            ending: false,
+            news: false,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             silence: Silence::new(manners, now),
             replies: Vec::new(),
             events: Vec::new(),
@@ -162,6 +175,22 @@ impl Watch {
 
     pub(super) fn take_events(&mut self) -> Vec<FeedEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Whether something is to be told at once.
+    pub(super) fn has_news(&self) -> bool {
+        self.news
+    }
+
+    /// Whether something is to be told though no message is there, since this was last asked.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether the server is known to send what was asked for.
+    pub(super) fn is_settled(&self) -> bool {
+        let confirmed = |standing: &Standing| *standing == Standing::Confirmed;
+        self.settled && (self.data_seen || self.ledger.standing().iter().any(confirmed))
     }
 
     /// Counts the batch's control messages, leaves them out where they are not wanted, and finds
@@ -255,6 +284,7 @@ impl Watch {
             Meaning::Notice => {
                 let words = words();
                 warn!(?words, "the server announces the end of the connection");
+                (self.ending, self.news) = (true, true);
                 None
             }
             Meaning::Ping => {
@@ -332,6 +362,7 @@ impl Watch {
     fn quarantine(&mut self, place: usize, words: &str) {
         let Some(topic) = self.manners.conversation.topics().get(place) else { return };
         error!(topic, ?words, "the server refuses this topic; the others go on");
+        self.news = true;
         self.events.push(FeedEvent::Refused { topic: topic.clone(), words: words.to_owned() });
     }
 
@@ -340,7 +371,7 @@ impl Watch {
         if self.settled || !self.ledger.is_settled() || self.unnamed > 0 {
             return;
         }
-        self.settled = true;
+        (self.settled, self.news) = (true, true);
         self.tell_status();
         let topics = self.manners.conversation.topics();
         let standing = || topics.iter().zip(self.ledger.standing());
@@ -363,6 +394,7 @@ impl Watch {
         let standing = topics.iter().zip(self.ledger.standing());
         self.stats.set_topics(
             self.manners.shard,
+            self.number,
             standing.map(|(topic, standing)| {
                 let standing = match standing {
                     Standing::Wanted | Standing::Asked => None,
@@ -372,6 +404,12 @@ impl Watch {
                 (topic.clone(), standing)
             }),
         );
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stats.forget_topics(self.manners.shard, self.number);
     }
 }
 

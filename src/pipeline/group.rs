@@ -1,0 +1,184 @@
+//! What the connections of a source share: the way into the queue, what comes twice, and when the
+//! source is down.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::Overflow;
+use super::feed::SETTLE_LIMIT;
+use super::queue::Producer;
+use super::twins::Twins;
+use crate::batch::Batch;
+use crate::clock::{Clock, UnixNanos};
+use crate::plugin::{Disconnect, FeedEvent, Scope};
+use crate::stats::Stats;
+
+/// Dropped messages are reported at most this often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The connections of one source.
+pub(crate) struct Group {
+    pub(crate) producer: Producer,
+    pub(crate) overflow: Overflow,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stop: CancellationToken,
+    /// Connections made so far, by all sources of the pipeline.
+    pub(crate) connections: Arc<AtomicU64>,
+    /// What of the source it is.
+    pub(crate) scope: Scope,
+    pub(crate) state: Mutex<State>,
+}
+
+/// How it stands with the connections.
+#[derive(Default)]
+pub(crate) struct State {
+    twins: Twins,
+    /// Those that stand, by their numbers.
+    standing: BTreeMap<usize, Standing>,
+    drops: Drops,
+}
+
+struct Standing {
+    connection: u64,
+    up: Instant,
+    settled: bool,
+}
+
+impl Group {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection is about to be made; gives its number.
+    pub(super) fn join(&self) -> usize {
+        self.state().twins.join(Instant::now())
+    }
+
+    /// A connection stands.
+    pub(super) fn up(&self, number: usize) {
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut state = self.state();
+        let up = Instant::now();
+        state.twins.up(number, up);
+        state.standing.insert(number, Standing { connection, up, settled: false });
+        self.stats.connects.add(1);
+        self.stats.set_standing(self.scope.feed, state.standing.len());
+        self.tell_up(connection);
+    }
+
+    /// The server is known to send what was subscribed to.
+    pub(super) fn settled(&self, number: usize) {
+        if let Some(standing) = self.state().standing.get_mut(&number) {
+            standing.settled = true;
+        }
+    }
+
+    /// A connection is gone, or could not be made. Where no other has seen to it that nothing is
+    /// missing, the sinks are told.
+    pub(super) fn left(&self, number: usize, lost: &Disconnect) {
+        let mut state = self.state();
+        state.twins.leave(number);
+        let stood = state.standing.remove(&number).is_some();
+        self.stats.set_standing(self.scope.feed, state.standing.len());
+        let silent_for = lost.silent_for.unwrap_or_default();
+        let covers = |other: &Standing| {
+            let age = other.up.elapsed();
+            let trusted = other.settled || age >= SETTLE_LIMIT;
+            !stood || trusted && age >= silent_for
+        };
+        if state.standing.values().any(covers) {
+            return;
+        }
+        self.tell_down(lost);
+        if let Some(other) = state.standing.values().next() {
+            self.tell_up(other.connection);
+        }
+    }
+
+    /// A connection has come to its end as it should.
+    pub(super) fn ended(&self, number: usize) {
+        let mut state = self.state();
+        state.twins.leave(number);
+        state.standing.remove(&number);
+        self.stats.set_standing(self.scope.feed, state.standing.len());
+    }
+
+    /// Takes messages of a connection, read now, into the queue.
+    pub(super) async fn deliver(&self, number: usize, mut batch: Batch, now: Instant) {
+        batch.set_received(self.clock.now());
+        let paired = self.state().twins.filter(number, &mut batch, now);
+        self.stats.duplicates.add(paired.duplicates);
+        self.stats.unpaired.add(paired.unpaired);
+        if batch.is_empty() {
+            self.producer.put_back(batch);
+            return;
+        }
+        let messages = batch.len() as u64;
+        self.stats.received.add(messages);
+        self.stats.received_bytes.add(batch.as_lines().len() as u64);
+        match self.overflow {
+            Overflow::Block => self.producer.push(batch).await,
+            Overflow::DropNewest => {
+                let dropped = self.producer.try_push(batch).is_err();
+                let mut state = self.state();
+                if dropped {
+                    self.stats.dropped.add(messages);
+                    state.drops.count += messages;
+                }
+                state.drops.report(false);
+            }
+        }
+    }
+
+    /// Speaks of the drops that were not yet spoken of.
+    pub(super) fn report_drops(&self) {
+        self.state().drops.report(true);
+    }
+
+    /// Tells the sinks of something that happened to a connection.
+    pub(super) fn tell(&self, event: FeedEvent) {
+        self.producer.event(self.clock.now(), event);
+    }
+
+    fn tell_up(&self, connection: u64) {
+        self.tell(FeedEvent::Up { connection, scope: self.scope.clone() });
+    }
+
+    fn tell_down(&self, lost: &Disconnect) {
+        let now = self.clock.now();
+        let before = |silence: Duration| {
+            let silence = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
+            UnixNanos::new(now.nanos().saturating_sub(silence))
+        };
+        let (cause, detail) = (lost.cause, lost.detail.clone());
+        let silent_since = lost.silent_for.map(before);
+        let scope = self.scope.clone();
+        self.producer.event(now, FeedEvent::Down { cause, detail, silent_since, scope });
+    }
+}
+
+/// Messages dropped and not yet spoken of.
+#[derive(Default)]
+struct Drops {
+    count: u64,
+    reported: Option<Instant>,
+}
+
+impl Drops {
+    fn report(&mut self, at_once: bool) {
+        let due = at_once || self.reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL);
+        if self.count > 0 && due {
+            warn!(messages = self.count, "buffer overflow: newest messages dropped");
+            self.count = 0;
+            self.reported = Some(Instant::now());
+        }
+    }
+}

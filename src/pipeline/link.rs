@@ -1,0 +1,163 @@
+//! One connection from its beginning to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::group::Group;
+use crate::batch::Batch;
+use crate::plugin::{Cause, Closing, Disconnect, Source, SourceError};
+
+/// For how long after the stop what the peer has already sent is still read.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// For how long a connection that is always ready goes on before others have their turn.
+const TURN: Duration = Duration::from_millis(50);
+
+/// A connection, to be run once.
+pub(super) struct Link {
+    pub(super) group: Arc<Group>,
+    pub(super) source: Box<dyn Source>,
+    /// Its number among those of the group.
+    pub(super) number: usize,
+    /// Told when it has come so far.
+    pub(super) tell: UnboundedSender<(usize, Told)>,
+    /// Ends it: the recorder stops, or the connection is replaced.
+    pub(super) end: CancellationToken,
+    pub(super) history: History,
+    /// When something last came.
+    pub(super) heard: Instant,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It stands.
+    Up,
+    /// Its server is known to send what was subscribed to.
+    Settled,
+    /// Its server has announced the end.
+    Ending,
+}
+
+/// What a connection has been.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    pub(super) lasted: Duration,
+    pub(super) messages: u64,
+    /// Whether it has brought data.
+    pub(super) data_seen: bool,
+    settled: bool,
+    ending: bool,
+}
+
+/// A connection that has ended.
+pub(super) struct Ended {
+    pub(super) number: usize,
+    pub(super) source: Box<dyn Source>,
+    pub(super) history: History,
+    /// `Ok` when it was told to end, with what that left in doubt.
+    pub(super) how: Result<Disconnect, SourceError>,
+}
+
+impl Link {
+    pub(super) async fn run(mut self) -> Ended {
+        let begun = Instant::now();
+        let how = self.connection().await;
+        self.history.lasted = begun.elapsed();
+        Ended { number: self.number, source: self.source, history: self.history, how }
+    }
+
+    async fn connection(&mut self) -> Result<Disconnect, SourceError> {
+        let begun = Instant::now();
+        match self.end.run_until_cancelled(self.source.connect()).await {
+            None => return Ok(told_to_end()),
+            Some(connected) => connected?,
+        }
+        self.group.up(self.number);
+        let took = begun.elapsed();
+        info!(endpoint = %self.source.endpoint(), ?took, "connected");
+        self.tell(Told::Up);
+        let mut turn = Instant::now();
+        while !self.group.producer.consumer_gone() {
+            let mut batch = self.group.producer.spare();
+            match self.end.run_until_cancelled(self.source.read(&mut batch)).await {
+                None => return Ok(self.drain().await),
+                Some(read) => {
+                    self.note_events();
+                    read?;
+                }
+            }
+            self.deliver(batch).await;
+            // A connection that is always ready must not starve the status socket.
+            tokio::task::consume_budget().await;
+            if turn.elapsed() > TURN {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
+        }
+        Ok(told_to_end())
+    }
+
+    /// Asks the peer to end and takes what it had sent by then.
+    async fn drain(&mut self) -> Disconnect {
+        if self.source.close() == Closing::Done {
+            return told_to_end();
+        }
+        let begun = Instant::now();
+        let deadline = begun + DRAIN_TIMEOUT;
+        let answered = loop {
+            let mut batch = self.group.producer.spare();
+            match timeout_at(deadline, self.source.read(&mut batch)).await {
+                Ok(Ok(())) => self.deliver(batch).await,
+                Ok(Err(SourceError::Disconnected(lost))) => {
+                    break matches!(lost.cause, Cause::Closed | Cause::Eof);
+                }
+                Ok(Err(_)) => break true,
+                Err(_) => break false,
+            }
+            // A source that is always ready leaves the timer no turn.
+            if Instant::now() >= deadline {
+                break true;
+            }
+        };
+        // One that does not answer may have been dead for as long as it was silent.
+        let doubtful = if answered { begun } else { self.heard };
+        Disconnect { silent_for: Some(doubtful.elapsed()), ..told_to_end() }
+    }
+
+    async fn deliver(&mut self, batch: Batch) {
+        self.heard = Instant::now();
+        self.history.data_seen |= batch.has_data();
+        self.history.messages += batch.len() as u64;
+        self.group.deliver(self.number, batch, self.heard).await;
+    }
+
+    /// Takes note of what the source has to tell beside messages.
+    fn note_events(&mut self) {
+        for event in self.source.events() {
+            self.group.tell(event);
+        }
+        if !self.history.settled && self.source.is_settled() {
+            self.history.settled = true;
+            self.group.settled(self.number);
+            self.tell(Told::Settled);
+        }
+        if !self.history.ending && self.source.is_ending() {
+            self.history.ending = true;
+            self.tell(Told::Ending);
+        }
+    }
+
+    fn tell(&self, what: Told) {
+        // Whoever made the connection outlives it.
+        let _ = self.tell.send((self.number, what));
+    }
+}
+
+fn told_to_end() -> Disconnect {
+    Disconnect::new(Cause::Closed, "closed by the recorder")
+}
