@@ -25,6 +25,7 @@ mod files;
 mod liveness;
 mod logs;
 mod messages;
+mod overlap;
 mod plugins;
 mod recording;
 mod report;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -28,6 +28,9 @@ pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(2);
 /// The least time between two replacements, should a server announce its end at every connect.
 const BETWEEN: Duration = Duration::from_secs(10);
+
+/// Each connection says three words in its life, and there are two.
+const WORDS: usize = 16;
 
 /// Keeps one connection of a group.
 pub(crate) struct Feed {
@@ -51,7 +54,8 @@ pub(crate) struct Feed {
     head_start: Duration,
     replaced: Option<Instant>,
     backoff: Backoff,
-    told: (UnboundedSender<(usize, Told)>, UnboundedReceiver<(usize, Told)>),
+    tell: Sender<(usize, Told)>,
+    told: Receiver<(usize, Told)>,
 }
 
 struct Running {
@@ -88,6 +92,7 @@ impl Feed {
         max_age: Option<Duration>,
         head_start: Duration,
     ) -> Self {
+        let (tell, told) = channel(WORDS);
         Self {
             group,
             seed: source.again(),
@@ -101,7 +106,8 @@ impl Feed {
             head_start,
             replaced: None,
             backoff: Backoff::default(),
-            told: unbounded_channel(),
+            tell,
+            told,
         }
     }
 
@@ -125,7 +131,7 @@ impl Feed {
                         return result;
                     }
                 }
-                Some((number, told)) = self.told.1.recv() => self.on_word(number, told),
+                Some((number, told)) = self.told.recv() => self.on_word(number, told),
                 () = stop.cancelled(), if idle => {}
                 () = at(due) => self.on_time(),
             }
@@ -165,7 +171,7 @@ impl Feed {
             group: Arc::clone(&self.group),
             source,
             number,
-            tell: self.told.0.clone(),
+            tell: self.tell.clone(),
             end: end.clone(),
             history: History::default(),
             heard: Instant::now(),
@@ -210,7 +216,7 @@ impl Feed {
 
     /// From now on it counts how old the first is.
     fn is_first_since(&mut self, now: Instant) {
-        let age = self.max_age.map(|age| age - std::mem::take(&mut self.head_start));
+        let age = self.max_age.map(|age| age.saturating_sub(std::mem::take(&mut self.head_start)));
         let by_age = age.map(|age| now + age);
         self.replace_at = [self.replace_at, by_age].into_iter().flatten().min();
     }

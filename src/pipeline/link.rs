@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::group::Group;
 use crate::batch::Batch;
@@ -24,7 +24,7 @@ pub(super) struct Link {
     /// Its number among those of the group.
     pub(super) number: usize,
     /// Told when it has come so far.
-    pub(super) tell: UnboundedSender<(usize, Told)>,
+    pub(super) tell: Sender<(usize, Told)>,
     /// Ends it: the recorder stops, or the connection is replaced.
     pub(super) end: CancellationToken,
     pub(super) history: History,
@@ -153,8 +153,10 @@ impl Link {
     }
 
     fn tell(&self, what: Told) {
-        // Whoever made the connection outlives it.
-        let _ = self.tell.send((self.number, what));
+        // Whoever made the connection outlives it, and listens.
+        if self.tell.try_send((self.number, what)).is_err() {
+            debug!("nobody listens to a connection");
+        }
     }
 }
 

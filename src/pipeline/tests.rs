@@ -1,6 +1,7 @@
 //! The engine with sources and sinks that do what a test needs.
 
 mod flapping;
+mod overlap;
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

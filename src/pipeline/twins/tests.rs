@@ -182,10 +182,10 @@ fn what_is_owed_for_too_long_is_forgotten_and_counted() {
     let mut twins = Twins::default();
     let (first, second) = (twins.join(begun), twins.join(begun));
     twins.up(second, begun);
-    let mut bring = |link, after: u64| {
+    let mut bring = |link, after: u32| {
         let mut batch = Batch::new();
         batch.push(b"a");
-        let paired = twins.filter(link, &mut batch, begun + WINDOW / 4 * after as u32);
+        let paired = twins.filter(link, &mut batch, begun + WINDOW / 4 * after);
         (batch.len(), paired.duplicates, paired.unpaired)
     };
     assert_eq!(bring(first, 0), (1, 0, 0));

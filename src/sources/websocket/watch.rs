@@ -53,6 +53,7 @@ pub(super) struct Manners {
 
 /// Looks at messages while something depends on what they are, and no longer: what is received at
 /// full speed is not looked at.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
 pub(super) struct Watch {
     manners: Arc<Manners>,
     ledger: Ledger,
