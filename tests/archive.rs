@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 use streamer::exchange::Market;
 
-use crate::harness::{SmallDisk, TOPIC, binary, python_with_duckdb, run, tool};
+use crate::harness::{SmallDisk, TOPIC, binary, python_with, run, tool};
 
 /// 2023-11-14T22:00:00Z.
 const HOUR: u64 = 1_699_999_200;
@@ -94,7 +94,7 @@ fn the_stock_zstd_reads_a_sealed_hour() {
 
 #[test]
 fn duckdb_reads_a_sealed_hour() {
-    let Some(mut python) = python_with_duckdb() else { return };
+    let Some(mut python) = python_with("duckdb") else { return };
     let dir = Dir::new();
     for hour in 0..3 {
         dir.write("t", hour, trades(hour * 40_000..(hour + 1) * 40_000));

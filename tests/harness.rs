@@ -6,7 +6,7 @@ mod tools;
 
 pub use recorder::{Recorder, Test, binary, run};
 pub use server::{Peer, Server, frame};
-pub use tools::{SmallDisk, faketime, python_with_duckdb, tool};
+pub use tools::{SmallDisk, faketime, node_with_ws, python_with, tool};
 
 use std::time::Duration;
 

@@ -16,6 +16,7 @@ mod account;
 mod archive;
 mod clocks;
 mod command_line;
+mod compression;
 mod configuration;
 mod demo;
 mod disk;

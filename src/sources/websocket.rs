@@ -3,6 +3,7 @@
 mod bootstrap;
 mod config;
 mod conversation;
+mod extension;
 pub mod frames;
 mod head;
 mod inflate;
@@ -30,10 +31,11 @@ use self::bootstrap::bootstrap;
 pub use self::config::{ControlMessages, WebsocketConfig};
 use self::conversation::Conversation;
 pub use self::conversation::{Ping, Subscribe};
+pub use self::extension::Deflate;
 use self::frames::{Limits, Unframer};
 pub use self::inflate::Encoding;
 use self::link::{Link, Liveness};
-use self::open::{Reach, Target};
+use self::open::{Opened, Reach, Target};
 use self::profile::Bootstrap;
 pub use self::profile::Profile;
 use self::rules::Rules;
@@ -182,8 +184,11 @@ impl Websocket {
             let url = bootstrap(bootstrap_at, deadline).await?;
             self.target.turn_to(&url)?;
         }
-        let (stream, early) = self.target.open(deadline).await?;
-        let frames = Unframer::new(self.limits, self.encoding);
+        let Opened { stream, early, deflate } = self.target.open(deadline).await?;
+        let mut frames = Unframer::new(self.limits, self.encoding);
+        if let Some(agreed) = deflate {
+            frames = frames.with_deflate(agreed.keeps_context);
+        }
         let watch = Watch::new(&self.manners, Arc::clone(&self.stats));
         let (liveness, stats) = (self.liveness.clone(), Arc::clone(&self.stats));
         let mut link = Link::new(stream, early, frames, watch, liveness, stats);

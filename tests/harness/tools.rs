@@ -15,12 +15,11 @@ pub fn tool(name: &str) -> Option<Command> {
     if found { Some(Command::new(name)) } else { missing(name) }
 }
 
-/// A Python with DuckDB.
-pub fn python_with_duckdb() -> Option<Command> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools/bin/python");
-    for python in [own, PathBuf::from("python3")] {
+/// A Python with this module.
+pub fn python_with(module: &str) -> Option<Command> {
+    for python in [test_tools().join("bin/python"), PathBuf::from("python3")] {
         let imports = Command::new(&python)
-            .args(["-c", "import duckdb"])
+            .args(["-c", &format!("import {module}")])
             .stderr(Stdio::null())
             .status()
             .is_ok_and(|status| status.success());
@@ -28,7 +27,23 @@ pub fn python_with_duckdb() -> Option<Command> {
             return Some(Command::new(python));
         }
     }
-    missing("python3 with duckdb")
+    missing(&format!("python3 with {module}"))
+}
+
+/// A Node.js with the `ws` module.
+pub fn node_with_ws() -> Option<Command> {
+    let mut node = tool("node")?;
+    let modules = test_tools().join("node_modules");
+    if !modules.join("ws").is_dir() {
+        return missing("the `ws` module of Node.js");
+    }
+    node.env("NODE_PATH", modules);
+    Some(node)
+}
+
+/// Where `.ci/run` puts what is not a package of the system.
+fn test_tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools")
 }
 
 /// The library that gives a process a clock of its own.

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::conversation::{Ping, Subscribe};
+use super::extension::Deflate;
 use super::inflate::Encoding;
 use super::profile::{self, Profile, ProfileError, VenueLimits};
 use super::tls::TlsConfig;
@@ -119,6 +120,10 @@ struct Written {
     /// The same for each topic; for feeds in which every topic always moves. 0 for never.
     #[serde(default)]
     topic_silence: Span,
+    /// Whether the server may compress its messages (permessage-deflate, RFC 7692): less traffic, more
+    /// work for the processor.
+    #[serde(default)]
+    deflate: Deflate,
     /// Rest after a small read, so that one wake-up serves many messages. Receive times are coarse
     /// by as much. At most 1s; 0 reads at once.
     #[serde(default = "Written::default_read_pacing")]
@@ -195,6 +200,7 @@ pub struct WebsocketConfig {
     pub(super) connections: usize,
     pub(super) silence_timeout: Span,
     pub(super) topic_silence: Span,
+    pub(super) deflate: Deflate,
     pub(super) read_pacing: Span,
     pub(super) tls: TlsConfig,
 }
@@ -256,6 +262,7 @@ impl TryFrom<Written> for WebsocketConfig {
             connections: written.connections,
             silence_timeout: written.silence_timeout,
             topic_silence: written.topic_silence,
+            deflate: written.deflate,
             read_pacing: written.read_pacing,
             tls: written.tls,
             profile,
@@ -287,6 +294,7 @@ impl From<WebsocketConfig> for Written {
             connections: config.connections,
             silence_timeout: config.silence_timeout,
             topic_silence: config.topic_silence,
+            deflate: config.deflate,
             read_pacing: config.read_pacing,
             tls: config.tls,
         }

@@ -5,15 +5,20 @@
 //! checked over all new messages at once: `\n` is ASCII, so a line is valid exactly where its
 //! message is.
 
+mod deflate;
 mod header;
 
 use crate::batch::{Batch, fold_newlines};
 
+use self::deflate::Inflater;
 use self::header::{
     BINARY, CLOSE, CONTINUATION, Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, TEXT, control,
     control_payload,
 };
 use super::inflate::Encoding;
+
+/// From this much on no further compressed message is taken into a batch.
+const INFLATED_BYTES: usize = 256 << 10;
 
 /// A stream that does not keep to the protocol or to our limits. It cannot be read any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +52,9 @@ pub enum FrameError {
     /// A close frame with a payload of one byte (5.5.1).
     #[error("the server sent a close frame with half a code")]
     HalfCloseCode,
+    /// A compressed message that is not what RFC 7692 says.
+    #[error("the server sent a compressed message that cannot be inflated")]
+    Deflate,
     /// A message that would exceed the limit.
     #[error("the server sent a message of at least {length} bytes; `max_message_size` is {limit}")]
     TooLarge {
@@ -104,12 +112,16 @@ pub struct Unframer {
     carry: Vec<u8>,
     oddities: Oddities,
     encoding: Encoding,
+    /// Where compression was agreed on.
+    inflater: Option<Inflater>,
     limits: Limits,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Message {
     binary: bool,
+    /// Whether it is compressed (RFC 7692, 6).
+    packed: bool,
     /// Whether the current frame is its last.
     last_frame: bool,
     /// How much of the unfinished text is known to be UTF-8, as an offset into `lines`.
@@ -138,8 +150,16 @@ impl Unframer {
             carry: Vec::new(),
             oddities: Oddities::default(),
             encoding,
+            inflater: None,
             limits,
         }
+    }
+
+    /// The same for a server that may compress its messages (RFC 7692), with or without reference to
+    /// those before.
+    #[must_use]
+    pub fn with_deflate(self, keeps_context: bool) -> Self {
+        Self { inflater: Some(Inflater::new(keeps_context)), ..self }
     }
 
     /// Reads frames from the start of `input` until it is used up, a control frame came, or the
@@ -149,7 +169,7 @@ impl Unframer {
     /// [`FrameError`]. The messages before the fault can be taken.
     pub fn feed(&mut self, input: &[u8]) -> Result<(usize, Option<Control>), FrameError> {
         let mut rest = input;
-        // Every payload is shorter with its `\n` than with its header.
+        // Every payload is shorter with its `\n` than with its header, unless it is compressed.
         self.lines.reserve(input.len());
         let walked = self.walk(&mut rest);
         // An invalid message comes before whatever ended the walk.
@@ -166,6 +186,11 @@ impl Unframer {
     pub fn is_full(&self, bytes: usize) -> bool {
         self.ends.len() >= self.limits.batch
             || self.ends.last().is_some_and(|&end| end as usize >= bytes)
+    }
+
+    /// Whether what was inflated is enough for a batch: little input can be much.
+    fn is_inflated(&self) -> bool {
+        self.inflater.is_some() && self.is_full(INFLATED_BYTES)
     }
 
     /// Moves all whole messages into the batch and takes its buffers in return.
@@ -196,7 +221,7 @@ impl Unframer {
                 }
                 self.end_frame()?;
             }
-            if self.ends.len() >= self.limits.batch {
+            if self.ends.len() >= self.limits.batch || self.is_inflated() {
                 return Ok(None);
             }
             let begun =
@@ -215,7 +240,7 @@ impl Unframer {
 
     /// Takes a data frame's header or a whole control frame from the start of `rest`.
     fn begin(&mut self, rest: &mut &[u8]) -> Result<Begun, FrameError> {
-        let Some(header) = Header::parse(rest)? else {
+        let Some(header) = Header::parse(rest, self.inflater.is_some())? else {
             return Ok(Begun::Nothing);
         };
         if header.opcode() >= CLOSE {
@@ -255,12 +280,17 @@ impl Unframer {
     fn begin_frame(&mut self, header: &Header) -> Result<(), FrameError> {
         let begun = self.end_of(self.ends.len());
         let last_frame = header.is_final();
+        let packed = header.is_packed();
         self.message = match (header.opcode(), self.message) {
+            // Only the first frame of a message says that (6.1).
+            (CONTINUATION, Some(_)) if packed => {
+                return Err(FrameError::ReservedBits(header.first));
+            }
             (CONTINUATION, Some(message)) => Some(Message { last_frame, ..message }),
             (CONTINUATION, None) => return Err(FrameError::NothingToContinue),
             (TEXT | BINARY, Some(_)) => return Err(FrameError::Interleaved),
             (opcode @ (TEXT | BINARY), None) => {
-                Some(Message { binary: opcode == BINARY, last_frame, valid: begun })
+                Some(Message { binary: opcode == BINARY, packed, last_frame, valid: begun })
             }
             (opcode, _) => return Err(FrameError::ReservedOpcode(opcode)),
         };
@@ -280,7 +310,7 @@ impl Unframer {
         };
         if !message.last_frame {
             // Text is refused at the first fragment that cannot become UTF-8 any more.
-            if !message.binary {
+            if !message.binary && !message.packed {
                 let text = self.lines.get(message.valid..).unwrap_or_default();
                 match std::str::from_utf8(text) {
                     Ok(text) => message.valid += text.len(),
@@ -292,8 +322,12 @@ impl Unframer {
             }
             return Ok(());
         }
-        let binary = message.binary;
+        let Message { binary, packed, .. } = *message;
         self.message = None;
+        if packed && let Some(inflater) = &mut self.inflater {
+            let start = self.ends.last().map_or(0, |&end| end as usize);
+            inflater.unpack(&mut self.lines, start, self.limits.message)?;
+        }
         if !binary || self.decode() {
             self.lines.push(b'\n');
             // `max_message_size` and the read buffer keep a batch below 4 GiB.

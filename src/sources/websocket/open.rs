@@ -15,13 +15,14 @@ use tokio_tungstenite::tungstenite::client::{IntoClientRequest, uri_mode};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response, generate_key};
 use tokio_tungstenite::tungstenite::http::header::{
-    HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_KEY,
+    HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
 };
 use tokio_tungstenite::tungstenite::http::uri::Authority;
 use tokio_tungstenite::tungstenite::stream::Mode;
 use tokio_tungstenite::tungstenite::{self};
 
 use super::WebsocketConfig;
+use super::extension::{Agreed, Deflate, OFFER, agreed};
 use super::head::Head;
 use super::link::broken;
 use super::paced::Paced;
@@ -52,7 +53,17 @@ pub(super) struct Reach {
     connect_timeout: Duration,
     pacer: Arc<Pacer>,
     read_pacing: Duration,
+    deflate: Deflate,
     secrets: Secrets,
+}
+
+/// A stream behind its handshake.
+pub(super) struct Opened {
+    pub(super) stream: Box<dyn Stream>,
+    /// What the server sent behind its answer.
+    pub(super) early: Vec<u8>,
+    /// Whether it may compress its messages.
+    pub(super) deflate: Option<Agreed>,
 }
 
 /// Where to connect and how.
@@ -99,6 +110,7 @@ impl Reach {
             connect_timeout: config.connect_timeout.duration(),
             pacer: Arc::clone(&context.pacer),
             read_pacing: config.read_pacing.duration(),
+            deflate: config.deflate,
             secrets: context.secrets().clone(),
         })
     }
@@ -139,6 +151,10 @@ impl Target {
                 ("wss", 443, Some((reach.connector()?, name)))
             }
         };
+        if reach.deflate == Deflate::Auto {
+            let offer = HeaderValue::from_static(OFFER);
+            request.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, offer);
+        }
         for (header, value) in &reach.headers {
             request.headers_mut().insert(header.clone(), value.clone());
         }
@@ -156,11 +172,8 @@ impl Target {
         Ok(())
     }
 
-    /// Connects; also gives what the server sent behind its answer.
-    pub(super) async fn open(
-        &self,
-        deadline: Instant,
-    ) -> Result<(Box<dyn Stream>, Vec<u8>), Disconnect> {
+    /// Connects.
+    pub(super) async fn open(&self, deadline: Instant) -> Result<Opened, Disconnect> {
         let host = (self.host.as_str(), self.port);
         let addresses: Vec<_> = self
             .in_time(deadline, "the name look-up", lookup_host(host))
@@ -185,12 +198,16 @@ impl Target {
         let mut head = Head::new(stream);
         // Lent, so that the stream stays ours with what was read behind the head.
         let answer = client_async(request, &mut head);
-        let refused = self.in_time(deadline, "the WebSocket handshake", answer).await?.err();
+        let answer = self.in_time(deadline, "the WebSocket handshake", answer).await?;
+        let answer = answer.map(|(_, response)| response);
         let (stream, early) = head.into_parts();
-        match refused {
-            None => Ok((stream, early)),
-            Some(error) => Err(handshake_error(error, &early)),
-        }
+        let response = answer.map_err(|error| handshake_error(error, &early))?;
+        let extensions = response.headers().get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
+        let extensions = extensions.map(|value| value.to_str().unwrap_or("?"));
+        let extensions: Vec<_> = extensions.collect();
+        let deflate = agreed(&extensions, self.reach.deflate == Deflate::Auto)
+            .map_err(|fault| Disconnect::new(Cause::Handshake, fault))?;
+        Ok(Opened { stream, early, deflate })
     }
 
     /// Waits for one step of a connect, as long as `connect_timeout` allows for all of them.

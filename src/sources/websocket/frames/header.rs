@@ -9,6 +9,8 @@ pub(super) const BINARY: u8 = 0x2;
 pub(super) const CLOSE: u8 = 0x8;
 pub(super) const PING: u8 = 0x9;
 pub(super) const PONG: u8 = 0xA;
+/// The bit that marks a compressed message.
+const RSV1: u8 = 0x40;
 /// The longest header: two bytes and an 8-byte length; servers do not mask (5.2).
 pub(super) const MAX_HEADER: usize = 10;
 /// The longest payload of a control frame (5.5).
@@ -31,12 +33,19 @@ impl Header {
         self.first & 0x80 != 0
     }
 
-    /// The header at the start of `input`, `None` when it is not complete.
-    pub(super) fn parse(input: &[u8]) -> Result<Option<Self>, FrameError> {
+    /// Whether it begins a compressed message (RFC 7692, 6).
+    pub(super) fn is_packed(&self) -> bool {
+        self.first & RSV1 != 0
+    }
+
+    /// The header at the start of `input`, `None` when it is not complete. `deflate` says whether
+    /// compression was agreed on.
+    pub(super) fn parse(input: &[u8], deflate: bool) -> Result<Option<Self>, FrameError> {
         let &[first, second, ref rest @ ..] = input else {
             return Ok(None);
         };
-        if first & 0x70 != 0 {
+        let packed = deflate && first & 0x78 == RSV1;
+        if first & 0x70 != 0 && !packed {
             return Err(FrameError::ReservedBits(first));
         }
         if second & 0x80 != 0 {

@@ -1,0 +1,100 @@
+//! The agreement on permessage-deflate (RFC 7692, section 7).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Whether the server may compress its messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Deflate {
+    /// It may: less traffic, more work for the processor.
+    Auto,
+    /// It may not.
+    #[default]
+    Off,
+}
+
+/// What is offered to the server. We send so little that we compress nothing.
+pub(super) const OFFER: &str = "permessage-deflate; client_no_context_takeover";
+
+/// What was agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Agreed {
+    /// Whether a message of the server may refer to those before it.
+    pub(super) keeps_context: bool,
+}
+
+/// Reads the `Sec-WebSocket-Extensions` of the server's answer: `None` where it agrees to nothing.
+///
+/// # Errors
+/// What was not offered, or is malformed: the connection must then be given up (7.1, and RFC 6455,
+/// 4.1).
+pub(super) fn agreed(answer: &[&str], offered: bool) -> Result<Option<Agreed>, String> {
+    let answer = answer.join(", ");
+    let mut extensions = answer.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let Some(extension) = extensions.next() else { return Ok(None) };
+    let fault = |what: &str| format!("the server's extensions `{answer}`: {what}");
+    if extensions.next().is_some() {
+        return Err(fault("one at the most was offered"));
+    }
+    let mut parameters = extension.split(';').map(str::trim);
+    if !offered || parameters.next() != Some("permessage-deflate") {
+        return Err(fault("it was not offered"));
+    }
+    let mut agreed = Agreed { keeps_context: true };
+    let mut seen = Vec::new();
+    for parameter in parameters {
+        let (name, value) = match parameter.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
+            None => (parameter, None),
+        };
+        if seen.contains(&name) {
+            return Err(fault(&format!("`{name}` stands there twice")));
+        }
+        seen.push(name);
+        match (name, value) {
+            ("server_no_context_takeover", None) => agreed.keeps_context = false,
+            ("client_no_context_takeover", None) => {}
+            // Any window fits into ours, which is the largest.
+            ("server_max_window_bits", Some(bits))
+                if bits.parse().is_ok_and(|bits: u8| (8..=15).contains(&bits)) => {}
+            _ => return Err(fault(&format!("`{parameter}` was not offered, or is malformed"))),
+        }
+    }
+    Ok(Some(agreed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_agrees_to_is_understood() {
+        let keeps = |keeps_context| Ok(Some(Agreed { keeps_context }));
+        assert_eq!(agreed(&[], true), Ok(None));
+        assert_eq!(agreed(&[], false), Ok(None));
+        assert_eq!(agreed(&["permessage-deflate"], true), keeps(true));
+        let answer = "permessage-deflate; server_no_context_takeover;server_max_window_bits=\"12\"";
+        assert_eq!(agreed(&[answer], true), keeps(false));
+        let answer = "permessage-deflate; client_no_context_takeover; server_max_window_bits = 9";
+        assert_eq!(agreed(&[answer], true), keeps(true));
+    }
+
+    #[test]
+    fn what_was_not_offered_is_refused() {
+        assert!(agreed(&["permessage-deflate"], false).is_err());
+        for answer in [
+            "x-webkit-deflate-frame",
+            "permessage-deflate, permessage-deflate",
+            "permessage-deflate; client_max_window_bits=10",
+            "permessage-deflate; server_max_window_bits=16",
+            "permessage-deflate; server_max_window_bits",
+            "permessage-deflate; server_no_context_takeover=1",
+            "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+            "permessage-deflate; color=blue",
+        ] {
+            assert!(agreed(&[answer], true).is_err(), "{answer}");
+        }
+        assert!(agreed(&["permessage-deflate", "permessage-deflate"], true).is_err());
+    }
+}
