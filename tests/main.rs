@@ -28,6 +28,7 @@ mod logs;
 mod messages;
 mod overlap;
 mod plugins;
+mod proxies;
 mod recording;
 mod report;
 mod routing;

@@ -12,6 +12,7 @@ mod link;
 mod open;
 mod paced;
 pub(crate) mod profile;
+mod proxy;
 mod rules;
 mod silence;
 mod template;
@@ -107,6 +108,7 @@ impl SourceConfig for WebsocketConfig {
             sources.push(Box::new(Websocket {
                 target: Target::new(&self.url, &reach)?,
                 bootstrap: profile.bootstrap.clone(),
+                reach: Arc::clone(&reach),
                 manners: Arc::new(manners),
                 liveness: Liveness {
                     ping: ping.map(|p| (p.message.clone(), p.interval.duration())),
@@ -161,6 +163,7 @@ impl WebsocketConfig {
 struct Websocket {
     target: Target,
     bootstrap: Option<Bootstrap>,
+    reach: Arc<Reach>,
     manners: Arc<Manners>,
     liveness: Liveness,
     limits: Limits,
@@ -181,7 +184,7 @@ impl Websocket {
         self.turns.wait().await;
         let deadline = Instant::now() + self.connect_timeout;
         if let Some(bootstrap_at) = &self.bootstrap {
-            let url = bootstrap(bootstrap_at, deadline).await?;
+            let url = bootstrap(bootstrap_at, &self.reach, deadline).await?;
             self.target.turn_to(&url)?;
         }
         let Opened { stream, early, deflate } = self.target.open(deadline).await?;
@@ -245,6 +248,7 @@ impl Source for Websocket {
         Some(Box::new(Self {
             target: self.target.clone(),
             bootstrap: self.bootstrap.clone(),
+            reach: Arc::clone(&self.reach),
             manners: Arc::clone(&self.manners),
             liveness: self.liveness.clone(),
             limits: self.limits,

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
+use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::open::pause;
+use super::open::{Reach, pause};
 use super::profile::Bootstrap;
 use super::template::fill;
 use crate::clock::{Clock, SystemClock};
-use crate::plugin::{Cause, Disconnect};
+use crate::plugin::{BoxError, Cause, Disconnect};
 
 /// More than this is no such answer.
 const MAX_ANSWER: u64 = 1 << 20;
@@ -17,10 +18,16 @@ const MAX_ANSWER: u64 = 1 << 20;
 const MAX_QUOTE: usize = 200;
 
 /// The URL that the server gives.
-pub(super) async fn bootstrap(at: &Bootstrap, deadline: Instant) -> Result<String, Disconnect> {
+pub(super) async fn bootstrap(
+    at: &Bootstrap,
+    reach: &Reach,
+    deadline: Instant,
+) -> Result<String, Disconnect> {
     let (post, patience) = (at.post.clone(), deadline - Instant::now());
+    let proxy = proxy_to(&post, reach)
+        .map_err(|error| Disconnect::new(Cause::Connect, error.to_string()))?;
     // The client blocks; it ends by its own time-out, also when nobody waits for it any more.
-    let asked = tokio::task::spawn_blocking(move || ask(&post, patience));
+    let asked = tokio::task::spawn_blocking(move || ask(&post, proxy, patience));
     let late = || Disconnect::new(Cause::ConnectTimeout, format!("no answer from {}", at.post));
     let answer = timeout_at(deadline, asked).await.map_err(|_| late())?;
     let answer = answer.map_err(|error| Disconnect::new(Cause::Other, error.to_string()))?;
@@ -53,8 +60,17 @@ struct Answer {
     body: String,
 }
 
-fn ask(post: &str, patience: Duration) -> Result<Answer, ureq::Error> {
-    let config = ureq::Agent::config_builder();
+/// The proxy on the way to where the request goes.
+fn proxy_to(post: &str, reach: &Reach) -> Result<Option<ureq::Proxy>, BoxError> {
+    let uri: Uri = post.parse()?;
+    let tls = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let proxy = reach.proxy_to(tls, uri.host().unwrap_or_default(), port)?;
+    Ok(proxy.map(|proxy| ureq::Proxy::new(&proxy.url())).transpose()?)
+}
+
+fn ask(post: &str, proxy: Option<ureq::Proxy>, patience: Duration) -> Result<Answer, ureq::Error> {
+    let config = ureq::Agent::config_builder().proxy(proxy);
     let config = config.timeout_global(Some(patience)).http_status_as_error(false).build();
     let mut answer = ureq::Agent::new_with_config(config).post(post).send_empty()?;
     let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());

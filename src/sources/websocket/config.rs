@@ -120,6 +120,11 @@ struct Written {
     /// The same for each topic; for feeds in which every topic always moves. 0 for never.
     #[serde(default)]
     topic_silence: Span,
+    /// The proxy by which to connect: `http://HOST:PORT` (CONNECT) or `socks5://HOST:PORT`, with
+    /// `USER:PASSWORD@` in front of the host where it wants that; `none` for none. By default that of
+    /// the environment: `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
     /// Whether the server may compress its messages (permessage-deflate, RFC 7692): less traffic, more
     /// work for the processor.
     #[serde(default)]
@@ -200,6 +205,7 @@ pub struct WebsocketConfig {
     pub(super) connections: usize,
     pub(super) silence_timeout: Span,
     pub(super) topic_silence: Span,
+    pub(super) proxy: Option<String>,
     pub(super) deflate: Deflate,
     pub(super) read_pacing: Span,
     pub(super) tls: TlsConfig,
@@ -262,6 +268,7 @@ impl TryFrom<Written> for WebsocketConfig {
             connections: written.connections,
             silence_timeout: written.silence_timeout,
             topic_silence: written.topic_silence,
+            proxy: written.proxy,
             deflate: written.deflate,
             read_pacing: written.read_pacing,
             tls: written.tls,
@@ -294,6 +301,7 @@ impl From<WebsocketConfig> for Written {
             connections: config.connections,
             silence_timeout: config.silence_timeout,
             topic_silence: config.topic_silence,
+            proxy: config.proxy,
             deflate: config.deflate,
             read_pacing: config.read_pacing,
             tls: config.tls,

@@ -26,6 +26,7 @@ use super::extension::{Agreed, Deflate, OFFER, agreed};
 use super::head::Head;
 use super::link::broken;
 use super::paced::Paced;
+use super::proxy::{Proxy, ProxyError};
 use super::tls::{TlsConfig, TlsError, is_tls};
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::pacing::Pacer;
@@ -54,6 +55,8 @@ pub(super) struct Reach {
     pacer: Arc<Pacer>,
     read_pacing: Duration,
     deflate: Deflate,
+    /// As configured.
+    proxy: Option<String>,
     secrets: Secrets,
 }
 
@@ -75,6 +78,7 @@ pub(super) struct Target {
     host: String,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    proxy: Option<Proxy>,
     reach: Arc<Reach>,
 }
 
@@ -94,6 +98,8 @@ pub(super) enum TargetError {
     #[error("`headers`: `{name}` is set by the handshake itself")]
     HeaderReserved { name: String },
     #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
@@ -111,8 +117,20 @@ impl Reach {
             pacer: Arc::clone(&context.pacer),
             read_pacing: config.read_pacing.duration(),
             deflate: config.deflate,
+            proxy: config.proxy.clone(),
             secrets: context.secrets().clone(),
         })
+    }
+
+    /// The proxy on the way to a server.
+    pub(super) fn proxy_to(
+        &self,
+        tls: bool,
+        host: &str,
+        port: u16,
+    ) -> Result<Option<Proxy>, ProxyError> {
+        let variable = |name: &str| std::env::var(name).ok();
+        Proxy::on_the_way(self.proxy.as_deref(), tls, host, port, variable)
     }
 
     fn connector(&self) -> Result<TlsConnector, TlsError> {
@@ -160,7 +178,8 @@ impl Target {
         }
         let port = uri.port_u16().unwrap_or(default_port);
         let endpoint = reach.secrets.mask(&format!("{scheme}://{authority}{}", uri.path()));
-        Ok(Self { request, endpoint, host, port, tls, reach: Arc::clone(reach) })
+        let proxy = reach.proxy_to(tls.is_some(), &host, port)?;
+        Ok(Self { request, endpoint, host, port, tls, proxy, reach: Arc::clone(reach) })
     }
 
     /// From now on this URL is connected to.
@@ -174,13 +193,17 @@ impl Target {
 
     /// Connects.
     pub(super) async fn open(&self, deadline: Instant) -> Result<Opened, Disconnect> {
-        let host = (self.host.as_str(), self.port);
-        let addresses: Vec<_> = self
-            .in_time(deadline, "the name look-up", lookup_host(host))
-            .await?
-            .map_err(|error| Disconnect::new(Cause::Dns, format!("{}: {error}", self.host)))?
-            .collect();
-        let tcp = self.in_time(deadline, "a connection", self.connect_tcp(&addresses)).await??;
+        let tcp = match &self.proxy {
+            None => self.connect_to(deadline, &self.host, self.port).await?,
+            Some(proxy) => {
+                let tcp = self.connect_to(deadline, &proxy.host, proxy.port).await;
+                let tcp = tcp.map_err(|lost| {
+                    Disconnect::new(lost.cause, format!("{proxy}: {}", lost.detail))
+                })?;
+                let tunnel = proxy.tunnel(tcp, &self.host, self.port);
+                self.in_time(deadline, &format!("the connection by {proxy}"), tunnel).await??
+            }
+        };
         tcp.set_nodelay(true).map_err(|error| Disconnect::new(Cause::Io, error.to_string()))?;
         let tcp = Paced::new(tcp, Arc::clone(&self.reach.pacer), self.reach.read_pacing);
         let stream: Box<dyn Stream> = match &self.tls {
@@ -208,6 +231,20 @@ impl Target {
         let deflate = agreed(&extensions, self.reach.deflate == Deflate::Auto)
             .map_err(|fault| Disconnect::new(Cause::Handshake, fault))?;
         Ok(Opened { stream, early, deflate })
+    }
+
+    async fn connect_to(
+        &self,
+        deadline: Instant,
+        host: &str,
+        port: u16,
+    ) -> Result<TcpStream, Disconnect> {
+        let addresses: Vec<_> = self
+            .in_time(deadline, "the name look-up", lookup_host((host, port)))
+            .await?
+            .map_err(|error| Disconnect::new(Cause::Dns, format!("{host}: {error}")))?
+            .collect();
+        self.in_time(deadline, "a connection", self.connect_tcp(&addresses)).await?
     }
 
     /// Waits for one step of a connect, as long as `connect_timeout` allows for all of them.

@@ -1,0 +1,152 @@
+//! Connecting through proxies that others have written, and one that does as it is told.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use crate::harness::{Server, TOPIC, Test, tool};
+
+/// A proxy that runs until it is dropped.
+struct Proxy {
+    child: Child,
+    port: u16,
+}
+
+impl Proxy {
+    /// `arguments` gives those of the program for a port.
+    fn start(program: Command, arguments: impl Fn(u16) -> Vec<String>) -> Self {
+        // Free a moment ago; the recorder tries again until the proxy listens.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut program = program;
+        let program = program.args(arguments(port)).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: program.spawn().unwrap(), port }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn greeting_server() -> Server {
+    Server::start(|_, peer| {
+        peer.accept();
+        peer.text("by way of a proxy");
+        peer.keep_open();
+    })
+}
+
+/// Records by the proxy with the right password, and says what comes of a wrong one.
+fn records(scheme: &str, proxy: &Proxy) -> String {
+    let server = greeting_server();
+    let test = |password: &str| {
+        let url = format!("{scheme}://someone:{password}@127.0.0.1:{}", proxy.port);
+        Test::with_source(&server.url(), json!({ "topics": [TOPIC], "proxy": url }))
+    };
+    let right = test("${PROXY_PASSWORD}").env("PROXY_PASSWORD", "s3cret");
+    let recorder = right.start();
+    recorder.wait_for_messages(1);
+    recorder.stop();
+    assert_eq!(right.recorded(), b"by way of a proxy\n");
+    assert!(!right.log().contains("s3cret"), "{}", right.log());
+    let wrong = test("guess");
+    let recorder = wrong.start();
+    let status = recorder.wait_until(|status| !status["last_error"].is_null());
+    assert_eq!(status["connects"], 0);
+    status["last_error"].to_string()
+}
+
+#[test]
+fn tinyproxy_is_passed() {
+    let Some(program) = tool("tinyproxy") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("tinyproxy.conf");
+    let path = config.to_str().unwrap().to_owned();
+    let proxy = Proxy::start(program, |port| {
+        let keys = "Listen 127.0.0.1\nTimeout 60\nBasicAuth someone s3cret\n";
+        std::fs::write(&config, format!("Port {port}\n{keys}")).unwrap();
+        vec!["-d".to_owned(), "-c".to_owned(), path.clone()]
+    });
+    let error = records("http", &proxy);
+    assert!(error.contains("made no connection: 40"), "{error}");
+    assert!(!error.contains("guess"), "{error}");
+}
+
+#[test]
+fn microsocks_is_passed() {
+    let Some(program) = tool("microsocks") else { return };
+    let proxy = Proxy::start(program, |port| {
+        let port = port.to_string();
+        let arguments = ["-i", "127.0.0.1", "-p", &port, "-u", "someone", "-P", "s3cret"];
+        arguments.map(str::to_owned).to_vec()
+    });
+    let error = records("socks5", &proxy);
+    assert!(error.contains("made no connection"), "{error}");
+}
+
+#[test]
+fn the_environment_names_the_proxy_which_resolves_the_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = Server::start(|_, peer| {
+        // The head of the CONNECT, then the tunnel.
+        peer.read_request();
+        peer.note(peer.request.lines().next().unwrap());
+        peer.send(b"HTTP/1.1 200 OK\r\nProxy-Agent: a test\r\n\r\n");
+        peer.accept();
+        peer.text("through");
+        peer.keep_open();
+    });
+    drop(listener);
+    let url = server.url().replace("ws://", "http://");
+    let test = Test::with_source("ws://recorder.invalid:4321/x", json!({}))
+        .env("http_proxy", &url);
+    let recorder = test.start();
+    assert_eq!(server.note(), "CONNECT recorder.invalid:4321 HTTP/1.1");
+    recorder.wait_for_messages(1);
+    recorder.stop();
+    // And nothing of it for the machine itself.
+    let direct = greeting_server();
+    let refused = format!("http://127.0.0.1:{port}");
+    let test = Test::with_source(&direct.url(), json!({})).env("http_proxy", &refused);
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+}
+
+#[test]
+fn a_proxy_that_talks_nonsense_or_hangs_up_is_named() {
+    for answer in ["SSH-2.0-OpenSSH_9.2\r\n\r\n", "HTTP/1.1 503 Busy\r\n\r\n", ""] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                drop(stream.read(&mut [0; 1024]));
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        });
+        let keys = json!({ "proxy": format!("http://{address}") });
+        let test = Test::with_source("ws://recorder.invalid", keys);
+        let recorder = test.start();
+        let status = recorder.wait_until(|status| !status["last_error"].is_null());
+        let error = status["last_error"].to_string();
+        assert!(error.contains(&format!("the proxy {address} made no connection")), "{error}");
+        assert!(
+            answer.is_empty() || error.contains(answer.trim_end()) || error.contains("503 Busy")
+        );
+    }
+}
+
+#[test]
+fn a_proxy_that_is_none_is_refused_at_the_start() {
+    let test = Test::with_source("ws://a.invalid", json!({ "proxy": "https://a:1" }));
+    let said = String::from_utf8(test.refused().stderr).unwrap();
+    assert!(said.contains("`proxy` is not a proxy") && said.contains("socks5://"), "{said}");
+    let test = Test::with_source("wss://a.invalid", json!({})).env("HTTPS_PROXY", "quic://a");
+    let said = String::from_utf8(test.refused().stderr).unwrap();
+    assert!(said.contains("the environment variable `HTTPS_PROXY`"), "{said}");
+}
