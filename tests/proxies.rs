@@ -103,8 +103,7 @@ fn the_environment_names_the_proxy_which_resolves_the_name() {
     });
     drop(listener);
     let url = server.url().replace("ws://", "http://");
-    let test = Test::with_source("ws://recorder.invalid:4321/x", json!({}))
-        .env("http_proxy", &url);
+    let test = Test::with_source("ws://recorder.invalid:4321/x", json!({})).env("http_proxy", &url);
     let recorder = test.start();
     assert_eq!(server.note(), "CONNECT recorder.invalid:4321 HTTP/1.1");
     recorder.wait_for_messages(1);

@@ -76,7 +76,11 @@ fn by_the_oracle(bytes: &[u8]) -> Reading {
 }
 
 fn by_us(bytes: &[u8], cuts: &[usize], batch: usize) -> Reading {
-    let mut unframer = Unframer::new(Limits { message: LIMIT, batch }, Encoding::None);
+    let unframer = Unframer::new(Limits { message: LIMIT, batch }, Encoding::None);
+    read_by(unframer, bytes, cuts, batch)
+}
+
+fn read_by(mut unframer: Unframer, bytes: &[u8], cuts: &[usize], batch: usize) -> Reading {
     let mut read =
         Reading { messages: Vec::new(), pings: Vec::new(), closed: false, refused: false };
     let mut cuts = cuts.iter().cycle();
@@ -171,6 +175,80 @@ fn a_frame() -> impl Strategy<Value = Vec<u8>> {
 
 fn cuts() -> impl Strategy<Value = Vec<usize>> {
     vec(prop_oneof![Just(0_usize), 0..5_usize, 0..100_usize, Just(usize::MAX - 1)], 1..20)
+}
+
+/// A message as a server sends it that compresses: one stream for all of them, unless `fresh`.
+fn packed(packer: &mut flate2::Compress, fresh: bool, text: &str, parts: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() + 100);
+    packer.compress_vec(text.as_bytes(), &mut bytes, flate2::FlushCompress::Sync).unwrap();
+    assert!(bytes.ends_with(&[0, 0, 0xFF, 0xFF]));
+    bytes.truncate(bytes.len() - 4);
+    if fresh {
+        packer.reset();
+    }
+    let size = bytes.len().div_ceil(parts).max(1);
+    let last = bytes.len().div_ceil(size) - 1;
+    let frames = bytes.chunks(size).enumerate().map(|(place, part)| {
+        let opcode = if place == 0 { 0x41 } else { 0 };
+        let end = if place == last { 0x80 } else { 0 };
+        // A control frame may come between any two.
+        [frame(0x89, false, vec![b'p']), frame(opcode | end, false, part.to_vec())].concat()
+    });
+    frames.collect::<Vec<_>>().concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn what_is_compressed_is_read_as_it_was(
+        messages in vec(("[a-c\u{e9} ]{0,300}", 1..4_usize, any::<bool>()), 1..12),
+        fresh: bool,
+        cuts in cuts(),
+        batch in 1..6_usize,
+    ) {
+        let mut packer = flate2::Compress::new(flate2::Compression::default(), false);
+        let frames = messages.iter().map(|(text, parts, plain)| match plain {
+            true => frame(0x81, false, text.clone().into_bytes()),
+            false => packed(&mut packer, fresh, text, *parts),
+        });
+        let bytes = frames.collect::<Vec<_>>().concat();
+        let limits = Limits { message: LIMIT, batch };
+        let unframer = Unframer::new(limits, Encoding::None).with_deflate(!fresh);
+        let read = read_by(unframer, &bytes, &cuts, batch);
+        let texts: Vec<_> = messages.into_iter().map(|(text, ..)| text.into_bytes()).collect();
+        prop_assert!(!read.refused);
+        prop_assert_eq!(read.messages, texts);
+    }
+
+    #[test]
+    fn any_bytes_are_inflated_without_a_panic(
+        payload in vec(any::<u8>(), 0..100),
+        cuts in cuts(),
+    ) {
+        let unframer = Unframer::new(Limits { message: LIMIT, batch: 3 }, Encoding::None);
+        let bytes = frame(0xC1, false, payload);
+        let read = read_by(unframer.with_deflate(true), &bytes, &cuts, 3);
+        prop_assert!(read.messages.iter().all(|message| message.len() as u64 <= LIMIT));
+    }
+}
+
+#[test]
+fn the_mark_of_compression_is_refused_where_it_has_no_place() {
+    let plain = || Unframer::new(Limits { message: LIMIT, batch: 3 }, Encoding::None);
+    let compressed = frame(0xC1, false, vec![0]);
+    assert_eq!(plain().feed(&compressed), Err(FrameError::ReservedBits(0xC1)));
+    let mut unframer = plain().with_deflate(true);
+    assert!(unframer.feed(&compressed).is_ok());
+    let continued = [frame(0x01, false, vec![b'a']), frame(0xC0, false, vec![0])].concat();
+    assert_eq!(unframer.feed(&continued), Err(FrameError::ReservedBits(0xC0)));
+    for first in [0xC9, 0xA1, 0xD1] {
+        let mut unframer = plain().with_deflate(true);
+        let refused = unframer.feed(&frame(first, false, vec![0]));
+        assert_eq!(refused, Err(FrameError::ReservedBits(first)), "{first:#x}");
+    }
+    let mut unframer = plain().with_deflate(true);
+    assert_eq!(unframer.feed(&frame(0xC1, false, vec![0xFF; 9])), Err(FrameError::Deflate));
 }
 
 proptest! {
