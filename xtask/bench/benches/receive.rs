@@ -39,8 +39,45 @@ fn batch() -> Batch {
 fn unframe(bencher: Bencher) {
     let frames = frames();
     let mut unframer = Unframer::new(Limits { message: 64 << 20, batch: 10_000 }, Encoding::None);
+    println!("{} bytes on the wire for {TRADES} trades", frames.len());
     let mut batch = Batch::new();
     bencher.counter(BytesCount::new(frames.len())).bench_local(|| {
+        unframer.feed(&frames).expect("the frames are valid");
+        unframer.take(&mut batch);
+        batch.len()
+    });
+}
+
+/// The same trades as a server sends them that compresses (permessage-deflate), each for itself or
+/// with reference to those before.
+#[divan::bench(args = [true, false])]
+fn unframe_compressed(bencher: Bencher, keeps_context: bool) {
+    let mut frames = Vec::new();
+    let mut packer = flate2::Compress::new(flate2::Compression::default(), false);
+    for line in Market::new("publicTrade.BTCUSDT").lines(0..TRADES).split_inclusive(|b| *b == b'\n')
+    {
+        let mut packed = Vec::with_capacity(1024);
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let sync = flate2::FlushCompress::Sync;
+        packer.compress_vec(text, &mut packed, sync).expect("there is room");
+        // The end that the wire leaves out (RFC 7692, 7.2.1).
+        packed.truncate(packed.len() - 4);
+        if !keeps_context {
+            packer.reset();
+        }
+        let length = packed.len() as u8;
+        match length {
+            126.. => frames.extend_from_slice(&[0xC1, 126, 0, length]),
+            _ => frames.extend_from_slice(&[0xC1, length]),
+        }
+        frames.extend_from_slice(&packed);
+    }
+    println!("{} bytes on the wire for {TRADES} trades", frames.len());
+    let limits = Limits { message: 64 << 20, batch: 10_000 };
+    let mut batch = Batch::new();
+    bencher.bench_local(|| {
+        let plain = Unframer::new(limits, Encoding::None);
+        let mut unframer = plain.with_deflate(keeps_context);
         unframer.feed(&frames).expect("the frames are valid");
         unframer.take(&mut batch);
         batch.len()
