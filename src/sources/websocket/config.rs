@@ -125,8 +125,8 @@ struct Written {
     /// the environment: `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     proxy: Option<String>,
-    /// Whether the server may compress its messages (permessage-deflate, RFC 7692): less traffic, more
-    /// work for the processor.
+    /// Whether the server may compress its messages (permessage-deflate, RFC 7692): less traffic, a
+    /// little more work for the processor.
     #[serde(default)]
     deflate: Deflate,
     /// Rest after a small read, so that one wake-up serves many messages. Receive times are coarse

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Deflate {
-    /// It may: less traffic, more work for the processor.
+    /// It may: less traffic, a little more work for the processor.
+    #[default]
     Auto,
     /// It may not.
-    #[default]
     Off,
 }
 

@@ -39,7 +39,6 @@ fn batch() -> Batch {
 fn unframe(bencher: Bencher) {
     let frames = frames();
     let mut unframer = Unframer::new(Limits { message: 64 << 20, batch: 10_000 }, Encoding::None);
-    println!("{} bytes on the wire for {TRADES} trades", frames.len());
     let mut batch = Batch::new();
     bencher.counter(BytesCount::new(frames.len())).bench_local(|| {
         unframer.feed(&frames).expect("the frames are valid");
@@ -65,17 +64,16 @@ fn unframe_compressed(bencher: Bencher, keeps_context: bool) {
         if !keeps_context {
             packer.reset();
         }
-        let length = packed.len() as u8;
-        match length {
-            126.. => frames.extend_from_slice(&[0xC1, 126, 0, length]),
-            _ => frames.extend_from_slice(&[0xC1, length]),
+        match u8::try_from(packed.len()).expect("a trade is short") {
+            length @ 126.. => frames.extend_from_slice(&[0xC1, 126, 0, length]),
+            length => frames.extend_from_slice(&[0xC1, length]),
         }
         frames.extend_from_slice(&packed);
     }
-    println!("{} bytes on the wire for {TRADES} trades", frames.len());
     let limits = Limits { message: 64 << 20, batch: 10_000 };
     let mut batch = Batch::new();
-    bencher.bench_local(|| {
+    // The rate is of bytes on the wire.
+    bencher.counter(BytesCount::new(frames.len())).bench_local(|| {
         let plain = Unframer::new(limits, Encoding::None);
         let mut unframer = plain.with_deflate(keeps_context);
         unframer.feed(&frames).expect("the frames are valid");
