@@ -5,6 +5,7 @@
 //! nothing or something, and never a panic.
 
 mod scalar;
+mod seek;
 mod selector;
 mod walk;
 
@@ -15,6 +16,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use self::scalar::Scalar;
+pub(crate) use self::seek::{Seeker, Written};
 pub use self::selector::{Selector, SelectorError};
 
 /// A JSON Pointer (RFC 6901), such as `/data/0/s`.

@@ -1,12 +1,13 @@
 //! The topics of messages: each message of a labelled batch has the number of its topic.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use super::Batch;
-use crate::json::Selector;
+use crate::json::{Seeker, Selector, Written};
 
 /// The number of a topic within a [`Labeler`], from 1; 0 for a message that has none.
 pub type TopicId = u32;
@@ -20,13 +21,14 @@ pub type TopicNames = Arc<Vec<Arc<str>>>;
 /// Finds the topics of messages.
 #[derive(Debug)]
 pub struct Labeler {
-    selector: Selector,
+    seeker: Seeker,
+    /// The numbers by the bytes in which messages spell a topic.
+    spelled: HashMap<Box<[u8]>, TopicId, RandomState>,
     ids: HashMap<Arc<str>, TopicId, RandomState>,
     names: TopicNames,
     limit: usize,
     /// Messages whose topic would have been one too many.
     beyond: u64,
-    room: String,
 }
 
 impl Labeler {
@@ -34,7 +36,14 @@ impl Labeler {
     /// such that have none.
     pub fn new(selector: Selector, limit: usize) -> Self {
         let names = Arc::new(vec![Arc::from("")]);
-        Self { selector, ids: HashMap::default(), names, limit, beyond: 0, room: String::new() }
+        Self {
+            seeker: Seeker::new(selector),
+            spelled: HashMap::default(),
+            ids: HashMap::default(),
+            names,
+            limit,
+            beyond: 0,
+        }
     }
 
     /// The number of a topic, which it is given if need be and if there is room.
@@ -66,28 +75,40 @@ impl Labeler {
     /// The numbers of the topics of these messages, in order.
     pub fn label(&mut self, batch: &Batch, labels: &mut Vec<TopicId>) {
         labels.clear();
-        // Taken out, since it is lent while the numbers are looked up.
-        let mut room = std::mem::take(&mut self.room);
+        let mut room = Vec::new();
         for record in batch.records() {
-            let found = self.selector.select(record.payload, &mut room);
-            // Its own branch, so that the text need not be copied.
-            let known = found.as_deref().and_then(|topic| self.ids.get(topic).copied());
-            labels.push(match (known, found) {
-                (Some(id), _) => id,
-                (None, Some(topic)) => {
-                    let topic = topic.into_owned();
-                    self.id(&topic)
-                }
-                (None, None) => NO_TOPIC,
+            let written = self.seeker.written(record.payload, &mut room);
+            labels.push(match written {
+                Some(written) => match self.spelled.get(written.bytes) {
+                    Some(id) => *id,
+                    None => self.learn(record.payload, &written),
+                },
+                None => NO_TOPIC,
             });
         }
-        self.room = room;
+    }
+
+    /// The number of a topic that is not known in this spelling.
+    fn learn(&mut self, payload: &[u8], written: &Written<'_>) -> TopicId {
+        let mut room = String::new();
+        let (topic, lasting) = self.seeker.text(payload, written, &mut room);
+        let topic = topic.map(Cow::into_owned);
+        let id = topic.map_or(NO_TOPIC, |topic| self.id(&topic));
+        // One topic may be spelled in endless ways: rather that all are learned anew.
+        if self.spelled.len() > 2 * self.limit {
+            self.spelled.clear();
+        }
+        if lasting && id != NO_TOPIC {
+            self.spelled.insert(written.bytes.into(), id);
+        }
+        id
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn messages_are_numbered_by_their_topics() {
@@ -103,5 +124,47 @@ mod tests {
         batch.set_topics(labels, Arc::clone(labeler.names()));
         let topics: Vec<_> = batch.records().map(|record| record.topic).collect();
         assert_eq!(topics, [Some("a"), Some("b"), None, Some("a"), None]);
+    }
+
+    /// Messages much alike, of which some are no JSON.
+    fn any_message() -> impl Strategy<Value = String> {
+        let value =
+            r#"("[ab]{0,2}"|"\\u0061"|"\\x"|null|[0-9]|true|\{"b":"a"\}|\["a","b"\]|\]|\[\]|)"#;
+        let shape = prop_oneof![
+            Just((r#"{"t":"#, r#","u":"b"}"#)),
+            Just((r#"{"t": "#, "}")),
+            Just((r#"{"t":["#, r#"],"u":1}"#)),
+            Just((r#"{"u":"#, r#","t":"a"}"#)),
+            Just((r#"{"u":{"t":1},"t":["b","#, "]}")),
+            Just((r#"{"\u0074":"#, "}")),
+            Just(("", "")),
+        ];
+        (shape, value).prop_map(|((before, after), value)| format!("{before}{value}{after}"))
+    }
+
+    proptest! {
+        #[test]
+        fn messages_have_the_topics_that_a_walk_through_each_finds(
+            messages in prop::collection::vec(any_message(), 0..30),
+            selector in prop_oneof![
+                Just(vec!["/t"]), Just(vec!["/t/0"]), Just(vec!["/t/b"]), Just(vec!["{/t}.{/u}"]),
+                Just(vec!["/u", "/t"]), Just(vec!["{/t/1}{/u}", "x{/u/t}", "/t"]),
+            ],
+        ) {
+            let selector = Selector::any_of(&selector).unwrap();
+            let mut batch = Batch::new();
+            for message in &messages {
+                batch.push(message.as_bytes());
+            }
+            let (mut labeler, mut labels) = (Labeler::new(selector.clone(), 100), Vec::new());
+            labeler.label(&batch, &mut labels);
+            batch.set_topics(labels, Arc::clone(labeler.names()));
+            for record in batch.records() {
+                let mut room = String::new();
+                let found = selector.select(record.payload, &mut room);
+                let found = found.as_deref().filter(|found| !found.is_empty());
+                prop_assert_eq!(record.topic, found, "{:?}", record.payload.escape_ascii().to_string());
+            }
+        }
     }
 }

@@ -120,9 +120,7 @@ impl Selector {
     /// The text that it takes from this message. `room` is where it is put together, where that is
     /// needed.
     pub fn select<'a>(&self, json: &'a [u8], room: &'a mut String) -> Option<Cow<'a, str>> {
-        if let [template] = self.alternatives.as_slice()
-            && let Some(pointer) = template.alone()
-        {
+        if let Some(pointer) = self.lone_pointer() {
             return text(pointer.find(json)?);
         }
         for template in &self.alternatives {
@@ -132,6 +130,25 @@ impl Selector {
             }
         }
         None
+    }
+
+    /// The text that the template of this number takes, if it is complete.
+    pub(super) fn fill(&self, number: usize, json: &[u8], room: &mut String) -> Option<()> {
+        room.clear();
+        self.alternatives.get(number)?.fill(json, room)
+    }
+
+    /// The pointer, when there is nothing else.
+    pub(super) fn lone_pointer(&self) -> Option<&Pointer> {
+        match self.alternatives.as_slice() {
+            [template] => template.alone(),
+            _ => None,
+        }
+    }
+
+    /// The pointers of each template, in order.
+    pub(super) fn pointers(&self) -> impl Iterator<Item = impl Iterator<Item = &Pointer>> {
+        self.alternatives.iter().map(|template| template.parts.iter().map(|part| &part.pointer))
     }
 }
 

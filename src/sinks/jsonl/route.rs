@@ -27,8 +27,8 @@ pub(super) enum Topics {
 pub(super) struct Router {
     topics: Topics,
     labels: Vec<TopicId>,
-    /// For each topic the place of its file, once it is known.
-    places: Vec<Option<usize>>,
+    /// For each topic the place of its file.
+    places: Vec<usize>,
     /// The places of names that were known before their topics were seen.
     named: HashMap<String, usize>,
     /// Lines whose topic was one too many.
@@ -49,14 +49,8 @@ impl Router {
         self.named.insert(name.to_owned(), place);
     }
 
-    /// Gives every line, with its line feed, the place of its file to `take`. A topic that is new
-    /// gets its place from `add`.
-    pub(super) fn route(
-        &mut self,
-        batch: &Batch,
-        mut add: impl FnMut(&str) -> usize,
-        mut take: impl FnMut(usize, &[u8]),
-    ) {
+    /// Finds the topics of the lines. One that is new gets its place from `add`.
+    pub(super) fn meet(&mut self, batch: &Batch, mut add: impl FnMut(&str) -> usize) {
         let names = match &mut self.topics {
             Topics::OfLines(labeler) => {
                 labeler.label(batch, &mut self.labels);
@@ -69,30 +63,34 @@ impl Router {
                     }
                     self.beyond.add(beyond);
                 }
-                Some(labeler.names())
+                labeler.names()
             }
-            Topics::OfSource => batch.topics().map(|(labels, names)| {
-                self.labels.clear();
-                self.labels.extend_from_slice(labels);
+            Topics::OfSource => {
+                let Some((_, names)) = batch.topics() else { return };
                 names
-            }),
-        };
-        let Some(names) = names else {
-            batch.lines().for_each(|line| take(0, line));
-            return;
+            }
         };
         if self.places.len() < names.len() {
             find_places(&mut self.places, names, &self.named, &mut add);
         }
-        for (line, label) in batch.lines().zip(&self.labels) {
-            let place = self.places.get(*label as usize).copied().flatten().unwrap_or(0);
-            take(place, line);
-        }
+    }
+
+    /// The place of the file of each line that was met last, in order; none where there are no topics
+    /// and all go to the first.
+    pub(super) fn places<'a>(
+        &'a self,
+        batch: &'a Batch,
+    ) -> Option<impl Iterator<Item = usize> + use<'a>> {
+        let labels = match self.topics {
+            Topics::OfLines(_) => self.labels.as_slice(),
+            Topics::OfSource => batch.topics()?.0,
+        };
+        Some(labels.iter().map(|label| self.places.get(*label as usize).copied().unwrap_or(0)))
     }
 }
 
 fn find_places(
-    places: &mut Vec<Option<usize>>,
+    places: &mut Vec<usize>,
     names: &TopicNames,
     named: &HashMap<String, usize>,
     add: &mut impl FnMut(&str) -> usize,
@@ -103,6 +101,6 @@ fn find_places(
         } else {
             named.get(&**name).copied().unwrap_or_else(|| add(name))
         };
-        places.push(Some(place));
+        places.push(place);
     }
 }

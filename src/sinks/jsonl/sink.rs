@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tracing::error;
 
+use self::kept::Kept;
 use super::links::Links;
 use super::route::{KEPT_BYTES, Router};
 use super::track::Track;
@@ -59,8 +60,7 @@ pub(super) struct Jsonl {
     links: Links,
     /// The wall clock as it was last told, and when that was.
     told: (UnixNanos, Instant),
-    /// Bytes that are kept back, and the tracks that have them.
-    kept: (usize, Vec<usize>),
+    kept: Kept,
     synced: Instant,
     /// Files of rejected messages that are not yet durable.
     dirty_rejects: BTreeSet<PathBuf>,
@@ -100,7 +100,7 @@ impl Jsonl {
             opening,
             links: Links::default(),
             told: (UnixNanos::default(), Instant::now()),
-            kept: (0, Vec::new()),
+            kept: Kept::default(),
             synced: Instant::now(),
             dirty_rejects: BTreeSet::new(),
             rejects: BTreeMap::new(),
@@ -267,8 +267,8 @@ impl Sink for Jsonl {
             track.is_some_and(|track| Hour::containing(track.kept_received()) != hour)
         };
         // What is kept back belongs to one hour.
-        let next_hour = self.kept.1.first().is_some_and(other);
-        if self.kept.0 >= KEPT_BYTES || next_hour {
+        let next_hour = self.kept.tracks.first().is_some_and(other);
+        if self.kept.lines.len() >= KEPT_BYTES || next_hour {
             self.write_kept()?;
         }
         if next_hour && hour > Hour::containing(self.told.0) {
@@ -279,12 +279,12 @@ impl Sink for Jsonl {
     }
 
     fn buffered(&self) -> u64 {
-        let kept = self.kept.1.iter();
+        let kept = self.kept.tracks.iter();
         kept.filter_map(|index| self.tracks.get(*index)).map(Track::kept).sum()
     }
 
     fn flush(&mut self) -> Result<(), BoxError> {
-        if self.kept.1.is_empty() { Ok(()) } else { self.write_kept() }
+        if self.kept.tracks.is_empty() { Ok(()) } else { self.write_kept() }
     }
 
     fn keeps_rejected(&self) -> bool {

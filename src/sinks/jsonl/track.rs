@@ -1,5 +1,6 @@
 //! The hours of one stem, one after the other.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
@@ -27,10 +28,8 @@ pub(super) struct Track {
     waiting: Waiting,
     /// Since when and why lines cannot be written, while that is so.
     stall: Option<Stall>,
-    /// Lines that are kept back.
-    kept: Vec<u8>,
-    /// How many, and when the last of them was received.
-    kept_messages: u64,
+    /// Lines that are kept back, by their places, and when the last of them was received.
+    kept: Vec<Range<usize>>,
     kept_received: UnixNanos,
     /// Messages set aside and not yet in the journal.
     pub(super) rejected: u64,
@@ -62,7 +61,6 @@ impl Track {
             waiting: Waiting::default(),
             stall: None,
             kept: Vec::new(),
-            kept_messages: 0,
             kept_received: UnixNanos::default(),
             rejected: 0,
             used: 0,
@@ -166,16 +164,15 @@ impl Track {
         self.opening.connected = connected;
     }
 
-    /// Keeps a line, with its line feed, back.
-    pub(super) fn keep(&mut self, received: UnixNanos, line: &[u8]) {
-        self.kept.extend_from_slice(line);
-        self.kept_messages += 1;
+    /// Keeps a line, with its line feed, back: these bytes of those that all tracks keep.
+    pub(super) fn keep(&mut self, received: UnixNanos, line: Range<usize>) {
+        self.kept.push(line);
         self.kept_received = received;
     }
 
     /// How many lines are kept back.
     pub(super) fn kept(&self) -> u64 {
-        self.kept_messages
+        self.kept.len() as u64
     }
 
     /// When the last of them was received.
@@ -183,18 +180,20 @@ impl Track {
         self.kept_received
     }
 
-    /// Writes the lines that are kept back. Memory beyond `room` is given back.
-    pub(super) fn write_kept(&mut self, room: usize, now: UnixNanos) -> Result<(), BoxError> {
-        let kept = std::mem::take(&mut self.kept);
-        let written = self.append(self.kept_received, &kept, self.kept_messages);
-        self.kept = kept;
+    /// Writes the lines of `all` that are kept back; `together` is where they are put side by side.
+    pub(super) fn write_kept(
+        &mut self,
+        all: &[u8],
+        together: &mut Vec<u8>,
+        now: UnixNanos,
+    ) -> Result<(), BoxError> {
+        together.clear();
+        for line in &self.kept {
+            together.extend_from_slice(all.get(line.clone()).unwrap_or_default());
+        }
+        let written = self.append(self.kept_received, together, self.kept());
         if written.is_ok() {
             self.kept.clear();
-            // Now and then, rather than each time.
-            if self.kept.capacity() > 4 * room {
-                self.kept.shrink_to(room);
-            }
-            self.kept_messages = 0;
         }
         self.end_write(written, now)
     }

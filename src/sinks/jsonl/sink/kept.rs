@@ -3,62 +3,72 @@
 use tracing::warn;
 
 use super::super::CONTROL;
-use super::super::route::KEPT_BYTES;
 use super::Jsonl;
 use crate::archive::layout::Stem;
 use crate::batch::Batch;
 use crate::plugin::BoxError;
 
+/// Room for the lines of one write.
+const WRITE_ROOM: usize = 256 << 10;
+
+/// The lines, as they came, and which tracks have some of them. They are copied as a block, and once
+/// more for their track's write: that is far less work for the caches than a place of its own for
+/// each line would be.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) lines: Vec<u8>,
+    pub(super) tracks: Vec<usize>,
+    /// The lines of one track, while they are written.
+    together: Vec<u8>,
+}
+
 impl Jsonl {
     /// Keeps the lines of the batch back, each with its track.
     pub(super) fn route(&mut self, batch: &Batch) {
-        let Some(mut router) = self.router.take() else { return };
-        let (received, control) = (batch.received(), 0);
-        let mut fresh = Vec::new();
-        let known = self.tracks.len();
-        let (tracks, kept) = (&mut self.tracks, &mut self.kept);
-        // Lines of topics that are new, in order; their tracks do not exist yet.
-        let mut first_lines: Vec<(usize, Vec<u8>)> = Vec::new();
-        let add = |name: &str| match Stem::from_topic(name) {
+        let (known, mut fresh) = (self.tracks.len(), Vec::new());
+        let Some(router) = &mut self.router else { return };
+        router.meet(batch, |name| match Stem::from_topic(name) {
             Ok(stem) => {
                 fresh.push(stem);
                 known + fresh.len() - 1
             }
             Err(error) => {
                 warn!(topic = name, %error, "no file can be named after this topic; its lines go to `{CONTROL}`");
-                control
+                0
             }
-        };
-        router.route(batch, add, |index, line| match tracks.get_mut(index) {
-            Some(track) => {
-                if track.kept() == 0 {
-                    kept.1.push(index);
-                }
-                track.keep(received, line);
-                kept.0 += line.len();
-            }
-            None => first_lines.push((index, line.to_vec())),
         });
-        self.router = Some(router);
         for stem in fresh {
             self.add(stem);
         }
-        for (index, line) in first_lines {
-            if let Some(track) = self.tracks.get_mut(index) {
+        let router = self.router.take();
+        match router.as_ref().and_then(|router| router.places(batch)) {
+            Some(places) => self.keep(batch, places),
+            None => self.keep(batch, std::iter::repeat(0)),
+        }
+        self.router = router;
+    }
+
+    fn keep(&mut self, batch: &Batch, places: impl Iterator<Item = usize>) {
+        let received = batch.received();
+        let mut start = self.kept.lines.len();
+        self.kept.lines.extend_from_slice(batch.as_lines());
+        for (line, place) in batch.lines().zip(places) {
+            let end = start + line.len();
+            if let Some(track) = self.tracks.get_mut(place) {
                 if track.kept() == 0 {
-                    self.kept.1.push(index);
+                    self.kept.tracks.push(place);
                 }
-                track.keep(received, &line);
-                self.kept.0 += line.len();
+                track.keep(received, start..end);
             }
+            start = end;
         }
     }
 
     /// Writes what is kept back. What fails stays, and the others go on.
     pub(super) fn write_kept(&mut self) -> Result<(), BoxError> {
-        let room = KEPT_BYTES / self.tracks.len().max(1);
+        let mut kept = std::mem::take(&mut self.kept);
         let mut first = Ok(());
-        for index in std::mem::take(&mut self.kept.1) {
+        for index in std::mem::take(&mut kept.tracks) {
             let Some(track) = self.tracks.get_mut(index) else { continue };
             if track.is_stalled() {
                 track.ensure_in_place();
@@ -67,18 +77,21 @@ impl Jsonl {
             let (ready, now) = (self.ready(index, received), self.now());
             let Some(track) = self.tracks.get_mut(index) else { continue };
             let written = match ready {
-                Ok(()) => track.write_kept(room, now),
+                Ok(()) => track.write_kept(&kept.lines, &mut kept.together, now),
                 Err(error) => track.end_write(Err(error), now),
             };
             track.mind_journal(&self.stats);
             if let Err(error) = written {
-                self.kept.1.push(index);
+                kept.tracks.push(index);
                 first = first.and(Err(error));
             }
         }
         if first.is_ok() {
-            self.kept.0 = 0;
+            kept.lines.clear();
         }
+        kept.together.clear();
+        kept.together.shrink_to(WRITE_ROOM);
+        self.kept = kept;
         first
     }
 }
