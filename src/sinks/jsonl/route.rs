@@ -28,7 +28,7 @@ pub(super) struct Router {
     topics: Topics,
     labels: Vec<TopicId>,
     /// For each topic the place of its file.
-    places: Vec<usize>,
+    places: Vec<u32>,
     /// The places of names that were known before their topics were seen.
     named: HashMap<String, usize>,
     /// Lines whose topic was one too many.
@@ -80,7 +80,7 @@ impl Router {
     pub(super) fn places<'a>(
         &'a self,
         batch: &'a Batch,
-    ) -> Option<impl Iterator<Item = usize> + use<'a>> {
+    ) -> Option<impl Iterator<Item = u32> + use<'a>> {
         let labels = match self.topics {
             Topics::OfLines(_) => self.labels.as_slice(),
             Topics::OfSource => batch.topics()?.0,
@@ -90,7 +90,7 @@ impl Router {
 }
 
 fn find_places(
-    places: &mut Vec<usize>,
+    places: &mut Vec<u32>,
     names: &TopicNames,
     named: &HashMap<String, usize>,
     add: &mut impl FnMut(&str) -> usize,
@@ -101,6 +101,6 @@ fn find_places(
         } else {
             named.get(&**name).copied().unwrap_or_else(|| add(name))
         };
-        places.push(place);
+        places.push(u32::try_from(place).unwrap_or(0));
     }
 }

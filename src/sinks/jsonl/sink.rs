@@ -15,7 +15,7 @@ use tracing::error;
 
 use self::kept::Kept;
 use super::links::Links;
-use super::route::{KEPT_BYTES, Router};
+use super::route::Router;
 use super::track::Track;
 use crate::archive::disk::sync_all;
 use crate::archive::journal::{Event, Open};
@@ -173,19 +173,12 @@ impl Jsonl {
     }
 
     fn write_alone(&mut self, batch: &Batch) -> Result<(), BoxError> {
-        let (received, now) = (batch.received(), self.now());
         if self.tracks.first().is_some_and(Track::is_stalled) {
             // Another file system may be mounted there by now. What is wrong shows below.
             self.tracks.iter_mut().for_each(Track::ensure_in_place);
             drop(self.keep_lock());
         }
-        let ready = self.ready(0, received);
-        let Some(track) = self.tracks.first_mut() else { return Ok(()) };
-        let lines = batch.as_lines();
-        let written = ready.and_then(|()| track.append(received, lines, batch.len() as u64));
-        let written = track.end_write(written, now);
-        track.mind_journal(&self.stats);
-        written
+        self.write_to(0, batch.received(), batch.as_lines(), batch.len() as u64)
     }
 
     /// Makes what has changed durable at once, where that is much; says whether it did.
@@ -262,13 +255,9 @@ impl Sink for Jsonl {
             return self.write_alone(batch);
         }
         let hour = Hour::containing(batch.received());
-        let other = |index: &usize| {
-            let track = self.tracks.get(*index);
-            track.is_some_and(|track| Hour::containing(track.kept_received()) != hour)
-        };
         // What is kept back belongs to one hour.
-        let next_hour = self.kept.tracks.first().is_some_and(other);
-        if self.kept.lines.len() >= KEPT_BYTES || next_hour {
+        let next_hour = self.kept.hour().is_some_and(|kept| kept != hour);
+        if self.kept.is_full() || next_hour {
             self.write_kept()?;
         }
         if next_hour && hour > Hour::containing(self.told.0) {
@@ -279,12 +268,11 @@ impl Sink for Jsonl {
     }
 
     fn buffered(&self) -> u64 {
-        let kept = self.kept.tracks.iter();
-        kept.filter_map(|index| self.tracks.get(*index)).map(Track::kept).sum()
+        self.kept.len() as u64
     }
 
     fn flush(&mut self) -> Result<(), BoxError> {
-        if self.kept.tracks.is_empty() { Ok(()) } else { self.write_kept() }
+        if self.kept.is_empty() { Ok(()) } else { self.write_kept() }
     }
 
     fn keeps_rejected(&self) -> bool {

@@ -320,6 +320,32 @@ fn a_topic_that_cannot_go_on_leaves_the_others_alone() {
 }
 
 #[test]
+fn a_write_that_fails_for_one_topic_loses_and_doubles_no_line_of_any() {
+    let mut came = 0;
+    for nth in 0..12 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sink = routed(dir.path(), &["a", "b", "c"]);
+        let mut batch = of_topics(3_600, &["c", "a", "b", "a", "c", "a"]);
+        sink.write(&batch).unwrap();
+        let full = Fault::Error(std::io::ErrorKind::StorageFull);
+        let (failed, was) = with(full, nth, || sink.flush().is_err());
+        came += usize::from(was);
+        assert_eq!(failed, sink.buffered() > 0, "failure at {nth}");
+        batch.push(b"control");
+        sink.write(&batch).unwrap();
+        sink.flush().unwrap();
+        assert_eq!(sink.buffered(), 0);
+        sink.close().unwrap();
+        for (topic, lines) in [("a", 6), ("b", 2), ("c", 4)] {
+            let file = dir.path().join(format!("{topic}_3600.jsonl"));
+            let line = format!("{{\"t\":\"{topic}\"}}\n");
+            assert_eq!(std::fs::read_to_string(file).unwrap(), line.repeat(lines), "{nth}");
+        }
+    }
+    assert!(came >= 3, "too few failures: {came}");
+}
+
+#[test]
 fn more_topics_than_files_may_be_open_are_all_written() {
     let dir = tempfile::tempdir().unwrap();
     let topics: Vec<String> = (0..200).map(|n| format!("t{n}")).collect();

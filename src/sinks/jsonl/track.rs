@@ -1,6 +1,5 @@
 //! The hours of one stem, one after the other.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
@@ -28,9 +27,6 @@ pub(super) struct Track {
     waiting: Waiting,
     /// Since when and why lines cannot be written, while that is so.
     stall: Option<Stall>,
-    /// Lines that are kept back, by their places, and when the last of them was received.
-    kept: Vec<Range<usize>>,
-    kept_received: UnixNanos,
     /// Messages set aside and not yet in the journal.
     pub(super) rejected: u64,
     /// When it was last needed, as the sink counts; and whether it has files open.
@@ -60,8 +56,6 @@ impl Track {
             opening,
             waiting: Waiting::default(),
             stall: None,
-            kept: Vec::new(),
-            kept_received: UnixNanos::default(),
             rejected: 0,
             used: 0,
             awake: false,
@@ -162,40 +156,6 @@ impl Track {
     /// Whether the source is connected, from the next hour on.
     pub(super) fn set_connected(&mut self, connected: bool) {
         self.opening.connected = connected;
-    }
-
-    /// Keeps a line, with its line feed, back: these bytes of those that all tracks keep.
-    pub(super) fn keep(&mut self, received: UnixNanos, line: Range<usize>) {
-        self.kept.push(line);
-        self.kept_received = received;
-    }
-
-    /// How many lines are kept back.
-    pub(super) fn kept(&self) -> u64 {
-        self.kept.len() as u64
-    }
-
-    /// When the last of them was received.
-    pub(super) fn kept_received(&self) -> UnixNanos {
-        self.kept_received
-    }
-
-    /// Writes the lines of `all` that are kept back; `together` is where they are put side by side.
-    pub(super) fn write_kept(
-        &mut self,
-        all: &[u8],
-        together: &mut Vec<u8>,
-        now: UnixNanos,
-    ) -> Result<(), BoxError> {
-        together.clear();
-        for line in &self.kept {
-            together.extend_from_slice(all.get(line.clone()).unwrap_or_default());
-        }
-        let written = self.append(self.kept_received, together, self.kept());
-        if written.is_ok() {
-            self.kept.clear();
-        }
-        self.end_write(written, now)
     }
 
     /// Appends lines to the open hour.

@@ -1,25 +1,106 @@
 //! Lines that are kept back, each with its track, so that one write serves many.
 
+use std::collections::BTreeSet;
+
 use tracing::warn;
 
 use super::super::CONTROL;
+use super::super::route::KEPT_BYTES;
 use super::Jsonl;
 use crate::archive::layout::Stem;
 use crate::batch::Batch;
+use crate::clock::{Hour, UnixNanos};
 use crate::plugin::BoxError;
 
 /// Room for the lines of one write.
 const WRITE_ROOM: usize = 256 << 10;
 
-/// The lines, as they came, and which tracks have some of them. They are copied as a block, and once
-/// more for their track's write: that is far less work for the caches than a place of its own for
-/// each line would be.
+/// The lines of one hour, as they came. They are copied as a block, and once more for the write of
+/// their track: that is far less work for the caches than a place of its own for each line would be.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    pub(super) lines: Vec<u8>,
-    pub(super) tracks: Vec<usize>,
+    bytes: Vec<u8>,
+    lines: Vec<Line>,
+    /// When the last of them was received.
+    received: UnixNanos,
     /// The lines of one track, while they are written.
     together: Vec<u8>,
+}
+
+/// A line, with its line feed: its bytes among those that are kept, and its track.
+#[derive(Debug, Clone, Copy, Default)]
+struct Line {
+    track: u32,
+    start: u32,
+    end: u32,
+}
+
+impl Kept {
+    fn push(&mut self, batch: &Batch, tracks: impl Iterator<Item = u32>) {
+        let mut start = self.bytes.len();
+        self.bytes.extend_from_slice(batch.as_lines());
+        self.lines.extend(batch.lines().zip(tracks).map(|(line, track)| {
+            let end = start + line.len();
+            let line = Line { track, start: narrow(start), end: narrow(end) };
+            start = end;
+            line
+        }));
+        self.received = batch.received();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The hour in which they came.
+    pub(super) fn hour(&self) -> Option<Hour> {
+        (!self.is_empty()).then(|| Hour::containing(self.received))
+    }
+
+    /// Whether they are to be written before more are kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= KEPT_BYTES
+    }
+
+    /// Puts the lines of each track side by side, in the order in which they came. Gives where those of
+    /// each track end, in the order of tracks.
+    fn sort(&mut self) -> Vec<usize> {
+        let mut ends: Vec<usize> = Vec::new();
+        for line in &self.lines {
+            let track = line.track as usize;
+            if ends.len() <= track {
+                ends.resize(track + 1, 0);
+            }
+            if let Some(count) = ends.get_mut(track) {
+                *count += 1;
+            }
+        }
+        let mut total = 0;
+        for end in &mut ends {
+            total += std::mem::replace(end, total);
+        }
+        // Each of them is where the next line of its track comes, and at last where they end.
+        let mut sorted = vec![Line::default(); total];
+        for line in &self.lines {
+            if let Some(next) = ends.get_mut(line.track as usize)
+                && let Some(place) = sorted.get_mut(*next)
+            {
+                *place = *line;
+                *next += 1;
+            }
+        }
+        self.lines = sorted;
+        ends
+    }
+}
+
+/// No batch is near 4 GiB, see [`Batch::push`].
+fn narrow(length: usize) -> u32 {
+    u32::try_from(length).expect("what is kept is smaller than 4 GiB")
 }
 
 impl Jsonl {
@@ -40,58 +121,63 @@ impl Jsonl {
         for stem in fresh {
             self.add(stem);
         }
-        let router = self.router.take();
-        match router.as_ref().and_then(|router| router.places(batch)) {
-            Some(places) => self.keep(batch, places),
-            None => self.keep(batch, std::iter::repeat(0)),
-        }
-        self.router = router;
-    }
-
-    fn keep(&mut self, batch: &Batch, places: impl Iterator<Item = usize>) {
-        let received = batch.received();
-        let mut start = self.kept.lines.len();
-        self.kept.lines.extend_from_slice(batch.as_lines());
-        for (line, place) in batch.lines().zip(places) {
-            let end = start + line.len();
-            if let Some(track) = self.tracks.get_mut(place) {
-                if track.kept() == 0 {
-                    self.kept.tracks.push(place);
-                }
-                track.keep(received, start..end);
-            }
-            start = end;
+        let Some(router) = &self.router else { return };
+        match router.places(batch) {
+            Some(tracks) => self.kept.push(batch, tracks),
+            None => self.kept.push(batch, std::iter::repeat(0)),
         }
     }
 
     /// Writes what is kept back. What fails stays, and the others go on.
     pub(super) fn write_kept(&mut self) -> Result<(), BoxError> {
         let mut kept = std::mem::take(&mut self.kept);
-        let mut first = Ok(());
-        for index in std::mem::take(&mut kept.tracks) {
-            let Some(track) = self.tracks.get_mut(index) else { continue };
-            if track.is_stalled() {
-                track.ensure_in_place();
+        let mut together = std::mem::take(&mut kept.together);
+        let (mut first, mut failed, mut start) = (Ok(()), BTreeSet::new(), 0);
+        for (index, end) in kept.sort().into_iter().enumerate() {
+            let lines = kept.lines.get(start..end).unwrap_or_default();
+            start = end;
+            if lines.is_empty() {
+                continue;
             }
-            let received = track.kept_received();
-            let (ready, now) = (self.ready(index, received), self.now());
-            let Some(track) = self.tracks.get_mut(index) else { continue };
-            let written = match ready {
-                Ok(()) => track.write_kept(&kept.lines, &mut kept.together, now),
-                Err(error) => track.end_write(Err(error), now),
-            };
-            track.mind_journal(&self.stats);
-            if let Err(error) = written {
-                kept.tracks.push(index);
+            together.clear();
+            for line in lines {
+                let bytes = kept.bytes.get(line.start as usize..line.end as usize);
+                together.extend_from_slice(bytes.unwrap_or_default());
+            }
+            let messages = lines.len() as u64;
+            if let Err(error) = self.write_to(index, kept.received, &together, messages) {
+                failed.insert(index);
                 first = first.and(Err(error));
             }
         }
-        if first.is_ok() {
-            kept.lines.clear();
+        together.clear();
+        together.shrink_to(WRITE_ROOM);
+        kept.together = together;
+        kept.lines.retain(|line| failed.contains(&(line.track as usize)));
+        if kept.is_empty() {
+            kept.bytes.clear();
         }
-        kept.together.clear();
-        kept.together.shrink_to(WRITE_ROOM);
         self.kept = kept;
         first
+    }
+
+    /// Appends lines to the hour of the track, which is opened if need be.
+    pub(super) fn write_to(
+        &mut self,
+        index: usize,
+        received: UnixNanos,
+        lines: &[u8],
+        messages: u64,
+    ) -> Result<(), BoxError> {
+        let Some(track) = self.tracks.get_mut(index) else { return Ok(()) };
+        if track.is_stalled() {
+            track.ensure_in_place();
+        }
+        let (ready, now) = (self.ready(index, received), self.now());
+        let Some(track) = self.tracks.get_mut(index) else { return Ok(()) };
+        let written = ready.and_then(|()| track.append(received, lines, messages));
+        let written = track.end_write(written, now);
+        track.mind_journal(&self.stats);
+        written
     }
 }
