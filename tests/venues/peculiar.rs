@@ -1,0 +1,198 @@
+//! Venues that speak in other ways: compressed, over HTTP first, or one topic at a time.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use super::{request, say, settled, stems, test};
+use crate::harness::Server;
+
+#[test]
+fn htx_speaks_gzip_and_its_pings_are_answered() {
+    let gzip = |value: Value| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(value.to_string().as_bytes()).unwrap();
+        gzip.finish().unwrap()
+    };
+    let server = Server::start(move |_, peer| {
+        peer.accept();
+        for _ in 0..2 {
+            let asked = request(peer);
+            let answer = json!({"id": asked["id"].to_string(), "status": "ok", "subbed": asked["sub"], "ts": 1});
+            peer.frame(0x82, &gzip(answer));
+            peer.frame(0x82, &gzip(json!({"ch": asked["sub"], "ts": 1, "tick": {}})));
+        }
+        for ping in [1_700_000_000_001_u64, 1_700_000_000_002] {
+            peer.frame(0x82, &gzip(json!({ "ping": ping })));
+            let said = request(peer).to_string();
+            peer.note(said);
+        }
+        peer.keep_open();
+    });
+    let topics = ["market.btcusdt.trade.detail", "market.ethusdt.trade.detail"];
+    let test = test("htx", &topics, &server.url(), json!({}));
+    let recorder = test.start();
+    settled(&recorder, 2, 0);
+    assert_eq!(server.note(), r#"{"pong":1700000000001}"#);
+    assert_eq!(server.note(), r#"{"pong":1700000000002}"#);
+    recorder.stop();
+    assert_eq!(stems(&test).len(), 3);
+}
+
+#[test]
+fn kucoin_says_over_http_where_to_connect_and_greets() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        let path = peer.request.lines().next().unwrap().to_owned();
+        assert!(path.contains("?token=t0ken&connectId="), "{path}");
+        say(peer, &json!({"id": "x", "type": "welcome"}));
+        let asked = request(peer);
+        assert_eq!(asked["topic"], "/market/match:BTC-USDT");
+        say(peer, &json!({"id": asked["id"].to_string(), "type": "ack"}));
+        let bad = request(peer);
+        say(
+            peer,
+            &json!({"id": bad["id"].to_string(), "type": "error", "code": 404, "data": "topic not found"}),
+        );
+        say(peer, &json!({"type": "message", "topic": "/market/match:BTC-USDT", "data": {}}));
+        peer.keep_open();
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let post = format!("http://{}/api/v1/bullet-public", listener.local_addr().unwrap());
+    let endpoint = format!("{}/endpoint", server.url());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend_from_slice(&byte);
+            }
+            assert!(head.starts_with(b"POST /api/v1/bullet-public"));
+            let body = json!({"code": "200000", "data": {"token": "t0ken",
+                "instanceServers": [{"endpoint": endpoint, "pingInterval": 18000}]}});
+            let body = body.to_string();
+            let length = body.len();
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        }
+    });
+    // The built-in profile, but for where it asks.
+    let shown = crate::harness::run(&["profiles", "kucoin", "--json"]).stdout;
+    let mut profile: Value = serde_json::from_slice(&shown).unwrap();
+    profile["bootstrap"]["post"] = json!(post);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("kucoin.json"), profile.to_string()).unwrap();
+    let topics = ["/market/match:BTC-USDT", "/market/match:BAD-USDT"];
+    let keys = json!({ "profile_dir": dir.path() });
+    let test = test("kucoin", &topics, "wss://elsewhere.invalid", keys);
+    let recorder = test.start();
+    let status = settled(&recorder, 1, 1);
+    assert_eq!(status["topics"]["refusals"]["/market/match:BAD-USDT"], "topic not found");
+    recorder.stop();
+    assert!(!test.log().contains("t0ken"));
+}
+
+#[test]
+fn deribit_says_what_it_accepted_and_asks_whether_one_is_there() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        assert_eq!(request(peer)["method"], "public/set_heartbeat");
+        say(peer, &json!({"jsonrpc": "2.0", "id": 0, "result": "ok"}));
+        let asked = request(peer);
+        assert_eq!(asked["params"]["channels"].as_array().unwrap().len(), 2);
+        say(
+            peer,
+            &json!({"jsonrpc": "2.0", "id": asked["id"], "result": ["trades.BTC-PERPETUAL.100ms"]}),
+        );
+        say(
+            peer,
+            &json!({"jsonrpc": "2.0", "method": "subscription",
+            "params": {"channel": "trades.BTC-PERPETUAL.100ms", "data": []}}),
+        );
+        say(
+            peer,
+            &json!({"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "heartbeat"}}),
+        );
+        say(
+            peer,
+            &json!({"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "test_request"}}),
+        );
+        let said = request(peer)["method"].to_string();
+        peer.note(said);
+        peer.keep_open();
+    });
+    let topics = ["trades.BTC-PERPETUAL.100ms", "trades.NO-SUCH.100ms"];
+    let test = test("deribit", &topics, &server.url(), json!({}));
+    let recorder = test.start();
+    let status = settled(&recorder, 1, 1);
+    assert_eq!(status["topics"]["refusals"]["trades.NO-SUCH.100ms"], "not among what was accepted");
+    assert_eq!(server.note(), r#""public/test""#);
+    recorder.stop();
+}
+
+#[test]
+fn hyperliquid_is_asked_for_one_topic_at_a_time() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        for _ in 0..2 {
+            let asked = request(peer);
+            say(peer, &json!({"channel": "subscriptionResponse", "data": asked}));
+            let coin = asked["subscription"]["coin"].clone();
+            match asked["subscription"]["type"].as_str().unwrap() {
+                "trades" => say(peer, &json!({"channel": "trades", "data": [{"coin": coin}]})),
+                _ => say(peer, &json!({"channel": "l2Book", "data": {"coin": coin}})),
+            }
+        }
+        peer.keep_open();
+    });
+    let test = test("hyperliquid", &["trades:BTC", "l2Book:ETH"], &server.url(), json!({}));
+    let recorder = test.start();
+    settled(&recorder, 2, 0);
+    recorder.wait_for_messages(4);
+    recorder.stop();
+    assert_eq!(stems(&test), ["control", "l2Book%3AETH", "trades%3ABTC"]);
+}
+
+#[test]
+fn gate_wants_the_time_in_every_request() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        let asked = request(peer);
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        assert!(asked["time"].as_u64().unwrap().abs_diff(now) < 30, "{asked}");
+        assert_eq!(asked["payload"], json!(["BTC_USDT", "BAD_USDT"]));
+        let words = "unknown currency pair BAD_USDT";
+        say(
+            peer,
+            &json!({"time": now, "id": asked["id"], "channel": "spot.trades", "event": "subscribe",
+                "error": {"code": 2, "message": words}, "result": null}),
+        );
+        for _ in 0..2 {
+            let asked = request(peer);
+            let good = asked["payload"] == json!(["BTC_USDT"]);
+            let error = if good { Value::Null } else { json!({"code": 2, "message": words}) };
+            let mut answer = json!({"time": now, "id": asked["id"], "channel": "spot.trades", "event": "subscribe",
+                "result": {"status": "success"}});
+            if !good {
+                answer["error"] = error;
+            }
+            say(peer, &answer);
+        }
+        say(
+            peer,
+            &json!({"channel": "spot.trades", "event": "update", "result": {"currency_pair": "BTC_USDT"}}),
+        );
+        peer.keep_open();
+    });
+    let topics = ["spot.trades:BTC_USDT", "spot.trades:BAD_USDT"];
+    let test = test("gate", &topics, &server.url(), json!({}));
+    let recorder = test.start();
+    let status = settled(&recorder, 1, 1);
+    assert_eq!(
+        status["topics"]["refusals"]["spot.trades:BAD_USDT"],
+        "unknown currency pair BAD_USDT"
+    );
+    recorder.stop();
+}
