@@ -175,7 +175,6 @@ impl Jsonl {
     fn write_alone(&mut self, batch: &Batch) -> Result<(), BoxError> {
         if self.tracks.first().is_some_and(Track::is_stalled) {
             // Another file system may be mounted there by now. What is wrong shows below.
-            self.tracks.iter_mut().for_each(Track::ensure_in_place);
             drop(self.keep_lock());
         }
         self.write_to(0, batch.received(), batch.as_lines(), batch.len() as u64)

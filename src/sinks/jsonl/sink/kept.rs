@@ -12,8 +12,9 @@ use crate::batch::Batch;
 use crate::clock::{Hour, UnixNanos};
 use crate::plugin::BoxError;
 
-/// Room for the lines of one write.
-const WRITE_ROOM: usize = 256 << 10;
+/// Memory that is held from one write to the next, at most, for each copy: what is kept when it is full.
+/// A message that is far larger does not stay behind in it.
+const ROOM: usize = 2 * KEPT_BYTES;
 
 /// The lines of one hour, as they came. They are copied as a block, and once more for the write of
 /// their track: that is far less work for the caches than a place of its own for each line would be.
@@ -64,6 +65,17 @@ impl Kept {
     /// Whether they are to be written before more are kept.
     pub(super) fn is_full(&self) -> bool {
         self.bytes.len() >= KEPT_BYTES
+    }
+
+    /// Forgets the lines of all tracks but these, and gives back memory beyond [`ROOM`].
+    fn leave_only(&mut self, tracks: &BTreeSet<usize>) {
+        self.lines.retain(|line| tracks.contains(&(line.track as usize)));
+        if self.is_empty() {
+            self.bytes.clear();
+            self.bytes.shrink_to(ROOM);
+        }
+        self.together.clear();
+        self.together.shrink_to(ROOM);
     }
 
     /// Puts the lines of each track side by side, in the order in which they came. Gives where those of
@@ -150,13 +162,8 @@ impl Jsonl {
                 first = first.and(Err(error));
             }
         }
-        together.clear();
-        together.shrink_to(WRITE_ROOM);
         kept.together = together;
-        kept.lines.retain(|line| failed.contains(&(line.track as usize)));
-        if kept.is_empty() {
-            kept.bytes.clear();
-        }
+        kept.leave_only(&failed);
         self.kept = kept;
         first
     }
@@ -179,5 +186,23 @@ impl Jsonl {
         let written = track.end_write(written, now);
         track.mind_journal(&self.stats);
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_huge_message_leaves_no_memory_behind() {
+        let (mut kept, mut batch) = (Kept::default(), Batch::new());
+        batch.push(&vec![b'x'; 16 << 20]);
+        kept.push(&batch, std::iter::repeat(1));
+        kept.together.extend_from_slice(batch.as_lines());
+        kept.leave_only(&BTreeSet::from([1]));
+        assert_eq!(kept.len(), 1);
+        kept.leave_only(&BTreeSet::new());
+        assert!(kept.is_empty());
+        assert!(kept.bytes.capacity() <= ROOM && kept.together.capacity() <= ROOM);
     }
 }
