@@ -92,6 +92,40 @@ fn a_topic_that_is_silent_is_asked_for_again() {
 }
 
 #[test]
+fn in_silence_messages_are_sent_again_as_they_are_and_where_there_are_none_it_is_given_up() {
+    let server = Server::start(|number, peer| {
+        if number == 0 {
+            for _ in 0..2 {
+                let said = if peer.request.is_empty() {
+                    peer.subscribed()
+                } else {
+                    peer.text_from_client()
+                };
+                peer.note(said);
+            }
+        } else {
+            peer.accept();
+        }
+        peer.wait_for_end();
+        peer.note("given up");
+    });
+    for (subscribe, words) in [
+        (json!(["listen"]), "also not after subscribing again"),
+        (json!([]), "no data on the connection for"),
+    ] {
+        let keys = json!({ "silence_timeout": "300ms", "ping": null, "subscribe": subscribe });
+        let test = test("generic", &[], &server.url(), keys);
+        let recorder = test.start();
+        if subscribe != json!([]) {
+            assert_eq!((server.note(), server.note()), ("listen".to_owned(), "listen".to_owned()));
+        }
+        assert_eq!(server.note(), "given up");
+        recorder.wait_for(&["disconnected", "silent", words]);
+        recorder.stop();
+    }
+}
+
+#[test]
 fn topics_are_shared_out_over_connections_and_a_gap_is_of_those_that_were_cut() {
     let server = Server::start(|number, peer| {
         peer.accept();

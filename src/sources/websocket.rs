@@ -199,7 +199,7 @@ impl Websocket {
             let detail = "the server does not take the subscription";
             return Err(Disconnect::new(Cause::ConnectTimeout, detail));
         };
-        sent.map_err(|error| link::broken(&error))?;
+        sent?;
         Ok(link)
     }
 

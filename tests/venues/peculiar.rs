@@ -129,6 +129,24 @@ fn deribit_says_what_it_accepted_and_asks_whether_one_is_there() {
     let status = settled(&recorder, 1, 1);
     assert_eq!(status["topics"]["refusals"]["trades.NO-SUCH.100ms"], "not among what was accepted");
     assert_eq!(server.note(), r#""public/test""#);
+    recorder.wait_for(&["refuses this topic", "NO-SUCH"]);
+    recorder.stop();
+}
+
+#[test]
+fn deribit_accepts_nothing_and_the_connection_is_given_up() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        request(peer);
+        let asked = request(peer);
+        say(peer, &json!({"jsonrpc": "2.0", "id": asked["id"], "result": []}));
+        peer.wait_for_end();
+        peer.note("given up");
+    });
+    let test = test("deribit", &["trades.NO-SUCH.100ms"], &server.url(), json!({}));
+    let recorder = test.start();
+    assert_eq!(server.note(), "given up");
+    recorder.wait_for(&["disconnected", "refused", "not among what was accepted"]);
     recorder.stop();
 }
 

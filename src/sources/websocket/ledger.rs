@@ -8,6 +8,9 @@ use tokio::time::Instant;
 /// For how long an answer to a request is waited for.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
 
+/// What is said of a topic that is not in the server's list of those that it accepts.
+pub(super) const NOT_ACCEPTED: &str = "not among what was accepted";
+
 /// How it stands with a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -28,7 +31,7 @@ pub(super) struct Ledger {
     /// Groups of topics that are to be asked for, a request each; and whether they are asked for again,
     /// since they are silent.
     planned: VecDeque<(Vec<usize>, bool)>,
-    /// Requests without an answer.
+    /// Requests without an answer, in the order in which they were made.
     open: BTreeMap<u64, Request>,
     next_id: u64,
 }
@@ -37,6 +40,9 @@ pub(super) struct Ledger {
 struct Request {
     topics: Vec<usize>,
     sent: Instant,
+    /// Whether no answer is waited for any more: data has answered, or it was given up. One that comes
+    /// all the same, and does not say to what, is not to be taken for that to a later request.
+    done: bool,
 }
 
 /// What an answer speaks of.
@@ -74,10 +80,11 @@ impl Ledger {
             let (group, again) = self.planned.pop_front()?;
             topics = group;
             // What was answered meanwhile is not asked for.
-            let standing = |topic: &usize| self.standing.get(*topic);
-            let open =
-                |topic: &usize| matches!(standing(topic), Some(Standing::Wanted | Standing::Asked));
-            topics.retain(|topic| again || open(topic));
+            topics.retain(|topic| match self.standing.get(*topic) {
+                Some(Standing::Wanted | Standing::Asked) => true,
+                Some(Standing::Confirmed) => again,
+                Some(Standing::Refused(_)) | None => false,
+            });
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -86,7 +93,11 @@ impl Ledger {
                 *standing = Standing::Asked;
             }
         }
-        self.open.insert(id, Request { topics: topics.clone(), sent: now });
+        let forgotten = |request: &Request| request.done && now - request.sent >= 2 * ANSWER_TIME;
+        while self.open.first_entry().is_some_and(|first| forgotten(first.get())) {
+            self.open.pop_first();
+        }
+        self.open.insert(id, Request { topics: topics.clone(), sent: now, done: false });
         Some((id, topics))
     }
 
@@ -118,7 +129,7 @@ impl Ledger {
 
     /// Whether everything was asked for and answered.
     pub(super) fn is_settled(&self) -> bool {
-        self.planned.is_empty() && self.open.is_empty()
+        self.planned.is_empty() && self.open.values().all(|request| request.done)
     }
 
     /// Whether nothing is left that could still come.
@@ -127,17 +138,20 @@ impl Ledger {
         !self.standing.is_empty() && self.standing.iter().all(refused)
     }
 
-    /// The server has confirmed this.
-    pub(super) fn confirm(&mut self, subject: &Subject) {
+    /// The server has confirmed this; gives the topics that it has thereby refused.
+    pub(super) fn confirm(&mut self, subject: &Subject) -> Vec<usize> {
         match subject {
             Subject::Topic(topic) => self.settle(*topic, Standing::Confirmed),
             Subject::Only(id, accepted) => {
                 let asked = self.close_request(*id);
-                for topic in asked {
-                    let refused = || Standing::Refused("not among what was accepted".to_owned());
-                    let good = accepted.contains(&topic);
-                    self.settle(topic, if good { Standing::Confirmed } else { refused() });
+                let (good, bad): (Vec<_>, _) =
+                    asked.into_iter().partition(|topic| accepted.contains(topic));
+                for topic in good {
+                    self.settle(topic, Standing::Confirmed);
                 }
+                let refused = Standing::Refused(NOT_ACCEPTED.to_owned());
+                let newly = |topic| self.settle_refused(topic, refused.clone());
+                return bad.into_iter().filter_map(newly).collect();
             }
             Subject::Request(_) | Subject::Oldest => {
                 for topic in self.close_request(subject.id()) {
@@ -145,6 +159,7 @@ impl Ledger {
                 }
             }
         }
+        Vec::new()
     }
 
     /// The server has refused this. A request for several topics is made again by halves, until those
@@ -154,7 +169,11 @@ impl Ledger {
         if let Subject::Topic(topic) = subject {
             return self.settle_refused(*topic, refused);
         }
-        let topics = self.close_request(subject.id());
+        // What was confirmed by its data is not what is refused.
+        let confirmed = |topic: &usize| self.standing.get(*topic) == Some(&Standing::Confirmed);
+        let doubtful = |request: &Request| !request.topics.iter().all(confirmed);
+        let oldest = self.open.iter().find(|(_, request)| doubtful(request)).map(|(id, _)| *id);
+        let topics = self.close_request(subject.id().or(oldest));
         if let [topic] = topics.as_slice() {
             return self.settle_refused(*topic, refused);
         }
@@ -181,7 +200,7 @@ impl Ledger {
 
     /// Data of the topic has come; says whether that is news.
     pub(super) fn seen(&mut self, topic: usize) -> bool {
-        let news = matches!(self.standing.get(topic), Some(Standing::Wanted | Standing::Asked));
+        let news = self.standing.get(topic).is_some_and(|s| *s != Standing::Confirmed);
         if news {
             self.settle(topic, Standing::Confirmed);
         }
@@ -190,14 +209,18 @@ impl Ledger {
 
     /// Gives up waiting for answers that are late; says whether there were such.
     pub(super) fn give_up(&mut self, now: Instant) -> bool {
-        let before = self.open.len();
-        self.open.retain(|_, request| now - request.sent < ANSWER_TIME);
-        self.open.len() < before
+        let late = |request: &Request| !request.done && now - request.sent >= ANSWER_TIME;
+        let mut any = false;
+        for request in self.open.values_mut().filter(|request| late(request)) {
+            (request.done, any) = (true, true);
+        }
+        any
     }
 
     /// When an answer is late next.
     pub(super) fn late_at(&self) -> Option<Instant> {
-        self.open.values().map(|request| request.sent + ANSWER_TIME).min()
+        let first = self.open.values().find(|request| !request.done);
+        first.map(|request| request.sent + ANSWER_TIME)
     }
 
     fn close_request(&mut self, id: Option<u64>) -> Vec<usize> {
@@ -205,16 +228,16 @@ impl Ledger {
         id.and_then(|id| self.open.remove(&id)).map(|r| r.topics).unwrap_or_default()
     }
 
-    /// A topic is as it will be; requests that were for nothing else are answered.
+    /// A topic is as it will be; of requests that were for nothing else no answer is waited for.
     fn settle(&mut self, topic: usize, to: Standing) {
         if let Some(standing) = self.standing.get_mut(topic) {
             *standing = to;
         }
         let standing = &self.standing;
         let waits = |topic: &usize| standing.get(*topic) == Some(&Standing::Asked);
-        self.open.retain(|_, request| {
-            !request.topics.contains(&topic) || request.topics.iter().any(waits)
-        });
+        for request in self.open.values_mut().filter(|request| request.topics.contains(&topic)) {
+            request.done |= !request.topics.iter().any(waits);
+        }
     }
 }
 
@@ -229,91 +252,4 @@ impl Subject {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Asks a server that refuses every request with a bad topic in it, to the end; gives the number
-    /// of requests.
-    fn ask_all(ledger: &mut Ledger, bad: &[usize]) -> usize {
-        let mut requests = 0;
-        while let Some((id, topics)) = ledger.ask(Instant::now()) {
-            requests += 1;
-            if topics.iter().any(|topic| bad.contains(topic)) {
-                ledger.refuse(&Subject::Request(id), "no such topic");
-            } else {
-                ledger.confirm(&Subject::Request(id));
-            }
-        }
-        requests
-    }
-
-    proptest! {
-        #[test]
-        fn the_bad_topics_are_found_and_all_others_confirmed(
-            count in 1_usize..60,
-            size in 1_usize..20,
-            bad in prop::collection::vec(0_usize..60, 0..8),
-        ) {
-            let all: Vec<usize> = (0..count).collect();
-            let planned = all.chunks(size).map(<[usize]>::to_vec).collect();
-            let mut ledger = Ledger::new(count, planned);
-            let requests = ask_all(&mut ledger, &bad);
-            prop_assert!(ledger.is_settled());
-            for topic in 0..count {
-                let refused = matches!(ledger.standing()[topic], Standing::Refused(_));
-                prop_assert_eq!(refused, bad.contains(&topic));
-            }
-            prop_assert_eq!(ledger.is_hopeless(), (0..count).all(|topic| bad.contains(&topic)));
-            // Each bad topic is found by halves.
-            prop_assert!(requests <= count.div_ceil(size) + bad.len() * 2 * 6);
-        }
-    }
-
-    #[test]
-    fn answers_for_each_topic_close_the_request_when_all_are_in() {
-        let mut ledger = Ledger::new(3, vec![vec![0, 1, 2]]);
-        ledger.ask(Instant::now());
-        ledger.confirm(&Subject::Topic(0));
-        ledger.refuse(&Subject::Topic(1), "no");
-        assert!(!ledger.is_settled());
-        ledger.seen(2);
-        assert!(ledger.is_settled());
-        assert_eq!(ledger.standing()[1], Standing::Refused("no".to_owned()));
-    }
-
-    #[test]
-    fn what_is_confirmed_is_not_asked_for_by_halves_and_not_refused_when_asked_twice() {
-        let mut ledger = Ledger::new(3, vec![vec![0, 1, 2]]);
-        ledger.ask(Instant::now());
-        ledger.refuse(&Subject::Oldest, "one is bad");
-        ledger.confirm(&Subject::Topic(0));
-        assert_eq!(ledger.ask(Instant::now()).unwrap().1, [1, 2], "0 is there");
-        ledger.confirm(&Subject::Oldest);
-        ledger.plan_again(vec![vec![1]]);
-        ledger.plan_again(vec![vec![1]]);
-        let (id, topics) = ledger.ask(Instant::now()).unwrap();
-        assert_eq!(topics, [1], "though it is confirmed");
-        assert_eq!(ledger.refuse(&Subject::Request(id), "already subscribed"), None);
-        assert_eq!(ledger.standing()[1], Standing::Confirmed);
-        assert!(ledger.ask(Instant::now()).is_none() && ledger.is_settled());
-    }
-
-    #[test]
-    fn a_list_of_what_was_accepted_refuses_the_others() {
-        let mut ledger = Ledger::new(2, vec![vec![0, 1]]);
-        let (id, _) = ledger.ask(Instant::now()).unwrap();
-        ledger.confirm(&Subject::Only(Some(id), vec![1]));
-        assert!(matches!(ledger.standing()[0], Standing::Refused(_)));
-        assert_eq!(ledger.standing()[1], Standing::Confirmed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_does_not_come_is_given_up() {
-        let mut ledger = Ledger::new(1, vec![vec![0]]);
-        ledger.ask(Instant::now());
-        tokio::time::advance(ANSWER_TIME).await;
-        assert!(ledger.give_up(Instant::now()) && ledger.is_settled());
-        assert_eq!(ledger.standing()[0], Standing::Asked);
-    }
-}
+mod tests;

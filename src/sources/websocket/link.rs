@@ -1,5 +1,6 @@
 //! An open connection: reading, answering, keeping alive.
 
+mod sending;
 mod timing;
 
 use std::future::{Future, poll_fn};
@@ -11,14 +12,11 @@ use std::time::Duration;
 
 use rustls::crypto::SecureRandom;
 use serde_json::Value;
-use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
-use tracing::debug;
+use tokio::io::AsyncBufRead as _;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::frames::{Control, FrameError, Unframer};
+use super::frames::{FrameError, Unframer};
 use super::open::Stream;
 use super::watch::Watch;
 use crate::batch::Batch;
@@ -27,10 +25,8 @@ use crate::stats::Stats;
 
 /// A batch that has grown to this size is handed on though more may be ready.
 const BATCH_BYTES: usize = 128 << 10;
-/// For how long a connection that is given up is told so.
-const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
-/// A server that pings without reading the pongs is given up when this much waits for it.
-const MAX_UNSENT: usize = 1 << 20;
+/// Requests of our own are made only while less than this waits to be sent.
+const MAX_ASKED: usize = 64 << 10;
 
 /// What keeps a link alive, and how long silence is borne.
 #[derive(Debug, Clone)]
@@ -53,6 +49,8 @@ pub(super) struct Link {
     unsent: Vec<u8>,
     /// Whether something was given to the stream that it may not have sent.
     unflushed: bool,
+    /// Why nothing can be sent any more. What the server had sent before that is still read.
+    unsendable: Option<Disconnect>,
     liveness: Liveness,
     /// Whether the last read left the stream with something to read, as far as is known.
     more: bool,
@@ -89,6 +87,7 @@ impl Link {
             watch,
             unsent: Vec::new(),
             unflushed: false,
+            unsendable: None,
             more: false,
             ping_due: liveness.ping.as_ref().map(|(_, interval)| now + *interval),
             liveness,
@@ -105,20 +104,26 @@ impl Link {
         link
     }
 
-    /// Sends what is said first, and the requests that are due, and waits until they are out.
-    pub(super) async fn begin(&mut self) -> io::Result<()> {
-        let mut opening = self.watch.opening().into_iter();
-        while let Some(text) = opening.next().or_else(|| self.watch.due(Instant::now())) {
-            self.queue_text(text);
-            let unsent = std::mem::take(&mut self.unsent);
-            self.stream.write_all(&unsent).await?;
-        }
+    /// Sends what is said first, and the requests that are due, and waits until they are out. A server
+    /// that ends the connection meanwhile may have said why: then that is read first.
+    pub(super) async fn begin(&mut self) -> Result<(), Disconnect> {
+        let said = self.say_first().await;
         self.set_timer();
-        self.stream.flush().await
-    }
-
-    fn queue_text(&mut self, text: String) {
-        self.queue(Frame::message(text, OpCode::Data(Data::Text), true));
+        let Err(error) = said else { return Ok(()) };
+        self.cannot_send(&error);
+        let ended = poll_fn(|cx| {
+            while self.over.is_none() && !self.frames.is_full(BATCH_BYTES) {
+                if let Err(ended) = ready!(self.poll_unframe(cx)) {
+                    return Poll::Ready(Some(ended));
+                }
+            }
+            Poll::Ready(self.over.clone())
+        });
+        self.over = ended.await;
+        if self.frames.has_messages() {
+            return Ok(());
+        }
+        Err(self.over.take().unwrap_or_else(|| broken(&error)))
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -179,49 +184,6 @@ impl Link {
         Closing::Draining
     }
 
-    fn answer(&mut self, control: Control) {
-        match control {
-            Control::Ping(payload) => self.queue(Frame::pong(payload)),
-            Control::Pong => debug!("pong"),
-            Control::Close(frame) => {
-                if !self.closing {
-                    let code = frame.as_ref().map_or(CloseCode::Normal, |(code, _)| (*code).into());
-                    self.queue_close(if code.is_allowed() { code } else { CloseCode::Protocol });
-                    self.closing = true;
-                }
-                let detail = match frame {
-                    None => "the server closed the connection without a code".to_owned(),
-                    Some((code, reason)) if reason.is_empty() => {
-                        format!("the server closed the connection with code {code}")
-                    }
-                    Some((code, reason)) => {
-                        format!("the server closed the connection with code {code}: {reason}")
-                    }
-                };
-                self.over = Some(Disconnect::new(Cause::Closed, detail));
-            }
-        }
-    }
-
-    fn queue(&mut self, mut frame: Frame) {
-        if self.unsent.len() > MAX_UNSENT {
-            let detail = format!("the server does not read: {MAX_UNSENT} bytes wait to be sent");
-            self.over.get_or_insert(Disconnect::new(Cause::Io, detail));
-            return;
-        }
-        // Clients mask, with a key that nobody can foresee (RFC 6455, 5.3 and 10.3).
-        let mut mask = [0; 4];
-        if self.random.fill(&mut mask).is_err() {
-            mask = fastrand::u32(..).to_ne_bytes();
-        }
-        frame.header_mut().mask = Some(mask);
-        frame.format(&mut self.unsent).expect("writing to a Vec cannot fail");
-    }
-
-    fn queue_close(&mut self, code: CloseCode) {
-        self.queue(Frame::close(Some(CloseFrame { code, reason: "".into() })));
-    }
-
     /// One step of waiting: sends what is to be sent, reads what is there, minds the time.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
         let now = Instant::now();
@@ -231,15 +193,11 @@ impl Link {
             self.quiet_since = now;
         }
         // The timer is not asked while there is always something to read.
-        if self.timer.deadline() <= now
-            && let Err(over) = self.on_timer()
-        {
-            return Poll::Ready(Err(over));
+        if self.timer.deadline() <= now {
+            self.act(now);
         }
         loop {
-            if let Err(error) = self.poll_send(cx) {
-                return Poll::Ready(Err(broken(&error)));
-            }
+            self.send(cx);
             match self.poll_unframe(cx) {
                 Poll::Ready(unframed) => {
                     self.heard = true;
@@ -252,10 +210,12 @@ impl Link {
                 // What is ready is taken; nothing is waited for.
                 return Poll::Ready(Ok(()));
             }
-            if self.timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+            if let Some(unsendable) = self.unsendable.clone() {
+                return Poll::Ready(Err(unsendable));
             }
-            if let Err(silent) = self.on_timer() {
+            ready!(self.timer.as_mut().poll(cx));
+            // Now that all that has come is read: after a pause of our own silence would be ours.
+            if let Err(silent) = self.judge(Instant::now()) {
                 return Poll::Ready(Err(silent));
             }
         }
@@ -290,47 +250,6 @@ impl Link {
         }
         Poll::Ready(Ok(()))
     }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while !self.unsent.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.unsent) {
-                Poll::Ready(sent) => drop(self.unsent.drain(..sent?)),
-                Poll::Pending => return Ok(()),
-            }
-            self.unflushed = true;
-        }
-        if self.unflushed {
-            match Pin::new(&mut self.stream).poll_flush(cx) {
-                Poll::Ready(flushed) => {
-                    self.unflushed = false;
-                    flushed?;
-                }
-                Poll::Pending => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the server that it is over, and why, as far as it listens.
-    async fn goodbye(&mut self, over: &Disconnect) {
-        let code = match over.cause {
-            Cause::Eof | Cause::Io => return,
-            Cause::Protocol => CloseCode::Protocol,
-            Cause::Utf8 => CloseCode::Invalid,
-            Cause::TooLarge => CloseCode::Size,
-            _ => CloseCode::Normal,
-        };
-        if !self.closing {
-            self.queue_close(code);
-        }
-        let unsent = std::mem::take(&mut self.unsent);
-        let told = async {
-            self.stream.write_all(&unsent).await?;
-            self.stream.shutdown().await
-        };
-        // The link is given up whether or not this was heard.
-        drop(timeout(GOODBYE_TIMEOUT, told).await);
-    }
 }
 
 fn refuse(error: &FrameError) -> Disconnect {
@@ -350,3 +269,6 @@ pub(super) fn broken(error: &io::Error) -> Disconnect {
         _ => Disconnect::new(Cause::Io, error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

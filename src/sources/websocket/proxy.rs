@@ -34,12 +34,23 @@ enum Kind {
 
 /// A text that names no proxy. Says nothing of the text, which may hold a password.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "{from} is not a proxy: write `http://HOST:PORT` or `socks5://HOST:PORT`, with `USER:PASSWORD@` in front of the host where it wants that"
-)]
+#[error("{from} {fault}")]
 pub(super) struct ProxyError {
     /// Where the text was found.
     from: String,
+    fault: Fault,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(
+        "is not a proxy: write `http://HOST:PORT` or `socks5://HOST:PORT`, with `USER:PASSWORD@` in front of the host where it wants that"
+    )]
+    Form,
+    #[error(
+        "names a user for a SOCKS5 proxy, which wants a name and a password, each of 1 to 255 bytes: write `socks5://USER:PASSWORD@HOST:PORT`"
+    )]
+    Socks5User,
 }
 
 impl Proxy {
@@ -75,7 +86,7 @@ impl Proxy {
     }
 
     fn parse(url: &str, from: &str) -> Result<Self, ProxyError> {
-        let fault = || ProxyError { from: from.to_owned() };
+        let fault = || ProxyError { from: from.to_owned(), fault: Fault::Form };
         let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let uri: Uri = whole.parse().map_err(|_| fault())?;
         let (kind, default_port) = match uri.scheme_str() {
@@ -92,6 +103,13 @@ impl Proxy {
         });
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(default_port);
+        // Their lengths are sent in a byte each, and may not be 0 (RFC 1929, 2).
+        let sendable = |(name, password): &(String, String)| {
+            [name, password].iter().all(|text| (1..=255).contains(&text.len()))
+        };
+        if kind == Kind::Socks5 && !user.as_ref().is_none_or(sendable) {
+            return Err(ProxyError { from: from.to_owned(), fault: Fault::Socks5User });
+        }
         if host.is_empty() || !matches!(uri.path(), "" | "/") {
             return Err(fault());
         }
@@ -254,5 +272,13 @@ mod tests {
             assert!(error.starts_with("`proxy` is not a proxy"), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
+        let long = "x".repeat(256);
+        let long = format!("socks5://me:{long}@a");
+        for wrong in ["socks5://me@a", "socks5://:secret@a", &long] {
+            let error = way(wrong).unwrap_err().to_string();
+            assert!(error.contains("wants a name and a password"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+        assert!(way("http://me@a").is_ok());
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Silence {
     connection: Option<Patience>,
     topics: Vec<Patience>,
     names: Vec<String>,
+    /// Whether there is something that can be asked for again.
+    asks: bool,
 }
 
 /// One thing that must not be silent for too long.
@@ -77,6 +79,7 @@ impl Silence {
             connection: manners.silence_timeout.map(|limit| patience(limit, true)),
             topics,
             names: names.to_vec(),
+            asks: !names.is_empty() || !manners.conversation.messages().is_empty(),
         }
     }
 
@@ -125,11 +128,11 @@ impl Silence {
         if let Some(connection) = &mut self.connection {
             match connection.step(now) {
                 Step::Nothing => {}
-                Step::AskAgain => {
+                Step::AskAgain if self.asks => {
                     warn!(silent = ?connection.limit, "no data on the connection, subscribing again");
                     return Ok(Some((0..self.names.len()).collect()));
                 }
-                Step::GiveUp => return Err(self.give_up(now, "no data on the connection")),
+                _ => return Err(self.give_up(now, "no data on the connection")),
             }
         }
         let (mut again, mut over) = (Vec::new(), None);
@@ -155,7 +158,8 @@ impl Silence {
         let patiences = self.topics.iter().chain(&self.connection);
         let silent_for = patiences.map(|patience| now - patience.heard).max();
         let limit = silent_for.unwrap_or_default();
-        let detail = format!("{what} for {limit:.1?}, also not after subscribing again");
+        let again = if self.asks { ", also not after subscribing again" } else { "" };
+        let detail = format!("{what} for {limit:.1?}{again}");
         Disconnect { silent_for, ..Disconnect::new(Cause::Silent, detail) }
     }
 }

@@ -133,12 +133,16 @@ impl Watch {
         self.manners.conversation.request(&places, id)
     }
 
-    /// When something is to be done next.
+    /// When the next request is due.
+    pub(super) fn request_at(&self) -> Option<Instant> {
+        let asks = self.ledger.has_planned() && self.welcome_by.is_none();
+        asks.then_some(self.next_request)
+    }
+
+    /// When something is to be looked after next, requests aside.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let request = self.ledger.has_planned().then_some(self.next_request);
-        let request = self.welcome_by.or(request);
         let late = if self.settled { None } else { self.ledger.late_at() };
-        [request, late, self.silence.wake_at()].into_iter().flatten().min()
+        [self.welcome_by, late, self.silence.wake_at()].into_iter().flatten().min()
     }
 
     /// Does what time asks for.
@@ -150,9 +154,11 @@ impl Watch {
             self.settle_if_done();
         }
         if let Some(places) = self.silence.check(now)? {
+            // Messages that are sent as they are cannot be made of some of the topics.
+            self.replies.extend(self.manners.conversation.messages());
             let groups = self.regrouped(&places);
+            self.settled &= groups.is_empty();
             self.ledger.plan_again(groups);
-            self.settled = false;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tracing::debug;
 
-use super::Link;
+use super::{Link, MAX_ASKED};
 use crate::plugin::{Cause, Disconnect};
 use crate::sources::websocket::conversation::text_now;
 
@@ -27,21 +27,27 @@ impl Link {
         for reply in self.watch.take_replies() {
             self.queue_text(reply);
         }
-        let mut asked = false;
-        while let Some(request) = self.watch.due(now) {
+        while self.unsent.len() < MAX_ASKED
+            && let Some(request) = self.watch.due(now)
+        {
             self.queue_text(request);
-            asked = true;
         }
-        if asked || self.watch.wake_at().is_some_and(|at| at < self.timer.deadline()) {
+        if self.wake_at().is_some_and(|at| at < self.timer.deadline()) {
             self.set_timer();
         }
     }
 
-    pub(super) fn on_timer(&mut self) -> Result<(), Disconnect> {
-        let now = Instant::now();
+    /// Does what is due.
+    pub(super) fn act(&mut self, now: Instant) {
         self.ping_if_due(now);
-        self.watch.on_time(now)?;
         self.speak(now);
+        self.set_timer();
+    }
+
+    /// Does what is due, and minds how long nothing has come. To be called only when there is nothing
+    /// left to read.
+    pub(super) fn judge(&mut self, now: Instant) -> Result<(), Disconnect> {
+        self.watch.on_time(now)?;
         if let Some(idle) = self.liveness.idle {
             match self.answer_due {
                 Some(due) if due <= now => {
@@ -58,17 +64,23 @@ impl Link {
                 _ => {}
             }
         }
-        self.set_timer();
+        self.act(now);
         Ok(())
     }
 
     /// The timer is not moved at every read: when it fires, the time is looked at.
     pub(super) fn set_timer(&mut self) {
-        let probe = self.liveness.idle.map(|idle| self.quiet_since + idle / 2);
-        let next = [self.ping_due, self.answer_due.or(probe), self.watch.wake_at()];
-        let next = next.into_iter().flatten().min();
         // A day is never, for a timer that may be set again.
-        let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+        let never = || Instant::now() + Duration::from_secs(86_400);
+        let next = self.wake_at().unwrap_or_else(never);
         self.timer.as_mut().reset(next);
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let probe = self.liveness.idle.map(|idle| self.quiet_since + idle / 2);
+        let silence = self.answer_due.or(probe);
+        // Requests that found no room are made when there is some.
+        let request = self.watch.request_at().filter(|_| self.unsent.len() < MAX_ASKED);
+        [self.ping_due, silence, request, self.watch.wake_at()].into_iter().flatten().min()
     }
 }

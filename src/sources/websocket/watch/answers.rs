@@ -6,7 +6,7 @@ use super::Watch;
 use crate::json::Pointer;
 use crate::plugin::{Cause, Disconnect, FeedEvent};
 use crate::sources::websocket::conversation::text;
-use crate::sources::websocket::ledger::Subject;
+use crate::sources::websocket::ledger::{NOT_ACCEPTED, Subject};
 use crate::sources::websocket::rules::{Meaning, Rule, value_of};
 use crate::sources::websocket::template::fill;
 
@@ -44,10 +44,13 @@ impl Watch {
                 let subject = self.subject(rule, payload, room);
                 if subject == Subject::Oldest && self.answers_to_opening > 0 {
                     self.answers_to_opening -= 1;
-                } else {
-                    self.ledger.confirm(&subject);
+                    return None;
                 }
-                None
+                let refused = self.ledger.confirm(&subject);
+                for place in &refused {
+                    self.quarantine(*place, NOT_ACCEPTED);
+                }
+                self.give_up_if_hopeless(NOT_ACCEPTED).filter(|_| !refused.is_empty())
             }
             Meaning::Refused => {
                 let words = words();
@@ -68,7 +71,7 @@ impl Watch {
                         "a request is refused; what of it is not confirmed is asked for by halves"
                     );
                 }
-                self.ledger.is_hopeless().then(|| refused(&words))
+                self.give_up_if_hopeless(&words)
             }
         }
     }
@@ -99,6 +102,11 @@ impl Watch {
             return Subject::Only(id, places.collect());
         }
         id.map_or(Subject::Oldest, Subject::Request)
+    }
+
+    /// A connection of which every topic is refused is of no use.
+    fn give_up_if_hopeless(&self, words: &str) -> Option<Disconnect> {
+        self.ledger.is_hopeless().then(|| refused(words))
     }
 
     fn quarantine(&mut self, place: usize, words: &str) {
