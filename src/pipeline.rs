@@ -173,6 +173,7 @@ impl Pipeline {
                 stop: stop.clone(),
                 connections: Arc::clone(&connections),
                 state: Mutex::default(),
+                order: tokio::sync::Mutex::default(),
             };
             feeds.append(&mut feed::of_group(group, source));
         }

@@ -75,7 +75,7 @@ fn run(mut sinks: Sinks, mut consumer: Consumer) {
 impl Aside {
     /// Takes the batch if there is room. What is lost is in the journal, if the sink keeps one.
     pub(super) fn write(&mut self, batch: &Batch) {
-        if self.producer.consumer_gone() {
+        if self.producer.is_refused() {
             self.dropped.add(batch.len() as u64);
         } else if self.producer.try_push(batch.copy()).is_err() {
             let (messages, since) = (batch.len() as u64, batch.received());
@@ -86,13 +86,13 @@ impl Aside {
     }
 
     pub(super) fn event(&mut self, at: UnixNanos, event: &FeedEvent) {
-        if !self.producer.consumer_gone() {
+        if !self.producer.is_refused() {
             self.producer.event(at, event.clone());
         }
     }
 
     pub(super) fn tick(&mut self, now: UnixNanos) {
-        if !self.producer.consumer_gone() {
+        if !self.producer.is_refused() {
             self.producer.tick(now);
         }
     }

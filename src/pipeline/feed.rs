@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::group::Group;
-use super::link::{Ended, History, Link, Told};
+use super::link::{Ended, History, Left, Link, Told};
 use crate::backoff::Backoff;
 use crate::errors::error_chain;
 use crate::plugin::{BoxError, Cause, Disconnect, Source, SourceError, Upkeep};
@@ -25,7 +25,7 @@ use crate::plugin::{BoxError, Cause, Disconnect, Source, SourceError, Upkeep};
 /// A new connection of which nothing is known is trusted after this.
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// For how long both go on when the new one is settled.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// The least time between two replacements, should a server announce its end at every connect.
 const BETWEEN: Duration = Duration::from_secs(10);
 
@@ -47,6 +47,8 @@ pub(crate) struct Feed {
     start_at: Option<Instant>,
     /// When the first is to be replaced.
     replace_at: Option<Instant>,
+    /// When the second is to be replaced, once it is the first: its server has announced its end.
+    next_replace_at: Option<Instant>,
     /// When it is to be closed, since it is replaced.
     retire_at: Option<Instant>,
     /// The age at which a connection is replaced, and how much less that is for the first.
@@ -101,6 +103,7 @@ impl Feed {
             turn: 0,
             start_at: Some(Instant::now()),
             replace_at: None,
+            next_replace_at: None,
             retire_at: None,
             max_age,
             head_start,
@@ -117,11 +120,12 @@ impl Feed {
     /// # Errors
     /// What the source calls fatal.
     pub(crate) async fn run(mut self) -> Result<(), BoxError> {
+        let mut refused = false;
         loop {
-            if self.links.is_empty() && self.group.stop.is_cancelled() {
+            if self.links.is_empty() && (refused || self.group.stop.is_cancelled()) {
                 break;
             }
-            let stop = self.group.stop.clone();
+            let (stop, group) = (self.group.stop.clone(), Arc::clone(&self.group));
             let (idle, due) = (self.links.is_empty(), self.due());
             tokio::select! {
                 biased;
@@ -133,6 +137,11 @@ impl Feed {
                 }
                 Some((number, told)) = self.told.recv() => self.on_word(number, told),
                 () = stop.cancelled(), if idle => {}
+                () = group.producer.until_refused(), if !refused => {
+                    refused = true;
+                    (self.start_at, self.replace_at, self.retire_at) = (None, None, None);
+                    self.links.iter().for_each(|link| link.end.cancel());
+                }
                 () = at(due) => self.on_time(),
             }
         }
@@ -210,7 +219,7 @@ impl Feed {
             (Told::Settled, _) => self.retire_at = Some(now + LINGER),
             (Told::Ending, 0) => self.replace("its server announces its end"),
             // Its turn comes.
-            (Told::Ending, _) => self.replace_at = Some(now + BETWEEN),
+            (Told::Ending, _) => self.next_replace_at = Some(now + BETWEEN),
         }
     }
 
@@ -218,23 +227,29 @@ impl Feed {
     fn is_first_since(&mut self, now: Instant) {
         let age = self.max_age.map(|age| age.saturating_sub(std::mem::take(&mut self.head_start)));
         let by_age = age.map(|age| now + age);
-        self.replace_at = [self.replace_at, by_age].into_iter().flatten().min();
+        self.replace_at = [self.next_replace_at.take(), by_age].into_iter().flatten().min();
     }
 
     /// A connection has ended. `Some` when the feed has, too.
     fn on_end(&mut self, (place, ended): (usize, Ended)) -> Option<Result<(), BoxError>> {
         self.links.remove(place);
         self.retire_at = None;
-        if self.group.producer.consumer_gone() {
-            return Some(Ok(()));
+        if place > 0 {
+            self.next_replace_at = None;
+        }
+        if self.group.producer.is_refused() {
+            return None;
         }
         let Ended { number, source, history, how } = ended;
         let lost = match how {
-            Ok(_) if self.group.stop.is_cancelled() => {
-                self.group.ended(number);
+            Ok(left) if self.group.stop.is_cancelled() => {
+                match left {
+                    Left::Whole(_) => self.group.ended(number),
+                    Left::InDoubt(lost) => self.group.left(number, &lost),
+                }
                 return None;
             }
-            Ok(left) => {
+            Ok(Left::Whole(left) | Left::InDoubt(left)) => {
                 self.group.left(number, &left);
                 self.group.stats.replaced.add(1);
                 info!(lasted = ?history.lasted, "the connection is replaced");

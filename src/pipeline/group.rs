@@ -34,6 +34,8 @@ pub(crate) struct Group {
     /// What of the source it is.
     pub(crate) scope: Scope,
     pub(crate) state: Mutex<State>,
+    /// Held from the stamp of a batch until it is in the queue, so that none overtakes another.
+    pub(crate) order: tokio::sync::Mutex<()>,
 }
 
 /// How it stands with the connections.
@@ -76,7 +78,9 @@ impl Group {
 
     /// The server is known to send what was subscribed to.
     pub(super) fn settled(&self, number: usize) {
-        if let Some(standing) = self.state().standing.get_mut(&number) {
+        let mut state = self.state();
+        state.twins.settled(number, Instant::now());
+        if let Some(standing) = state.standing.get_mut(&number) {
             standing.settled = true;
         }
     }
@@ -113,6 +117,7 @@ impl Group {
 
     /// Takes messages of a connection, read now, into the queue.
     pub(super) async fn deliver(&self, number: usize, mut batch: Batch, now: Instant) {
+        let _in_order = self.order.lock().await;
         batch.set_received(self.clock.now());
         let paired = self.state().twins.filter(number, &mut batch, now);
         self.stats.duplicates.add(paired.duplicates);

@@ -59,8 +59,17 @@ pub(super) struct Ended {
     pub(super) number: usize,
     pub(super) source: Box<dyn Source>,
     pub(super) history: History,
-    /// `Ok` when it was told to end, with what that left in doubt.
-    pub(super) how: Result<Disconnect, SourceError>,
+    /// `Ok` when it was told to end.
+    pub(super) how: Result<Left, SourceError>,
+}
+
+/// How a connection was left that was told to end, and since when it brings nothing.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// The server has answered: all that it had sent is there.
+    Whole(Disconnect),
+    /// It has not: something may be missing.
+    InDoubt(Disconnect),
 }
 
 impl Link {
@@ -71,10 +80,10 @@ impl Link {
         Ended { number: self.number, source: self.source, history: self.history, how }
     }
 
-    async fn connection(&mut self) -> Result<Disconnect, SourceError> {
+    async fn connection(&mut self) -> Result<Left, SourceError> {
         let begun = Instant::now();
         match self.end.run_until_cancelled(self.source.connect()).await {
-            None => return Ok(told_to_end()),
+            None => return Ok(Left::Whole(told_to_end())),
             Some(connected) => connected?,
         }
         self.group.up(self.number);
@@ -82,7 +91,7 @@ impl Link {
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
         self.tell(Told::Up);
         let mut turn = Instant::now();
-        while !self.group.producer.consumer_gone() {
+        loop {
             let mut batch = self.group.producer.spare();
             match self.end.run_until_cancelled(self.source.read(&mut batch)).await {
                 None => return Ok(self.drain().await),
@@ -99,34 +108,44 @@ impl Link {
                 turn = Instant::now();
             }
         }
-        Ok(told_to_end())
     }
 
     /// Asks the peer to end and takes what it had sent by then.
-    async fn drain(&mut self) -> Disconnect {
+    async fn drain(&mut self) -> Left {
+        self.note_events();
         if self.source.close() == Closing::Done {
-            return told_to_end();
+            return Left::Whole(told_to_end());
         }
         let begun = Instant::now();
         let deadline = begun + DRAIN_TIMEOUT;
-        let answered = loop {
+        let in_doubt = loop {
             let mut batch = self.group.producer.spare();
-            match timeout_at(deadline, self.source.read(&mut batch)).await {
+            let read = timeout_at(deadline, self.source.read(&mut batch)).await;
+            self.note_events();
+            match read {
                 Ok(Ok(())) => self.deliver(batch).await,
                 Ok(Err(SourceError::Disconnected(lost))) => {
-                    break matches!(lost.cause, Cause::Closed | Cause::Eof);
+                    break (!matches!(lost.cause, Cause::Closed | Cause::Eof)).then_some(lost);
                 }
-                Ok(Err(_)) => break true,
-                Err(_) => break false,
+                Ok(Err(_)) => break None,
+                Err(_) => {
+                    let detail =
+                        "the server did not answer when the recorder closed the connection";
+                    break Some(Disconnect::new(Cause::Idle, detail));
+                }
             }
             // A source that is always ready leaves the timer no turn.
             if Instant::now() >= deadline {
-                break true;
+                break None;
             }
         };
-        // One that does not answer may have been dead for as long as it was silent.
-        let doubtful = if answered { begun } else { self.heard };
-        Disconnect { silent_for: Some(doubtful.elapsed()), ..told_to_end() }
+        match in_doubt {
+            None => Left::Whole(Disconnect { silent_for: Some(begun.elapsed()), ..told_to_end() }),
+            // It may have been dead for as long as it was silent.
+            Some(lost) => {
+                Left::InDoubt(Disconnect { silent_for: Some(self.heard.elapsed()), ..lost })
+            }
+        }
     }
 
     async fn deliver(&mut self, batch: Batch) {

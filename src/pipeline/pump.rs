@@ -120,9 +120,10 @@ impl Pump {
 
     /// Takes the batch through the stages from this one on, and into the sinks.
     fn through(&mut self, first: usize, batch: &mut Batch) -> Result<(), SinkGone> {
+        let mut gone = Ok(());
         for index in first..self.stages.len() {
             if batch.is_empty() {
-                return Ok(());
+                return gone;
             }
             label(&mut self.labeler, batch, &self.stats);
             let Some(stage) = self.stages.get_mut(index) else { break };
@@ -131,7 +132,7 @@ impl Pump {
                 Ok(()) => batch.take_failed(),
                 Err(error) => all_failed(batch, &*error),
             };
-            self.leave_stage(index, batch, failed)?;
+            gone = gone.and(self.leave_stage(index, batch, failed));
         }
         if !batch.is_empty() {
             label(&mut self.labeler, batch, &self.stats);
@@ -142,9 +143,9 @@ impl Pump {
             if self.unwritten.0 > 0 {
                 self.kept_since.get_or_insert_with(Instant::now);
             }
-            written?;
+            gone = gone.and(written);
         }
-        Ok(())
+        gone
     }
 
     /// Minds the messages on which the stage failed.

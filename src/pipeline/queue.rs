@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
@@ -71,6 +72,7 @@ pub(crate) fn queue(limits: Limits) -> (Producer, Consumer) {
         state: Mutex::default(),
         filled: Condvar::new(),
         room: Notify::new(),
+        refused: CancellationToken::new(),
     });
     (Producer { shared: Arc::clone(&shared) }, Consumer { shared, flowing: false })
 }
@@ -82,6 +84,8 @@ struct Shared {
     filled: Condvar,
     /// Signals producers that there may be room.
     room: Notify,
+    /// Cancelled when nothing more is to come.
+    refused: CancellationToken,
 }
 
 #[derive(Default)]
@@ -91,7 +95,8 @@ struct State {
     bytes: usize,
     closed: bool,
     consumer: Wait,
-    consumer_gone: bool,
+    /// Whether the consumer has died: there is no room for which to wait.
+    abandoned: bool,
     spares: Vec<Batch>,
 }
 
@@ -151,6 +156,9 @@ impl Producer {
     /// Puts a batch into the queue, or gives it back when there is no room.
     pub(crate) fn try_push(&self, mut batch: Batch) -> Result<(), Batch> {
         let mut state = self.shared.state();
+        if state.abandoned {
+            return Ok(());
+        }
         let busy = state.messages > 0;
         let crowded = state.bytes > self.shared.limits.bytes / SHRINK_SHARE;
         if crowded && batch.as_lines().len() * 2 < batch.capacity() {
@@ -236,9 +244,14 @@ impl Producer {
         self.shared.filled.notify_one();
     }
 
-    /// Whether nobody takes from the queue any more.
-    pub(crate) fn consumer_gone(&self) -> bool {
-        self.shared.state().consumer_gone
+    /// Whether nothing more is to come.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.shared.refused.is_cancelled()
+    }
+
+    /// Waits until nothing more is to come.
+    pub(crate) async fn until_refused(&self) {
+        self.shared.refused.cancelled().await;
     }
 }
 
@@ -306,7 +319,7 @@ impl Consumer {
 
     /// Nothing more is to come; what is there is still taken.
     pub(crate) fn refuse(&self) {
-        self.shared.state().consumer_gone = true;
+        self.shared.refused.cancel();
         self.shared.room.notify_waiters();
     }
 
@@ -333,12 +346,12 @@ pub(crate) fn weight(batch: &Batch) -> QueueUse {
 impl Drop for Consumer {
     fn drop(&mut self) {
         let mut state = self.shared.state();
-        state.consumer_gone = true;
+        state.abandoned = true;
         state.items.clear();
         state.messages = 0;
         state.bytes = 0;
         drop(state);
-        self.shared.room.notify_waiters();
+        self.refuse();
     }
 }
 

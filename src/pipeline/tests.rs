@@ -1,5 +1,6 @@
 //! The engine with sources and sinks that do what a test needs.
 
+mod connections;
 mod flapping;
 mod overlap;
 

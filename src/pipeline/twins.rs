@@ -6,7 +6,9 @@
 //!
 //! For any interleaving: of each message as many copies are handed on as the link brought that
 //! brought the most of them since it joined. That holds within [`WINDOW`]; a copy that comes later,
-//! or after more than [`MOST_OWED`] others that are owed, is taken for a new message.
+//! or after more than [`MOST_OWED`] others that are owed, is taken for a new message. So is one of a
+//! message that another brought before this connection was known to be subscribed to all, when that
+//! other is cut off: rather twice than not at all.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use foldhash::fast::RandomState;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::feed::{LINGER, SETTLE_LIMIT};
 use crate::batch::Batch;
 
 /// For how long a copy is waited for: at least half of it, at most all.
@@ -44,38 +47,67 @@ pub(super) struct Paired {
 type Copies = HashMap<u128, u32, RandomState>;
 
 /// What others have brought, and one connection has not.
+///
+/// What it owes from before it was settled it may never have been subscribed to. That counts only while
+/// whoever brought it is there, and for [`LINGER`]: later it would swallow what the server repeats.
 #[derive(Debug)]
 struct Owed {
     young: Copies,
     old: Copies,
     turned: Instant,
-    /// Since when it owes: what was sent before it was subscribed it cannot bring.
-    up: Option<Instant>,
-    /// Whether it was up during all of what is old.
+    /// From when on it is known, or trusted, to bring all; `None` before it stands.
+    settles: Option<Instant>,
+    settled: bool,
+    /// From before it was settled.
+    early: Copies,
+    /// Whether it was settled during all of what is old.
     old_counts: bool,
 }
 
 impl Owed {
     fn new(now: Instant) -> Self {
-        let (young, old) = (Copies::default(), Copies::default());
-        Self { young, old, turned: now, up: None, old_counts: false }
+        let (young, old, early) = (Copies::default(), Copies::default(), Copies::default());
+        Self { young, old, turned: now, settles: None, settled: false, early, old_counts: false }
     }
 
     /// Forgets what is too old; says of how many messages no copy came.
     fn turn(&mut self, now: Instant) -> u64 {
+        match self.settles {
+            Some(at) if at <= now && !self.settled => {
+                self.settled = true;
+                self.early = std::mem::take(&mut self.old);
+                for (message, copies) in self.young.drain() {
+                    *self.early.entry(message).or_default() += copies;
+                }
+                self.turned = now;
+            }
+            Some(at) if at + LINGER <= now => self.early = Copies::default(),
+            _ => {}
+        }
         if now < self.turned + WINDOW / 2 && self.young.len() < MOST_OWED / 2 {
             return 0;
         }
         let forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
-        let counted = self.old_counts;
-        self.old_counts = self.up.is_some_and(|up| up <= self.turned);
+        let counted = std::mem::replace(&mut self.old_counts, self.settled);
         self.turned = now;
         if counted { forgotten.values().map(|copies| u64::from(*copies)).sum() } else { 0 }
     }
 
+    fn is_even(&self) -> bool {
+        [&self.early, &self.old, &self.young].iter().all(|owed| owed.is_empty())
+    }
+
     /// Whether a copy of the message was owed.
     fn pay(&mut self, message: u128) -> bool {
-        pay(&mut self.old, message) || pay(&mut self.young, message)
+        [&mut self.early, &mut self.old, &mut self.young].into_iter().any(|owed| pay(owed, message))
+    }
+
+    /// Whoever brought it is gone: what may never have been on its way is not waited for.
+    fn forget_early(&mut self) {
+        self.early = Copies::default();
+        if !self.settled {
+            (self.young, self.old) = (Copies::default(), Copies::default());
+        }
     }
 }
 
@@ -108,10 +140,20 @@ impl Twins {
         free
     }
 
-    /// It is subscribed.
+    /// It stands, and is trusted to bring all after a while.
     pub(super) fn up(&mut self, link: usize, now: Instant) {
         if let Some(Some(owed)) = self.links.get_mut(link) {
-            owed.up = Some(now);
+            owed.settles = Some(now + SETTLE_LIMIT);
+        }
+    }
+
+    /// It is known to bring all.
+    pub(super) fn settled(&mut self, link: usize, now: Instant) {
+        if let Some(Some(owed)) = self.links.get_mut(link)
+            && !owed.settled
+        {
+            owed.settles = Some(now);
+            owed.turn(now);
         }
     }
 
@@ -120,18 +162,18 @@ impl Twins {
         if let Some(slot) = self.links.get_mut(link) {
             *slot = None;
         }
+        self.links.iter_mut().flatten().for_each(Owed::forget_early);
     }
 
     /// Takes out of a link's batch what another has brought already.
     pub(super) fn filter(&mut self, link: usize, batch: &mut Batch, now: Instant) -> Paired {
         let mut paired = Paired::default();
-        let owes = |owed: &Owed| !(owed.young.is_empty() && owed.old.is_empty());
         let (mut alone, mut even) = (true, true);
         for (number, owed) in self.links.iter_mut().enumerate() {
             let Some(owed) = owed else { continue };
             paired.unpaired += owed.turn(now);
             alone &= number == link;
-            even &= number != link || !owes(owed);
+            even &= number != link || owed.is_even();
         }
         if alone && even {
             return paired;

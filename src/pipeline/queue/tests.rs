@@ -121,7 +121,7 @@ async fn a_dead_consumer_does_not_hold_up_the_producer() {
     let waiting = producer.push(batch(1));
     drop(consumer);
     waiting.await;
-    assert!(producer.consumer_gone());
+    assert!(producer.is_refused());
 }
 
 #[test]

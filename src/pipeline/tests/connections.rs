@@ -1,0 +1,302 @@
+//! What is said and done around the end of connections, in a pipeline and in a group.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::pipeline::group::Group;
+use crate::pipeline::queue::Item;
+use crate::plugin::{Closing, FeedEvent, Gone, Rejected, Upkeep};
+use crate::registry::OnError;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the source does at one read.
+enum Step {
+    /// It gives these, with a space between them.
+    Message(&'static str),
+    Refused,
+    Wait,
+    Closed,
+}
+
+/// Reads as it is written down.
+struct Scripted {
+    steps: VecDeque<Step>,
+    events: Vec<FeedEvent>,
+}
+
+impl Scripted {
+    fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self { steps: steps.into_iter().collect(), events: Vec::new() }
+    }
+}
+
+#[async_trait]
+impl Source for Scripted {
+    fn endpoint(&self) -> String {
+        "a script".to_owned()
+    }
+
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+        // A wait is over when the connection is closed, and read again.
+        match self.steps.pop_front() {
+            Some(Step::Message(text)) => {
+                for message in text.split(' ') {
+                    batch.push(message.as_bytes());
+                }
+            }
+            Some(Step::Refused) => {
+                let (topic, words) = ("a".to_owned(), "no".to_owned());
+                self.events.push(FeedEvent::Refused { topic, words });
+            }
+            Some(Step::Closed) => return Err(Disconnect::new(Cause::Closed, "closed").into()),
+            Some(Step::Wait) | None => std::future::pending().await,
+        }
+        Ok(())
+    }
+
+    fn events(&mut self) -> Vec<FeedEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn close(&mut self) -> Closing {
+        Closing::Draining
+    }
+}
+
+/// Notes what it is told, or is gone.
+#[derive(Default)]
+struct Notes {
+    said: Arc<Mutex<Vec<String>>>,
+    gone: bool,
+    keeps_rejected: bool,
+}
+
+impl Sink for Notes {
+    fn destination(&self) -> String {
+        "notes".to_owned()
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        if self.gone {
+            return Err(Gone("it is gone".to_owned()).into());
+        }
+        let lines = batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap());
+        self.said.lock().unwrap().extend(lines);
+        Ok(())
+    }
+
+    fn reject(&mut self, _: &[Rejected]) -> Result<(), BoxError> {
+        self.write(&Batch::new())
+    }
+
+    fn keeps_rejected(&self) -> bool {
+        self.keeps_rejected
+    }
+
+    fn event(&mut self, _: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
+        let said = match event {
+            FeedEvent::Down { cause, silent_since, .. } => {
+                format!("down {} {}", cause.as_str(), silent_since.is_some())
+            }
+            FeedEvent::Refused { topic, .. } => format!("refused {topic}"),
+            _ => return Ok(()),
+        };
+        self.said.lock().unwrap().push(said);
+        Ok(())
+    }
+}
+
+fn pipeline(source: impl Source + 'static, sinks: Vec<Notes>) -> Pipeline {
+    Pipeline {
+        sources: vec![Box::new(source)],
+        sinks: sinks.into_iter().map(|sink| named(Box::new(sink))).collect(),
+        shutdown_timeout: PATIENCE,
+        ..Bench::pipeline(Numbers::until(0), Memory::default(), Overflow::Block)
+    }
+}
+
+/// Stops the recording of a script when its first message is there; gives what the sink was told.
+async fn stopped(steps: impl IntoIterator<Item = Step>) -> Vec<String> {
+    let (bench, notes) = (Bench::new(), Notes::default());
+    let said = Arc::clone(&notes.said);
+    let recording = bench.run(pipeline(Scripted::new(steps), vec![notes]));
+    let stop = async {
+        while bench.stats.received.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        bench.stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(recording, stop);
+    ended.unwrap();
+    std::mem::take(&mut said.lock().unwrap())
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_at_the_stop_may_have_been_dead_before() {
+    use Step::{Closed, Message, Wait};
+    assert_eq!(stopped([Message("1"), Wait, Message("2"), Closed]).await, ["1", "2"]);
+    assert_eq!(stopped([Message("1"), Wait, Wait]).await, ["1", "down idle true"]);
+}
+
+#[tokio::test]
+async fn what_a_source_has_to_tell_is_told_while_it_is_drained() {
+    use Step::{Closed, Message, Refused, Wait};
+    assert_eq!(stopped([Message("1"), Wait, Refused, Closed]).await, ["1", "refused a"]);
+}
+
+#[tokio::test]
+async fn a_required_sink_that_is_gone_ends_the_recording_though_nothing_more_comes() {
+    let bench = Bench::new();
+    let (notes, gone) = (Notes::default(), Notes { gone: true, ..Notes::default() });
+    let said = Arc::clone(&notes.said);
+    let source = Scripted::new([Step::Message("1"), Step::Wait, Step::Message("2"), Step::Closed]);
+    let ended = timeout(PATIENCE, bench.run(pipeline(source, vec![gone, notes]))).await;
+    assert!(matches!(ended, Ok(Err(PipelineError::Pump(_)))), "{ended:?}");
+    assert_eq!(*said.lock().unwrap(), ["1", "2"], "the other gets what was received");
+}
+
+/// Fails on every message that is `bad`.
+struct Picky;
+
+impl Stage for Picky {
+    fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        batch.expand(|record, lines| {
+            if record.payload == b"bad" {
+                return Err("bad".into());
+            }
+            lines.push(record.payload);
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_is_gone_when_something_is_set_aside_costs_the_others_nothing() {
+    let bench = Bench::new();
+    let gone = Notes { gone: true, keeps_rejected: true, ..Notes::default() };
+    let notes = Notes::default();
+    let said = Arc::clone(&notes.said);
+    let source = Scripted::new([Step::Message("bad 1"), Step::Wait, Step::Closed]);
+    let mut common = Common::of("stage");
+    common.on_error = OnError::Reject;
+    let stats = Arc::new(PluginStats::new("stages[0] (picky)"));
+    let pipeline = Pipeline {
+        stages: vec![Named::new(Box::new(Picky), common, stats)],
+        ..pipeline(source, vec![gone, notes])
+    };
+    let ended = timeout(PATIENCE, bench.run(pipeline)).await;
+    assert!(matches!(ended, Ok(Err(PipelineError::Pump(_)))), "{ended:?}");
+    assert_eq!(*said.lock().unwrap(), ["1"]);
+}
+
+/// The first two connections announce their end at once, and the second is lost after a second.
+struct Omens {
+    attempts: Arc<AtomicU32>,
+    attempt: u32,
+    lost_at: Instant,
+}
+
+#[async_trait]
+impl Source for Omens {
+    fn endpoint(&self) -> String {
+        "omens".to_owned()
+    }
+
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        self.attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.lost_at = Instant::now() + Duration::from_secs(1);
+        Ok(())
+    }
+
+    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+        if self.attempt == 1 && Instant::now() >= self.lost_at {
+            return Err(Disconnect::new(Cause::Eof, "lost").into());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        batch.push(b"x");
+        Ok(())
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        Upkeep::default()
+    }
+
+    fn again(&self) -> Option<Box<dyn Source>> {
+        let attempts = Arc::clone(&self.attempts);
+        Some(Box::new(Self { attempts, attempt: 0, lost_at: Instant::now() }))
+    }
+
+    fn is_ending(&self) -> bool {
+        self.attempt < 2
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_replacement_announced_is_not_held_against_the_next() {
+    let bench = Bench::new();
+    let source = Omens { attempts: Arc::default(), attempt: 0, lost_at: Instant::now() };
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        tokio::time::resume();
+        bench.stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(bench.run(pipeline(source, vec![Notes::default()])), end);
+    ended.unwrap();
+    assert_eq!(bench.stats.snapshot().replaced, 1);
+}
+
+#[tokio::test]
+async fn of_two_connections_none_overtakes_the_other_while_there_is_no_room() {
+    let bench = Bench::new();
+    let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+    let group = Group {
+        scope: Scope { feed: 0, feeds: 1, topics: Vec::new().into() },
+        producer,
+        overflow: Overflow::Block,
+        stats: Arc::clone(&bench.stats),
+        clock: Arc::new(ManualClock::at(UnixNanos::from_seconds(3600))),
+        stop: bench.stop.clone(),
+        connections: Arc::default(),
+        state: std::sync::Mutex::default(),
+        order: tokio::sync::Mutex::default(),
+    };
+    let links = [group.join(), group.join()];
+    let batch = |numbers: std::ops::Range<u32>| {
+        let mut batch = Batch::new();
+        for number in numbers {
+            batch.push(number.to_string().as_bytes());
+        }
+        batch
+    };
+    let now = Instant::now();
+    let delivered = async {
+        group.deliver(links[0], batch(0..8), now).await;
+        tokio::join!(
+            group.deliver(links[0], batch(8..16), now),
+            group.deliver(links[1], batch(16..17), now)
+        )
+    };
+    let popped = async {
+        let mut popped = Vec::new();
+        while popped.len() < 3 {
+            // As far as they get before there is room.
+            tokio::task::yield_now().await;
+            if let Some(Item::Batch(batch)) = consumer.try_pop() {
+                popped.push(batch.len());
+                let taken = crate::pipeline::queue::weight(&batch);
+                consumer.give_back(batch, taken);
+            }
+        }
+        popped
+    };
+    assert_eq!(tokio::join!(delivered, popped).1, [8, 8, 1]);
+}
