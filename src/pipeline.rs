@@ -9,6 +9,7 @@
 mod aside;
 mod feed;
 mod group;
+mod labels;
 mod link;
 mod named;
 mod pump;
@@ -31,12 +32,13 @@ use tracing::{Instrument, Span, info_span};
 use self::aside::aside;
 use self::feed::Feed;
 use self::group::Group;
+use self::labels::Labels;
 pub(crate) use self::named::Named;
 use self::pump::{Pump, PumpError};
 use self::queue::{Limits, queue};
 use self::sinks::Sinks;
 use self::ticker::Ticker;
-use crate::batch::{Batch, Labeler};
+use crate::batch::Batch;
 use crate::clock::Clock;
 use crate::json::Selector;
 use crate::plugin::{BoxError, Scope, Sink, Source, Stage};
@@ -137,12 +139,13 @@ impl Pipeline {
         let asides = others.into_iter().map(|sink| aside(sink, limits, &stats));
         let asides = asides.collect::<Result<_, _>>();
         let asides = asides.map_err(|source| PipelineError::Thread { source })?;
+        let labels = Labels::new(self.topic.filter(|_| wanted), Arc::clone(&stats));
         let pump = Pump {
             stages: self.stages,
             sinks: Sinks { all: required, asides, stats: Arc::clone(&stats) },
             consumer,
             stats: Arc::clone(&stats),
-            labeler: self.topic.filter(|_| wanted).map(|topic| Labeler::new(topic, MAX_TOPICS)),
+            labels: labels.clone(),
             unwritten: (0, 0),
             kept: Batch::new(),
             gone: None,
@@ -168,6 +171,7 @@ impl Pipeline {
                 scope: Scope { feed: number, feeds: sources, topics: source.topics().into() },
                 producer: producer.clone(),
                 overflow: self.overflow,
+                labels: labels.clone(),
                 stats: Arc::clone(&stats),
                 clock: Arc::clone(&clock),
                 stop: stop.clone(),
@@ -185,7 +189,7 @@ impl Pipeline {
         let whole = async {
             let fed = tokio::select! {
                 fed = run_feeds(feeds) => fed,
-                // Before its queue is closed the thread ends by a panic only.
+                // Before its queue is closed the thread ends by a panic, or when no sink is left.
                 ended = &mut pump_done => return (Ok(()), ended),
             };
             feed_ended.cancel();

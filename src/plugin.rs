@@ -13,6 +13,7 @@ mod upkeep;
 
 use std::error::Error;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -173,6 +174,13 @@ pub trait Source: Send {
     /// longer needed. Asked after every read; by default it is so from the first.
     fn is_settled(&self) -> bool {
         true
+    }
+
+    /// For how long nothing has come at all, also nothing that is no message, such as a pong; `None`
+    /// where nobody knows. Asked before [`Source::close`]: what does not answer that may have been dead
+    /// for as long.
+    fn silent_for(&self) -> Option<Duration> {
+        None
     }
 
     /// Whether the server has announced that it will end this connection. Asked after every read.

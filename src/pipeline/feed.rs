@@ -172,6 +172,9 @@ impl Feed {
     }
 
     fn start(&mut self) {
+        if self.group.producer.is_refused() {
+            return;
+        }
         let again = || self.seed.as_ref().and_then(|seed| seed.again());
         let Some(source) = self.next.take().or_else(again) else { return };
         let number = self.group.join();
@@ -237,12 +240,9 @@ impl Feed {
         if place > 0 {
             self.next_replace_at = None;
         }
-        if self.group.producer.is_refused() {
-            return None;
-        }
         let Ended { number, source, history, how } = ended;
         let lost = match how {
-            Ok(left) if self.group.stop.is_cancelled() => {
+            Ok(left) if self.group.is_ending() => {
                 match left {
                     Left::Whole(_) => self.group.ended(number),
                     Left::InDoubt(lost) => self.group.left(number, &lost),

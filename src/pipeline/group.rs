@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::Overflow;
 use super::feed::SETTLE_LIMIT;
+use super::labels::Labels;
 use super::queue::Producer;
 use super::twins::Twins;
 use crate::batch::Batch;
@@ -26,6 +27,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Group {
     pub(crate) producer: Producer,
     pub(crate) overflow: Overflow,
+    pub(crate) labels: Labels,
     pub(crate) stats: Arc<Stats>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: CancellationToken,
@@ -44,13 +46,30 @@ pub(crate) struct State {
     twins: Twins,
     /// Those that stand, by their numbers.
     standing: BTreeMap<usize, Standing>,
+    /// Those that have come to their end.
+    covers: Vec<Cover>,
     drops: Drops,
+}
+
+/// What a connection that has ended had seen to.
+struct Cover {
+    from: Instant,
+    /// `None` where nothing is in doubt.
+    to: Option<Instant>,
 }
 
 struct Standing {
     connection: u64,
     up: Instant,
     settled: bool,
+}
+
+impl Standing {
+    /// Whether it is known, or trusted, to have brought all for so long.
+    fn covers(&self, last: Duration) -> bool {
+        let age = self.up.elapsed();
+        (self.settled || age >= SETTLE_LIMIT) && age >= last
+    }
 }
 
 impl Group {
@@ -90,18 +109,29 @@ impl Group {
     pub(super) fn left(&self, number: usize, lost: &Disconnect) {
         let mut state = self.state();
         state.twins.leave(number);
-        let stood = state.standing.remove(&number).is_some();
+        let stood = state.standing.remove(&number);
         self.stats.set_standing(self.scope.feed, state.standing.len());
         let silent_for = lost.silent_for.unwrap_or_default();
-        let covers = |other: &Standing| {
-            let age = other.up.elapsed();
-            let trusted = other.settled || age >= SETTLE_LIMIT;
-            !stood || trusted && age >= silent_for
-        };
-        if state.standing.values().any(covers) {
+        let covers = |other: &Standing| stood.is_none() || other.covers(silent_for);
+        let mut covered = state.standing.values().any(covers);
+        let mut lost = lost.clone();
+        if self.is_ending() {
+            // At the end they leave one after the other: each covers those that leave later.
+            let now = Instant::now();
+            let since = now.checked_sub(silent_for).unwrap_or(now);
+            for cover in state.covers.iter().filter(|cover| cover.from <= since) {
+                covered |= cover.to.is_none();
+                let doubtful = cover.to.map(|to| now - to);
+                lost.silent_for = lost.silent_for.map(|own| doubtful.unwrap_or(own).min(own));
+            }
+            if let Some(standing) = stood.filter(|standing| standing.covers(silent_for)) {
+                state.covers.push(Cover { from: standing.up, to: Some(since) });
+            }
+        }
+        if covered {
             return;
         }
-        self.tell_down(lost);
+        self.tell_down(&lost);
         if let Some(other) = state.standing.values().next() {
             self.tell_up(other.connection);
         }
@@ -111,14 +141,17 @@ impl Group {
     pub(super) fn ended(&self, number: usize) {
         let mut state = self.state();
         state.twins.leave(number);
-        state.standing.remove(&number);
+        let stood = state.standing.remove(&number);
+        if let Some(standing) = stood.filter(|standing| standing.covers(Duration::ZERO)) {
+            state.covers.push(Cover { from: standing.up, to: None });
+        }
         self.stats.set_standing(self.scope.feed, state.standing.len());
     }
 
     /// Takes messages of a connection, read now, into the queue.
     pub(super) async fn deliver(&self, number: usize, mut batch: Batch, now: Instant) {
-        let _in_order = self.order.lock().await;
         batch.set_received(self.clock.now());
+        let _in_order = self.order.lock().await;
         let paired = self.state().twins.filter(number, &mut batch, now);
         self.stats.duplicates.add(paired.duplicates);
         self.stats.unpaired.add(paired.unpaired);
@@ -126,6 +159,7 @@ impl Group {
             self.producer.put_back(batch);
             return;
         }
+        self.labels.label(&mut batch);
         let messages = batch.len() as u64;
         self.stats.received.add(messages);
         self.stats.received_bytes.add(batch.as_lines().len() as u64);
@@ -141,6 +175,11 @@ impl Group {
                 state.drops.report(false);
             }
         }
+    }
+
+    /// Whether no connection is to follow.
+    pub(super) fn is_ending(&self) -> bool {
+        self.stop.is_cancelled() || self.producer.is_refused()
     }
 
     /// Speaks of the drops that were not yet spoken of.

@@ -86,6 +86,7 @@ impl Link {
             None => return Ok(Left::Whole(told_to_end())),
             Some(connected) => connected?,
         }
+        self.heard = Instant::now();
         self.group.up(self.number);
         let took = begun.elapsed();
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
@@ -113,11 +114,15 @@ impl Link {
     /// Asks the peer to end and takes what it had sent by then.
     async fn drain(&mut self) -> Left {
         self.note_events();
+        let now = Instant::now();
+        let heard = self.source.silent_for().and_then(|silent| now.checked_sub(silent));
+        self.heard = self.heard.max(heard.unwrap_or(self.heard));
         if self.source.close() == Closing::Done {
             return Left::Whole(told_to_end());
         }
         let begun = Instant::now();
         let deadline = begun + DRAIN_TIMEOUT;
+        let unanswered = |detail| Some(Disconnect::new(Cause::Idle, detail));
         let in_doubt = loop {
             let mut batch = self.group.producer.spare();
             let read = timeout_at(deadline, self.source.read(&mut batch)).await;
@@ -129,14 +134,14 @@ impl Link {
                 }
                 Ok(Err(_)) => break None,
                 Err(_) => {
-                    let detail =
-                        "the server did not answer when the recorder closed the connection";
-                    break Some(Disconnect::new(Cause::Idle, detail));
+                    break unanswered(
+                        "the server did not answer when the recorder closed the connection",
+                    );
                 }
             }
             // A source that is always ready leaves the timer no turn.
             if Instant::now() >= deadline {
-                break None;
+                break unanswered("the server was still sending when the recorder stopped reading");
             }
         };
         match in_doubt {

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
+use super::Named;
+use super::labels::Labels;
 use super::queue::{Consumer, Item, weight};
 use super::sinks::{SinkGone, Sinks};
-use super::{MAX_TOPICS, Named};
-use crate::batch::{Batch, Failed, Labeler};
+use crate::batch::{Batch, Failed};
 use crate::clock::UnixNanos;
 use crate::errors::error_chain;
 use crate::plugin::{BoxError, DropCause, FeedEvent, Rejected, Stage};
@@ -24,8 +25,7 @@ pub(crate) struct Pump {
     pub(super) sinks: Sinks,
     pub(super) consumer: Consumer,
     pub(super) stats: Arc<Stats>,
-    /// Finds the topics, where somebody asks for them.
-    pub(super) labeler: Option<Labeler>,
+    pub(super) labels: Labels,
     /// Messages and bytes that are with the sinks and not yet counted as written.
     pub(super) unwritten: (u64, u64),
     /// Since when sinks keep something in memory.
@@ -125,7 +125,7 @@ impl Pump {
             if batch.is_empty() {
                 return gone;
             }
-            label(&mut self.labeler, batch, &self.stats);
+            self.labels.label(batch);
             let Some(stage) = self.stages.get_mut(index) else { break };
             stage.stats.taken.add(batch.len() as u64);
             let failed = match stage.plugin.process(batch) {
@@ -135,7 +135,7 @@ impl Pump {
             gone = gone.and(self.leave_stage(index, batch, failed));
         }
         if !batch.is_empty() {
-            label(&mut self.labeler, batch, &self.stats);
+            self.labels.label(batch);
             let written = self.sinks.write(batch);
             self.unwritten.0 += batch.len() as u64;
             self.unwritten.1 += batch.as_lines().len() as u64;
@@ -193,7 +193,7 @@ impl Pump {
                     false
                 });
                 if !kept.is_empty() {
-                    label(&mut self.labeler, &mut kept, &self.stats);
+                    self.labels.label(&mut kept);
                     let failed = kept.take_failed();
                     gone = gone.and(self.leave_stage(index, &mut kept, failed));
                     gone = gone.and(self.through(index + 1, &mut kept));
@@ -234,24 +234,6 @@ impl Pump {
         self.count_written();
         let sinks = self.sinks.close().map_err(PumpError::Close);
         flushed.and(stages?.map_or(Ok(()), |error| Err(PumpError::Close(error)))).and(sinks)
-    }
-}
-
-/// Labels messages that are new, from the source or from a stage.
-fn label(labeler: &mut Option<Labeler>, batch: &mut Batch, stats: &Stats) {
-    if let Some(labeler) = labeler.as_mut().filter(|_| batch.topics().is_none()) {
-        let mut labels = batch.take_labels();
-        labeler.label(batch, &mut labels);
-        batch.set_topics(labels, Arc::clone(labeler.names()));
-        let beyond = labeler.take_beyond();
-        if beyond > 0 {
-            if stats.beyond_topics.get() == 0 {
-                warn!(
-                    "there are more topics than {MAX_TOPICS}; messages of further ones are like such that have none. Is the topic's pointer right?"
-                );
-            }
-            stats.beyond_topics.add(beyond);
-        }
     }
 }
 

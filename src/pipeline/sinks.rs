@@ -94,9 +94,9 @@ impl Sinks {
         gone
     }
 
-    /// Whether no required sink is left.
+    /// Whether no sink is left.
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.all.is_empty() && self.asides.is_empty()
     }
 
     pub(super) fn tick(&mut self, now: UnixNanos) {

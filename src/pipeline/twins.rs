@@ -23,7 +23,7 @@ use crate::batch::Batch;
 /// For how long a copy is waited for: at least half of it, at most all.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 /// At most so many different messages are remembered of each connection: 9 MiB, when it has stopped
-/// and others go on.
+/// and others go on; and as many again of the time before it was settled, for [`LINGER`].
 pub(super) const MOST_OWED: usize = 1 << 17;
 
 /// The connections that bring the same messages.
@@ -58,31 +58,36 @@ struct Owed {
     /// From when on it is known, or trusted, to bring all; `None` before it stands.
     settles: Option<Instant>,
     settled: bool,
-    /// From before it was settled.
-    early: Copies,
+    /// From before it was settled: how many copies are owed, and how many were paid since.
+    early: HashMap<u128, (u32, u32), RandomState>,
     /// Whether it was settled during all of what is old.
     old_counts: bool,
 }
 
 impl Owed {
     fn new(now: Instant) -> Self {
-        let (young, old, early) = (Copies::default(), Copies::default(), Copies::default());
-        Self { young, old, turned: now, settles: None, settled: false, early, old_counts: false }
+        Self {
+            young: Copies::default(),
+            old: Copies::default(),
+            turned: now,
+            settles: None,
+            settled: false,
+            early: HashMap::default(),
+            old_counts: false,
+        }
     }
 
     /// Forgets what is too old; says of how many messages no copy came.
     fn turn(&mut self, now: Instant) -> u64 {
-        match self.settles {
-            Some(at) if at <= now && !self.settled => {
-                self.settled = true;
-                self.early = std::mem::take(&mut self.old);
-                for (message, copies) in self.young.drain() {
-                    *self.early.entry(message).or_default() += copies;
-                }
-                self.turned = now;
+        if self.settles.is_some_and(|at| at <= now) && !self.settled {
+            self.settled = true;
+            for (message, copies) in self.old.drain().chain(self.young.drain()) {
+                self.early.entry(message).or_default().0 += copies;
             }
-            Some(at) if at + LINGER <= now => self.early = Copies::default(),
-            _ => {}
+            self.turned = now;
+        }
+        if self.settles.is_some_and(|at| at + LINGER <= now) {
+            self.forget_early();
         }
         if now < self.turned + WINDOW / 2 && self.young.len() < MOST_OWED / 2 {
             return 0;
@@ -94,17 +99,30 @@ impl Owed {
     }
 
     fn is_even(&self) -> bool {
-        [&self.early, &self.old, &self.young].iter().all(|owed| owed.is_empty())
+        self.early.is_empty() && self.old.is_empty() && self.young.is_empty()
     }
 
     /// Whether a copy of the message was owed.
     fn pay(&mut self, message: u128) -> bool {
-        [&mut self.early, &mut self.old, &mut self.young].into_iter().any(|owed| pay(owed, message))
+        if let Some((owed, paid)) = self.early.get_mut(&message)
+            && *owed > 0
+        {
+            (*owed, *paid) = (*owed - 1, *paid + 1);
+            return true;
+        }
+        pay(&mut self.old, message) || pay(&mut self.young, message)
     }
 
-    /// Whoever brought it is gone: what may never have been on its way is not waited for.
+    /// What may never have been on its way is not waited for any longer. What was paid on such a debt
+    /// may have been the copy of a later message.
     fn forget_early(&mut self) {
-        self.early = Copies::default();
+        for (message, (_, paid)) in std::mem::take(&mut self.early) {
+            for _ in 0..paid {
+                if !(pay(&mut self.young, message) || pay(&mut self.old, message)) {
+                    break;
+                }
+            }
+        }
         if !self.settled {
             (self.young, self.old) = (Copies::default(), Copies::default());
         }
@@ -159,10 +177,11 @@ impl Twins {
 
     /// It is gone, or could not be made.
     pub(super) fn leave(&mut self, link: usize) {
-        if let Some(slot) = self.links.get_mut(link) {
-            *slot = None;
+        let left = self.links.get_mut(link).and_then(Option::take);
+        // One that never stood has brought nothing.
+        if left.is_some_and(|left| left.settles.is_some()) {
+            self.links.iter_mut().flatten().for_each(Owed::forget_early);
         }
-        self.links.iter_mut().flatten().for_each(Owed::forget_early);
     }
 
     /// Takes out of a link's batch what another has brought already.

@@ -271,6 +271,10 @@ impl Source for Websocket {
         self.link.as_ref().is_some_and(Link::is_ending)
     }
 
+    fn silent_for(&self) -> Option<Duration> {
+        self.link.as_ref().map(Link::silent_for)
+    }
+
     fn events(&mut self) -> Vec<FeedEvent> {
         let mut events = std::mem::take(&mut self.events);
         events.append(&mut self.link.as_mut().map(Link::take_events).unwrap_or_default());

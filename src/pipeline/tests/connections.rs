@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::pipeline::group::Group;
-use crate::pipeline::queue::Item;
+use crate::pipeline::queue::{Consumer, Item};
 use crate::plugin::{Closing, FeedEvent, Gone, Rejected, Upkeep};
 use crate::registry::OnError;
 
@@ -20,17 +20,22 @@ enum Step {
     Refused,
     Wait,
     Closed,
+    /// It gives messages without end.
+    Flood,
 }
 
 /// Reads as it is written down.
 struct Scripted {
     steps: VecDeque<Step>,
     events: Vec<FeedEvent>,
+    /// Cancelled when it waits.
+    waits: CancellationToken,
 }
 
 impl Scripted {
     fn new(steps: impl IntoIterator<Item = Step>) -> Self {
-        Self { steps: steps.into_iter().collect(), events: Vec::new() }
+        let waits = CancellationToken::new();
+        Self { steps: steps.into_iter().collect(), events: Vec::new(), waits }
     }
 }
 
@@ -57,7 +62,14 @@ impl Source for Scripted {
                 self.events.push(FeedEvent::Refused { topic, words });
             }
             Some(Step::Closed) => return Err(Disconnect::new(Cause::Closed, "closed").into()),
-            Some(Step::Wait) | None => std::future::pending().await,
+            Some(Step::Flood) => {
+                self.steps.push_front(Step::Flood);
+                batch.push(b"x");
+            }
+            Some(Step::Wait) | None => {
+                self.waits.cancel();
+                std::future::pending().await
+            }
         }
         Ok(())
     }
@@ -123,15 +135,15 @@ fn pipeline(source: impl Source + 'static, sinks: Vec<Notes>) -> Pipeline {
     }
 }
 
-/// Stops the recording of a script when its first message is there; gives what the sink was told.
+/// Stops the recording of a script when it waits; gives what the sink was told.
 async fn stopped(steps: impl IntoIterator<Item = Step>) -> Vec<String> {
     let (bench, notes) = (Bench::new(), Notes::default());
     let said = Arc::clone(&notes.said);
-    let recording = bench.run(pipeline(Scripted::new(steps), vec![notes]));
+    let source = Scripted::new(steps);
+    let waits = source.waits.clone();
+    let recording = bench.run(pipeline(source, vec![notes]));
     let stop = async {
-        while bench.stats.received.get() == 0 {
-            tokio::task::yield_now().await;
-        }
+        waits.cancelled().await;
         bench.stop.cancel();
     };
     let (ended, ()) = tokio::join!(recording, stop);
@@ -144,6 +156,55 @@ async fn a_server_that_does_not_answer_at_the_stop_may_have_been_dead_before() {
     use Step::{Closed, Message, Wait};
     assert_eq!(stopped([Message("1"), Wait, Message("2"), Closed]).await, ["1", "2"]);
     assert_eq!(stopped([Message("1"), Wait, Wait]).await, ["1", "down idle true"]);
+    let mut said = stopped([Message("1"), Wait, Step::Flood]).await;
+    said.retain(|said| said != "x");
+    assert_eq!(said, ["1", "down idle true"], "it was still sending");
+}
+
+/// What is said of two connections that stood for a minute and leave at the stop.
+async fn both_leave(leave: impl Fn(&Group, [usize; 2])) -> Vec<u64> {
+    let bench = Bench::new();
+    let (group, mut consumer) = group(&bench);
+    let links = [group.join(), group.join()];
+    for link in links {
+        group.up(link);
+        group.settled(link);
+    }
+    tokio::time::advance(Duration::from_secs(60)).await;
+    bench.stop.cancel();
+    leave(&group, links);
+    let mut silences = Vec::new();
+    while let Some(item) = consumer.try_pop() {
+        if let Item::Event(at, FeedEvent::Down { silent_since, .. }) = item {
+            silences.push((at.nanos() - silent_since.unwrap().nanos()) / 1_000_000_000);
+        }
+    }
+    silences
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_stop_a_connection_that_was_dead_is_covered_by_one_that_was_not() {
+    let silent = |seconds| Disconnect {
+        silent_for: Some(Duration::from_secs(seconds)),
+        ..Disconnect::new(Cause::Idle, "no answer")
+    };
+    for (ended, dead) in [(0, 1), (1, 0)] {
+        let first_ends = both_leave(|group, links| {
+            group.ended(links[ended]);
+            group.left(links[dead], &silent(50));
+        });
+        assert_eq!(first_ends.await, Vec::<u64>::new());
+    }
+    let neither_answers = both_leave(|group, [one, other]| {
+        group.left(one, &silent(2));
+        group.left(other, &silent(50));
+    });
+    assert_eq!(neither_answers.await, [2]);
+    let never_heard_together = both_leave(|group, [one, other]| {
+        group.ended(one);
+        group.left(other, &silent(70));
+    });
+    assert_eq!(never_heard_together.await, [70], "the one was not there yet");
 }
 
 #[tokio::test]
@@ -254,14 +315,14 @@ async fn what_a_lost_replacement_announced_is_not_held_against_the_next() {
     assert_eq!(bench.stats.snapshot().replaced, 1);
 }
 
-#[tokio::test]
-async fn of_two_connections_none_overtakes_the_other_while_there_is_no_room() {
-    let bench = Bench::new();
-    let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+/// A group with room for ten messages.
+fn group(bench: &Bench) -> (Group, Consumer) {
+    let (producer, consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
     let group = Group {
         scope: Scope { feed: 0, feeds: 1, topics: Vec::new().into() },
         producer,
         overflow: Overflow::Block,
+        labels: Labels::new(None, Arc::clone(&bench.stats)),
         stats: Arc::clone(&bench.stats),
         clock: Arc::new(ManualClock::at(UnixNanos::from_seconds(3600))),
         stop: bench.stop.clone(),
@@ -269,6 +330,13 @@ async fn of_two_connections_none_overtakes_the_other_while_there_is_no_room() {
         state: std::sync::Mutex::default(),
         order: tokio::sync::Mutex::default(),
     };
+    (group, consumer)
+}
+
+#[tokio::test]
+async fn of_two_connections_none_overtakes_the_other_while_there_is_no_room() {
+    let bench = Bench::new();
+    let (group, mut consumer) = group(&bench);
     let links = [group.join(), group.join()];
     let batch = |numbers: std::ops::Range<u32>| {
         let mut batch = Batch::new();

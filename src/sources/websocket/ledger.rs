@@ -170,8 +170,8 @@ impl Ledger {
             return self.settle_refused(*topic, refused);
         }
         // What was confirmed by its data is not what is refused.
-        let confirmed = |topic: &usize| self.standing.get(*topic) == Some(&Standing::Confirmed);
-        let doubtful = |request: &Request| !request.topics.iter().all(confirmed);
+        let asked = |topic: &usize| self.standing.get(*topic) == Some(&Standing::Asked);
+        let doubtful = |request: &Request| request.topics.iter().any(asked);
         let oldest = self.open.iter().find(|(_, request)| doubtful(request)).map(|(id, _)| *id);
         let topics = self.close_request(subject.id().or(oldest));
         if let [topic] = topics.as_slice() {
@@ -202,7 +202,11 @@ impl Ledger {
     pub(super) fn seen(&mut self, topic: usize) -> bool {
         let news = self.standing.get(topic).is_some_and(|s| *s != Standing::Confirmed);
         if news {
-            self.settle(topic, Standing::Confirmed);
+            self.stand(topic, Standing::Confirmed);
+            let standing = &self.standing;
+            for request in self.open.values_mut() {
+                request.done |= is_answered(request, topic, standing);
+            }
         }
         news
     }
@@ -228,17 +232,24 @@ impl Ledger {
         id.and_then(|id| self.open.remove(&id)).map(|r| r.topics).unwrap_or_default()
     }
 
-    /// A topic is as it will be; of requests that were for nothing else no answer is waited for.
+    /// The server has answered for a topic; requests that were for nothing else are answered.
     fn settle(&mut self, topic: usize, to: Standing) {
+        self.stand(topic, to);
+        let standing = &self.standing;
+        self.open.retain(|_, request| !is_answered(request, topic, standing));
+    }
+
+    fn stand(&mut self, topic: usize, to: Standing) {
         if let Some(standing) = self.standing.get_mut(topic) {
             *standing = to;
         }
-        let standing = &self.standing;
-        let waits = |topic: &usize| standing.get(*topic) == Some(&Standing::Asked);
-        for request in self.open.values_mut().filter(|request| request.topics.contains(&topic)) {
-            request.done |= !request.topics.iter().any(waits);
-        }
     }
+}
+
+/// Whether the request was for this topic, and for none that waits for an answer.
+fn is_answered(request: &Request, topic: usize, standing: &[Standing]) -> bool {
+    let waits = |topic: &usize| standing.get(*topic) == Some(&Standing::Asked);
+    request.topics.contains(&topic) && !request.topics.iter().any(waits)
 }
 
 impl Subject {

@@ -49,8 +49,9 @@ pub(super) struct Link {
     unsent: Vec<u8>,
     /// Whether something was given to the stream that it may not have sent.
     unflushed: bool,
-    /// Why nothing can be sent any more. What the server had sent before that is still read.
-    unsendable: Option<Disconnect>,
+    /// Why nothing can be sent any more, and when the end of what the server had sent before that is
+    /// waited for no longer.
+    unsendable: Option<(Disconnect, Instant)>,
     liveness: Liveness,
     /// Whether the last read left the stream with something to read, as far as is known.
     more: bool,
@@ -134,6 +135,11 @@ impl Link {
         self.watch.ending
     }
 
+    /// For how long no frame has come.
+    pub(super) fn silent_for(&self) -> Duration {
+        if self.heard { Duration::ZERO } else { self.quiet_since.elapsed() }
+    }
+
     pub(super) fn take_events(&mut self) -> Vec<FeedEvent> {
         self.watch.take_events()
     }
@@ -209,9 +215,6 @@ impl Link {
             if self.frames.has_messages() || self.watch.has_news() {
                 // What is ready is taken; nothing is waited for.
                 return Poll::Ready(Ok(()));
-            }
-            if let Some(unsendable) = self.unsendable.clone() {
-                return Poll::Ready(Err(unsendable));
             }
             ready!(self.timer.as_mut().poll(cx));
             // Now that all that has come is read: after a pause of our own silence would be ours.

@@ -121,6 +121,19 @@ async fn answers_that_do_not_say_to_what_are_taken_in_order_also_after_data() {
 }
 
 #[test]
+fn a_request_that_was_answered_topic_by_topic_takes_no_further_answer() {
+    let mut ledger = Ledger::new(4, vec![vec![0, 1], vec![2, 3]]);
+    ledger.ask(Instant::now());
+    ledger.confirm(&Subject::Topic(0));
+    assert_eq!(ledger.refuse(&Subject::Topic(1), "no"), Some(1));
+    ledger.ask(Instant::now());
+    assert_eq!(ledger.refuse(&Subject::Oldest, "one is bad"), None);
+    assert_eq!(ledger.ask(Instant::now()).unwrap().1, [2], "the second is halved");
+    ledger.confirm(&Subject::Oldest);
+    assert_eq!(ledger.standing()[2], Standing::Confirmed);
+}
+
+#[test]
 fn a_server_that_confirms_nothing_refuses_what_has_no_data() {
     let mut ledger = Ledger::new(2, vec![vec![0], vec![1]]);
     for _ in 0..2 {

@@ -18,6 +18,9 @@ use crate::sources::websocket::frames::Control;
 
 /// For how long a connection that is given up is told so.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+/// For how long the end of a connection is waited for on which nothing can be sent. After a reset it
+/// is there as soon as the system has told all that came before.
+const REST_TIMEOUT: Duration = Duration::from_millis(500);
 /// A server that pings without reading the pongs is given up when this much waits for it.
 const MAX_UNSENT: usize = 1 << 20;
 
@@ -49,9 +52,10 @@ impl Link {
 
     pub(super) fn cannot_send(&mut self, error: &io::Error) {
         debug!(%error, "nothing can be sent any more");
-        self.unsendable = Some(broken(error));
+        self.unsendable = Some((broken(error), Instant::now() + REST_TIMEOUT));
         self.unsent.clear();
         self.unflushed = false;
+        self.set_timer();
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

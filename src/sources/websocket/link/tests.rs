@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use serde_json::json;
 use tokio::io::BufReader;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 
 use super::*;
 use crate::sources::websocket::Encoding;
@@ -89,7 +90,9 @@ async fn read_all(link: &mut Link) -> (Vec<String>, Disconnect) {
 /// Lets the link do what it can do now; `Some` when it is over.
 async fn step(link: &mut Link) -> Option<Disconnect> {
     // What has come in the meantime is known to the runtime after this.
-    tokio::task::yield_now().await;
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
     let mut batch = Batch::new();
     let mut read = Box::pin(link.read(&mut batch));
     match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
@@ -117,6 +120,21 @@ async fn what_came_before_a_reset_is_read_though_the_ping_cannot_be_answered() {
     assert_eq!(lines, ["one", "two", "three"]);
     assert_eq!(over.cause, Cause::Closed, "{over:?}");
     assert!(over.detail.contains("1012: restart"), "{over:?}");
+}
+
+#[tokio::test]
+async fn what_the_system_has_of_a_connection_on_which_nothing_can_be_sent_is_read() {
+    let (mut link, mut server) = connect(manners(Vec::new()), nothing_kept_alive()).await;
+    say(&mut server, TEXT, b"one");
+    let mut batch = Batch::new();
+    link.read(&mut batch).await.unwrap();
+    // After a read of less than there was room for the runtime asks the system again only when it has
+    // told of more.
+    say(&mut server, TEXT, b"two");
+    reset(server);
+    link.queue(Frame::ping(Vec::new()));
+    let (lines, over) = read_all(&mut link).await;
+    assert_eq!(lines, ["two"], "{over:?}");
 }
 
 #[tokio::test]

@@ -47,6 +47,9 @@ impl Link {
     /// Does what is due, and minds how long nothing has come. To be called only when there is nothing
     /// left to read.
     pub(super) fn judge(&mut self, now: Instant) -> Result<(), Disconnect> {
+        if let Some((unsendable, _)) = self.unsendable.as_ref().filter(|(_, until)| *until <= now) {
+            return Err(unsendable.clone());
+        }
         self.watch.on_time(now)?;
         if let Some(idle) = self.liveness.idle {
             match self.answer_due {
@@ -81,6 +84,8 @@ impl Link {
         let silence = self.answer_due.or(probe);
         // Requests that found no room are made when there is some.
         let request = self.watch.request_at().filter(|_| self.unsent.len() < MAX_ASKED);
-        [self.ping_due, silence, request, self.watch.wake_at()].into_iter().flatten().min()
+        let unsendable = self.unsendable.as_ref().map(|(_, until)| *until);
+        let all = [self.ping_due, silence, request, unsendable, self.watch.wake_at()];
+        all.into_iter().flatten().min()
     }
 }
