@@ -17,7 +17,7 @@ use crate::registry::OnError;
 use crate::stats::Stats;
 
 /// For how long sinks may keep messages in memory while more come.
-const KEPT_FOR: Duration = Duration::from_millis(50);
+const KEPT_FOR: Duration = Duration::from_millis(200);
 
 /// The disk half of a pipeline.
 pub(crate) struct Pump {

@@ -68,7 +68,7 @@ impl Source for Scripted {
             }
             Some(Step::Wait) | None => {
                 self.waits.cancel();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
         Ok(())

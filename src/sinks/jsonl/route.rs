@@ -12,7 +12,7 @@ use crate::stats::Counter;
 
 /// Lines are kept back until there are so many bytes of them, so that one write serves many lines
 /// of a topic; and no longer than messages keep coming without a pause.
-pub(super) const KEPT_BYTES: usize = 2 << 20;
+pub(super) const KEPT_BYTES: usize = 8 << 20;
 
 /// Where the topic of a line comes from.
 pub(super) enum Topics {

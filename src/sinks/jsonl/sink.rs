@@ -317,6 +317,7 @@ impl Sink for Jsonl {
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
         // What was received before belongs before.
         let mut first = self.flush();
+        self.kept.shrink();
         self.told = (now, Instant::now());
         first = first.and(self.keep_lock());
         for _ in 0..self.tracks.len().min(LOOKED_AT) {

@@ -12,10 +12,6 @@ use crate::batch::Batch;
 use crate::clock::{Hour, UnixNanos};
 use crate::plugin::BoxError;
 
-/// Memory that is held from one write to the next, at most, for each copy: what is kept when it is full.
-/// A message that is far larger does not stay behind in it.
-const ROOM: usize = 2 * KEPT_BYTES;
-
 /// The lines of one hour, as they came. They are copied as a block, and once more for the write of
 /// their track: that is far less work for the caches than a place of its own for each line would be.
 #[derive(Debug, Default)]
@@ -26,6 +22,8 @@ pub(super) struct Kept {
     received: UnixNanos,
     /// The lines of one track, while they are written.
     together: Vec<u8>,
+    /// The most bytes that were kept since memory was last given back.
+    most: usize,
 }
 
 /// A line, with its line feed: its bytes among those that are kept, and its track.
@@ -67,15 +65,24 @@ impl Kept {
         self.bytes.len() >= KEPT_BYTES
     }
 
-    /// Forgets the lines of all tracks but these, and gives back memory beyond [`ROOM`].
+    /// Forgets the lines of all tracks but these.
     fn leave_only(&mut self, tracks: &BTreeSet<usize>) {
+        self.most = self.most.max(self.bytes.len());
         self.lines.retain(|line| tracks.contains(&(line.track as usize)));
         if self.is_empty() {
             self.bytes.clear();
-            self.bytes.shrink_to(ROOM);
         }
         self.together.clear();
-        self.together.shrink_to(ROOM);
+    }
+
+    /// Gives back the memory that was not needed since this was last called.
+    pub(super) fn shrink(&mut self) {
+        let most = std::mem::take(&mut self.most);
+        self.bytes.shrink_to(most);
+        self.together.shrink_to(most);
+        if most == 0 {
+            self.lines.shrink_to_fit();
+        }
     }
 
     /// Puts the lines of each track side by side, in the order in which they came. Gives where those of
@@ -203,6 +210,12 @@ mod tests {
         assert_eq!(kept.len(), 1);
         kept.leave_only(&BTreeSet::new());
         assert!(kept.is_empty());
-        assert!(kept.bytes.capacity() <= ROOM && kept.together.capacity() <= ROOM);
+        let held = |kept: &Kept| {
+            kept.bytes.capacity() + kept.together.capacity() + kept.lines.capacity()
+        };
+        kept.shrink();
+        assert!(held(&kept) >= 16 << 20, "as much may be needed again");
+        kept.shrink();
+        assert_eq!(held(&kept), 0);
     }
 }
