@@ -4,7 +4,7 @@
 //! It speaks the protocol of the configuration's short form: `{"op":"subscribe","args":["…"]}` is
 //! acknowledged, `{"op":"ping"}` answered, and trades follow, of all topics in turn. Trade number *n*
 //! is a function of the topics and *n* alone, so that whoever recorded them can be checked. The numbers go on over
-//! connections: a client that connects again gets the next.
+//! connections: a client that connects again gets the next. Connections at the same time each get all trades.
 
 mod market;
 
@@ -41,12 +41,12 @@ const KNOWN: &str = "publicTrade.";
 pub struct Options {
     /// Trades a second; 0 for as fast as they are taken.
     pub rate: u64,
-    /// Trades in all, over all connections; then the connection stays open and quiet.
+    /// The number of trades that there are; when they are sent the connection stays open and quiet.
     pub count: Option<u64>,
     /// Whether the exchange closes the connection once `count` trades are sent.
     pub close_at_end: bool,
-    /// The connection is dropped, without a close frame, each time when this many trades have
-    /// been sent in all. Ascending.
+    /// A connection is dropped, without a close frame, each time when it has come to this number of
+    /// trades. Ascending.
     pub drop_at: Vec<u64>,
     /// Speaks TLS with this certificate.
     pub tls: Option<Arc<rustls::ServerConfig>>,
@@ -63,6 +63,7 @@ pub struct Exchange {
 #[derive(Debug)]
 struct Desk {
     options: Options,
+    /// The most trades that one of them has got.
     sent: AtomicU64,
     subscriptions: AtomicU64,
 }
@@ -123,7 +124,7 @@ impl Exchange {
 
 impl Desk {
     fn sent(&self) -> u64 {
-        // Relaxed: one connection at a time sends.
+        // Relaxed: nothing else depends on it.
         self.sent.load(Ordering::Relaxed)
     }
 
@@ -150,11 +151,12 @@ impl Desk {
         let mut subscribed = Vec::new();
         let begun = Instant::now();
         let first = self.sent();
+        let mut sent = first;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut frames = Vec::new();
         loop {
-            let sending = market.is_some() && self.left() > 0;
+            let sending = market.is_some() && self.left(sent) > 0;
             let full_speed = sending && self.options.rate == 0;
             let left = tokio::select! {
                 biased;
@@ -164,11 +166,12 @@ impl Desk {
                 }
                 _ = ticks.tick(), if sending && !full_speed => {
                     let due = due(self.options.rate, begun.elapsed());
-                    self.send(&mut socket, market.as_ref(), first + due, &mut frames).await?
+                    self.send(&mut socket, market.as_ref(), &mut sent, first + due, &mut frames).await?
                 }
                 () = std::future::ready(()), if full_speed => {
                     tokio::task::consume_budget().await;
-                    self.send(&mut socket, market.as_ref(), self.sent() + BURST, &mut frames).await?
+                    let until = sent + BURST;
+                    self.send(&mut socket, market.as_ref(), &mut sent, until, &mut frames).await?
                 }
             };
             match left {
@@ -229,6 +232,7 @@ impl Desk {
         &self,
         socket: &mut WebSocketStream<S>,
         market: Option<&Market>,
+        sent: &mut u64,
         until: u64,
         frames: &mut Vec<u8>,
     ) -> Result<Option<Left>, Error>
@@ -238,20 +242,22 @@ impl Desk {
         let Some(market) = market else {
             return Ok(None);
         };
-        let from = self.sent();
+        let from = *sent;
         let drop_at = self.options.drop_at.iter().copied().find(|&at| at > from);
-        let until = until.min(from + MOST).min(from + self.left()).min(drop_at.unwrap_or(u64::MAX));
+        let until =
+            until.min(from + MOST).min(from + self.left(from)).min(drop_at.unwrap_or(u64::MAX));
         if until > from {
             frames.clear();
             market.append_frames(from..until, frames);
             socket.get_mut().write_all(frames).await?;
-            self.sent.store(until, Ordering::Relaxed);
+            *sent = until;
+            self.sent.fetch_max(until, Ordering::Relaxed);
         }
         if drop_at == Some(until) {
             socket.get_mut().flush().await?;
             return Ok(Some(Left::Dropped));
         }
-        if self.left() == 0 {
+        if self.left(*sent) == 0 {
             socket.get_mut().flush().await?;
             if self.options.close_at_end {
                 socket.close(None).await?;
@@ -260,9 +266,9 @@ impl Desk {
         Ok(None)
     }
 
-    /// Trades that may still be sent.
-    fn left(&self) -> u64 {
-        self.options.count.map_or(u64::MAX - self.sent(), |count| count.saturating_sub(self.sent()))
+    /// Trades that may still be sent after so many.
+    fn left(&self, sent: u64) -> u64 {
+        self.options.count.unwrap_or(u64::MAX).saturating_sub(sent)
     }
 }
 

@@ -73,6 +73,30 @@ fn the_bytes_in_the_files_are_those_that_were_sent_across_three_reconnects() {
 }
 
 #[test]
+fn of_two_connections_that_are_cut_at_the_same_numbers_each_line_is_written_once() {
+    let exchange = Running::start(Options {
+        rate: 20_000,
+        count: Some(40_000),
+        drop_at: vec![8_000, 24_000],
+        ..Options::default()
+    });
+    let source = serde_json::json!({ "topics": [TOPIC], "connections": 2 });
+    let test = Test::with_source(&exchange.url, source);
+    let recorder = test.start();
+    // Whoever is cut off second has brought all that the first had not.
+    let status = recorder.wait_until(|status| status["disconnects"]["eof"].as_u64() >= Some(3));
+    assert!(status["duplicates"].as_u64() > Some(1_000), "{status}");
+    recorder.stop();
+    exchange.stop();
+    let (trades, _) = trades(&test.recorded());
+    let mut lines: Vec<&[u8]> = trades.split(|byte| *byte == b'\n').collect();
+    let all = lines.len();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), all, "none comes twice");
+}
+
+#[test]
 fn a_stop_under_full_load_loses_nothing_that_was_sent() {
     let exchange = Running::start(Options::default());
     let test = Test::new(&exchange.url);

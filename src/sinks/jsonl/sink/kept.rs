@@ -210,9 +210,8 @@ mod tests {
         assert_eq!(kept.len(), 1);
         kept.leave_only(&BTreeSet::new());
         assert!(kept.is_empty());
-        let held = |kept: &Kept| {
-            kept.bytes.capacity() + kept.together.capacity() + kept.lines.capacity()
-        };
+        let held =
+            |kept: &Kept| kept.bytes.capacity() + kept.together.capacity() + kept.lines.capacity();
         kept.shrink();
         assert!(held(&kept) >= 16 << 20, "as much may be needed again");
         kept.shrink();
