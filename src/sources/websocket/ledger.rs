@@ -141,7 +141,10 @@ impl Ledger {
     /// The server has confirmed this; gives the topics that it has thereby refused.
     pub(super) fn confirm(&mut self, subject: &Subject) -> Vec<usize> {
         match subject {
-            Subject::Topic(topic) => self.settle(*topic, Standing::Confirmed),
+            Subject::Topic(topic) => {
+                self.settle(*topic, Standing::Confirmed);
+                self.close_answered(*topic);
+            }
             Subject::Only(id, accepted) => {
                 let asked = self.close_request(*id);
                 let (good, bad): (Vec<_>, _) =
@@ -167,7 +170,9 @@ impl Ledger {
     pub(super) fn refuse(&mut self, subject: &Subject, words: &str) -> Option<usize> {
         let refused = Standing::Refused(words.to_owned());
         if let Subject::Topic(topic) = subject {
-            return self.settle_refused(*topic, refused);
+            let newly = self.settle_refused(*topic, refused);
+            self.close_answered(*topic);
+            return newly;
         }
         // What was confirmed by its data is not what is refused.
         let asked = |topic: &usize| self.standing.get(*topic) == Some(&Standing::Asked);
@@ -175,7 +180,9 @@ impl Ledger {
         let oldest = self.open.iter().find(|(_, request)| doubtful(request)).map(|(id, _)| *id);
         let topics = self.close_request(subject.id().or(oldest));
         if let [topic] = topics.as_slice() {
-            return self.settle_refused(*topic, refused);
+            let newly = self.settle_refused(*topic, refused);
+            self.close_answered(*topic);
+            return newly;
         }
         // What was confirmed one by one before is not asked for again.
         let mut left = topics;
@@ -202,11 +209,7 @@ impl Ledger {
     pub(super) fn seen(&mut self, topic: usize) -> bool {
         let news = self.standing.get(topic).is_some_and(|s| *s != Standing::Confirmed);
         if news {
-            self.stand(topic, Standing::Confirmed);
-            let standing = &self.standing;
-            for request in self.open.values_mut() {
-                request.done |= is_answered(request, topic, standing);
-            }
+            self.settle(topic, Standing::Confirmed);
         }
         news
     }
@@ -232,17 +235,20 @@ impl Ledger {
         id.and_then(|id| self.open.remove(&id)).map(|r| r.topics).unwrap_or_default()
     }
 
-    /// The server has answered for a topic; requests that were for nothing else are answered.
+    /// A topic is as it will be; of requests that were for nothing else no answer is waited for.
     fn settle(&mut self, topic: usize, to: Standing) {
-        self.stand(topic, to);
-        let standing = &self.standing;
-        self.open.retain(|_, request| !is_answered(request, topic, standing));
-    }
-
-    fn stand(&mut self, topic: usize, to: Standing) {
         if let Some(standing) = self.standing.get_mut(topic) {
             *standing = to;
         }
+        for request in self.open.values_mut() {
+            request.done |= is_answered(request, topic, &self.standing);
+        }
+    }
+
+    /// The server has answered for the topic: to requests that were for nothing else no answer comes.
+    fn close_answered(&mut self, topic: usize) {
+        let standing = &self.standing;
+        self.open.retain(|_, request| !is_answered(request, topic, standing));
     }
 }
 

@@ -134,6 +134,22 @@ fn a_request_that_was_answered_topic_by_topic_takes_no_further_answer() {
 }
 
 #[test]
+fn the_answer_to_one_request_is_none_to_another_for_the_same_topic() {
+    let mut ledger = Ledger::new(2, vec![vec![0]]);
+    ledger.ask(Instant::now());
+    ledger.seen(0);
+    ledger.plan_again(vec![vec![0]]);
+    ledger.ask(Instant::now());
+    ledger.confirm(&Subject::Oldest);
+    ledger.plan_again(vec![vec![1]]);
+    ledger.ask(Instant::now());
+    ledger.confirm(&Subject::Oldest);
+    assert_eq!(ledger.standing()[1], Standing::Asked, "that was to the second");
+    ledger.confirm(&Subject::Oldest);
+    assert_eq!(ledger.standing()[1], Standing::Confirmed);
+}
+
+#[test]
 fn a_server_that_confirms_nothing_refuses_what_has_no_data() {
     let mut ledger = Ledger::new(2, vec![vec![0], vec![1]]);
     for _ in 0..2 {
