@@ -22,7 +22,7 @@ pub struct Batch {
     ends: Vec<u32>,
     /// How many of the messages are answers, pongs and the like rather than data.
     control: usize,
-    /// For each message the number of its topic; empty unless the batch is labelled.
+    /// For each message the number of its topic; empty unless the batch is numbered.
     topics: Vec<TopicId>,
     names: Option<TopicNames>,
     /// Messages on which a stage failed, since this was last asked.
@@ -127,6 +127,22 @@ impl Batch {
         }
     }
 
+    /// Numbers the topics of the messages. What the numbers stand for is still to be said.
+    pub(crate) fn set_numbers(&mut self, topics: Vec<TopicId>) {
+        debug_assert_eq!(topics.len(), self.ends.len());
+        (self.topics, self.names) = (topics, None);
+    }
+
+    /// Whether each message has a number.
+    pub(crate) fn is_numbered(&self) -> bool {
+        !self.topics.is_empty() && self.topics.len() == self.ends.len()
+    }
+
+    /// Says what the numbers stand for.
+    pub(crate) fn set_names(&mut self, names: TopicNames) {
+        self.names = Some(names);
+    }
+
     /// The buffer of labels, to be filled anew.
     pub(crate) fn take_labels(&mut self) -> Vec<TopicId> {
         self.names = None;
@@ -158,13 +174,16 @@ impl Batch {
 
     /// The memory that the batch holds, in bytes, used or not.
     pub fn capacity(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
+        self.bytes.capacity()
+            + self.ends.capacity() * size_of::<u32>()
+            + self.topics.capacity() * size_of::<TopicId>()
     }
 
     /// Gives back memory that is reserved and not used, by moving to buffers of the right size.
     pub(crate) fn shrink(&mut self) {
         self.bytes.shrink_to_fit();
         self.ends.shrink_to_fit();
+        self.topics.shrink_to_fit();
     }
 
     /// Takes over whole lines and their ends, and leaves the batch's old buffers in their place.

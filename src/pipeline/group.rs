@@ -36,7 +36,8 @@ pub(crate) struct Group {
     /// What of the source it is.
     pub(crate) scope: Scope,
     pub(crate) state: Mutex<State>,
-    /// Held from the stamp of a batch until it is in the queue, so that none overtakes another.
+    /// Held until a batch is in the queue, so that none overtakes another. Whoever waits for it is served
+    /// in turn; nothing is waited for between the stamp of a batch and that.
     pub(crate) order: tokio::sync::Mutex<()>,
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct State {
     twins: Twins,
     /// Those that stand, by their numbers.
     standing: BTreeMap<usize, Standing>,
-    /// Those that have come to their end.
+    /// Those that have come to their end, while all do.
     covers: Vec<Cover>,
     drops: Drops,
 }
@@ -142,7 +143,8 @@ impl Group {
         let mut state = self.state();
         state.twins.leave(number);
         let stood = state.standing.remove(&number);
-        if let Some(standing) = stood.filter(|standing| standing.covers(Duration::ZERO)) {
+        let trusted = stood.filter(|standing| standing.covers(Duration::ZERO));
+        if let Some(standing) = trusted.filter(|_| self.is_ending()) {
             state.covers.push(Cover { from: standing.up, to: None });
         }
         self.stats.set_standing(self.scope.feed, state.standing.len());
@@ -159,7 +161,7 @@ impl Group {
             self.producer.put_back(batch);
             return;
         }
-        self.labels.label(&mut batch);
+        self.labels.number(&mut batch);
         let messages = batch.len() as u64;
         self.stats.received.add(messages);
         self.stats.received_bytes.add(batch.as_lines().len() as u64);

@@ -8,7 +8,7 @@
 //! brought the most of them since it joined. That holds within [`WINDOW`]; a copy that comes later,
 //! or after more than [`MOST_OWED`] others that are owed, is taken for a new message. So is one of a
 //! message that another brought before this connection was known to be subscribed to all, when that
-//! other is cut off: rather twice than not at all.
+//! other is cut off; or one that the server repeats when [`LINGER`] ends: rather twice than not at all.
 
 use std::collections::HashMap;
 use std::time::Duration;

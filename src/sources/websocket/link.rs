@@ -38,7 +38,6 @@ pub(super) struct Liveness {
 }
 
 /// A connection that is open and subscribed.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
 pub(super) struct Link {
     stream: Box<dyn Stream>,
     /// What came with the handshake's answer and is not yet unframed.
@@ -59,7 +58,8 @@ pub(super) struct Link {
     ping_due: Option<Instant>,
     /// Since when nothing has come; taken anew when a wait begins after something came.
     quiet_since: Instant,
-    heard: bool,
+    /// When something came, since the last wait.
+    heard: Option<Instant>,
     /// When a WebSocket ping that was sent in this silence must have been answered.
     answer_due: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -93,7 +93,7 @@ impl Link {
             ping_due: liveness.ping.as_ref().map(|(_, interval)| now + *interval),
             liveness,
             quiet_since: now,
-            heard: false,
+            heard: None,
             answer_due: None,
             timer: Box::pin(sleep_until(now)),
             over: None,
@@ -137,7 +137,7 @@ impl Link {
 
     /// For how long no frame has come.
     pub(super) fn silent_for(&self) -> Duration {
-        if self.heard { Duration::ZERO } else { self.quiet_since.elapsed() }
+        self.heard.unwrap_or(self.quiet_since).elapsed()
     }
 
     pub(super) fn take_events(&mut self) -> Vec<FeedEvent> {
@@ -193,8 +193,7 @@ impl Link {
     /// One step of waiting: sends what is to be sent, reads what is there, minds the time.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
         let now = Instant::now();
-        if self.heard {
-            self.heard = false;
+        if self.heard.take().is_some() {
             self.answer_due = None;
             self.quiet_since = now;
         }
@@ -206,7 +205,7 @@ impl Link {
             self.send(cx);
             match self.poll_unframe(cx) {
                 Poll::Ready(unframed) => {
-                    self.heard = true;
+                    self.heard = Some(now);
                     self.more = true;
                     return Poll::Ready(unframed);
                 }
