@@ -137,3 +137,27 @@ fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
         exchange.stop();
     }
 }
+
+#[test]
+fn what_a_program_says_is_filed_by_a_pointer_and_only_what_is_a_gap_is_told_as_one() {
+    let test = Test::new("ws://127.0.0.1:1");
+    let feed = test.path("feed");
+    fs::write(&feed, "{\"s\":\"A\"}\n").unwrap();
+    let command = json!(["tail", "-n", "+1", "-F", feed]);
+    let source = json!({ "type": "exec", "command": command });
+    let sink = json!({ "type": "jsonl", "output_dir": test.output(), "partition": "/s" });
+    let test = test.without("output_dir").without("ws_url").without("topic");
+    let test = test.set("source", source).set("sinks", json!([sink]));
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    let mut lines = fs::OpenOptions::new().append(true).open(&feed).unwrap();
+    std::io::Write::write_all(&mut lines, b"{\"s\":\"B\"}\n").unwrap();
+    recorder.wait_for_messages(2);
+    // The hours were opened at different times, and the recorder is at work on all of them.
+    let gaps = test.ask("gaps");
+    assert!(gaps.iter().all(|gap| gap["kind"] != "not_running"), "{gaps:?}");
+    recorder.stop();
+    // That the program is killed at the stop is no sign that it was dead before.
+    let down = |gap: &&Value| gap["kind"] == "down";
+    assert_eq!(test.ask("gaps").iter().filter(down).count(), 0);
+}

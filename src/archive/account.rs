@@ -42,13 +42,15 @@ impl Account {
         for (entry, record) in hours.iter().zip(&records) {
             stems.entry(&entry.stem).or_default().push(record);
         }
-        // Whoever holds the directory records the stem that was opened last.
+        // Whoever holds the directory is the run that opened an hour last, and records all stems of that run.
         let held = is_held(&dir.join(LOCK_NAME));
         let newest = stems.values().filter_map(|records| last_open(records)).max();
+        let newest = newest.map(|(_, run)| run.to_owned());
         let mut account =
             Self { records: Vec::new(), gaps: BTreeMap::new(), in_hours: BTreeMap::new() };
         for (stem, records) in stems {
-            let running = held && last_open(&records).is_some_and(|open| Some(open) == newest);
+            let running =
+                held && last_open(&records).is_some_and(|(_, run)| newest.as_deref() == Some(run));
             let hours: Vec<_> = records.iter().map(|record| record.hour).collect();
             let gaps = gaps(records, now, running);
             account.in_hours.insert(stem.clone(), by_hour(&gaps, hours, now));
@@ -73,8 +75,12 @@ fn record(dir: &Path, entry: &HourEntry) -> Record {
     Record { hour: entry.hour, has_lines: entry.has_lines(), journal }
 }
 
-fn last_open(records: &[&Record]) -> Option<u64> {
+/// When an hour of these was last opened, and by which run.
+fn last_open<'a>(records: &[&'a Record]) -> Option<(u64, &'a str)> {
     let journals = records.iter().filter_map(|record| record.journal.as_ref().ok());
-    let opens = journals.flatten().filter(|entry| matches!(entry.event, Event::Open(_)));
-    opens.map(|entry| entry.t).max()
+    let opens = journals.flatten().filter_map(|entry| match &entry.event {
+        Event::Open(open) => Some((entry.t, open.run.as_str())),
+        _ => None,
+    });
+    opens.max()
 }

@@ -130,7 +130,8 @@ impl Link {
             match read {
                 Ok(Ok(())) => self.deliver(batch).await,
                 Ok(Err(SourceError::Disconnected(lost))) => {
-                    break (!matches!(lost.cause, Cause::Closed | Cause::Eof)).then_some(lost);
+                    break (!matches!(lost.cause, Cause::Closed | Cause::Eof | Cause::Exited))
+                        .then_some(lost);
                 }
                 Ok(Err(_)) => break None,
                 Err(_) => {
