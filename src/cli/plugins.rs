@@ -129,7 +129,7 @@ fn choices(schema: &Value) -> String {
     let each = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
     for choice in each {
         let about = choice.get("description").and_then(Value::as_str).unwrap_or_default();
-        if let Some(value) = choice.get("const") {
+        if let Some(value) = choice.get("const").filter(|value| value.is_string()) {
             // Writing to a String cannot fail.
             let _infallible = write!(text, "\n{value}: {}", about.replace('\n', " "));
         }
