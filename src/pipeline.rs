@@ -15,6 +15,7 @@ mod named;
 mod pump;
 mod queue;
 mod sinks;
+mod standing;
 mod ticker;
 mod twins;
 

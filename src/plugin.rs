@@ -153,6 +153,19 @@ pub trait Source: Send {
         &[]
     }
 
+    /// Whether all topics are asked for and answered. What was missed in a gap is told up to here. Asked
+    /// after the connect and after every read until it is so; by default it is so at once, and then
+    /// all topics come.
+    fn is_subscribed(&self) -> bool {
+        true
+    }
+
+    /// The topics of which it has become known since this was last asked that they come, where that was
+    /// not known of all at the connect. Asked after every read.
+    fn subscribed(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What happened since this was last asked, beside messages and disconnects. Asked after every
     /// read.
     fn events(&mut self) -> Vec<FeedEvent> {

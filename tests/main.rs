@@ -23,6 +23,7 @@ mod disk;
 mod documents;
 mod faults;
 mod files;
+mod gap_ends;
 mod liveness;
 mod logs;
 mod messages;

@@ -29,7 +29,7 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// The least time between two replacements, should a server announce its end at every connect.
 const BETWEEN: Duration = Duration::from_secs(10);
 
-/// Each connection says three words in its life, and there are two.
+/// Each connection says four words in its life, and there are two.
 const WORDS: usize = 16;
 
 /// Keeps one connection of a group.
@@ -214,11 +214,12 @@ impl Feed {
                 }
                 if place == 0 {
                     self.is_first_since(now);
-                } else {
-                    self.retire_at = Some(now + SETTLE_LIMIT);
                 }
             }
-            (Told::Settled, 0) => {}
+            (Told::Subscribed | Told::Settled, 0) => {}
+            (Told::Subscribed, _) => {
+                self.retire_at.get_or_insert(now + SETTLE_LIMIT);
+            }
             (Told::Settled, _) => self.retire_at = Some(now + LINGER),
             (Told::Ending, 0) => self.replace("its server announces its end"),
             // Its turn comes.

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Overflow;
-use super::feed::SETTLE_LIMIT;
 use super::labels::Labels;
 use super::queue::Producer;
+use super::standing::{Coming, Standing};
 use super::twins::Twins;
 use crate::batch::Batch;
 use crate::clock::{Clock, UnixNanos};
@@ -59,17 +59,10 @@ struct Cover {
     to: Option<Instant>,
 }
 
-struct Standing {
-    connection: u64,
-    up: Instant,
-    settled: bool,
-}
-
-impl Standing {
-    /// Whether it is known, or trusted, to have brought all for so long.
-    fn covers(&self, last: Duration) -> bool {
-        let age = self.up.elapsed();
-        (self.settled || age >= SETTLE_LIMIT) && age >= last
+impl State {
+    /// Whether this comes over some connection.
+    fn brings(&self, topic: &str) -> bool {
+        self.standing.values().any(|standing| standing.brings(topic))
     }
 }
 
@@ -90,10 +83,25 @@ impl Group {
         let mut state = self.state();
         let up = Instant::now();
         state.twins.up(number, up);
-        state.standing.insert(number, Standing { connection, up, settled: false });
+        state.standing.insert(number, Standing::new(connection, up));
         self.stats.connects.add(1);
         self.stats.set_standing(self.scope.feed, state.standing.len());
-        self.tell_up(connection);
+    }
+
+    /// From now on these topics come over it, too.
+    pub(super) fn come(&self, number: usize, topics: Coming) {
+        if let Some(standing) = self.state().standing.get_mut(&number) {
+            self.tell_coming(standing.connection, &topics);
+            standing.comes(topics);
+        }
+    }
+
+    /// All that it subscribes to is answered.
+    pub(super) fn subscribed(&self, number: usize) {
+        if let Some(standing) = self.state().standing.get_mut(&number) {
+            standing.subscribed = Some(Instant::now());
+            self.tell_up(standing.connection);
+        }
     }
 
     /// The server is known to send what was subscribed to.
@@ -125,16 +133,33 @@ impl Group {
                 let doubtful = cover.to.map(|to| now - to);
                 lost.silent_for = lost.silent_for.map(|own| doubtful.unwrap_or(own).min(own));
             }
-            if let Some(standing) = stood.filter(|standing| standing.covers(silent_for)) {
+            if let Some(standing) = stood.as_ref().filter(|standing| standing.covers(silent_for)) {
                 state.covers.push(Cover { from: standing.up, to: Some(since) });
             }
         }
         if covered {
+            if let Some(stood) = stood {
+                self.tell_refused(&state, &stood);
+            }
             return;
         }
         self.tell_down(&lost);
-        if let Some(other) = state.standing.values().next() {
+        for other in state.standing.values() {
+            self.tell_coming(other.connection, &other.coming);
+        }
+        let whole = state.standing.values().find(|other| other.subscribed.is_some());
+        if let Some(other) = whole {
             self.tell_up(other.connection);
+        }
+    }
+
+    /// Of what has come over this connection, and over no other, servers of others may have said why.
+    fn tell_refused(&self, state: &State, gone: &Standing) {
+        for (topic, words) in state.standing.values().flat_map(|other| &other.refused) {
+            if gone.brings(topic) && !state.brings(topic) {
+                let (topic, words) = (topic.clone(), words.clone());
+                self.tell(FeedEvent::Refused { topic, words });
+            }
         }
     }
 
@@ -189,9 +214,33 @@ impl Group {
         self.state().drops.report(true);
     }
 
-    /// Tells the sinks of something that happened to a connection.
-    pub(super) fn tell(&self, event: FeedEvent) {
+    /// Tells the sinks of something that happened to a connection. What its server refuses and another
+    /// sends is not lost.
+    pub(super) fn tell_of(&self, number: usize, event: FeedEvent) {
+        if let FeedEvent::Refused { topic, words } = &event {
+            let mut state = self.state();
+            if let Some(standing) = state.standing.get_mut(&number) {
+                standing.refuses(topic, words);
+            }
+            if state.brings(topic) {
+                return;
+            }
+        }
+        self.tell(event);
+    }
+
+    fn tell(&self, event: FeedEvent) {
         self.producer.event(self.clock.now(), event);
+    }
+
+    fn tell_coming(&self, connection: u64, topics: &Coming) {
+        let topics: Arc<[String]> = match topics {
+            Coming::All => Arc::clone(&self.scope.topics),
+            Coming::These(topics) => topics.iter().cloned().collect(),
+        };
+        if !topics.is_empty() {
+            self.tell(FeedEvent::Subscribed { connection, topics });
+        }
     }
 
     fn tell_up(&self, connection: u64) {

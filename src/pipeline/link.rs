@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::group::Group;
+use super::standing::Coming;
 use crate::batch::Batch;
 use crate::plugin::{Cause, Closing, Disconnect, Source, SourceError};
 
@@ -37,6 +38,8 @@ pub(super) struct Link {
 pub(super) enum Told {
     /// It stands.
     Up,
+    /// All that it subscribes to is answered.
+    Subscribed,
     /// Its server is known to send what was subscribed to.
     Settled,
     /// Its server has announced the end.
@@ -45,11 +48,13 @@ pub(super) enum Told {
 
 /// What a connection has been.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
 pub(super) struct History {
     pub(super) lasted: Duration,
     pub(super) messages: u64,
     /// Whether it has brought data.
     pub(super) data_seen: bool,
+    subscribed: bool,
     settled: bool,
     ending: bool,
 }
@@ -91,6 +96,10 @@ impl Link {
         let took = begun.elapsed();
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
         self.tell(Told::Up);
+        if self.source.is_subscribed() {
+            self.group.come(self.number, Coming::All);
+            self.subscribed();
+        }
         let mut turn = Instant::now();
         loop {
             let mut batch = self.group.producer.spare();
@@ -164,7 +173,14 @@ impl Link {
     /// Takes note of what the source has to tell beside messages.
     fn note_events(&mut self) {
         for event in self.source.events() {
-            self.group.tell(event);
+            self.group.tell_of(self.number, event);
+        }
+        let topics = self.source.subscribed();
+        if !topics.is_empty() {
+            self.group.come(self.number, Coming::These(topics.into_iter().collect()));
+        }
+        if !self.history.subscribed && self.source.is_subscribed() {
+            self.subscribed();
         }
         if !self.history.settled && self.source.is_settled() {
             self.history.settled = true;
@@ -175,6 +191,13 @@ impl Link {
             self.history.ending = true;
             self.tell(Told::Ending);
         }
+    }
+
+    /// All that is subscribed to is answered.
+    fn subscribed(&mut self) {
+        self.history.subscribed = true;
+        self.group.subscribed(self.number);
+        self.tell(Told::Subscribed);
     }
 
     fn tell(&self, what: Told) {

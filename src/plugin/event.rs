@@ -10,7 +10,15 @@ use crate::clock::UnixNanos;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FeedEvent {
-    /// It is connected and subscribed.
+    /// Messages of these topics come from now on. Told before the [`Up`](Self::Up) of the connection,
+    /// once or topic by topic, and also later, when the server accepts what it had refused.
+    Subscribed {
+        /// The number of the connection in this recording, from 1.
+        connection: u64,
+        /// The topics.
+        topics: Arc<[String]>,
+    },
+    /// It is connected, and all that it subscribes to is answered.
     Up {
         /// The number of the connection in this recording, from 1.
         connection: u64,

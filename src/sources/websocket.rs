@@ -263,6 +263,14 @@ impl Source for Websocket {
         }))
     }
 
+    fn is_subscribed(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_subscribed)
+    }
+
+    fn subscribed(&mut self) -> Vec<String> {
+        self.link.as_mut().map(Link::take_coming).unwrap_or_default()
+    }
+
     fn is_settled(&self) -> bool {
         self.link.as_ref().is_some_and(Link::is_settled)
     }

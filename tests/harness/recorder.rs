@@ -142,10 +142,20 @@ impl Test {
 
     /// Every event of every journal, in the order of the hours.
     pub fn journal(&self) -> Vec<Value> {
+        self.journals(|_| true)
+    }
+
+    /// Those of the journals of a stem.
+    pub fn journal_of(&self, stem: &str) -> Vec<Value> {
+        self.journals(|name| name.rsplit_once('_').is_some_and(|(own, _)| own == stem))
+    }
+
+    fn journals(&self, wanted: impl Fn(&str) -> bool) -> Vec<Value> {
         let entries = fs::read_dir(self.output()).unwrap();
         let mut journals: Vec<_> = entries
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "journal"))
+            .filter(|path| wanted(path.file_name().unwrap().to_str().unwrap()))
             .collect();
         journals.sort();
         let text: String = journals.iter().map(|path| fs::read_to_string(path).unwrap()).collect();

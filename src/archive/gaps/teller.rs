@@ -122,6 +122,7 @@ impl Teller {
                 self.end_at(t);
                 self.state = State::Up;
             }
+            Event::Unconfirmed { .. } => self.doubt(),
             Event::Down { cause, detail, since } => self.down(t, cause, detail, *since),
             Event::Drop { since, messages, cause } => {
                 let dropped = gap(Kind::Dropped, *since, t, cause, Certainty::Exact);
@@ -247,6 +248,13 @@ impl Teller {
         self.end_at(since);
         let (cause, detail) = (cause.to_owned(), detail.to_owned());
         self.state = State::Down { since, cause, detail, certainty };
+    }
+
+    /// Something may have come before it is known to.
+    fn doubt(&mut self) {
+        if let State::Down { certainty, .. } | State::Stopped { certainty, .. } = &mut self.state {
+            *certainty = Certainty::AtMost;
+        }
     }
 
     fn end_stall(&mut self, to: u64) {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::pipeline::group::Group;
 use crate::pipeline::queue::{Consumer, Item};
+use crate::pipeline::standing::Coming;
 use crate::plugin::{Closing, FeedEvent, Gone, Rejected, Upkeep};
 use crate::registry::OnError;
 
@@ -205,6 +206,50 @@ async fn at_the_stop_a_connection_that_was_dead_is_covered_by_one_that_was_not()
         group.left(other, &silent(70));
     });
     assert_eq!(never_heard_together.await, [70], "the one was not there yet");
+}
+
+#[tokio::test]
+async fn what_one_server_refuses_and_another_sends_is_lost_when_that_one_goes() {
+    let bench = Bench::new();
+    let (group, mut consumer) = group(&bench);
+    let links = [group.join(), group.join()];
+    let these = |topics: &[&str]| Coming::These(topics.iter().map(|t| (*t).to_owned()).collect());
+    for (link, topics) in links.into_iter().zip([these(&["a", "b"]), these(&["a"])]) {
+        group.up(link);
+        group.come(link, topics);
+    }
+    let (topic, words) = ("b".to_owned(), "delisted".to_owned());
+    group.tell_of(links[1], FeedEvent::Refused { topic, words });
+    for link in links {
+        group.subscribed(link);
+        group.settled(link);
+    }
+    let mut said = || {
+        let mut said = Vec::new();
+        while let Some(item) = consumer.try_pop() {
+            said.push(match item {
+                Item::Event(_, FeedEvent::Refused { topic, words }) => format!("{topic} {words}"),
+                Item::Event(_, FeedEvent::Subscribed { connection, topics }) => {
+                    let mut topics = topics.to_vec();
+                    topics.sort();
+                    format!("{connection} {}", topics.join(" "))
+                }
+                Item::Event(_, FeedEvent::Up { connection, .. }) => format!("{connection}"),
+                Item::Event(_, FeedEvent::Down { .. }) => "down".to_owned(),
+                _ => continue,
+            });
+        }
+        said
+    };
+    assert_eq!(said(), ["1 a b", "2 a", "1", "2"]);
+    let lost = Disconnect::new(Cause::Closed, "closed");
+    group.left(links[0], &lost);
+    assert_eq!(said(), ["b delisted"]);
+    let late = group.join();
+    group.up(late);
+    group.come(late, these(&["a"]));
+    group.left(links[1], &lost);
+    assert_eq!(said(), ["3 a", "down", "3 a"], "what is not answered yet covers nothing");
 }
 
 #[tokio::test]

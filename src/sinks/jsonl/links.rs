@@ -46,7 +46,13 @@ impl Links {
             FeedEvent::Up { connection, scope } => {
                 // Of many connections the last one makes it whole.
                 let whole = topic.is_some() || self.all_up();
-                return (concerns(scope) && whole).then_some(Event::Up { connection: *connection });
+                // Of a topic that the source knows by name more was told before.
+                let news = whole && (topic.is_none() || scope.topics.is_empty());
+                return news.then_some(Event::Up { connection: *connection });
+            }
+            FeedEvent::Subscribed { connection, topics } => {
+                let comes = topic.is_some_and(|topic| topics.iter().any(|other| other == topic));
+                return comes.then_some(Event::Up { connection: *connection });
             }
             FeedEvent::Down { cause, detail, silent_since, scope } => {
                 let of = match (topic, scope.feeds) {

@@ -49,6 +49,11 @@ impl Router {
         self.named.insert(name.to_owned(), place);
     }
 
+    /// The place of the file of this name.
+    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+        self.named.get(name).copied()
+    }
+
     /// Finds the topics of the lines. One that is new gets its place from `add`.
     pub(super) fn meet(&mut self, batch: &Batch, mut add: impl FnMut(&str) -> usize) {
         let names = match &mut self.topics {

@@ -180,6 +180,17 @@ impl Jsonl {
         self.write_to(0, batch.received(), batch.as_lines(), batch.len() as u64)
     }
 
+    /// The tracks that an event may concern. There may be as many events of topics as there are tracks.
+    fn concerned(&self, event: &FeedEvent) -> Vec<usize> {
+        match (event, &self.router) {
+            (FeedEvent::Subscribed { topics, .. }, Some(router)) => {
+                topics.iter().filter_map(|topic| router.place_of(topic)).collect()
+            }
+            (FeedEvent::Subscribed { .. }, None) => Vec::new(),
+            _ => (0..self.tracks.len()).collect(),
+        }
+    }
+
     /// Makes what has changed durable at once, where that is much; says whether it did.
     fn sync_together(&mut self, now: UnixNanos) -> bool {
         let dirty = self.tracks.iter().filter(|track| track.is_dirty()).count();
@@ -286,7 +297,7 @@ impl Sink for Jsonl {
         let mut first = self.flush();
         self.told = (at, Instant::now());
         self.links.note(event);
-        for index in 0..self.tracks.len() {
+        for index in self.concerned(event) {
             let Some(track) = self.tracks.get(index) else { continue };
             // One for a single topic is told of that alone, any other of all there is.
             // So is one whose topic is spelled as nobody asked for it.

@@ -1,9 +1,13 @@
 //! What was asked for, and what the server said to it.
 
+mod known;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use self::known::Known;
 
 /// For how long an answer to a request is waited for.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
@@ -28,6 +32,9 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Ledger {
     standing: Vec<Standing>,
+    /// Whether the server confirms what it accepts. If not, what was asked for comes.
+    confirms: bool,
+    known: Known,
     /// Groups of topics that are to be asked for, a request each; and whether they are asked for again,
     /// since they are silent.
     planned: VecDeque<(Vec<usize>, bool)>,
@@ -60,9 +67,11 @@ pub(super) enum Subject {
 
 impl Ledger {
     /// Topics that are all wanted, in these groups.
-    pub(super) fn new(topics: usize, planned: Vec<Vec<usize>>) -> Self {
+    pub(super) fn new(topics: usize, planned: Vec<Vec<usize>>, confirms: bool) -> Self {
         Self {
             standing: vec![Standing::Wanted; topics],
+            confirms,
+            known: Known::none_of(topics),
             planned: planned.into_iter().map(|group| (group, false)).collect(),
             open: BTreeMap::new(),
             next_id: 1,
@@ -97,6 +106,11 @@ impl Ledger {
         while self.open.first_entry().is_some_and(|first| forgotten(first.get())) {
             self.open.pop_first();
         }
+        if !self.confirms {
+            for topic in &topics {
+                self.known.comes(*topic);
+            }
+        }
         self.open.insert(id, Request { topics: topics.clone(), sent: now, done: false });
         Some((id, topics))
     }
@@ -120,6 +134,36 @@ impl Ledger {
     /// All topics were asked for, by messages that name no request.
     pub(super) fn all_asked(&mut self) {
         self.standing.fill(Standing::Asked);
+        self.all_come();
+    }
+
+    /// What was asked for comes: that something does is all that can be seen.
+    pub(super) fn asked_come(&mut self) {
+        for topic in 0..self.standing.len() {
+            if self.standing.get(topic) == Some(&Standing::Asked) {
+                self.known.comes(topic);
+            }
+        }
+    }
+
+    /// Of what is not answered by now nothing more will be said.
+    pub(super) fn all_come(&mut self) {
+        self.known.rest_comes();
+    }
+
+    /// Whether it is known of all topics whether they come.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.is_complete()
+    }
+
+    /// Whether there are topics of which it has become known that they come.
+    pub(super) fn has_coming(&self) -> bool {
+        self.known.has_coming()
+    }
+
+    /// These topics, since this was last asked.
+    pub(super) fn take_coming(&mut self) -> Vec<usize> {
+        self.known.take_coming()
     }
 
     /// How many topics were asked for and are not answered.
@@ -217,9 +261,14 @@ impl Ledger {
     /// Gives up waiting for answers that are late; says whether there were such.
     pub(super) fn give_up(&mut self, now: Instant) -> bool {
         let late = |request: &Request| !request.done && now - request.sent >= ANSWER_TIME;
-        let mut any = false;
+        let mut unanswered = Vec::new();
         for request in self.open.values_mut().filter(|request| late(request)) {
-            (request.done, any) = (true, true);
+            request.done = true;
+            unanswered.extend_from_slice(&request.topics);
+        }
+        let any = !unanswered.is_empty();
+        for topic in unanswered {
+            self.known.comes(topic);
         }
         any
     }
@@ -237,8 +286,14 @@ impl Ledger {
 
     /// A topic is as it will be; of requests that were for nothing else no answer is waited for.
     fn settle(&mut self, topic: usize, to: Standing) {
-        if let Some(standing) = self.standing.get_mut(topic) {
-            *standing = to;
+        let Some(standing) = self.standing.get_mut(topic) else { return };
+        let refused = |standing: &Standing| matches!(standing, Standing::Refused(_));
+        let now_refused = refused(&to);
+        let was_refused = refused(&std::mem::replace(standing, to));
+        match (was_refused, now_refused) {
+            (_, true) => drop(self.known.note(topic)),
+            (true, false) => self.known.comes_again(topic),
+            (false, false) => self.known.comes(topic),
         }
         for request in self.open.values_mut() {
             request.done |= is_answered(request, topic, &self.standing);

@@ -110,6 +110,7 @@ impl Link {
     pub(super) async fn begin(&mut self) -> Result<(), Disconnect> {
         let said = self.say_first().await;
         self.set_timer();
+        self.watch.begun();
         let Err(error) = said else { return Ok(()) };
         self.cannot_send(&error);
         let ended = poll_fn(|cx| {
@@ -138,6 +139,15 @@ impl Link {
     /// For how long no frame has come.
     pub(super) fn silent_for(&self) -> Duration {
         self.heard.unwrap_or(self.quiet_since).elapsed()
+    }
+
+    /// Whether all topics are asked for, and answered as far as the server answers.
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.watch.is_subscribed()
+    }
+
+    pub(super) fn take_coming(&mut self) -> Vec<String> {
+        self.watch.take_coming()
     }
 
     pub(super) fn take_events(&mut self) -> Vec<FeedEvent> {

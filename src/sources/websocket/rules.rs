@@ -88,9 +88,11 @@ pub struct Rule {
 /// The rules of a conversation, ready for use.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
-    rules: Vec<Compiled>,
+    all: Vec<Compiled>,
     /// Whether some messages must be found whenever they come.
     pub(super) always: bool,
+    /// Whether the server confirms what it accepts.
+    pub(super) confirm: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -195,7 +197,8 @@ impl Rules {
     pub(super) fn of(rules: &[Rule]) -> Result<Self, RuleError> {
         let rules: Vec<_> = rules.iter().map(Compiled::of).collect::<Result<_, _>>()?;
         let always = rules.iter().any(Compiled::is_always);
-        Ok(Self { rules, always })
+        let confirm = rules.iter().any(|rule| rule.rule.is == Meaning::Subscribed);
+        Ok(Self { all: rules, always, confirm })
     }
 
     /// A rule for the message that is waited for.
@@ -211,7 +214,7 @@ impl Rules {
         if payload.len() > MAX_ANSWER {
             return None;
         }
-        let asked = self.rules.iter().filter(|rule| all || rule.is_always());
+        let asked = self.all.iter().filter(|rule| all || rule.is_always());
         asked.into_iter().find(|rule| rule.matches(payload)).map(|rule| &rule.rule)
     }
 }

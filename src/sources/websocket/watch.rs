@@ -90,7 +90,7 @@ impl Watch {
         let places = topics.iter().enumerate().map(|(place, topic)| (topic.clone(), place));
         let unnamed = conversation.messages().len();
         let mut watch = Self {
-            ledger: Ledger::new(topics.len(), planned),
+            ledger: Ledger::new(topics.len(), planned, manners.rules.confirm),
             places: places.collect(),
             welcome_by: manners.welcome.as_ref().map(|_| now + super::ledger::ANSWER_TIME),
             next_request: now,
@@ -130,7 +130,17 @@ impl Watch {
         self.next_request = now + self.manners.request_interval;
         self.looked_at_until = now + LOOKED_AT;
         self.silence.asked(&places, now);
+        self.news |= self.ledger.has_coming();
         self.manners.conversation.request(&places, id)
+    }
+
+    /// What is due at first is asked for. If that was all, and no answer is waited for, it shows in
+    /// [`Self::is_subscribed`], and is not to be told topic by topic.
+    pub(super) fn begun(&mut self) {
+        if self.is_subscribed() {
+            self.news = false;
+            self.ledger.take_coming().clear();
+        }
     }
 
     /// When the next request is due.
@@ -152,6 +162,7 @@ impl Watch {
         }
         if !self.settled && self.ledger.give_up(now) {
             self.settle_if_done();
+            self.news |= self.ledger.has_coming();
         }
         if let Some(places) = self.silence.check(now)? {
             // Messages that are sent as they are cannot be made of some of the topics.
@@ -181,6 +192,18 @@ impl Watch {
 
     pub(super) fn take_events(&mut self) -> Vec<FeedEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Whether it is known of all topics whether they come.
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.ledger.is_known()
+    }
+
+    /// The topics of which that has become known, since this was last asked, and that do.
+    pub(super) fn take_coming(&mut self) -> Vec<String> {
+        let topics = self.manners.conversation.topics();
+        let coming = self.ledger.take_coming();
+        coming.into_iter().filter_map(|place| topics.get(place).cloned()).collect()
     }
 
     /// Whether something is to be told at once.
@@ -247,6 +270,7 @@ impl Watch {
             batch.set_control(control);
         }
         self.settle_if_done();
+        self.news |= self.ledger.has_coming();
         over
     }
 
@@ -262,6 +286,7 @@ impl Watch {
         if let Some(place) = topic.and_then(|topic| self.places.get(&*topic).copied())
             && self.ledger.seen(place)
         {
+            self.news |= self.ledger.has_coming();
             self.tell_status();
         }
     }
@@ -270,6 +295,10 @@ impl Watch {
     fn data(&mut self, payload: &[u8], now: Instant, looked_at: bool, room: &mut String) {
         self.data_seen = true;
         self.silence.heard(now);
+        let unmistakable = self.manners.topic_pointer.is_none() || self.places.len() == 1;
+        if unmistakable && !self.ledger.is_known() {
+            self.ledger.asked_come();
+        }
         if !looked_at && !self.silence.minds_topics() {
             return;
         }
@@ -289,6 +318,7 @@ impl Watch {
             return;
         }
         (self.settled, self.news) = (true, true);
+        self.ledger.all_come();
         self.tell_status();
         let topics = self.manners.conversation.topics();
         let standing = || topics.iter().zip(self.ledger.standing());

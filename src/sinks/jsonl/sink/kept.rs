@@ -138,7 +138,11 @@ impl Jsonl {
             }
         });
         for stem in fresh {
-            self.add(stem);
+            let place = self.add(stem);
+            if let Some(track) = self.tracks.get_mut(place) {
+                // A line of it has just come.
+                track.set_connected(true);
+            }
         }
         let Some(router) = &self.router else { return };
         match router.places(batch) {

@@ -1,0 +1,55 @@
+//! Of which topics it is known whether they come.
+
+/// Topics by their places, and what was not yet told of them.
+#[derive(Debug)]
+pub(super) struct Known {
+    topics: Vec<bool>,
+    /// How many are not.
+    missing: usize,
+    /// Those that come, since this was last asked.
+    coming: Vec<usize>,
+}
+
+impl Known {
+    pub(super) fn none_of(topics: usize) -> Self {
+        Self { topics: vec![false; topics], missing: topics, coming: Vec::new() }
+    }
+
+    /// The topic comes, as far as is known.
+    pub(super) fn comes(&mut self, topic: usize) {
+        if self.note(topic) {
+            self.coming.push(topic);
+        }
+    }
+
+    /// The topic comes after all.
+    pub(super) fn comes_again(&mut self, topic: usize) {
+        self.note(topic);
+        self.coming.push(topic);
+    }
+
+    /// The topic does not come. Says whether nothing was known of it.
+    pub(super) fn note(&mut self, topic: usize) -> bool {
+        let Some(known) = self.topics.get_mut(topic) else { return false };
+        let news = !std::mem::replace(known, true);
+        self.missing -= usize::from(news);
+        news
+    }
+
+    /// Of what nothing is known by now, nothing will be: it comes, if it is not refused.
+    pub(super) fn rest_comes(&mut self) {
+        (0..self.topics.len()).for_each(|topic| self.comes(topic));
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    pub(super) fn has_coming(&self) -> bool {
+        !self.coming.is_empty()
+    }
+
+    pub(super) fn take_coming(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.coming)
+    }
+}

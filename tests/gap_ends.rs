@@ -1,0 +1,110 @@
+//! A gap ends when messages come again, and not before.
+
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
+use serde_json::{Value, json};
+use streamer::clock::{Clock, SystemClock};
+
+use crate::harness::{Peer, Server, Test};
+use crate::venues::{request, say, test};
+
+fn confirm(peer: &mut Peer, asked: &Value) {
+    let id = &asked["req_id"];
+    say(peer, &json!({"success": true, "ret_msg": "", "op": "subscribe", "req_id": id}));
+}
+
+/// The times of the events of this name in the journal of the stem.
+fn times(test: &Test, stem: &str, event: &str) -> Vec<u64> {
+    let entries = test.journal_of(stem).into_iter().filter(|entry| entry["event"] == event);
+    entries.map(|entry| entry["t"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn each_topic_is_down_until_the_server_confirms_it_or_sends_it() {
+    let (go, gone_on) = channel::<()>();
+    let gone_on = Mutex::new(gone_on);
+    let server = Server::start(move |number, peer| {
+        peer.accept();
+        for (place, topic) in ["a", "b", "c"].iter().enumerate() {
+            let asked = request(peer);
+            assert_eq!(asked["args"], json!([topic]));
+            if number == 1 && place > 0 {
+                gone_on.lock().unwrap().recv().unwrap();
+                peer.note(SystemClock.now().nanos().to_string());
+            }
+            if (number, place) == (1, 2) {
+                // The last is confirmed by its data alone.
+                say(peer, &json!({"topic": topic, "data": 1}));
+            } else {
+                confirm(peer, &asked);
+            }
+        }
+        if number == 0 {
+            say(peer, &json!({"topic": "a", "data": 0}));
+            return peer.drop_gently();
+        }
+        peer.keep_open();
+    });
+    let keys = json!({ "topics_per_request": 1, "request_interval": "1ms" });
+    let test = test("bybit", &["a", "b", "c"], &server.url(), keys);
+    let recorder = test.start();
+    let after = |messages: u64| {
+        recorder.wait_until(|status| status["messages"] == messages);
+        go.send(()).unwrap();
+        server.note().parse::<u64>().unwrap()
+    };
+    // Three answers and a message before the end, then an answer more.
+    let (b, c) = (after(5), after(6));
+    recorder.wait_until(|status| status["messages"] == 7);
+    recorder.stop();
+    let [up_a, up_b, up_c, up_all] = ["a", "b", "c", "control"].map(|stem| {
+        let ups = times(&test, stem, "up");
+        assert_eq!(ups.len(), 2, "{stem}: {ups:?}");
+        ups[1]
+    });
+    assert!(up_a < b, "it came while the others did not");
+    assert!(b <= up_b && up_b < c, "{b} {up_b} {c}");
+    assert!(c <= up_c && up_c <= up_all, "{c} {up_c} {up_all}");
+    let gaps = test.ask("gaps");
+    let down = gaps.iter().filter(|gap| gap["cause"] == "eof").collect::<Vec<_>>();
+    assert_eq!(down.len(), 4);
+    assert!(down.iter().all(|gap| gap["certainty"] == "exact"), "{down:?}");
+}
+
+#[test]
+fn a_topic_that_is_refused_each_time_is_down_all_the_time() {
+    let server = Server::start(|number, peer| {
+        peer.accept();
+        for _ in 0..2 {
+            let asked = request(peer);
+            if asked["args"] == json!(["a"]) {
+                confirm(peer, &asked);
+                say(peer, &json!({"topic": "a", "data": number}));
+            } else {
+                let id = &asked["req_id"];
+                let refusal = json!({"success": false, "ret_msg": "no such topic", "op": "subscribe", "req_id": id});
+                say(peer, &refusal);
+            }
+        }
+        if number < 2 {
+            peer.drop_gently();
+        } else {
+            peer.keep_open();
+        }
+    });
+    let keys = json!({ "topics_per_request": 1, "request_interval": "1ms" });
+    let test = test("bybit", &["a", "bad"], &server.url(), keys);
+    let recorder = test.start();
+    recorder.wait_until(|status| {
+        status["connects"] == 3 && status["topics"]["refused"] == 1 && status["messages"] == 9
+    });
+    recorder.stop();
+    assert_eq!(times(&test, "bad", "up"), Vec::<u64>::new());
+    assert_eq!(times(&test, "a", "up").len(), 3);
+    let gaps = test.ask("gaps");
+    let of = |stem: &str, cause: &str| {
+        gaps.iter().filter(|gap| gap["stem"] == stem && gap["cause"] == cause).count()
+    };
+    assert_eq!([of("bad", "refused"), of("bad", "eof"), of("a", "eof")], [1, 0, 2], "{gaps:#?}");
+}
