@@ -12,6 +12,7 @@ mod group;
 mod labels;
 mod link;
 mod named;
+mod persist;
 mod pump;
 mod queue;
 mod sinks;
@@ -35,6 +36,7 @@ use self::feed::Feed;
 use self::group::Group;
 use self::labels::Labels;
 pub(crate) use self::named::Named;
+use self::persist::Patience;
 use self::pump::{Pump, PumpError};
 use self::queue::{Limits, queue};
 use self::sinks::Sinks;
@@ -141,9 +143,12 @@ impl Pipeline {
         let asides = asides.collect::<Result<_, _>>();
         let asides = asides.map_err(|source| PipelineError::Thread { source })?;
         let labels = Labels::new(self.topic.filter(|_| wanted), Arc::clone(&stats));
+        let patience = Patience::new(stop.clone(), self.shutdown_timeout);
+        let mut sinks = Sinks::new(required, patience, Arc::clone(&stats));
+        sinks.asides = asides;
         let pump = Pump {
             stages: self.stages,
-            sinks: Sinks { all: required, asides, stats: Arc::clone(&stats) },
+            sinks,
             consumer,
             stats: Arc::clone(&stats),
             labels: labels.clone(),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tracing::{Span, error, warn};
 
 use super::Named;
+use super::persist::Patience;
 use super::queue::{Consumer, Item, Limits, Producer, queue, weight};
 use super::sinks::Sinks;
 use crate::batch::Batch;
@@ -34,7 +35,7 @@ pub(super) fn aside(
     let (tell, ended) = channel();
     let dropped = sink.stats.counter("dropped");
     let aside = Aside { name: sink.name.clone(), producer, ended, dropped };
-    let sinks = Sinks { all: vec![sink], asides: Vec::new(), stats: Arc::clone(stats) };
+    let sinks = Sinks::new(vec![sink], Patience::default(), Arc::clone(stats));
     let span = Span::current();
     std::thread::Builder::new().name("sink".to_owned()).spawn(move || {
         let _within = span.enter();

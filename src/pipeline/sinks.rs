@@ -3,19 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info};
+use tracing::error;
 
 use super::aside::Aside;
-use super::named::{Named, REPORT_INTERVAL};
+use super::named::Named;
+use super::persist::{Patience, persist};
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
 use crate::errors::error_chain;
-use crate::plugin::{BoxError, FeedEvent, Gone, Rejected, Sink};
+use crate::plugin::{BoxError, FeedEvent, Rejected, Sink};
 use crate::stats::Stats;
-
-/// Pauses between attempts at a write that fails.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// For how long the end of the recording waits for sinks that are not required.
 const ASIDE_PATIENCE: Duration = Duration::from_secs(3);
@@ -24,8 +21,8 @@ const ASIDE_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 #[error("{sink}")]
 pub(crate) struct SinkGone {
-    sink: String,
-    source: BoxError,
+    pub(super) sink: String,
+    pub(super) source: BoxError,
 }
 
 /// The sinks of a thread.
@@ -34,13 +31,22 @@ pub(super) struct Sinks {
     pub(super) all: Vec<Named<dyn Sink>>,
     /// Those that are not.
     pub(super) asides: Vec<Aside>,
-    pub(super) stats: Arc<Stats>,
+    /// Those that are gone. They are closed last, lest the others wait for that.
+    gone: Vec<Named<dyn Sink>>,
+    patience: Patience,
+    stats: Arc<Stats>,
 }
 
 impl Sinks {
+    pub(super) fn new(all: Vec<Named<dyn Sink>>, patience: Patience, stats: Arc<Stats>) -> Self {
+        Self { all, asides: Vec::new(), gone: Vec::new(), patience, stats }
+    }
+
     /// Every sink opens what it needs, however long it takes.
     pub(super) fn open(&mut self) -> Result<(), SinkGone> {
-        self.all.iter_mut().try_for_each(|sink| persist(sink, &self.stats, "open", Sink::open))
+        let (stats, patience) = (&self.stats, &mut self.patience);
+        let mut all = self.all.iter_mut();
+        all.try_for_each(|sink| persist(sink, stats, patience, false, "open", Sink::open))
     }
 
     /// Every sink takes the batch, however long it takes: meanwhile the queue fills and `overflow`
@@ -73,25 +79,25 @@ impl Sinks {
         mut attempt: impl FnMut(&mut (dyn Sink + 'static)) -> Result<(), BoxError>,
         messages: u64,
     ) -> Result<(), SinkGone> {
-        let mut gone = Ok(());
-        let stats = &self.stats;
-        self.all.retain_mut(|sink| match persist(sink, stats, "write", &mut attempt) {
-            Ok(()) => {
-                sink.stats.taken.add(messages);
-                count_given(sink);
-                true
-            }
-            Err(lost) => {
-                // It has said why.
-                drop(sink.plugin.close());
-                let failed: Result<(), SinkGone> = Err(lost);
-                if gone.is_ok() {
-                    gone = failed;
+        let mut first = Ok(());
+        let mut index = 0;
+        while index < self.all.len() {
+            let others = self.all.len() + self.asides.len() > 1;
+            let Some(sink) = self.all.get_mut(index) else { break };
+            let (stats, patience) = (&self.stats, &mut self.patience);
+            match persist(sink, stats, patience, others, "write", &mut attempt) {
+                Ok(()) => {
+                    sink.stats.taken.add(messages);
+                    count_given(sink);
+                    index += 1;
                 }
-                false
+                Err(gone) => {
+                    self.gone.push(self.all.remove(index));
+                    first = first.and(Err(gone));
+                }
             }
-        });
-        gone
+        }
+        first
     }
 
     /// Whether no sink is left.
@@ -130,6 +136,10 @@ impl Sinks {
             }
             count_given(sink);
         }
+        for sink in &mut self.gone {
+            // It has said why.
+            drop(sink.plugin.close());
+        }
         let deadline = Instant::now() + ASIDE_PATIENCE;
         for aside in &mut self.asides {
             aside.wait(deadline);
@@ -160,41 +170,4 @@ impl Sinks {
 fn count_given(sink: &Named<dyn Sink>) {
     let given = sink.stats.taken.get().saturating_sub(sink.plugin.buffered());
     sink.stats.given.add(given.saturating_sub(sink.stats.given.get()));
-}
-
-/// Tries until it is done.
-fn persist(
-    sink: &mut Named<dyn Sink>,
-    stats: &Stats,
-    what: &str,
-    mut attempt: impl FnMut(&mut (dyn Sink + 'static)) -> Result<(), BoxError>,
-) -> Result<(), SinkGone> {
-    let Err(mut error) = attempt(&mut *sink.plugin) else { return Ok(()) };
-    let begun = Instant::now();
-    let mut reported: Option<Instant> = None;
-    let mut pause = FIRST_RETRY;
-    loop {
-        stats.sink_errors.add(1);
-        sink.stats.errors.add(1);
-        if error.is::<Gone>() {
-            stats.resumed(&sink.name);
-            return Err(SinkGone { sink: sink.name.clone(), source: error });
-        }
-        let words = error_chain(&*error);
-        if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
-            let stalled_seconds = begun.elapsed().as_secs();
-            error!(sink = sink.name, error = %words, stalled_seconds, "{what} failed, trying again; messages wait in the buffer");
-            reported = Some(Instant::now());
-        }
-        stats.stalled(&sink.name, words);
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_RETRY);
-        match attempt(&mut *sink.plugin) {
-            Ok(()) => break,
-            Err(again) => error = again,
-        }
-    }
-    stats.resumed(&sink.name);
-    info!(sink = sink.name, stalled_seconds = begun.elapsed().as_secs(), "writing again");
-    Ok(())
 }

@@ -94,26 +94,45 @@ impl Exec {
         child.never_wait()?;
         self.starts.add(1);
         self.child = Some(child);
-        let again = std::mem::take(&mut self.again);
-        self.give(&again)
+        self.give_again()
     }
 
-    /// Gives it the lines: on failure what it did not read of those before is kept.
+    /// Gives it what another before was given and did not read.
+    fn give_again(&mut self) -> Result<(), BoxError> {
+        let again = std::mem::take(&mut self.again);
+        let mut rest = again.as_slice();
+        let Some(child) = &mut self.child else { return Ok(()) };
+        let given = give(child, &mut rest, self.config.timeout.duration());
+        if given.is_err() {
+            let (mut back, _) = child.take_unread();
+            back.extend_from_slice(rest);
+            self.fail(back);
+        }
+        given
+    }
+
+    /// Gives it the lines. When that fails they are given again; of those before, what it did not read
+    /// is kept.
     fn give(&mut self, lines: &[u8]) -> Result<(), BoxError> {
         let mut rest = lines;
         let Some(child) = &mut self.child else { return Ok(()) };
-        let Err(error) = give(child, &mut rest, self.config.timeout.duration()) else {
-            return Ok(());
-        };
-        let given = lines.len() - rest.len();
-        let (mut back, _) = child.take_unread();
-        // These lines are given again anyway, or are those that were to be given again.
-        back.truncate(back.len().saturating_sub(given));
-        back.truncate(back.iter().rposition(|byte| *byte == b'\n').map_or(0, |feed| feed + 1));
-        self.again = back;
-        self.backoff.worked(child.started.elapsed());
-        self.child = None;
-        Err(error)
+        let given = give(child, &mut rest, self.config.timeout.duration());
+        if given.is_err() {
+            let taken = lines.len() - rest.len();
+            let (mut back, _) = child.take_unread();
+            back.truncate(back.len().saturating_sub(taken));
+            back.truncate(back.iter().rposition(|byte| *byte == b'\n').map_or(0, |feed| feed + 1));
+            self.fail(back);
+        }
+        given
+    }
+
+    /// The program is given up; the next one is to have these lines.
+    fn fail(&mut self, again: Vec<u8>) {
+        self.again = again;
+        if let Some(child) = self.child.take() {
+            self.backoff.worked(child.started.elapsed());
+        }
     }
 
     /// Lets the program end. What it does not read before it does is kept.
@@ -205,5 +224,35 @@ impl Sink for Exec {
             0 => ended,
             _ => Err(format!("it did not read {unread} lines at the end").into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Stats;
+
+    #[test]
+    fn a_program_that_dies_before_it_has_what_another_left_leaves_it_to_the_next() {
+        let command = serde_json::from_value(json!(["false"])).unwrap();
+        let (env, timeout) = (BTreeMap::new(), Span::from_secs(30));
+        let context = BuildContext::new(Vec::new(), Arc::new(Stats::new()), 100);
+        let (starts, unread) = (context.counter("starts"), context.counter("unread"));
+        let mut exec = Exec {
+            config: ExecConfig { command, env, timeout },
+            child: None,
+            again: Vec::new(),
+            backoff: Backoff::default(),
+            start_at: Instant::now(),
+            starts,
+            unread,
+        };
+        exec.start().unwrap();
+        while exec.child.as_mut().unwrap().ended().is_none() {
+            std::thread::yield_now();
+        }
+        exec.again = b"left\nover\n".to_vec();
+        exec.give_again().unwrap_err();
+        assert_eq!(exec.again, b"left\nover\n");
     }
 }

@@ -20,6 +20,9 @@ use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 use crate::stats::{Counter, Stats};
 use crate::units::Span;
 
+/// What goes on is told again after this.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Sends every message through a program: a line on its stdin, and its stdout's lines go on.
 ///
 /// A program that ends, or does nothing for `timeout`, is started again, later each time; meanwhile
@@ -79,6 +82,7 @@ impl StageConfig for ExecConfig {
             config: self,
             starts: context.counter("starts"),
             garbled: context.counter("garbled"),
+            told_garbled: None,
             stats: Arc::clone(&context.stats),
         }))
     }
@@ -93,6 +97,8 @@ struct Exec {
     starts: Arc<Counter>,
     /// Lines of it that are not UTF-8.
     garbled: Arc<Counter>,
+    /// When the log was last told of such.
+    told_garbled: Option<Instant>,
     stats: Arc<Stats>,
 }
 
@@ -137,6 +143,26 @@ impl Exec {
         warn!(program = self.program(), error = %failure, lost_at_most = lost, ?retry_in, "the program failed and is started again");
     }
 
+    /// Lines of the program are not UTF-8.
+    fn mind_garbled(&mut self, lines: u64) {
+        if lines == 0 {
+            return;
+        }
+        self.garbled.add(lines);
+        let each = self.config.replies == Replies::Each;
+        if !each {
+            // Each may have been a message.
+            self.stats.stage_lost.add(lines);
+        }
+        if self.told_garbled.is_none_or(|told| told.elapsed() >= REPORT_INTERVAL) {
+            self.told_garbled = Some(Instant::now());
+            let (program, garbled) = (self.program(), self.garbled.get());
+            let instead =
+                if each { "the messages go on unchanged" } else { "these lines are left out" };
+            warn!(program, garbled, "the program says lines that are not UTF-8; {instead}");
+        }
+    }
+
     /// Does something with the program, and puts into the batch what it answers; says whether there
     /// is more.
     fn with(
@@ -147,8 +173,7 @@ impl Exec {
         let Some(running) = &mut self.running else { return false };
         let worked = work(running, batch);
         let garbled = running.take_garbled();
-        self.garbled.add(garbled);
-        self.stats.stage_lost.add(garbled);
+        self.mind_garbled(garbled);
         worked.unwrap_or_else(|failure| {
             self.fail(&failure, batch);
             false

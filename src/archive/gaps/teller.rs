@@ -4,6 +4,7 @@ use super::segments::{Segment, What};
 use super::{Certainty, Gap, Kind};
 use crate::archive::journal::{Entry, Event, Open};
 use crate::clock::{Hour, UnixNanos};
+use crate::plugin::DropCause;
 
 /// What is known of the recording at a point of the journals.
 #[derive(Debug, Default)]
@@ -125,7 +126,10 @@ impl Teller {
             Event::Unconfirmed { .. } => self.doubt(),
             Event::Down { cause, detail, since } => self.down(t, cause, detail, *since),
             Event::Drop { since, messages, cause } => {
-                let dropped = gap(Kind::Dropped, *since, t, cause, Certainty::Exact);
+                // Of a program nobody knows what it has dealt with.
+                let doubtful = cause == DropCause::Stage.as_str();
+                let certainty = if doubtful { Certainty::AtMost } else { Certainty::Exact };
+                let dropped = gap(Kind::Dropped, *since, t, cause, certainty);
                 self.gaps.push(Gap { messages: Some(*messages), ..dropped });
             }
             Event::Stall { error } => self.stall = Some((t, error.clone())),

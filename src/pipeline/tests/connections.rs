@@ -89,6 +89,8 @@ impl Source for Scripted {
 struct Notes {
     said: Arc<Mutex<Vec<String>>>,
     gone: bool,
+    /// Fails, and may heal.
+    fails: bool,
     keeps_rejected: bool,
 }
 
@@ -100,6 +102,9 @@ impl Sink for Notes {
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
         if self.gone {
             return Err(Gone("it is gone".to_owned()).into());
+        }
+        if self.fails {
+            return Err("it fails".into());
         }
         let lines = batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap());
         self.said.lock().unwrap().extend(lines);
@@ -267,6 +272,24 @@ async fn a_required_sink_that_is_gone_ends_the_recording_though_nothing_more_com
     let ended = timeout(PATIENCE, bench.run(pipeline(source, vec![gone, notes]))).await;
     assert!(matches!(ended, Ok(Err(PipelineError::Pump(_)))), "{ended:?}");
     assert_eq!(*said.lock().unwrap(), ["1", "2"], "the other gets what was received");
+}
+
+#[tokio::test]
+async fn a_required_sink_that_fails_at_the_stop_leaves_time_for_the_others() {
+    let (bench, notes) = (Bench::new(), Notes::default());
+    let fails = Notes { fails: true, ..Notes::default() };
+    let said = Arc::clone(&notes.said);
+    let source = Scripted::new([Step::Message("1"), Step::Message("2"), Step::Wait, Step::Closed]);
+    let waits = source.waits.clone();
+    let pipeline = pipeline(source, vec![fails, notes]);
+    let recording = bench.run(Pipeline { shutdown_timeout: Duration::from_secs(4), ..pipeline });
+    let stop = async {
+        waits.cancelled().await;
+        bench.stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(recording, stop);
+    assert!(matches!(ended, Err(PipelineError::Pump(_))), "{ended:?}");
+    assert_eq!(*said.lock().unwrap(), ["1", "2"]);
 }
 
 /// Fails on every message that is `bad`.
