@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 use streamer::exchange::{Market, Options};
 
-use crate::harness::Test;
+use crate::harness::{Test, run};
 use crate::recording::Running;
 
 fn topics(count: usize) -> Vec<String> {
@@ -131,6 +131,23 @@ fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
         let (found, _) = crate::recording::trades(&fs::read(file.unwrap()).unwrap());
         assert!(found == Market::new("publicTrade.X").lines(0..trades));
     }
+    // Which is which can be seen, though both have the same topic.
+    let config = test.config();
+    let ask = |words: &[&str]| {
+        let output = run(&[words, &["-config", config.to_str().unwrap()]].concat());
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let [a, b] = ["a", "b"].map(|name| test.path(name).join("publicTrade.X"));
+    for command in ["ls", "gaps", "report"] {
+        let said = ask(&[command]);
+        assert!([&a, &b].iter().all(|stem| said.contains(stem.to_str().unwrap())), "{said}");
+    }
+    let gaps = test.ask("gaps");
+    assert!(
+        ["a", "b"].iter().all(|name| gaps.iter().any(|gap| gap["dir"] == json!(test.path(name))))
+    );
+    assert!(ask(&["cat", "publicTrade.X"]).contains("is in several directories"));
+    assert_eq!(ask(&["cat", b.to_str().unwrap()]).lines().count(), 2_001);
     let log = fs::read_to_string(test.path("log")).unwrap();
     assert!(log.contains("pipeline{name=\"none\"}"), "{log}");
     for exchange in exchanges {

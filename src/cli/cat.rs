@@ -1,5 +1,6 @@
 //! `streamer cat`: the lines of the archive, in the order of time.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use super::place::PlaceArgs;
 use super::when::{When, range};
 use super::{Failure, broken_pipe_is_success, words};
 use crate::archive::cat::{CatError, cat as cat_hour};
+use crate::archive::layout::Stem;
 use crate::clock::{Clock, Hour, SystemClock};
 use crate::errors::error_chain;
 use crate::registry::Registry;
@@ -35,11 +37,16 @@ pub(super) fn cat(args: &CatArgs, config: &Path, registry: &Registry) -> Result<
     let (from, to) = range(args.from, args.to, now)?;
     let from = from.map(Hour::containing);
     let hours = place.hours()?;
-    let is = |name: &str, entry: &crate::archive::directory::HourEntry| {
-        entry.stem.as_str() == name || entry.stem.topic().as_deref() == Some(name)
+    let is = |name: &str, dir: &Path, stem: &Stem| {
+        stem.as_str() == name
+            || stem.topic().as_deref() == Some(name)
+            || place.label(dir, stem) == name
     };
     for name in &args.stems {
-        if !hours.iter().any(|(_, entry)| is(name, entry)) {
+        let of_name = hours.iter().filter(|(dir, entry)| is(name, dir, &entry.stem));
+        let places: BTreeSet<_> =
+            of_name.map(|(dir, entry)| place.label(dir, &entry.stem)).collect();
+        if places.is_empty() {
             let known = hours.iter().map(|(_, entry)| entry.stem.as_str());
             let hint = did_you_mean(name, known);
             return Err(anyhow::anyhow!(
@@ -47,11 +54,19 @@ pub(super) fn cat(args: &CatArgs, config: &Path, registry: &Registry) -> Result<
             )
             .into());
         }
+        if places.len() > 1 {
+            let places = Vec::from_iter(places).join(", ");
+            return Err(anyhow::anyhow!(
+                "`{name}` is in several directories; name one of {places}"
+            )
+            .into());
+        }
     }
     let mut out = io::stdout().lock();
     let mut failed = false;
     for (dir, entry) in &hours {
-        let wanted = args.stems.is_empty() || args.stems.iter().any(|name| is(name, entry));
+        let wanted =
+            args.stems.is_empty() || args.stems.iter().any(|name| is(name, dir, &entry.stem));
         let after = from.is_none_or(|from| entry.hour >= from);
         let before = to.is_none_or(|to| entry.hour.start() < to);
         if !(wanted && after && before && entry.has_lines()) {

@@ -8,11 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::place::PlaceArgs;
+use super::place::{PlaceArgs, StemGap};
 use super::when::{When, range};
 use super::{Failure, broken_pipe_is_success, words};
 use crate::archive::gaps::{Gap, Kind};
-use crate::archive::layout::Stem;
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::registry::Registry;
 
@@ -40,23 +39,24 @@ pub(super) fn gaps(
     let now = SystemClock.now();
     let (from, to) = range(args.from, args.to, now)?;
     let (_, mut gaps) = place.accounts(now)?;
-    gaps.retain(|(_, gap)| {
+    gaps.retain(|StemGap { gap, .. }| {
         let after = from.is_none_or(|from| gap.to.is_none_or(|end| end > from));
         after && to.is_none_or(|to| gap.from < to)
     });
-    let widths = gaps.iter().map(|(stem, _)| stem.as_str().len());
-    let stem_width = widths.max().unwrap_or(0).max(4);
+    let label = |found: &StemGap<'_>| place.label(found.dir, &found.stem);
+    let stem_width = gaps.iter().map(|found| label(found).len()).max().unwrap_or(0).max(4);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let written = (|| {
         if !args.json && !gaps.is_empty() {
             writeln!(out, "{}", header(stem_width))?;
         }
-        for (stem, gap) in &gaps {
+        for found in &gaps {
+            let StemGap { dir, stem, gap } = found;
             if args.json {
-                serde_json::to_writer(&mut out, &Line { stem: stem.as_str(), gap })?;
+                serde_json::to_writer(&mut out, &Line { stem: stem.as_str(), dir, gap })?;
                 writeln!(out)?;
             } else {
-                writeln!(out, "{:stem_width$}  {}", stem.as_str(), text(gap, now))?;
+                writeln!(out, "{:stem_width$}  {}", label(found), text(gap, now))?;
             }
         }
         out.flush()
@@ -71,6 +71,7 @@ pub(super) fn gaps(
 #[derive(Serialize)]
 struct Line<'a> {
     stem: &'a str,
+    dir: &'a Path,
     #[serde(flatten)]
     gap: &'a Gap,
 }
@@ -102,15 +103,15 @@ pub(super) fn cause(gap: &Gap) -> String {
 }
 
 /// How many gaps of which kind there are.
-fn summary(gaps: &[(Stem, Gap)], now: UnixNanos) -> String {
+fn summary(gaps: &[StemGap<'_>], now: UnixNanos) -> String {
     if gaps.is_empty() {
         return "no gaps".to_owned();
     }
     let kinds = [Kind::Down, Kind::NotRunning, Kind::Dropped, Kind::Stalled, Kind::Unknown];
     let parts = kinds.into_iter().filter_map(|kind| {
-        let of_kind = gaps.iter().filter(|(_, gap)| gap.kind == kind);
+        let of_kind = gaps.iter().map(|found| &found.gap).filter(|gap| gap.kind == kind);
         let lasting: Duration =
-            of_kind.clone().map(|(_, gap)| gap.to.unwrap_or(now).since(gap.from)).sum();
+            of_kind.clone().map(|gap| gap.to.unwrap_or(now).since(gap.from)).sum();
         let count = of_kind.count();
         (count > 0).then(|| format!("{count} {kind} ({})", Lasting(lasting)))
     });

@@ -26,20 +26,21 @@ pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<Ex
     let place = args.place.find(config, registry)?;
     let now = SystemClock.now();
     let (hours, _) = place.accounts(now)?;
-    let widths = hours.iter().map(|listed| listed.entry.stem.as_str().len());
-    let stem_width = widths.max().unwrap_or(0).max(4);
+    let label = |listed: &Listed<'_>| place.label(listed.dir, &listed.entry.stem);
+    let stem_width = hours.iter().map(|listed| label(listed).len()).max().unwrap_or(0).max(4);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let written = (|| {
         if !args.json {
             writeln!(out, "{}", header(stem_width))?;
         }
-        for Listed { dir, entry, journal, gaps } in &hours {
+        for listed in &hours {
+            let Listed { dir, entry, journal, gaps } = listed;
             let Some(row) = row(dir, entry, journal, *gaps, now) else { continue };
             if args.json {
                 serde_json::to_writer(&mut out, &row)?;
                 writeln!(out)?;
             } else {
-                writeln!(out, "{}", text(&row, stem_width))?;
+                writeln!(out, "{}", text(&row, &label(listed), stem_width))?;
             }
         }
         out.flush()
@@ -62,7 +63,7 @@ fn header(stem_width: usize) -> String {
     )
 }
 
-fn text(row: &Row, stem_width: usize) -> String {
+fn text(row: &Row, label: &str, stem_width: usize) -> String {
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
     let ratio = match row.raw_bytes {
         Some(raw) if row.state == Standing::Sealed => Ratio(raw, row.stored_bytes).to_string(),
@@ -77,7 +78,7 @@ fn text(row: &Row, stem_width: usize) -> String {
     let seconds = if row.gaps == 0 { "-".to_owned() } else { format!("{:.1}", row.gap_seconds) };
     format!(
         "{:stem_width$}  {:14}  {:7}  {:>12}  {:>14}  {:>13}  {ratio:>6}  {gaps:>5}  {seconds:>11}",
-        row.stem,
+        label,
         row.hour.to_string(),
         row.state,
         number(row.messages),

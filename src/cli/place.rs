@@ -45,10 +45,25 @@ pub(super) struct Listed<'a> {
     pub(super) gaps: InHour,
 }
 
+/// A gap of a stem.
+pub(super) struct StemGap<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) stem: Stem,
+    pub(super) gap: Gap,
+}
+
 /// Hours, and the gaps of each stem, both in the order of time.
-pub(super) type Accounts<'a> = (Vec<Listed<'a>>, Vec<(Stem, Gap)>);
+pub(super) type Accounts<'a> = (Vec<Listed<'a>>, Vec<StemGap<'a>>);
 
 impl Place {
+    /// What a stem is called: with its directory, where there are several.
+    pub(super) fn label(&self, dir: &Path, stem: &Stem) -> String {
+        match self.dirs.len() {
+            0 | 1 => stem.as_str().to_owned(),
+            _ => dir.join(stem.as_str()).display().to_string(),
+        }
+    }
+
     /// Every hour of every directory, in the order of time, those of the same hour by stem.
     pub(super) fn hours(&self) -> anyhow::Result<Vec<(&Path, HourEntry)>> {
         let mut hours = Vec::new();
@@ -73,11 +88,12 @@ impl Place {
                 hours.push(Listed { dir, entry, journal, gaps });
             }
             for (stem, of_stem) in account.gaps {
-                gaps.extend(of_stem.into_iter().map(|gap| (stem.clone(), gap)));
+                let found = |gap| StemGap { dir, stem: stem.clone(), gap };
+                gaps.extend(of_stem.into_iter().map(found));
             }
         }
         hours.sort_by(|a, b| (a.entry.hour, &a.entry.stem).cmp(&(b.entry.hour, &b.entry.stem)));
-        gaps.sort_by(|(stem, a), (other, b)| (a.from, stem).cmp(&(b.from, other)));
+        gaps.sort_by(|a, b| (a.gap.from, &a.stem).cmp(&(b.gap.from, &b.stem)));
         Ok((hours, gaps))
     }
 }

@@ -13,11 +13,10 @@ use anyhow::Context as _;
 use clap::Args;
 use indicatif::{DecimalBytes, HumanCount};
 
-use super::place::PlaceArgs;
+use super::place::{PlaceArgs, StemGap};
 use super::when::{When, range};
 use super::{Failure, broken_pipe_is_success, words};
 use crate::archive::gaps::{Gap, InHour, Kind, by_hour};
-use crate::archive::layout::Stem;
 use crate::archive::list::{Row, Standing, row};
 use crate::clock::{Clock, Hour, SystemClock, UnixNanos};
 use crate::registry::Registry;
@@ -52,14 +51,14 @@ pub(super) fn report(
     let now = SystemClock.now();
     let (from, to) = range(args.from, args.to, now)?;
     let (hours, gaps) = place.accounts(now)?;
-    let mut pictures: BTreeMap<Stem, Picture> = BTreeMap::new();
+    let mut pictures: BTreeMap<String, Picture> = BTreeMap::new();
     for listed in &hours {
         let row = row(listed.dir, &listed.entry, &listed.journal, listed.gaps, now);
-        let picture = pictures.entry(listed.entry.stem.clone()).or_default();
+        let picture = pictures.entry(place.label(listed.dir, &listed.entry.stem)).or_default();
         picture.rows.extend(row.map(|row| (row.hour, row)));
     }
-    for (stem, gap) in gaps {
-        pictures.entry(stem).or_default().gaps.push(gap);
+    for StemGap { dir, stem, gap } in gaps {
+        pictures.entry(place.label(dir, &stem)).or_default().gaps.push(gap);
     }
     for picture in pictures.values_mut() {
         picture.clip(from, to, now);

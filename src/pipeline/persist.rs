@@ -38,6 +38,7 @@ impl Patience {
     fn pause(&self, pause: Duration) {
         let begun = Instant::now();
         let was_stopped = self.stop.is_cancelled();
+        let pause = if was_stopped { pause.min(self.after_stop / 4) } else { pause };
         while let Some(left) = pause.checked_sub(begun.elapsed()).filter(|left| !left.is_zero())
             && self.stop.is_cancelled() == was_stopped
         {

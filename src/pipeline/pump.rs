@@ -103,7 +103,7 @@ impl Pump {
         if self.sinks.is_empty() {
             return Err(gone);
         }
-        error!(error = %gone, "a required sink is gone; the others get what was received, then the recording ends");
+        error!(error = %error_chain(&gone), "a required sink is gone; the others get what was received, then the recording ends");
         self.gone.get_or_insert(gone);
         self.consumer.refuse();
         Ok(())

@@ -6,13 +6,12 @@ use std::fmt::{self, Write as _};
 use indicatif::{DecimalBytes, HumanCount};
 
 use super::{Cell, DAY, Grade, Picture};
-use crate::archive::layout::Stem;
 use crate::cli::gaps::{Lasting, cause};
 use crate::clock::UnixNanos;
 
 const STYLE: &str = include_str!("style.css");
 
-pub(super) fn page(pictures: &BTreeMap<Stem, Picture>, now: UnixNanos) -> String {
+pub(super) fn page(pictures: &BTreeMap<String, Picture>, now: UnixNanos) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
     let _infallible = write_page(&mut page, pictures, now);
@@ -21,7 +20,7 @@ pub(super) fn page(pictures: &BTreeMap<Stem, Picture>, now: UnixNanos) -> String
 
 fn write_page(
     page: &mut String,
-    pictures: &BTreeMap<Stem, Picture>,
+    pictures: &BTreeMap<String, Picture>,
     now: UnixNanos,
 ) -> fmt::Result {
     write!(
@@ -32,7 +31,7 @@ fn write_page(
     )?;
     write_legend(page)?;
     for (stem, picture) in pictures {
-        writeln!(page, "<section>\n<h2>{}</h2>", Escaped(stem.as_str()))?;
+        writeln!(page, "<section>\n<h2>{}</h2>", Escaped(stem))?;
         writeln!(page, "<p>{}</p>", picture.totals(now))?;
         write_map(page, picture, now)?;
         write_gaps(page, picture, now)?;

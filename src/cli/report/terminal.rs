@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Cell, DAY, Grade, Picture};
-use crate::archive::layout::Stem;
 use crate::cli::gaps::text as gap_text;
 use crate::clock::UnixNanos;
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// All pictures, one below the other.
-pub(super) fn text(pictures: &BTreeMap<Stem, Picture>, now: UnixNanos, colour: bool) -> String {
+pub(super) fn text(pictures: &BTreeMap<String, Picture>, now: UnixNanos, colour: bool) -> String {
     let mut text = String::new();
     for (stem, picture) in pictures {
         // Writing to a String cannot fail.
-        let _infallible = writeln!(text, "{}\n{}\n", stem.as_str(), picture.totals(now));
+        let _infallible = writeln!(text, "{}\n{}\n", stem, picture.totals(now));
         text += "            0     3     6     9    12    15    18    21      UTC\n";
         let most = picture.most_messages();
         let mut next = None;
