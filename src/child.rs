@@ -14,7 +14,9 @@ use rustix::fs::{Access, access};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process_group};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 use tracing::{Span, warn};
 
 /// How much of what a program says on stderr goes to the log: so many lines a minute.
@@ -56,6 +58,7 @@ fn kill_group(group: u32) {
 #[serde(transparent)]
 pub(crate) struct CommandLine(
     /// The program, and its arguments. It is looked for in `PATH` unless it has a `/`.
+    #[serde(deserialize_with = "words_of_command")]
     #[schemars(length(min = 1))]
     Vec<String>,
 );
@@ -69,6 +72,18 @@ pub(crate) enum CommandError {
     /// It is not there.
     #[error("`command`: there is no program `{0}` that may be run")]
     NotFound(String),
+}
+
+fn words_of_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    // What was written as for a shell is shown as it should be.
+    let example = match &value {
+        Value::String(words) => words.split_whitespace().collect(),
+        _ => json!(["jq", "-c", "."]),
+    };
+    let no_list =
+        |_| D::Error::custom(format!("write the program and its arguments as a list: {example}"));
+    serde_json::from_value(value).map_err(no_list)
 }
 
 impl CommandLine {

@@ -139,7 +139,7 @@ impl Config {
         let document = match Document::read(expanded) {
             Ok(document) => document,
             Err(problem) => {
-                problems.push(problem);
+                problems.push(of_a_section(problem, registry));
                 return Err(fail(problems));
             }
         };
@@ -253,6 +253,23 @@ fn object(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
     }
     let problem = Problem::at("", "the configuration is an object: { … }");
     Err(ConfigError::new(file, Some(text), vec![problem], &Secrets::default()))
+}
+
+/// Says where a key belongs that is none of the file itself.
+fn of_a_section(mut problem: Problem, registry: &Registry) -> Problem {
+    let key = &problem.path;
+    let owners = [
+        (registry.sources().with_key(key), "source", "`source`"),
+        (registry.stages().with_key(key), "stage", "one of the `stages`"),
+        (registry.sinks().with_key(key), "sink", "one of the `sinks`"),
+    ];
+    let owner = owners.into_iter().find_map(|(name, kind, place)| Some((name?, kind, place)));
+    if let Some((name, kind, place)) = owner.filter(|_| problem.message.starts_with("unknown key"))
+    {
+        let message = format!("unknown key `{key}`; a {name} {kind} has it: write it in {place}");
+        problem.message = message;
+    }
+    problem
 }
 
 /// There is one stdin and one stdout for all.

@@ -32,7 +32,7 @@ impl Registry {
     #[must_use]
     pub fn source<C: SourceConfig>(mut self) -> Self {
         self.sources.add::<C>(C::TYPE, C::example, |value, path, common| {
-            let config: C = read(value, path)?;
+            let config: C = read(&value, path)?;
             let (topics, topic) = (config.topics().to_vec(), config.topic());
             let uses_stdin = config.uses_stdin();
             let extra = Extra { topics, topic, uses_stdin, ..Extra::default() };
@@ -45,7 +45,7 @@ impl Registry {
     #[must_use]
     pub fn stage<C: StageConfig>(mut self) -> Self {
         self.stages.add::<C>(C::TYPE, C::example, |value, path, common| {
-            let config: C = read(value, path)?;
+            let config: C = read(&value, path)?;
             let extra = Extra::default();
             Ok(Section::new(C::TYPE, shown(&config), common, extra, move |c| config.build(c)))
         });
@@ -56,7 +56,7 @@ impl Registry {
     #[must_use]
     pub fn sink<C: SinkConfig>(mut self) -> Self {
         self.sinks.add::<C>(C::TYPE, C::example, |value, path, common| {
-            let config: C = read(value, path)?;
+            let config: C = read(&value, path)?;
             let archive_dir = config.archive_dir().map(Path::to_owned);
             let uses_stdout = config.uses_stdout();
             let extra = Extra { archive_dir, uses_stdout, ..Extra::default() };

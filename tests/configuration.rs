@@ -19,7 +19,7 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     ("{\"buffer_size\": \"many\"}", &["buffer_size", "invalid type"]),
     ("{\"buffer_size\": 0}", &["buffer_size", "from 1 to"]),
-    ("{\"buffer_size\": -1}", &["buffer_size"]),
+    ("{\"buffer_size\": -1}", &["buffer_size", "a whole number that is not negative"]),
     ("{\"topic\": \"\"}", &["topic", "is empty"]),
     ("{\"ws_url\": \"\"}", &["ws_url", "is empty"]),
     ("{\"ws_url\": \"https://example.org\"}", &["ws_url", "must begin with `ws://` or `wss://`"]),
@@ -90,6 +90,19 @@ const BAD: &[(&str, &[&str])] = &[
         "{\"archive\": {\"retention\": {\"max_size\": \"1GiB\"}}}",
         &["archive.retention.max_size", "did you mean"],
     ),
+    (
+        "{\n\"url\": \"ws://h\"}",
+        &[":2:1: url: ", "a websocket source has it: write it in `source`"],
+    ),
+    ("{\"partition\": \"topic\"}", &["a jsonl sink has it: write it in one of the `sinks`"]),
+    (
+        "{\"stages\": [{\"type\": \"exec\",\n\"command\": \"sed -u\"}]}",
+        &[":2:1: stages[0].command: ", "as a list: [\"sed\",\"-u\"]"],
+    ),
+    (
+        "{\"pipelines\": {\n\"a\": {\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\"}}}}",
+        &[":2:1: pipelines.a: ", "the key `sinks` is missing"],
+    ),
     ("{\"archive\": []}", &["archive", "is an object"]),
     ("{\"archive\": 5}", &["archive", "invalid type"]),
 ];
@@ -144,6 +157,18 @@ const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
     (
         "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\"], \"read_pacing\": \"2s\"}}",
         &["read_pacing", "at most 1s"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\",\n\"url\": \"ftp://h\"}}",
+        &[":2:1: source.url: `ftp://h` is not a WebSocket URL"],
+    ),
+    (
+        "{\"sinks\": [{\"type\": \"jsonl\",\n\"mark_interval\": \"1ms\"}]}",
+        &[":2:1: sinks[0].mark_interval: ", "at least 1s"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\",\n\"profile_dir\": \"/no/such\"}}",
+        &[":2:1: source.profile_dir: cannot read `/no/such`", "No such file"],
     ),
 ];
 

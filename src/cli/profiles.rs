@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Failure, print};
+use super::{Failure, print, words};
 use crate::sources::websocket::Profile;
-use crate::sources::websocket::profile::all;
+use crate::sources::websocket::profile;
 use crate::suggest::did_you_mean;
 
 #[derive(Args)]
@@ -24,26 +24,42 @@ pub(super) struct ProfilesArgs {
 }
 
 pub(super) fn profiles(args: &ProfilesArgs) -> Result<ExitCode, Failure> {
-    let all = all(args.dir.as_deref()).map_err(anyhow::Error::from)?;
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
+    for (name, profile) in profile::all(args.dir.as_deref()).map_err(anyhow::Error::from)? {
+        match profile {
+            Ok(profile) => all.push((name, profile)),
+            Err(error) => wrong.push((name, error)),
+        }
+    }
+    if let Some(wanted) = &args.name
+        && let Some(index) = wrong.iter().position(|(name, _)| name == wanted)
+    {
+        return Err(anyhow::Error::from(wrong.swap_remove(index).1).into());
+    }
     let Some(wanted) = &args.name else {
         if args.json {
             let lines = all.iter().map(|(name, profile)| {
                 serde_json::json!({ "name": name, "profile": profile }).to_string() + "\n"
             });
-            return print(&lines.collect::<String>());
+            print(&lines.collect::<String>())?;
+        } else {
+            print(&listed(&all))?;
         }
-        return print(&listed(&all));
+        for (_, error) in &wrong {
+            words(&format!("error: {error}"));
+        }
+        return Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     };
-    let Some((name, profile)) = all.iter().find(|(name, _)| name == wanted) else {
+    let Some((name, found)) = all.iter().find(|(name, _)| name == wanted) else {
         let hint = did_you_mean(wanted, all.iter().map(|(name, _)| name.as_str()));
         let message =
             format!("there is no profile `{wanted}`{hint}; `streamer profiles` lists them");
         return Err(Failure::Usage(message));
     };
     if args.json {
-        return print(&(serde_json::to_string_pretty(profile).unwrap_or_default() + "\n"));
+        return print(&(serde_json::to_string_pretty(found).unwrap_or_default() + "\n"));
     }
-    print(&in_full(name, profile))
+    print(&in_full(name, found))
 }
 
 fn listed(all: &[(String, Profile)]) -> String {

@@ -13,7 +13,7 @@ use crate::errors::error_chain;
 use crate::pacing::Pacer;
 use crate::pipeline::{Named, Pipeline};
 use crate::plugin::{BuildContext, Run};
-use crate::registry::OnError;
+use crate::registry::{OnError, Section};
 use crate::stats::Totals;
 
 impl Config {
@@ -33,8 +33,8 @@ impl Config {
         };
         let pipelines = std::mem::take(&mut self.pipelines).into_iter();
         let built = pipelines.map(|pipeline| self.build_one(pipeline, totals, pacer, &run));
-        built.collect::<Result<_, _>>().map_err(|(path, error)| {
-            let problem = as_written(Problem::at(path, error_chain(&*error)), &self.keys);
+        built.collect::<Result<_, _>>().map_err(|problem| {
+            let problem = as_written(problem, &self.keys);
             ConfigError::new(&self.file, Some(&self.text), vec![problem], &self.secrets)
         })
     }
@@ -45,7 +45,7 @@ impl Config {
         totals: &Totals,
         pacer: &Arc<Pacer>,
         run: &Run,
-    ) -> Result<Pipeline, (String, crate::BoxError)> {
+    ) -> Result<Pipeline, Problem> {
         let PipelineConfig { name, source: (source_path, source), stages, sinks } = pipeline;
         let topic = source.topic.clone();
         let stats = totals.pipeline(&name);
@@ -54,7 +54,7 @@ impl Config {
             .with_topic(topic.clone())
             .with_pacer(Arc::clone(pacer))
             .with_secrets(self.secrets.clone());
-        let sources = source.build(&context).map_err(|error| (source_path, error))?;
+        let sources = built(source, &context, &source_path)?;
         let endpoint = sources.first().map(|source| source.endpoint()).unwrap_or_default();
         let run = Run { source: endpoint, ..run.clone() };
         context = context.with_run(run);
@@ -73,7 +73,7 @@ impl Config {
         for (path, stage) in stages {
             let stats = context.turn_to(&format!("{} ({})", last_step(&path), stage.type_name));
             let common = stage.common;
-            let plugin = stage.build(&context).map_err(|error| (path.clone(), error))?;
+            let plugin = built(stage, &context, &path)?;
             if plugin.rejects() || common.on_error == OnError::Reject {
                 rejecting.get_or_insert(path);
             }
@@ -82,7 +82,7 @@ impl Config {
         for (path, sink) in sinks {
             let stats = context.turn_to(&format!("{} ({})", last_step(&path), sink.type_name));
             let common = sink.common;
-            let plugin = sink.build(&context).map_err(|error| (path, error))?;
+            let plugin = built(sink, &context, &path)?;
             pipeline.sinks.push(Named::new(plugin, common, stats));
         }
         let keepers = pipeline.sinks.iter().filter(|sink| sink.common.required);
@@ -91,10 +91,16 @@ impl Config {
         {
             let message =
                 "sets messages aside, and no required sink keeps those: a jsonl sink does";
-            return Err((path, message.into()));
+            return Err(Problem::at(path, message));
         }
         Ok(pipeline)
     }
+}
+
+/// Makes what the section at `path` says.
+fn built<R>(section: Section<R>, context: &BuildContext, path: &str) -> Result<R, Problem> {
+    let keys = section.resolved.clone();
+    section.build(context).map_err(|error| Problem::within(path, error_chain(&*error), &keys))
 }
 
 /// `stages[0]` of `pipelines.a.stages[0]`: the pipeline is known where it is spoken of.

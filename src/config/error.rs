@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use jsonc_parser::ast::Value as Node;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use serde_json::Value;
 
 use crate::secrets::Secrets;
 use crate::suggest::did_you_mean;
@@ -37,6 +38,24 @@ impl Problem {
         };
         Self { path, message: in_our_words(&error.inner().to_string()) }
     }
+
+    /// A problem of the section at `base`, or of the first key of it that the message names.
+    pub(crate) fn within(base: &str, message: impl Into<String>, section: &Value) -> Self {
+        let message = message.into();
+        let mut quoted = message.split('`').skip(1).step_by(2);
+        let Some(key) = quoted.find(|key| has(section, key)) else {
+            return Self::at(base, message);
+        };
+        // The path says it already.
+        let rest = message.strip_prefix(&format!("`{key}`: ")).unwrap_or(&message);
+        Self::at(format!("{base}.{key}"), rest)
+    }
+}
+
+/// Whether the section has a value for the key, such as `limits.topics_per_request`.
+fn has(section: &Value, key: &str) -> bool {
+    let value = key.split('.').try_fold(section, |section, step| section.get(step));
+    value.is_some_and(|value| !value.is_null())
 }
 
 /// Serde's messages in the words of a configuration file.
@@ -65,8 +84,12 @@ fn in_our_words(message: &str) -> String {
     // What serde calls the types of this program.
     [
         ("expected path string", "expected a path, as text"),
-        ("expected u16", "expected a whole number"),
-        ("expected u32", "expected a whole number"),
+        ("expected u16", "expected a whole number that is not negative"),
+        ("expected u32", "expected a whole number that is not negative"),
+        ("expected u64", "expected a whole number that is not negative"),
+        ("expected usize", "expected a whole number that is not negative"),
+        ("expected a sequence", "expected a list: [ … ]"),
+        ("expected a map", "expected an object: { … }"),
         ("expected string or map", "expected one of the texts that the schema names"),
         ("expected struct Ping", "expected an object with `message` and `interval`"),
         ("expected struct TlsConfig", "expected an object"),

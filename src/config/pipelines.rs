@@ -179,7 +179,12 @@ fn one_of_several(name: &str, pipeline: &Value, path: &str) -> Result<Sections, 
     let stages = list("stages").unwrap_or_default();
     let sinks = list("sinks").unwrap_or_default();
     if sinks.is_empty() && problems.is_empty() {
-        problems.push(Problem::at(format!("{path}.sinks"), "is empty: messages must go somewhere"));
+        let (path, message) = if keys.contains_key("sinks") {
+            (format!("{path}.sinks"), "is empty: messages must go somewhere")
+        } else {
+            (path.to_owned(), "the key `sinks` is missing: messages must go somewhere")
+        };
+        problems.push(Problem::at(path, message));
     }
     let Some(source) = keys.get("source").cloned() else {
         problems.push(Problem::at(path, "the key `source` is missing"));

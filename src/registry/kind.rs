@@ -62,6 +62,14 @@ impl<R> Kind<R> {
         Some((schema.to_value(), Value::Object(example)))
     }
 
+    /// The first type that has this key.
+    pub(crate) fn with_key(&self, key: &str) -> Option<&'static str> {
+        self.types.keys().copied().find(|name| {
+            self.describe(name)
+                .is_some_and(|(schema, _)| schema.pointer(&format!("/properties/{key}")).is_some())
+        })
+    }
+
     /// Reads the section at `path`: takes `type` off and gives the rest to that type.
     pub(crate) fn parse(&self, section: Value, path: &str) -> Result<Section<R>, Problem> {
         let what = self.what;

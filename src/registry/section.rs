@@ -173,8 +173,11 @@ impl<R> Section<R> {
 }
 
 /// Reads a config; the problem names the key within the section at `path`.
-pub(super) fn read<C: DeserializeOwned>(value: Value, path: &str) -> Result<C, Problem> {
-    serde_path_to_error::deserialize(value).map_err(|error| Problem::from_serde(path, &error))
+pub(super) fn read<C: DeserializeOwned>(value: &Value, path: &str) -> Result<C, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let problem = Problem::from_serde(path, &error);
+        if problem.path == path { Problem::within(path, problem.message, value) } else { problem }
+    })
 }
 
 /// The keys of a config, for the explicit form. One that cannot be shown is shown by its type alone.

@@ -85,10 +85,10 @@ pub(super) struct Target {
 /// A configuration with which no connection can ever be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TargetError {
-    #[error("`{url}` is not a WebSocket URL: {reason}")]
+    #[error("`url`: `{url}` is not a WebSocket URL: {reason}")]
     Url { url: String, reason: String },
     #[error(
-        "the URL holds a user name; send it as a header instead: \"headers\": {{ \"Authorization\": \"…\" }}"
+        "`url` holds a user name; send it as a header instead: \"headers\": {{ \"Authorization\": \"…\" }}"
     )]
     UserInfo,
     #[error("`headers`: `{name}` is not a valid header name")]

@@ -107,6 +107,14 @@ pub struct VenueLimits {
     pub max_connection_age: Span,
 }
 
+impl VenueLimits {
+    /// Whether this is the name of one of them.
+    fn has(key: &str) -> bool {
+        let all = serde_json::to_value(Self::default());
+        all.is_ok_and(|all| all.get(key).is_some())
+    }
+}
+
 /// A profile that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProfileError {
@@ -114,8 +122,9 @@ pub(crate) enum ProfileError {
     Unknown { name: String, hint: String },
     #[error("the profile cannot be used: {0}")]
     Invalid(ConfigError),
-    #[error("cannot read the directory `{}` (`profile_dir`)", path.display())]
-    Dir { path: PathBuf, source: std::io::Error },
+    // The configuration's reader shows no more than this text.
+    #[error("cannot read `{}` (`profile_dir`): {reason}", path.display())]
+    Dir { path: PathBuf, reason: std::io::Error },
 }
 
 impl Profile {
@@ -132,7 +141,10 @@ impl Profile {
         let value: Value = serde_json::from_str(text)
             .map_err(|error| ProfileError::Invalid(ConfigError::syntax(file, &error)))?;
         let profile: Self = serde_path_to_error::deserialize(value).map_err(|error| {
-            let problem = Problem::from_serde("", &error);
+            let mut problem = Problem::from_serde("", &error);
+            if VenueLimits::has(&problem.path) {
+                problem.message = format!("write it as `limits.{}`", problem.path);
+            }
             let secrets = Secrets::default();
             ProfileError::Invalid(ConfigError::new(file, Some(text), vec![problem], &secrets))
         })?;
@@ -191,53 +203,57 @@ impl Profile {
     }
 }
 
+/// A profile with its name, or what is wrong with it.
+pub(crate) type Named = (String, Result<Profile, ProfileError>);
+
 /// All profiles, those of `dir` before the built-in ones, of which they replace those of the same
 /// name.
-pub(crate) fn all(dir: Option<&Path>) -> Result<Vec<(String, Profile)>, ProfileError> {
-    let mut profiles: Vec<(String, Profile)> = Vec::new();
+pub(crate) fn all(dir: Option<&Path>) -> Result<Vec<Named>, ProfileError> {
+    let mut profiles: Vec<Named> = Vec::new();
     if let Some(dir) = dir {
-        let fail = |source| ProfileError::Dir { path: dir.to_owned(), source };
+        let fail = |path: &Path, reason| ProfileError::Dir { path: path.to_owned(), reason };
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(fail)? {
-            let path = entry.map_err(fail)?.path();
+        for entry in std::fs::read_dir(dir).map_err(|error| fail(dir, error))? {
+            let path = entry.map_err(|error| fail(dir, error))?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
                 files.push(path);
             }
         }
         files.sort();
         for path in files {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| ProfileError::Dir { path: path.clone(), source })?;
+            let text = std::fs::read_to_string(&path).map_err(|error| fail(&path, error));
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            profiles.push((name, Profile::parse(&path, &text)?));
+            profiles.push((name, text.and_then(|text| Profile::parse(&path, &text))));
         }
     }
     for (name, text) in BUILTIN {
         if !profiles.iter().any(|(own, _)| own == name) {
-            profiles.push(((*name).to_owned(), Profile::parse(Path::new(name), text)?));
+            profiles.push(((*name).to_owned(), Profile::parse(Path::new(name), text)));
         }
     }
     Ok(profiles)
 }
 
-/// The profile of this name; without one, that of the URL's host.
+/// The profile of this name; without one, that of the URL's host. One that is wrong is of no concern
+/// unless it is this, or might be.
 pub(super) fn find(
     name: Option<&str>,
     host: Option<&str>,
     dir: Option<&Path>,
 ) -> Result<(String, Profile), ProfileError> {
-    let mut profiles = all(dir)?;
-    let by_name = |wanted: &str| profiles.iter().position(|(name, _)| name == wanted);
-    let index = match name {
-        Some(name) => by_name(name).ok_or_else(|| {
-            let hint = did_you_mean(name, profiles.iter().map(|(name, _)| name.as_str()));
-            ProfileError::Unknown { name: name.to_owned(), hint }
-        })?,
-        None => host
-            .and_then(|host| profiles.iter().position(|(_, profile)| profile.is_for(host)))
-            .or_else(|| by_name(GENERIC))
-            .unwrap_or(0),
-    };
+    let profiles = all(dir)?;
+    if let Some(wanted) = name {
+        let hint = did_you_mean(wanted, profiles.iter().map(|(name, _)| name.as_str()));
+        let unknown = || ProfileError::Unknown { name: wanted.to_owned(), hint };
+        let found = profiles.into_iter().find(|(name, _)| name == wanted);
+        let (name, profile) = found.ok_or_else(unknown)?;
+        return Ok((name, profile?));
+    }
+    let whole = profiles.into_iter().map(|(name, profile)| Ok((name, profile?)));
+    let mut profiles = whole.collect::<Result<Vec<_>, ProfileError>>()?;
+    let by_host = |host| profiles.iter().position(|(_, profile)| profile.is_for(host));
+    let generic = || profiles.iter().position(|(name, _)| name == GENERIC);
+    let index = host.and_then(by_host).or_else(generic).unwrap_or(0);
     Ok(profiles.swap_remove(index))
 }
 

@@ -6,6 +6,7 @@ use super::*;
 #[test]
 fn every_builtin_profile_is_whole() {
     for (name, profile) in all(None).unwrap() {
+        let profile = profile.unwrap();
         let topics = if name == GENERIC { vec!["t".to_owned()] } else { profile.examples.clone() };
         assert!(!topics.is_empty(), "{name} has no example");
         let subscribe = Subscribe::Template(profile.subscribe.clone());
@@ -59,6 +60,10 @@ fn a_profile_of_ones_own_adds_or_replaces_and_a_fault_in_it_has_its_place() {
             r#"{"about": "x", "subscribe": "", "answers": [{"when": {"a": 1}, "is": "control"}]}"#,
             "answers[0]: `a` is no JSON Pointer",
         ),
+        (
+            r#"{"about": "x", "subscribe": "{topic}", "topics_per_request": 1}"#,
+            "topics_per_request: write it as `limits.topics_per_request`",
+        ),
         (r#"{"about": "x", "subscribe": "s"}"#, "subscribe: has no place for topics"),
         (
             r#"{"about": "x", "subscribe": "{topics}", "topic": "{a}:{product}", "item": "{prodct}"}"#,
@@ -76,5 +81,6 @@ fn a_profile_of_ones_own_adds_or_replaces_and_a_fault_in_it_has_its_place() {
         write("bad.json", text);
         let error = find(None, None, Some(dir.path())).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
+        assert_eq!(found(Some("mine"), None).0, "mine", "the fault of another is none of this");
     }
 }
