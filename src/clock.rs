@@ -50,6 +50,12 @@ impl UnixNanos {
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
+
+    /// The instant `duration` earlier, at least 1970.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
 }
 
 /// RFC 3339, UTC, milliseconds: `2026-01-31T14:03:59.120Z`.

@@ -16,7 +16,7 @@ use super::queue::Producer;
 use super::standing::{Coming, Standing};
 use super::twins::Twins;
 use crate::batch::Batch;
-use crate::clock::{Clock, UnixNanos};
+use crate::clock::Clock;
 use crate::plugin::{Disconnect, FeedEvent, Scope};
 use crate::stats::Stats;
 
@@ -82,7 +82,7 @@ impl Group {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let mut state = self.state();
         let up = Instant::now();
-        state.twins.up(number, up);
+        state.twins.up(number);
         state.standing.insert(number, Standing::new(connection, up));
         self.stats.connects.add(1);
         self.stats.set_standing(self.scope.feed, state.standing.len());
@@ -98,8 +98,11 @@ impl Group {
 
     /// All that it subscribes to is answered.
     pub(super) fn subscribed(&self, number: usize) {
-        if let Some(standing) = self.state().standing.get_mut(&number) {
-            standing.subscribed = Some(Instant::now());
+        let mut state = self.state();
+        let now = Instant::now();
+        state.twins.subscribed(number, now);
+        if let Some(standing) = state.standing.get_mut(&number) {
+            standing.subscribed = Some(now);
             self.tell_up(standing.connection);
         }
     }
@@ -249,12 +252,8 @@ impl Group {
 
     fn tell_down(&self, lost: &Disconnect) {
         let now = self.clock.now();
-        let before = |silence: Duration| {
-            let silence = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
-            UnixNanos::new(now.nanos().saturating_sub(silence))
-        };
         let (cause, detail) = (lost.cause, lost.detail.clone());
-        let silent_since = lost.silent_for.map(before);
+        let silent_since = lost.silent_for.map(|silence| now.before(silence));
         let scope = self.scope.clone();
         self.producer.event(now, FeedEvent::Down { cause, detail, silent_since, scope });
     }

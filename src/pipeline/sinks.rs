@@ -11,13 +11,16 @@ use super::persist::{Patience, persist};
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
 use crate::errors::error_chain;
-use crate::plugin::{BoxError, FeedEvent, Rejected, Sink};
+use crate::plugin::{BoxError, DropCause, FeedEvent, Rejected, Sink};
 use crate::stats::Stats;
 
 /// For how long the end of the recording waits for sinks that are not required.
 const ASIDE_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A sink whose destination is gone for good.
+/// What a sink keeps in memory is no older than this.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// A sink whose destination is gone for good, or that was given up.
 #[derive(Debug, thiserror::Error)]
 #[error("{sink}")]
 pub(crate) struct SinkGone {
@@ -31,15 +34,41 @@ pub(super) struct Sinks {
     pub(super) all: Vec<Named<dyn Sink>>,
     /// Those that are not.
     pub(super) asides: Vec<Aside>,
-    /// Those that are gone. They are closed last, lest the others wait for that.
-    gone: Vec<Named<dyn Sink>>,
+    gone: Vec<Left>,
+    /// When the last messages were received.
+    last: UnixNanos,
     patience: Patience,
     stats: Arc<Stats>,
 }
 
+/// A sink that is gone. It is closed last, lest the others wait for that.
+struct Left {
+    sink: Named<dyn Sink>,
+    /// What it did not get, and of what time.
+    missed: u64,
+    since: UnixNanos,
+    until: UnixNanos,
+}
+
+impl Left {
+    /// Tells it what it did not get, for its account, and closes it.
+    fn close(&mut self) {
+        let plugin = &mut self.sink.plugin;
+        // It has said why it fails.
+        drop(plugin.flush());
+        let (messages, since, cause) =
+            (self.missed + plugin.buffered(), self.since, DropCause::GivenUp);
+        if messages > 0 {
+            drop(plugin.event(self.until, &FeedEvent::Dropped { since, messages, cause }));
+        }
+        drop(plugin.close());
+    }
+}
+
 impl Sinks {
     pub(super) fn new(all: Vec<Named<dyn Sink>>, patience: Patience, stats: Arc<Stats>) -> Self {
-        Self { all, asides: Vec::new(), gone: Vec::new(), patience, stats }
+        let (asides, gone, last) = (Vec::new(), Vec::new(), UnixNanos::default());
+        Self { all, asides, gone, last, patience, stats }
     }
 
     /// Every sink opens what it needs, however long it takes.
@@ -55,7 +84,13 @@ impl Sinks {
         for aside in &mut self.asides {
             aside.write(batch);
         }
-        self.persist_all(|sink| sink.write(batch), batch.len() as u64)
+        let messages = batch.len() as u64;
+        self.last = batch.received();
+        let written = self.persist_all(|sink| sink.write(batch), messages);
+        for left in &mut self.gone {
+            (left.missed, left.until) = (left.missed + messages, self.last);
+        }
+        written
     }
 
     /// Those sinks that keep what stages set aside take it.
@@ -92,7 +127,8 @@ impl Sinks {
                     index += 1;
                 }
                 Err(gone) => {
-                    self.gone.push(self.all.remove(index));
+                    let (sink, until) = (self.all.remove(index), self.last);
+                    self.gone.push(Left { sink, missed: 0, since: until.before(KEPT), until });
                     first = first.and(Err(gone));
                 }
             }
@@ -136,10 +172,7 @@ impl Sinks {
             }
             count_given(sink);
         }
-        for sink in &mut self.gone {
-            // It has said why.
-            drop(sink.plugin.close());
-        }
+        self.gone.iter_mut().for_each(Left::close);
         let deadline = Instant::now() + ASIDE_PATIENCE;
         for aside in &mut self.asides {
             aside.wait(deadline);

@@ -55,7 +55,8 @@ struct Owed {
     young: Copies,
     old: Copies,
     turned: Instant,
-    /// From when on it is known, or trusted, to bring all; `None` before it stands.
+    stands: bool,
+    /// From when on it is known, or trusted, to bring all; `None` before it is subscribed to all.
     settles: Option<Instant>,
     settled: bool,
     /// From before it was settled: how many copies are owed, and how many were paid since.
@@ -70,6 +71,7 @@ impl Owed {
             young: Copies::default(),
             old: Copies::default(),
             turned: now,
+            stands: false,
             settles: None,
             settled: false,
             early: HashMap::default(),
@@ -158,10 +160,17 @@ impl Twins {
         free
     }
 
-    /// It stands, and is trusted to bring all after a while.
-    pub(super) fn up(&mut self, link: usize, now: Instant) {
+    /// It stands.
+    pub(super) fn up(&mut self, link: usize) {
         if let Some(Some(owed)) = self.links.get_mut(link) {
-            owed.settles = Some(now + SETTLE_LIMIT);
+            owed.stands = true;
+        }
+    }
+
+    /// It has subscribed to all, and is trusted to bring it after a while.
+    pub(super) fn subscribed(&mut self, link: usize, now: Instant) {
+        if let Some(Some(owed)) = self.links.get_mut(link) {
+            owed.settles.get_or_insert(now + SETTLE_LIMIT);
         }
     }
 
@@ -179,7 +188,7 @@ impl Twins {
     pub(super) fn leave(&mut self, link: usize) {
         let left = self.links.get_mut(link).and_then(Option::take);
         // One that never stood has brought nothing.
-        if left.is_some_and(|left| left.settles.is_some()) {
+        if left.is_some_and(|left| left.stands) {
             self.links.iter_mut().flatten().for_each(Owed::forget_early);
         }
     }

@@ -97,6 +97,8 @@ pub enum DropCause {
     Undecodable,
     /// A stage had them when it failed: at most so many.
     Stage,
+    /// The recorder stopped, and the sink could not take them.
+    GivenUp,
 }
 
 impl DropCause {
@@ -106,6 +108,7 @@ impl DropCause {
             Self::Overflow => "overflow",
             Self::Undecodable => "undecodable",
             Self::Stage => "stage",
+            Self::GivenUp => "given_up",
         }
     }
 }

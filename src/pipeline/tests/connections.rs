@@ -125,6 +125,9 @@ impl Sink for Notes {
                 format!("down {} {}", cause.as_str(), silent_since.is_some())
             }
             FeedEvent::Refused { topic, .. } => format!("refused {topic}"),
+            FeedEvent::Dropped { messages, cause, .. } => {
+                format!("dropped {messages} {}", cause.as_str())
+            }
             _ => return Ok(()),
         };
         self.said.lock().unwrap().push(said);
@@ -278,7 +281,7 @@ async fn a_required_sink_that_is_gone_ends_the_recording_though_nothing_more_com
 async fn a_required_sink_that_fails_at_the_stop_leaves_time_for_the_others() {
     let (bench, notes) = (Bench::new(), Notes::default());
     let fails = Notes { fails: true, ..Notes::default() };
-    let said = Arc::clone(&notes.said);
+    let (said, missed) = (Arc::clone(&notes.said), Arc::clone(&fails.said));
     let source = Scripted::new([Step::Message("1"), Step::Message("2"), Step::Wait, Step::Closed]);
     let waits = source.waits.clone();
     let pipeline = pipeline(source, vec![fails, notes]);
@@ -290,6 +293,7 @@ async fn a_required_sink_that_fails_at_the_stop_leaves_time_for_the_others() {
     let (ended, ()) = tokio::join!(recording, stop);
     assert!(matches!(ended, Err(PipelineError::Pump(_))), "{ended:?}");
     assert_eq!(*said.lock().unwrap(), ["1", "2"]);
+    assert_eq!(*missed.lock().unwrap(), ["dropped 2 given_up"]);
 }
 
 /// Fails on every message that is `bad`.

@@ -244,10 +244,12 @@ fn what_came_before_a_link_was_settled_swallows_nothing_when_whoever_brought_it_
     for (settled_after, gone) in [(None, true), (Some(0), true), (Some(0), false)] {
         let mut twins = Twins::default();
         let old = twins.join(begun);
+        twins.up(old);
         twins.settled(old, begun);
         let new = twins.join(begun);
         assert!(beat(&mut twins, old, begun));
-        twins.up(new, begun);
+        twins.up(new);
+        twins.subscribed(new, begun);
         if let Some(after) = settled_after {
             twins.settled(new, begun + Duration::from_secs(after));
         }
@@ -287,9 +289,11 @@ fn a_debt_that_was_none_is_not_passed_on_to_later_messages() {
     for stays in [false, true] {
         let mut twins = Twins::default();
         let old = twins.join(begun);
+        twins.up(old);
         twins.settled(old, begun);
         let new = twins.join(begun);
-        twins.up(new, begun);
+        twins.up(new);
+        twins.subscribed(new, begun);
         // Of this the new one gets no copy, but of all that follow.
         assert!(beat(&mut twins, old, begun));
         twins.settled(new, begun);
@@ -309,8 +313,10 @@ fn a_connection_that_could_not_be_made_voids_nothing() {
     let begun = Instant::now();
     let mut twins = Twins::default();
     let (old, new) = (twins.join(begun), twins.join(begun));
-    twins.up(old, begun);
-    twins.up(new, begun);
+    twins.up(old);
+    twins.subscribed(old, begun);
+    twins.up(new);
+    twins.subscribed(new, begun);
     assert!(beat(&mut twins, old, begun));
     let failed = twins.join(begun);
     twins.leave(failed);

@@ -86,10 +86,7 @@ impl Links {
                 messages: *messages,
                 cause: cause.as_str().to_owned(),
             },
-            FeedEvent::Suspended { slept } => {
-                let slept = u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX);
-                Event::Suspended { since: at.nanos().saturating_sub(slept) }
-            }
+            FeedEvent::Suspended { slept } => Event::Suspended { since: at.before(*slept).nanos() },
             FeedEvent::ClockStepped { from } => Event::ClockStep { from: from.nanos() },
         })
     }
