@@ -61,7 +61,7 @@ fn fifty_kills_lose_nothing_but_what_the_journal_names() {
 fn one_message() -> Server {
     Server::start(|number, peer| {
         peer.subscribed();
-        peer.text(&format!("{{\"topic\":\"t\",\"n\":{number}}}"));
+        peer.text(&format!("{{\"topic\":\"publicTrade.BTCUSDT\",\"n\":{number}}}"));
         peer.keep_open();
     })
 }
@@ -88,7 +88,7 @@ fn a_stop_and_a_start_are_a_gap_of_their_own() {
     assert_eq!((&journal[0]["v"], &journal[0]["topics"]), (&json!(1), &json!([TOPIC])));
     assert_ne!(journal[0]["run"], journal[3]["run"]);
     assert_eq!(journal[0]["config"], journal[3]["config"]);
-    assert_eq!((&journal[3]["bytes"], &journal[3]["messages"]), (&json!(20), &json!(1)));
+    assert_eq!((&journal[3]["bytes"], &journal[3]["messages"]), (&json!(38), &json!(1)));
     assert_eq!((&journal[5]["messages"], &journal[5]["stop"]), (&json!(2), &json!(true)));
 }
 
@@ -102,7 +102,7 @@ fn verify_says_which_hours_are_complete_which_have_gaps_and_which_are_damaged() 
     assert!(said.contains("0 hours complete, 1 with gaps (`streamer gaps` lists them)"), "{said}");
     // Somebody takes the last line away.
     let [file] = test.files().try_into().unwrap();
-    fs::write(&file, "{\"topic\":\"t\",\"n\":0}\n").unwrap();
+    fs::write(&file, "{\"topic\":\"publicTrade.BTCUSDT\",\"n\":0}\n").unwrap();
     let bad = verify();
     assert_eq!(bad.status.code(), Some(1));
     let said = String::from_utf8(bad.stdout).unwrap();

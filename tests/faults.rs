@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Peer, Server, Test};
 
-const DATA: &str = r#"{"topic":"t","data":[1]}"#;
+const DATA: &str = r#"{"topic":"publicTrade.BTCUSDT","data":[1]}"#;
 
 /// On the first connection the fault; on the second all is well. Gives the status at the end, the
 /// log line of the disconnect and what was recorded.
@@ -21,7 +21,7 @@ fn after_fault(
             return;
         }
         peer.subscribed();
-        peer.text(r#"{"topic":"t","data":[2]}"#);
+        peer.text(r#"{"topic":"publicTrade.BTCUSDT","data":[2]}"#);
         peer.keep_open();
     });
     let test = Test::with_source(&server.url(), keys);
@@ -130,7 +130,7 @@ fn an_end_without_a_close() {
         peer.drop_gently();
     });
     assert_eq!(status["disconnects"]["eof"], 1);
-    assert_eq!(recorded, format!("{DATA}\n{{\"topic\":\"t\",\"data\":[2]}}\n"));
+    assert_eq!(recorded, format!("{DATA}\n{{\"topic\":\"publicTrade.BTCUSDT\",\"data\":[2]}}\n"));
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn a_refusal_after_data_does_not_hammer_either() {
     let server = Server::start(|number, peer| {
         peer.subscribed();
         peer.note(number.to_string());
-        peer.text(DATA);
+        peer.text(r#"{"topic":"another","data":[1]}"#);
         peer.text(r#"{"success":false,"ret_msg":"no","op":"subscribe"}"#);
         peer.wait_for_end();
     });

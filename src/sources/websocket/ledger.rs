@@ -32,8 +32,6 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Ledger {
     standing: Vec<Standing>,
-    /// Whether the server confirms what it accepts. If not, what was asked for comes.
-    confirms: bool,
     known: Known,
     /// Groups of topics that are to be asked for, a request each; and whether they are asked for again,
     /// since they are silent.
@@ -67,10 +65,9 @@ pub(super) enum Subject {
 
 impl Ledger {
     /// Topics that are all wanted, in these groups.
-    pub(super) fn new(topics: usize, planned: Vec<Vec<usize>>, confirms: bool) -> Self {
+    pub(super) fn new(topics: usize, planned: Vec<Vec<usize>>) -> Self {
         Self {
             standing: vec![Standing::Wanted; topics],
-            confirms,
             known: Known::none_of(topics),
             planned: planned.into_iter().map(|group| (group, false)).collect(),
             open: BTreeMap::new(),
@@ -106,11 +103,6 @@ impl Ledger {
         while self.open.first_entry().is_some_and(|first| forgotten(first.get())) {
             self.open.pop_first();
         }
-        if !self.confirms {
-            for topic in &topics {
-                self.known.comes(*topic);
-            }
-        }
         self.open.insert(id, Request { topics: topics.clone(), sent: now, done: false });
         Some((id, topics))
     }
@@ -134,21 +126,19 @@ impl Ledger {
     /// All topics were asked for, by messages that name no request.
     pub(super) fn all_asked(&mut self) {
         self.standing.fill(Standing::Asked);
-        self.all_come();
     }
 
-    /// What was asked for comes: that something does is all that can be seen.
-    pub(super) fn asked_come(&mut self) {
-        for topic in 0..self.standing.len() {
-            if self.standing.get(topic) == Some(&Standing::Asked) {
-                self.known.comes(topic);
-            }
-        }
+    /// Takes it that what was asked for comes; gives those of which nothing was known.
+    pub(super) fn asked_come(&mut self) -> Vec<usize> {
+        let asked = |topic: &usize| self.standing.get(*topic) == Some(&Standing::Asked);
+        let asked: Vec<usize> = (0..self.standing.len()).filter(asked).collect();
+        self.taken_to_come(asked)
     }
 
-    /// Of what is not answered by now nothing more will be said.
-    pub(super) fn all_come(&mut self) {
-        self.known.rest_comes();
+    /// Takes it that these come; gives those of which nothing was known.
+    fn taken_to_come(&mut self, mut topics: Vec<usize>) -> Vec<usize> {
+        topics.retain(|topic| self.known.comes(*topic));
+        topics
     }
 
     /// Whether it is known of all topics whether they come.
@@ -258,19 +248,16 @@ impl Ledger {
         news
     }
 
-    /// Gives up waiting for answers that are late; says whether there were such.
-    pub(super) fn give_up(&mut self, now: Instant) -> bool {
+    /// Gives up waiting for answers that are late: what was asked for is taken to come. Gives the topics
+    /// of which nothing is known, if there were such answers.
+    pub(super) fn give_up(&mut self, now: Instant) -> Option<Vec<usize>> {
         let late = |request: &Request| !request.done && now - request.sent >= ANSWER_TIME;
-        let mut unanswered = Vec::new();
+        let mut topics = None;
         for request in self.open.values_mut().filter(|request| late(request)) {
             request.done = true;
-            unanswered.extend_from_slice(&request.topics);
+            topics.get_or_insert_with(Vec::new).extend_from_slice(&request.topics);
         }
-        let any = !unanswered.is_empty();
-        for topic in unanswered {
-            self.known.comes(topic);
-        }
-        any
+        topics.map(|topics| self.taken_to_come(topics))
     }
 
     /// When an answer is late next.
@@ -291,9 +278,9 @@ impl Ledger {
         let now_refused = refused(&to);
         let was_refused = refused(&std::mem::replace(standing, to));
         match (was_refused, now_refused) {
-            (_, true) => drop(self.known.note(topic)),
+            (_, true) => self.known.comes_not(topic),
             (true, false) => self.known.comes_again(topic),
-            (false, false) => self.known.comes(topic),
+            (false, false) => drop(self.known.comes(topic)),
         }
         for request in self.open.values_mut() {
             request.done |= is_answered(request, topic, &self.standing);

@@ -110,7 +110,6 @@ impl Link {
     pub(super) async fn begin(&mut self) -> Result<(), Disconnect> {
         let said = self.say_first().await;
         self.set_timer();
-        self.watch.begun();
         let Err(error) = said else { return Ok(()) };
         self.cannot_send(&error);
         let ended = poll_fn(|cx| {

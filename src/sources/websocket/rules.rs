@@ -88,11 +88,9 @@ pub struct Rule {
 /// The rules of a conversation, ready for use.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
-    all: Vec<Compiled>,
+    rules: Vec<Compiled>,
     /// Whether some messages must be found whenever they come.
     pub(super) always: bool,
-    /// Whether the server confirms what it accepts.
-    pub(super) confirm: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -197,8 +195,7 @@ impl Rules {
     pub(super) fn of(rules: &[Rule]) -> Result<Self, RuleError> {
         let rules: Vec<_> = rules.iter().map(Compiled::of).collect::<Result<_, _>>()?;
         let always = rules.iter().any(Compiled::is_always);
-        let confirm = rules.iter().any(|rule| rule.rule.is == Meaning::Subscribed);
-        Ok(Self { all: rules, always, confirm })
+        Ok(Self { rules, always })
     }
 
     /// A rule for the message that is waited for.
@@ -214,7 +211,7 @@ impl Rules {
         if payload.len() > MAX_ANSWER {
             return None;
         }
-        let asked = self.all.iter().filter(|rule| all || rule.is_always());
+        let asked = self.rules.iter().filter(|rule| all || rule.is_always());
         asked.into_iter().find(|rule| rule.matches(payload)).map(|rule| &rule.rule)
     }
 }

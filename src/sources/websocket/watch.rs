@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::conversation::{Conversation, text_now};
-use super::ledger::{Ledger, Standing};
+use super::ledger::{ANSWER_TIME, Ledger, Standing};
 use super::rules::Rules;
 use super::silence::Silence;
 use crate::batch::Batch;
@@ -63,8 +63,11 @@ pub(super) struct Watch {
     next_request: Instant,
     looked_at_until: Instant,
     data_seen: bool,
-    /// Answers to messages that are sent as they are.
+    /// Answers to messages that are sent as they are, and until when they are waited for.
     unnamed: usize,
+    unnamed_by: Option<Instant>,
+    /// Messages that are no answers, and of no topic that was asked for.
+    strangers: u32,
     /// Confirmations that may be of what was said first.
     answers_to_opening: usize,
     settled: bool,
@@ -90,13 +93,15 @@ impl Watch {
         let places = topics.iter().enumerate().map(|(place, topic)| (topic.clone(), place));
         let unnamed = conversation.messages().len();
         let mut watch = Self {
-            ledger: Ledger::new(topics.len(), planned, manners.rules.confirm),
+            ledger: Ledger::new(topics.len(), planned),
             places: places.collect(),
-            welcome_by: manners.welcome.as_ref().map(|_| now + super::ledger::ANSWER_TIME),
+            welcome_by: manners.welcome.as_ref().map(|_| now + ANSWER_TIME),
             next_request: now,
             looked_at_until: now + LOOKED_AT,
             data_seen: false,
             unnamed,
+            unnamed_by: (unnamed > 0).then_some(now + ANSWER_TIME),
+            strangers: 0,
             answers_to_opening: manners.opening.len(),
             settled: false,
             ending: false,
@@ -130,17 +135,7 @@ impl Watch {
         self.next_request = now + self.manners.request_interval;
         self.looked_at_until = now + LOOKED_AT;
         self.silence.asked(&places, now);
-        self.news |= self.ledger.has_coming();
         self.manners.conversation.request(&places, id)
-    }
-
-    /// What is due at first is asked for. If that was all, and no answer is waited for, it shows in
-    /// [`Self::is_subscribed`], and is not to be told topic by topic.
-    pub(super) fn begun(&mut self) {
-        if self.is_subscribed() {
-            self.news = false;
-            self.ledger.take_coming().clear();
-        }
     }
 
     /// When the next request is due.
@@ -152,7 +147,7 @@ impl Watch {
     /// When something is to be looked after next, requests aside.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let late = if self.settled { None } else { self.ledger.late_at() };
-        [self.welcome_by, late, self.silence.wake_at()].into_iter().flatten().min()
+        [self.welcome_by, self.unnamed_by, late, self.silence.wake_at()].into_iter().flatten().min()
     }
 
     /// Does what time asks for.
@@ -160,9 +155,20 @@ impl Watch {
         if self.welcome_by.is_some_and(|by| by <= now) {
             return Err(Disconnect::new(Cause::Handshake, "the server did not greet"));
         }
-        if !self.settled && self.ledger.give_up(now) {
+        if !self.settled
+            && let Some(topics) = self.ledger.give_up(now)
+        {
+            self.in_doubt(&topics);
             self.settle_if_done();
-            self.news |= self.ledger.has_coming();
+        }
+        if self.unnamed_by.is_some_and(|by| by <= now) {
+            (self.unnamed, self.unnamed_by) = (0, None);
+            let topics = self.ledger.asked_come();
+            self.in_doubt(&topics);
+            if self.places.is_empty() {
+                self.events.push(FeedEvent::Unconfirmed { topics: Vec::new() });
+            }
+            self.settle_if_done();
         }
         if let Some(places) = self.silence.check(now)? {
             // Messages that are sent as they are cannot be made of some of the topics.
@@ -194,9 +200,9 @@ impl Watch {
         std::mem::take(&mut self.events)
     }
 
-    /// Whether it is known of all topics whether they come.
+    /// Whether it is known of all topics whether they come; where there are none, whether anything does.
     pub(super) fn is_subscribed(&self) -> bool {
-        self.ledger.is_known()
+        self.ledger.is_known() && (self.unnamed_by.is_none() || !self.places.is_empty())
     }
 
     /// The topics of which that has become known, since this was last asked, and that do.
@@ -295,20 +301,42 @@ impl Watch {
     fn data(&mut self, payload: &[u8], now: Instant, looked_at: bool, room: &mut String) {
         self.data_seen = true;
         self.silence.heard(now);
-        let unmistakable = self.manners.topic_pointer.is_none() || self.places.len() == 1;
-        if unmistakable && !self.ledger.is_known() {
-            self.ledger.asked_come();
+        if self.places.is_empty() {
+            self.unnamed_by = None;
         }
         if !looked_at && !self.silence.minds_topics() {
             return;
         }
-        let Some(pointer) = &self.manners.topic_pointer else { return };
-        let topic = pointer.select(payload, room);
+        let pointer = self.manners.topic_pointer.as_ref();
+        let topic = pointer.and_then(|pointer| pointer.select(payload, room));
         if let Some(place) = topic.and_then(|topic| self.places.get(&*topic).copied()) {
             self.silence.heard_of(place, now);
             if looked_at && self.ledger.seen(place) && self.settled {
                 self.tell_status();
             }
+        } else if pointer.is_none() || self.places.len() == 1 {
+            self.stranger();
+        }
+    }
+
+    /// A message that is of nothing that was asked for, or does not say of what. One may be a greeting;
+    /// where more come, what was asked for does, as far as can be seen.
+    fn stranger(&mut self) {
+        self.strangers = self.strangers.saturating_add(1);
+        if self.strangers > 1 && !self.ledger.is_known() {
+            let topics = self.ledger.asked_come();
+            self.in_doubt(&topics);
+        }
+    }
+
+    /// These topics are taken to come, though the server has not said so.
+    fn in_doubt(&mut self, places: &[usize]) {
+        self.news = true;
+        let topics = self.manners.conversation.topics();
+        let topics = places.iter().filter_map(|place| topics.get(*place).cloned());
+        let topics: Vec<String> = topics.collect();
+        if !topics.is_empty() {
+            self.events.push(FeedEvent::Unconfirmed { topics });
         }
     }
 
@@ -318,7 +346,8 @@ impl Watch {
             return;
         }
         (self.settled, self.news) = (true, true);
-        self.ledger.all_come();
+        let rest = self.ledger.asked_come();
+        self.in_doubt(&rest);
         self.tell_status();
         let topics = self.manners.conversation.topics();
         let standing = || topics.iter().zip(self.ledger.standing());
@@ -329,7 +358,6 @@ impl Watch {
         if !unconfirmed.is_empty() {
             let some = unconfirmed.get(..NAMED).unwrap_or(&unconfirmed);
             warn!(confirmed, unconfirmed = unconfirmed.len(), topics = ?some, "the server did not confirm these topics");
-            self.events.push(FeedEvent::Unconfirmed { topics: unconfirmed });
         } else if topics.len() > 1 {
             info!(confirmed, "all topics are answered");
         }

@@ -15,11 +15,13 @@ impl Known {
         Self { topics: vec![false; topics], missing: topics, coming: Vec::new() }
     }
 
-    /// The topic comes, as far as is known.
-    pub(super) fn comes(&mut self, topic: usize) {
-        if self.note(topic) {
+    /// The topic comes, as far as is known. Says whether nothing was known of it.
+    pub(super) fn comes(&mut self, topic: usize) -> bool {
+        let news = self.note(topic);
+        if news {
             self.coming.push(topic);
         }
+        news
     }
 
     /// The topic comes after all.
@@ -28,17 +30,17 @@ impl Known {
         self.coming.push(topic);
     }
 
-    /// The topic does not come. Says whether nothing was known of it.
-    pub(super) fn note(&mut self, topic: usize) -> bool {
+    /// The topic does not come.
+    pub(super) fn comes_not(&mut self, topic: usize) {
+        self.note(topic);
+        self.coming.retain(|coming| *coming != topic);
+    }
+
+    fn note(&mut self, topic: usize) -> bool {
         let Some(known) = self.topics.get_mut(topic) else { return false };
         let news = !std::mem::replace(known, true);
         self.missing -= usize::from(news);
         news
-    }
-
-    /// Of what nothing is known by now, nothing will be: it comes, if it is not refused.
-    pub(super) fn rest_comes(&mut self) {
-        (0..self.topics.len()).for_each(|topic| self.comes(topic));
     }
 
     pub(super) fn is_complete(&self) -> bool {

@@ -25,7 +25,7 @@ proptest! {
     ) {
         let all: Vec<usize> = (0..count).collect();
         let planned = all.chunks(size).map(<[usize]>::to_vec).collect();
-        let mut ledger = Ledger::new(count, planned, true);
+        let mut ledger = Ledger::new(count, planned);
         let requests = ask_all(&mut ledger, &bad);
         prop_assert!(ledger.is_settled());
         for topic in 0..count {
@@ -40,7 +40,7 @@ proptest! {
 
 #[test]
 fn answers_for_each_topic_close_the_request_when_all_are_in() {
-    let mut ledger = Ledger::new(3, vec![vec![0, 1, 2]], true);
+    let mut ledger = Ledger::new(3, vec![vec![0, 1, 2]]);
     ledger.ask(Instant::now());
     ledger.confirm(&Subject::Topic(0));
     ledger.refuse(&Subject::Topic(1), "no");
@@ -52,7 +52,7 @@ fn answers_for_each_topic_close_the_request_when_all_are_in() {
 
 #[test]
 fn what_is_confirmed_is_not_asked_for_by_halves_and_not_refused_when_asked_twice() {
-    let mut ledger = Ledger::new(3, vec![vec![0, 1, 2]], true);
+    let mut ledger = Ledger::new(3, vec![vec![0, 1, 2]]);
     ledger.ask(Instant::now());
     ledger.refuse(&Subject::Oldest, "one is bad");
     ledger.confirm(&Subject::Topic(0));
@@ -69,7 +69,7 @@ fn what_is_confirmed_is_not_asked_for_by_halves_and_not_refused_when_asked_twice
 
 #[test]
 fn a_list_of_what_was_accepted_refuses_the_others() {
-    let mut ledger = Ledger::new(2, vec![vec![0, 1]], true);
+    let mut ledger = Ledger::new(2, vec![vec![0, 1]]);
     let (id, _) = ledger.ask(Instant::now()).unwrap();
     ledger.confirm(&Subject::Only(Some(id), vec![1]));
     assert!(matches!(ledger.standing()[0], Standing::Refused(_)));
@@ -78,7 +78,7 @@ fn a_list_of_what_was_accepted_refuses_the_others() {
 
 #[test]
 fn a_list_of_what_was_accepted_tells_what_is_newly_refused() {
-    let mut ledger = Ledger::new(3, vec![vec![0, 1, 2]], true);
+    let mut ledger = Ledger::new(3, vec![vec![0, 1, 2]]);
     let (id, _) = ledger.ask(Instant::now()).unwrap();
     ledger.seen(2);
     assert_eq!(ledger.confirm(&Subject::Only(Some(id), vec![1])), [0]);
@@ -88,7 +88,7 @@ fn a_list_of_what_was_accepted_tells_what_is_newly_refused() {
 
 #[test]
 fn a_refused_topic_is_not_asked_for_again_and_its_data_says_that_it_is_not_refused() {
-    let mut ledger = Ledger::new(2, vec![vec![0], vec![1]], true);
+    let mut ledger = Ledger::new(2, vec![vec![0], vec![1]]);
     for _ in 0..2 {
         ledger.ask(Instant::now());
     }
@@ -102,7 +102,7 @@ fn a_refused_topic_is_not_asked_for_again_and_its_data_says_that_it_is_not_refus
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_do_not_say_to_what_are_taken_in_order_also_after_data() {
-    let mut ledger = Ledger::new(3, vec![vec![0], vec![1], vec![2]], true);
+    let mut ledger = Ledger::new(3, vec![vec![0], vec![1], vec![2]]);
     for _ in 0..3 {
         ledger.ask(Instant::now());
     }
@@ -112,7 +112,7 @@ async fn answers_that_do_not_say_to_what_are_taken_in_order_also_after_data() {
     assert_eq!(ledger.standing()[1], Standing::Asked, "that was of the first");
     assert_eq!(ledger.refuse(&Subject::Oldest, "no"), Some(1));
     tokio::time::advance(ANSWER_TIME).await;
-    assert!(ledger.give_up(Instant::now()) && ledger.is_settled());
+    assert!(ledger.give_up(Instant::now()).is_some() && ledger.is_settled());
     // The answer to the third comes after all.
     ledger.plan_again(vec![vec![0]]);
     ledger.ask(Instant::now());
@@ -122,7 +122,7 @@ async fn answers_that_do_not_say_to_what_are_taken_in_order_also_after_data() {
 
 #[test]
 fn a_request_that_was_answered_topic_by_topic_takes_no_further_answer() {
-    let mut ledger = Ledger::new(4, vec![vec![0, 1], vec![2, 3]], true);
+    let mut ledger = Ledger::new(4, vec![vec![0, 1], vec![2, 3]]);
     ledger.ask(Instant::now());
     ledger.confirm(&Subject::Topic(0));
     assert_eq!(ledger.refuse(&Subject::Topic(1), "no"), Some(1));
@@ -135,7 +135,7 @@ fn a_request_that_was_answered_topic_by_topic_takes_no_further_answer() {
 
 #[test]
 fn the_answer_to_one_request_is_none_to_another_for_the_same_topic() {
-    let mut ledger = Ledger::new(2, vec![vec![0]], true);
+    let mut ledger = Ledger::new(2, vec![vec![0]]);
     ledger.ask(Instant::now());
     ledger.seen(0);
     ledger.plan_again(vec![vec![0]]);
@@ -151,7 +151,7 @@ fn the_answer_to_one_request_is_none_to_another_for_the_same_topic() {
 
 #[test]
 fn a_server_that_confirms_nothing_refuses_what_has_no_data() {
-    let mut ledger = Ledger::new(2, vec![vec![0], vec![1]], true);
+    let mut ledger = Ledger::new(2, vec![vec![0], vec![1]]);
     for _ in 0..2 {
         ledger.ask(Instant::now());
     }
@@ -162,9 +162,9 @@ fn a_server_that_confirms_nothing_refuses_what_has_no_data() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_come_is_given_up() {
-    let mut ledger = Ledger::new(1, vec![vec![0]], true);
+    let mut ledger = Ledger::new(1, vec![vec![0]]);
     ledger.ask(Instant::now());
     tokio::time::advance(ANSWER_TIME).await;
-    assert!(ledger.give_up(Instant::now()) && ledger.is_settled());
+    assert!(ledger.give_up(Instant::now()).is_some() && ledger.is_settled());
     assert_eq!(ledger.standing()[0], Standing::Asked);
 }

@@ -41,6 +41,9 @@ impl Watch {
             }
             Meaning::Subscribed => {
                 self.unnamed = self.unnamed.saturating_sub(1);
+                if self.unnamed == 0 && self.unnamed_by.take().is_some() {
+                    self.ledger.asked_come();
+                }
                 let subject = self.subject(rule, payload, room);
                 if subject == Subject::Oldest && self.answers_to_opening > 0 {
                     self.answers_to_opening -= 1;
