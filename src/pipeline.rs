@@ -13,6 +13,7 @@ mod labels;
 mod link;
 mod named;
 mod persist;
+mod pulse;
 mod pump;
 mod queue;
 mod sinks;
@@ -37,6 +38,7 @@ use self::group::Group;
 use self::labels::Labels;
 pub(crate) use self::named::Named;
 use self::persist::Patience;
+use self::pulse::Pulse;
 use self::pump::{Pump, PumpError};
 use self::queue::{Limits, queue};
 use self::sinks::Sinks;
@@ -171,6 +173,7 @@ impl Pipeline {
 
         let sources = self.sources.len();
         let connections = Arc::default();
+        let pulse = Arc::<Pulse>::default();
         let mut feeds = Vec::new();
         for (number, source) in self.sources.into_iter().enumerate() {
             let group = Group {
@@ -182,6 +185,7 @@ impl Pipeline {
                 clock: Arc::clone(&clock),
                 stop: stop.clone(),
                 connections: Arc::clone(&connections),
+                pulse: Arc::clone(&pulse),
                 state: Mutex::default(),
                 order: tokio::sync::Mutex::default(),
             };
@@ -190,7 +194,7 @@ impl Pipeline {
         // A task of its own, so that the feed alone is looked at when data comes. Ends with the set.
         let mut beside = JoinSet::new();
         let feed_ended = CancellationToken::new();
-        beside.spawn(Ticker::new(producer.clone(), stats, clock).run(feed_ended.clone()));
+        beside.spawn(Ticker::new(producer.clone(), stats, clock, pulse).run(feed_ended.clone()));
         let limit = self.shutdown_timeout;
         let whole = async {
             let fed = tokio::select! {

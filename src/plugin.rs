@@ -153,15 +153,15 @@ pub trait Source: Send {
         &[]
     }
 
-    /// Whether all topics are asked for and answered. What was missed in a gap is told up to here. Asked
-    /// after the connect and after every read until it is so; by default it is so at once, and then
-    /// all topics come.
+    /// Whether all topics are asked for and answered: from then on all come that were not
+    /// [refused](FeedEvent::Refused), and a gap ends. Asked after the connect and after every read until
+    /// it is so; by default it is so at once.
     fn is_subscribed(&self) -> bool {
         true
     }
 
-    /// The topics of which it has become known since this was last asked that they come, where that was
-    /// not known of all at the connect. Asked after every read.
+    /// The topics of which it has become known since this was last asked that they come: for each of them
+    /// the gap ends before that of all does. Asked after every read.
     fn subscribed(&mut self) -> Vec<String> {
         Vec::new()
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::group::Group;
-use super::link::{Ended, History, Left, Link, Told};
+use super::link::{AT_ONCE, Ended, History, Left, Link, Told};
 use crate::backoff::Backoff;
 use crate::errors::error_chain;
 use crate::plugin::{BoxError, Cause, Disconnect, Source, SourceError, Upkeep};
@@ -187,6 +187,7 @@ impl Feed {
             end: end.clone(),
             history: History::default(),
             heard: Instant::now(),
+            caught_up: Instant::now(),
         };
         self.links.push(Running { number, up: false, end, run: Box::pin(link.run()) });
     }
@@ -245,6 +246,10 @@ impl Feed {
         let lost = match how {
             Ok(left) if self.group.is_ending() => {
                 match left {
+                    // It may have sent nothing more from the moment in which it was told to end.
+                    Left::Whole(left) if left.silent_for.is_some_and(|it| it > AT_ONCE) => {
+                        self.group.left(number, &left);
+                    }
                     Left::Whole(_) => self.group.ended(number),
                     Left::InDoubt(lost) => self.group.left(number, &lost),
                 }

@@ -12,8 +12,9 @@ use tracing::warn;
 
 use super::Overflow;
 use super::labels::Labels;
+use super::pulse::Pulse;
 use super::queue::Producer;
-use super::standing::{Coming, Standing};
+use super::standing::Standing;
 use super::twins::Twins;
 use crate::batch::Batch;
 use crate::clock::Clock;
@@ -33,6 +34,7 @@ pub(crate) struct Group {
     pub(crate) stop: CancellationToken,
     /// Connections made so far, by all sources of the pipeline.
     pub(crate) connections: Arc<AtomicU64>,
+    pub(crate) pulse: Arc<Pulse>,
     /// What of the source it is.
     pub(crate) scope: Scope,
     pub(crate) state: Mutex<State>,
@@ -81,28 +83,31 @@ impl Group {
     pub(super) fn up(&self, number: usize) {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let mut state = self.state();
-        let up = Instant::now();
         state.twins.up(number);
-        state.standing.insert(number, Standing::new(connection, up));
+        state.standing.insert(number, Standing::new(connection));
         self.stats.connects.add(1);
         self.stats.set_standing(self.scope.feed, state.standing.len());
     }
 
     /// From now on these topics come over it, too.
-    pub(super) fn come(&self, number: usize, topics: Coming) {
+    pub(super) fn come(&self, number: usize, topics: Vec<String>) {
         if let Some(standing) = self.state().standing.get_mut(&number) {
-            self.tell_coming(standing.connection, &topics);
+            self.tell_coming(standing.connection, topics.iter());
             standing.comes(topics);
         }
     }
 
-    /// All that it subscribes to is answered.
+    /// All that it subscribes to is answered: what was not refused comes.
     pub(super) fn subscribed(&self, number: usize) {
         let mut state = self.state();
         let now = Instant::now();
         state.twins.subscribed(number, now);
         if let Some(standing) = state.standing.get_mut(&number) {
             standing.subscribed = Some(now);
+            let rest = self.scope.topics.iter();
+            let rest: Vec<_> = rest.filter(|topic| !standing.is_answered(topic)).cloned().collect();
+            self.tell_coming(standing.connection, rest.iter());
+            standing.comes(rest);
             self.tell_up(standing.connection);
         }
     }
@@ -136,8 +141,9 @@ impl Group {
                 let doubtful = cover.to.map(|to| now - to);
                 lost.silent_for = lost.silent_for.map(|own| doubtful.unwrap_or(own).min(own));
             }
-            if let Some(standing) = stood.as_ref().filter(|standing| standing.covers(silent_for)) {
-                state.covers.push(Cover { from: standing.up, to: Some(since) });
+            let covers = stood.as_ref().filter(|standing| standing.covers(silent_for));
+            if let Some(from) = covers.and_then(|standing| standing.subscribed) {
+                state.covers.push(Cover { from, to: Some(since) });
             }
         }
         if covered {
@@ -146,9 +152,14 @@ impl Group {
             }
             return;
         }
+        if let Some(stood) = stood.filter(|stood| stood.subscribed.is_none() && stood.data_seen) {
+            // Some of what was missing may have come.
+            let open = self.scope.topics.iter().filter(|topic| !stood.is_answered(topic));
+            self.tell(FeedEvent::Unconfirmed { topics: open.cloned().collect() });
+        }
         self.tell_down(&lost);
         for other in state.standing.values() {
-            self.tell_coming(other.connection, &other.coming);
+            self.tell_coming(other.connection, other.coming.iter());
         }
         let whole = state.standing.values().find(|other| other.subscribed.is_some());
         if let Some(other) = whole {
@@ -172,8 +183,9 @@ impl Group {
         state.twins.leave(number);
         let stood = state.standing.remove(&number);
         let trusted = stood.filter(|standing| standing.covers(Duration::ZERO));
-        if let Some(standing) = trusted.filter(|_| self.is_ending()) {
-            state.covers.push(Cover { from: standing.up, to: None });
+        let from = trusted.and_then(|standing| standing.subscribed);
+        if let Some(from) = from.filter(|_| self.is_ending()) {
+            state.covers.push(Cover { from, to: None });
         }
         self.stats.set_standing(self.scope.feed, state.standing.len());
     }
@@ -182,7 +194,13 @@ impl Group {
     pub(super) async fn deliver(&self, number: usize, mut batch: Batch, now: Instant) {
         batch.set_received(self.clock.now());
         let _in_order = self.order.lock().await;
-        let paired = self.state().twins.filter(number, &mut batch, now);
+        let paired = {
+            let mut state = self.state();
+            if let Some(standing) = state.standing.get_mut(&number) {
+                standing.data_seen |= batch.has_data();
+            }
+            state.twins.filter(number, &mut batch, now)
+        };
         self.stats.duplicates.add(paired.duplicates);
         self.stats.unpaired.add(paired.unpaired);
         if batch.is_empty() {
@@ -236,11 +254,8 @@ impl Group {
         self.producer.event(self.clock.now(), event);
     }
 
-    fn tell_coming(&self, connection: u64, topics: &Coming) {
-        let topics: Arc<[String]> = match topics {
-            Coming::All => Arc::clone(&self.scope.topics),
-            Coming::These(topics) => topics.iter().cloned().collect(),
-        };
+    fn tell_coming<'a>(&self, connection: u64, topics: impl Iterator<Item = &'a String>) {
+        let topics: Arc<[String]> = topics.cloned().collect();
         if !topics.is_empty() {
             self.tell(FeedEvent::Subscribed { connection, topics });
         }

@@ -1,5 +1,6 @@
 //! One connection from its beginning to its end.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::group::Group;
-use super::standing::Coming;
 use crate::batch::Batch;
 use crate::plugin::{Cause, Closing, Disconnect, Source, SourceError};
 
 /// For how long after the stop what the peer has already sent is still read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is noticed within this is noticed at once.
+pub(super) const AT_ONCE: Duration = Duration::from_millis(100);
 /// For how long a connection that is always ready goes on before others have their turn.
 const TURN: Duration = Duration::from_millis(50);
 
@@ -31,6 +33,8 @@ pub(super) struct Link {
     pub(super) history: History,
     /// When something last came.
     pub(super) heard: Instant,
+    /// Up to when all was read that had come.
+    pub(super) caught_up: Instant,
 }
 
 /// How far a connection has come.
@@ -91,23 +95,23 @@ impl Link {
             None => return Ok(Left::Whole(told_to_end())),
             Some(connected) => connected?,
         }
-        self.heard = Instant::now();
+        (self.heard, self.caught_up) = (Instant::now(), Instant::now());
         self.group.up(self.number);
         let took = begun.elapsed();
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
         self.tell(Told::Up);
         if self.source.is_subscribed() {
-            self.group.come(self.number, Coming::All);
             self.subscribed();
         }
         let mut turn = Instant::now();
         loop {
             let mut batch = self.group.producer.spare();
-            match self.end.run_until_cancelled(self.source.read(&mut batch)).await {
+            let end = self.end.clone();
+            match end.run_until_cancelled(self.read(&mut batch)).await {
                 None => return Ok(self.drain().await),
                 Some(read) => {
                     self.note_events();
-                    read?;
+                    read.map_err(|error| self.not_seen_before(error))?;
                 }
             }
             self.deliver(batch).await;
@@ -117,6 +121,34 @@ impl Link {
                 tokio::task::yield_now().await;
                 turn = Instant::now();
             }
+        }
+    }
+
+    /// Reads, and takes note of how far: a read that has to wait has all that had come.
+    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+        let mut read = self.source.read(batch);
+        let mut waited = false;
+        let done = poll_fn(|cx| {
+            let polled = read.as_mut().poll(cx);
+            waited |= polled.is_pending();
+            polled
+        })
+        .await;
+        if waited {
+            self.caught_up = self.group.pulse.at_work_until(Instant::now());
+        }
+        done
+    }
+
+    /// Where the end was not seen at once, it may have come at any time since all had been read.
+    fn not_seen_before(&self, error: SourceError) -> SourceError {
+        let behind = Some(self.caught_up.elapsed()).filter(|behind| *behind > AT_ONCE);
+        match error {
+            SourceError::Disconnected(lost) => {
+                let silent_for = lost.silent_for.max(behind);
+                SourceError::Disconnected(Disconnect { silent_for, ..lost })
+            }
+            other => other,
         }
     }
 
@@ -177,7 +209,7 @@ impl Link {
         }
         let topics = self.source.subscribed();
         if !topics.is_empty() {
-            self.group.come(self.number, Coming::These(topics.into_iter().collect()));
+            self.group.come(self.number, topics);
         }
         if !self.history.subscribed && self.source.is_subscribed() {
             self.subscribed();

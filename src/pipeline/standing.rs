@@ -11,70 +11,56 @@ use super::feed::SETTLE_LIMIT;
 pub(super) struct Standing {
     /// Its number in this recording.
     pub(super) connection: u64,
-    pub(super) up: Instant,
+    pub(super) data_seen: bool,
     pub(super) settled: bool,
     /// Since when all is answered that it subscribes to.
     pub(super) subscribed: Option<Instant>,
-    pub(super) coming: Coming,
-    /// The topics that its server refuses, with its words.
+    /// The topics of which messages come.
+    pub(super) coming: HashSet<String>,
+    /// Those that its server refuses, with its words.
     pub(super) refused: BTreeMap<String, String>,
 }
 
-/// Topics of which messages come.
-pub(super) enum Coming {
-    /// All that the source has.
-    All,
-    /// These.
-    These(HashSet<String>),
-}
-
 impl Standing {
-    pub(super) fn new(connection: u64, up: Instant) -> Self {
+    pub(super) fn new(connection: u64) -> Self {
         Self {
             connection,
-            up,
+            data_seen: false,
             settled: false,
             subscribed: None,
-            coming: Coming::These(HashSet::new()),
+            coming: HashSet::new(),
             refused: BTreeMap::new(),
         }
     }
 
     /// Whether it is known, or trusted, to have brought all for so long.
     pub(super) fn covers(&self, last: Duration) -> bool {
-        let trusted = || self.subscribed.is_some_and(|at| at.elapsed() >= SETTLE_LIMIT);
-        (self.settled || trusted()) && self.up.elapsed() >= last
+        let Some(subscribed) = self.subscribed else { return false };
+        let age = subscribed.elapsed();
+        (self.settled || age >= SETTLE_LIMIT) && age >= last
     }
 
     /// From now on these come, too.
-    pub(super) fn comes(&mut self, topics: Coming) {
-        match (&mut self.coming, topics) {
-            (Coming::These(known), Coming::These(more)) => {
-                for topic in &more {
-                    self.refused.remove(topic);
-                }
-                known.extend(more);
-            }
-            (coming, Coming::All) => *coming = Coming::All,
-            (Coming::All, Coming::These(more)) => {
-                self.refused.retain(|topic, _| !more.contains(topic));
-            }
+    pub(super) fn comes(&mut self, topics: Vec<String>) {
+        for topic in &topics {
+            self.refused.remove(topic);
         }
+        self.coming.extend(topics);
     }
 
     /// The server refuses a topic.
     pub(super) fn refuses(&mut self, topic: &str, words: &str) {
-        if let Coming::These(coming) = &mut self.coming {
-            coming.remove(topic);
-        }
+        self.coming.remove(topic);
         self.refused.insert(topic.to_owned(), words.to_owned());
     }
 
     /// Whether it brings this.
     pub(super) fn brings(&self, topic: &str) -> bool {
-        match &self.coming {
-            Coming::All => !self.refused.contains_key(topic),
-            Coming::These(topics) => topics.contains(topic),
-        }
+        self.coming.contains(topic)
+    }
+
+    /// Whether it is known of this topic whether it comes.
+    pub(super) fn is_answered(&self, topic: &str) -> bool {
+        self.brings(topic) || self.refused.contains_key(topic)
     }
 }

@@ -8,13 +8,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::pulse::Pulse;
 use super::queue::Producer;
 use crate::clock::{Clock, UnixNanos};
 use crate::plugin::{DropCause, FeedEvent};
 use crate::stats::Stats;
 
 /// How often sinks are told the time.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 /// A machine that was suspended for less is not told of.
 const NAP: Duration = Duration::from_secs(1);
 /// A wall clock that differs by more from what a tick's monotonic time says has stepped. Slewing
@@ -26,6 +27,7 @@ pub(super) struct Ticker {
     producer: Producer,
     stats: Arc<Stats>,
     clock: Arc<dyn Clock>,
+    pulse: Arc<Pulse>,
     /// The wall clock at the last tick, and when that was.
     last: (UnixNanos, Instant),
     /// For how long the machine had been suspended by then.
@@ -35,9 +37,14 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    pub(super) fn new(producer: Producer, stats: Arc<Stats>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        producer: Producer,
+        stats: Arc<Stats>,
+        clock: Arc<dyn Clock>,
+        pulse: Arc<Pulse>,
+    ) -> Self {
         let (last, suspended) = ((clock.now(), Instant::now()), clock.suspended());
-        Self { producer, stats, clock, last, suspended, told: [0; 2] }
+        Self { producer, stats, clock, pulse, last, suspended, told: [0; 2] }
     }
 
     /// Ticks until the feed has ended, then tells what is left to tell.
@@ -52,6 +59,7 @@ impl Ticker {
 
     fn tick(&mut self) {
         let (now, at) = (self.clock.now(), Instant::now());
+        self.pulse.beat();
         let (before, then) = self.last;
         let suspended = self.clock.suspended();
         let slept = suspended.saturating_sub(self.suspended);

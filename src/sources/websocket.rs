@@ -52,6 +52,9 @@ use crate::plugin::{
 use crate::secrets::Secrets;
 use crate::stats::Stats;
 
+/// A connection from which something came within this was alive.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
 impl SourceConfig for WebsocketConfig {
     const TYPE: &'static str = "websocket";
 
@@ -233,11 +236,15 @@ impl Source for Websocket {
             return Err(Disconnect::new(Cause::Other, "not connected").into());
         };
         let read = link.read(batch).await;
-        if read.is_err() {
-            self.events.append(&mut link.take_events());
-            self.link = None;
+        let Err(mut lost) = read else { return Ok(()) };
+        let silent_for = link.silent_for();
+        if lost.cause == Cause::Io && silent_for > AT_ONCE {
+            // Whatever was on its way since is gone, too.
+            lost.silent_for = lost.silent_for.max(Some(silent_for));
         }
-        Ok(read.map_err(|lost| self.masked(lost))?)
+        self.events.append(&mut link.take_events());
+        self.link = None;
+        Err(self.masked(lost).into())
     }
 
     fn upkeep(&self) -> Upkeep {

@@ -120,14 +120,17 @@ impl Teller {
         match event {
             Event::Open(open) => self.open(t, open),
             Event::Up { .. } => {
-                self.end_at(t);
+                // Another connection stood.
+                if !matches!(self.state, State::Down { since, .. } if since == t) {
+                    self.end_at(t);
+                }
                 self.state = State::Up;
             }
             Event::Unconfirmed { .. } => self.doubt(),
             Event::Down { cause, detail, since } => self.down(t, cause, detail, *since),
-            Event::Drop { since, messages, cause } => {
+            Event::Drop { since, messages, cause, shared } => {
                 // Of a program nobody knows what it has dealt with.
-                let doubtful = cause == DropCause::Stage.as_str();
+                let doubtful = *shared || cause == DropCause::Stage.as_str();
                 let certainty = if doubtful { Certainty::AtMost } else { Certainty::Exact };
                 let dropped = gap(Kind::Dropped, *since, t, cause, certainty);
                 self.gaps.push(Gap { messages: Some(*messages), ..dropped });
@@ -206,7 +209,7 @@ impl Teller {
         self.part = open.part;
         let runs = matches!(self.state, State::Up | State::Down { .. });
         if !same {
-            if runs {
+            if runs || self.is_unfinished() {
                 self.crash();
             }
             self.run = Some(open.run.clone());
@@ -219,12 +222,20 @@ impl Teller {
             // Whatever was noted or not: it listens.
             self.end_at(t);
             self.state = State::Up;
-        } else if same && (unknown || matches!(self.state, State::Up)) {
+        } else if (same && (unknown || matches!(self.state, State::Up)))
+            || (!same && open.part > 1 && matches!(self.state, State::Nothing))
+        {
+            // It went on without a connection.
             self.end_at(t);
             let (cause, detail, certainty) = ("other".to_owned(), String::new(), Certainty::Exact);
             self.state = State::Down { since: t, cause, detail, certainty };
         }
         self.left = false;
+    }
+
+    /// Whether a run went on that had not come so far that anything is known of it.
+    fn is_unfinished(&self) -> bool {
+        matches!(self.state, State::Nothing) && self.run.is_some() && !self.left
     }
 
     /// The run that was going on has ended without a word.
@@ -237,8 +248,16 @@ impl Teller {
 
     fn down(&mut self, t: u64, cause: &str, detail: &str, silent_since: Option<u64>) {
         let mut certainty = Certainty::Exact;
-        let since = match self.state {
-            State::Down { .. } => return,
+        let since = match &mut self.state {
+            // What is found dead later may have been dead before.
+            State::Down { since, certainty, .. } => {
+                let told = self.gaps.iter().filter_map(|gap| gap.to).max();
+                let earlier = silent_since.map(|at| at.max(told.map_or(0, UnixNanos::nanos)));
+                if let Some(earlier) = earlier.filter(|earlier| *earlier < *since) {
+                    (*since, *certainty) = (earlier, Certainty::AtMost);
+                }
+                return;
+            }
             State::Up => {
                 if silent_since.is_some() {
                     // It may have been dead since, or quiet.
@@ -284,7 +303,7 @@ impl Teller {
     /// The gaps, with the one that goes on.
     pub(super) fn finish(mut self, running: bool) -> Vec<Gap> {
         let runs = matches!(self.state, State::Up | State::Down { .. });
-        if !running && runs {
+        if !running && (runs || self.is_unfinished()) {
             self.crash();
         }
         let goes_on = |gaps: &mut Vec<Gap>| {

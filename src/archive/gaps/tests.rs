@@ -260,7 +260,7 @@ fn what_else_is_noted_is_a_gap_too() {
     history.up();
     history.pass(10);
     let (since, cause) = (3_609 * SECOND, "overflow".to_owned());
-    history.note(Event::Drop { since, messages: 7, cause });
+    history.note(Event::Drop { since, messages: 7, cause, shared: false });
     history.note(Event::Stall { error: "full".to_owned() });
     history.now += 5;
     history.note(Event::Resume);
@@ -374,7 +374,7 @@ proptest! {
                 2 => Event::Up { connection: 1 },
                 3 => Event::Down { cause: run.clone(), detail: run, since: None },
                 4 => Event::Mark(Mark::default()),
-                5 => Event::Drop { since, messages: 1, cause: run },
+                5 => Event::Drop { since, messages: 1, cause: run, shared: false },
                 6 => Event::Stall { error: run },
                 7 => Event::Resume,
                 8 => Event::ClockStep { from: since },

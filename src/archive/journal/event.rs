@@ -25,7 +25,7 @@ pub struct Entry {
 pub enum Event {
     /// A recorder begins to write to the hour.
     Open(Box<Open>),
-    /// The source connected.
+    /// Messages come again.
     Up {
         /// The number of the connection in this run, from 1.
         connection: u64,
@@ -50,6 +50,9 @@ pub enum Event {
         messages: u64,
         /// Why.
         cause: String,
+        /// Whether they may be of other stems: of which, nobody knows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        shared: bool,
     },
     /// Lines cannot be written; they wait in memory.
     Stall {

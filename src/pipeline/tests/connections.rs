@@ -8,7 +8,6 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::pipeline::group::Group;
 use crate::pipeline::queue::{Consumer, Item};
-use crate::pipeline::standing::Coming;
 use crate::plugin::{Closing, FeedEvent, Gone, Rejected, Upkeep};
 use crate::registry::OnError;
 
@@ -177,6 +176,7 @@ async fn both_leave(leave: impl Fn(&Group, [usize; 2])) -> Vec<u64> {
     let links = [group.join(), group.join()];
     for link in links {
         group.up(link);
+        group.subscribed(link);
         group.settled(link);
     }
     tokio::time::advance(Duration::from_secs(60)).await;
@@ -221,7 +221,7 @@ async fn what_one_server_refuses_and_another_sends_is_lost_when_that_one_goes() 
     let bench = Bench::new();
     let (group, mut consumer) = group(&bench);
     let links = [group.join(), group.join()];
-    let these = |topics: &[&str]| Coming::These(topics.iter().map(|t| (*t).to_owned()).collect());
+    let these = |topics: &[&str]| topics.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
     for (link, topics) in links.into_iter().zip([these(&["a", "b"]), these(&["a"])]) {
         group.up(link);
         group.come(link, topics);
@@ -400,6 +400,7 @@ fn group(bench: &Bench) -> (Group, Consumer) {
         clock: Arc::new(ManualClock::at(UnixNanos::from_seconds(3600))),
         stop: bench.stop.clone(),
         connections: Arc::default(),
+        pulse: Arc::default(),
         state: std::sync::Mutex::default(),
         order: tokio::sync::Mutex::default(),
     };

@@ -85,6 +85,7 @@ impl Links {
                 since: since.nanos(),
                 messages: *messages,
                 cause: cause.as_str().to_owned(),
+                shared: false,
             },
             FeedEvent::Suspended { slept } => Event::Suspended { since: at.before(*slept).nanos() },
             FeedEvent::ClockStepped { from } => Event::ClockStep { from: from.nanos() },

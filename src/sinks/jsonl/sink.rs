@@ -303,7 +303,10 @@ impl Sink for Jsonl {
             // So is one whose topic is spelled as nobody asked for it.
             let known = |topic: &&str| self.opening.topics.iter().any(|own| own == topic);
             let topic = track.topic().filter(|_| index > 0 && self.router.is_some()).filter(known);
-            let Some(told) = self.links.journalled(at, event, topic) else { continue };
+            let Some(mut told) = self.links.journalled(at, event, topic) else { continue };
+            if let Event::Drop { shared, .. } = &mut told {
+                *shared = self.router.is_some();
+            }
             let ready = self.ready(index, at);
             let Some(track) = self.tracks.get_mut(index) else { continue };
             // Where no hour can be opened it waits: it is told once, and must not be forgotten.

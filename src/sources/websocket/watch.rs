@@ -314,7 +314,7 @@ impl Watch {
             if looked_at && self.ledger.seen(place) && self.settled {
                 self.tell_status();
             }
-        } else if pointer.is_none() || self.places.len() == 1 {
+        } else if self.places.len() == 1 {
             self.stranger();
         }
     }

@@ -51,6 +51,50 @@ fn the_oldest_journal_stands_alone_when_retention_has_removed_those_before() {
 }
 
 #[test]
+fn an_oldest_journal_that_begins_without_a_connection_is_down_from_its_start() {
+    let begin = |part| match open("a", false) {
+        Event::Open(open) => Event::Open(Box::new(Open { part, ..*open })),
+        other => other,
+    };
+    let hour = vec![(36_000, begin(3)), (37_800, up())];
+    assert_eq!(told(vec![(10, hour)], 38_000), ["down 36000-37800 exact"]);
+    // The first hour of a run: it was never connected before.
+    let hour = vec![(36_000, begin(1)), (37_800, up())];
+    assert_eq!(told(vec![(10, hour)], 38_000), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_crashed_before_it_was_subscribed_is_a_gap_up_to_the_next() {
+    let lines = vec![
+        (36_000, open("a", false)),
+        (36_004, mark()),
+        (36_700, open("b", false)),
+        (36_710, up()),
+    ];
+    assert_eq!(told(vec![(10, lines)], 38_000), ["not_running 36004-36710 at_most"]);
+}
+
+#[test]
+fn what_is_found_dead_while_another_is_down_was_dead_before() {
+    let Event::Down { cause, detail, .. } = down() else { return };
+    let dead = |since: u64| {
+        let (cause, detail) = (cause.clone(), detail.clone());
+        Event::Down { cause, detail, since: Some(since * SECOND) }
+    };
+    let hour = vec![
+        (36_000, open("a", true)),
+        (36_100, down()),
+        (36_110, up()),
+        (36_200, down()),
+        (36_205, dead(36_150)),
+        (36_206, dead(36_050)),
+        (36_220, up()),
+    ];
+    let gaps = ["down 36100-36110 exact", "down 36110-36220 at_most"];
+    assert_eq!(told(vec![(10, hour)], 38_000), gaps);
+}
+
+#[test]
 fn an_hour_that_begins_connected_ends_what_went_before() {
     let before = vec![
         (33_000, open("a", false)),
