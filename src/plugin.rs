@@ -154,7 +154,7 @@ pub trait Source: Send {
     }
 
     /// Whether all topics are asked for and answered: from then on all come that were not
-    /// [refused](FeedEvent::Refused), and a gap ends. Asked after the connect and after every read until
+    /// [down](FeedEvent::TopicDown), and a gap ends. Asked after the connect and after every read until
     /// it is so; by default it is so at once.
     fn is_subscribed(&self) -> bool {
         true

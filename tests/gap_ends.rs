@@ -1,5 +1,6 @@
 //! A gap ends when messages come again, and not before.
 
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
@@ -72,9 +73,9 @@ fn each_topic_is_down_until_the_server_confirms_it_or_sends_it() {
     assert!(down.iter().all(|gap| gap["certainty"] == "exact"), "{down:?}");
 }
 
-#[test]
-fn a_topic_that_is_refused_each_time_is_down_all_the_time() {
-    let server = Server::start(|number, peer| {
+/// Refuses `bad` on every connection, and ends the first two.
+fn refusing() -> Server {
+    Server::start(|number, peer| {
         peer.accept();
         for _ in 0..2 {
             let asked = request(peer);
@@ -92,7 +93,12 @@ fn a_topic_that_is_refused_each_time_is_down_all_the_time() {
         } else {
             peer.keep_open();
         }
-    });
+    })
+}
+
+#[test]
+fn a_topic_that_is_refused_each_time_is_down_all_the_time() {
+    let server = refusing();
     let keys = json!({ "topics_per_request": 1, "request_interval": "1ms" });
     let test = test("bybit", &["a", "bad"], &server.url(), keys);
     let recorder = test.start();
@@ -107,4 +113,75 @@ fn a_topic_that_is_refused_each_time_is_down_all_the_time() {
         gaps.iter().filter(|gap| gap["stem"] == stem && gap["cause"] == cause).count()
     };
     assert_eq!([of("bad", "refused"), of("bad", "eof"), of("a", "eof")], [1, 0, 2], "{gaps:#?}");
+}
+
+#[test]
+fn in_a_file_of_several_topics_one_that_is_refused_is_a_gap_of_its_own() {
+    let server = refusing();
+    let keys = json!({ "topics_per_request": 1, "request_interval": "1ms" });
+    let test = test("bybit", &["a", "bad"], &server.url(), keys);
+    let sink = json!({ "type": "jsonl", "output_dir": test.output(), "stem": "all" });
+    let test = test.set("sinks", json!([sink]));
+    for run in 0..2 {
+        let recorder = test.start();
+        let messages = if run == 0 { 9 } else { 3 };
+        recorder.wait_until(|status| {
+            status["topics"]["refused"] == 1 && status["messages"] == messages
+        });
+        let goes_on = |gap: &Value| gap["cause"] == "refused" && gap["to"].is_null();
+        assert_eq!(test.ask("gaps").iter().filter(|gap| goes_on(gap)).count(), 1);
+        recorder.stop();
+    }
+    let gaps = test.ask("gaps");
+    let refused: Vec<_> = gaps.iter().filter(|gap| gap["cause"] == "refused").collect();
+    assert_eq!(refused.len(), 2, "one in each run: {gaps:#?}");
+    assert_eq!(refused[0]["detail"], "topic bad: no such topic");
+    let stopped = gaps.iter().find(|gap| gap["cause"] == "stopped").unwrap();
+    assert_eq!(refused[0]["to"], stopped["from"]);
+}
+
+#[test]
+fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last_heard() {
+    for alone in [false, true] {
+        let server = Server::start(|_, peer| {
+            peer.accept();
+            let asked = request(peer);
+            confirm(peer, &asked);
+            say(peer, &json!({"topic": "b", "data": 0}));
+            let mut feed = peer.stream.try_clone().unwrap();
+            let flows = asked["args"].as_array().unwrap().len() > 1;
+            std::thread::spawn(move || {
+                let data = crate::harness::frame(0x81, br#"{"topic":"a","data":1}"#);
+                let (_keep, tick) = channel::<()>();
+                let pause = std::time::Duration::from_millis(50);
+                while flows && tick.recv_timeout(pause).is_err() && feed.write_all(&data).is_ok() {}
+            });
+            // It remembers when it is reminded.
+            assert_eq!(request(peer)["args"], json!(["b"]));
+            peer.note(SystemClock.now().nanos().to_string());
+            say(peer, &json!({"topic": "b", "data": 2}));
+            peer.keep_open();
+        });
+        let topics: &[&str] = if alone { &["b"] } else { &["a", "b"] };
+        let keys = json!({ "topic_silence": "600ms", "ping": null });
+        let test = test("generic", topics, &server.url(), keys);
+        let recorder = test.start();
+        let reminded: u64 = server.note().parse().unwrap();
+        recorder
+            .wait_until(|status| status["connected"] == true && status["disconnects"] == json!({}));
+        let mut back = Vec::new();
+        while back.len() < 2 {
+            back = times(&test, "b", "up");
+        }
+        recorder.stop();
+        let down = test.journal_of("b").into_iter().find(|event| event["event"] == "down").unwrap();
+        assert_eq!(down["cause"], "silent");
+        let since = down["since"].as_u64().unwrap();
+        assert!(reminded - since >= 600_000_000 && since >= times(&test, "b", "up")[0]);
+        assert!(back[1] >= reminded, "it came when it was asked for again");
+        let gaps = test.ask("gaps");
+        let silent: Vec<_> = gaps.iter().filter(|gap| gap["cause"] == "silent").collect();
+        assert_eq!(silent.len(), 1, "{gaps:#?}");
+        assert_eq!((&silent[0]["stem"], &silent[0]["certainty"]), (&json!("b"), &json!("at_most")));
+    }
 }

@@ -18,7 +18,7 @@ use super::standing::Standing;
 use super::twins::Twins;
 use crate::batch::Batch;
 use crate::clock::Clock;
-use crate::plugin::{Disconnect, FeedEvent, Scope};
+use crate::plugin::{Cause, Disconnect, FeedEvent, Scope};
 use crate::stats::Stats;
 
 /// Dropped messages are reported at most this often.
@@ -56,6 +56,7 @@ pub(crate) struct State {
 
 /// What a connection that has ended had seen to.
 struct Cover {
+    standing: Standing,
     from: Instant,
     /// `None` where nothing is in doubt.
     to: Option<Instant>,
@@ -141,14 +142,15 @@ impl Group {
                 let doubtful = cover.to.map(|to| now - to);
                 lost.silent_for = lost.silent_for.map(|own| doubtful.unwrap_or(own).min(own));
             }
-            let covers = stood.as_ref().filter(|standing| standing.covers(silent_for));
-            if let Some(from) = covers.and_then(|standing| standing.subscribed) {
-                state.covers.push(Cover { from, to: Some(since) });
+            if let Some(standing) = stood.as_ref().filter(|standing| standing.covers(silent_for))
+                && let Some(from) = standing.subscribed
+            {
+                state.covers.push(Cover { standing: standing.clone(), from, to: Some(since) });
             }
         }
         if covered {
             if let Some(stood) = stood {
-                self.tell_refused(&state, &stood);
+                self.tell_orphans(&state, &stood, &lost);
             }
             return;
         }
@@ -167,13 +169,22 @@ impl Group {
         }
     }
 
-    /// Of what has come over this connection, and over no other, servers of others may have said why.
-    fn tell_refused(&self, state: &State, gone: &Standing) {
-        for (topic, words) in state.standing.values().flat_map(|other| &other.refused) {
-            if gone.brings(topic) && !state.brings(topic) {
-                let (topic, words) = (topic.clone(), words.clone());
-                self.tell(FeedEvent::Refused { topic, words });
+    /// What only this connection is known to have brought is down, though others stand.
+    fn tell_orphans(&self, state: &State, gone: &Standing, lost: &Disconnect) {
+        let others = || state.standing.values().chain(state.covers.iter().map(|c| &c.standing));
+        for topic in &gone.coming {
+            if others().any(|other| other.brings(topic)) {
+                continue;
             }
+            let refused = others().find_map(|other| other.refused.get(topic));
+            let (cause, detail) =
+                refused.map_or((lost.cause, &lost.detail), |words| (Cause::Refused, words));
+            self.tell(FeedEvent::TopicDown {
+                topic: topic.clone(),
+                cause,
+                detail: detail.clone(),
+                silent_for: lost.silent_for,
+            });
         }
     }
 
@@ -183,9 +194,10 @@ impl Group {
         state.twins.leave(number);
         let stood = state.standing.remove(&number);
         let trusted = stood.filter(|standing| standing.covers(Duration::ZERO));
-        let from = trusted.and_then(|standing| standing.subscribed);
-        if let Some(from) = from.filter(|_| self.is_ending()) {
-            state.covers.push(Cover { from, to: None });
+        if let Some(standing) = trusted.filter(|_| self.is_ending())
+            && let Some(from) = standing.subscribed
+        {
+            state.covers.push(Cover { standing, from, to: None });
         }
         self.stats.set_standing(self.scope.feed, state.standing.len());
     }
@@ -235,14 +247,14 @@ impl Group {
         self.state().drops.report(true);
     }
 
-    /// Tells the sinks of something that happened to a connection. What its server refuses and another
-    /// sends is not lost.
+    /// Tells the sinks of something that happened to a connection. What does not come over it, and over
+    /// another, is not lost.
     pub(super) fn tell_of(&self, number: usize, event: FeedEvent) {
-        if let FeedEvent::Refused { topic, words } = &event {
-            let mut state = self.state();
-            if let Some(standing) = state.standing.get_mut(&number) {
-                standing.refuses(topic, words);
-            }
+        let mut state = self.state();
+        let Some(standing) = state.standing.get_mut(&number) else { return self.tell(event) };
+        if let FeedEvent::TopicDown { topic, cause, detail, .. } = &event {
+            let refused = (*cause == Cause::Refused).then_some(detail.as_str());
+            standing.brings_not(topic, refused);
             if state.brings(topic) {
                 return;
             }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::feed::SETTLE_LIMIT;
 
 /// A connection that stands.
+#[derive(Clone)]
 pub(super) struct Standing {
     /// Its number in this recording.
     pub(super) connection: u64,
@@ -48,10 +49,12 @@ impl Standing {
         self.coming.extend(topics);
     }
 
-    /// The server refuses a topic.
-    pub(super) fn refuses(&mut self, topic: &str, words: &str) {
+    /// Of this nothing comes any more, or that may be so. The server may have refused it.
+    pub(super) fn brings_not(&mut self, topic: &str, refused: Option<&str>) {
         self.coming.remove(topic);
-        self.refused.insert(topic.to_owned(), words.to_owned());
+        if let Some(words) = refused {
+            self.refused.insert(topic.to_owned(), words.to_owned());
+        }
     }
 
     /// Whether it brings this.

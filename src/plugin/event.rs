@@ -36,12 +36,17 @@ pub enum FeedEvent {
         /// Of what.
         scope: Scope,
     },
-    /// The server refuses a topic: nothing of it comes, while the others go on.
-    Refused {
+    /// Nothing of a topic comes, or that may be so, while the others go on: the server refuses it, say.
+    /// Until it is [subscribed](Self::Subscribed) to.
+    TopicDown {
         /// The topic.
         topic: String,
-        /// The server's words.
-        words: String,
+        /// The kind of cause.
+        cause: Cause,
+        /// The particulars in words, perhaps the server's.
+        detail: String,
+        /// For how long nothing of it had come, where that is why.
+        silent_for: Option<Duration>,
     },
     /// The server did not confirm these topics: whether anything of them comes is uncertain.
     Unconfirmed {

@@ -1,5 +1,7 @@
 //! Goes through the journals of a stem and tells its gaps.
 
+use std::collections::BTreeMap;
+
 use super::segments::{Segment, What};
 use super::{Certainty, Gap, Kind};
 use crate::archive::journal::{Entry, Event, Open};
@@ -44,6 +46,10 @@ pub(super) struct Teller {
     here: Option<Hour>,
     part: u64,
     stall: Option<(u64, String)>,
+    /// Topics of which nothing comes while others go on.
+    topics: BTreeMap<String, Gap>,
+    /// The topics of which these journals are.
+    own: Vec<String>,
     /// The last sign of life before a line that is torn.
     torn: Option<u64>,
 }
@@ -127,6 +133,10 @@ impl Teller {
                 self.state = State::Up;
             }
             Event::Unconfirmed { .. } => self.doubt(),
+            Event::TopicDown { topic, cause, detail, since } => {
+                self.topic_down(since.unwrap_or(t), topic, cause, detail, since.is_some());
+            }
+            Event::TopicUp { topic } => self.end_topics(t, |down| down == topic),
             Event::Down { cause, detail, since } => self.down(t, cause, detail, *since),
             Event::Drop { since, messages, cause, shared } => {
                 // Of a program nobody knows what it has dealt with.
@@ -195,7 +205,37 @@ impl Teller {
         }
     }
 
+    /// In the journals of several topics one of them is down.
+    fn topic_down(&mut self, since: u64, topic: &str, cause: &str, detail: &str, doubtful: bool) {
+        if !self.own.iter().any(|own| own == topic) {
+            // It has journals of its own.
+            return;
+        }
+        let certainty = if doubtful { Certainty::AtMost } else { Certainty::Exact };
+        let down = gap(Kind::Down, since, since, cause, certainty);
+        let colon = if detail.is_empty() { "" } else { ": " };
+        let detail = format!("topic {topic}{colon}{detail}");
+        self.topics.entry(topic.to_owned()).or_insert(Gap { detail, ..down });
+    }
+
+    /// What was said of these topics is over.
+    fn end_topics(&mut self, to: u64, which: impl Fn(&str) -> bool) {
+        let gaps = &mut self.gaps;
+        self.topics.retain(|topic, down| {
+            let ends = which(topic);
+            if ends {
+                gaps.push(Gap { to: Some(UnixNanos::new(to)), ..down.clone() });
+            }
+            !ends
+        });
+    }
+
     fn open(&mut self, t: u64, open: &Open) {
+        self.own.clone_from(&open.topics);
+        self.end_topics(t, |topic| !open.topics_down.iter().any(|down| down == topic));
+        for topic in &open.topics_down {
+            self.topic_down(t, topic, "other", "", false);
+        }
         let same = self.run.as_ref() == Some(&open.run);
         // What a run wrote between is gone, or what it wrote before in this hour.
         let missed = same && open.part > self.part + 1;
@@ -241,6 +281,7 @@ impl Teller {
     /// The run that was going on has ended without a word.
     fn crash(&mut self) {
         self.end_stall(self.last);
+        self.end_topics(self.last, |_| true);
         self.end_at(self.last);
         let (since, cause, certainty) = (self.last, CRASHED, Certainty::AtMost);
         self.state = State::Stopped { since, cause, certainty };
@@ -293,6 +334,7 @@ impl Teller {
             return;
         }
         self.end_stall(t);
+        self.end_topics(t, |_| true);
         if !matches!(self.state, State::Stopped { .. }) {
             self.end_at(t);
             let (since, cause, certainty) = (t, STOPPED, Certainty::Exact);
@@ -315,6 +357,8 @@ impl Teller {
             self.end_stall(self.last);
             goes_on(&mut self.gaps);
         }
+        let topics = std::mem::take(&mut self.topics).into_values();
+        self.gaps.extend(topics.map(|down| Gap { to: None, ..down }));
         let count = self.gaps.len();
         // Where no recorder kept a journal, nobody promised to go on.
         let over = !running && matches!(self.state, State::Unknown { .. });

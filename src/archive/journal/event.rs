@@ -74,12 +74,22 @@ pub enum Event {
     },
     /// The lines were looked through, since the run before did not close them.
     Recovered(Recovered),
-    /// The server refused a topic; the others go on.
-    Refused {
+    /// Of one of several topics nothing comes, or that may be so; the others go on.
+    TopicDown {
         /// The topic.
         topic: String,
-        /// The server's words.
-        words: String,
+        /// The kind of cause, as of a connection.
+        cause: String,
+        /// The particulars in words.
+        detail: String,
+        /// Since when nothing of it had come, where that is why, Unix nanoseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<u64>,
+    },
+    /// It comes again.
+    TopicUp {
+        /// The topic.
+        topic: String,
     },
     /// The server did not confirm these topics.
     Unconfirmed {
@@ -147,8 +157,11 @@ pub struct Open {
     pub source: String,
     /// What is subscribed to.
     pub topics: Vec<String>,
-    /// Whether the source is connected.
+    /// Whether messages come: the source is connected, and what it subscribes to is answered.
     pub connected: bool,
+    /// Those of several topics of which nothing comes all the same, or of which that may be so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics_down: Vec<String>,
     /// Bytes of the lines that are there.
     pub bytes: u64,
     /// The number of these lines.

@@ -24,6 +24,11 @@ enum Step {
     Flood,
 }
 
+fn refused(topic: &str, words: &str) -> FeedEvent {
+    let (cause, silent_for) = (Cause::Refused, None);
+    FeedEvent::TopicDown { topic: topic.to_owned(), cause, detail: words.to_owned(), silent_for }
+}
+
 /// Reads as it is written down.
 struct Scripted {
     steps: VecDeque<Step>,
@@ -58,8 +63,7 @@ impl Source for Scripted {
                 }
             }
             Some(Step::Refused) => {
-                let (topic, words) = ("a".to_owned(), "no".to_owned());
-                self.events.push(FeedEvent::Refused { topic, words });
+                self.events.push(refused("a", "no"));
             }
             Some(Step::Closed) => return Err(Disconnect::new(Cause::Closed, "closed").into()),
             Some(Step::Flood) => {
@@ -123,7 +127,7 @@ impl Sink for Notes {
             FeedEvent::Down { cause, silent_since, .. } => {
                 format!("down {} {}", cause.as_str(), silent_since.is_some())
             }
-            FeedEvent::Refused { topic, .. } => format!("refused {topic}"),
+            FeedEvent::TopicDown { topic, cause, .. } => format!("{} {topic}", cause.as_str()),
             FeedEvent::Dropped { messages, cause, .. } => {
                 format!("dropped {messages} {}", cause.as_str())
             }
@@ -226,8 +230,7 @@ async fn what_one_server_refuses_and_another_sends_is_lost_when_that_one_goes() 
         group.up(link);
         group.come(link, topics);
     }
-    let (topic, words) = ("b".to_owned(), "delisted".to_owned());
-    group.tell_of(links[1], FeedEvent::Refused { topic, words });
+    group.tell_of(links[1], refused("b", "delisted"));
     for link in links {
         group.subscribed(link);
         group.settled(link);
@@ -236,7 +239,9 @@ async fn what_one_server_refuses_and_another_sends_is_lost_when_that_one_goes() 
         let mut said = Vec::new();
         while let Some(item) = consumer.try_pop() {
             said.push(match item {
-                Item::Event(_, FeedEvent::Refused { topic, words }) => format!("{topic} {words}"),
+                Item::Event(_, FeedEvent::TopicDown { topic, detail, silent_for, .. }) => {
+                    format!("{topic} {detail} {silent_for:?}")
+                }
                 Item::Event(_, FeedEvent::Subscribed { connection, topics }) => {
                     let mut topics = topics.to_vec();
                     topics.sort();
@@ -251,8 +256,9 @@ async fn what_one_server_refuses_and_another_sends_is_lost_when_that_one_goes() 
     };
     assert_eq!(said(), ["1 a b", "2 a", "1", "2"]);
     let lost = Disconnect::new(Cause::Closed, "closed");
-    group.left(links[0], &lost);
-    assert_eq!(said(), ["b delisted"]);
+    let silent_for = Some(Duration::ZERO);
+    group.left(links[0], &Disconnect { silent_for, ..lost.clone() });
+    assert_eq!(said(), ["b delisted Some(0ns)"]);
     let late = group.join();
     group.up(late);
     group.come(late, these(&["a"]));

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use crate::archive::journal::Event;
 use crate::clock::UnixNanos;
-use crate::plugin::{Cause, FeedEvent, Scope};
+use crate::plugin::{FeedEvent, Scope};
 
 /// Which of the connections that share the topics stand.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     /// Those that do not; nothing is known before the first event.
     down: Option<BTreeSet<usize>>,
+    /// Topics of which nothing comes though the connections stand, or of which that may be so.
+    topics: BTreeSet<String>,
 }
 
 impl Links {
@@ -19,14 +21,27 @@ impl Links {
         self.down.as_ref().is_some_and(BTreeSet::is_empty)
     }
 
-    pub(super) fn note(&mut self, event: &FeedEvent) {
-        let (FeedEvent::Up { scope, .. } | FeedEvent::Down { scope, .. }) = event else { return };
-        let down = self.down.get_or_insert_with(|| (0..scope.feeds).collect());
-        if matches!(event, FeedEvent::Up { .. }) {
-            down.remove(&scope.feed);
-        } else {
-            down.insert(scope.feed);
+    /// These topics.
+    pub(super) fn topics_down(&self) -> impl Iterator<Item = &String> {
+        self.topics.iter()
+    }
+
+    /// Takes note of it, and gives the topics that come again.
+    pub(super) fn note(&mut self, event: &FeedEvent) -> Vec<String> {
+        match event {
+            FeedEvent::Up { scope, .. } => drop(self.feeds_down(scope).remove(&scope.feed)),
+            FeedEvent::Down { scope, .. } => drop(self.feeds_down(scope).insert(scope.feed)),
+            FeedEvent::TopicDown { topic, .. } => drop(self.topics.insert(topic.clone())),
+            FeedEvent::Subscribed { topics, .. } => {
+                return topics.iter().filter_map(|topic| self.topics.take(topic)).collect();
+            }
+            _ => {}
         }
+        Vec::new()
+    }
+
+    fn feeds_down(&mut self, scope: &Scope) -> &mut BTreeSet<usize> {
+        self.down.get_or_insert_with(|| (0..scope.feeds).collect())
     }
 
     /// The event as the journal has it of this topic, or of all that comes; `None` where it says
@@ -63,15 +78,15 @@ impl Links {
                 let (cause, detail) = (cause.as_str().to_owned(), format!("{of}{detail}"));
                 return concerns(scope).then_some(Event::Down { cause, detail, since });
             }
-            FeedEvent::Refused { topic: refused, words } => match topic {
-                Some(topic) if topic == refused => Event::Down {
-                    cause: Cause::Refused.as_str().to_owned(),
-                    detail: words.clone(),
-                    since: None,
-                },
-                Some(_) => return None,
-                None => Event::Refused { topic: refused.clone(), words: words.clone() },
-            },
+            FeedEvent::TopicDown { topic: down, cause, detail, silent_for } => {
+                let (cause, detail) = (cause.as_str().to_owned(), detail.clone());
+                let since = silent_for.map(|silent_for| at.before(silent_for).nanos());
+                match topic {
+                    Some(topic) if topic == down => Event::Down { cause, detail, since },
+                    Some(_) => return None,
+                    None => Event::TopicDown { topic: down.clone(), cause, detail, since },
+                }
+            }
             FeedEvent::Unconfirmed { topics } => {
                 let named = |topic: &str| topics.iter().any(|other| other == topic);
                 if topic.is_some_and(|topic| !named(topic)) {

@@ -121,10 +121,14 @@ impl Jsonl {
         let place = self.tracks.len();
         let mut opening = self.opening.clone();
         if let Some(router) = &mut self.router {
-            // Thousands of journals need not each name thousands of topics.
             let topic = stem.topic().unwrap_or_default();
             router.knows(&topic, place);
-            opening.topics = if place == 0 { Vec::new() } else { vec![topic] };
+            // Thousands of journals need not each name thousands of topics.
+            opening.topics = match place {
+                0 if router.is_by_topic() => Vec::new(),
+                0 => self.opening.topics.clone(),
+                _ => vec![topic],
+            };
         }
         let topic = opening.topics.first().cloned();
         let Settings { dir, mode, sync_interval, .. } = self.settings.clone();
@@ -178,6 +182,20 @@ impl Jsonl {
             drop(self.keep_lock());
         }
         self.write_to(0, batch.received(), batch.as_lines(), batch.len() as u64)
+    }
+
+    /// Topics come again, of which the journal of all that comes had said that they do not.
+    fn note_again(&mut self, at: UnixNanos, topics: Vec<String>) -> Result<(), BoxError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let ready = self.ready(0, at);
+        if let Some(track) = self.tracks.first_mut() {
+            for topic in topics {
+                track.note(at, Event::TopicUp { topic });
+            }
+        }
+        ready
     }
 
     /// The tracks that an event may concern. There may be as many events of topics as there are tracks.
@@ -296,7 +314,8 @@ impl Sink for Jsonl {
     fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
         let mut first = self.flush();
         self.told = (at, Instant::now());
-        self.links.note(event);
+        let again = self.links.note(event);
+        first = first.and(self.note_again(at, again));
         for index in self.concerned(event) {
             let Some(track) = self.tracks.get(index) else { continue };
             // One for a single topic is told of that alone, any other of all there is.
@@ -325,6 +344,10 @@ impl Sink for Jsonl {
             first = first.and(ready);
         }
         self.opening.connected = self.links.all_up();
+        let topics_down: Vec<_> = self.links.topics_down().cloned().collect();
+        if let Some(track) = self.tracks.first_mut() {
+            track.set_topics_down(topics_down);
+        }
         first
     }
 

@@ -158,6 +158,11 @@ impl Track {
         self.opening.connected = connected;
     }
 
+    /// Of which of several topics nothing comes, from the next hour on.
+    pub(super) fn set_topics_down(&mut self, topics: Vec<String>) {
+        self.opening.topics_down = topics;
+    }
+
     /// Appends lines to the open hour.
     pub(super) fn append(
         &mut self,

@@ -141,6 +141,14 @@ impl Ledger {
         topics
     }
 
+    /// Whether these still come is in doubt; gives those that were known to, or taken to.
+    pub(super) fn doubt(&mut self, mut topics: Vec<usize>) -> Vec<usize> {
+        let refused =
+            |topic: &usize| matches!(self.standing.get(*topic), Some(Standing::Refused(_)));
+        topics.retain(|topic| !refused(topic) && self.known.doubt(*topic));
+        topics
+    }
+
     /// Whether it is known of all topics whether they come.
     pub(super) fn is_known(&self) -> bool {
         self.known.is_complete()
@@ -244,6 +252,8 @@ impl Ledger {
         let news = self.standing.get(topic).is_some_and(|s| *s != Standing::Confirmed);
         if news {
             self.settle(topic, Standing::Confirmed);
+        } else {
+            self.known.comes(topic);
         }
         news
     }

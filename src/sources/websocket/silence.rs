@@ -123,6 +123,12 @@ impl Silence {
         all.filter(|patience| patience.armed).map(Patience::due).min()
     }
 
+    /// For how long nothing of the topic has come, as far as that is known.
+    pub(super) fn silent_for(&self, place: usize, now: Instant) -> Duration {
+        let patience = self.topics.get(place).or(self.connection.as_ref());
+        patience.map_or(Duration::ZERO, |patience| now - patience.heard)
+    }
+
     /// The topics that are to be asked for again, by their places, if any.
     pub(super) fn check(&mut self, now: Instant) -> Result<Option<Vec<usize>>, Disconnect> {
         if let Some(connection) = &mut self.connection {

@@ -171,6 +171,7 @@ impl Watch {
             self.settle_if_done();
         }
         if let Some(places) = self.silence.check(now)? {
+            self.tell_silent(&places, now);
             // Messages that are sent as they are cannot be made of some of the topics.
             self.replies.extend(self.manners.conversation.messages());
             let groups = self.regrouped(&places);
@@ -178,6 +179,18 @@ impl Watch {
             self.ledger.plan_again(groups);
         }
         Ok(())
+    }
+
+    /// These are silent, and asked for again: they may have been forgotten by the server.
+    fn tell_silent(&mut self, places: &[usize], now: Instant) {
+        let topics = self.manners.conversation.topics();
+        for place in self.ledger.doubt(places.to_vec()) {
+            let Some(topic) = topics.get(place).cloned() else { continue };
+            let silent_for = Some(self.silence.silent_for(place, now));
+            let (cause, detail) = (Cause::Silent, "no data, subscribed to again".to_owned());
+            self.events.push(FeedEvent::TopicDown { topic, cause, detail, silent_for });
+            self.news = true;
+        }
     }
 
     /// Places in the groups in which they may be asked for.
@@ -233,7 +246,8 @@ impl Watch {
     pub(super) fn inspect(&mut self, batch: &mut Batch) -> Option<Disconnect> {
         let now = Instant::now();
         let fresh = !self.data_seen || !self.settled || self.welcome_by.is_some();
-        let looked_at = fresh && now < self.looked_at_until || !self.data_seen;
+        let open = !self.data_seen || !self.ledger.is_known();
+        let looked_at = fresh && now < self.looked_at_until || open;
         let manners = Arc::clone(&self.manners);
         let silence = self.silence.is_minded();
         if !looked_at && !manners.skip && !manners.rules.always && !silence {

@@ -4,7 +4,7 @@
 #[derive(Debug)]
 pub(super) struct Known {
     topics: Vec<bool>,
-    /// How many are not.
+    /// Of how many nothing is known.
     missing: usize,
     /// Those that come, since this was last asked.
     coming: Vec<usize>,
@@ -34,6 +34,13 @@ impl Known {
     pub(super) fn comes_not(&mut self, topic: usize) {
         self.note(topic);
         self.coming.retain(|coming| *coming != topic);
+    }
+
+    /// Whether the topic still comes is in doubt; says whether it was known to.
+    pub(super) fn doubt(&mut self, topic: usize) -> bool {
+        let known = self.topics.get_mut(topic).is_some_and(std::mem::take);
+        self.missing += usize::from(known);
+        known
     }
 
     fn note(&mut self, topic: usize) -> bool {

@@ -116,7 +116,12 @@ impl Watch {
         let Some(topic) = self.manners.conversation.topics().get(place) else { return };
         error!(topic, ?words, "the server refuses this topic; the others go on");
         self.news = true;
-        self.events.push(FeedEvent::Refused { topic: topic.clone(), words: words.to_owned() });
+        self.events.push(FeedEvent::TopicDown {
+            topic: topic.clone(),
+            cause: Cause::Refused,
+            detail: words.to_owned(),
+            silent_for: None,
+        });
     }
 }
 
