@@ -91,7 +91,7 @@ fn bybit_refuses_a_batch_whole_and_the_bad_topic_is_found_and_left() {
     let refused: Vec<_> = gaps.iter().filter(|gap| gap["cause"] == "refused").collect();
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0]["stem"], "publicTrade.BAD");
-    let told = test.journal().into_iter().filter(|event| event["event"] == "refused").count();
+    let told = test.journal().into_iter().filter(|event| event["event"] == "topic_down").count();
     assert_eq!(told, 1, "the journal of what has no topic names it");
 }
 

@@ -125,13 +125,7 @@ impl Teller {
         self.mind_torn(t, event);
         match event {
             Event::Open(open) => self.open(t, open),
-            Event::Up { .. } => {
-                // Another connection stood.
-                if !matches!(self.state, State::Down { since, .. } if since == t) {
-                    self.end_at(t);
-                }
-                self.state = State::Up;
-            }
+            Event::Up { .. } => self.up(t),
             Event::Unconfirmed { .. } => self.doubt(),
             Event::TopicDown { topic, cause, detail, since } => {
                 self.topic_down(since.unwrap_or(t), topic, cause, detail, since.is_some());
@@ -175,6 +169,14 @@ impl Teller {
             _ => {}
         }
         self.alive(t, event);
+    }
+
+    fn up(&mut self, t: u64) {
+        // At the same time another connection stood.
+        if !matches!(self.state, State::Down { since, .. } if since == t) {
+            self.end_at(t);
+        }
+        self.state = State::Up;
     }
 
     /// Takes note of a sign of life of the recorder.

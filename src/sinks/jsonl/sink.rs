@@ -1,5 +1,6 @@
 //! The sink: one track, or one for each topic.
 
+mod events;
 mod files;
 mod kept;
 mod rejects;
@@ -18,7 +19,7 @@ use super::links::Links;
 use super::route::Router;
 use super::track::Track;
 use crate::archive::disk::sync_all;
-use crate::archive::journal::{Event, Open};
+use crate::archive::journal::Open;
 use crate::archive::layout::{LOCK_NAME, Stem};
 use crate::archive::lock::DirLock;
 use crate::archive::open_hour::Place;
@@ -184,31 +185,6 @@ impl Jsonl {
         self.write_to(0, batch.received(), batch.as_lines(), batch.len() as u64)
     }
 
-    /// Topics come again, of which the journal of all that comes had said that they do not.
-    fn note_again(&mut self, at: UnixNanos, topics: Vec<String>) -> Result<(), BoxError> {
-        if topics.is_empty() {
-            return Ok(());
-        }
-        let ready = self.ready(0, at);
-        if let Some(track) = self.tracks.first_mut() {
-            for topic in topics {
-                track.note(at, Event::TopicUp { topic });
-            }
-        }
-        ready
-    }
-
-    /// The tracks that an event may concern. There may be as many events of topics as there are tracks.
-    fn concerned(&self, event: &FeedEvent) -> Vec<usize> {
-        match (event, &self.router) {
-            (FeedEvent::Subscribed { topics, .. }, Some(router)) => {
-                topics.iter().filter_map(|topic| router.place_of(topic)).collect()
-            }
-            (FeedEvent::Subscribed { .. }, None) => Vec::new(),
-            _ => (0..self.tracks.len()).collect(),
-        }
-    }
-
     /// Makes what has changed durable at once, where that is much; says whether it did.
     fn sync_together(&mut self, now: UnixNanos) -> bool {
         let dirty = self.tracks.iter().filter(|track| track.is_dirty()).count();
@@ -312,43 +288,7 @@ impl Sink for Jsonl {
     }
 
     fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
-        let mut first = self.flush();
-        self.told = (at, Instant::now());
-        let again = self.links.note(event);
-        first = first.and(self.note_again(at, again));
-        for index in self.concerned(event) {
-            let Some(track) = self.tracks.get(index) else { continue };
-            // One for a single topic is told of that alone, any other of all there is.
-            // So is one whose topic is spelled as nobody asked for it.
-            let known = |topic: &&str| self.opening.topics.iter().any(|own| own == topic);
-            let topic = track.topic().filter(|_| index > 0 && self.router.is_some()).filter(known);
-            let Some(mut told) = self.links.journalled(at, event, topic) else { continue };
-            if let Event::Drop { shared, .. } = &mut told {
-                *shared = self.router.is_some();
-            }
-            let ready = self.ready(index, at);
-            let Some(track) = self.tracks.get_mut(index) else { continue };
-            // Where no hour can be opened it waits: it is told once, and must not be forgotten.
-            match &told {
-                Event::Up { .. } => {
-                    track.note(at, told);
-                    track.set_connected(true);
-                }
-                Event::Down { .. } => {
-                    track.note(at, told);
-                    track.set_connected(false);
-                }
-                _ => track.note(at, told),
-            }
-            track.mind_journal(&self.stats);
-            first = first.and(ready);
-        }
-        self.opening.connected = self.links.all_up();
-        let topics_down: Vec<_> = self.links.topics_down().cloned().collect();
-        if let Some(track) = self.tracks.first_mut() {
-            track.set_topics_down(topics_down);
-        }
-        first
+        self.journal(at, event)
     }
 
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {

@@ -215,7 +215,9 @@ impl Watch {
 
     /// Whether it is known of all topics whether they come; where there are none, whether anything does.
     pub(super) fn is_subscribed(&self) -> bool {
-        self.ledger.is_known() && (self.unnamed_by.is_none() || !self.places.is_empty())
+        self.ledger.is_known()
+            && !self.ledger.is_hopeless()
+            && (self.unnamed_by.is_none() || !self.places.is_empty())
     }
 
     /// The topics of which that has become known, since this was last asked, and that do.
