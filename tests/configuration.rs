@@ -167,6 +167,14 @@ const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
         &[":2:1: sinks[0].mark_interval: ", "at least 1s"],
     ),
     (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\",\n\"profile\": \"bybitt\"}}",
+        &[":2:1: source.profile: there is no profile `bybitt`, did you mean `bybit`?"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\",\n\"a\"]}}",
+        &[":2:1: source.topics[1]: ", "which stands in the list before"],
+    ),
+    (
         "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\",\n\"profile_dir\": \"/no/such\"}}",
         &[":2:1: source.profile_dir: cannot read `/no/such`", "No such file"],
     ),

@@ -52,10 +52,10 @@ impl Problem {
     }
 }
 
-/// Whether the section has a value for the key, such as `limits.topics_per_request`.
+/// Whether the section has a value for the key, such as `tls.ca_file` or `topics[0]`.
 fn has(section: &Value, key: &str) -> bool {
-    let value = key.split('.').try_fold(section, |section, step| section.get(step));
-    value.is_some_and(|value| !value.is_null())
+    let pointer = format!("/{}", key.replace(['.', '['], "/").replace(']', ""));
+    section.pointer(&pointer).is_some_and(|value| !value.is_null())
 }
 
 /// Serde's messages in the words of a configuration file.

@@ -29,9 +29,18 @@ impl Patience {
         Self { stop, after_stop: shutdown_timeout / 2, stopped: None }
     }
 
-    fn is_over(&mut self) -> bool {
-        self.stop.is_cancelled()
-            && self.stopped.get_or_insert_with(Instant::now).elapsed() >= self.after_stop
+    /// Takes note of the stop. To be called now and then.
+    pub(super) fn look(&mut self) {
+        if self.stopped.is_none() && self.stop.is_cancelled() {
+            self.stopped = Some(Instant::now());
+        }
+    }
+
+    /// Whether a sink that has failed for so long is given up: each has a part of the time.
+    fn is_over(&mut self, failing: Duration) -> bool {
+        self.look();
+        let over = |stopped: Instant| stopped.elapsed() >= self.after_stop;
+        self.stopped.is_some_and(over) && failing >= self.after_stop / 4
     }
 
     /// Waits so long, or until the recording is stopped.
@@ -63,7 +72,7 @@ pub(super) fn persist(
     loop {
         stats.sink_errors.add(1);
         sink.stats.errors.add(1);
-        if error.is::<Gone>() || (others && patience.is_over()) {
+        if error.is::<Gone>() || (others && patience.is_over(begun.elapsed())) {
             stats.resumed(&sink.name);
             return Err(SinkGone { sink: sink.name.clone(), source: error });
         }

@@ -85,6 +85,7 @@ impl Sinks {
             aside.write(batch);
         }
         let messages = batch.len() as u64;
+        self.patience.look();
         self.last = batch.received();
         let written = self.persist_all(|sink| sink.write(batch), messages);
         for left in &mut self.gone {
@@ -142,6 +143,7 @@ impl Sinks {
     }
 
     pub(super) fn tick(&mut self, now: UnixNanos) {
+        self.patience.look();
         for aside in &mut self.asides {
             aside.tick(now);
         }
@@ -149,6 +151,11 @@ impl Sinks {
     }
 
     pub(super) fn event(&mut self, at: UnixNanos, event: &FeedEvent) {
+        self.patience.look();
+        for left in &mut self.gone {
+            // What it can note for its account it does.
+            drop(left.sink.plugin.event(at, event));
+        }
         for aside in &mut self.asides {
             aside.event(at, event);
         }

@@ -216,8 +216,8 @@ impl Sink for Exec {
         }
         // What it did not read is for one more, due or not.
         self.start_at = Instant::now();
-        self.start()?;
-        let ended = self.finish();
+        let started = self.start();
+        let ended = started.and(self.finish());
         let unread = memchr::memchr_iter(b'\n', &self.again).count();
         self.unread.add(unread as u64);
         match unread {

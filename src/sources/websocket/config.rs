@@ -312,7 +312,7 @@ impl From<WebsocketConfig> for Written {
 /// Why what is written cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConfigFault {
-    #[error(transparent)]
+    #[error("{key}: {0}", key = key_of(.0))]
     Profile(#[from] ProfileError),
     #[error(transparent)]
     Keys(#[from] WebsocketError),
@@ -379,5 +379,13 @@ impl WebsocketConfig {
             return Err(WebsocketError::TlsUnused);
         }
         Ok(())
+    }
+}
+
+/// The key that a profile that cannot be had is a matter of.
+fn key_of(error: &ProfileError) -> &'static str {
+    match error {
+        ProfileError::Unknown { .. } => "`profile`",
+        ProfileError::Invalid(_) | ProfileError::Dir { .. } => "`profile_dir`",
     }
 }

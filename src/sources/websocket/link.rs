@@ -214,7 +214,9 @@ impl Link {
             self.send(cx);
             match self.poll_unframe(cx) {
                 Poll::Ready(unframed) => {
-                    self.heard = Some(now);
+                    if unframed.is_ok() {
+                        self.heard = Some(now);
+                    }
                     self.more = true;
                     return Poll::Ready(unframed);
                 }

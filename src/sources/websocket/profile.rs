@@ -123,7 +123,7 @@ pub(crate) enum ProfileError {
     #[error("the profile cannot be used: {0}")]
     Invalid(ConfigError),
     // The configuration's reader shows no more than this text.
-    #[error("cannot read `{}` (`profile_dir`): {reason}", path.display())]
+    #[error("cannot read `{}`: {reason}", path.display())]
     Dir { path: PathBuf, reason: std::io::Error },
 }
 
