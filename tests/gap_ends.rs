@@ -185,3 +185,36 @@ fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last
         assert_eq!((&silent[0]["stem"], &silent[0]["certainty"]), (&json!("b"), &json!("at_most")));
     }
 }
+
+#[test]
+fn a_connection_that_was_lost_while_the_recorder_was_held_up_is_a_gap_since_it_was() {
+    let (cut, to_cut) = channel::<()>();
+    let to_cut = Mutex::new(to_cut);
+    let server = Server::start(move |number, peer| {
+        peer.accept();
+        let asked = request(peer);
+        confirm(peer, &asked);
+        say(peer, &json!({"topic": "a", "data": number}));
+        if number == 0 {
+            to_cut.lock().unwrap().recv().unwrap();
+            peer.note(SystemClock.now().nanos().to_string());
+            return peer.drop_gently();
+        }
+        peer.keep_open();
+    });
+    let test = test("bybit", &["a"], &server.url(), json!({}));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["messages"] == 2);
+    recorder.signal("STOP");
+    cut.send(()).unwrap();
+    let lost: u64 = server.note().parse().unwrap();
+    // The pause itself: long enough to be one.
+    let (_keep, nothing) = channel::<()>();
+    nothing.recv_timeout(std::time::Duration::from_secs(3)).unwrap_err();
+    recorder.signal("CONT");
+    recorder.wait_until(|status| status["messages"] == 4);
+    recorder.stop();
+    let down = test.journal_of("a").into_iter().find(|event| event["event"] == "down").unwrap();
+    assert!(down["since"].as_u64().unwrap() <= lost, "{down} {lost}");
+    assert!(test.gaps().iter().any(|gap| gap == "down eof at_most"), "{:?}", test.gaps());
+}
