@@ -234,6 +234,11 @@ impl Child {
         Ok(taken)
     }
 
+    /// How many of the bytes that it was given are remembered.
+    pub(crate) fn remembered(&self) -> u64 {
+        self.sent.len() as u64
+    }
+
     /// It has dealt with everything that it was given.
     pub(crate) fn is_idle(&mut self) {
         self.sent.clear();

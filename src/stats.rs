@@ -77,6 +77,8 @@ pub struct Stats {
     pub stage_lost: Counter,
     /// How many of these the journals were told of.
     stage_lost_told: Counter,
+    /// When the first of those that are not yet told was received, Unix nanoseconds.
+    stage_lost_since: AtomicU64,
     /// Messages of topics beyond the number that a pipeline knows.
     pub beyond_topics: Counter,
     /// Failed calls of sinks; a failed write is tried again.
@@ -173,6 +175,7 @@ impl Stats {
             stage_errors: Counter::default(),
             stage_lost: Counter::default(),
             stage_lost_told: Counter::default(),
+            stage_lost_since: AtomicU64::new(u64::MAX),
             beyond_topics: Counter::default(),
             sink_errors: Counter::default(),
             journal_errors: Counter::default(),
@@ -245,12 +248,21 @@ impl Stats {
         }
     }
 
-    /// The messages that stages lost since this was last asked.
-    pub(crate) fn take_lost_in_stages(&self) -> u64 {
+    /// A stage lost messages, the first of which was received then.
+    pub(crate) fn lost_in_stage(&self, messages: u64, since: UnixNanos) {
+        if messages > 0 {
+            self.stage_lost_since.fetch_min(since.nanos(), Ordering::Relaxed);
+            self.stage_lost.add(messages);
+        }
+    }
+
+    /// The messages that stages lost since this was last asked, and since when.
+    pub(crate) fn take_lost_in_stages(&self) -> (u64, UnixNanos) {
         let _one_at_a_time = self.state();
         let lost = self.stage_lost.get() - self.stage_lost_told.get();
         self.stage_lost_told.add(lost);
-        lost
+        let since = self.stage_lost_since.swap(u64::MAX, Ordering::Relaxed);
+        (lost, UnixNanos::new(since))
     }
 
     /// A sink cannot write; the messages wait.

@@ -225,9 +225,10 @@ impl Pump {
     fn close(&mut self) -> Result<(), PumpError> {
         let stages = self.kept_back("close", Stage::close);
         // What a stage lost at its end: nobody ticks any more.
-        let (messages, now) = (self.stats.take_lost_in_stages(), self.kept.received());
+        let (messages, since) = self.stats.take_lost_in_stages();
         if messages > 0 {
-            let (since, cause) = (now, DropCause::Stage);
+            let now = self.kept.received();
+            let (since, cause) = (since.min(now), DropCause::Stage);
             self.sinks.event(now, &FeedEvent::Dropped { since, messages, cause });
         }
         let flushed = self.sinks.flush().map_err(PumpError::from);

@@ -86,9 +86,9 @@ impl Ticker {
                 self.producer.event(now, FeedEvent::Dropped { since, messages, cause });
             }
         }
-        let messages = self.stats.take_lost_in_stages();
+        let (messages, since) = self.stats.take_lost_in_stages();
         if messages > 0 {
-            let (since, cause) = (before.min(now), DropCause::Stage);
+            let (since, cause) = (since.min(before).min(now), DropCause::Stage);
             self.producer.event(now, FeedEvent::Dropped { since, messages, cause });
         }
         self.producer.tick(now);

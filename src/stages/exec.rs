@@ -15,6 +15,7 @@ use self::running::{Failure, Running};
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Verdict};
 use crate::child::CommandLine;
+use crate::clock::UnixNanos;
 use crate::errors::error_chain;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 use crate::stats::{Counter, Stats};
@@ -137,14 +138,14 @@ impl Exec {
     fn fail(&mut self, failure: &Failure, batch: &mut Batch) {
         let Some(running) = self.running.take() else { return };
         let lasted = running.lasted();
-        let lost = running.take_back(batch, &failure.to_string());
-        self.stats.stage_lost.add(lost);
+        let (lost, since) = running.take_back(batch, &failure.to_string());
+        self.stats.lost_in_stage(lost, since);
         let retry_in = self.later(lasted);
         warn!(program = self.program(), error = %failure, lost_at_most = lost, ?retry_in, "the program failed and is started again");
     }
 
     /// Lines of the program are not UTF-8.
-    fn mind_garbled(&mut self, lines: u64) {
+    fn mind_garbled(&mut self, lines: u64, since: UnixNanos) {
         if lines == 0 {
             return;
         }
@@ -152,7 +153,7 @@ impl Exec {
         let each = self.config.replies == Replies::Each;
         if !each {
             // Each may have been a message.
-            self.stats.stage_lost.add(lines);
+            self.stats.lost_in_stage(lines, since);
         }
         if self.told_garbled.is_none_or(|told| told.elapsed() >= REPORT_INTERVAL) {
             self.told_garbled = Some(Instant::now());
@@ -172,8 +173,8 @@ impl Exec {
     ) -> bool {
         let Some(running) = &mut self.running else { return false };
         let worked = work(running, batch);
-        let garbled = running.take_garbled();
-        self.mind_garbled(garbled);
+        let (garbled, since) = (running.take_garbled(), running.oldest());
+        self.mind_garbled(garbled, since);
         worked.unwrap_or_else(|failure| {
             self.fail(&failure, batch);
             false

@@ -45,6 +45,10 @@ impl Bench {
         self.context.stats.stage_lost.get()
     }
 
+    pub(super) fn take_lost(&self) -> (u64, UnixNanos) {
+        self.context.stats.take_lost_in_stages()
+    }
+
     pub(super) fn counters(&self) -> PluginSnapshot {
         self.context.plugin.snapshot()
     }

@@ -9,6 +9,7 @@ use tracing::info;
 use super::{ExecConfig, Replies};
 use crate::batch::Batch;
 use crate::child::{Child, ending};
+use crate::clock::UnixNanos;
 use crate::lines::{LineSplitter, TooLong};
 
 /// A program that has read everything and said nothing for so long has dealt with it.
@@ -48,6 +49,10 @@ pub(super) struct Running {
     pending: Vec<u8>,
     /// How much of `pending` was given.
     given: usize,
+    /// When the batches were received of whose lines it may have some, each with how many bytes it was
+    /// to be given up to its end.
+    batches: VecDeque<(u64, UnixNanos)>,
+    queued: u64,
     /// When it last took something, and how many bytes it said since.
     given_at: Instant,
     heard_since: usize,
@@ -68,6 +73,8 @@ impl Running {
             timeout: config.timeout.duration(),
             pending: Vec::new(),
             given: 0,
+            batches: VecDeque::new(),
+            queued: 0,
             given_at: Instant::now(),
             heard_since: 0,
             unanswered: (config.replies == Replies::Each).then(VecDeque::new),
@@ -82,6 +89,11 @@ impl Running {
         self.child.started.elapsed()
     }
 
+    /// When the first line was received that it may still have.
+    pub(super) fn oldest(&self) -> UnixNanos {
+        self.batches.front().map(|(_, received)| *received).unwrap_or_default()
+    }
+
     pub(super) fn take_garbled(&mut self) -> u64 {
         std::mem::take(&mut self.garbled)
     }
@@ -89,6 +101,12 @@ impl Running {
     /// The program is to be given these messages.
     pub(super) fn queue(&mut self, batch: &Batch) {
         self.pending.extend_from_slice(batch.as_lines());
+        self.queued += batch.as_lines().len() as u64;
+        let has = self.child.remembered() + self.pending.len() as u64;
+        while self.batches.front().is_some_and(|(end, _)| end + has <= self.queued) {
+            self.batches.pop_front();
+        }
+        self.batches.push_back((self.queued, batch.received()));
         if let Some(unanswered) = &mut self.unanswered {
             if unanswered.is_empty() {
                 self.asked_at = Instant::now();
@@ -198,8 +216,8 @@ impl Running {
     }
 
     /// Ends it. What it has not dealt with goes into the batch, for this reason; gives how many
-    /// messages may be lost.
-    pub(super) fn take_back(mut self, batch: &mut Batch, reason: &str) -> u64 {
+    /// messages may be lost, and when the first of them was received.
+    pub(super) fn take_back(mut self, batch: &mut Batch, reason: &str) -> (u64, UnixNanos) {
         let (unread, read) = self.child.take_unread();
         self.child.kill();
         // What it had said before it ended.
@@ -213,7 +231,7 @@ impl Running {
             for line in unanswered {
                 batch.push_failed(line.strip_suffix(b"\n").unwrap_or(line), reason);
             }
-            return 0;
+            return (0, UnixNanos::default());
         }
         // From the start of the first line on that it has not read whole.
         let rest = self.pending.get(self.given..).unwrap_or_default();
@@ -221,7 +239,7 @@ impl Running {
         for line in back.split_inclusive(|byte| *byte == b'\n') {
             batch.push_failed(line.strip_suffix(b"\n").unwrap_or(line), reason);
         }
-        read
+        (read, self.oldest())
     }
 
     /// Gives it what it takes now; whether it took something.

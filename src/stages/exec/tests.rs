@@ -161,3 +161,19 @@ fn what_a_program_had_read_when_it_died_is_counted_as_lost_at_most() {
     assert!(out.len() < 20_000, "the first were read");
     assert!(out.len() as u64 - 1 + lost >= 20_000, "{} came out and {lost} may be lost", out.len());
 }
+
+#[test]
+fn what_may_be_lost_is_so_since_the_program_was_given_the_first_of_it() {
+    let script = "while read -r x; do if test $x = 3; then exit 1; fi; done";
+    let mut bench = bench(script, json!({}));
+    for (seconds, message) in [(10, "1"), (600, "2"), (700, "3")] {
+        bench.run_at(seconds, &[message]);
+    }
+    let begun = Instant::now();
+    while bench.lost() == 0 {
+        bench.stage.collect(&mut Batch::new()).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        std::thread::yield_now();
+    }
+    assert_eq!(bench.take_lost(), (3, UnixNanos::from_seconds(10)));
+}
