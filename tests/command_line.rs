@@ -120,3 +120,23 @@ fn check_says_what_would_run_and_touches_nothing() {
     let again = run(&["check", "--json", "-config", config.to_str().unwrap()]);
     assert_eq!(again.stdout, output.stdout);
 }
+
+#[test]
+fn profiles_of_ones_own_are_listed_and_a_fault_in_one_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("mine.json"), r#"{"about": "x", "subscribe": "{topic}"}"#).unwrap();
+    fs::write(dir.path().join("bad.json"), r#"{"about": "x"}"#).unwrap();
+    let ask = |words: &[&str]| {
+        let output = run(&[&["profiles", "--dir", dir.path().to_str().unwrap()], words].concat());
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, listed, wrong) = ask(&[]);
+    assert!(listed.contains("\nmine ") || listed.starts_with("mine "), "{listed}");
+    assert!(listed.contains("\nokx "));
+    assert!(wrong.contains("bad.json") && wrong.contains("the key `subscribe` is missing"));
+    assert_eq!(code, Some(1));
+    assert_eq!(ask(&["mine"]).0, Some(0));
+    let (code, _, wrong) = ask(&["bad"]);
+    assert!(code == Some(1) && wrong.contains("bad.json"), "{wrong}");
+}

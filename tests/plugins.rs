@@ -275,26 +275,6 @@ fn every_plugin_is_listed_and_its_example_is_valid() {
 }
 
 #[test]
-fn profiles_of_ones_own_are_listed_and_a_fault_in_one_hides_no_other() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("mine.json"), r#"{"about": "x", "subscribe": "{topic}"}"#).unwrap();
-    fs::write(dir.path().join("bad.json"), r#"{"about": "x"}"#).unwrap();
-    let ask = |words: &[&str]| {
-        let output = run(&[&["profiles", "--dir", dir.path().to_str().unwrap()], words].concat());
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
-    let (code, listed, wrong) = ask(&[]);
-    assert!(listed.contains("\nmine ") || listed.starts_with("mine "), "{listed}");
-    assert!(listed.contains("\nokx "));
-    assert!(wrong.contains("bad.json") && wrong.contains("the key `subscribe` is missing"));
-    assert_eq!(code, Some(1));
-    assert_eq!(ask(&["mine"]).0, Some(0));
-    let (code, _, wrong) = ask(&["bad"]);
-    assert!(code == Some(1) && wrong.contains("bad.json"), "{wrong}");
-}
-
-#[test]
 fn what_a_program_did_not_read_is_given_to_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let (mark, got) = (dir.path().join("mark"), dir.path().join("got"));

@@ -3,6 +3,7 @@
 mod connections;
 mod flapping;
 mod overlap;
+mod scripted;
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -142,27 +142,6 @@ fn a_connection_that_is_lost_is_a_gap_with_its_first_cause() {
 }
 
 #[test]
-fn a_topic_that_is_never_answered_is_in_doubt() {
-    let mut history = History::at(3_600);
-    history.start();
-    history.up();
-    history.pass(10);
-    for _ in 0..2 {
-        history.down();
-        history.pass(30);
-        history.note(Event::Unconfirmed { topics: Vec::new() });
-        history.up();
-        history.pass(10);
-        history.stop();
-        history.pass(10);
-        history.start();
-    }
-    let gaps = shown(&history.gaps());
-    assert_eq!(gaps[..2], ["down 3610-3640 at_most", "not_running 3650-3660 exact"]);
-    assert_eq!(gaps[2], "down 3660-3690 at_most");
-}
-
-#[test]
 fn a_clean_stop_ends_where_the_next_run_is_connected() {
     let mut history = History::at(3_600);
     history.start();

@@ -225,3 +225,24 @@ fn a_part_of_a_run_that_is_missing_is_unknown_whatever_the_clock_did() {
     let rest = vec![(43_200, part(7, true)), (43_301, mark())];
     assert_eq!(told(vec![(12, rest)], 44_000), Vec::<String>::new());
 }
+
+#[test]
+fn a_topic_that_is_never_answered_is_in_doubt() {
+    let mut history = History::at(3_600);
+    history.start();
+    history.up();
+    history.pass(10);
+    for _ in 0..2 {
+        history.down();
+        history.pass(30);
+        history.note(Event::Unconfirmed { topics: Vec::new() });
+        history.up();
+        history.pass(10);
+        history.stop();
+        history.pass(10);
+        history.start();
+    }
+    let gaps = shown(&history.gaps());
+    assert_eq!(gaps[..2], ["down 3610-3640 at_most", "not_running 3650-3660 exact"]);
+    assert_eq!(gaps[2], "down 3660-3690 at_most");
+}
