@@ -250,6 +250,7 @@ impl Stats {
 
     /// A stage lost messages, the first of which was received then.
     pub(crate) fn lost_in_stage(&self, messages: u64, since: UnixNanos) {
+        let _one_at_a_time = self.state();
         if messages > 0 {
             self.stage_lost_since.fetch_min(since.nanos(), Ordering::Relaxed);
             self.stage_lost.add(messages);

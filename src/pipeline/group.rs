@@ -1,7 +1,7 @@
 //! What the connections of a source share: the way into the queue, what comes twice, and when the
 //! source is down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::standing::Standing;
 use super::twins::Twins;
 use crate::batch::Batch;
 use crate::clock::Clock;
-use crate::plugin::{Cause, Disconnect, FeedEvent, Scope};
+use crate::plugin::{Disconnect, FeedEvent, Scope};
 use crate::stats::Stats;
 
 /// Dropped messages are reported at most this often.
@@ -110,6 +110,7 @@ impl Group {
             self.tell_coming(standing.connection, rest.iter());
             standing.comes(rest);
             self.tell_up(standing.connection);
+            self.tell_absent(&mut state);
         }
     }
 
@@ -150,7 +151,7 @@ impl Group {
         }
         if covered {
             if let Some(stood) = stood {
-                self.tell_orphans(&state, &stood, &lost);
+                self.tell_orphans(&mut state, &stood, &lost);
             }
             return;
         }
@@ -166,25 +167,45 @@ impl Group {
         let whole = state.standing.values().find(|other| other.subscribed.is_some());
         if let Some(other) = whole {
             self.tell_up(other.connection);
+            self.tell_absent(&mut state);
+        }
+    }
+
+    /// Of which topics nothing comes though all is up, as far as that was not told.
+    fn tell_absent(&self, state: &mut State) {
+        let State { standing, .. } = state;
+        if standing.values().flat_map(|it| it.absent.values()).all(|absence| absence.told) {
+            return;
+        }
+        let brought: HashSet<String> =
+            standing.values().flat_map(|it| it.coming.iter().cloned()).collect();
+        for (topic, absence) in standing.values_mut().flat_map(|it| &mut it.absent) {
+            if !absence.told && !brought.contains(topic) {
+                absence.told = true;
+                let (cause, detail) = (absence.cause, absence.detail.clone());
+                let topic = topic.clone();
+                self.tell(FeedEvent::TopicDown { topic, cause, detail, silent_for: None });
+            }
         }
     }
 
     /// What only this connection is known to have brought is down, though others stand.
-    fn tell_orphans(&self, state: &State, gone: &Standing, lost: &Disconnect) {
-        let others = || state.standing.values().chain(state.covers.iter().map(|c| &c.standing));
+    fn tell_orphans(&self, state: &mut State, gone: &Standing, lost: &Disconnect) {
+        let State { standing, covers, .. } = state;
         for topic in &gone.coming {
-            if others().any(|other| other.brings(topic)) {
+            let mut others = standing.values().chain(covers.iter().map(|cover| &cover.standing));
+            if others.any(|other| other.brings(topic)) {
                 continue;
             }
-            let refused = others().find_map(|other| other.refused.get(topic));
-            let (cause, detail) =
-                refused.map_or((lost.cause, &lost.detail), |words| (Cause::Refused, words));
-            self.tell(FeedEvent::TopicDown {
-                topic: topic.clone(),
-                cause,
-                detail: detail.clone(),
-                silent_for: lost.silent_for,
-            });
+            let covers = covers.iter_mut().map(|cover| &mut cover.standing);
+            let others = standing.values_mut().chain(covers);
+            let (mut cause, mut detail) = (lost.cause, lost.detail.clone());
+            for absence in others.filter_map(|other| other.absent.get_mut(topic)) {
+                absence.told = true;
+                (cause, detail) = (absence.cause, absence.detail.clone());
+            }
+            let (topic, silent_for) = (topic.clone(), lost.silent_for);
+            self.tell(FeedEvent::TopicDown { topic, cause, detail, silent_for });
         }
     }
 
@@ -253,10 +274,13 @@ impl Group {
         let mut state = self.state();
         let Some(standing) = state.standing.get_mut(&number) else { return self.tell(event) };
         if let FeedEvent::TopicDown { topic, cause, detail, .. } = &event {
-            let refused = (*cause == Cause::Refused).then_some(detail.as_str());
-            standing.brings_not(topic, refused);
+            standing.brings_not(topic, *cause, detail);
             if state.brings(topic) {
                 return;
+            }
+            let standing = state.standing.get_mut(&number);
+            if let Some(absence) = standing.and_then(|standing| standing.absent.get_mut(topic)) {
+                absence.told = true;
             }
         }
         self.tell(event);

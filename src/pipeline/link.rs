@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -103,10 +104,10 @@ impl Link {
         if self.source.is_subscribed() {
             self.subscribed();
         }
+        let end = self.end.clone();
         let mut turn = Instant::now();
         loop {
             let mut batch = self.group.producer.spare();
-            let end = self.end.clone();
             match end.run_until_cancelled(self.read(&mut batch)).await {
                 None => return Ok(self.drain().await),
                 Some(read) => {
@@ -130,7 +131,8 @@ impl Link {
         let mut waited = false;
         let done = poll_fn(|cx| {
             let polled = read.as_mut().poll(cx);
-            waited |= polled.is_pending();
+            // A task that has had its turn may have to wait though something is there.
+            waited |= polled.is_pending() && has_budget_remaining();
             polled
         })
         .await;
@@ -196,6 +198,9 @@ impl Link {
     }
 
     async fn deliver(&mut self, batch: Batch) {
+        if batch.is_empty() {
+            return self.group.producer.put_back(batch);
+        }
         self.heard = Instant::now();
         self.history.data_seen |= batch.has_data();
         self.history.messages += batch.len() as u64;

@@ -46,10 +46,10 @@ impl Item {
     fn absorbs(&mut self, now: UnixNanos, event: &FeedEvent) -> bool {
         match (self, event) {
             (
-                Self::Event(at, FeedEvent::Dropped { messages: sum, cause: before, .. }),
-                FeedEvent::Dropped { messages, cause, .. },
+                Self::Event(at, FeedEvent::Dropped { since: first, messages: sum, cause: before }),
+                FeedEvent::Dropped { since, messages, cause },
             ) if before == cause => {
-                *at = now;
+                (*at, *first) = (now, *since.min(first));
                 *sum += messages;
                 true
             }

@@ -17,9 +17,6 @@ use crate::stats::Stats;
 /// For how long the end of the recording waits for sinks that are not required.
 const ASIDE_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a sink keeps in memory is no older than this.
-const KEPT: Duration = Duration::from_secs(1);
-
 /// A sink whose destination is gone for good, or that was given up.
 #[derive(Debug, thiserror::Error)]
 #[error("{sink}")]
@@ -35,8 +32,9 @@ pub(super) struct Sinks {
     /// Those that are not.
     pub(super) asides: Vec<Aside>,
     gone: Vec<Left>,
-    /// When the last messages were received.
+    /// When the last messages were received, and the first since all was flushed.
     last: UnixNanos,
+    unflushed: Option<UnixNanos>,
     patience: Patience,
     stats: Arc<Stats>,
 }
@@ -68,7 +66,7 @@ impl Left {
 impl Sinks {
     pub(super) fn new(all: Vec<Named<dyn Sink>>, patience: Patience, stats: Arc<Stats>) -> Self {
         let (asides, gone, last) = (Vec::new(), Vec::new(), UnixNanos::default());
-        Self { all, asides, gone, last, patience, stats }
+        Self { all, asides, gone, last, unflushed: None, patience, stats }
     }
 
     /// Every sink opens what it needs, however long it takes.
@@ -87,6 +85,7 @@ impl Sinks {
         let messages = batch.len() as u64;
         self.patience.look();
         self.last = batch.received();
+        self.unflushed.get_or_insert(self.last);
         let written = self.persist_all(|sink| sink.write(batch), messages);
         for left in &mut self.gone {
             (left.missed, left.until) = (left.missed + messages, self.last);
@@ -107,7 +106,9 @@ impl Sinks {
 
     /// Every sink hands to the operating system what it has.
     pub(super) fn flush(&mut self) -> Result<(), SinkGone> {
-        self.persist_all(Sink::flush, 0)
+        let flushed = self.persist_all(Sink::flush, 0);
+        self.unflushed = None;
+        flushed
     }
 
     fn persist_all(
@@ -129,7 +130,8 @@ impl Sinks {
                 }
                 Err(gone) => {
                     let (sink, until) = (self.all.remove(index), self.last);
-                    self.gone.push(Left { sink, missed: 0, since: until.before(KEPT), until });
+                    let since = self.unflushed.unwrap_or(until);
+                    self.gone.push(Left { sink, missed: 0, since, until });
                     first = first.and(Err(gone));
                 }
             }

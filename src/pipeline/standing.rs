@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::feed::SETTLE_LIMIT;
+use crate::plugin::Cause;
 
 /// A connection that stands.
 #[derive(Clone)]
@@ -18,8 +19,17 @@ pub(super) struct Standing {
     pub(super) subscribed: Option<Instant>,
     /// The topics of which messages come.
     pub(super) coming: HashSet<String>,
-    /// Those that its server refuses, with its words.
-    pub(super) refused: BTreeMap<String, String>,
+    /// Those of which nothing comes, or that may be so.
+    pub(super) absent: BTreeMap<String, Absence>,
+}
+
+/// Why a topic does not come.
+#[derive(Clone)]
+pub(super) struct Absence {
+    pub(super) cause: Cause,
+    pub(super) detail: String,
+    /// Whether the sinks were told: they are not while another connection brings it.
+    pub(super) told: bool,
 }
 
 impl Standing {
@@ -30,7 +40,7 @@ impl Standing {
             settled: false,
             subscribed: None,
             coming: HashSet::new(),
-            refused: BTreeMap::new(),
+            absent: BTreeMap::new(),
         }
     }
 
@@ -44,17 +54,16 @@ impl Standing {
     /// From now on these come, too.
     pub(super) fn comes(&mut self, topics: Vec<String>) {
         for topic in &topics {
-            self.refused.remove(topic);
+            self.absent.remove(topic);
         }
         self.coming.extend(topics);
     }
 
-    /// Of this nothing comes any more, or that may be so. The server may have refused it.
-    pub(super) fn brings_not(&mut self, topic: &str, refused: Option<&str>) {
+    /// Of this nothing comes any more, or that may be so.
+    pub(super) fn brings_not(&mut self, topic: &str, cause: Cause, detail: &str) {
         self.coming.remove(topic);
-        if let Some(words) = refused {
-            self.refused.insert(topic.to_owned(), words.to_owned());
-        }
+        let (detail, told) = (detail.to_owned(), false);
+        self.absent.insert(topic.to_owned(), Absence { cause, detail, told });
     }
 
     /// Whether it brings this.
@@ -64,6 +73,6 @@ impl Standing {
 
     /// Whether it is known of this topic whether it comes.
     pub(super) fn is_answered(&self, topic: &str) -> bool {
-        self.brings(topic) || self.refused.contains_key(topic)
+        self.brings(topic) || self.absent.contains_key(topic)
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Teller {
     opened: u64,
     /// Whether the run has left its last hour by its own will.
     left: bool,
+    /// Since when it listened, when it last did.
+    up_since: u64,
     /// The last sign of life.
     last: u64,
     hour: Option<Hour>,
@@ -175,6 +177,7 @@ impl Teller {
         // At the same time another connection stood.
         if !matches!(self.state, State::Down { since, .. } if since == t) {
             self.end_at(t);
+            self.up_since = t;
         }
         self.state = State::Up;
     }
@@ -217,7 +220,12 @@ impl Teller {
         let down = gap(Kind::Down, since, since, cause, certainty);
         let colon = if detail.is_empty() { "" } else { ": " };
         let detail = format!("topic {topic}{colon}{detail}");
-        self.topics.entry(topic.to_owned()).or_insert(Gap { detail, ..down });
+        let down = Gap { detail, ..down };
+        let told = self.topics.entry(topic.to_owned()).or_insert_with(|| down.clone());
+        if down.from < told.from {
+            // An event that had to wait until its hour could be opened.
+            *told = down;
+        }
     }
 
     /// What was said of these topics is over.
@@ -234,10 +242,6 @@ impl Teller {
 
     fn open(&mut self, t: u64, open: &Open) {
         self.own.clone_from(&open.topics);
-        self.end_topics(t, |topic| !open.topics_down.iter().any(|down| down == topic));
-        for topic in &open.topics_down {
-            self.topic_down(t, topic, "other", "", false);
-        }
         let same = self.run.as_ref() == Some(&open.run);
         // What a run wrote between is gone, or what it wrote before in this hour.
         let missed = same && open.part > self.part + 1;
@@ -262,6 +266,9 @@ impl Teller {
         let unknown = matches!(self.state, State::Unknown { .. });
         if open.connected {
             // Whatever was noted or not: it listens.
+            if !matches!(self.state, State::Up) {
+                self.up_since = t;
+            }
             self.end_at(t);
             self.state = State::Up;
         } else if (same && (unknown || matches!(self.state, State::Up)))
@@ -271,6 +278,10 @@ impl Teller {
             self.end_at(t);
             let (cause, detail, certainty) = ("other".to_owned(), String::new(), Certainty::Exact);
             self.state = State::Down { since: t, cause, detail, certainty };
+        }
+        self.end_topics(t, |topic| !open.topics_down.iter().any(|down| down == topic));
+        for topic in &open.topics_down {
+            self.topic_down(t, topic, "other", "", false);
         }
         self.left = false;
     }
@@ -294,8 +305,7 @@ impl Teller {
         let since = match &mut self.state {
             // What is found dead later may have been dead before.
             State::Down { since, certainty, .. } => {
-                let told = self.gaps.iter().filter_map(|gap| gap.to).max();
-                let earlier = silent_since.map(|at| at.max(told.map_or(0, UnixNanos::nanos)));
+                let earlier = silent_since.map(|at| at.max(self.up_since));
                 if let Some(earlier) = earlier.filter(|earlier| *earlier < *since) {
                     (*since, *certainty) = (earlier, Certainty::AtMost);
                 }

@@ -113,6 +113,16 @@ async fn what_one_server_refuses_and_another_sends_is_lost_when_that_one_goes() 
     tokio::time::advance(Duration::from_secs(60)).await;
     group.left(links[1], &lost);
     assert_eq!(said(), ["3 a", "down", "3 a"], "what is not answered yet covers nothing");
+    // A refusal that was not told, since another connection brought it.
+    let other = group.join();
+    group.up(other);
+    group.come(other, these(&["b"]));
+    group.tell_of(late, refused("b", "delisted"));
+    assert_eq!(said(), ["4 b"]);
+    group.left(other, &lost);
+    assert_eq!(said(), ["down", "3 a"]);
+    group.subscribed(late);
+    assert_eq!(said(), ["3", "b delisted None"]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ mod files;
 mod kept;
 mod rejects;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -58,6 +58,8 @@ pub(super) struct Jsonl {
     router: Option<Router>,
     /// What every journal says of this recording.
     opening: Open,
+    /// What the source subscribes to.
+    asked_for: HashSet<String>,
     links: Links,
     /// The wall clock as it was last told, and when that was.
     told: (UnixNanos, Instant),
@@ -99,6 +101,7 @@ impl Jsonl {
             tracks: Vec::new(),
             router,
             opening,
+            asked_for: context.topics.iter().cloned().collect(),
             links: Links::default(),
             told: (UnixNanos::default(), Instant::now()),
             kept: Kept::default(),
@@ -133,12 +136,12 @@ impl Jsonl {
         }
         let topic = opening.topics.first().cloned();
         let Settings { dir, mode, sync_interval, .. } = self.settings.clone();
-        self.tracks.push(Track::new(
-            Place { dir, stem, mode, sync_interval },
-            topic,
-            opening,
-            self.router.is_some(),
-        ));
+        let many = self.router.is_some();
+        let asked_for = topic.as_ref().is_some_and(|topic| self.asked_for.contains(topic));
+        let place_of = Place { dir, stem, mode, sync_interval };
+        let mut track = Track::new(place_of, topic, opening, many);
+        track.is_asked_for = many && asked_for;
+        self.tracks.push(track);
         place
     }
 

@@ -18,6 +18,8 @@ use crate::stats::Stats;
 pub(super) struct Track {
     pub(super) place: Place,
     topic: Option<String>,
+    /// Whether the topic is spelled as it was asked for, so that it is told of that alone.
+    pub(super) is_asked_for: bool,
     /// Whether the log would be full of it.
     one_of_many: bool,
     current: Option<OpenHour>,
@@ -51,6 +53,7 @@ impl Track {
         Self {
             place,
             topic,
+            is_asked_for: false,
             one_of_many,
             current: None,
             opening,

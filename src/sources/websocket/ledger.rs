@@ -130,7 +130,9 @@ impl Ledger {
 
     /// Takes it that what was asked for comes; gives those of which nothing was known.
     pub(super) fn asked_come(&mut self) -> Vec<usize> {
-        let asked = |topic: &usize| self.standing.get(*topic) == Some(&Standing::Asked);
+        let asked = |topic: &usize| {
+            matches!(self.standing.get(*topic), Some(Standing::Asked | Standing::Confirmed))
+        };
         let asked: Vec<usize> = (0..self.standing.len()).filter(asked).collect();
         self.taken_to_come(asked)
     }
@@ -228,7 +230,13 @@ impl Ledger {
         }
         // What was confirmed one by one before is not asked for again.
         let mut left = topics;
-        left.retain(|topic| self.standing.get(*topic) == Some(&Standing::Asked));
+        left.retain(|topic| match self.standing.get(*topic) {
+            Some(Standing::Confirmed) => {
+                self.known.comes(*topic);
+                false
+            }
+            standing => standing == Some(&Standing::Asked),
+        });
         let (first, second) = left.split_at(left.len() / 2);
         for half in [second, first] {
             if !half.is_empty() {
@@ -241,6 +249,7 @@ impl Ledger {
     /// A topic that was confirmed stays so: what is refused is to be asked twice.
     fn settle_refused(&mut self, topic: usize, refused: Standing) -> Option<usize> {
         if self.standing.get(topic) == Some(&Standing::Confirmed) {
+            self.known.comes(topic);
             return None;
         }
         self.settle(topic, refused);

@@ -174,7 +174,11 @@ impl Watch {
         if let Some(places) = self.silence.check(now)? {
             self.tell_silent(&places, now);
             // Messages that are sent as they are cannot be made of some of the topics.
-            self.replies.extend(self.manners.conversation.messages());
+            let messages = self.manners.conversation.messages();
+            if !messages.is_empty() {
+                self.replies.extend(messages);
+                self.unnamed_by = Some(now + ANSWER_TIME);
+            }
             let groups = self.regrouped(&places);
             self.settled &= groups.is_empty();
             self.ledger.plan_again(groups);

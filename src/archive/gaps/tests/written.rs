@@ -76,21 +76,25 @@ fn a_run_that_crashed_before_it_was_subscribed_is_a_gap_up_to_the_next() {
 
 #[test]
 fn what_is_found_dead_while_another_is_down_was_dead_before() {
-    let Event::Down { cause, detail, .. } = down() else { return };
+    let (cause, detail) = ("overflow".to_owned(), String::new());
     let dead = |since: u64| {
         let (cause, detail) = (cause.clone(), detail.clone());
         Event::Down { cause, detail, since: Some(since * SECOND) }
     };
+    let dropped =
+        Event::Drop { since: 36_202 * SECOND, messages: 1, cause: cause.clone(), shared: false };
     let hour = vec![
         (36_000, open("a", true)),
         (36_100, down()),
         (36_110, up()),
         (36_200, down()),
+        // What else is told meanwhile hides nothing.
+        (36_203, dropped),
         (36_205, dead(36_150)),
         (36_206, dead(36_050)),
         (36_220, up()),
     ];
-    let gaps = ["down 36100-36110 exact", "down 36110-36220 at_most"];
+    let gaps = ["down 36100-36110 exact", "down 36110-36220 at_most", "dropped 36202-36203 exact"];
     assert_eq!(told(vec![(10, hour)], 38_000), gaps);
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::super::route::Router;
 use super::Jsonl;
 use crate::archive::journal::Event;
 use crate::clock::UnixNanos;
@@ -21,8 +22,7 @@ impl Jsonl {
             let Some(track) = self.tracks.get(index) else { continue };
             // One for a single topic is told of that alone, any other of all there is.
             // So is one whose topic is spelled as nobody asked for it.
-            let known = |topic: &&str| self.opening.topics.iter().any(|own| own == topic);
-            let topic = track.topic().filter(|_| index > 0 && self.router.is_some()).filter(known);
+            let topic = track.topic().filter(|_| index > 0 && track.is_asked_for);
             let whole = matches!(event, FeedEvent::TopicDown { .. });
             let topic = topic.or(alone.as_deref().filter(|_| whole));
             let Some(mut told) = self.links.journalled(at, event, topic) else { continue };
@@ -47,10 +47,10 @@ impl Jsonl {
             first = first.and(ready);
         }
         self.opening.connected = self.links.all_up();
-        let several = self.only_topic().is_none();
-        let topics_down = self.links.topics_down().filter(|_| several).cloned().collect();
-        if let Some(track) = self.tracks.first_mut() {
-            track.set_topics_down(topics_down);
+        let shared = self.only_topic().is_none() && !self.is_by_topic();
+        let topical = matches!(event, FeedEvent::TopicDown { .. } | FeedEvent::Subscribed { .. });
+        if let Some(track) = self.tracks.first_mut().filter(|_| shared && topical) {
+            track.set_topics_down(self.links.topics_down().cloned().collect());
         }
         first
     }
@@ -82,6 +82,10 @@ impl Jsonl {
         ready
     }
 
+    fn is_by_topic(&self) -> bool {
+        self.router.as_ref().is_some_and(Router::is_by_topic)
+    }
+
     /// The topic, when there is one file and no other topic: then it is all there is.
     fn only_topic(&self) -> Option<&String> {
         match self.opening.topics.as_slice() {
@@ -97,6 +101,9 @@ impl Jsonl {
                 topics.iter().filter_map(|topic| router.place_of(topic)).collect()
             }
             (FeedEvent::Subscribed { .. }, None) => Vec::new(),
+            (FeedEvent::TopicDown { topic, .. }, Some(router)) => {
+                std::iter::once(0).chain(router.place_of(topic)).collect()
+            }
             _ => (0..self.tracks.len()).collect(),
         }
     }
