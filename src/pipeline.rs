@@ -46,7 +46,7 @@ use self::ticker::Ticker;
 use crate::batch::Batch;
 use crate::clock::Clock;
 use crate::json::Selector;
-use crate::plugin::{BoxError, Scope, Sink, Source, Stage};
+use crate::plugin::{BoxError, FeedEvent, Scope, Sink, Source, Stage};
 use crate::stats::Stats;
 
 /// A pipeline knows so many topics; messages of further ones are like such that have none. A pointer
@@ -194,7 +194,9 @@ impl Pipeline {
         // A task of its own, so that the feed alone is looked at when data comes. Ends with the set.
         let mut beside = JoinSet::new();
         let feed_ended = CancellationToken::new();
-        beside.spawn(Ticker::new(producer.clone(), stats, clock, pulse).run(feed_ended.clone()));
+        beside.spawn(
+            Ticker::new(producer.clone(), stats, Arc::clone(&clock), pulse).run(feed_ended.clone()),
+        );
         let limit = self.shutdown_timeout;
         let whole = async {
             let fed = tokio::select! {
@@ -202,6 +204,7 @@ impl Pipeline {
                 // Before its queue is closed the thread ends by a panic, or when no sink is left.
                 ended = &mut pump_done => return (Ok(()), ended),
             };
+            producer.event(clock.now(), FeedEvent::Ended);
             feed_ended.cancel();
             // Its last words go into the queue.
             drop(beside.join_next().await);

@@ -83,13 +83,13 @@ fn a_stop_and_a_start_are_a_gap_of_their_own() {
     let test = recorded_twice();
     assert_eq!(test.gaps(), ["not_running stopped exact"]);
     let events: Vec<_> = test.journal().iter().map(|event| event["event"].clone()).collect();
-    assert_eq!(events, ["open", "up", "closed", "open", "up", "closed"]);
+    assert_eq!(events, ["open", "up", "stopping", "closed", "open", "up", "stopping", "closed"]);
     let journal = test.journal();
     assert_eq!((&journal[0]["v"], &journal[0]["topics"]), (&json!(1), &json!([TOPIC])));
-    assert_ne!(journal[0]["run"], journal[3]["run"]);
-    assert_eq!(journal[0]["config"], journal[3]["config"]);
-    assert_eq!((&journal[3]["bytes"], &journal[3]["messages"]), (&json!(38), &json!(1)));
-    assert_eq!((&journal[5]["messages"], &journal[5]["stop"]), (&json!(2), &json!(true)));
+    assert_ne!(journal[0]["run"], journal[4]["run"]);
+    assert_eq!(journal[0]["config"], journal[4]["config"]);
+    assert_eq!((&journal[4]["bytes"], &journal[4]["messages"]), (&json!(38), &json!(1)));
+    assert_eq!((&journal[7]["messages"], &journal[7]["stop"]), (&json!(2), &json!(true)));
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub enum FeedEvent {
         /// Why.
         cause: DropCause,
     },
+    /// Nothing more comes: the recorder has stopped listening, and writes what it has.
+    Ended,
     /// The machine was suspended, until now.
     Suspended {
         /// For how long.

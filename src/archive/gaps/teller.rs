@@ -41,6 +41,8 @@ pub(super) struct Teller {
     left: bool,
     /// Since when it listened, when it last did.
     up_since: u64,
+    /// When the run stopped listening, if it has.
+    stopping: Option<u64>,
     /// The last sign of life.
     last: u64,
     hour: Option<Hour>,
@@ -141,6 +143,7 @@ impl Teller {
                 let dropped = gap(Kind::Dropped, *since, t, cause, certainty);
                 self.gaps.push(Gap { messages: Some(*messages), ..dropped });
             }
+            Event::Stopping => self.stopping = Some(t),
             Event::Stall { error } => self.stall = Some((t, error.clone())),
             Event::Resume => self.end_stall(t),
             Event::SyncFailed { since, error, .. } => {
@@ -258,6 +261,7 @@ impl Teller {
             if runs || self.is_unfinished() {
                 self.crash();
             }
+            self.stopping = None;
             self.run = Some(open.run.clone());
             self.opened = t;
         } else if runs && !self.left {
@@ -293,10 +297,11 @@ impl Teller {
 
     /// The run that was going on has ended without a word.
     fn crash(&mut self) {
+        let since = self.stopping.take().map_or(self.last, |stopping| stopping.min(self.last));
         self.end_stall(self.last);
-        self.end_topics(self.last, |_| true);
-        self.end_at(self.last);
-        let (since, cause, certainty) = (self.last, CRASHED, Certainty::AtMost);
+        self.end_topics(since, |_| true);
+        self.end_at(since);
+        let (cause, certainty) = (CRASHED, Certainty::AtMost);
         self.state = State::Stopped { since, cause, certainty };
     }
 
@@ -346,10 +351,12 @@ impl Teller {
             return;
         }
         self.end_stall(t);
-        self.end_topics(t, |_| true);
+        // It may have taken a while to write what had come before.
+        let since = self.stopping.take().map_or(t, |stopping| stopping.min(t));
+        self.end_topics(since, |_| true);
         if !matches!(self.state, State::Stopped { .. }) {
-            self.end_at(t);
-            let (since, cause, certainty) = (t, STOPPED, Certainty::Exact);
+            self.end_at(since);
+            let (cause, certainty) = (STOPPED, Certainty::Exact);
             self.state = State::Stopped { since, cause, certainty };
         }
     }

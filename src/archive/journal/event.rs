@@ -101,6 +101,8 @@ pub enum Event {
         /// How many.
         messages: u64,
     },
+    /// The recorder has stopped listening, and writes what it has.
+    Stopping,
     /// The machine was suspended until `t`.
     Suspended {
         /// Since when, Unix nanoseconds.

@@ -102,6 +102,7 @@ impl Links {
                 cause: cause.as_str().to_owned(),
                 shared: false,
             },
+            FeedEvent::Ended => Event::Stopping,
             FeedEvent::Suspended { slept } => Event::Suspended { since: at.before(*slept).nanos() },
             FeedEvent::ClockStepped { from } => Event::ClockStep { from: from.nanos() },
         })

@@ -250,3 +250,20 @@ fn a_topic_that_is_never_answered_is_in_doubt() {
     assert_eq!(gaps[..2], ["down 3610-3640 at_most", "not_running 3650-3660 exact"]);
     assert_eq!(gaps[2], "down 3660-3690 at_most");
 }
+
+#[test]
+fn what_is_written_after_the_recorder_stopped_listening_is_no_listening() {
+    for end in [closed(true), mark()] {
+        let clean = end == closed(true);
+        let hour = vec![
+            (36_000, open("a", true)),
+            (36_100, Event::Stopping),
+            (36_130, end),
+            (36_200, open("b", false)),
+            (36_210, up()),
+        ];
+        let certainty = if clean { "exact" } else { "at_most" };
+        let gap = format!("not_running 36100-36210 {certainty}");
+        assert_eq!(told(vec![(10, hour)], 38_000), [gap]);
+    }
+}
