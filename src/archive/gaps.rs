@@ -3,6 +3,7 @@
 
 mod segments;
 mod teller;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fmt;

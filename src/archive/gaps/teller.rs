@@ -1,8 +1,7 @@
 //! Goes through the journals of a stem and tells its gaps.
 
-use std::collections::BTreeMap;
-
 use super::segments::{Segment, What};
+use super::topics::Topics;
 use super::{Certainty, Gap, Kind};
 use crate::archive::journal::{Entry, Event, Open};
 use crate::clock::{Hour, UnixNanos};
@@ -50,10 +49,7 @@ pub(super) struct Teller {
     here: Option<Hour>,
     part: u64,
     stall: Option<(u64, String)>,
-    /// Topics of which nothing comes while others go on.
-    topics: BTreeMap<String, Gap>,
-    /// The topics of which these journals are.
-    own: Vec<String>,
+    topics: Topics,
     /// The last sign of life before a line that is torn.
     torn: Option<u64>,
 }
@@ -132,9 +128,10 @@ impl Teller {
             Event::Up { .. } => self.up(t),
             Event::Unconfirmed { .. } => self.doubt(),
             Event::TopicDown { topic, cause, detail, since } => {
-                self.topic_down(since.unwrap_or(t), topic, cause, detail, since.is_some());
+                let certainty = if since.is_some() { Certainty::AtMost } else { Certainty::Exact };
+                self.topics.down(since.unwrap_or(t), topic, cause, detail, certainty);
             }
-            Event::TopicUp { topic } => self.end_topics(t, |down| down == topic),
+            Event::TopicUp { topic } => self.topics.end(t, |down| down == topic, &mut self.gaps),
             Event::Down { cause, detail, since } => self.down(t, cause, detail, *since),
             Event::Drop { since, messages, cause, shared } => {
                 // Of a program nobody knows what it has dealt with.
@@ -213,38 +210,7 @@ impl Teller {
         }
     }
 
-    /// In the journals of several topics one of them is down.
-    fn topic_down(&mut self, since: u64, topic: &str, cause: &str, detail: &str, doubtful: bool) {
-        if !self.own.iter().any(|own| own == topic) {
-            // It has journals of its own.
-            return;
-        }
-        let certainty = if doubtful { Certainty::AtMost } else { Certainty::Exact };
-        let down = gap(Kind::Down, since, since, cause, certainty);
-        let colon = if detail.is_empty() { "" } else { ": " };
-        let detail = format!("topic {topic}{colon}{detail}");
-        let down = Gap { detail, ..down };
-        let told = self.topics.entry(topic.to_owned()).or_insert_with(|| down.clone());
-        if down.from < told.from {
-            // An event that had to wait until its hour could be opened.
-            *told = down;
-        }
-    }
-
-    /// What was said of these topics is over.
-    fn end_topics(&mut self, to: u64, which: impl Fn(&str) -> bool) {
-        let gaps = &mut self.gaps;
-        self.topics.retain(|topic, down| {
-            let ends = which(topic);
-            if ends {
-                gaps.push(Gap { to: Some(UnixNanos::new(to)), ..down.clone() });
-            }
-            !ends
-        });
-    }
-
     fn open(&mut self, t: u64, open: &Open) {
-        self.own.clone_from(&open.topics);
         let same = self.run.as_ref() == Some(&open.run);
         // What a run wrote between is gone, or what it wrote before in this hour.
         let missed = same && open.part > self.part + 1;
@@ -283,10 +249,7 @@ impl Teller {
             let (cause, detail, certainty) = ("other".to_owned(), String::new(), Certainty::Exact);
             self.state = State::Down { since: t, cause, detail, certainty };
         }
-        self.end_topics(t, |topic| !open.topics_down.iter().any(|down| down == topic));
-        for topic in &open.topics_down {
-            self.topic_down(t, topic, "other", "", false);
-        }
+        self.topics.open(t, &open.topics, &open.topics_down, &mut self.gaps);
         self.left = false;
     }
 
@@ -299,7 +262,7 @@ impl Teller {
     fn crash(&mut self) {
         let since = self.stopping.take().map_or(self.last, |stopping| stopping.min(self.last));
         self.end_stall(self.last);
-        self.end_topics(since, |_| true);
+        self.topics.end(since, |_| true, &mut self.gaps);
         self.end_at(since);
         let (cause, certainty) = (CRASHED, Certainty::AtMost);
         self.state = State::Stopped { since, cause, certainty };
@@ -353,7 +316,7 @@ impl Teller {
         self.end_stall(t);
         // It may have taken a while to write what had come before.
         let since = self.stopping.take().map_or(t, |stopping| stopping.min(t));
-        self.end_topics(since, |_| true);
+        self.topics.end(since, |_| true, &mut self.gaps);
         if !matches!(self.state, State::Stopped { .. }) {
             self.end_at(since);
             let (cause, certainty) = (STOPPED, Certainty::Exact);
@@ -376,8 +339,7 @@ impl Teller {
             self.end_stall(self.last);
             goes_on(&mut self.gaps);
         }
-        let topics = std::mem::take(&mut self.topics).into_values();
-        self.gaps.extend(topics.map(|down| Gap { to: None, ..down }));
+        self.gaps.extend(self.topics.take());
         let count = self.gaps.len();
         // Where no recorder kept a journal, nobody promised to go on.
         let over = !running && matches!(self.state, State::Unknown { .. });
