@@ -1,6 +1,7 @@
 //! `cargo xtask …`: what a developer runs, and what CI runs.
 
 mod ci;
+mod layers;
 mod schema;
 
 use std::process::{Command, ExitCode};
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "\
 cargo xtask ci                what .ci/run runs: formatting, lints, tests, docs, schema, demo
 cargo xtask schema [--check]  write schema/config.schema.json, or say whether it is up to date
+cargo xtask layers            check which file of src may use which
 cargo xtask bench [OPTIONS]   measure the recorder against a floor; `cargo xtask bench --help`
 cargo xtask soak [OPTIONS]    ill-treat the recorder for a while, then check its archive; `--help`";
 
@@ -28,6 +30,7 @@ fn run() -> Result<()> {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["ci"] => ci::ci(),
+        ["layers"] => layers::layers(),
         ["schema"] => schema::schema(schema::Mode::Write),
         ["schema", "--check"] => schema::schema(schema::Mode::Check),
         ["bench", options @ ..] => with_release("streamer-bench", options),
