@@ -27,6 +27,7 @@ mod gap_ends;
 mod liveness;
 mod logs;
 mod messages;
+mod old_archives;
 mod overlap;
 mod plugins;
 mod proxies;
