@@ -1,39 +1,550 @@
-//! What the documents promise of the tests.
+//! The documentation keeps its promises: its commands run, its configurations are valid, its links
+//! resolve, and the tests that it names exist.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use streamer::exchange::Market;
+
+use crate::harness::{TOPIC, Test, binary, python_with, run, tool};
+
+/// The first second of an hour that the examples read: 2023-11-14T22:00:00Z.
+const HOUR: u64 = 1_699_999_200;
+const MAX_README_BYTES: usize = 9 * 1024;
+const MAX_COLUMNS: usize = 100;
+const MAX_TABLE_COLUMNS: usize = 160;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A Markdown file of the repository.
+struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+impl Document {
+    fn read(path: PathBuf) -> Self {
+        let text = fs::read_to_string(&path).unwrap();
+        Self { path, text }
+    }
+
+    fn name(&self) -> String {
+        self.path.strip_prefix(root()).unwrap().display().to_string()
+    }
+
+    /// The lines outside of code blocks.
+    fn prose(&self) -> Vec<&str> {
+        let mut in_block = false;
+        let mut lines = Vec::new();
+        for line in self.text.lines() {
+            if line.trim_start().starts_with("```") {
+                in_block = !in_block;
+            } else if !in_block {
+                lines.push(line);
+            }
+        }
+        lines
+    }
+
+    /// The code blocks with this info string.
+    fn blocks(&self, info: &str) -> Vec<String> {
+        let mut blocks = Vec::new();
+        let mut open: Option<(bool, String)> = None;
+        for line in self.text.lines() {
+            let fence = line.trim_start().strip_prefix("```");
+            match (&mut open, fence) {
+                (None, Some(language)) => open = Some((language == info, String::new())),
+                (Some(_), Some(_)) => {
+                    let (wanted, block) = open.take().unwrap();
+                    blocks.extend(wanted.then_some(block));
+                }
+                (Some((_, block)), None) => writeln!(block, "{line}").unwrap(),
+                (None, None) => {}
+            }
+        }
+        assert!(open.is_none(), "{}: a code block is not closed", self.name());
+        blocks
+    }
+
+    /// The anchors of the headings, as GitHub makes them.
+    fn anchors(&self) -> Vec<String> {
+        let mut anchors: Vec<String> = Vec::new();
+        for line in self.prose() {
+            let Some(heading) = line.trim_start_matches('#').strip_prefix(' ') else { continue };
+            if !line.starts_with('#') {
+                continue;
+            }
+            let anchor: String = heading
+                .to_lowercase()
+                .chars()
+                .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+                .map(|c| if c == ' ' { '-' } else { c })
+                .collect();
+            let same = |other: &&String| {
+                let number = other.strip_prefix(&anchor).and_then(|rest| rest.strip_prefix('-'));
+                **other == anchor || number.is_some_and(|number| number.parse::<u32>().is_ok())
+            };
+            let before = anchors.iter().filter(same).count();
+            anchors.push(if before == 0 { anchor } else { format!("{anchor}-{before}") });
+        }
+        anchors
+    }
+
+    /// The targets of the links and pictures.
+    fn links(&self) -> Vec<String> {
+        let prose = self.prose().join("\n");
+        let targets = prose.split("](").skip(1);
+        targets.map(|rest| rest.split(')').next().unwrap().to_owned()).collect()
+    }
+}
+
+fn document(name: &str) -> Document {
+    Document::read(root().join(name))
+}
+
+/// The README and every page of `docs`.
+fn documents() -> Vec<Document> {
+    let pages = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> =
+        pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
+    paths.sort();
+    paths.insert(0, root().join("README.md"));
+    paths.into_iter().map(Document::read).collect()
+}
 
 /// The text of every Rust file below a directory.
-fn sources(dir: &Path, text: &mut String) {
+fn append_sources(dir: &Path, text: &mut String) {
     for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
-            sources(&entry, text);
+            append_sources(&entry, text);
         } else if entry.extension().is_some_and(|extension| extension == "rs") {
             *text += &fs::read_to_string(entry).unwrap();
         }
     }
 }
 
+fn sources(dirs: &[&str]) -> String {
+    let mut text = String::new();
+    for dir in dirs {
+        append_sources(&root().join(dir), &mut text);
+    }
+    text
+}
+
+/// The texts between backticks.
+fn code_spans(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
 #[test]
-fn every_test_that_the_loss_table_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut code = String::new();
-    sources(&root.join("src"), &mut code);
-    sources(&root.join("tests"), &mut code);
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let (_, table) = readme.split_once("| kept true by |").unwrap();
-    let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
-    assert!(rows.len() > 10);
-    for row in rows {
-        let cell = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap();
-        let names: Vec<_> = cell.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "{row}");
-        for name in names {
-            let exists = match name.strip_suffix("::") {
-                Some(module) => root.join(format!("tests/{module}.rs")).exists(),
-                None => code.contains(&format!("fn {name}")),
-            };
-            assert!(exists, "no test is called `{name}`");
+fn the_readme_is_short() {
+    let readme = document("README.md");
+    assert!(readme.text.len() <= MAX_README_BYTES, "{} bytes", readme.text.len());
+    for command in ["$ cargo run --release -- demo\n", "$ cargo test --workspace\n"] {
+        assert!(readme.text.contains(command), "the README lacks {command}");
+    }
+}
+
+#[test]
+fn no_line_is_wider_than_a_screen() {
+    let mut pages = documents();
+    pages.push(document("CHANGELOG.md"));
+    for page in pages {
+        for (index, line) in page.text.lines().enumerate() {
+            let is_row = line.trim_start().starts_with('|');
+            let limit = if is_row { MAX_TABLE_COLUMNS } else { MAX_COLUMNS };
+            let columns = line.chars().count();
+            assert!(columns <= limit, "{}:{}: {columns} columns", page.name(), index + 1);
         }
     }
+}
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut pages = documents();
+    pages.push(document("CHANGELOG.md"));
+    let mut dead = Vec::new();
+    for page in &pages {
+        for link in page.links() {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = match path {
+                "" => page.path.clone(),
+                path => page.path.parent().unwrap().join(path),
+            };
+            let leads = target.exists()
+                && (anchor.is_empty()
+                    || Document::read(target).anchors().iter().any(|found| found == anchor));
+            if !leads {
+                dead.push(format!("{}: {link}", page.name()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
+}
+
+#[test]
+fn every_json_block_is_a_valid_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.json");
+    // The source `file` opens what it will read.
+    fs::write(dir.path().join("old.jsonl.zst"), "").unwrap();
+    let mut checked = 0;
+    for page in documents() {
+        for block in page.blocks("json") {
+            fs::write(&file, &block).unwrap();
+            let output = binary()
+                .args(["check", "-config"])
+                .arg(&file)
+                .env("EXCHANGE_TOKEN", "x")
+                .current_dir(dir.path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}: {}\n{block}", page.name(), words(&output));
+            checked += 1;
+        }
+        for block in page.blocks("jsonl") {
+            for line in block.lines() {
+                let event: Value = serde_json::from_str(line).unwrap();
+                assert!(event["t"].is_u64() && event["event"].is_string(), "{line}");
+            }
+        }
+    }
+    assert!(checked > 15, "only {checked} configurations were found");
+}
+
+#[test]
+fn every_test_that_the_losses_name_exists() {
+    let code = sources(&["src", "tests"]);
+    let losses = document("docs/losses.md");
+    let (_, cases) = losses.text.split_once("\n## Cases\n").unwrap();
+    let cases: Vec<_> = cases.split("\n### ").skip(1).collect();
+    assert!(cases.len() > 20);
+    for case in cases {
+        let title = case.lines().next().unwrap();
+        for item in ["- Lost at most: ", "- Where it shows: ", "- Tests: "] {
+            assert_eq!(case.matches(item).count(), 1, "{title}: {item}");
+        }
+        let (_, tests) = case.split_once("- Tests: ").unwrap();
+        let names = code_spans(tests);
+        assert!(!names.is_empty(), "{title}");
+        for name in names {
+            let exists = match name.strip_suffix("::") {
+                Some(module) => root().join(format!("tests/{module}.rs")).exists(),
+                None => code.contains(&format!("fn {name}(")),
+            };
+            assert!(exists, "{title}: no test is called `{name}`");
+        }
+    }
+}
+
+#[test]
+fn every_name_in_the_plugin_guide_exists() {
+    let code = sources(&["src"]);
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let known: std::collections::BTreeSet<&str> = code.split(|c: char| !is_part(c)).collect();
+    let guide = document("docs/plugins.md");
+    let (_, rules) = guide.text.split_once("\n## Batches\n").unwrap();
+    let (rules, _) = rules.split_once("\n## Other languages\n").unwrap();
+    for span in code_spans(rules) {
+        // A path, or the call in front of its arguments.
+        let name = span.split('(').next().unwrap();
+        for part in name.split(|c: char| !is_part(c)).filter(|part| !part.is_empty()) {
+            assert!(known.contains(part), "`{span}`: nothing is called `{part}`");
+        }
+    }
+}
+
+#[test]
+fn every_key_of_every_plugin_is_documented() {
+    let pages = ["docs/configuration.md", "docs/websocket.md"].map(document);
+    let text: String = pages.iter().map(|page| page.text.as_str()).collect();
+    let configuration = code_spans(&text);
+    let all = String::from_utf8(run(&["plugins", "--json"]).stdout).unwrap();
+    let plugins = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    for plugin in plugins {
+        let (kind, name) = (plugin["kind"].as_str().unwrap(), plugin["name"].as_str().unwrap());
+        let mut kind_title = kind.to_owned();
+        kind_title[..1].make_ascii_uppercase();
+        assert!(
+            text.contains(&format!("### {kind_title} `{name}`")),
+            "no section on {kind} {name}"
+        );
+    }
+    let schema: Value = serde_json::from_slice(&run(&["schema"]).stdout).unwrap();
+    let mut keys = Vec::new();
+    collect_keys(&schema, &mut keys);
+    assert!(keys.len() > 60, "{keys:?}");
+    for key in keys {
+        let is_key = |span: &&str| **span == key || span.ends_with(&format!(".{key}"));
+        let inside = format!("\"{key}\"");
+        let found = configuration.iter().any(|span| is_key(span) || span.contains(&inside));
+        assert!(found, "the key `{key}` is not documented");
+    }
+}
+
+/// The names of all properties in a schema.
+fn collect_keys(schema: &Value, keys: &mut Vec<String>) {
+    match schema {
+        Value::Object(parts) => {
+            if let Some(Value::Object(properties)) = parts.get("properties") {
+                keys.extend(properties.keys().cloned());
+            }
+            parts.values().for_each(|part| collect_keys(part, keys));
+        }
+        Value::Array(parts) => parts.iter().for_each(|part| collect_keys(part, keys)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_command_has_a_place_in_the_documentation() {
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    let pages: String = documents().iter().map(|page| page.text.clone()).collect();
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let commands = commands.lines().take_while(|line| line.starts_with("  "));
+    for command in commands.filter_map(|line| line.split_whitespace().next()) {
+        let documented = pages.contains(&format!("streamer {command}"));
+        assert!(documented || command == "help", "`streamer {command}` is not documented");
+    }
+}
+
+/// What stdout and stderr say.
+fn words(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+/// A command of a console block, with the first line that follows it, if that is output.
+struct Example {
+    page: String,
+    command: String,
+    output: Option<String>,
+}
+
+/// The commands of the console blocks; a backslash at its end continues a line.
+fn examples() -> Vec<Example> {
+    let mut examples = Vec::new();
+    for page in documents() {
+        for block in page.blocks("console") {
+            let mut lines = block.lines().peekable();
+            while let Some(line) = lines.next() {
+                let Some(first) = line.strip_prefix("$ ") else { continue };
+                let mut command = first.to_owned();
+                while command.ends_with('\\') {
+                    write!(command, "\n{}", lines.next().unwrap()).unwrap();
+                }
+                let output = lines.peek().filter(|line| !line.starts_with("$ "));
+                let output = output.map(|line| (*line).to_owned());
+                examples.push(Example { page: page.name(), command, output });
+            }
+        }
+    }
+    examples
+}
+
+/// What is done with a command of the documentation.
+#[derive(Debug, PartialEq)]
+enum Treatment {
+    /// It is run in the directory of a recording.
+    Run,
+    /// It is checked that the command and its flags exist.
+    Parse,
+    /// It is about the machine of the reader.
+    Skip,
+}
+
+impl Example {
+    fn treatment(&self) -> Treatment {
+        let command = self.command.strip_prefix("sudo ").unwrap_or(&self.command);
+        let mut words = command.split_whitespace();
+        match words.next().unwrap() {
+            "streamer" => {
+                let stays = matches!(words.next(), None | Some("run" | "demo" | "init"));
+                let elsewhere = command.contains("/etc/");
+                if stays || elsewhere { Treatment::Parse } else { Treatment::Run }
+            }
+            "zstd" | "zstdcat" | "jq" | "duckdb" | "python" => Treatment::Run,
+            "cargo" | "cp" | "mkdir" => Treatment::Skip,
+            other => panic!("{}: what is done with `{other}`?", self.page),
+        }
+    }
+
+    /// Whether the tools that the command needs are there. `.ci/run` installs zstd and DuckDB, but
+    /// neither jq nor pandas.
+    fn has_tools(&self) -> bool {
+        let uses =
+            |name: &str| self.command.split(|c: char| !c.is_alphanumeric()).any(|w| w == name);
+        let is_there = |name: &str| {
+            let version = Command::new(name).arg("--version").stdout(Stdio::null()).status();
+            version.is_ok_and(|status| status.success())
+        };
+        (!uses("zstdcat") && !uses("zstd") || tool("zstd").is_some())
+            && (!uses("duckdb") || python_with("duckdb").is_some())
+            && (!uses("jq") || is_there("jq"))
+            && (!uses("pandas") || python_for_pandas().is_some())
+    }
+
+    /// Checks that the command and its flags are in the help.
+    fn parse(&self) {
+        let words: Vec<_> = self.command.split_whitespace().collect();
+        let start = words.iter().position(|word| *word == "streamer").unwrap() + 1;
+        let arguments = &words[start..];
+        let command = arguments.iter().take(1).filter(|word| !word.starts_with('-'));
+        let asked: Vec<_> = command.copied().chain(["--help"]).collect();
+        let output = run(&asked);
+        assert!(output.status.success(), "{}: `{}`", self.page, self.command);
+        let help = String::from_utf8(output.stdout).unwrap();
+        for flag in arguments.iter().filter(|word| word.starts_with('-')) {
+            let name = flag.trim_start_matches('-');
+            let known = help.contains(&format!("--{name}"));
+            assert!(known, "{}: `{}`: there is no flag {flag}", self.page, self.command);
+        }
+    }
+}
+
+/// A Python with pandas.
+fn python_for_pandas() -> Option<PathBuf> {
+    let pythons = [root().join("target/test-tools/bin/python"), PathBuf::from("python3")];
+    let has_pandas = |python: &PathBuf| {
+        let output = Command::new(python).args(["-c", "import pandas, zstandard"]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    pythons.into_iter().find(has_pandas)
+}
+
+/// An exchange that runs. Killed when dropped.
+struct Exchange {
+    process: Child,
+    url: String,
+}
+
+impl Exchange {
+    fn start() -> Self {
+        let mut process = binary()
+            .args(["demo", "--serve", "127.0.0.1:0", "--rate", "500"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let url = first.split_whitespace().find(|word| word.starts_with("ws://")).unwrap();
+        let url = url.trim_end_matches(',').to_owned();
+        Self { process, url }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // It has ended already in no test.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// A directory with the programs that the examples name: `streamer`, `duckdb` and `python`.
+fn write_programs(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    symlink(env!("CARGO_BIN_EXE_streamer"), dir.join("streamer")).unwrap();
+    let write = |name: &str, script: String| {
+        let path = dir.join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let quoted = |python: &Path| python.display().to_string();
+    if let Some(python) = python_with("duckdb") {
+        let python = quoted(Path::new(python.get_program()));
+        let query = "import duckdb, sys; print(duckdb.sql(sys.argv[2]))";
+        write("duckdb", format!("#!/bin/sh\nexec '{python}' -c '{query}' \"$@\"\n"));
+    }
+    if let Some(python) = python_for_pandas() {
+        write("python", format!("#!/bin/sh\nexec '{}' \"$@\"\n", quoted(&python)));
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a test that proves nothing must not do so in silence")]
+fn skipped(command: &str) {
+    eprintln!("SKIPPED: a tool is missing for `{command}`");
+}
+
+#[test]
+fn every_command_in_a_console_block_runs() {
+    let exchange = Exchange::start();
+    let test = Test::new(&exchange.url).set("archive", json!({ "schedule": "0 0 0 1 1 *" }));
+    fs::create_dir(test.output()).unwrap();
+    for hour in 0..2 {
+        let path = test.output().join(format!("{TOPIC}_{}.jsonl", HOUR + 3600 * hour));
+        fs::write(path, Market::new(TOPIC).lines(1000 * hour..1000 * (hour + 1))).unwrap();
+    }
+    // The recorder seals the old hours at its start.
+    let recorder = test.start();
+    recorder.wait_for_messages(100);
+    recorder.wait_until(|status| status["archive"]["runs"] == 1);
+    let programs = test.path("bin");
+    write_programs(&programs);
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let copied = Command::new("cp").arg("-a").arg(test.output()).arg(test.path("copy")).status();
+    assert!(copied.unwrap().success());
+    let mut treated: BTreeMap<String, u32> = BTreeMap::new();
+    for example in examples() {
+        let treatment = example.treatment();
+        *treated.entry(format!("{treatment:?}")).or_default() += 1;
+        match treatment {
+            Treatment::Skip => continue,
+            Treatment::Parse => {
+                example.parse();
+                continue;
+            }
+            Treatment::Run if !example.has_tools() => {
+                skipped(&example.command);
+                continue;
+            }
+            Treatment::Run => {}
+        }
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &example.command])
+            .current_dir(test.dir.path())
+            .env("PATH", &path)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = words(&output);
+        assert!(output.status.success(), "{}: `{}`\n{said}", example.page, example.command);
+        // Output has times and numbers of its own; its first words are always the same.
+        let first = |text: &str| text.split_whitespace().next().map(str::to_owned);
+        if let Some(shown) = &example.output {
+            let real = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(first(&real), first(shown), "{}: `{}`", example.page, example.command);
+        }
+    }
+    assert!(treated["Run"] > 20 && treated["Parse"] > 1, "{treated:?}");
+    recorder.stop();
+}
+
+#[test]
+fn every_field_of_the_status_is_documented() {
+    let exchange = Exchange::start();
+    let test = Test::new(&exchange.url).set("archive", json!({}));
+    let recorder = test.start();
+    let status =
+        recorder.wait_until(|status| status["connected"] == true && status["archive"].is_object());
+    let operations = document("docs/operations.md");
+    let documented = code_spans(&operations.text);
+    let sections = [&status, &status["pipelines"]["main"], &status["archive"]];
+    for section in sections {
+        for field in section.as_object().unwrap().keys() {
+            assert!(documented.contains(&field.as_str()), "the field `{field}` is not documented");
+        }
+    }
+    recorder.stop();
 }
