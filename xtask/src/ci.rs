@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::schema::{Mode, schema};
+use crate::test_run::run_tests;
 use crate::{cargo, cargo_with_env};
 
 pub(crate) fn ci() -> Result<()> {
@@ -10,8 +11,7 @@ pub(crate) fn ci() -> Result<()> {
     let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(&clippy)?;
     cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])?;
-    // The README's test command.
-    cargo(&["test", "--locked", "--workspace"])?;
+    run_tests()?;
     let docs = ["doc", "--locked", "--workspace", "--no-deps"];
     cargo_with_env(&docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
     schema(Mode::Check)?;

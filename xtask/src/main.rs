@@ -3,6 +3,7 @@
 mod ci;
 mod layers;
 mod schema;
+mod test_run;
 
 use std::process::{Command, ExitCode};
 
