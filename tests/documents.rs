@@ -224,6 +224,21 @@ fn every_json_block_is_a_valid_configuration() {
 }
 
 #[test]
+fn every_profile_block_is_a_valid_profile() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut checked = 0;
+    for page in documents() {
+        for block in page.blocks("json profile") {
+            fs::write(dir.path().join("example.json"), &block).unwrap();
+            let output = run(&["profiles", "--dir", dir.path().to_str().unwrap()]);
+            assert!(output.status.success(), "{}: {}\n{block}", page.name(), words(&output));
+            checked += 1;
+        }
+    }
+    assert!(checked > 0);
+}
+
+#[test]
 fn every_test_that_the_losses_name_exists() {
     let code = sources(&["src", "tests"]);
     let losses = document("docs/losses.md");
