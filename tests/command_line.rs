@@ -1,4 +1,4 @@
-//! The command line.
+//! Commands, flags and exit codes.
 
 use std::fs;
 use std::process::Command;
@@ -29,7 +29,7 @@ fn help_and_version_in_every_spelling() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_exit_code_2() {
+fn unknown_flags_and_commands_exit_with_code_2() {
     for args in [&["-cofnig", "x"][..], &["frobnicate"], &["--no-such"], &["run", "-status"]] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -48,7 +48,7 @@ fn every_way_to_start_it_records() {
         let mut child = binary().args(args).arg(test.config()).spawn().unwrap();
         server.note();
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
-        // A TERM before the signals are caught ends it too.
+        // A TERM ends the process even before it handles signals.
         child.wait().unwrap();
     }
 }
@@ -56,9 +56,9 @@ fn every_way_to_start_it_records() {
 #[test]
 fn a_second_signal_exits_at_once_with_130() {
     let server = Server::start(|_, peer| {
-        peer.subscribed();
-        peer.text("{}");
-        // Takes the close and does not answer it.
+        peer.accept_subscription();
+        peer.send_text("{}");
+        // The server reads the close and does not answer it.
         while peer.read_frame().is_some() {}
     });
     let test = Test::new(&server.url());
@@ -98,7 +98,7 @@ fn init_writes_a_configuration_that_is_valid_and_overwrites_nothing() {
 }
 
 #[test]
-fn check_says_what_would_run_and_touches_nothing() {
+fn check_prints_what_would_run_and_creates_no_file() {
     let test = Test::new("wss://example.org/v5?token=1");
     let config = test.config();
     let (text, _) = words(&run(&["check", "-config", config.to_str().unwrap()]));
@@ -115,14 +115,14 @@ fn check_says_what_would_run_and_touches_nothing() {
     assert!(resolved.get("ws_url").is_none() && resolved.get("topic").is_none());
     assert!(!test.output().exists() && !test.path("log").exists());
 
-    // What is printed is itself a configuration, and resolves to itself.
+    // The output is itself a configuration, which resolves to itself.
     fs::write(&config, &output.stdout).unwrap();
     let again = run(&["check", "--json", "-config", config.to_str().unwrap()]);
     assert_eq!(again.stdout, output.stdout);
 }
 
 #[test]
-fn profiles_of_ones_own_are_listed_and_a_fault_in_one_hides_no_other() {
+fn custom_profiles_are_listed_and_an_invalid_one_hides_no_other() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("mine.json"), r#"{"about": "x", "subscribe": "{topic}"}"#).unwrap();
     fs::write(dir.path().join("bad.json"), r#"{"about": "x"}"#).unwrap();

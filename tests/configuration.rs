@@ -1,4 +1,4 @@
-//! What may be in a configuration and what may not: the program and the schema agree.
+//! Valid and invalid configurations, on which the program and the schema agree.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::run;
 
-/// What is wrong, and what the program must say of it: the place and the words.
+/// Invalid configurations, each with the place and the words that the error must contain.
 const BAD: &[(&str, &[&str])] = &[
     ("", &["not valid JSON"]),
     ("[]", &[":1:1", "is an object"]),
@@ -107,7 +107,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("{\"archive\": 5}", &["archive", "invalid type"]),
 ];
 
-/// What no schema can say.
+/// Invalid configurations that no schema can refuse.
 const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
     ("{\"archive\": {\"schedule\": \"0 0 0 30 2 *\"}}", &["archive.schedule", "never comes"]),
     (
@@ -180,16 +180,16 @@ const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
     ),
 ];
 
-fn root(file: &str) -> String {
+fn read_file(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
 fn validator() -> Validator {
-    let schema: Value = serde_json::from_str(&root("schema/config.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&read_file("schema/config.schema.json")).unwrap();
     jsonschema::draft202012::new(&schema).unwrap()
 }
 
-/// What `streamer check` says of the text.
+/// Returns the exit code and the errors of `streamer check` for a configuration.
 fn check(text: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.json");
@@ -198,7 +198,7 @@ fn check(text: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-fn refuses(bad: &[(&str, &[&str])]) {
+fn assert_refused(bad: &[(&str, &[&str])]) {
     for (text, words) in bad {
         let (code, message) = check(text);
         assert_eq!(code, Some(2), "{text}\n{message}");
@@ -210,13 +210,13 @@ fn refuses(bad: &[(&str, &[&str])]) {
 }
 
 #[test]
-fn every_mistake_is_refused_with_its_place_and_what_to_do() {
-    refuses(BAD);
-    refuses(BAD_BEYOND_SCHEMA);
+fn every_mistake_is_refused_with_its_place_and_a_remedy() {
+    assert_refused(BAD);
+    assert_refused(BAD_BEYOND_SCHEMA);
 }
 
 #[test]
-fn the_schema_refuses_the_same() {
+fn the_schema_refuses_the_same_mistakes() {
     let validator = validator();
     for (text, _) in BAD {
         if let Ok(value) = serde_json::from_str::<Value>(text) {
@@ -228,8 +228,8 @@ fn the_schema_refuses_the_same() {
 #[test]
 fn the_example_configuration_and_every_json_in_the_readme_are_valid() {
     let validator = validator();
-    let readme = root("README.md");
-    let mut examples = vec![root("config.json")];
+    let readme = read_file("README.md");
+    let mut examples = vec![read_file("config.json")];
     let blocks = readme.split("```json\n").skip(1);
     examples.extend(blocks.map(|block| block.split("```").next().unwrap().to_owned()));
     assert!(examples.len() >= 3, "the README has examples");
@@ -238,7 +238,7 @@ fn the_example_configuration_and_every_json_in_the_readme_are_valid() {
             serde_json::from_str(&example).unwrap_or_else(|e| panic!("{e}: {example}"));
         let errors: Vec<_> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?} in {example}");
-        // `${…}` needs a value, and the files of an example are not here.
+        // `${…}` needs a value.
         let example = example.replace("${EXCHANGE_TOKEN}", "x");
         let (code, message) = check(&example);
         assert_eq!(code, Some(0), "{message}\n{example}");
@@ -246,13 +246,13 @@ fn the_example_configuration_and_every_json_in_the_readme_are_valid() {
 }
 
 #[test]
-fn the_seeds_defaults_hold_for_keys_that_are_left_out() {
+fn missing_keys_have_their_documented_defaults() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("empty.json");
     fs::write(&file, "{}").unwrap();
     let output = run(&["check", "--json", "-config", file.to_str().unwrap()]);
     let resolved: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let of_the_example: Value = serde_json::from_str(&root("config.json")).unwrap();
+    let of_the_example: Value = serde_json::from_str(&read_file("config.json")).unwrap();
     for key in ["buffer_size", "status_interval", "log_file", "log_to_stdout", "status_socket"] {
         assert_eq!(resolved[key], of_the_example[key], "{key}");
     }
@@ -286,11 +286,11 @@ fn every_key_of_the_schema_is_described() {
             walk(definition, name);
         }
     }
-    walk(&serde_json::from_str(&root("schema/config.schema.json")).unwrap(), "");
+    walk(&serde_json::from_str(&read_file("schema/config.schema.json")).unwrap(), "");
 }
 
 #[test]
-fn a_missing_file_is_named_with_what_to_do() {
+fn a_missing_configuration_file_is_named_with_a_remedy() {
     let output = run(&["-config", "/no/such/config.json"]);
     assert_eq!(output.status.code(), Some(2));
     let words = String::from_utf8(output.stderr).unwrap();

@@ -1,15 +1,15 @@
-//! The demo.
+//! The command `demo`.
 
 use crate::harness::run;
 
-/// What `streamer cat` makes of the directory of a sealed file.
+/// Returns what `streamer cat` prints for the directory of a sealed file.
 fn lines_of(file: &std::path::Path) -> Vec<u8> {
     assert!(file.exists());
     run(&["cat", "--dir", file.parent().unwrap().to_str().unwrap()]).stdout
 }
 
 #[test]
-fn the_demo_records_compares_and_says_where() {
+fn the_demo_records_compares_and_reports_the_sealed_file() {
     let dir = tempfile::tempdir().unwrap();
     let output =
         run(&["demo", "-seconds", "2", "--rate", "3000", "--dir", dir.path().to_str().unwrap()]);
@@ -25,7 +25,7 @@ fn the_demo_records_compares_and_says_where() {
 }
 
 #[test]
-fn a_port_in_use_is_an_error_that_names_it() {
+fn a_port_in_use_is_named_in_the_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&["demo", "--serve", &address]);

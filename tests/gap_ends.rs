@@ -1,4 +1,4 @@
-//! A gap ends when messages come again, and not before.
+//! A gap ends when messages arrive again, and not earlier.
 
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use streamer::clock::{Clock, SystemClock};
 
 use crate::harness::{Peer, Server, Test};
-use crate::venues::{request, say, test};
+use crate::venues::{read_json, send_json, test_with_profile};
 
 fn confirm(peer: &mut Peer, asked: &Value) {
     let id = &asked["req_id"];
-    say(peer, &json!({"success": true, "ret_msg": "", "op": "subscribe", "req_id": id}));
+    send_json(peer, &json!({"success": true, "ret_msg": "", "op": "subscribe", "req_id": id}));
 }
 
-/// The times of the events of this name in the journal of the stem.
+/// Returns the times of the events of this name in the journals of the stem.
 fn times(test: &Test, stem: &str, event: &str) -> Vec<u64> {
     let entries = test.journal_of(stem).into_iter().filter(|entry| entry["event"] == event);
     entries.map(|entry| entry["t"].as_u64().unwrap()).collect()
@@ -28,34 +28,34 @@ fn each_topic_is_down_until_the_server_confirms_it_or_sends_it() {
     let server = Server::start(move |number, peer| {
         peer.accept();
         for (place, topic) in ["a", "b", "c"].iter().enumerate() {
-            let asked = request(peer);
+            let asked = read_json(peer);
             assert_eq!(asked["args"], json!([topic]));
             if number == 1 && place > 0 {
                 gone_on.lock().unwrap().recv().unwrap();
                 peer.note(SystemClock.now().nanos().to_string());
             }
             if (number, place) == (1, 2) {
-                // The last is confirmed by its data alone.
-                say(peer, &json!({"topic": topic, "data": 1}));
+                // The data of the last topic is its only confirmation.
+                send_json(peer, &json!({"topic": topic, "data": 1}));
             } else {
                 confirm(peer, &asked);
             }
         }
         if number == 0 {
-            say(peer, &json!({"topic": "a", "data": 0}));
-            return peer.drop_gently();
+            send_json(peer, &json!({"topic": "a", "data": 0}));
+            return peer.end_stream();
         }
-        peer.keep_open();
+        peer.answer_until_end();
     });
     let keys = json!({ "topics_per_request": 1, "request_interval": "1ms" });
-    let test = test("bybit", &["a", "b", "c"], &server.url(), keys);
+    let test = test_with_profile("bybit", &["a", "b", "c"], &server.url(), keys);
     let recorder = test.start();
     let after = |messages: u64| {
         recorder.wait_until(|status| status["messages"] == messages);
         go.send(()).unwrap();
         server.note().parse::<u64>().unwrap()
     };
-    // Three answers and a message before the end, then an answer more.
+    // Three answers and a message come before the end of the connection, and one answer after it.
     let (b, c) = (after(5), after(6));
     recorder.wait_until(|status| status["messages"] == 7);
     recorder.stop();
@@ -67,40 +67,40 @@ fn each_topic_is_down_until_the_server_confirms_it_or_sends_it() {
     assert!(up_a < b, "it came while the others did not");
     assert!(b <= up_b && up_b < c, "{b} {up_b} {c}");
     assert!(c <= up_c && up_c <= up_all, "{c} {up_c} {up_all}");
-    let gaps = test.ask("gaps");
+    let gaps = test.query("gaps");
     let down = gaps.iter().filter(|gap| gap["cause"] == "eof").collect::<Vec<_>>();
     assert_eq!(down.len(), 4);
     assert!(down.iter().all(|gap| gap["certainty"] == "exact"), "{down:?}");
 }
 
-/// Refuses `bad` on every connection, and ends the first two.
-fn refusing() -> Server {
+/// Starts a server that refuses the topic `bad` on every connection, and ends the first two.
+fn start_refusing_server() -> Server {
     Server::start(|number, peer| {
         peer.accept();
         for _ in 0..2 {
-            let asked = request(peer);
+            let asked = read_json(peer);
             if asked["args"] == json!(["a"]) {
                 confirm(peer, &asked);
-                say(peer, &json!({"topic": "a", "data": number}));
+                send_json(peer, &json!({"topic": "a", "data": number}));
             } else {
                 let id = &asked["req_id"];
                 let refusal = json!({"success": false, "ret_msg": "no such topic", "op": "subscribe", "req_id": id});
-                say(peer, &refusal);
+                send_json(peer, &refusal);
             }
         }
         if number < 2 {
-            peer.drop_gently();
+            peer.end_stream();
         } else {
-            peer.keep_open();
+            peer.answer_until_end();
         }
     })
 }
 
 #[test]
 fn a_topic_that_is_refused_each_time_is_down_all_the_time() {
-    let server = refusing();
+    let server = start_refusing_server();
     let keys = json!({ "topics_per_request": 1, "request_interval": "1ms" });
-    let test = test("bybit", &["a", "bad"], &server.url(), keys);
+    let test = test_with_profile("bybit", &["a", "bad"], &server.url(), keys);
     let recorder = test.start();
     recorder.wait_until(|status| {
         status["connects"] == 3 && status["topics"]["refused"] == 1 && status["messages"] == 9
@@ -108,7 +108,7 @@ fn a_topic_that_is_refused_each_time_is_down_all_the_time() {
     recorder.stop();
     assert_eq!(times(&test, "bad", "up"), Vec::<u64>::new());
     assert_eq!(times(&test, "a", "up").len(), 3);
-    let gaps = test.ask("gaps");
+    let gaps = test.query("gaps");
     let of = |stem: &str, cause: &str| {
         gaps.iter().filter(|gap| gap["stem"] == stem && gap["cause"] == cause).count()
     };
@@ -117,9 +117,9 @@ fn a_topic_that_is_refused_each_time_is_down_all_the_time() {
 
 #[test]
 fn in_a_file_of_several_topics_one_that_is_refused_is_a_gap_of_its_own() {
-    let server = refusing();
+    let server = start_refusing_server();
     let keys = json!({ "topics_per_request": 1, "request_interval": "1ms" });
-    let test = test("bybit", &["a", "bad"], &server.url(), keys);
+    let test = test_with_profile("bybit", &["a", "bad"], &server.url(), keys);
     let sink = json!({ "type": "jsonl", "output_dir": test.output(), "stem": "all" });
     let test = test.set("sinks", json!([sink]));
     for run in 0..2 {
@@ -129,10 +129,10 @@ fn in_a_file_of_several_topics_one_that_is_refused_is_a_gap_of_its_own() {
             status["topics"]["refused"] == 1 && status["messages"] == messages
         });
         let goes_on = |gap: &Value| gap["cause"] == "refused" && gap["to"].is_null();
-        assert_eq!(test.ask("gaps").iter().filter(|gap| goes_on(gap)).count(), 1);
+        assert_eq!(test.query("gaps").iter().filter(|gap| goes_on(gap)).count(), 1);
         recorder.stop();
     }
-    let gaps = test.ask("gaps");
+    let gaps = test.query("gaps");
     let refused: Vec<_> = gaps.iter().filter(|gap| gap["cause"] == "refused").collect();
     assert_eq!(refused.len(), 2, "one in each run: {gaps:#?}");
     assert_eq!(refused[0]["detail"], "topic bad: no such topic");
@@ -145,9 +145,9 @@ fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last
     for alone in [false, true] {
         let server = Server::start(|_, peer| {
             peer.accept();
-            let asked = request(peer);
+            let asked = read_json(peer);
             confirm(peer, &asked);
-            say(peer, &json!({"topic": "b", "data": 0}));
+            send_json(peer, &json!({"topic": "b", "data": 0}));
             let mut feed = peer.stream.try_clone().unwrap();
             let flows = asked["args"].as_array().unwrap().len() > 1;
             std::thread::spawn(move || {
@@ -156,15 +156,15 @@ fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last
                 let pause = std::time::Duration::from_millis(50);
                 while flows && tick.recv_timeout(pause).is_err() && feed.write_all(&data).is_ok() {}
             });
-            // It remembers when it is reminded.
-            assert_eq!(request(peer)["args"], json!(["b"]));
+            // The server sends the topic again after the second subscription.
+            assert_eq!(read_json(peer)["args"], json!(["b"]));
             peer.note(SystemClock.now().nanos().to_string());
-            say(peer, &json!({"topic": "b", "data": 2}));
-            peer.keep_open();
+            send_json(peer, &json!({"topic": "b", "data": 2}));
+            peer.answer_until_end();
         });
         let topics: &[&str] = if alone { &["b"] } else { &["a", "b"] };
         let keys = json!({ "topic_silence": "600ms", "ping": null });
-        let mut test = test("generic", topics, &server.url(), keys);
+        let mut test = test_with_profile("generic", topics, &server.url(), keys);
         if alone {
             let sink = json!({ "type": "jsonl", "output_dir": test.output() });
             test = test.set("sinks", json!([sink]));
@@ -179,7 +179,7 @@ fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last
         let since = down["since"].as_u64().unwrap();
         assert!(reminded - since >= 500_000_000, "{since} {reminded} {back:?}");
         assert!(back[1] >= reminded, "it came when it was asked for again");
-        let gaps = test.ask("gaps");
+        let gaps = test.query("gaps");
         let silent: Vec<_> = gaps.iter().filter(|gap| gap["cause"] == "silent").collect();
         assert_eq!(silent.len(), 1, "{gaps:#?}");
         assert_eq!((&silent[0]["stem"], &silent[0]["certainty"]), (&json!("b"), &json!("at_most")));
@@ -192,23 +192,23 @@ fn a_connection_that_was_lost_while_the_recorder_was_held_up_is_a_gap_since_it_w
     let to_cut = Mutex::new(to_cut);
     let server = Server::start(move |number, peer| {
         peer.accept();
-        let asked = request(peer);
+        let asked = read_json(peer);
         confirm(peer, &asked);
-        say(peer, &json!({"topic": "a", "data": number}));
+        send_json(peer, &json!({"topic": "a", "data": number}));
         if number == 0 {
             to_cut.lock().unwrap().recv().unwrap();
             peer.note(SystemClock.now().nanos().to_string());
-            return peer.drop_gently();
+            return peer.end_stream();
         }
-        peer.keep_open();
+        peer.answer_until_end();
     });
-    let test = test("bybit", &["a"], &server.url(), json!({}));
+    let test = test_with_profile("bybit", &["a"], &server.url(), json!({}));
     let recorder = test.start();
     recorder.wait_until(|status| status["messages"] == 2);
     recorder.signal("STOP");
     cut.send(()).unwrap();
     let lost: u64 = server.note().parse().unwrap();
-    // The pause itself: long enough to be one.
+    // The recorder is stopped for long enough to notice it.
     let (_keep, nothing) = channel::<()>();
     nothing.recv_timeout(std::time::Duration::from_secs(3)).unwrap_err();
     recorder.signal("CONT");

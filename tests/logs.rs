@@ -1,20 +1,20 @@
-//! The log.
+//! The log file.
 
 use std::fs;
 
 use crate::harness::{Server, Test};
 
-fn quiet() -> Server {
+fn start_silent_server() -> Server {
     Server::start(|_, peer| {
-        peer.subscribed();
-        peer.text("{}");
-        peer.keep_open();
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.answer_until_end();
     })
 }
 
 #[test]
-fn start_connects_status_and_stop_are_in_the_file() {
-    let server = quiet();
+fn start_connect_status_and_stop_are_logged_to_the_file() {
+    let server = start_silent_server();
     let test = Test::new(&server.url()).set("status_interval", 1.into());
     let recorder = test.start();
     recorder.wait_for(&["Uptime: ", "Total Msgs: 1"]);
@@ -35,8 +35,8 @@ fn start_connects_status_and_stop_are_in_the_file() {
 }
 
 #[test]
-fn sighup_opens_a_log_that_was_moved_away_anew() {
-    let server = quiet();
+fn sighup_reopens_a_log_that_was_moved_away() {
+    let server = start_silent_server();
     let test = Test::new(&server.url());
     let recorder = test.start();
     recorder.wait_for(&["hour opened"]);
@@ -50,7 +50,7 @@ fn sighup_opens_a_log_that_was_moved_away_anew() {
 
 #[test]
 fn a_log_that_cannot_be_written_does_not_stop_the_recording() {
-    let server = quiet();
+    let server = start_silent_server();
     let test = Test::new(&server.url());
     let nowhere = test.path("no/such/directory/log");
     let test = test.set("log_file", nowhere.to_str().into());
@@ -64,9 +64,9 @@ fn a_log_that_cannot_be_written_does_not_stop_the_recording() {
 #[test]
 fn the_log_file_is_bounded() {
     let server = Server::start(|_, peer| {
-        peer.subscribed();
-        peer.text("{}");
-        peer.drop_gently();
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.end_stream();
     });
     let test =
         Test::new(&server.url()).set("log_max_size", "1KiB".into()).set("log_files", 1.into());

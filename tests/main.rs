@@ -1,4 +1,4 @@
-//! The recorder as its users meet it: the real binary, real sockets, real files.
+//! End-to-end tests with the real binary, real sockets and real files.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -12,30 +12,30 @@
 
 mod harness;
 
-mod account;
-mod archive;
-mod clocks;
+mod archive_commands;
+mod archive_job;
+mod client_messages;
+mod clock_steps;
 mod command_line;
-mod compression;
 mod configuration;
+mod crashes_and_stops;
 mod demo;
-mod disk;
 mod documents;
 mod faults;
-mod files;
+mod full_disk;
 mod gap_ends;
-mod liveness;
 mod logs;
-mod messages;
+mod message_content;
 mod old_archives;
-mod overlap;
+mod output_files;
+mod permessage_deflate;
 mod plugins;
 mod proxies;
 mod recording;
+mod redundant_connections;
 mod report;
 mod routing;
 mod security;
-mod sidecar;
 mod status;
 mod subscriptions;
 mod tls;

@@ -280,9 +280,9 @@ fn report_draws_old_archives() {
 fn record_one_message(archive: &Archive) -> Option<()> {
     let library = faketime()?;
     let server = Server::start(|_, peer| {
-        peer.subscribed();
-        peer.text("{\"topic\":\"trades.BTC\",\"n\":1000}");
-        peer.keep_open();
+        peer.accept_subscription();
+        peer.send_text("{\"topic\":\"trades.BTC\",\"n\":1000}");
+        peer.answer_until_end();
     });
     let test = Test::new(&server.url())
         .set("topic", STEM.into())

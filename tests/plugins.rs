@@ -1,4 +1,4 @@
-//! Every plugin, in the real recorder.
+//! The plugins in the real recorder.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,10 +8,9 @@ use std::process::{Output, Stdio};
 use serde_json::{Value, json};
 use streamer::exchange::{Market, Options};
 
-use crate::harness::{TOPIC, Test, binary, run};
-use crate::recording::{Running, trades};
+use crate::harness::{RunningExchange, TOPIC, Test, binary, run, split_answers};
 
-/// Runs the recorder with these sections until its source has ended.
+/// Runs a recorder with these sections until its source has ended, and returns its output.
 fn run_with(dir: &Path, source: Value, stages: Value, sinks: Value, input: &[u8]) -> Output {
     let config = dir.join("config.json");
     let text = json!({
@@ -34,13 +33,13 @@ fn run_with(dir: &Path, source: Value, stages: Value, sinks: Value, input: &[u8]
     let input = input.to_vec();
     let writer = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
-    // A recorder that refuses its configuration reads nothing.
+    // A recorder that refuses its configuration closes the pipe unread.
     drop(writer.join().unwrap());
     output
 }
 
-/// What comes out on stdout of what goes in on stdin.
-fn through(stages: Value, input: &str) -> String {
+/// Returns the lines on stdout for this input on stdin.
+fn pipe_through(stages: Value, input: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let (stdin, stdout) = (json!({ "type": "stdin" }), json!([{ "type": "stdout" }]));
     let output = run_with(dir.path(), stdin, stages, stdout, input.as_bytes());
@@ -49,10 +48,10 @@ fn through(stages: Value, input: &str) -> String {
 }
 
 #[test]
-fn without_a_stage_bytes_go_through_untouched() {
+fn without_a_stage_bytes_pass_unchanged() {
     let input = "{\"a\": 1.10 }\n\n not json \u{e9}\r\nlast without a feed";
-    assert_eq!(through(json!([]), input), format!("{input}\n"));
-    assert_eq!(through(json!([{ "type": "verbatim" }]), input), format!("{input}\n"));
+    assert_eq!(pipe_through(json!([]), input), format!("{input}\n"));
+    assert_eq!(pipe_through(json!([{ "type": "verbatim" }]), input), format!("{input}\n"));
 }
 
 #[test]
@@ -63,14 +62,14 @@ fn filters_in_a_row_combine() {
         { "type": "filter", "pointer": "/s", "equals": "B", "keep": false },
         { "type": "filter", "pointer": "/n", "in": [2, 3] },
     ]);
-    assert_eq!(through(stages, input), "{\"s\":\"A\",\"n\":2}\n");
+    assert_eq!(pipe_through(stages, input), "{\"s\":\"A\",\"n\":2}\n");
 }
 
 #[test]
 fn jq_and_stamp_change_lines_and_what_they_fail_on_stays() {
     let input = "{\"data\":[{\"p\":1.10},{\"p\":2}]}\npong\n";
     let stages = json!([{ "type": "jq", "program": ".data[]" }, { "type": "stamp", "key": "t" }]);
-    let out = through(stages, input);
+    let out = pipe_through(stages, input);
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[0].starts_with("{\"t\":1") && lines[0].ends_with(",\"p\":1.10}"), "{out}");
     assert!(lines[1].ends_with(",\"p\":2}"));
@@ -78,17 +77,17 @@ fn jq_and_stamp_change_lines_and_what_they_fail_on_stays() {
 }
 
 #[test]
-fn dedup_and_sample_leave_out() {
-    assert_eq!(through(json!([{ "type": "dedup" }]), "a\nb\na\nc\nb\n"), "a\nb\nc\n");
+fn dedup_and_sample_drop_messages() {
+    assert_eq!(pipe_through(json!([{ "type": "dedup" }]), "a\nb\na\nc\nb\n"), "a\nb\nc\n");
     let input: String = (0..10).map(|n| format!("{n}\n")).collect();
-    assert_eq!(through(json!([{ "type": "sample", "every": 4 }]), &input), "0\n4\n8\n");
+    assert_eq!(pipe_through(json!([{ "type": "sample", "every": 4 }]), &input), "0\n4\n8\n");
 }
 
 #[test]
-fn a_program_changes_lines_to_the_last() {
+fn an_exec_stage_processes_every_line_before_the_end() {
     let input: String = (0..50_000).map(|n| format!("{n}\n")).collect();
     let stages = json!([{ "type": "exec", "command": ["sed", "-u", "s/$/!/"] }]);
-    assert_eq!(through(stages, &input), input.replace('\n', "!\n"));
+    assert_eq!(pipe_through(stages, &input), input.replace('\n', "!\n"));
 }
 
 #[test]
@@ -124,8 +123,8 @@ fn what_is_refused_is_set_aside_beside_the_hour_and_no_glob_takes_it_for_data() 
 }
 
 #[test]
-fn an_archive_is_read_again_as_it_was() {
-    let exchange = Running::start(Options { count: Some(30_000), ..Options::default() });
+fn a_file_source_replays_an_archive_unchanged() {
+    let exchange = RunningExchange::start(Options { count: Some(30_000), ..Options::default() });
     let test = Test::new(&exchange.url);
     let recorder = test.start();
     recorder.wait_for_messages(30_001);
@@ -134,7 +133,7 @@ fn an_archive_is_read_again_as_it_was() {
     let plain = test.files();
     let recorded = test.recorded();
     let packed = test.path("copy.jsonl.zst");
-    // Two frames, as an hour has that was sealed twice.
+    // An hour that was sealed twice has two frames.
     let (first, second) = recorded.split_at(1_000_003);
     let frames = [first, second].map(|part| zstd::encode_all(part, 1).unwrap());
     fs::write(&packed, frames.concat()).unwrap();
@@ -148,7 +147,7 @@ fn an_archive_is_read_again_as_it_was() {
 }
 
 #[test]
-fn a_torn_archive_is_an_error_that_names_it() {
+fn a_truncated_archive_is_named_in_the_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("torn.jsonl.zst");
     let frame = zstd::encode_all(&vec![b'x'; 100_000][..], 1).unwrap();
@@ -161,10 +160,10 @@ fn a_torn_archive_is_an_error_that_names_it() {
 }
 
 #[test]
-fn the_output_of_a_program_is_recorded_and_it_is_started_again_when_it_fails() {
+fn an_exec_source_is_recorded_and_restarted_when_it_fails() {
     let dir = tempfile::tempdir().unwrap();
     let mark = dir.path().join("mark");
-    // Fails the first time.
+    // The program fails the first time.
     let script = format!("echo run; test -e {0} || {{ touch {0}; exit 1; }}", mark.display());
     let command = json!(["sh", "-c", script]);
     let source = json!({ "type": "exec", "command": command, "restart": false });
@@ -176,7 +175,7 @@ fn the_output_of_a_program_is_recorded_and_it_is_started_again_when_it_fails() {
 }
 
 #[test]
-fn every_sink_gets_every_message_and_counts_for_itself() {
+fn every_sink_gets_every_message_and_has_its_own_counters() {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("copy");
     let source = json!({ "type": "stdin", "topics": ["t"] });
@@ -196,8 +195,8 @@ fn every_sink_gets_every_message_and_counts_for_itself() {
 
 #[test]
 fn a_sink_that_is_not_required_holds_up_nobody() {
-    // One that dies, one that never reads, one whose directory cannot be.
-    let exchange = Running::start(Options { count: Some(50_000), ..Options::default() });
+    // One sink dies, one never reads, and the directory of one cannot be created.
+    let exchange = RunningExchange::start(Options { count: Some(50_000), ..Options::default() });
     let test = Test::new(&exchange.url).without("output_dir");
     let exec = |script: &str| json!({ "type": "exec", "command": ["sh", "-c", script], "required": false });
     let sinks = json!([
@@ -215,12 +214,12 @@ fn a_sink_that_is_not_required_holds_up_nobody() {
     assert!(of("sinks[1] (exec)")["counters"]["dropped"].as_u64() > Some(0), "{plugins:?}");
     recorder.stop();
     exchange.stop();
-    let (found, _) = trades(&test.recorded());
+    let (found, _) = split_answers(&test.recorded());
     assert!(found == Market::new(TOPIC).lines(0..50_000));
 }
 
 #[test]
-fn when_nobody_reads_stdout_any_more_the_recorder_ends() {
+fn the_recorder_ends_when_its_stdout_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.json");
     let text = json!({
@@ -275,10 +274,10 @@ fn every_plugin_is_listed_and_its_example_is_valid() {
 }
 
 #[test]
-fn what_a_program_did_not_read_is_given_to_the_next() {
+fn lines_that_an_exec_sink_did_not_read_go_to_its_next_process() {
     let dir = tempfile::tempdir().unwrap();
     let (mark, got) = (dir.path().join("mark"), dir.path().join("got"));
-    // The first reads one line and dies.
+    // The first process reads one line and ends.
     let script = format!(
         "if test -e {0}; then exec cat >> {1}; fi; touch {0}; read -r l; echo \"$l\" >> {1}; exit 1",
         mark.display(),
@@ -293,7 +292,7 @@ fn what_a_program_did_not_read_is_given_to_the_next() {
 }
 
 #[test]
-fn what_a_program_at_the_end_does_not_read_is_no_success() {
+fn lines_that_an_exec_sink_never_reads_fail_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let sinks = json!([{ "type": "exec", "command": ["sleep", "1000"], "timeout": "300ms" }]);
     let output = run_with(dir.path(), json!({ "type": "stdin" }), json!([]), sinks, b"1\n2\n");
@@ -302,7 +301,7 @@ fn what_a_program_at_the_end_does_not_read_is_no_success() {
 }
 
 #[test]
-fn a_stop_leaves_in_the_pipe_what_was_not_read_and_loses_nothing_between() {
+fn a_stop_leaves_unread_input_in_the_pipe_and_loses_no_line() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.json");
     let got = dir.path().join("got");
@@ -329,7 +328,7 @@ fn a_stop_leaves_in_the_pipe_what_was_not_read_and_loses_nothing_between() {
             }
         }
     });
-    // Until it has recorded something.
+    // The stop comes after the first recorded line.
     while fs::metadata(&got).map_or(0, |file| file.len()) == 0 {
         std::thread::yield_now();
     }
@@ -342,14 +341,14 @@ fn a_stop_leaves_in_the_pipe_what_was_not_read_and_loses_nothing_between() {
     let recorded = fs::read_to_string(got).unwrap();
     let last: u64 = recorded.lines().last().unwrap().parse().unwrap();
     assert_eq!(recorded.lines().count() as u64, last + 1, "in order, each once");
-    // The first line that is left may have been begun.
+    // The recorder may have read the beginning of the first line that is left.
     let whole = left.split_once('\n').unwrap().1;
     let first: u64 = whole.lines().next().unwrap().parse().unwrap();
     assert!(first <= last + 3, "{last} was recorded, {first} is left");
 }
 
 #[test]
-fn when_a_sink_is_gone_the_others_get_what_was_received() {
+fn when_a_sink_is_gone_the_others_get_all_received_messages() {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("output");
     let config = dir.path().join("config.json");
@@ -380,10 +379,10 @@ fn when_a_sink_is_gone_the_others_get_what_was_received() {
 }
 
 #[test]
-fn a_program_that_dies_between_batches_fails_on_what_it_had() {
+fn an_exec_stage_that_dies_between_batches_reports_the_lines_it_had_read() {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("output");
-    // It dies when the next stage has nothing to do.
+    // The program ends while no batch is on its way.
     let exec = json!({ "type": "exec", "command": ["sh", "-c", "read -r x; exit 3"],
         "replies": "each", "on_error": "reject" });
     let stages = json!([exec, { "type": "filter", "pointer": "/x", "exists": false }]);

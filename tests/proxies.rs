@@ -1,4 +1,4 @@
-//! Connecting through proxies that others have written, and one that does as it is told.
+//! Connecting through proxies of other projects, and through a scripted one.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -8,16 +8,16 @@ use serde_json::json;
 
 use crate::harness::{Server, TOPIC, Test, tool};
 
-/// A proxy that runs until it is dropped.
+/// A running proxy, which is killed when this is dropped.
 struct Proxy {
     child: Child,
     port: u16,
 }
 
 impl Proxy {
-    /// `arguments` gives those of the program for a port.
+    /// Starts the program with the arguments for a free port.
     fn start(program: Command, arguments: impl Fn(u16) -> Vec<String>) -> Self {
-        // Free a moment ago; the recorder tries again until the proxy listens.
+        // The port was free a moment ago. The recorder retries until the proxy listens.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut program = program;
         let program = program.args(arguments(port)).stdout(Stdio::null()).stderr(Stdio::null());
@@ -32,17 +32,17 @@ impl Drop for Proxy {
     }
 }
 
-fn greeting_server() -> Server {
+fn start_greeting_server() -> Server {
     Server::start(|_, peer| {
         peer.accept();
-        peer.text("by way of a proxy");
-        peer.keep_open();
+        peer.send_text("by way of a proxy");
+        peer.answer_until_end();
     })
 }
 
-/// Records by the proxy with the right password, and says what comes of a wrong one.
-fn records(scheme: &str, proxy: &Proxy) -> String {
-    let server = greeting_server();
+/// Records through the proxy with the right password. Returns the error for a wrong password.
+fn record_through(scheme: &str, proxy: &Proxy) -> String {
+    let server = start_greeting_server();
     let test = |password: &str| {
         let url = format!("{scheme}://someone:{password}@127.0.0.1:{}", proxy.port);
         Test::with_source(&server.url(), json!({ "topics": [TOPIC], "proxy": url }))
@@ -61,7 +61,7 @@ fn records(scheme: &str, proxy: &Proxy) -> String {
 }
 
 #[test]
-fn tinyproxy_is_passed() {
+fn the_recorder_connects_through_tinyproxy() {
     let Some(program) = tool("tinyproxy") else { return };
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("tinyproxy.conf");
@@ -71,35 +71,35 @@ fn tinyproxy_is_passed() {
         std::fs::write(&config, format!("Port {port}\n{keys}")).unwrap();
         vec!["-d".to_owned(), "-c".to_owned(), path.clone()]
     });
-    let error = records("http", &proxy);
+    let error = record_through("http", &proxy);
     assert!(error.contains("made no connection: 40"), "{error}");
     assert!(!error.contains("guess"), "{error}");
 }
 
 #[test]
-fn microsocks_is_passed() {
+fn the_recorder_connects_through_microsocks() {
     let Some(program) = tool("microsocks") else { return };
     let proxy = Proxy::start(program, |port| {
         let port = port.to_string();
         let arguments = ["-i", "127.0.0.1", "-p", &port, "-u", "someone", "-P", "s3cret"];
         arguments.map(str::to_owned).to_vec()
     });
-    let error = records("socks5", &proxy);
+    let error = record_through("socks5", &proxy);
     assert!(error.contains("made no connection"), "{error}");
 }
 
 #[test]
-fn the_environment_names_the_proxy_which_resolves_the_name() {
+fn a_proxy_of_the_environment_is_used_and_resolves_the_host_name() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = Server::start(|_, peer| {
-        // The head of the CONNECT, then the tunnel.
+        // The head of the CONNECT request comes first, then the tunnel.
         peer.read_request();
         peer.note(peer.request.lines().next().unwrap());
         peer.send(b"HTTP/1.1 200 OK\r\nProxy-Agent: a test\r\n\r\n");
         peer.accept();
-        peer.text("through");
-        peer.keep_open();
+        peer.send_text("through");
+        peer.answer_until_end();
     });
     drop(listener);
     let url = server.url().replace("ws://", "http://");
@@ -108,8 +108,8 @@ fn the_environment_names_the_proxy_which_resolves_the_name() {
     assert_eq!(server.note(), "CONNECT recorder.invalid:4321 HTTP/1.1");
     recorder.wait_for_messages(1);
     recorder.stop();
-    // And nothing of it for the machine itself.
-    let direct = greeting_server();
+    // Loopback addresses do not use the proxy.
+    let direct = start_greeting_server();
     let refused = format!("http://127.0.0.1:{port}");
     let test = Test::with_source(&direct.url(), json!({})).env("http_proxy", &refused);
     let recorder = test.start();
@@ -117,7 +117,7 @@ fn the_environment_names_the_proxy_which_resolves_the_name() {
 }
 
 #[test]
-fn a_proxy_that_talks_nonsense_or_hangs_up_is_named() {
+fn a_proxy_that_breaks_the_protocol_or_hangs_up_is_named_in_the_error() {
     for answer in ["SSH-2.0-OpenSSH_9.2\r\n\r\n", "HTTP/1.1 503 Busy\r\n\r\n", ""] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -141,11 +141,11 @@ fn a_proxy_that_talks_nonsense_or_hangs_up_is_named() {
 }
 
 #[test]
-fn a_proxy_that_is_none_is_refused_at_the_start() {
+fn an_invalid_proxy_is_refused_at_the_start() {
     let test = Test::with_source("ws://a.invalid", json!({ "proxy": "https://a:1" }));
-    let said = String::from_utf8(test.refused().stderr).unwrap();
+    let said = String::from_utf8(test.run_refused().stderr).unwrap();
     assert!(said.contains("`proxy` is not a proxy") && said.contains("socks5://"), "{said}");
     let test = Test::with_source("wss://a.invalid", json!({})).env("HTTPS_PROXY", "quic://a");
-    let said = String::from_utf8(test.refused().stderr).unwrap();
+    let said = String::from_utf8(test.run_refused().stderr).unwrap();
     assert!(said.contains("the environment variable `HTTPS_PROXY`"), "{said}");
 }

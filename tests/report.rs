@@ -1,19 +1,19 @@
-//! `streamer report`, as people and a browser see it.
+//! The output of `streamer report` in a pipe, in a terminal and in a browser.
 
 use std::fs;
 
 use crate::harness::{Server, Test, run, tool};
 
-/// An archive with a complete part, an outage whose cause would like to be markup, and a stop.
-fn archive() -> Test {
+/// Records an archive with an outage whose cause contains markup, and a stop.
+fn record_archive() -> Test {
     let server = Server::start(|number, peer| {
-        peer.subscribed();
-        peer.text("{\"topic\":\"t\"}");
+        peer.accept_subscription();
+        peer.send_text("{\"topic\":\"t\"}");
         if number == 0 {
-            peer.frame(0x88, b"\x03\xE9<script>document.title='owned'</script>");
+            peer.send_frame(0x88, b"\x03\xE9<script>document.title='owned'</script>");
             peer.wait_for_end();
         } else {
-            peer.keep_open();
+            peer.answer_until_end();
         }
     });
     let test = Test::new(&server.url());
@@ -25,7 +25,7 @@ fn archive() -> Test {
 
 #[test]
 fn a_pipe_gets_plain_text() {
-    let test = archive();
+    let test = record_archive();
     let output = run(&["report", "-config", test.config().to_str().unwrap()]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && !text.contains('\x1b'), "{text}");
@@ -38,9 +38,9 @@ fn a_pipe_gets_plain_text() {
 }
 
 #[test]
-fn a_terminal_gets_colours() {
+fn a_terminal_gets_colors() {
     let Some(mut script) = tool("script") else { return };
-    let test = archive();
+    let test = record_archive();
     let command =
         format!("{} report -config {}", env!("CARGO_BIN_EXE_streamer"), test.config().display());
     let output = script.args(["-qec", &command, "/dev/null"]).output().unwrap();
@@ -49,8 +49,8 @@ fn a_terminal_gets_colours() {
 }
 
 #[test]
-fn a_browser_shows_the_page_by_itself() {
-    let test = archive();
+fn a_browser_shows_the_page_without_further_files() {
+    let test = record_archive();
     let page = test.path("report.html");
     let config = test.config();
     let arguments =
@@ -63,7 +63,7 @@ fn a_browser_shows_the_page_by_itself() {
     let url = format!("file://{}", page.display());
     let dom = browser.args(["--no-sandbox", "--disable-gpu", "--dump-dom", &url]).output().unwrap();
     let dom = String::from_utf8(dom.stdout).unwrap();
-    // What the browser made of it: a table of hours, and the server's words as words.
+    // The document has a table of hours, and shows the markup of the server as text.
     let cells = dom.matches("<td class=\"").count();
     assert!(cells > 0 && cells.is_multiple_of(24) && dom.contains("title=\""), "{dom}");
     assert!(dom.contains("&lt;script&gt;document.title='owned'&lt;/script&gt;"), "{dom}");
@@ -79,8 +79,8 @@ fn a_browser_shows_the_page_by_itself() {
 }
 
 #[test]
-fn a_page_that_cannot_be_written_is_an_error_that_names_it() {
-    let test = archive();
+fn a_page_that_cannot_be_written_is_named_in_the_error() {
+    let test = record_archive();
     let config = test.config();
     let output =
         run(&["report", "--html", "/nonexistent/r.html", "-config", config.to_str().unwrap()]);

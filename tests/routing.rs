@@ -1,4 +1,4 @@
-//! Several topics, several pipelines: every line where it belongs.
+//! The routing of several topics and pipelines to their files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,15 +6,14 @@ use std::fs;
 use serde_json::{Value, json};
 use streamer::exchange::{Market, Options};
 
-use crate::harness::{Test, run};
-use crate::recording::Running;
+use crate::harness::{RunningExchange, Test, run, split_answers};
 
 fn topics(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("publicTrade.C{number}USDT")).collect()
 }
 
-/// What the files of each topic should hold.
-fn expected(topics: &[String], trades: u64) -> BTreeMap<String, Vec<u8>> {
+/// Returns the lines that the files of each topic should hold.
+fn expected_lines(topics: &[String], trades: u64) -> BTreeMap<String, Vec<u8>> {
     let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let all = Market::of(topics).lines(0..trades);
     for line in all.split_inclusive(|byte| *byte == b'\n') {
@@ -25,8 +24,8 @@ fn expected(topics: &[String], trades: u64) -> BTreeMap<String, Vec<u8>> {
     lines
 }
 
-/// The lines of each topic, as the names of the files say.
-fn recorded(test: &Test) -> BTreeMap<String, Vec<u8>> {
+/// Returns the recorded lines by the stems of their files.
+fn recorded_lines(test: &Test) -> BTreeMap<String, Vec<u8>> {
     let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for file in test.files() {
         let name = file.file_name().unwrap().to_str().unwrap();
@@ -36,8 +35,8 @@ fn recorded(test: &Test) -> BTreeMap<String, Vec<u8>> {
     lines
 }
 
-fn recording_of(topics: &[String], trades: u64, sink: Value) -> Test {
-    let exchange = Running::start(Options { count: Some(trades), ..Options::default() });
+fn record(topics: &[String], trades: u64, sink: Value) -> Test {
+    let exchange = RunningExchange::start(Options { count: Some(trades), ..Options::default() });
     let mut sink = sink;
     let test = Test::with_source(&exchange.url, json!({ "topics": topics }));
     sink["type"] = json!("jsonl");
@@ -53,18 +52,18 @@ fn recording_of(topics: &[String], trades: u64, sink: Value) -> Test {
 #[test]
 fn every_topic_has_its_own_files_and_the_answers_have_theirs() {
     let topics = topics(100);
-    let test = recording_of(&topics, 50_000, json!({}));
-    let mut recorded = recorded(&test);
+    let test = record(&topics, 50_000, json!({}));
+    let mut recorded = recorded_lines(&test);
     let control = recorded.remove("control").unwrap();
     assert!(control.starts_with(b"{\"success\":true"));
-    assert!(recorded == expected(&topics, 50_000));
-    // Each has its account.
-    let gaps = test.ask("gaps");
+    assert!(recorded == expected_lines(&topics, 50_000));
+    // Each stem has its own gap.
+    let gaps = test.query("gaps");
     for stem in topics.iter().map(String::as_str).chain(["control"]) {
         let stopped = |gap: &&Value| gap["stem"] == stem && gap["cause"] == "stopped";
         assert_eq!(gaps.iter().filter(stopped).count(), 1, "{stem}");
     }
-    let hours = test.ask("ls");
+    let hours = test.query("ls");
     let messages = hours.iter().filter_map(|hour| hour["messages"].as_u64()).sum::<u64>();
     assert_eq!(messages, 50_001);
 }
@@ -72,36 +71,37 @@ fn every_topic_has_its_own_files_and_the_answers_have_theirs() {
 #[test]
 fn a_thousand_topics_need_no_more_files_than_they_may_have() {
     let topics = topics(1_000);
-    let test = recording_of(&topics, 20_000, json!({ "max_open_files": 64 }));
-    let mut recorded = recorded(&test);
+    let test = record(&topics, 20_000, json!({ "max_open_files": 64 }));
+    let mut recorded = recorded_lines(&test);
     recorded.remove("control").unwrap();
-    assert!(recorded == expected(&topics, 20_000));
+    assert!(recorded == expected_lines(&topics, 20_000));
 }
 
 #[test]
-fn lines_go_where_a_pointer_says() {
+fn a_pointer_into_the_line_names_its_file() {
     let topics = topics(3);
-    let test = recording_of(&topics, 3_000, json!({ "partition": "/data/0/S" }));
-    let recorded = recorded(&test);
+    let test = record(&topics, 3_000, json!({ "partition": "/data/0/S" }));
+    let recorded = recorded_lines(&test);
     assert_eq!(recorded.keys().collect::<Vec<_>>(), ["Buy", "Sell", "control"]);
-    let all = expected(&topics, 3_000).into_values().map(|lines| lines.len()).sum::<usize>();
+    let all = expected_lines(&topics, 3_000).into_values().map(|lines| lines.len()).sum::<usize>();
     assert_eq!(recorded["Buy"].len() + recorded["Sell"].len(), all);
 }
 
 #[test]
-fn one_file_takes_all_topics_when_that_is_wanted() {
+fn with_a_stem_one_file_takes_all_topics() {
     let topics = topics(3);
     for sink in [json!({ "stem": "all" }), json!({ "stem": "all", "partition": "none" })] {
-        let test = recording_of(&topics, 300, sink);
-        let recorded = recorded(&test);
+        let test = record(&topics, 300, sink);
+        let recorded = recorded_lines(&test);
         assert_eq!(recorded.keys().collect::<Vec<_>>(), ["all"]);
     }
 }
 
 #[test]
 fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
-    let exchanges = [3_000, 2_000]
-        .map(|trades| Running::start(Options { count: Some(trades), ..Options::default() }));
+    let exchanges = [3_000, 2_000].map(|trades| {
+        RunningExchange::start(Options { count: Some(trades), ..Options::default() })
+    });
     let test = Test::new("").without("ws_url").without("topic").without("output_dir");
     let pipeline = |url: &str, name: &str| {
         json!({
@@ -128,10 +128,10 @@ fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
         let file = fs::read_dir(test.path(name)).unwrap().map(|entry| entry.unwrap().path());
         let mut file = file;
         let file = file.find(|path| path.extension().is_some_and(|e| e == "jsonl"));
-        let (found, _) = crate::recording::trades(&fs::read(file.unwrap()).unwrap());
+        let (found, _) = split_answers(&fs::read(file.unwrap()).unwrap());
         assert!(found == Market::new("publicTrade.X").lines(0..trades));
     }
-    // Which is which can be seen, though both have the same topic.
+    // The directories tell the two pipelines apart, though both have the same topic.
     let config = test.config();
     let ask = |words: &[&str]| {
         let output = run(&[words, &["-config", config.to_str().unwrap()]].concat());
@@ -142,7 +142,7 @@ fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
         let said = ask(&[command]);
         assert!([&a, &b].iter().all(|stem| said.contains(stem.to_str().unwrap())), "{said}");
     }
-    let gaps = test.ask("gaps");
+    let gaps = test.query("gaps");
     assert!(
         ["a", "b"].iter().all(|name| gaps.iter().any(|gap| gap["dir"] == json!(test.path(name))))
     );
@@ -156,7 +156,7 @@ fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
 }
 
 #[test]
-fn what_a_program_says_is_filed_by_a_pointer_and_only_what_is_a_gap_is_told_as_one() {
+fn lines_of_a_program_are_routed_by_a_pointer_and_leave_no_false_gaps() {
     let test = Test::new("ws://127.0.0.1:1");
     let feed = test.path("feed");
     fs::write(&feed, "{\"s\":\"A\"}\n").unwrap();
@@ -170,11 +170,11 @@ fn what_a_program_says_is_filed_by_a_pointer_and_only_what_is_a_gap_is_told_as_o
     let mut lines = fs::OpenOptions::new().append(true).open(&feed).unwrap();
     std::io::Write::write_all(&mut lines, b"{\"s\":\"B\"}\n").unwrap();
     recorder.wait_for_messages(2);
-    // The hours were opened at different times, and the recorder is at work on all of them.
-    let gaps = test.ask("gaps");
+    // The hours were opened at different times, and the recorder still writes to all of them.
+    let gaps = test.query("gaps");
     assert!(gaps.iter().all(|gap| gap["kind"] != "not_running"), "{gaps:?}");
     recorder.stop();
-    // That the program is killed at the stop is no sign that it was dead before.
+    // The end of the program at the stop is no sign that it hung before.
     let down = |gap: &&Value| gap["kind"] == "down";
-    assert_eq!(test.ask("gaps").iter().filter(down).count(), 0);
+    assert_eq!(test.query("gaps").iter().filter(down).count(), 0);
 }

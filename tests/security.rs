@@ -1,4 +1,4 @@
-//! What strangers may learn, and what they may do.
+//! Secrets, file modes, links of other users, and limits of memory.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
@@ -10,8 +10,8 @@ use crate::harness::{Server, Test, run};
 const CANARY: &str = "canary-7f3a";
 
 #[test]
-fn secrets_are_nowhere_to_be_read() {
-    // A server that repeats whatever it hears.
+fn secrets_appear_in_no_output() {
+    // The server repeats whatever it receives.
     let server = Server::start(|number, peer| match number {
         0 => {
             peer.read_request();
@@ -22,21 +22,21 @@ fn secrets_are_nowhere_to_be_read() {
             peer.wait_for_end();
         }
         1 => {
-            peer.subscribed();
-            peer.frame(0x88, format!("\x03\u{0}{CANARY} is wrong").as_bytes());
+            peer.accept_subscription();
+            peer.send_frame(0x88, format!("\x03\u{0}{CANARY} is wrong").as_bytes());
             peer.wait_for_end();
         }
         2 => {
-            let said = peer.subscribed();
+            let said = peer.accept_subscription();
             assert!(said.contains(CANARY), "{said}");
             let words = json!({ "success": false, "ret_msg": CANARY, "op": "subscribe" });
-            peer.text(&words.to_string());
+            peer.send_text(&words.to_string());
             peer.wait_for_end();
         }
         _ => {
-            peer.subscribed();
-            peer.text("{\"topic\":\"t\"}");
-            peer.keep_open();
+            peer.accept_subscription();
+            peer.send_text("{\"topic\":\"t\"}");
+            peer.answer_until_end();
         }
     });
     let url = server.url() + "/${TEST_CANARY}?key=${TEST_CANARY}";
@@ -53,7 +53,7 @@ fn secrets_are_nowhere_to_be_read() {
     let mut told = status.to_string();
     recorder.stop();
     told += &test.log();
-    // The recording is what the server sent, verbatim; all else is ours.
+    // The recording holds the server's bytes verbatim. No other file may hold a secret.
     let journal = test.journal();
     told += &serde_json::to_string(&journal).unwrap();
     let config = test.config();
@@ -75,13 +75,13 @@ fn secrets_are_nowhere_to_be_read() {
         told += &String::from_utf8(output.stderr).unwrap();
     }
     told += &fs::read_to_string(report).unwrap();
-    // And a mistake beside it.
+    // An error message about another key must not show the secret.
     let wrong = test.set("buffer_sise", 3.into());
-    let refused = wrong.refused();
+    let refused = wrong.run_refused();
     assert_eq!(refused.status.code(), Some(2));
     told += &String::from_utf8(refused.stderr).unwrap();
-    // A password in the URL is refused, and not repeated.
-    let refused = Test::new(&format!("ws://user:{CANARY}@127.0.0.1:1")).refused();
+    // A password in the URL is refused, and the error does not repeat it.
+    let refused = Test::new(&format!("ws://user:{CANARY}@127.0.0.1:1")).run_refused();
     assert_eq!(refused.status.code(), Some(2));
     told += &String::from_utf8(refused.stderr).unwrap();
     assert!(!told.contains(CANARY), "{}", &told[told.find(CANARY).unwrap().saturating_sub(300)..]);
@@ -89,7 +89,7 @@ fn secrets_are_nowhere_to_be_read() {
 }
 
 #[test]
-fn a_servers_words_forge_no_line_and_move_no_cursor() {
+fn control_characters_from_a_server_are_escaped_in_the_log() {
     let server = Server::start(|_, peer| {
         peer.read_request();
         peer.send(
@@ -110,11 +110,11 @@ fn a_servers_words_forge_no_line_and_move_no_cursor() {
 }
 
 #[test]
-fn modes_are_those_that_were_asked_for() {
+fn files_have_the_configured_modes() {
     let server = Server::start(|_, peer| {
-        peer.subscribed();
-        peer.text("{}");
-        peer.keep_open();
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.answer_until_end();
     });
     let test = Test::new(&server.url()).without("output_dir");
     let output = test.output();
@@ -134,25 +134,25 @@ fn modes_are_those_that_were_asked_for() {
 }
 
 #[test]
-fn anothers_link_is_not_followed() {
+fn a_symbolic_link_of_another_user_is_not_followed() {
     let open = tempfile::tempdir().unwrap();
     fs::set_permissions(open.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     let target = tempfile::tempdir().unwrap();
     let link = open.path().join("link");
     symlink(target.path(), &link).unwrap();
     if lchown(&link, Some(65_534), None).is_err() {
-        // Only root can give it away; the library's test does what it can.
+        // Only root can change the owner; the test in the library covers the rest.
         return;
     }
     let below = link.join("x");
     for key in ["output_dir", "status_socket"] {
         let test = Test::new("ws://127.0.0.1:1").set(key, below.to_str().into());
-        let refused = test.refused();
+        let refused = test.run_refused();
         assert_eq!(refused.status.code(), Some(1), "{key}");
         let words = String::from_utf8(refused.stderr).unwrap();
         assert!(words.contains("symbolic link of another user (uid 65534)"), "{key}: {words}");
     }
-    // A log is no reason not to record.
+    // The recorder runs without its log file.
     let test = Test::new("ws://127.0.0.1:1").set("log_file", below.to_str().into());
     let recorder = test.start();
     recorder.wait_for(&["disconnected"]);
@@ -161,7 +161,7 @@ fn anothers_link_is_not_followed() {
 }
 
 #[test]
-fn root_is_told_that_it_need_not_be() {
+fn running_as_root_is_logged_as_a_warning() {
     let test = Test::new("ws://127.0.0.1:1");
     let recorder = test.start();
     if rustix::process::geteuid().is_root() {
@@ -174,23 +174,23 @@ fn root_is_told_that_it_need_not_be() {
 fn huge_messages_and_endless_fragments_take_no_more_than_their_limit() {
     const LIMIT: usize = 8 << 20;
     let server = Server::start(|number, peer| {
-        peer.subscribed();
+        peer.accept_subscription();
         match number {
-            // As large as may be, over and over.
+            // Messages of the greatest size that is allowed.
             0 => {
                 let message = crate::harness::frame(0x81, &vec![b'x'; LIMIT]);
                 for _ in 0..10 {
                     peer.send(&message);
                 }
-                peer.drop_gently();
+                peer.end_stream();
             }
-            // A message that never ends.
+            // A message whose fragments never end.
             1 => {
                 peer.send(&crate::harness::frame(0x01, b"x"));
                 let more = crate::harness::frame(0x00, &[b'x'; 1 << 16]);
                 while std::io::Write::write_all(&mut peer.stream, &more).is_ok() {}
             }
-            _ => peer.keep_open(),
+            _ => peer.answer_until_end(),
         }
     });
     let keys = json!({ "max_message_size": "8MiB" });
@@ -199,7 +199,7 @@ fn huge_messages_and_endless_fragments_take_no_more_than_their_limit() {
     let status = recorder.wait_until(|status| status["connects"] == 3);
     assert_eq!(status["disconnects"]["too_large"], 1, "{status:#}");
     assert_eq!(status["messages"], 10);
-    // The message that is read, the queue, and buffers that grow by doubling.
+    // The limit allows for the message that is read, the queue, and buffers that grow by doubling.
     let peak = recorder.memory_kib("VmHWM") << 10;
     assert!(peak < 12 * LIMIT as u64, "{} MiB", peak >> 20);
     recorder.stop();

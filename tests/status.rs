@@ -1,4 +1,4 @@
-//! The status socket and who asks it.
+//! The status socket and the command `status`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,9 +10,9 @@ use crate::harness::{Recorder, Server, Test, binary};
 
 fn recording() -> (Server, Test, Recorder) {
     let server = Server::start(|_, peer| {
-        peer.subscribed();
-        peer.text("{}");
-        peer.keep_open();
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.answer_until_end();
     });
     let test = Test::new(&server.url());
     let recorder = test.start();
@@ -28,7 +28,7 @@ fn is_status_line(line: &str) -> bool {
 }
 
 #[test]
-fn the_line_that_scripts_know_comes_by_flag_by_command_and_from_the_socket() {
+fn the_status_line_is_the_same_by_flag_by_command_and_from_the_socket() {
     let (_server, test, recorder) = recording();
     for args in [["-status", "-config"], ["--status", "--config"], ["status", "-config"]] {
         let output = binary().args(args).arg(test.config()).output().unwrap();
@@ -53,7 +53,7 @@ fn the_line_that_scripts_know_comes_by_flag_by_command_and_from_the_socket() {
 }
 
 #[test]
-fn when_nothing_answers_it_says_so_and_fails() {
+fn status_fails_when_no_recorder_answers() {
     let test = Test::new("ws://127.0.0.1:1");
     let output = binary().args(["-status", "-config"]).arg(test.config()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -62,7 +62,7 @@ fn when_nothing_answers_it_says_so_and_fails() {
 }
 
 #[test]
-fn a_recorder_that_hangs_is_waited_for_two_seconds() {
+fn status_waits_two_seconds_for_a_recorder_that_hangs() {
     let test = Test::new("ws://127.0.0.1:1");
     let _never_answers = UnixListener::bind(test.path("socket")).unwrap();
     let begun = Instant::now();
@@ -102,7 +102,7 @@ fn a_live_recorders_socket_is_left_alone() {
     let (_server, test, recorder) = recording();
     let second =
         Test::new("ws://127.0.0.1:1").set("status_socket", test.path("socket").to_str().into());
-    let refused = second.refused();
+    let refused = second.run_refused();
     assert_eq!(refused.status.code(), Some(1));
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(words.contains(&format!("already running (pid {})", recorder.pid())), "{words}");
@@ -112,24 +112,24 @@ fn a_live_recorders_socket_is_left_alone() {
 }
 
 #[test]
-fn what_is_no_socket_is_never_deleted() {
+fn a_file_that_is_no_socket_is_never_deleted() {
     let test = Test::new("ws://127.0.0.1:1");
     fs::write(test.path("socket"), "precious").unwrap();
-    let refused = test.refused();
+    let refused = test.run_refused();
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("no socket"));
     assert_eq!(fs::read(test.path("socket")).unwrap(), b"precious");
     fs::remove_file(test.path("socket")).unwrap();
     fs::create_dir(test.path("socket")).unwrap();
-    assert_eq!(test.refused().status.code(), Some(1));
+    assert_eq!(test.run_refused().status.code(), Some(1));
     assert!(test.path("socket").is_dir() && !test.output().exists());
 }
 
 #[test]
-fn a_live_socket_of_another_kind_is_never_deleted() {
+fn a_live_socket_of_another_program_is_never_deleted() {
     let test = Test::new("ws://127.0.0.1:1");
     let other = std::os::unix::net::UnixDatagram::bind(test.path("socket")).unwrap();
-    let refused = test.refused();
+    let refused = test.run_refused();
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("cannot tell"));
     assert!(test.path("socket").exists());

@@ -1,4 +1,4 @@
-//! Many topics over several connections, and what is done when nothing comes.
+//! Many topics over several connections, and the reaction to silence.
 
 use std::io::Write as _;
 use std::sync::mpsc::channel;
@@ -6,28 +6,28 @@ use std::sync::mpsc::channel;
 use serde_json::json;
 
 use crate::harness::Server;
-use crate::venues::{request, say, test};
+use crate::venues::{read_json, send_json, test_with_profile};
 
 #[test]
-fn heartbeats_are_no_data_and_silence_is_met_by_asking_again_and_then_by_connecting_again() {
+fn heartbeats_are_no_data_and_silence_leads_to_resubscribing_then_reconnecting() {
     let server = Server::start(|number, peer| {
         peer.accept();
-        assert_eq!(request(peer), json!({"type": "subscribe", "channel": "heartbeats"}));
-        let asked = request(peer);
+        assert_eq!(read_json(peer), json!({"type": "subscribe", "channel": "heartbeats"}));
+        let asked = read_json(peer);
         assert_eq!(
             asked,
             json!({"type": "subscribe", "product_ids": ["BTC-USD"], "channel": "market_trades"})
         );
         for _ in 0..2 {
-            say(peer, &json!({"channel": "subscriptions", "events": [{}]}));
+            send_json(peer, &json!({"channel": "subscriptions", "events": [{}]}));
         }
-        say(
+        send_json(
             peer,
             &json!({"channel": "market_trades", "events": [{"trades": [{"product_id": "BTC-USD"}]}]}),
         );
         if number > 0 {
             peer.note("connected again");
-            return peer.keep_open();
+            return peer.answer_until_end();
         }
         let (stop, stopped) = channel::<()>();
         let mut heart = peer.stream.try_clone().unwrap();
@@ -41,14 +41,15 @@ fn heartbeats_are_no_data_and_silence_is_met_by_asking_again_and_then_by_connect
                 drop(heart.write_all(&beat));
             }
         });
-        let said = request(peer).to_string();
+        let said = read_json(peer).to_string();
         peer.note(said);
         peer.wait_for_end();
         drop(stop);
         beating.join().unwrap();
     });
     let keys = json!({ "silence_timeout": "700ms" });
-    let test = test("coinbase-advanced", &["market_trades:BTC-USD"], &server.url(), keys);
+    let test =
+        test_with_profile("coinbase-advanced", &["market_trades:BTC-USD"], &server.url(), keys);
     let recorder = test.start();
     assert!(server.note().contains("market_trades"), "asked for again");
     assert_eq!(server.note(), "connected again");
@@ -58,13 +59,13 @@ fn heartbeats_are_no_data_and_silence_is_met_by_asking_again_and_then_by_connect
 }
 
 #[test]
-fn a_topic_that_is_silent_is_asked_for_again() {
+fn a_silent_topic_is_subscribed_to_again() {
     let server = Server::start(|number, peer| {
         peer.accept();
-        let asked = request(peer);
+        let asked = read_json(peer);
         assert_eq!(asked["args"], json!(["a", "b"]));
-        say(peer, &json!({"success": true, "ret_msg": "", "op": "subscribe"}));
-        say(peer, &json!({"topic": "b", "data": 0}));
+        send_json(peer, &json!({"success": true, "ret_msg": "", "op": "subscribe"}));
+        send_json(peer, &json!({"topic": "b", "data": 0}));
         let mut feed = peer.stream.try_clone().unwrap();
         std::thread::spawn(move || {
             let data = crate::harness::frame(0x81, br#"{"topic":"a","data":1}"#);
@@ -73,17 +74,17 @@ fn a_topic_that_is_silent_is_asked_for_again() {
             while tick.recv_timeout(pause).is_err() && feed.write_all(&data).is_ok() {}
         });
         if number == 0 {
-            let said = request(peer)["args"].to_string();
+            let said = read_json(peer)["args"].to_string();
             peer.note(said);
-            // The topic does not come back by that.
+            // The topic stays silent.
             peer.wait_for_end();
         } else {
             peer.note("connected again");
-            peer.keep_open();
+            peer.answer_until_end();
         }
     });
     let keys = json!({ "topic_silence": "600ms", "ping": null });
-    let test = test("generic", &["a", "b"], &server.url(), keys);
+    let test = test_with_profile("generic", &["a", "b"], &server.url(), keys);
     let recorder = test.start();
     assert_eq!(server.note(), r#"["b"]"#);
     assert_eq!(server.note(), "connected again");
@@ -92,14 +93,14 @@ fn a_topic_that_is_silent_is_asked_for_again() {
 }
 
 #[test]
-fn in_silence_messages_are_sent_again_as_they_are_and_where_there_are_none_it_is_given_up() {
+fn in_silence_fixed_messages_are_sent_again_and_without_any_the_connection_is_closed() {
     let server = Server::start(|number, peer| {
         if number == 0 {
             for _ in 0..2 {
                 let said = if peer.request.is_empty() {
-                    peer.subscribed()
+                    peer.accept_subscription()
                 } else {
-                    peer.text_from_client()
+                    peer.read_text()
                 };
                 peer.note(said);
             }
@@ -114,7 +115,7 @@ fn in_silence_messages_are_sent_again_as_they_are_and_where_there_are_none_it_is
         (json!([]), "no data on the connection for"),
     ] {
         let keys = json!({ "silence_timeout": "300ms", "ping": null, "subscribe": subscribe });
-        let test = test("generic", &[], &server.url(), keys);
+        let test = test_with_profile("generic", &[], &server.url(), keys);
         let recorder = test.start();
         if subscribe != json!([]) {
             assert_eq!((server.note(), server.note()), ("listen".to_owned(), "listen".to_owned()));
@@ -129,23 +130,23 @@ fn in_silence_messages_are_sent_again_as_they_are_and_where_there_are_none_it_is
 fn topics_are_shared_out_over_connections_and_a_gap_is_of_those_that_were_cut() {
     let server = Server::start(|number, peer| {
         peer.accept();
-        let asked = request(peer);
-        say(
+        let asked = read_json(peer);
+        send_json(
             peer,
             &json!({"success": true, "ret_msg": "", "op": "subscribe", "req_id": asked["req_id"]}),
         );
         for topic in asked["args"].as_array().unwrap() {
-            say(peer, &json!({"topic": topic, "data": number}));
+            send_json(peer, &json!({"topic": topic, "data": number}));
         }
         peer.note(asked["args"].to_string());
         if number == 1 {
-            peer.drop_gently();
+            peer.end_stream();
         } else {
-            peer.keep_open();
+            peer.answer_until_end();
         }
     });
     let keys = json!({ "topics_per_connection": 2, "connect_interval": "100ms" });
-    let test = test("bybit", &["a", "b", "c", "d", "e"], &server.url(), keys);
+    let test = test_with_profile("bybit", &["a", "b", "c", "d", "e"], &server.url(), keys);
     let recorder = test.start();
     let mut asked: Vec<String> = (0..4).map(|_| server.note()).collect();
     assert_eq!(asked.remove(3), r#"["c","d"]"#, "the one that was cut");
@@ -155,7 +156,7 @@ fn topics_are_shared_out_over_connections_and_a_gap_is_of_those_that_were_cut() 
     assert_eq!((&status["topics"]["confirmed"], &status["connected"]), (&json!(5), &json!(true)));
     recorder.wait_until(|status| status["messages"].as_u64() == Some(11));
     recorder.stop();
-    let gaps = test.ask("gaps");
+    let gaps = test.query("gaps");
     let down =
         |stem: &str| gaps.iter().filter(|gap| gap["stem"] == stem && gap["cause"] == "eof").count();
     assert_eq!(["a", "b", "c", "d", "e", "control"].map(down), [0, 0, 1, 1, 0, 1]);

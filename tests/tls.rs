@@ -1,4 +1,4 @@
-//! `wss://`.
+//! Endpoints with TLS (`wss://`).
 
 use std::fs;
 use std::sync::Arc;
@@ -10,10 +10,9 @@ use rustls_pki_types::PrivateKeyDer;
 use serde_json::json;
 use streamer::exchange::{Market, Options};
 
-use crate::harness::{TOPIC, Test};
-use crate::recording::Running;
+use crate::harness::{RunningExchange, TOPIC, Test};
 
-/// An authority, and what it signed for the server and for a client.
+/// An authority, and the certificates that it signed for the server and for a client.
 struct Certificates {
     authority: CertifiedIssuer<'static, KeyPair>,
     server: (rcgen::Certificate, KeyPair),
@@ -34,12 +33,12 @@ impl Certificates {
         Self { authority, server, client }
     }
 
-    fn server_config(&self, asks_for_client: bool) -> Arc<ServerConfig> {
+    fn server_config(&self, requires_client: bool) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .unwrap();
-        let builder = if asks_for_client {
+        let builder = if requires_client {
             let mut roots = RootCertStore::empty();
             roots.add(self.authority.der().clone()).unwrap();
             let verifier =
@@ -53,15 +52,15 @@ impl Certificates {
     }
 }
 
-fn exchange(certificates: &Certificates, asks_for_client: bool) -> Running {
-    Running::start(Options {
+fn start_exchange(certificates: &Certificates, requires_client: bool) -> RunningExchange {
+    RunningExchange::start(Options {
         count: Some(20_000),
-        tls: Some(certificates.server_config(asks_for_client)),
+        tls: Some(certificates.server_config(requires_client)),
         ..Options::default()
     })
 }
 
-fn records_all(exchange: Running, tls: serde_json::Value, write: impl Fn(&Test)) {
+fn assert_all_recorded(exchange: RunningExchange, tls: serde_json::Value, write: impl Fn(&Test)) {
     let url = exchange.url.replace("127.0.0.1", "localhost");
     let test = Test::new(&url);
     write(&test);
@@ -81,18 +80,22 @@ fn records_all(exchange: Running, tls: serde_json::Value, write: impl Fn(&Test))
 }
 
 #[test]
-fn an_authority_of_ones_own_is_trusted_by_its_file() {
+fn an_authority_from_a_file_is_trusted() {
     let certificates = Certificates::new();
-    records_all(exchange(&certificates, false), json!({ "ca_file": "ca.pem" }), |test| {
-        fs::write(test.path("ca.pem"), certificates.authority.pem()).unwrap();
-    });
+    assert_all_recorded(
+        start_exchange(&certificates, false),
+        json!({ "ca_file": "ca.pem" }),
+        |test| {
+            fs::write(test.path("ca.pem"), certificates.authority.pem()).unwrap();
+        },
+    );
 }
 
 #[test]
-fn a_client_certificate_is_shown_to_a_server_that_asks() {
+fn a_client_certificate_is_sent_to_a_server_that_requests_it() {
     let certificates = Certificates::new();
     let keys = json!({ "ca_file": "ca.pem", "client_cert": "c.pem", "client_key": "k.pem" });
-    records_all(exchange(&certificates, true), keys, |test| {
+    assert_all_recorded(start_exchange(&certificates, true), keys, |test| {
         fs::write(test.path("ca.pem"), certificates.authority.pem()).unwrap();
         fs::write(test.path("c.pem"), certificates.client.0.pem()).unwrap();
         fs::write(test.path("k.pem"), certificates.client.1.serialize_pem()).unwrap();
@@ -100,9 +103,9 @@ fn a_client_certificate_is_shown_to_a_server_that_asks() {
 }
 
 #[test]
-fn a_stranger_is_not_trusted_and_tried_again() {
+fn an_untrusted_certificate_is_refused_and_the_connect_is_retried() {
     let certificates = Certificates::new();
-    let exchange = exchange(&certificates, false);
+    let exchange = start_exchange(&certificates, false);
     let test = Test::new(&exchange.url.replace("127.0.0.1", "localhost"));
     let recorder = test.start();
     let line = recorder.wait_for(&["disconnected"]);
@@ -114,7 +117,7 @@ fn a_stranger_is_not_trusted_and_tried_again() {
 
 #[test]
 fn a_server_without_tls_is_a_tls_error() {
-    let exchange = Running::start(Options::default());
+    let exchange = RunningExchange::start(Options::default());
     let test = Test::new(&exchange.url.replace("ws://127.0.0.1", "wss://localhost"));
     let recorder = test.start();
     let line = recorder.wait_for(&["disconnected"]);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::{PATIENCE, TOPIC};
+use super::{TOPIC, WAIT_LIMIT};
 
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamer"));
@@ -16,12 +16,12 @@ pub fn binary() -> Command {
     command
 }
 
-/// Runs the binary to its end.
+/// Runs the binary until it ends.
 pub fn run(args: &[&str]) -> Output {
     binary().args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-/// A recorder that is configured and not yet running, with a directory of its own.
+/// A configured recorder that does not run yet, with a temporary directory.
 pub struct Test {
     pub dir: TempDir,
     config: Map<String, Value>,
@@ -29,7 +29,7 @@ pub struct Test {
 }
 
 impl Test {
-    /// The short form of the configuration, as in the README.
+    /// Creates a test with the short form of the configuration.
     pub fn new(url: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut test = Self { dir, config: Map::new(), env: Vec::new() };
@@ -45,7 +45,7 @@ impl Test {
         test
     }
 
-    /// The explicit form: a websocket source with further keys.
+    /// Creates a test with an explicit `websocket` source that has these further keys.
     pub fn with_source(url: &str, keys: Value) -> Self {
         let mut test = Self::new(url);
         test.config.remove("topic");
@@ -78,7 +78,7 @@ impl Test {
         self.path("output")
     }
 
-    /// Writes the configuration and gives its path.
+    /// Writes the configuration and returns its path.
     pub fn config(&self) -> PathBuf {
         let path = self.path("config.json");
         fs::write(&path, serde_json::to_string_pretty(&self.config).unwrap()).unwrap();
@@ -91,17 +91,17 @@ impl Test {
         command
     }
 
-    /// Runs the binary with the configuration to its end, expecting that it does not stay.
-    pub fn refused(&self) -> Output {
-        // Should it stay, it is ended, with an exit code of its own.
+    /// Runs a recorder that must refuse to start, and returns its output.
+    pub fn run_refused(&self) -> Output {
+        // A recorder that starts all the same is killed, which shows in the exit code.
         let mut bounded = Command::new("timeout");
-        bounded.args(["-s", "KILL", &PATIENCE.as_secs().to_string()]);
+        bounded.args(["-s", "KILL", &WAIT_LIMIT.as_secs().to_string()]);
         bounded.arg(env!("CARGO_BIN_EXE_streamer")).arg("-config").arg(self.config());
         bounded.envs(self.env.iter().cloned()).env_remove("RUST_BACKTRACE");
         bounded.stdin(Stdio::null()).output().unwrap()
     }
 
-    /// Starts the recorder and waits until it says so; its log is read from stdout.
+    /// Starts the recorder and waits until its log, which goes to stdout, reports the start.
     pub fn start(&self) -> Recorder {
         let mut child = self
             .command()
@@ -125,7 +125,7 @@ impl Test {
         recorder
     }
 
-    /// All recorded lines of the topic, in the order of the hours.
+    /// Returns the contents of all `.jsonl` files, in the order of the hours.
     pub fn recorded(&self) -> Vec<u8> {
         self.files().iter().flat_map(|file| fs::read(file).unwrap()).collect()
     }
@@ -140,12 +140,12 @@ impl Test {
         files
     }
 
-    /// Every event of every journal, in the order of the hours.
+    /// Returns all events of all journals, in the order of the hours.
     pub fn journal(&self) -> Vec<Value> {
         self.journals(|_| true)
     }
 
-    /// Those of the journals of a stem.
+    /// Returns all events of the journals of a stem.
     pub fn journal_of(&self, stem: &str) -> Vec<Value> {
         self.journals(|name| name.rsplit_once('_').is_some_and(|(own, _)| own == stem))
     }
@@ -162,18 +162,18 @@ impl Test {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// What a command on the archive prints, a JSON object a line.
-    pub fn ask(&self, command: &str) -> Vec<Value> {
+    /// Runs a command on the archive and returns the JSON objects that it prints.
+    pub fn query(&self, command: &str) -> Vec<Value> {
         let config = self.config();
         let output = run(&[command, "--json", "-config", config.to_str().unwrap()]);
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The gaps, each as `down eof exact`, without the last: that nothing runs any more.
+    /// Returns the gaps, each as `down eof exact`, without the last one: that no recorder runs.
     pub fn gaps(&self) -> Vec<String> {
         let word = |gap: &Value, key: &str| gap[key].as_str().unwrap().to_owned();
-        let mut gaps = self.ask("gaps");
+        let mut gaps = self.query("gaps");
         let last = gaps.pop().unwrap();
         assert_eq!((last["kind"].as_str(), &last["to"]), (Some("not_running"), &Value::Null));
         gaps.iter()
@@ -186,7 +186,7 @@ impl Test {
     }
 }
 
-/// A recorder that runs. Killed when dropped.
+/// A running recorder, which is killed when this is dropped.
 pub struct Recorder {
     child: Child,
     lines: Receiver<String>,
@@ -194,10 +194,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Waits for a line in the log that contains all of these.
+    /// Waits for a line in the log that contains all of `needles`, and returns it.
     pub fn wait_for(&self, needles: &[&str]) -> String {
         let mut seen = Vec::new();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while let Ok(line) = self.lines.recv_timeout(deadline - Instant::now()) {
             if needles.iter().all(|needle| line.contains(needle)) {
                 return line;
@@ -216,7 +216,7 @@ impl Recorder {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// The whole status, asked from the socket.
+    /// Queries the status from the socket.
     pub fn status(&self) -> Value {
         let output = binary().args(["status", "--json", "-config"]).arg(&self.config).output();
         let output = output.unwrap();
@@ -224,9 +224,9 @@ impl Recorder {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Asks for the status until it is as wanted.
+    /// Queries the status until `wanted` accepts it, and returns it.
     pub fn wait_until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let status = self.status();
             if wanted(&status) {
@@ -240,15 +240,15 @@ impl Recorder {
         self.wait_until(|status| status["messages"].as_u64().unwrap() >= count);
     }
 
-    /// Stops it and expects that it ends well.
+    /// Stops the recorder, which must end with success.
     pub fn stop(mut self) {
         self.signal("TERM");
         assert!(self.wait().success());
     }
 
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        // The end of its stdout comes with the end of the process.
+        let deadline = Instant::now() + WAIT_LIMIT;
+        // The stdout of the process closes when the process ends.
         while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
         assert!(Instant::now() < deadline, "it does not end");
         self.child.wait().unwrap()
@@ -268,7 +268,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        // It has ended already in most tests.
+        // In most tests the recorder has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -5,17 +5,17 @@ use std::sync::mpsc::{Receiver, channel};
 
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::PATIENCE;
+use super::WAIT_LIMIT;
 
-/// A server that does what its script says, for each connection in a thread of its own. What the
-/// script notes can be waited for.
+/// A server that runs its script for each connection in a thread of its own. A test can wait for the
+/// notes that the script sends.
 pub struct Server {
     address: SocketAddr,
     notes: Receiver<String>,
 }
 
 impl Server {
-    /// `script` gets the number of the connection, from 0, and the connection.
+    /// Starts the server. The script gets the number of the connection, from 0, and the connection.
     pub fn start(script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -25,7 +25,7 @@ impl Server {
             for (number, stream) in listener.incoming().enumerate() {
                 let stream = stream.unwrap();
                 stream.set_nodelay(true).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
                 let (script, notes) = (Arc::clone(&script), send.clone());
                 std::thread::spawn(move || {
                     script(number, &mut Peer { stream, request: String::new(), notes });
@@ -39,23 +39,23 @@ impl Server {
         format!("ws://{}", self.address)
     }
 
-    /// Waits for the next note of the script.
+    /// Waits for the next note of the script and returns it.
     pub fn note(&self) -> String {
-        self.notes.recv_timeout(PATIENCE).expect("the recorder does not do its part")
+        self.notes.recv_timeout(WAIT_LIMIT).expect("the recorder does not do its part")
     }
 }
 
 /// The server's end of a connection.
 pub struct Peer {
     pub stream: TcpStream,
-    /// The head of the client's request, once read.
+    /// The head of the client's request, once it has been read.
     pub request: String,
     notes: std::sync::mpsc::Sender<String>,
 }
 
 impl Peer {
     pub fn note(&self, text: impl Into<String>) {
-        // The test may be over.
+        // The test may have ended already.
         drop(self.notes.send(text.into()));
     }
 
@@ -76,39 +76,40 @@ impl Peer {
         })
     }
 
-    /// The answer that accepts the handshake.
-    pub fn acceptance(&self) -> Vec<u8> {
+    /// Returns the response that accepts the handshake.
+    pub fn handshake_response(&self) -> Vec<u8> {
         let key = derive_accept_key(self.header("Sec-WebSocket-Key").unwrap().as_bytes());
         format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n").into_bytes()
     }
 
-    /// Takes the handshake.
+    /// Accepts the handshake.
     pub fn accept(&mut self) {
         self.read_request();
-        let answer = self.acceptance();
+        let answer = self.handshake_response();
         self.send(&answer);
     }
 
-    /// Takes the handshake and a text: the subscription.
-    pub fn subscribed(&mut self) -> String {
+    /// Accepts the handshake and returns the first text of the client, which is the subscription.
+    pub fn accept_subscription(&mut self) -> String {
         self.accept();
-        self.text_from_client()
+        self.read_text()
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
-        // The recorder may be gone: then the test says so.
+        // If the recorder is gone, the test notices by itself.
         drop(self.stream.write_all(bytes));
     }
 
-    pub fn frame(&mut self, first: u8, payload: &[u8]) {
+    pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
         self.send(&frame(first, payload));
     }
 
-    pub fn text(&mut self, text: &str) {
-        self.frame(0x81, text.as_bytes());
+    pub fn send_text(&mut self, text: &str) {
+        self.send_frame(0x81, text.as_bytes());
     }
 
-    /// The next frame of the client: opcode and payload. `None` at the end of the stream.
+    /// Returns the opcode and the payload of the client's next frame, or `None` at the end of the
+    /// stream.
     pub fn read_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut start = [0; 2];
         self.stream.read_exact(&mut start).ok()?;
@@ -132,27 +133,27 @@ impl Peer {
         Some((start[0] & 0x0F, payload))
     }
 
-    pub fn text_from_client(&mut self) -> String {
+    pub fn read_text(&mut self) -> String {
         match self.read_frame() {
             Some((1, text)) => String::from_utf8(text).unwrap(),
             other => panic!("no text: {other:?}"),
         }
     }
 
-    /// Answers pings and the close, until the client is gone.
-    pub fn keep_open(&mut self) {
+    /// Answers pings and the close until the client is gone.
+    pub fn answer_until_end(&mut self) {
         while let Some((opcode, payload)) = self.read_frame() {
             match opcode {
-                8 => self.frame(0x88, &payload),
-                9 => self.frame(0x8A, &payload),
+                8 => self.send_frame(0x88, &payload),
+                9 => self.send_frame(0x8A, &payload),
                 _ => {}
             }
         }
     }
 
-    /// Ends the stream without a close frame, such that the client gets every byte.
-    pub fn drop_gently(&mut self) {
-        // A client that is gone already has had it all.
+    /// Ends the stream without a close frame, so that the client still gets every byte.
+    pub fn end_stream(&mut self) {
+        // A client that is gone already has received everything.
         drop(self.stream.shutdown(Shutdown::Write));
         drop(self.stream.read_to_end(&mut Vec::new()));
     }
@@ -162,7 +163,7 @@ impl Peer {
         drop(self.stream.read_to_end(&mut Vec::new()));
     }
 
-    /// Ends the connection by a reset.
+    /// Ends the connection with a reset.
     pub fn reset(&mut self) {
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO))
             .unwrap();
@@ -170,7 +171,7 @@ impl Peer {
     }
 }
 
-/// An unmasked frame, of any first byte.
+/// Returns an unmasked frame with this first byte.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {

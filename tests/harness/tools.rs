@@ -1,10 +1,10 @@
-//! Programs of others that the tests use. Where one is missing, its test says so and proves
-//! nothing, unless `STREAMER_TESTS=all` is set, as `.ci/run` does: then it fails.
+//! Programs of other projects that the tests use. Where one is missing, its test reports that and
+//! passes, unless `STREAMER_TESTS=all` is set, as `.ci/run` does: then it fails.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The program, if it is installed.
+/// Returns the program, if it is installed.
 pub fn tool(name: &str) -> Option<Command> {
     let found = Command::new(name)
         .arg("--version")
@@ -15,7 +15,7 @@ pub fn tool(name: &str) -> Option<Command> {
     if found { Some(Command::new(name)) } else { missing(name) }
 }
 
-/// A Python with this module.
+/// Returns a Python interpreter that has this module.
 pub fn python_with(module: &str) -> Option<Command> {
     for python in [test_tools().join("bin/python"), PathBuf::from("python3")] {
         let imports = Command::new(&python)
@@ -30,7 +30,7 @@ pub fn python_with(module: &str) -> Option<Command> {
     missing(&format!("python3 with {module}"))
 }
 
-/// A Node.js with the `ws` module.
+/// Returns a Node.js that has the `ws` module.
 pub fn node_with_ws() -> Option<Command> {
     let mut node = tool("node")?;
     let modules = test_tools().join("node_modules");
@@ -41,12 +41,12 @@ pub fn node_with_ws() -> Option<Command> {
     Some(node)
 }
 
-/// Where `.ci/run` puts what is not a package of the system.
+/// Returns the directory for tools that `.ci/run` installs beside the packages of the system.
 fn test_tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools")
 }
 
-/// The library that gives a process a clock of its own.
+/// Returns the path of the library that gives a process a clock of its own.
 pub fn faketime() -> Option<PathBuf> {
     let places = ["x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf", ""];
     let library = places
@@ -56,7 +56,7 @@ pub fn faketime() -> Option<PathBuf> {
     library.or_else(|| missing("libfaketime"))
 }
 
-/// A file system of this size at `path`, until it is dropped.
+/// A small file system, which is unmounted when this is dropped.
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -80,7 +80,7 @@ impl Drop for SmallDisk {
 #[expect(clippy::print_stderr, reason = "a test that proves nothing must not do so in silence")]
 fn missing<T>(what: &str) -> Option<T> {
     let all = std::env::var("STREAMER_TESTS").is_ok_and(|value| value == "all");
-    // Not every machine that runs the checks may mount.
+    // Some machines that run all tests have no right to mount.
     assert!(!all || what.starts_with("the right"), "{what} is missing");
     eprintln!("SKIPPED: {what} is missing");
     None

@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 use streamer::clock::UnixNanos;
 use streamer::{Batch, BoxError, BuildContext, Registry, Sink, SinkConfig};
 
-/// Counts the messages of each topic, and appends the counts to a file now and then.
+/// Counts the messages of each topic, and appends the counts to a file at an interval.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CountsConfig {
-    /// The file.
+    /// The file to which the counts are appended.
     path: PathBuf,
     /// Seconds between two lines of counts.
     every: u64,
@@ -36,7 +36,7 @@ impl SinkConfig for CountsConfig {
     }
 
     fn build(self, _: &BuildContext) -> Result<Box<dyn Sink>, BoxError> {
-        // What is wrong is told here, before anything runs; the disk is touched in `open`.
+        // Errors of the configuration are returned here, before anything runs. `open` touches the disk.
         if self.every == 0 {
             return Err("`every` is 0; it must be at least 1".into());
         }
@@ -56,7 +56,7 @@ impl Counts {
         let Some(file) = &mut self.file else { return Ok(()) };
         let mut line = serde_json::to_vec(&self.seen)?;
         line.push(b'\n');
-        // One write: a line is there or not.
+        // One write makes the line appear as a whole.
         file.write_all(&line)?;
         self.seen.clear();
         Ok(())

@@ -1,4 +1,4 @@
-//! The program as its user meets it.
+//! End-to-end tests of the program.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::io::Write as _;
@@ -11,7 +11,7 @@ fn program(args: &[&str]) -> Command {
 }
 
 #[test]
-fn it_counts_what_comes_on_stdin() {
+fn messages_from_stdin_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let (config, counts) = (dir.path().join("config.json"), dir.path().join("counts.jsonl"));
     let text = serde_json::json!({
@@ -29,7 +29,7 @@ fn it_counts_what_comes_on_stdin() {
 }
 
 #[test]
-fn its_schema_and_its_list_of_plugins_know_the_sink() {
+fn the_schema_and_the_list_of_plugins_include_the_sink() {
     let output = program(&["schema"]).output().unwrap();
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let sinks = schema.pointer("/$defs/sink/oneOf").unwrap().as_array().unwrap();

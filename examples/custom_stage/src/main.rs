@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_messages_are_left_out() {
+    fn short_messages_are_dropped() {
         let mut batch = Batch::new();
         for message in ["pong", "a trade"] {
             batch.push(message.as_bytes());

@@ -1,4 +1,4 @@
-//! A disk that takes nothing, on a small file system of its own.
+//! A full disk, which is a small file system of its own.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use streamer::exchange::{Market, Options};
 
-use crate::harness::{SmallDisk, TOPIC, Test};
-use crate::recording::{Running, trades};
+use crate::harness::{RunningExchange, SmallDisk, TOPIC, Test, split_answers};
 
-/// Takes all the room that there is.
+/// Fills the file system and returns the path of the file that does.
 fn fill(dir: &Path) -> PathBuf {
     let path = dir.join("filler");
     let file = fs::File::create(&path).unwrap();
@@ -18,8 +17,8 @@ fn fill(dir: &Path) -> PathBuf {
     path
 }
 
-/// A recorder on a disk that fills up, until it is made room for. Gives the status at the end.
-fn through_a_full_disk(overflow: &str, exchange: &Running) -> Option<(Test, Value)> {
+/// Records onto a disk that is full for a while. Returns a copy of the archive and the last status.
+fn record_through_full_disk(overflow: &str, exchange: &RunningExchange) -> Option<(Test, Value)> {
     let test = Test::new(&exchange.url).set("overflow", overflow.into());
     fs::create_dir(test.output()).unwrap();
     let disk = SmallDisk::mount(&test.output(), "16m")?;
@@ -48,20 +47,21 @@ fn through_a_full_disk(overflow: &str, exchange: &Running) -> Option<(Test, Valu
     Some((test.set("output_dir", kept.to_str().into()), status))
 }
 
-fn recorded(test: &Test) -> Vec<u8> {
-    trades(&crate::harness::run(&["cat", "-config", test.config().to_str().unwrap()]).stdout).0
+fn recorded_trades(test: &Test) -> Vec<u8> {
+    split_answers(&crate::harness::run(&["cat", "-config", test.config().to_str().unwrap()]).stdout)
+        .0
 }
 
 #[test]
 fn a_full_disk_holds_the_server_back_and_loses_nothing() {
-    let exchange = Running::start(Options { rate: 2_000, ..Options::default() });
-    let Some((test, status)) = through_a_full_disk("block", &exchange) else { return };
+    let exchange = RunningExchange::start(Options { rate: 2_000, ..Options::default() });
+    let Some((test, status)) = record_through_full_disk("block", &exchange) else { return };
     exchange.stop();
     assert_eq!((&status["dropped"], &status["connects"]), (&json!(0), &json!(1)));
-    let recorded = recorded(&test);
+    let recorded = recorded_trades(&test);
     let lines = recorded.iter().filter(|byte| **byte == b'\n').count() as u64;
     assert!(recorded == Market::new(TOPIC).lines(0..lines), "nothing is torn, or comes twice");
-    let gaps = test.ask("gaps");
+    let gaps = test.query("gaps");
     let [stalled, _] = gaps.as_slice() else { panic!("{gaps:#?}") };
     assert_eq!((&stalled["kind"], &stalled["cause"]), (&json!("stalled"), &json!("disk")));
     assert!(stalled["detail"].as_str().unwrap().contains("No space left"), "{stalled}");
@@ -70,17 +70,17 @@ fn a_full_disk_holds_the_server_back_and_loses_nothing() {
 
 #[test]
 fn with_drop_newest_what_does_not_fit_is_counted_in_the_journal() {
-    let exchange = Running::start(Options { rate: 20_000, ..Options::default() });
-    let Some((test, status)) = through_a_full_disk("drop_newest", &exchange) else { return };
+    let exchange = RunningExchange::start(Options { rate: 20_000, ..Options::default() });
+    let Some((test, status)) = record_through_full_disk("drop_newest", &exchange) else { return };
     let sent = exchange.stop();
-    let gaps = test.ask("gaps");
+    let gaps = test.query("gaps");
     let of_kind = |kind: &str| gaps.iter().filter(|gap| gap["kind"] == kind).collect::<Vec<_>>();
     assert_eq!(of_kind("stalled").len(), 1, "{gaps:#?}");
     let dropped: u64 = of_kind("dropped").iter().map(|gap| gap["messages"].as_u64().unwrap()).sum();
     assert!(dropped >= status["dropped"].as_u64().unwrap() && dropped > 0, "{gaps:#?}");
     assert!(of_kind("dropped").iter().all(|gap| gap["cause"] == "overflow"));
-    // The exchange may have been in the middle of a write that the close cut short.
-    let lines = recorded(&test).iter().filter(|byte| **byte == b'\n').count() as u64;
+    // The close may have cut a write of the exchange short.
+    let lines = recorded_trades(&test).iter().filter(|byte| **byte == b'\n').count() as u64;
     assert!(
         lines + dropped <= sent && sent < lines + dropped + 512,
         "{lines} + {dropped} of {sent}"
@@ -89,15 +89,15 @@ fn with_drop_newest_what_does_not_fit_is_counted_in_the_journal() {
 
 #[test]
 fn retention_is_asked_for_before_the_disk_is_full() {
-    let exchange = Running::start(Options { rate: 100, ..Options::default() });
+    let exchange = RunningExchange::start(Options { rate: 100, ..Options::default() });
     let retention = json!({ "min_free_disk": "6MiB" });
-    // On New Year's Day, and at start.
+    // The job runs on New Year's Day, and at start.
     let archive = json!({ "schedule": "0 0 0 1 1 *", "retention": retention });
     let test = Test::new(&exchange.url).set("archive", archive);
     fs::create_dir(test.output()).unwrap();
     let Some(_disk) = SmallDisk::mount(&test.output(), "16m") else { return };
     for hour in 1..=3 {
-        // It does not shrink.
+        // Random bytes do not compress.
         let noise: Vec<u8> = (0..1 << 20).map(|_| fastrand::u8(b'0'..=b'z')).collect();
         let line = [noise.as_slice(), b"\n"].concat();
         fs::write(test.output().join(format!("{TOPIC}_{}.jsonl", hour * 3600)), line).unwrap();

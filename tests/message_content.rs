@@ -1,4 +1,4 @@
-//! Message content is data: whatever it is, it is one line.
+//! Every message becomes one line, whatever its content is.
 
 use std::io::Read;
 
@@ -8,18 +8,18 @@ use serde_json::json;
 
 use crate::harness::{Server, Test};
 
-/// Sends frames after the subscription and gives what was recorded.
+/// Sends frames after the subscription. Returns the test, the recorded bytes and the last status.
 fn record(
     frames: Vec<(u8, Vec<u8>)>,
     messages: u64,
     keys: serde_json::Value,
 ) -> (Test, Vec<u8>, serde_json::Value) {
     let server = Server::start(move |_, peer| {
-        peer.subscribed();
+        peer.accept_subscription();
         for (first, payload) in &frames {
-            peer.frame(*first, payload);
+            peer.send_frame(*first, payload);
         }
-        peer.keep_open();
+        peer.answer_until_end();
     });
     let test = Test::with_source(&server.url(), keys);
     let recorder = test.start();
@@ -31,7 +31,7 @@ fn record(
 }
 
 #[test]
-fn any_text_is_one_line_as_it_came() {
+fn any_text_is_recorded_verbatim_as_one_line() {
     let messages = [
         r#"{"quote":"\"","back":"\\"}"#,
         "",
@@ -103,14 +103,14 @@ fn a_line_of_64_mib_is_a_line() {
 }
 
 #[test]
-fn what_comes_with_the_handshakes_answer_is_not_lost() {
+fn frames_sent_with_the_handshake_response_are_recorded() {
     let server = Server::start(|_, peer| {
         peer.read_request();
-        let mut answer = peer.acceptance();
+        let mut answer = peer.handshake_response();
         answer.extend_from_slice(&b"\x81\x05early\x81\x04half"[..11]);
         peer.send(&answer);
         peer.send(b"lf");
-        peer.keep_open();
+        peer.answer_until_end();
     });
     let test = Test::new(&server.url());
     let recorder = test.start();

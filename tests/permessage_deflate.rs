@@ -1,4 +1,4 @@
-//! Compressed messages of servers that others have written.
+//! Messages that servers of other projects compress with permessage-deflate (RFC 7692).
 
 use std::io::{BufRead as _, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, TOPIC, Test, node_with_ws, python_with};
 
-/// Sends the lines of a file, some in several frames, and prints its port and what was agreed on.
+/// A server that sends the lines of a file, some of them in several frames. It prints its port and
+/// the extension that was agreed on.
 const PYTHON: &str = r#"
 import pathlib, sys
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -27,7 +28,7 @@ with serve(talk, "127.0.0.1", 0, compression=None, extensions=[offer]) as server
     server.serve_forever()
 "#;
 
-/// The same.
+/// The same server for Node.js.
 const NODE: &str = r#"
 const fs = require("fs");
 const { WebSocketServer } = require("ws");
@@ -74,7 +75,7 @@ impl Drop for Program {
     }
 }
 
-/// Lines that compress well, badly and not at all; long, short and empty.
+/// Returns lines that compress well, badly and not at all; long, short and empty ones.
 fn lines() -> String {
     let mut lines = String::new();
     for number in 0..2_000_u64 {
@@ -91,7 +92,7 @@ fn lines() -> String {
     lines
 }
 
-fn records(command: Option<Command>, script: [&str; 2], context: &str, agreed: &str) {
+fn assert_recorded(command: Option<Command>, script: [&str; 2], context: &str, agreed: &str) {
     let Some(mut command) = command else { return };
     let dir = tempfile::tempdir().unwrap();
     let (path, lines) = (dir.path().join("lines"), lines());
@@ -101,33 +102,34 @@ fn records(command: Option<Command>, script: [&str; 2], context: &str, agreed: &
     let url = format!("ws://127.0.0.1:{}", server.line());
     let test = Test::with_source(&url, json!({ "topics": [TOPIC], "deflate": "auto" }));
     let recorder = test.start();
-    let said = server.line();
-    assert!(said.to_lowercase().contains(agreed), "{said}");
+    let agreed_on = server.line();
+    assert!(agreed_on.to_lowercase().contains(agreed), "{agreed_on}");
     recorder.wait_for_messages(2_000);
     recorder.stop();
     assert!(test.recorded() == lines.as_bytes(), "what was recorded is not what was sent");
 }
 
 #[test]
-fn the_library_of_python_is_understood() {
+fn messages_compressed_by_the_python_websockets_library_are_recorded() {
     for context in ["kept", "fresh"] {
-        records(python_with("websockets"), ["-c", PYTHON], context, "permessagedeflate");
+        assert_recorded(python_with("websockets"), ["-c", PYTHON], context, "permessagedeflate");
     }
 }
 
 #[test]
-fn the_library_of_node_is_understood() {
+fn messages_compressed_by_the_node_ws_library_are_recorded() {
     for context in ["kept", "fresh"] {
-        records(node_with_ws(), ["-e", NODE], context, "permessage-deflate");
+        assert_recorded(node_with_ws(), ["-e", NODE], context, "permessage-deflate");
     }
 }
 
-/// What the recorder sends in its handshake, and says to an answer with these extensions.
-fn answered(keys: Value, extensions: &'static str) -> (Option<String>, String) {
+/// Answers the handshake with these extensions. Returns the extensions that the recorder offered,
+/// and the error that it reports.
+fn offer_and_error(keys: Value, extensions: &'static str) -> (Option<String>, String) {
     let server = Server::start(move |_, peer| {
         peer.read_request();
         peer.note(peer.header("Sec-WebSocket-Extensions").unwrap_or("nothing").to_owned());
-        let answer = String::from_utf8(peer.acceptance()).unwrap();
+        let answer = String::from_utf8(peer.handshake_response()).unwrap();
         let head = answer.trim_end();
         peer.send(format!("{head}\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n").as_bytes());
         peer.wait_for_end();
@@ -140,12 +142,14 @@ fn answered(keys: Value, extensions: &'static str) -> (Option<String>, String) {
 }
 
 #[test]
-fn what_was_not_offered_is_not_accepted() {
-    let (offer, error) = answered(json!({ "deflate": "off" }), "permessage-deflate");
+fn an_extension_that_was_not_offered_is_refused() {
+    let (offer, error) = offer_and_error(json!({ "deflate": "off" }), "permessage-deflate");
     assert_eq!(offer, None);
     assert!(error.contains("handshake") && error.contains("was not offered"), "{error}");
-    let (offer, error) =
-        answered(json!({ "deflate": "auto" }), "permessage-deflate; client_max_window_bits=9");
+    let (offer, error) = offer_and_error(
+        json!({ "deflate": "auto" }),
+        "permessage-deflate; client_max_window_bits=9",
+    );
     assert!(offer.unwrap().starts_with("permessage-deflate"));
     assert!(error.contains("client_max_window_bits"), "{error}");
 }
@@ -154,7 +158,7 @@ fn what_was_not_offered_is_not_accepted() {
 fn a_message_that_inflates_beyond_the_limit_ends_the_connection() {
     let server = Server::start(|number, peer| {
         peer.read_request();
-        let answer = String::from_utf8(peer.acceptance()).unwrap();
+        let answer = String::from_utf8(peer.handshake_response()).unwrap();
         let head = answer.trim_end();
         let extension = "Sec-WebSocket-Extensions: permessage-deflate";
         peer.send(format!("{head}\r\n{extension}\r\n\r\n").as_bytes());
@@ -163,8 +167,8 @@ fn a_message_that_inflates_beyond_the_limit_ends_the_connection() {
         let mut packed = Vec::with_capacity(1 << 20);
         packer.compress_vec(&text, &mut packed, flate2::FlushCompress::Sync).unwrap();
         packed.truncate(packed.len() - 4);
-        peer.frame(0xC1, &packed);
-        peer.keep_open();
+        peer.send_frame(0xC1, &packed);
+        peer.answer_until_end();
     });
     let keys = json!({ "deflate": "auto", "max_message_size": "1MiB" });
     let test = Test::with_source(&server.url(), keys);

@@ -1,15 +1,14 @@
-//! Clocks that step, under the real recorder.
+//! Wall clocks that step while the recorder runs.
 
 use std::fs;
 
 use serde_json::{Value, json};
 use streamer::exchange::{Market, Options};
 
-use crate::harness::{Recorder, TOPIC, Test, faketime, run};
-use crate::recording::{Running, trades};
+use crate::harness::{Recorder, RunningExchange, TOPIC, Test, faketime, run, split_answers};
 
-/// A recorder whose wall clock is off by what a file says.
-fn with_a_clock(exchange: &Running) -> Option<Test> {
+/// Returns a recorder whose wall clock is offset by the content of the file `clock`.
+fn test_with_clock_file(exchange: &RunningExchange) -> Option<Test> {
     let library = faketime()?;
     let test = Test::new(&exchange.url);
     let file = test.path("clock");
@@ -23,12 +22,12 @@ fn with_a_clock(exchange: &Running) -> Option<Test> {
     )
 }
 
-/// Sets the clock, waits until the recorder has noticed, and for some messages more.
-fn step(test: &Test, recorder: &Recorder, offset: &str) {
+/// Sets the clock, and waits until the recorder has noticed and recorded 500 more messages.
+fn step_clock(test: &Test, recorder: &Recorder, offset: &str) {
     let new = test.path("clock.new");
     fs::write(&new, offset).unwrap();
     fs::rename(new, test.path("clock")).unwrap();
-    // The archive has a line of its own for a step back.
+    // The archive job logs another line for a step back.
     recorder.wait_for(&["the clock stepped expected="]);
     let messages = recorder.status()["messages"].as_u64().unwrap();
     recorder.wait_for_messages(messages + 500);
@@ -36,14 +35,15 @@ fn step(test: &Test, recorder: &Recorder, offset: &str) {
 
 #[test]
 fn a_clock_that_steps_over_hours_and_days_and_back_overwrites_nothing() {
-    let exchange = Running::start(Options { rate: 2_000, ..Options::default() });
-    let Some(test) = with_a_clock(&exchange) else { return };
+    let exchange = RunningExchange::start(Options { rate: 2_000, ..Options::default() });
+    let Some(test) = test_with_clock_file(&exchange) else { return };
     let test = test.set("archive", json!({ "schedule": "* * * * * *" }));
     let recorder = test.start();
     recorder.wait_for_messages(500);
-    // Two hours on, two days on, a day back, and where it was: into hours that are sealed by then.
+    // The clock goes two hours on, two days on, a day back, two days on, and back to hours that are
+    // sealed by then.
     for offset in ["+7200", "+172800", "+86400", "+172800", "+0"] {
-        step(&test, &recorder, offset);
+        step_clock(&test, &recorder, offset);
     }
     let status = recorder.status();
     assert_eq!((&status["dropped"], &status["sink_errors"]), (&json!(0), &json!(0)), "{status:#}");
@@ -54,12 +54,12 @@ fn a_clock_that_steps_over_hours_and_days_and_back_overwrites_nothing() {
     let sealed = run(&["archive", "-config", config.to_str().unwrap()]);
     assert!(sealed.status.success(), "{}", String::from_utf8_lossy(&sealed.stderr));
 
-    // Each line once, though not in one order: hours were written in turns.
-    let (recorded, _) = trades(&run(&["cat", "-config", config.to_str().unwrap()]).stdout);
+    // Every line is there once, in the order of the hours and not in that of the sending.
+    let (recorded, _) = split_answers(&run(&["cat", "-config", config.to_str().unwrap()]).stdout);
     let mut recorded: Vec<_> = recorded.split_inclusive(|byte| *byte == b'\n').collect();
     let all = Market::new(TOPIC).lines(0..sent);
     let mut expected: Vec<_> = all.split_inclusive(|byte| *byte == b'\n').collect();
-    // The exchange may have been in the middle of a write that the close cut short.
+    // The close may have cut a write of the exchange short.
     assert!(expected.len() - recorded.len() < 512, "{} of {}", recorded.len(), expected.len());
     expected.truncate(recorded.len());
     recorded.sort_unstable();
@@ -70,17 +70,17 @@ fn a_clock_that_steps_over_hours_and_days_and_back_overwrites_nothing() {
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     let steps = test.journal().iter().filter(|event| event["event"] == "clock_step").count();
     assert_eq!(steps, 5);
-    // It listened all the time, whatever the clock showed.
-    let gaps = test.ask("gaps");
+    // The recorder listened all the time, whatever the clock showed.
+    let gaps = test.query("gaps");
     assert!(gaps.iter().all(|gap| gap["to"] == Value::Null), "{gaps:#?}");
 }
 
 #[test]
 fn a_drop_at_the_boundary_of_an_hour_is_one_gap_in_both() {
     let Some(library) = faketime() else { return };
-    // The server drops the connection again and again around the full hour.
+    // The server drops the connection repeatedly around the full hour.
     let drop_at = (1..30).map(|drop| drop * 300).collect();
-    let exchange = Running::start(Options { rate: 1_000, drop_at, ..Options::default() });
+    let exchange = RunningExchange::start(Options { rate: 1_000, drop_at, ..Options::default() });
     let test = Test::new(&exchange.url)
         .env("LD_PRELOAD", library.to_str().unwrap())
         .env("FAKETIME", "@2026-03-01 10:59:57")
@@ -92,48 +92,48 @@ fn a_drop_at_the_boundary_of_an_hour_is_one_gap_in_both() {
     recorder.wait_for_messages(messages + 500);
     recorder.stop();
     let sent = exchange.stop();
-    let (recorded, _) = trades(&test.recorded());
+    let (recorded, _) = split_answers(&test.recorded());
     let lines = recorded.iter().filter(|byte| **byte == b'\n').count() as u64;
     assert!(recorded == Market::new(TOPIC).lines(0..lines) && sent < lines + 512);
     assert!(test.gaps().iter().all(|gap| gap == "down eof exact"), "{:?}", test.gaps());
-    // By hours it is the same time as by gaps. (The last one goes on by the clock of now.)
-    let mut gaps = test.ask("gaps");
+    // The seconds by hour add up to those by gap. The last gap goes on until today.
+    let mut gaps = test.query("gaps");
     gaps.pop();
     let of_gaps: f64 = gaps.iter().map(|gap| gap["seconds"].as_f64().unwrap()).sum();
-    let hours = test.ask("ls");
+    let hours = test.query("ls");
     assert_eq!(hours.len(), 2);
     let [before, after] = [0, 1].map(|hour| hours[hour]["gap_seconds"].as_f64().unwrap());
-    let stopped: f64 = 3600.0 - after_stop(&test);
+    let stopped: f64 = 3600.0 - seconds_into_hour_at_stop(&test);
     assert!((before + after - of_gaps - stopped).abs() < 0.01, "{before} + {after}, {of_gaps}");
 }
 
-/// How many seconds of its hour had passed when the recorder stopped.
-fn after_stop(test: &Test) -> f64 {
+/// Returns the seconds of the hour that had passed when the recorder stopped.
+fn seconds_into_hour_at_stop(test: &Test) -> f64 {
     let stop = test.journal().into_iter().rfind(|event| event["event"] == "closed").unwrap();
     (stop["t"].as_u64().unwrap() % 3_600_000_000_000) as f64 / 1e9
 }
 
 #[test]
 fn a_machine_that_boots_in_1970_keeps_what_it_has() {
-    let exchange = Running::start(Options { rate: 2_000, ..Options::default() });
-    let Some(test) = with_a_clock(&exchange) else { return };
-    // 56 years and more, in seconds.
+    let exchange = RunningExchange::start(Options { rate: 2_000, ..Options::default() });
+    let Some(test) = test_with_clock_file(&exchange) else { return };
+    // The offset is more than 56 years in seconds.
     fs::write(test.path("clock"), "-1780000000").unwrap();
     let archive = json!({ "schedule": "* * * * * *", "retention": { "max_age": "365d" } });
     let test = test.set("archive", archive);
-    let hour = chrono_free_hour() - 30 * 24 * 3600;
+    let hour = current_hour_start() - 30 * 24 * 3600;
     fs::create_dir(test.output()).unwrap();
     let old = test.output().join(format!("{TOPIC}_{hour}.jsonl"));
     fs::write(&old, Market::new(TOPIC).lines(0..10)).unwrap();
-    // Sealed before the clock is set, and then older than a year.
+    // This hour is sealed before the clock is set, and is older than a year afterwards.
     let of_1970 = test.output().join(format!("{TOPIC}_360000.jsonl"));
     fs::write(&of_1970, Market::new(TOPIC).lines(0..10)).unwrap();
     let recorder = test.start();
     recorder.wait_for_messages(500);
     recorder.wait_until(|status| status["archive"]["sealed_hours"] == 1);
     assert!(old.exists(), "an hour of the future is left alone");
-    step(&test, &recorder, "+0");
-    // What is of 1970 is older than a year by the new clock, which is not believed at once.
+    step_clock(&test, &recorder, "+0");
+    // By the new clock the hours of 1970 are older than a year. The clock is not trusted at once.
     let status = recorder.wait_until(|status| status["archive"]["removed_hours"] != 0);
     assert_eq!(status["sink_errors"], 0, "{status:#}");
     recorder.stop();
@@ -144,8 +144,8 @@ fn a_machine_that_boots_in_1970_keeps_what_it_has() {
     assert!(sealed.exists() || old.exists());
 }
 
-/// The Unix second at which this hour began.
-fn chrono_free_hour() -> u64 {
+/// Returns the Unix second at which the current hour began.
+fn current_hour_start() -> u64 {
     let time = streamer::clock::Clock::now(&streamer::clock::SystemClock);
     streamer::clock::Hour::containing(time).start_seconds()
 }

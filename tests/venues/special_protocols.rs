@@ -1,11 +1,11 @@
-//! Venues that speak in other ways: compressed, over HTTP first, or one topic at a time.
+//! Venues with special protocols: gzip, an endpoint over HTTP, or one topic per request.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use super::{request, say, settled, stems, test};
+use super::{read_json, send_json, stems, test_with_profile, wait_for_topics};
 use crate::harness::Server;
 
 #[test]
@@ -18,22 +18,22 @@ fn htx_speaks_gzip_and_its_pings_are_answered() {
     let server = Server::start(move |_, peer| {
         peer.accept();
         for _ in 0..2 {
-            let asked = request(peer);
+            let asked = read_json(peer);
             let answer = json!({"id": asked["id"].to_string(), "status": "ok", "subbed": asked["sub"], "ts": 1});
-            peer.frame(0x82, &gzip(answer));
-            peer.frame(0x82, &gzip(json!({"ch": asked["sub"], "ts": 1, "tick": {}})));
+            peer.send_frame(0x82, &gzip(answer));
+            peer.send_frame(0x82, &gzip(json!({"ch": asked["sub"], "ts": 1, "tick": {}})));
         }
         for ping in [1_700_000_000_001_u64, 1_700_000_000_002] {
-            peer.frame(0x82, &gzip(json!({ "ping": ping })));
-            let said = request(peer).to_string();
+            peer.send_frame(0x82, &gzip(json!({ "ping": ping })));
+            let said = read_json(peer).to_string();
             peer.note(said);
         }
-        peer.keep_open();
+        peer.answer_until_end();
     });
     let topics = ["market.btcusdt.trade.detail", "market.ethusdt.trade.detail"];
-    let test = test("htx", &topics, &server.url(), json!({}));
+    let test = test_with_profile("htx", &topics, &server.url(), json!({}));
     let recorder = test.start();
-    settled(&recorder, 2, 0);
+    wait_for_topics(&recorder, 2, 0);
     assert_eq!(server.note(), r#"{"pong":1700000000001}"#);
     assert_eq!(server.note(), r#"{"pong":1700000000002}"#);
     recorder.stop();
@@ -41,22 +41,22 @@ fn htx_speaks_gzip_and_its_pings_are_answered() {
 }
 
 #[test]
-fn kucoin_says_over_http_where_to_connect_and_greets() {
+fn kucoin_gives_its_endpoint_over_http_and_sends_a_welcome() {
     let server = Server::start(|_, peer| {
         peer.accept();
         let path = peer.request.lines().next().unwrap().to_owned();
         assert!(path.contains("?token=t0ken&connectId="), "{path}");
-        say(peer, &json!({"id": "x", "type": "welcome"}));
-        let asked = request(peer);
+        send_json(peer, &json!({"id": "x", "type": "welcome"}));
+        let asked = read_json(peer);
         assert_eq!(asked["topic"], "/market/match:BTC-USDT");
-        say(peer, &json!({"id": asked["id"].to_string(), "type": "ack"}));
-        let bad = request(peer);
-        say(
+        send_json(peer, &json!({"id": asked["id"].to_string(), "type": "ack"}));
+        let bad = read_json(peer);
+        send_json(
             peer,
             &json!({"id": bad["id"].to_string(), "type": "error", "code": 404, "data": "topic not found"}),
         );
-        say(peer, &json!({"type": "message", "topic": "/market/match:BTC-USDT", "data": {}}));
-        peer.keep_open();
+        send_json(peer, &json!({"type": "message", "topic": "/market/match:BTC-USDT", "data": {}}));
+        peer.answer_until_end();
     });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let post = format!("http://{}/api/v1/bullet-public", listener.local_addr().unwrap());
@@ -78,7 +78,7 @@ fn kucoin_says_over_http_where_to_connect_and_greets() {
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
         }
     });
-    // The built-in profile, but for where it asks.
+    // The profile is the built-in one with another HTTP endpoint.
     let shown = crate::harness::run(&["profiles", "kucoin", "--json"]).stdout;
     let mut profile: Value = serde_json::from_slice(&shown).unwrap();
     profile["bootstrap"]["post"] = json!(post);
@@ -86,47 +86,47 @@ fn kucoin_says_over_http_where_to_connect_and_greets() {
     std::fs::write(dir.path().join("kucoin.json"), profile.to_string()).unwrap();
     let topics = ["/market/match:BTC-USDT", "/market/match:BAD-USDT"];
     let keys = json!({ "profile_dir": dir.path() });
-    let test = test("kucoin", &topics, "wss://elsewhere.invalid", keys);
+    let test = test_with_profile("kucoin", &topics, "wss://elsewhere.invalid", keys);
     let recorder = test.start();
-    let status = settled(&recorder, 1, 1);
+    let status = wait_for_topics(&recorder, 1, 1);
     assert_eq!(status["topics"]["refusals"]["/market/match:BAD-USDT"], "topic not found");
     recorder.stop();
     assert!(!test.log().contains("t0ken"));
 }
 
 #[test]
-fn deribit_says_what_it_accepted_and_asks_whether_one_is_there() {
+fn deribit_lists_the_accepted_topics_and_sends_test_requests() {
     let server = Server::start(|_, peer| {
         peer.accept();
-        assert_eq!(request(peer)["method"], "public/set_heartbeat");
-        say(peer, &json!({"jsonrpc": "2.0", "id": 0, "result": "ok"}));
-        let asked = request(peer);
+        assert_eq!(read_json(peer)["method"], "public/set_heartbeat");
+        send_json(peer, &json!({"jsonrpc": "2.0", "id": 0, "result": "ok"}));
+        let asked = read_json(peer);
         assert_eq!(asked["params"]["channels"].as_array().unwrap().len(), 2);
-        say(
+        send_json(
             peer,
             &json!({"jsonrpc": "2.0", "id": asked["id"], "result": ["trades.BTC-PERPETUAL.100ms"]}),
         );
-        say(
+        send_json(
             peer,
             &json!({"jsonrpc": "2.0", "method": "subscription",
             "params": {"channel": "trades.BTC-PERPETUAL.100ms", "data": []}}),
         );
-        say(
+        send_json(
             peer,
             &json!({"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "heartbeat"}}),
         );
-        say(
+        send_json(
             peer,
             &json!({"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "test_request"}}),
         );
-        let said = request(peer)["method"].to_string();
+        let said = read_json(peer)["method"].to_string();
         peer.note(said);
-        peer.keep_open();
+        peer.answer_until_end();
     });
     let topics = ["trades.BTC-PERPETUAL.100ms", "trades.NO-SUCH.100ms"];
-    let test = test("deribit", &topics, &server.url(), json!({}));
+    let test = test_with_profile("deribit", &topics, &server.url(), json!({}));
     let recorder = test.start();
-    let status = settled(&recorder, 1, 1);
+    let status = wait_for_topics(&recorder, 1, 1);
     assert_eq!(status["topics"]["refusals"]["trades.NO-SUCH.100ms"], "not among what was accepted");
     assert_eq!(server.note(), r#""public/test""#);
     recorder.wait_for(&["refuses this topic", "NO-SUCH"]);
@@ -134,16 +134,16 @@ fn deribit_says_what_it_accepted_and_asks_whether_one_is_there() {
 }
 
 #[test]
-fn deribit_accepts_nothing_and_the_connection_is_given_up() {
+fn a_deribit_connection_without_accepted_topics_is_closed() {
     let server = Server::start(|_, peer| {
         peer.accept();
-        request(peer);
-        let asked = request(peer);
-        say(peer, &json!({"jsonrpc": "2.0", "id": asked["id"], "result": []}));
+        read_json(peer);
+        let asked = read_json(peer);
+        send_json(peer, &json!({"jsonrpc": "2.0", "id": asked["id"], "result": []}));
         peer.wait_for_end();
         peer.note("given up");
     });
-    let test = test("deribit", &["trades.NO-SUCH.100ms"], &server.url(), json!({}));
+    let test = test_with_profile("deribit", &["trades.NO-SUCH.100ms"], &server.url(), json!({}));
     let recorder = test.start();
     assert_eq!(server.note(), "given up");
     recorder.wait_for(&["disconnected", "refused", "not among what was accepted"]);
@@ -151,44 +151,47 @@ fn deribit_accepts_nothing_and_the_connection_is_given_up() {
 }
 
 #[test]
-fn hyperliquid_is_asked_for_one_topic_at_a_time() {
+fn hyperliquid_gets_one_topic_per_request() {
     let server = Server::start(|_, peer| {
         peer.accept();
         for _ in 0..2 {
-            let asked = request(peer);
-            say(peer, &json!({"channel": "subscriptionResponse", "data": asked}));
+            let asked = read_json(peer);
+            send_json(peer, &json!({"channel": "subscriptionResponse", "data": asked}));
             let coin = asked["subscription"]["coin"].clone();
             match asked["subscription"]["type"].as_str().unwrap() {
-                "trades" => say(peer, &json!({"channel": "trades", "data": [{"coin": coin}]})),
-                _ => say(peer, &json!({"channel": "l2Book", "data": {"coin": coin}})),
+                "trades" => {
+                    send_json(peer, &json!({"channel": "trades", "data": [{"coin": coin}]}))
+                }
+                _ => send_json(peer, &json!({"channel": "l2Book", "data": {"coin": coin}})),
             }
         }
-        peer.keep_open();
+        peer.answer_until_end();
     });
-    let test = test("hyperliquid", &["trades:BTC", "l2Book:ETH"], &server.url(), json!({}));
+    let test =
+        test_with_profile("hyperliquid", &["trades:BTC", "l2Book:ETH"], &server.url(), json!({}));
     let recorder = test.start();
-    settled(&recorder, 2, 0);
+    wait_for_topics(&recorder, 2, 0);
     recorder.wait_for_messages(4);
     recorder.stop();
     assert_eq!(stems(&test), ["control", "l2Book%3AETH", "trades%3ABTC"]);
 }
 
 #[test]
-fn gate_wants_the_time_in_every_request() {
+fn gate_gets_the_time_in_every_request() {
     let server = Server::start(|_, peer| {
         peer.accept();
-        let asked = request(peer);
+        let asked = read_json(peer);
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
         assert!(asked["time"].as_u64().unwrap().abs_diff(now) < 30, "{asked}");
         assert_eq!(asked["payload"], json!(["BTC_USDT", "BAD_USDT"]));
         let words = "unknown currency pair BAD_USDT";
-        say(
+        send_json(
             peer,
             &json!({"time": now, "id": asked["id"], "channel": "spot.trades", "event": "subscribe",
                 "error": {"code": 2, "message": words}, "result": null}),
         );
         for _ in 0..2 {
-            let asked = request(peer);
+            let asked = read_json(peer);
             let good = asked["payload"] == json!(["BTC_USDT"]);
             let error = if good { Value::Null } else { json!({"code": 2, "message": words}) };
             let mut answer = json!({"time": now, "id": asked["id"], "channel": "spot.trades", "event": "subscribe",
@@ -196,18 +199,18 @@ fn gate_wants_the_time_in_every_request() {
             if !good {
                 answer["error"] = error;
             }
-            say(peer, &answer);
+            send_json(peer, &answer);
         }
-        say(
+        send_json(
             peer,
             &json!({"channel": "spot.trades", "event": "update", "result": {"currency_pair": "BTC_USDT"}}),
         );
-        peer.keep_open();
+        peer.answer_until_end();
     });
     let topics = ["spot.trades:BTC_USDT", "spot.trades:BAD_USDT"];
-    let test = test("gate", &topics, &server.url(), json!({}));
+    let test = test_with_profile("gate", &topics, &server.url(), json!({}));
     let recorder = test.start();
-    let status = settled(&recorder, 1, 1);
+    let status = wait_for_topics(&recorder, 1, 1);
     assert_eq!(
         status["topics"]["refusals"]["spot.trades:BAD_USDT"],
         "unknown currency pair BAD_USDT"

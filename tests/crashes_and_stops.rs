@@ -1,23 +1,22 @@
-//! The archive accounts for itself, whatever happens to the recorder.
+//! The journal covers every crash, stop and failure of the recorder.
 
 use std::fs;
 
 use serde_json::{Value, json};
 use streamer::exchange::{Market, Options};
 
-use crate::harness::{Server, TOPIC, Test, run};
-use crate::recording::Running;
+use crate::harness::{RunningExchange, Server, TOPIC, Test, run};
 
-/// How often the recorder is killed.
+/// The number of times that the recorder is killed.
 const KILLS: usize = 50;
 
 #[test]
 fn fifty_kills_lose_nothing_but_what_the_journal_names() {
-    let exchange = Running::start(Options { rate: 50_000, ..Options::default() });
+    let exchange = RunningExchange::start(Options { rate: 50_000, ..Options::default() });
     let test = Test::new(&exchange.url).set("archive", json!({}));
     for kill in 0..KILLS {
         let recorder = test.start();
-        // Now and then before it is connected.
+        // Every tenth recorder is killed before it is connected.
         if kill % 10 != 9 {
             recorder.wait_for_messages(fastrand::u64(1..5_000));
         }
@@ -30,8 +29,8 @@ fn fifty_kills_lose_nothing_but_what_the_journal_names() {
     let cat = run(&["cat", "-config", test.config().to_str().unwrap()]).stdout;
     assert!(cat.ends_with(b"\n"));
 
-    // Every line is one that was sent; none is torn, none comes twice, and within a connection none
-    // is left out.
+    // Every line is one that was sent. No line is torn, no line is doubled, and no line within a
+    // connection is missing.
     let all = Market::new(TOPIC).lines(0..sent);
     let mut trades = all.split_inclusive(|byte| *byte == b'\n');
     let (mut new_connection, mut jumps, mut lines) = (true, 0, 0);
@@ -51,24 +50,24 @@ fn fifty_kills_lose_nothing_but_what_the_journal_names() {
     let gaps = test.gaps();
     let crashed = gaps.iter().filter(|gap| *gap == "not_running crashed at_most").count();
     assert!(gaps.iter().all(|gap| gap == "not_running crashed at_most"), "{gaps:?}");
-    // Those that were killed before their first connection are one gap with the run before.
+    // A run that was killed before its first connection shares the gap of the run before.
     assert!(crashed >= jumps && (KILLS - 6..=KILLS).contains(&crashed), "{crashed}, {jumps}");
     let verified = run(&["verify", "-config", test.config().to_str().unwrap()]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }
 
-/// A server that sends a message on each connection.
-fn one_message() -> Server {
+/// Starts a server that sends one message on each connection.
+fn start_server() -> Server {
     Server::start(|number, peer| {
-        peer.subscribed();
-        peer.text(&format!("{{\"topic\":\"publicTrade.BTCUSDT\",\"n\":{number}}}"));
-        peer.keep_open();
+        peer.accept_subscription();
+        peer.send_text(&format!("{{\"topic\":\"publicTrade.BTCUSDT\",\"n\":{number}}}"));
+        peer.answer_until_end();
     })
 }
 
-/// A recording of one message, a stop, and a recording of another.
-fn recorded_twice() -> Test {
-    let server = one_message();
+/// Records one message, stops, and records another one.
+fn record_twice() -> Test {
+    let server = start_server();
     let test = Test::new(&server.url());
     for _ in 0..2 {
         let recorder = test.start();
@@ -80,7 +79,7 @@ fn recorded_twice() -> Test {
 
 #[test]
 fn a_stop_and_a_start_are_a_gap_of_their_own() {
-    let test = recorded_twice();
+    let test = record_twice();
     assert_eq!(test.gaps(), ["not_running stopped exact"]);
     let events: Vec<_> = test.journal().iter().map(|event| event["event"].clone()).collect();
     assert_eq!(events, ["open", "up", "stopping", "closed", "open", "up", "stopping", "closed"]);
@@ -94,13 +93,13 @@ fn a_stop_and_a_start_are_a_gap_of_their_own() {
 
 #[test]
 fn verify_says_which_hours_are_complete_which_have_gaps_and_which_are_damaged() {
-    let test = recorded_twice();
+    let test = record_twice();
     let config = test.config();
     let verify = || run(&["verify", "-config", config.to_str().unwrap()]);
     let said = String::from_utf8(verify().stdout).unwrap();
     assert!(said.contains("1 not sealed yet, with all their lines, 0 bad"), "{said}");
     assert!(said.contains("0 hours complete, 1 with gaps (`streamer gaps` lists them)"), "{said}");
-    // Somebody takes the last line away.
+    // Somebody removes the last line.
     let [file] = test.files().try_into().unwrap();
     fs::write(&file, "{\"topic\":\"publicTrade.BTCUSDT\",\"n\":0}\n").unwrap();
     let bad = verify();
@@ -115,7 +114,7 @@ fn verify_says_which_hours_are_complete_which_have_gaps_and_which_are_damaged() 
 
 #[test]
 fn a_journal_that_cannot_be_written_is_seen_in_the_status_and_in_ls() {
-    let server = one_message();
+    let server = start_server();
     let test = Test::new(&server.url());
     let recorder = test.start();
     recorder.wait_for_messages(1);
@@ -132,22 +131,22 @@ fn a_journal_that_cannot_be_written_is_seen_in_the_status_and_in_ls() {
     recorder.stop();
     assert_eq!(test.recorded().iter().filter(|byte| **byte == b'\n').count(), 2);
     fs::remove_dir(&journal).unwrap();
-    let hours = test.ask("ls");
+    let hours = test.query("ls");
     assert_eq!(hours[0]["unknown"], true, "{hours:?}");
     let listed = run(&["ls", "-config", test.config().to_str().unwrap()]).stdout;
     assert!(String::from_utf8(listed).unwrap().contains("1?"));
 }
 
 #[test]
-fn a_journal_that_is_no_file_holds_nothing_up() {
-    let server = one_message();
+fn a_journal_that_is_a_fifo_does_not_block_the_recorder() {
+    let server = start_server();
     let test = Test::new(&server.url());
     let recorder = test.start();
     recorder.wait_for_messages(1);
     recorder.stop();
     let journal = test.files()[0].with_extension("journal");
     fs::remove_file(&journal).unwrap();
-    // Who opens it to read would wait for a writer, and what is written is kept by nobody.
+    // Opening a FIFO to read waits for a writer, and nobody keeps what is written to it.
     let made = std::process::Command::new("mkfifo").arg(&journal).status();
     assert!(made.unwrap().success());
     let recorder = test.start();
@@ -156,12 +155,12 @@ fn a_journal_that_is_no_file_holds_nothing_up() {
     let words = status["last_journal_error"].as_str().unwrap();
     assert!(words.contains("it is no regular file"), "{words}");
     recorder.stop();
-    assert_eq!(test.ask("gaps")[0]["detail"], "it cannot be read");
+    assert_eq!(test.query("gaps")[0]["detail"], "it cannot be read");
 }
 
 #[test]
-fn gaps_are_chosen_by_time() {
-    let test = recorded_twice();
+fn gaps_are_selected_by_from_and_to() {
+    let test = record_twice();
     let config = test.config();
     let gaps = |more: &[&str]| {
         let mut args = vec!["gaps", "--json", "-config", config.to_str().unwrap()];
@@ -169,8 +168,8 @@ fn gaps_are_chosen_by_time() {
         String::from_utf8(run(&args).stdout).unwrap().lines().count()
     };
     assert_eq!(gaps(&[]), 2);
-    // The first has ended when the second begins.
-    let last: Value = test.ask("gaps").remove(1);
+    // The first gap ends before the second one begins.
+    let last: Value = test.query("gaps").remove(1);
     assert_eq!(gaps(&["--from", last["from"].as_str().unwrap()]), 1);
     assert_eq!(gaps(&["--to", "2020-01-01"]), 0);
     let plain = run(&["gaps", "-config", config.to_str().unwrap()]);

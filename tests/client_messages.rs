@@ -1,19 +1,19 @@
-//! What the recorder says to the server.
+//! The messages that the recorder sends to the server.
 
 use serde_json::json;
 
 use crate::harness::{SUBSCRIPTION, Server, Test};
 
 #[test]
-fn it_subscribes_after_each_connect_and_pings_as_the_short_form_promises() {
+fn the_short_form_subscribes_after_each_connect_and_pings() {
     let server = Server::start(|number, peer| {
-        let text = peer.subscribed();
+        let text = peer.accept_subscription();
         peer.note(text);
         if number < 2 {
-            peer.text(r#"{"topic":"t"}"#);
-            peer.drop_gently();
+            peer.send_text(r#"{"topic":"t"}"#);
+            peer.end_stream();
         } else {
-            peer.keep_open();
+            peer.answer_until_end();
         }
     });
     let test = Test::new(&server.url());
@@ -25,14 +25,14 @@ fn it_subscribes_after_each_connect_and_pings_as_the_short_form_promises() {
 }
 
 #[test]
-fn the_application_ping_goes_out_at_its_interval() {
+fn the_application_ping_is_sent_at_its_interval() {
     let server = Server::start(|_, peer| {
-        peer.subscribed();
+        peer.accept_subscription();
         for _ in 0..3 {
-            let text = peer.text_from_client();
+            let text = peer.read_text();
             peer.note(text);
         }
-        peer.keep_open();
+        peer.answer_until_end();
     });
     let keys = json!({ "ping": { "message": { "op": "ping", "n": 1 }, "interval": "100ms" } });
     let test = Test::with_source(&server.url(), keys);
@@ -46,11 +46,11 @@ fn the_application_ping_goes_out_at_its_interval() {
 #[test]
 fn the_servers_ping_is_answered_with_its_payload() {
     let server = Server::start(|_, peer| {
-        peer.subscribed();
-        peer.frame(0x89, b"payload 17");
+        peer.accept_subscription();
+        peer.send_frame(0x89, b"payload 17");
         let (opcode, payload) = peer.read_frame().unwrap();
         peer.note(format!("{opcode} {}", String::from_utf8(payload).unwrap()));
-        peer.keep_open();
+        peer.answer_until_end();
     });
     let test = Test::new(&server.url());
     let recorder = test.start();
@@ -61,14 +61,14 @@ fn the_servers_ping_is_answered_with_its_payload() {
 #[test]
 fn a_quiet_link_whose_pings_are_answered_is_not_cut() {
     let server = Server::start(|_, peer| {
-        peer.subscribed();
+        peer.accept_subscription();
         for _ in 0..6 {
             let (opcode, payload) = peer.read_frame().unwrap();
             assert_eq!(opcode, 9);
-            peer.frame(0x8A, &payload);
+            peer.send_frame(0x8A, &payload);
         }
         peer.note("six pings, more than twice the idle time-out");
-        peer.keep_open();
+        peer.answer_until_end();
     });
     let keys = json!({ "idle_timeout": "200ms", "ping": null });
     let test = Test::with_source(&server.url(), keys);
@@ -81,13 +81,13 @@ fn a_quiet_link_whose_pings_are_answered_is_not_cut() {
 }
 
 #[test]
-fn headers_go_with_the_handshake_and_secrets_stay_out_of_log_and_check() {
+fn headers_are_sent_with_the_handshake_and_secrets_stay_out_of_log_and_check() {
     let server = Server::start(|_, peer| {
         peer.accept();
         peer.note(format!("{:?}", peer.header("X-Api-Key")));
         peer.note(format!("{:?}", peer.header("User-Agent")));
-        peer.text_from_client();
-        peer.keep_open();
+        peer.read_text();
+        peer.answer_until_end();
     });
     let keys = json!({ "headers": { "X-Api-Key": "${STREAMER_TEST_KEY}", "User-Agent": "mine" } });
     let test = Test::with_source(&(server.url() + "/${STREAMER_TEST_KEY}"), keys)
@@ -115,11 +115,11 @@ fn a_list_of_messages_is_sent_in_order_and_no_topics_subscribe_to_nothing() {
     let server = Server::start(|_, peer| {
         peer.accept();
         for _ in 0..2 {
-            let text = peer.text_from_client();
+            let text = peer.read_text();
             peer.note(text);
         }
-        peer.text("{}");
-        peer.keep_open();
+        peer.send_text("{}");
+        peer.answer_until_end();
     });
     let keys = json!({ "subscribe": [{ "login": 1 }, "raw text"], "topics": ["t"] });
     let test = Test::with_source(&server.url(), keys);
@@ -148,15 +148,15 @@ fn a_list_of_messages_is_sent_in_order_and_no_topics_subscribe_to_nothing() {
 }
 
 #[test]
-fn a_stop_closes_by_handshake_and_takes_what_was_on_its_way() {
+fn a_stop_closes_by_handshake_and_records_what_arrives_before_the_close() {
     let server = Server::start(|_, peer| {
-        peer.subscribed();
-        peer.text(r#"{"topic":"t","n":1}"#);
+        peer.accept_subscription();
+        peer.send_text(r#"{"topic":"t","n":1}"#);
         peer.note("ready");
         let (opcode, code) = peer.read_frame().unwrap();
         assert_eq!((opcode, code), (8, 1000_u16.to_be_bytes().to_vec()));
-        peer.text(r#"{"topic":"t","n":2}"#);
-        peer.frame(0x88, &1000_u16.to_be_bytes());
+        peer.send_text(r#"{"topic":"t","n":2}"#);
+        peer.send_frame(0x88, &1000_u16.to_be_bytes());
     });
     let test = Test::new(&server.url());
     let recorder = test.start();

@@ -1,21 +1,21 @@
-//! The files on disk.
+//! The names, modes and ends of the files of the output directory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Server, Test};
 
-fn one_message_per_connection() -> Server {
+fn start_server() -> Server {
     Server::start(|number, peer| {
-        peer.subscribed();
-        peer.text(&format!("{{\"topic\":\"t\",\"n\":{number}}}"));
-        peer.keep_open();
+        peer.accept_subscription();
+        peer.send_text(&format!("{{\"topic\":\"t\",\"n\":{number}}}"));
+        peer.answer_until_end();
     })
 }
 
 #[test]
 fn a_restart_in_the_same_hour_appends_and_keeps_a_torn_line_aside() {
-    let server = one_message_per_connection();
+    let server = start_server();
     let test = Test::new(&server.url());
     let recorder = test.start();
     recorder.wait_for_messages(1);
@@ -40,11 +40,11 @@ fn a_restart_in_the_same_hour_appends_and_keeps_a_torn_line_aside() {
 #[test]
 fn names_and_modes_are_as_promised_and_no_file_is_made_before_its_first_message() {
     let server = Server::start(|_, peer| {
-        peer.subscribed();
+        peer.accept_subscription();
         peer.note("subscribed");
-        peer.text_from_client();
-        peer.text("{}");
-        peer.keep_open();
+        peer.read_text();
+        peer.send_text("{}");
+        peer.answer_until_end();
     });
     let keys = serde_json::json!({
         "topics": ["trade/XBT USD"],
@@ -66,13 +66,13 @@ fn names_and_modes_are_as_promised_and_no_file_is_made_before_its_first_message(
 }
 
 #[test]
-fn a_second_recorder_for_the_directory_is_told_who_the_first_is() {
-    let server = one_message_per_connection();
+fn a_second_recorder_for_a_directory_is_refused_with_the_pid_of_the_first() {
+    let server = start_server();
     let test = Test::new(&server.url());
     let recorder = test.start();
     recorder.wait_for_messages(1);
     let second = Test::new(&server.url()).set("output_dir", test.output().to_str().into());
-    let refused = second.refused();
+    let refused = second.run_refused();
     assert_eq!(refused.status.code(), Some(1));
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(words.contains(&format!("pid {}", recorder.pid())), "{words}");
@@ -82,12 +82,12 @@ fn a_second_recorder_for_the_directory_is_told_who_the_first_is() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_an_error_that_names_it() {
+fn a_directory_that_cannot_be_created_is_named_in_the_error() {
     let test = Test::new("ws://127.0.0.1:1");
     fs::write(test.path("file"), "").unwrap();
     let below = test.path("file/output");
     let test = test.set("output_dir", below.to_str().into());
-    let refused = test.refused();
+    let refused = test.run_refused();
     assert_eq!(refused.status.code(), Some(1));
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(words.contains(below.to_str().unwrap()), "{words}");

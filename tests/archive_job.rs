@@ -1,4 +1,4 @@
-//! The archive's job beside a recording.
+//! The archive job, which seals and removes hours beside a recording.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,23 +6,22 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use streamer::exchange::{Market, Options};
 
-use crate::harness::{TOPIC, Test, faketime, run, tool};
-use crate::recording::{Running, trades};
+use crate::harness::{RunningExchange, TOPIC, Test, faketime, run, split_answers, tool};
 
-/// A recorder with hours of long ago in its directory.
-fn with_leftovers(exchange: &Running, archive: Value) -> Test {
+/// Returns a recorder whose directory already exists, for hours that a run before left.
+fn test_with_old_hours(exchange: &RunningExchange, archive: Value) -> Test {
     let test = Test::new(&exchange.url).set("archive", archive);
     fs::create_dir(test.output()).unwrap();
     test
 }
 
-fn leftover(test: &Test, hour: u64, lines: impl AsRef<[u8]>) -> PathBuf {
+fn write_old_hour(test: &Test, hour: u64, lines: impl AsRef<[u8]>) -> PathBuf {
     let path = test.output().join(format!("{TOPIC}_{}.jsonl", hour * 3600));
     fs::write(&path, lines).unwrap();
     path
 }
 
-fn archive_of(status: &Value, key: &str) -> u64 {
+fn archive_counter(status: &Value, key: &str) -> u64 {
     status["archive"][key].as_u64().unwrap_or(0)
 }
 
@@ -33,7 +32,7 @@ fn cat(test: &Test) -> Vec<u8> {
 #[test]
 fn a_closed_hour_is_sealed_while_the_recording_goes_on_across_the_hour() {
     let Some(faketime) = faketime() else { return };
-    let exchange = Running::start(Options { rate: 2_000, ..Options::default() });
+    let exchange = RunningExchange::start(Options { rate: 2_000, ..Options::default() });
     let test = Test::new(&exchange.url)
         .set("archive", json!({ "schedule": "* * * * * *" }))
         .env("LD_PRELOAD", faketime.to_str().unwrap())
@@ -41,8 +40,8 @@ fn a_closed_hour_is_sealed_while_the_recording_goes_on_across_the_hour() {
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .env("NO_FAKE_STAT", "1");
     let recorder = test.start();
-    let status = recorder.wait_until(|status| archive_of(status, "sealed_hours") == 1);
-    assert_eq!(archive_of(&status, "failures"), 0);
+    let status = recorder.wait_until(|status| archive_counter(status, "sealed_hours") == 1);
+    assert_eq!(archive_counter(&status, "failures"), 0);
     assert!(status["archive"]["ratio"].as_f64().unwrap() > 1.0);
     assert!(status["archive"]["next_run"].as_str().unwrap().starts_with("2026-03-01T11:00:"));
     let after = status["messages"].as_u64().unwrap();
@@ -57,9 +56,9 @@ fn a_closed_hour_is_sealed_while_the_recording_goes_on_across_the_hour() {
     if let Some(mut zstd) = tool("zstd") {
         assert!(zstd.args(["-q", "-t"]).arg(&sealed).status().unwrap().success());
     }
-    let (recorded, _) = trades(&cat(&test));
+    let (recorded, _) = split_answers(&cat(&test));
     let lines = recorded.iter().filter(|byte| **byte == b'\n').count() as u64;
-    // The exchange may have been in the middle of a write that the close cut short.
+    // The close may have cut a write of the exchange short.
     assert!(lines > 20_000 && lines <= sent && sent < lines + 512, "{lines} of {sent}");
     assert!(recorded == Market::new(TOPIC).lines(0..lines));
     let verified = run(&["verify", "-config", test.config().to_str().unwrap()]);
@@ -68,17 +67,20 @@ fn a_closed_hour_is_sealed_while_the_recording_goes_on_across_the_hour() {
 }
 
 #[test]
-fn what_was_left_behind_is_sealed_at_start_and_what_is_too_old_goes() {
-    let exchange = Running::start(Options { count: Some(10), ..Options::default() });
-    let test = with_leftovers(&exchange, json!({ "retention": { "max_total_size": "1MiB" } }));
+fn old_hours_are_sealed_at_start_and_removed_by_size() {
+    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let test = test_with_old_hours(&exchange, json!({ "retention": { "max_total_size": "1MiB" } }));
     let lines = Market::new(TOPIC).lines(0..20_000);
     for hour in 1..=3 {
-        leftover(&test, hour, &lines);
+        write_old_hour(&test, hour, &lines);
     }
     let recorder = test.start();
-    let status = recorder.wait_until(|status| archive_of(status, "runs") == 1);
-    assert_eq!((archive_of(&status, "sealed_hours"), archive_of(&status, "failures")), (3, 0));
-    assert!(archive_of(&status, "removed_hours") >= 1, "{status:#}");
+    let status = recorder.wait_until(|status| archive_counter(status, "runs") == 1);
+    assert_eq!(
+        (archive_counter(&status, "sealed_hours"), archive_counter(&status, "failures")),
+        (3, 0)
+    );
+    assert!(archive_counter(&status, "removed_hours") >= 1, "{status:#}");
     assert_eq!(status["archive"]["running"], false);
     recorder.stop();
     let log = test.log();
@@ -86,29 +88,29 @@ fn what_was_left_behind_is_sealed_at_start_and_what_is_too_old_goes() {
 }
 
 #[test]
-fn one_bad_hour_is_counted_and_tried_again_and_does_not_stop_the_others() {
-    let exchange = Running::start(Options { count: Some(10), ..Options::default() });
-    let test = with_leftovers(&exchange, json!({ "schedule": "* * * * * *" }));
-    let bad = leftover(&test, 1, "1\n");
-    // Where its temporary file would be.
+fn an_hour_that_cannot_be_sealed_is_retried_and_does_not_stop_the_others() {
+    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let test = test_with_old_hours(&exchange, json!({ "schedule": "* * * * * *" }));
+    let bad = write_old_hour(&test, 1, "1\n");
+    // A directory in the place of the temporary file makes sealing fail.
     fs::create_dir(bad.with_extension("jsonl.zst.tmp")).unwrap();
-    leftover(&test, 2, "2\n");
+    write_old_hour(&test, 2, "2\n");
     let recorder = test.start();
-    let status = recorder.wait_until(|status| archive_of(status, "failures") >= 2);
-    assert_eq!(archive_of(&status, "sealed_hours"), 1);
+    let status = recorder.wait_until(|status| archive_counter(status, "failures") >= 2);
+    assert_eq!(archive_counter(&status, "sealed_hours"), 1);
     let failure = status["archive"]["last_failure"].as_str().unwrap();
     assert!(failure.contains("_3600.jsonl"), "{failure}");
     fs::remove_dir(bad.with_extension("jsonl.zst.tmp")).unwrap();
-    recorder.wait_until(|status| archive_of(status, "sealed_hours") == 2);
+    recorder.wait_until(|status| archive_counter(status, "sealed_hours") == 2);
     recorder.stop();
 }
 
 #[test]
-fn a_stop_does_not_wait_for_a_long_run() {
-    let exchange = Running::start(Options { count: Some(10), ..Options::default() });
-    let test = with_leftovers(&exchange, json!({ "compression": { "level": 9 } }));
+fn a_stop_interrupts_a_long_archive_run() {
+    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let test = test_with_old_hours(&exchange, json!({ "compression": { "level": 9 } }));
     let lines = Market::new(TOPIC).lines(0..400_000);
-    let path = leftover(&test, 1, &lines);
+    let path = write_old_hour(&test, 1, &lines);
     let recorder = test.start();
     let tmp = path.with_extension("jsonl.zst.tmp");
     recorder.wait_until(|_| fs::metadata(&tmp).is_ok_and(|tmp| tmp.len() > 0));
@@ -119,16 +121,16 @@ fn a_stop_does_not_wait_for_a_long_run() {
 }
 
 #[test]
-fn the_sidecar_gives_way_to_everybody() {
-    let exchange = Running::start(Options { count: Some(10), ..Options::default() });
-    let test = with_leftovers(&exchange, json!({}));
+fn the_archive_thread_runs_at_the_lowest_priority() {
+    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let test = test_with_old_hours(&exchange, json!({}));
     let recorder = test.start();
-    recorder.wait_until(|status| archive_of(status, "runs") == 1);
+    recorder.wait_until(|status| archive_counter(status, "runs") == 1);
     let tasks = fs::read_dir(format!("/proc/{}/task", recorder.pid())).unwrap();
     let mut found = false;
     for task in tasks.map(|task| task.unwrap().path()) {
         let name = fs::read_to_string(task.join("comm")).unwrap();
-        // After the name in brackets: the state, and nice as the seventeenth field behind it.
+        // The nice value is the seventeenth field after the name in brackets.
         let stat = fs::read_to_string(task.join("stat")).unwrap();
         let nice = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().to_owned();
         if name.trim() == "sidecar" {
@@ -147,11 +149,11 @@ fn the_sidecar_gives_way_to_everybody() {
 }
 
 #[test]
-fn without_its_section_there_is_no_sidecar() {
-    let exchange = Running::start(Options { count: Some(10), ..Options::default() });
+fn without_the_archive_section_no_hour_is_sealed() {
+    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
     let test = Test::new(&exchange.url);
     fs::create_dir(test.output()).unwrap();
-    let path = leftover(&test, 1, "1\n");
+    let path = write_old_hour(&test, 1, "1\n");
     let recorder = test.start();
     recorder.wait_for_messages(11);
     assert_eq!(recorder.status()["archive"], Value::Null);
@@ -160,11 +162,11 @@ fn without_its_section_there_is_no_sidecar() {
 }
 
 #[test]
-fn a_command_works_beside_the_recorder_that_writes_there() {
-    let exchange = Running::start(Options { rate: 5_000, ..Options::default() });
+fn archive_commands_work_beside_a_running_recorder() {
+    let exchange = RunningExchange::start(Options { rate: 5_000, ..Options::default() });
     let test = Test::new(&exchange.url);
     fs::create_dir(test.output()).unwrap();
-    leftover(&test, 1, Market::new(TOPIC).lines(0..10));
+    write_old_hour(&test, 1, Market::new(TOPIC).lines(0..10));
     let recorder = test.start();
     recorder.wait_for_messages(1_000);
     let config = test.config();

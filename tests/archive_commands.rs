@@ -1,4 +1,4 @@
-//! The commands that work on the archive, and the stock tools on what they make.
+//! The commands that work on the archive, and stock tools that read its files.
 
 use std::fs;
 use std::io::Read;
@@ -40,7 +40,7 @@ impl Dir {
         run(&[&[command, "--dir", dir], args].concat())
     }
 
-    /// Runs the command, which must succeed, and gives its stdout.
+    /// Runs the command, which must succeed, and returns its stdout.
     fn output(&self, command: &str, args: &[&str]) -> Vec<u8> {
         let output = self.run(command, args);
         assert!(output.status.success(), "{}", words(&output));
@@ -77,7 +77,7 @@ fn the_stock_zstd_reads_a_sealed_hour() {
     let dir = Dir::new();
     dir.write("t", 0, trades(0..60_000));
     dir.output("archive", &[]);
-    // And one that was sealed in two parts.
+    // The hour is sealed in two parts.
     dir.write("t", 0, trades(60_000..60_010));
     dir.output("archive", &[]);
     let sealed = dir.path("t", 0, ".jsonl.zst");
@@ -101,10 +101,10 @@ fn duckdb_reads_a_sealed_hour() {
     }
     dir.write("t", 3, "");
     dir.output("archive", &[]);
-    // A further frame.
+    // The hour gets a further frame.
     dir.write("t", 2, trades(120_000..120_010));
     dir.output("archive", &[]);
-    // As the README has it.
+    // The query is the one of the README.
     let script = r#"
 import duckdb, sys
 print(*duckdb.sql(f"""
@@ -122,7 +122,7 @@ print(*duckdb.sql(f"""
 }
 
 #[test]
-fn ls_knows_every_hour_without_decoding_it() {
+fn ls_lists_every_hour_without_decoding_it() {
     let dir = Dir::new();
     dir.write("b", 0, trades(0..100));
     dir.write("a", 0, trades(0..50));
@@ -153,7 +153,7 @@ fn ls_knows_every_hour_without_decoding_it() {
         let sum = words(&sha256sum.arg(lines).output().unwrap());
         assert!(sum.starts_with(rows[1]["sha256"].as_str().unwrap()), "{sum}");
     }
-    // Without decoding: what cannot be decoded is listed as well.
+    // An hour that cannot be decoded is listed as well.
     let length = fs::metadata(&sealed).unwrap().len();
     fs::write(&sealed, vec![0; length as usize]).unwrap();
     let text = String::from_utf8(dir.output("ls", &[])).unwrap();
@@ -162,14 +162,14 @@ fn ls_knows_every_hour_without_decoding_it() {
 }
 
 #[test]
-fn cat_gives_lines_in_the_order_of_time_from_wherever_they_are() {
+fn cat_prints_sealed_and_open_hours_in_the_order_of_time() {
     let dir = Dir::new();
     for hour in 0..3 {
         dir.write("t", hour, trades(hour * 10..hour * 10 + 10));
     }
     dir.output("archive", &[]);
     dir.write("t", 3, trades(30..40));
-    // The last line is just being written.
+    // The last line is still being written.
     let mut open = trades(40..50);
     open.extend(b"{\"half");
     dir.write("t", 4, open);
@@ -189,7 +189,7 @@ fn cat_gives_lines_in_the_order_of_time_from_wherever_they_are() {
 }
 
 #[test]
-fn a_reader_that_has_enough_is_no_failure() {
+fn a_closed_pipe_is_no_failure() {
     let dir = Dir::new();
     dir.write("t", 0, trades(0..50_000));
     dir.output("archive", &[]);
@@ -236,7 +236,7 @@ fn verify_names_each_bad_hour_and_fails() {
 }
 
 #[test]
-fn a_dry_run_says_what_and_why_and_does_nothing() {
+fn a_dry_run_reports_what_it_would_do_and_does_nothing() {
     let dir = Dir::new();
     dir.write("t", 0, trades(0..100));
     dir.output("archive", &[]);
@@ -256,13 +256,13 @@ fn a_dry_run_says_what_and_why_and_does_nothing() {
     let events: Vec<_> = json.iter().map(|line| line["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["would_seal", "would_remove", "would_remove"]);
     assert_eq!(dir.names(), before);
-    // And now in earnest.
+    // The same run without `--dry-run` does what was announced.
     assert!(run(&["archive", "-config", config.to_str().unwrap()]).status.success());
     assert_eq!(dir.names(), ["config.json"]);
 }
 
 #[test]
-fn the_configuration_is_asked_for_no_more_than_is_needed() {
+fn archive_commands_need_no_secrets_of_the_source() {
     let dir = Dir::new();
     dir.write("t", 0, trades(0..10));
     let config = dir.0.path().join("config.json");
@@ -281,13 +281,16 @@ fn the_configuration_is_asked_for_no_more_than_is_needed() {
 }
 
 #[test]
-fn a_run_that_is_killed_loses_and_doubles_nothing() {
+fn a_killed_archive_run_neither_loses_nor_doubles_lines() {
     let dir = Dir::new();
     let mut kills = 0;
+    let mut all = Vec::new();
     for round in 0..12_u32 {
         let hour = u64::from(round / 4);
         let from = u64::from(round) * 30_000;
-        dir.write("t", hour, trades(from..from + 30_000));
+        let lines = trades(from..from + 30_000);
+        all.extend_from_slice(&lines);
+        dir.write("t", hour, lines);
         let mut child = binary()
             .args(["archive", "--dir", dir.0.path().to_str().unwrap()])
             .stdout(Stdio::null())
@@ -296,7 +299,7 @@ fn a_run_that_is_killed_loses_and_doubles_nothing() {
         let exists = |suffix| dir.path("t", hour, suffix).exists();
         let length =
             |suffix| fs::metadata(dir.path("t", hour, suffix)).map_or(0, |file| file.len());
-        // One moment after the other, unless it is over before.
+        // The rounds kill the run at four moments, unless it ends before.
         while child.try_wait().unwrap().is_none() {
             let now = match round % 4 {
                 0 => exists(".jsonl.zst.tmp"),
@@ -312,10 +315,9 @@ fn a_run_that_is_killed_loses_and_doubles_nothing() {
         if child.wait().unwrap().signal().is_some() {
             kills += 1;
         }
-        let whole = from + 30_000;
-        assert!(dir.output("cat", &[]) == trades(0..whole), "round {round}");
+        assert!(dir.output("cat", &[]) == all, "round {round}");
         dir.output("archive", &[]);
-        assert!(dir.output("cat", &[]) == trades(0..whole), "round {round}");
+        assert!(dir.output("cat", &[]) == all, "round {round}");
     }
     assert!(kills > 0, "no run was killed");
     let strange = |name: &String| !name.ends_with(".zst") && !name.ends_with(".journal");
@@ -331,7 +333,7 @@ fn a_full_disk_leaves_the_lines_and_no_temporary_file() {
     let path = dir.write("t", 0, &lines);
     let filler = dir.0.path().join("filler");
     let fill = fs::File::create(&filler).unwrap();
-    // Until nothing more fits.
+    // The filler takes all free space.
     while std::io::Write::write_all(&mut &fill, &[7; 4096]).is_ok() {}
     drop(fill);
     let full = dir.run("archive", &[]);
@@ -346,7 +348,7 @@ fn a_full_disk_leaves_the_lines_and_no_temporary_file() {
 }
 
 #[test]
-fn a_second_run_at_the_same_time_says_so() {
+fn a_second_archive_run_at_the_same_time_is_refused() {
     let dir = Dir::new();
     dir.write("t", 0, trades(0..10));
     let lock = fs::File::create(dir.0.path().join(".streamer.archive.lock")).unwrap();
@@ -359,7 +361,7 @@ fn a_second_run_at_the_same_time_says_so() {
 }
 
 #[test]
-fn odd_places_are_errors_that_name_them() {
+fn a_directory_that_does_not_exist_is_named_in_the_error() {
     let nowhere = Path::new("/nonexistent/hours");
     for command in ["archive", "ls", "cat", "verify"] {
         let output = run(&[command, "--dir", nowhere.to_str().unwrap()]);
@@ -369,11 +371,11 @@ fn odd_places_are_errors_that_name_them() {
 }
 
 #[test]
-fn an_hour_that_may_not_be_opened_is_a_failure_and_not_open() {
+fn an_hour_without_read_permission_is_a_failure() {
     use std::os::unix::fs::PermissionsExt;
     let Some(mut setpriv) = tool("setpriv") else { return };
     if !rustix::process::geteuid().is_root() {
-        // The test in the library does this.
+        // Without root, the test in the library covers this.
         return;
     }
     let dir = Dir::new();
