@@ -1,4 +1,4 @@
-//! Everything that must hold before a change is taken.
+//! `cargo xtask ci`: the checks that every change must pass.
 
 use anyhow::Result;
 
@@ -21,7 +21,7 @@ pub(crate) fn ci() -> Result<()> {
     ] {
         cargo(&["run", "--locked", "-p", package, "--", "check", "-config", config])?;
     }
-    // The README's demo, but shorter.
+    // The demo of the README, for a shorter time.
     let demo = ["run", "--locked", "--release", "--", "demo", "--seconds", "2"];
     cargo(&[&demo[..], &["--dir", "target/demo"]].concat())
 }

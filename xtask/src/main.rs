@@ -1,4 +1,4 @@
-//! `cargo xtask …`: what a developer runs, and what CI runs.
+//! `cargo xtask …`: the tasks of developers and of CI.
 
 mod ci;
 mod layers;
@@ -10,11 +10,11 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "\
-cargo xtask ci                what .ci/run runs: formatting, lints, tests, docs, schema, demo
-cargo xtask schema [--check]  write schema/config.schema.json, or say whether it is up to date
+cargo xtask ci                run the checks of CI: formatting, lints, tests, docs, schema, demo
+cargo xtask schema [--check]  write schema/config.schema.json, or check that it is up to date
 cargo xtask layers            check which file of src may use which
 cargo xtask bench [OPTIONS]   measure the recorder against a floor; `cargo xtask bench --help`
-cargo xtask soak [OPTIONS]    ill-treat the recorder for a while, then check its archive; `--help`";
+cargo xtask soak [OPTIONS]    inject faults into a running recorder, then check its archive; `--help`";
 
 fn main() -> ExitCode {
     match run() {
@@ -40,14 +40,14 @@ fn run() -> Result<()> {
     }
 }
 
-/// Builds the recorder, and runs a program that needs it.
+/// Builds the recorder in release mode and runs a package that needs it.
 fn with_release(package: &str, options: &[&str]) -> Result<()> {
     cargo(&["build", "--locked", "--release", "--package", "streamer"])?;
     let run = ["run", "--locked", "--release", "--package", package, "--"];
     cargo(&[&run, options].concat())
 }
 
-/// Runs cargo in the root of the workspace and shows what it prints.
+/// Runs cargo in the root of the workspace.
 fn cargo(args: &[&str]) -> Result<()> {
     cargo_with_env(args, &[])
 }

@@ -1,4 +1,4 @@
-//! The committed schema is what the program itself prints.
+//! `cargo xtask schema`: keeps the committed schema equal to what the program prints.
 
 use std::fs;
 use std::path::Path;

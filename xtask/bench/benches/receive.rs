@@ -1,4 +1,4 @@
-//! The steps of the receive path, each alone: unframing, the batch, the sink.
+//! The steps of the receive path, each alone: decoding frames, the batch, the sink.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use streamer::sources::websocket::frames::{Limits, Unframer};
 use streamer::stats::Stats;
 use streamer::{Batch, BuildContext, SinkConfig};
 
-/// Trades in a block: about what one read of the recorder gives at full speed.
+/// The number of trades in a block, which is about one read of the recorder at full speed.
 const TRADES: u64 = 500;
 
 fn main() {
@@ -47,8 +47,8 @@ fn unframe(bencher: Bencher) {
     });
 }
 
-/// The same trades as a server sends them that compresses (permessage-deflate), each for itself or
-/// with reference to those before.
+/// Decodes trades that a server compressed (permessage-deflate), each alone or with reference to the
+/// earlier ones.
 #[divan::bench(args = [true, false])]
 fn unframe_compressed(bencher: Bencher, keeps_context: bool) {
     let mut frames = Vec::new();
@@ -59,7 +59,7 @@ fn unframe_compressed(bencher: Bencher, keeps_context: bool) {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let sync = flate2::FlushCompress::Sync;
         packer.compress_vec(text, &mut packed, sync).expect("there is room");
-        // The end that the wire leaves out (RFC 7692, 7.2.1).
+        // RFC 7692, 7.2.1 omits these bytes at the end of each message.
         packed.truncate(packed.len() - 4);
         if !keeps_context {
             packer.reset();
@@ -72,7 +72,7 @@ fn unframe_compressed(bencher: Bencher, keeps_context: bool) {
     }
     let limits = Limits { message: 64 << 20, batch: 10_000 };
     let mut batch = Batch::new();
-    // The rate is of bytes on the wire.
+    // The rate counts bytes on the wire.
     bencher.counter(BytesCount::new(frames.len())).bench_local(|| {
         let plain = Unframer::new(limits, Encoding::None);
         let mut unframer = plain.with_deflate(keeps_context);

@@ -1,4 +1,4 @@
-//! Each stage alone, and finding a value in a message by our scanner and by serde_json. Items are
+//! Each stage alone, and finding a value in a message by our scanner and by `serde_json`. Items are
 //! messages: trades of 272 bytes.
 
 use std::sync::Arc;
@@ -103,7 +103,7 @@ fn label_topics(bencher: Bencher) {
     bencher.counter(ItemsCount::new(TRADES)).bench_local(|| labeler.label(&batch, &mut labels));
 }
 
-/// Finds the value in every message.
+/// Measures `find` over every message.
 fn find(bencher: Bencher, mut find: impl FnMut(&[u8]) -> usize) {
     let batch = batch();
     bencher

@@ -1,4 +1,4 @@
-//! The account of a year: commands that read every journal of it.
+//! The commands that read every journal of a year.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,19 +9,19 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::measure::measure;
-use crate::report::{median, recorder, say};
+use crate::report::{median, print, recorder};
 
-/// An hour long ago.
+/// The number of an hour in the past, counted from 1970.
 const HOUR: u64 = 1_699_999_200;
 const NANOS: u64 = 1_000_000_000;
-/// Bytes of a trade.
+/// The bytes of a trade.
 const TRADE: u64 = 278;
-/// Once in so many hours the connection is lost.
+/// The number of hours between two losses of the connection.
 const OUTAGE_EVERY: u64 = 20;
 
 #[derive(Args)]
 pub(crate) struct AccountArgs {
-    /// Hours
+    /// Number of hours
     #[arg(long, default_value_t = 8_760)]
     hours: u64,
     /// Marks in each: 1,800 is the most with the default `mark_interval`
@@ -39,7 +39,7 @@ pub(crate) fn account(args: &AccountArgs, rounds: usize, program: Option<&Path>)
         bytes += journal.len();
         fs::write(dir.path().join(format!("t_{}.journal", HOUR + hour * 3600)), journal)?;
     }
-    say(&format!(
+    print(&format!(
         "{} journals of {} marks, {:.0} MB, {:.0} KiB each\n\n| command | wall s | CPU s | peak RSS MiB |\n| --- | --- | --- | --- |",
         args.hours,
         args.marks,
@@ -59,12 +59,12 @@ pub(crate) fn account(args: &AccountArgs, rounds: usize, program: Option<&Path>)
         let peak = costs.iter().map(|cost| cost.peak_kib).max().unwrap_or(0) as f64 / 1024.0;
         let name = command.first().copied().unwrap_or_default();
         let html = if command.len() > 1 { " --html" } else { "" };
-        say(&format!("| {name}{html} | {wall:.2} | {cpu:.2} | {peak:.0} |"));
+        print(&format!("| {name}{html} | {wall:.2} | {cpu:.2} | {peak:.0} |"));
     }
     Ok(())
 }
 
-/// The journal of an hour at full speed, as a recorder writes it.
+/// Returns the journal of an hour at full speed, as a recorder writes it.
 fn journal(hour: u64, marks: u64) -> String {
     let begin = (HOUR + hour * 3600) * NANOS;
     let mut text = format!(

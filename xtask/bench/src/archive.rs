@@ -1,4 +1,4 @@
-//! The archive: compression levels on three shapes of feed, and the commands against the stock
+//! Compression levels on three shapes of feed, and the archive's commands against the stock
 //! tools.
 
 use std::fs;
@@ -12,12 +12,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::measure::{Cost, measure};
-use crate::report::{median, recorder, say};
+use crate::report::{median, print, recorder};
 use crate::shapes::Shape;
 
-/// An hour long ago.
+/// The number of an hour in the past, counted from 1970.
 const HOUR: u64 = 1_699_999_200;
-/// A year.
+/// The hours of a year.
 const HOURS: u32 = 8_760;
 
 #[derive(Args)]
@@ -69,17 +69,17 @@ impl Hours {
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn levels(args: &ArchiveArgs, program: &Path) -> Result<()> {
-    say("| shape | level | ratio | CPU s a GB | peak RSS MiB |\n| --- | --- | --- | --- | --- |");
+    print("| shape | level | ratio | CPU s a GB | peak RSS MiB |\n| --- | --- | --- | --- | --- |");
     for shape in Shape::ALL {
         let lines = shape.lines(args.level_megabytes * 1_000_000);
         for level in &args.levels {
             let hours = Hours::new(*level)?;
             fs::write(hours.path(0, ".jsonl"), &lines)?;
-            // Once: processor time hardly varies, and the high levels take long.
+            // One round is enough: processor time hardly varies, and the high levels take long.
             let cost = hours.run(program, "archive")?;
             let stored = fs::metadata(hours.path(0, ".jsonl.zst"))?.len();
             let gigabytes = lines.len() as f64 / 1e9;
-            say(&format!(
+            print(&format!(
                 "| {} | {level} | {:.2} | {:.1} | {:.1} |",
                 shape.name(),
                 lines.len() as f64 / stored as f64,
@@ -91,7 +91,7 @@ fn levels(args: &ArchiveArgs, program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Ours and theirs, taking turns.
+/// Measures our commands and the stock tools in turns.
 fn stock(args: &ArchiveArgs, rounds: usize, program: &Path) -> Result<()> {
     let lines = Shape::Trades.lines(args.megabytes * 1_000_000);
     let hours = Hours::new(1)?;
@@ -114,7 +114,7 @@ fn stock(args: &ArchiveArgs, rounds: usize, program: &Path) -> Result<()> {
         if Path::new(&sealed).exists() {
             fs::remove_file(&sealed)?;
         }
-        // On disk, as a recorder leaves it, and in the page cache, for both.
+        // The file is on disk and in the page cache, for both.
         fs::copy(source.to_string(), hours.path(0, ".jsonl"))?;
         fs::File::open(hours.path(0, ".jsonl"))?.sync_all()?;
         let pairs = [
@@ -130,7 +130,7 @@ fn stock(args: &ArchiveArgs, rounds: usize, program: &Path) -> Result<()> {
             stock.push(pair.1);
         }
     }
-    say(
+    print(
         "\n| ours / stock | wall s | wall ratio | CPU s | CPU ratio | our peak RSS MiB |\n| --- | --- | --- | --- | --- | --- |",
     );
     for (name, ours, stock) in rows {
@@ -141,7 +141,7 @@ fn stock(args: &ArchiveArgs, rounds: usize, program: &Path) -> Result<()> {
         let (our_wall, wall) = (of(&ours, wall), of(&stock, wall));
         let (our_cpu, cpu) = (of(&ours, cpu), of(&stock, cpu));
         let peak = ours.iter().map(|cost| cost.peak_kib).max().unwrap_or(0) / 1024;
-        say(&format!(
+        print(&format!(
             "| {name} | {our_wall:.2} / {wall:.2} | {:.2} | {our_cpu:.2} / {cpu:.2} | {:.2} | {peak} |",
             our_wall / wall,
             our_cpu / cpu
@@ -162,6 +162,6 @@ fn list(rounds: usize, program: &Path) -> Result<()> {
     }
     let walls = (0..rounds).map(|_| Ok(hours.run(program, "ls")?.wall.as_secs_f64()));
     let wall = median(walls.collect::<Result<_>>()?);
-    say(&format!("\n`streamer ls` over {HOURS} sealed hours: {wall:.2} s"));
+    print(&format!("\n`streamer ls` over {HOURS} sealed hours: {wall:.2} s"));
     Ok(())
 }

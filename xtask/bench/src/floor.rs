@@ -1,4 +1,4 @@
-//! What a client must do at the least: the floor under every figure.
+//! The least work that a client must do, which is the floor under every figure.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -36,7 +36,7 @@ pub(crate) struct FloorTlsArgs {
     ca: PathBuf,
 }
 
-/// Reads, unframes in place, writes. No check of any kind; trusts the exchange to send text
+/// Reads, decodes frames in place, and writes. Checks nothing and trusts the exchange to send text
 /// frames.
 pub(crate) fn plain(args: &FloorArgs) -> Result<()> {
     let mut socket = TcpStream::connect(&args.address)?;
@@ -72,7 +72,7 @@ pub(crate) fn plain(args: &FloorArgs) -> Result<()> {
 }
 
 /// Moves the payloads of whole frames together at the start of the buffer, each with a line feed.
-/// Gives how much was used, how much of it is lines, and whether the close frame was among it.
+/// Returns the bytes that were used, the bytes of lines, and whether a close frame was among them.
 fn unframe(buffer: &mut [u8], filled: usize) -> (usize, usize, bool) {
     let (mut from, mut to) = (0, 0);
     loop {
@@ -103,13 +103,13 @@ fn unframe(buffer: &mut [u8], filled: usize) -> (usize, usize, bool) {
     }
 }
 
-/// The subscription as a masked text frame, with a mask of zeros.
+/// Returns the subscription as a masked text frame with a mask of zeros.
 fn subscription() -> Vec<u8> {
     let length = u8::try_from(SUBSCRIBE.len()).unwrap_or(0);
     [&[0x81, 0x80 | length, 0, 0, 0, 0], SUBSCRIBE.as_bytes()].concat()
 }
 
-/// Reads what TLS gives and throws it away.
+/// Reads from a TLS connection and discards the bytes.
 pub(crate) fn tls(args: &FloorTlsArgs) -> Result<()> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&args.ca)?)?;
@@ -126,7 +126,7 @@ pub(crate) fn tls(args: &FloorTlsArgs) -> Result<()> {
         let mut stream = connector.connect(ServerName::try_from("localhost")?, tcp).await?;
         stream.write_all(HANDSHAKE.as_bytes()).await?;
         let mut buffer = vec![0; BUFFER];
-        // The exchange takes nothing before it has answered; its answer is one record.
+        // The exchange reads nothing before it has answered; its answer is one record.
         if stream.read(&mut buffer).await? == 0 {
             bail!("the exchange does not answer");
         }
@@ -134,7 +134,7 @@ pub(crate) fn tls(args: &FloorTlsArgs) -> Result<()> {
         loop {
             match stream.read(&mut buffer).await {
                 Ok(0) => return Ok(()),
-                // The close frame ends the stream, alone or behind others.
+                // The close frame ends the stream, alone or after other frames.
                 Ok(read) if buffer.get(..read).is_some_and(|b| b.ends_with(&[0x88, 0])) => {
                     return Ok(());
                 }

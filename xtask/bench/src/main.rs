@@ -1,5 +1,5 @@
-//! Runs the demo exchange against the recorder and against the least a client can do, one after
-//! the other, and prints what each cost.
+//! Runs the demo exchange against the recorder and against the least that a client can do, one after
+//! the other, and prints the cost of each.
 
 mod account;
 mod archive;
@@ -34,7 +34,7 @@ struct Cli {
     recorder: Option<PathBuf>,
 }
 
-/// Other things to measure, and the processes that the bench starts, of this same program.
+/// Further measurements, and the processes that the benchmark starts from this program.
 #[derive(Subcommand)]
 enum Role {
     /// Compression levels, and the archive's commands against the stock tools

@@ -1,4 +1,4 @@
-//! One client against one exchange, and what it cost.
+//! Measures the cost of one client against one exchange.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
 
-/// How often memory is looked at.
+/// The interval between two samples of memory.
 const SAMPLE: Duration = Duration::from_millis(10);
 
-/// What a client cost.
+/// The cost of a client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
     pub(crate) wall: Duration,
     /// User and system time.
     pub(crate) cpu: Duration,
     pub(crate) peak_kib: u64,
-    /// Bytes of the file that it wrote.
+    /// The bytes of lines that it wrote.
     pub(crate) bytes: u64,
 }
 
-/// The exchange that a client is measured against. Killed when dropped.
+/// The exchange that a client is measured against, which is killed when this is dropped.
 pub(crate) struct Served {
     child: Child,
     pub(crate) url: String,
@@ -43,7 +43,7 @@ impl Served {
         Ok(Self { child, url: url.trim().to_owned() })
     }
 
-    /// Host and port.
+    /// Returns host and port of the endpoint.
     pub(crate) fn address(&self) -> &str {
         self.url.rsplit('/').next().unwrap_or_default()
     }
@@ -51,14 +51,14 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // It has ended by itself only if it failed.
+        // An exchange that has ended by itself has failed.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// Runs the client until it ends by itself, or, with `until`, until that file has so many bytes;
-/// then it is told to stop.
+/// Runs the client until it ends by itself, or until it has written `until` bytes of lines: then it
+/// gets a signal to stop.
 pub(crate) fn measure(mut client: Command, dir: &Path, until: Option<u64>) -> Result<Cost> {
     let before = children_cpu()?;
     let begun = Instant::now();
@@ -84,7 +84,7 @@ pub(crate) fn measure(mut client: Command, dir: &Path, until: Option<u64>) -> Re
         bail!("the client failed: {status}");
     }
     let wall = wall.unwrap_or_else(|| begun.elapsed());
-    // The exchange is not waited for yet, so that this is the client's alone.
+    // The exchange has not been waited for yet, so this is the time of the client alone.
     let cpu = children_cpu()?.saturating_sub(before);
     Ok(Cost { wall, cpu, peak_kib, bytes: written(dir) })
 }
@@ -103,7 +103,7 @@ fn peak_memory(pid: u32) -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
-/// Bytes of the lines in the directory.
+/// Returns the bytes of all lines in the directory.
 fn written(dir: &Path) -> u64 {
     let files = fs::read_dir(dir).into_iter().flatten().flatten();
     files

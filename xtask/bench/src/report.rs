@@ -1,4 +1,4 @@
-//! The experiments, and the table they make.
+//! The experiments and their tables.
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::fs;
@@ -49,7 +49,7 @@ pub(crate) fn all(cli: &Cli) -> Result<()> {
     bench.start_up()
 }
 
-/// The program to measure: this one, or the one just built.
+/// Returns the program to measure: the named one, or the one just built.
 pub(crate) fn recorder(named: Option<&Path>) -> Result<PathBuf> {
     let built = std::env::current_exe()?.with_file_name("streamer");
     let recorder = named.map_or(built, Path::to_owned);
@@ -71,8 +71,8 @@ impl Bench {
     }
 
     fn blast(&self, title: &str, clients: &[Client], count: u64, tls: Option<&Path>) -> Result<()> {
-        say(&format!("\n### {title}, {count} trades, median of {} rounds\n", self.rounds));
-        say(
+        print(&format!("\n### {title}, {count} trades, median of {} rounds\n", self.rounds));
+        print(
             "| client | k msg/s | CPU s/M | x floor | peak RSS MiB |\n| --- | --- | --- | --- | --- |",
         );
         let costs = self.interleaved(clients, |client| self.once(client, 0, count, tls))?;
@@ -83,15 +83,18 @@ impl Bench {
             let cpu = median_of(&costs, index, |cost| per_million(cost, count));
             let peak = median_of(&costs, index, |cost| cost.peak_kib as f64 / 1024.0);
             let ratio = cpu / floor;
-            say(&format!("| {} | {rate:.0} | {cpu:.3} | {ratio:.2} | {peak:.1} |", client.name()));
+            print(&format!(
+                "| {} | {rate:.0} | {cpu:.3} | {ratio:.2} | {peak:.1} |",
+                client.name()
+            ));
         }
         Ok(())
     }
 
     fn rate(&self, rate: u64, clients: &[Client], seconds: u64) -> Result<()> {
         let count = rate * seconds;
-        say(&format!("\n### {rate} msg/s for {seconds} s, median of {} rounds\n", self.rounds));
-        say(
+        print(&format!("\n### {rate} msg/s for {seconds} s, median of {} rounds\n", self.rounds));
+        print(
             "| client | CPU % of a core, start-up included | x first | peak RSS MiB |\n| --- | --- | --- | --- |",
         );
         let costs = self.interleaved(clients, |client| self.once(client, rate, count, None))?;
@@ -100,12 +103,12 @@ impl Bench {
         for (index, client) in clients.iter().enumerate() {
             let cpu = median_of(&costs, index, percent);
             let peak = median_of(&costs, index, |cost| cost.peak_kib as f64 / 1024.0);
-            say(&format!("| {} | {cpu:.2} | {:.2} | {peak:.1} |", client.name(), cpu / first));
+            print(&format!("| {} | {cpu:.2} | {:.2} | {peak:.1} |", client.name(), cpu / first));
         }
         Ok(())
     }
 
-    /// From the start of the process to the first trade in the file.
+    /// Measures the time from the start of the process to the first trade in the file.
     fn start_up(&self) -> Result<()> {
         let mut times = Vec::new();
         for _ in 0..self.rounds {
@@ -118,13 +121,13 @@ impl Bench {
         }
         times.sort();
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        say(&format!(
+        print(&format!(
             "\nStart of the process to the first trade in the file: {median:?} (looked at every 10 ms)"
         ));
         Ok(())
     }
 
-    /// All clients in turn, `rounds` times, so that a noisy spell meets them all.
+    /// Measures all clients in turns, so that noise on the machine affects all of them.
     fn interleaved(
         &self,
         clients: &[Client],
@@ -173,7 +176,7 @@ impl Bench {
         source.insert("url".to_owned(), json!(served.url));
         source.insert("topics".to_owned(), json!([TOPIC]));
         if let Some(dir) = tls {
-            // The certificate is for the name.
+            // The certificate is for the host name.
             let url = served.url.replace("127.0.0.1", "localhost");
             source.insert("url".to_owned(), json!(url));
             source.insert("tls".to_owned(), json!({ "ca_file": dir.join("cert.pem") }));
@@ -199,9 +202,9 @@ fn complete(client: Client, cost: &Cost, expected: u64) -> Result<Cost> {
     Ok(*cost)
 }
 
-/// Bytes of so many trades as lines.
+/// Returns the bytes of `count` trades as lines.
 fn lines_of(count: u64) -> u64 {
-    // The trades repeat after 4096, but for digits.
+    // The trades repeat after 4096, except for their numbers.
     let market = Market::new(TOPIC);
     let period = market.lines(0..4096).len() as u64;
     count / 4096 * period + market.lines(0..count % 4096).len() as u64
@@ -220,7 +223,7 @@ fn per_million(cost: &Cost, count: u64) -> f64 {
     cost.cpu.as_secs_f64() * 1e6 / count as f64
 }
 
-/// A certificate for `localhost` that signs itself.
+/// Creates a directory with a self-signed certificate for `localhost`.
 fn certificate() -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
@@ -230,6 +233,6 @@ fn certificate() -> Result<tempfile::TempDir> {
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are the result")]
-pub(crate) fn say(text: &str) {
+pub(crate) fn print(text: &str) {
     println!("{text}");
 }

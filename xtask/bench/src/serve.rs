@@ -1,4 +1,4 @@
-//! The exchange as a process of its own.
+//! The exchange in a process of its own.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Feeds of three shapes, made up as venues send them: trades, order-book changes, and a mixture
+//! Generated feeds of three shapes that venues send: trades, order-book changes, and a mixture
 //! over several symbols.
 
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ impl Shape {
         }
     }
 
-    /// At least this many bytes of lines.
+    /// Returns lines of at least `bytes` bytes in all.
     pub(crate) fn lines(self, bytes: usize) -> Vec<u8> {
         let mut lines = String::with_capacity(bytes + 4096);
         let mut feed = Feed { random: fastrand::Rng::with_seed(7), millis: 1_763_942_400_000 };
@@ -78,7 +78,7 @@ impl Feed {
     }
 
     fn size(&mut self) -> String {
-        // Most are small, some are large, some levels are emptied.
+        // Most sizes are small, some are large, and some levels become empty.
         let digits = self.random.u64(1..20);
         let size = self.random.u64(0..1 << digits);
         format!("{}.{:03}", size / 1000, size % 1000)

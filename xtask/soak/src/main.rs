@@ -1,7 +1,8 @@
-//! `cargo xtask soak`: ill-treats the recorder for a while, and then asks its archive to account for
-//! itself. The deeds: kill -9, a stop and a start, a server that drops the connection, a disk that is
-//! full, a clock that steps over hours. Afterwards every line must be one that was sent, none torn
-//! and none twice, and `verify` content.
+//! `cargo xtask soak`: injects faults into a running recorder, and then checks its archive.
+//!
+//! The faults are kill -9, a stop and a start, a server that drops the connection, a full disk, and a
+//! clock that steps over hours. Afterwards every line must be one that was sent, no line may be torn
+//! or doubled, and `verify` must succeed.
 
 mod check;
 mod recorder;
@@ -17,21 +18,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::recorder::Recorder;
 
-/// Trades a second.
+/// The rate of the exchange, in trades a second.
 const RATE: u64 = 2_000;
-/// The server drops the connection each time that this many trades were sent.
+/// The number of trades after which the exchange drops the connection.
 const DROP_EVERY: u64 = 37_000;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask soak", about = "Ill-treat the recorder, then check its archive")]
+#[command(
+    name = "cargo xtask soak",
+    about = "Inject faults into the recorder, then check its archive"
+)]
 struct Args {
-    /// For how long
+    /// Minutes to run
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// The deeds are those of this number; another each time without it
+    /// Seed of the sequence of faults; random by default
     #[arg(long)]
     seed: Option<u64>,
-    /// The recorder's binary
+    /// Binary of the recorder
     #[arg(long, default_value = "target/release/streamer")]
     binary: PathBuf,
 }
@@ -39,42 +43,42 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-    say(&format!("seed {seed}"));
+    report(&format!("seed {seed}"));
     let dir = tempfile::tempdir()?;
-    let (url, sent) = serve()?;
+    let (url, exchange) = serve()?;
     let mut recorder = Recorder::new(&args.binary, dir.path(), &url)?;
-    let deeds = ill_treat(&mut recorder, Duration::from_secs(args.minutes * 60), seed);
-    let stopped = deeds.and_then(|()| recorder.stop());
-    let checked = stopped.and_then(|()| check::check(&recorder, sent));
+    let faults = inject_faults(&mut recorder, Duration::from_secs(args.minutes * 60), seed);
+    let stopped = faults.and_then(|()| recorder.stop());
+    let checked = stopped.and_then(|()| check::check(&recorder, exchange));
     if checked.is_err() {
-        say(&format!("what there is stays in {}", dir.keep().display()));
+        report(&format!("the files are kept in {}", dir.keep().display()));
     }
     checked
 }
 
-/// Starts the exchange. Gives its endpoint, and a way to stop it and learn how much it sent.
-fn serve() -> Result<(String, check::Sent)> {
+/// Starts the exchange. Returns its endpoint, and the handle that stops it and has its count.
+fn serve() -> Result<(String, check::RunningExchange)> {
     let stop = CancellationToken::new();
     let options = Options {
         rate: RATE,
         drop_at: (1..100_000).map(|drop| drop * DROP_EVERY).collect(),
         ..Options::default()
     };
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let stopped = stop.clone();
     let thread = std::thread::spawn(move || -> Result<u64> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let exchange = Exchange::bind("127.0.0.1:0", options).await?;
-            tell.send(exchange.url()?)?;
+            sender.send(exchange.url()?)?;
             Ok(exchange.serve(&stopped).await)
         })
     });
-    let url = told.recv().context("the exchange does not start")?;
-    Ok((url, check::Sent { stop, thread }))
+    let url = receiver.recv().context("the exchange does not start")?;
+    Ok((url, check::RunningExchange { stop, thread }))
 }
 
-fn ill_treat(recorder: &mut Recorder, lasting: Duration, seed: u64) -> Result<()> {
+fn inject_faults(recorder: &mut Recorder, lasting: Duration, seed: u64) -> Result<()> {
     let mut random = fastrand::Rng::with_seed(seed);
     let begun = Instant::now();
     recorder.start()?;
@@ -83,22 +87,22 @@ fn ill_treat(recorder: &mut Recorder, lasting: Duration, seed: u64) -> Result<()
         std::thread::sleep(Duration::from_millis(random.u64(500..8_000)));
         match random.u8(0..10) {
             0..=3 => {
-                say("kill -9");
+                report("kill -9");
                 recorder.kill()?;
                 std::thread::sleep(Duration::from_millis(random.u64(0..1_500)));
                 recorder.start()?;
             }
             4 | 5 => {
-                say("stop and start");
+                report("stop and start");
                 recorder.stop()?;
                 recorder.start()?;
             }
             6 | 7 => fill_the_disk(recorder, random.u64(1_000..6_000))?,
             _ => {
-                // Mostly on, by less and more than an hour, and now and then back.
+                // The clock goes on by up to 2.5 hours, and every third time back.
                 offset += if random.u8(0..3) == 0 { -5_000 } else { random.i64(100..9_000) };
                 if recorder.set_clock(offset)? {
-                    say(&format!("the clock is off by {offset} s"));
+                    report(&format!("the clock is off by {offset} s"));
                 }
             }
         }
@@ -108,7 +112,7 @@ fn ill_treat(recorder: &mut Recorder, lasting: Duration, seed: u64) -> Result<()
 
 fn fill_the_disk(recorder: &Recorder, millis: u64) -> Result<()> {
     let Some(dir) = recorder.small_disk() else { return Ok(()) };
-    say("the disk is full");
+    report("the disk is full");
     let filler = dir.join("filler");
     let file = std::fs::File::create(&filler)?;
     while std::io::Write::write_all(&mut &file, &[7; 4_096]).is_ok() {}
@@ -117,8 +121,8 @@ fn fill_the_disk(recorder: &Recorder, millis: u64) -> Result<()> {
     Ok(())
 }
 
-/// Runs the binary on the archive and gives what it prints; it must succeed.
-fn ask(binary: &Path, config: &Path, args: &[&str]) -> Result<Vec<u8>> {
+/// Runs a command of the recorder's binary, which must succeed, and returns its output.
+fn run_command(binary: &Path, config: &Path, args: &[&str]) -> Result<Vec<u8>> {
     let output = Command::new(binary).args(args).arg("-config").arg(config).output()?;
     if !output.status.success() {
         let (out, err) =
@@ -129,6 +133,6 @@ fn ask(binary: &Path, config: &Path, args: &[&str]) -> Result<Vec<u8>> {
 }
 
 #[expect(clippy::print_stderr, reason = "this is where messages meet their reader")]
-fn say(text: &str) {
+fn report(text: &str) {
     eprintln!("{text}");
 }

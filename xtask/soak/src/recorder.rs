@@ -1,4 +1,4 @@
-//! The recorder that is ill-treated.
+//! The recorder under test, with its disk and its clock.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use crate::say;
+use crate::report;
 
-/// The size of the disk that is filled.
+/// The size of the file system of the archive.
 const DISK: &str = "512m";
 
 pub(crate) struct Recorder {
@@ -17,7 +17,7 @@ pub(crate) struct Recorder {
     pub(crate) config: PathBuf,
     dir: PathBuf,
     child: Option<Child>,
-    /// Whether the archive lies on a file system of its own.
+    /// Tells that the archive lies on a file system of its own.
     mounted: bool,
     faketime: Option<PathBuf>,
 }
@@ -35,14 +35,14 @@ impl Recorder {
             .status();
         let mounted = mount.is_ok_and(|status| status.success());
         if !mounted {
-            say("without the right to mount a tmpfs: the disk is not filled");
+            report("no right to mount a tmpfs: the disk is never full");
         }
         let faketime = ["x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf"]
             .map(|place| Path::new("/usr/lib").join(place).join("faketime/libfaketimeMT.so.1"))
             .into_iter()
             .find(|library| library.exists());
         if faketime.is_none() {
-            say("without libfaketime: the clock does not step");
+            report("no libfaketime: the clock does not step");
         }
         let config = dir.join("config.json");
         let keys = json!({
@@ -81,16 +81,16 @@ impl Recorder {
 
     pub(crate) fn stop(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        // It may not have come to catch signals yet: then it ends as well.
+        // A recorder that does not handle signals yet ends as well.
         Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status()?;
         let status = child.wait()?;
         if !status.success() && status.code().is_some() {
-            bail!("the recorder did not end well: {status}; see its log");
+            bail!("the recorder failed ({status}); see its log");
         }
         Ok(())
     }
 
-    /// Sets the clock of the recorder; false where that cannot be.
+    /// Sets the offset of the recorder's clock in seconds. Returns false without libfaketime.
     pub(crate) fn set_clock(&self, offset: i64) -> Result<bool> {
         let new = self.dir.join("clock.new");
         fs::write(&new, format!("{offset:+}"))?;
@@ -98,7 +98,7 @@ impl Recorder {
         Ok(self.faketime.is_some())
     }
 
-    /// Where a disk can be filled.
+    /// Returns the directory of the archive if it lies on a file system that may be filled.
     pub(crate) fn small_disk(&self) -> Option<PathBuf> {
         self.mounted.then(|| self.dir.join("output"))
     }
@@ -106,7 +106,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        // It has ended already when all is well.
+        // After a successful run the recorder has ended already.
         drop(self.kill());
         if self.mounted {
             drop(Command::new("umount").arg("--lazy").arg(self.dir.join("output")).status());
