@@ -36,6 +36,7 @@ mod redundant_connections;
 mod report;
 mod routing;
 mod security;
+mod snapshots;
 mod status;
 mod subscriptions;
 mod tls;

@@ -14,19 +14,21 @@ const STEM: &str = "trades.BTC";
 /// The hour that most of the directories hold, 2026-03-01T10Z.
 const HOUR: &str = "1772359200";
 
-/// The number of lines that each directory holds.
-const LINES: [(&str, usize); 10] = [
-    ("killed", 13),
-    ("torn_tail", 13),
-    ("two_runs", 18),
-    ("sealed", 130),
-    ("topics", 22),
-    ("topics_in_one_file", 32),
-    ("pipelines/left", 5),
-    ("pipelines/right", 5),
-    ("full_disk", 103),
-    ("trouble", 51),
+/// The directories below `tests/fixtures/v1`.
+pub const NAMES: [&str; 10] = [
+    "killed",
+    "torn_tail",
+    "two_runs",
+    "sealed",
+    "topics",
+    "topics_in_one_file",
+    "pipelines/left",
+    "pipelines/right",
+    "full_disk",
+    "trouble",
 ];
+/// The number of lines that each of them holds.
+const LINES: [usize; 10] = [13, 13, 18, 130, 22, 32, 5, 5, 103, 51];
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
@@ -109,7 +111,7 @@ fn one_run(range: std::ops::Range<u32>) -> String {
 
 #[test]
 fn ls_and_cat_find_all_lines_of_every_old_archive() {
-    for (name, lines) in LINES {
+    for (name, lines) in NAMES.into_iter().zip(LINES) {
         let archive = Archive::copy_of(name);
         assert_eq!(archive.output("cat", &[]).lines().count(), lines, "{name}");
         let hours = archive.json("ls");
@@ -137,7 +139,7 @@ fn cat_returns_the_lines_of_old_archives_byte_for_byte() {
 
 #[test]
 fn verify_finds_old_archives_undamaged() {
-    for (name, lines) in LINES {
+    for (name, lines) in NAMES.into_iter().zip(LINES) {
         let archive = Archive::copy_of(name);
         let hours = archive.json("verify");
         assert!(!hours.is_empty() && hours.iter().all(|hour| hour["verdict"] != "bad"), "{name}");
@@ -266,7 +268,7 @@ fn gaps_of_old_journals_keep_their_times() {
 
 #[test]
 fn report_draws_old_archives() {
-    for (name, _) in LINES {
+    for name in NAMES {
         let archive = Archive::copy_of(name);
         let report = archive.output("report", &[]);
         assert!(report.contains("2026-03-01"), "{name}: {report}");
@@ -331,7 +333,7 @@ fn a_recorder_continues_an_old_hour_and_keeps_its_lines() {
 
 #[test]
 fn old_hours_are_sealed_with_all_their_lines() {
-    for (name, lines) in LINES {
+    for (name, lines) in NAMES.into_iter().zip(LINES) {
         let archive = Archive::copy_of(name);
         let before = archive.output("cat", &[]);
         let gaps = archive.gaps();
@@ -352,7 +354,7 @@ fn old_hours_are_sealed_with_all_their_lines() {
 #[test]
 fn the_old_journals_hold_every_event() {
     let mut events = BTreeSet::new();
-    for (name, _) in LINES {
+    for name in NAMES {
         for entry in fs::read_dir(fixtures().join(name)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "journal") {
