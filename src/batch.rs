@@ -5,8 +5,8 @@ mod topics;
 
 use std::ops::Range;
 
-pub use self::edit::{Failed, Lines, Verdict};
-pub use self::topics::{Labeler, NO_TOPIC, TopicId, TopicNames};
+pub use self::edit::{MessageFailure, MessageVerdict, MessageWriter};
+pub use self::topics::{NO_TOPIC, TopicId, TopicLabeler, TopicTable};
 use crate::clock::UnixNanos;
 
 /// Messages of one source, received by one read, in arrival order.
@@ -21,12 +21,12 @@ pub struct Batch {
     /// For each message the offset just past its `\n`.
     ends: Vec<u32>,
     /// How many of the messages are answers, pongs and the like rather than data.
-    control: usize,
+    control_count: usize,
     /// For each message the number of its topic; empty unless the batch is numbered.
-    topics: Vec<TopicId>,
-    names: Option<TopicNames>,
+    topic_ids: Vec<TopicId>,
+    topic_table: Option<TopicTable>,
     /// Messages on which a stage failed, since this was last asked.
-    failed: Vec<Failed>,
+    failures: Vec<MessageFailure>,
 }
 
 /// One message of a batch.
@@ -74,12 +74,12 @@ impl Batch {
     /// Whether a message that carries data is among them. Only that proves to the engine that a
     /// connection works.
     pub fn has_data(&self) -> bool {
-        self.ends.len() > self.control
+        self.ends.len() > self.control_count
     }
 
     /// Says how many of the messages are control messages (answers, pongs, heartbeats).
-    pub fn set_control(&mut self, count: usize) {
-        self.control = count;
+    pub fn set_control_count(&mut self, count: usize) {
+        self.control_count = count;
     }
 
     /// The messages in arrival order.
@@ -104,49 +104,49 @@ impl Batch {
 
     /// The number of each message's topic, and the names that the numbers stand for; nothing for a
     /// batch that is not labelled.
-    pub fn topics(&self) -> Option<(&[TopicId], &TopicNames)> {
-        self.names.as_ref().map(|names| (self.topics.as_slice(), names))
+    pub fn topics(&self) -> Option<(&[TopicId], &TopicTable)> {
+        self.topic_table.as_ref().map(|names| (self.topic_ids.as_slice(), names))
     }
 
     /// Labels the messages: a number for each, see [`Labeler`].
-    pub fn set_topics(&mut self, topics: Vec<TopicId>, names: TopicNames) {
+    pub fn set_topics(&mut self, topics: Vec<TopicId>, names: TopicTable) {
         debug_assert_eq!(topics.len(), self.ends.len());
-        (self.topics, self.names) = (topics, Some(names));
+        (self.topic_ids, self.topic_table) = (topics, Some(names));
     }
 
     /// A copy of everything, for somebody who goes on with it by himself.
-    pub(crate) fn copy(&self) -> Self {
+    pub(crate) fn clone_messages(&self) -> Self {
         Self {
             received: self.received,
             bytes: self.bytes.clone(),
             ends: self.ends.clone(),
-            control: self.control,
-            topics: self.topics.clone(),
-            names: self.names.clone(),
-            failed: Vec::new(),
+            control_count: self.control_count,
+            topic_ids: self.topic_ids.clone(),
+            topic_table: self.topic_table.clone(),
+            failures: Vec::new(),
         }
     }
 
     /// Numbers the topics of the messages. What the numbers stand for is still to be said.
-    pub(crate) fn set_numbers(&mut self, topics: Vec<TopicId>) {
+    pub(crate) fn set_topic_ids(&mut self, topics: Vec<TopicId>) {
         debug_assert_eq!(topics.len(), self.ends.len());
-        (self.topics, self.names) = (topics, None);
+        (self.topic_ids, self.topic_table) = (topics, None);
     }
 
     /// Whether each message has a number.
-    pub(crate) fn is_numbered(&self) -> bool {
-        !self.topics.is_empty() && self.topics.len() == self.ends.len()
+    pub(crate) fn has_topic_ids(&self) -> bool {
+        !self.topic_ids.is_empty() && self.topic_ids.len() == self.ends.len()
     }
 
     /// Says what the numbers stand for.
-    pub(crate) fn set_names(&mut self, names: TopicNames) {
-        self.names = Some(names);
+    pub(crate) fn set_topic_table(&mut self, names: TopicTable) {
+        self.topic_table = Some(names);
     }
 
     /// The buffer of labels, to be filled anew.
-    pub(crate) fn take_labels(&mut self) -> Vec<TopicId> {
-        self.names = None;
-        std::mem::take(&mut self.topics)
+    pub(crate) fn take_topic_ids(&mut self) -> Vec<TopicId> {
+        self.topic_table = None;
+        std::mem::take(&mut self.topic_ids)
     }
 
     /// Appends a message. A `\n` in it becomes a space (in JSON it can only be white space
@@ -158,7 +158,7 @@ impl Batch {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(payload);
         let folded = fold_newlines(self.bytes.get_mut(start..).unwrap_or_default());
-        self.end_message();
+        self.finish_line();
         folded
     }
 
@@ -166,29 +166,29 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
-        self.control = 0;
-        self.topics.clear();
-        self.names = None;
-        self.failed.clear();
+        self.control_count = 0;
+        self.topic_ids.clear();
+        self.topic_table = None;
+        self.failures.clear();
     }
 
     /// The memory that the batch holds, in bytes, used or not.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
             + self.ends.capacity() * size_of::<u32>()
-            + self.topics.capacity() * size_of::<TopicId>()
+            + self.topic_ids.capacity() * size_of::<TopicId>()
     }
 
     /// Gives back memory that is reserved and not used, by moving to buffers of the right size.
-    pub(crate) fn shrink(&mut self) {
+    pub(crate) fn shrink_to_fit(&mut self) {
         self.bytes.shrink_to_fit();
         self.ends.shrink_to_fit();
-        self.topics.shrink_to_fit();
+        self.topic_ids.shrink_to_fit();
     }
 
     /// Takes over whole lines and their ends, and leaves the batch's old buffers in their place.
     /// What follows the last end (a message that is not complete) stays with `lines`.
-    pub(crate) fn take_lines(&mut self, lines: &mut Vec<u8>, ends: &mut Vec<u32>) {
+    pub(crate) fn swap_in_lines(&mut self, lines: &mut Vec<u8>, ends: &mut Vec<u32>) {
         let whole = ends.last().map_or(0, |&end| end as usize);
         self.clear();
         self.bytes.extend_from_slice(lines.get(whole..).unwrap_or_default());
@@ -197,20 +197,20 @@ impl Batch {
         std::mem::swap(&mut self.ends, ends);
     }
 
-    fn end_message(&mut self) {
+    fn finish_line(&mut self) {
         self.bytes.push(b'\n');
         let end = u32::try_from(self.bytes.len()).expect("a batch is smaller than 4 GiB");
         self.ends.push(end);
-        if self.names.is_some() {
-            self.topics.resize(self.ends.len(), NO_TOPIC);
+        if self.topic_table.is_some() {
+            self.topic_ids.resize(self.ends.len(), NO_TOPIC);
         }
     }
 
     /// The message of a line, whose last byte is its `\n`.
     fn record(&self, index: usize, line: Range<usize>) -> Record<'_> {
         let payload = self.bytes.get(line.start..line.end.saturating_sub(1)).unwrap_or_default();
-        let topic = self.names.as_ref().and_then(|names| {
-            let id = *self.topics.get(index)?;
+        let topic = self.topic_table.as_ref().and_then(|names| {
+            let id = *self.topic_ids.get(index)?;
             names.get(id as usize).filter(|_| id != NO_TOPIC).map(AsRef::as_ref)
         });
         Record { payload, topic }
@@ -260,9 +260,9 @@ mod tests {
     #[test]
     fn control_messages_alone_are_no_data() {
         let mut batch = batch(&["ack", "trade"]);
-        batch.set_control(2);
+        batch.set_control_count(2);
         assert!(!batch.has_data());
-        batch.set_control(1);
+        batch.set_control_count(1);
         assert!(batch.has_data());
     }
 }

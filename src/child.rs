@@ -20,26 +20,26 @@ use serde_json::{Value, json};
 use tracing::{Span, warn};
 
 /// How much of what a program says on stderr goes to the log: so many lines a minute.
-const LINES_A_MINUTE: u32 = 60;
+const MAX_STDERR_LINES_PER_MINUTE: u32 = 60;
 /// A line of it is cut there.
-const MAX_WORDS: u64 = 1000;
+const MAX_STDERR_LINE_BYTES: u64 = 1000;
 /// So many of the bytes that a program was given are remembered: more than a pipe holds (64 KiB, pipe(7))
 /// and what programs commonly read ahead.
-const REMEMBERED: usize = 320 << 10;
+const SENT_TAIL_BYTES: usize = 320 << 10;
 /// How often a program that is to end is looked at.
-const LOOK: Duration = Duration::from_millis(10);
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The process groups that run: what a process leaves behind when it ends in a hurry. The system keeps
 /// them for the process, and so does this.
-static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+static PROCESS_GROUPS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-fn running() -> MutexGuard<'static, BTreeSet<u32>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+fn process_groups() -> MutexGuard<'static, BTreeSet<u32>> {
+    PROCESS_GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends every program that still runs, since this process is about to.
-pub(crate) fn end_all() {
-    for group in std::mem::take(&mut *running()) {
+pub(crate) fn kill_all() {
+    for group in std::mem::take(&mut *process_groups()) {
         kill_group(group);
     }
 }
@@ -58,7 +58,7 @@ fn kill_group(group: u32) {
 #[serde(transparent)]
 pub(crate) struct CommandLine(
     /// The program, and its arguments. It is looked for in `PATH` unless it has a `/`.
-    #[serde(deserialize_with = "words_of_command")]
+    #[serde(deserialize_with = "deserialize_command")]
     #[schemars(length(min = 1))]
     Vec<String>,
 );
@@ -74,7 +74,9 @@ pub(crate) enum CommandError {
     NotFound(String),
 }
 
-fn words_of_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+fn deserialize_command<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     // What was written as for a shell is shown as it should be.
     let example = match &value {
@@ -96,10 +98,10 @@ impl CommandLine {
             return Err(CommandError::Empty);
         };
         let found = if program.contains('/') {
-            is_program(Path::new(program))
+            is_executable(Path::new(program))
         } else {
             let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|dir| is_program(&dir.join(program)))
+            std::env::split_paths(&path).any(|dir| is_executable(&dir.join(program)))
         };
         if found { Ok(()) } else { Err(CommandError::NotFound(program.clone())) }
     }
@@ -111,7 +113,7 @@ impl CommandLine {
 
     /// Starts the program in a process group of its own. Its stdin and stdout are pipes; what it says
     /// on stderr goes to the log.
-    pub(crate) fn start(&self, env: &BTreeMap<String, String>) -> io::Result<Child> {
+    pub(crate) fn start(&self, env: &BTreeMap<String, String>) -> io::Result<ChildProcess> {
         let mut command = Command::new(self.name());
         command.args(self.0.iter().skip(1)).envs(env).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -120,41 +122,41 @@ impl CommandLine {
         if let Some(stderr) = process.stderr.take() {
             std::thread::Builder::new().name("stderr".to_owned()).spawn(move || {
                 let _within = span.enter();
-                listen(&name, stderr);
+                log_stderr(&name, stderr);
             })?;
         }
-        running().insert(process.id());
+        process_groups().insert(process.id());
         let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
-        Ok(Child {
+        Ok(ChildProcess {
             process,
             stdin,
             stdout,
-            started: Instant::now(),
+            started_at: Instant::now(),
             killed: false,
-            sent: Vec::new(),
+            sent_tail: Vec::new(),
         })
     }
 }
 
-fn is_program(path: &Path) -> bool {
+fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
 /// Tells the log what the program says on stderr, until it says nothing more.
-fn listen(program: &str, stderr: ChildStderr) {
+fn log_stderr(program: &str, stderr: ChildStderr) {
     let mut stderr = BufReader::new(stderr);
     let (mut since, mut told, mut untold) = (Instant::now(), 0, 0_u64);
     let mut words = Vec::new();
     loop {
         words.clear();
-        match stderr.by_ref().take(MAX_WORDS).read_until(b'\n', &mut words) {
+        match stderr.by_ref().take(MAX_STDERR_LINE_BYTES).read_until(b'\n', &mut words) {
             Ok(read) if read > 0 => {}
             _ => break,
         }
         if since.elapsed() >= Duration::from_secs(60) {
             (since, told) = (Instant::now(), 0);
         }
-        if told < LINES_A_MINUTE {
+        if told < MAX_STDERR_LINES_PER_MINUTE {
             told += 1;
             let words = String::from_utf8_lossy(&words);
             let words = words.trim_end();
@@ -172,26 +174,26 @@ fn listen(program: &str, stderr: ChildStderr) {
 
 /// A program that runs. It is ended with everything it has started when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Child {
+pub(crate) struct ChildProcess {
     process: std::process::Child,
     pub(crate) stdin: Option<ChildStdin>,
     pub(crate) stdout: Option<ChildStdout>,
-    pub(crate) started: Instant,
+    pub(crate) started_at: Instant,
     killed: bool,
     /// The bytes that it was given last.
-    sent: Vec<u8>,
+    sent_tail: Vec<u8>,
 }
 
 /// What can be done with the pipes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ready {
-    pub(crate) read: bool,
-    pub(crate) write: bool,
+pub(crate) struct PipeReadiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
 }
 
-impl Child {
+impl ChildProcess {
     /// From now on the pipes give an error rather than wait.
-    pub(crate) fn never_wait(&self) -> io::Result<()> {
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         if let Some(stdin) = &self.stdin {
             ioctl_fionbio(stdin, true)?;
         }
@@ -202,7 +204,7 @@ impl Child {
     }
 
     /// Waits until the program says something, or, if `write`, takes something.
-    pub(crate) fn wait_ready(&self, write: bool, patience: Duration) -> io::Result<Ready> {
+    pub(crate) fn wait_ready(&self, write: bool, patience: Duration) -> io::Result<PipeReadiness> {
         let stdin = self.stdin.as_ref().filter(|_| write);
         let mut fds = Vec::with_capacity(2);
         if let Some(stdout) = &self.stdout {
@@ -219,72 +221,75 @@ impl Child {
         // An error or an end shows when it is read or written.
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         let read = self.stdout.is_some() && ready.next() == Some(true);
-        Ok(Ready { read, write: stdin.is_some() && ready.next() == Some(true) })
+        Ok(PipeReadiness {
+            readable: read,
+            writable: stdin.is_some() && ready.next() == Some(true),
+        })
     }
 
     /// Gives the program what it takes now, and says how much; `None` when it takes nothing.
     #[expect(clippy::disallowed_methods, reason = "a pipe takes what it has room for: counted")]
-    pub(crate) fn give(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let Some(stdin) = &mut self.stdin else { return Err(ErrorKind::BrokenPipe.into()) };
-        let taken = or_none(stdin.write(bytes))?;
-        self.sent.extend_from_slice(bytes.get(..taken.unwrap_or(0)).unwrap_or_default());
-        if self.sent.len() > 2 * REMEMBERED {
-            self.sent.drain(..self.sent.len() - REMEMBERED);
+        let taken = none_if_would_block(stdin.write(bytes))?;
+        self.sent_tail.extend_from_slice(bytes.get(..taken.unwrap_or(0)).unwrap_or_default());
+        if self.sent_tail.len() > 2 * SENT_TAIL_BYTES {
+            self.sent_tail.drain(..self.sent_tail.len() - SENT_TAIL_BYTES);
         }
         Ok(taken)
     }
 
     /// How many of the bytes that it was given are remembered.
-    pub(crate) fn remembered(&self) -> u64 {
-        self.sent.len() as u64
+    pub(crate) fn sent_tail_len(&self) -> u64 {
+        self.sent_tail.len() as u64
     }
 
     /// It has dealt with everything that it was given.
-    pub(crate) fn is_idle(&mut self) {
-        self.sent.clear();
+    pub(crate) fn mark_idle(&mut self) {
+        self.sent_tail.clear();
     }
 
     /// The lines that it was given and has certainly not dealt with, from the start of the first that
     /// it has not read whole; and how many lines before that it has read of late, of which nobody
     /// knows. Asked before its stdin is closed.
-    pub(crate) fn take_unread(&mut self) -> (Vec<u8>, u64) {
-        let unread = self.unread().min(self.sent.len());
-        let (read, _) = self.sent.split_at(self.sent.len() - unread);
+    pub(crate) fn drain_unread(&mut self) -> (Vec<u8>, u64) {
+        let unread = self.unread_bytes().min(self.sent_tail.len());
+        let (read, _) = self.sent_tail.split_at(self.sent_tail.len() - unread);
         let whole = read.iter().rposition(|byte| *byte == b'\n').map_or(0, |feed| feed + 1);
-        let back = self.sent.split_off(whole);
-        let before = memchr::memchr_iter(b'\n', &self.sent).count() as u64;
-        self.sent.clear();
+        let back = self.sent_tail.split_off(whole);
+        let before = memchr::memchr_iter(b'\n', &self.sent_tail).count() as u64;
+        self.sent_tail.clear();
         (back, before)
     }
 
     /// Reads what the program says now; `None` when it says nothing, 0 at its end.
-    pub(crate) fn hear(&mut self, block: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn try_read(&mut self, block: &mut [u8]) -> io::Result<Option<usize>> {
         let Some(stdout) = &mut self.stdout else { return Ok(Some(0)) };
-        or_none(stdout.read(block))
+        none_if_would_block(stdout.read(block))
     }
 
     /// How many of the bytes that were given it has not read.
-    pub(crate) fn unread(&self) -> usize {
+    pub(crate) fn unread_bytes(&self) -> usize {
         let unread = self.stdin.as_ref().and_then(|stdin| rustix::io::ioctl_fionread(stdin).ok());
         usize::try_from(unread.unwrap_or(0)).unwrap_or(0)
     }
 
     /// Whether and how it has ended.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().ok().flatten()
     }
 
     /// Waits until it has ended, at most so long; then it is made to.
-    pub(crate) fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
+    pub(crate) fn wait_or_kill(&mut self, patience: Duration) -> Option<ExitStatus> {
         drop(self.stdin.take());
         let begun = Instant::now();
         loop {
-            let ended = self.ended();
+            let ended = self.try_wait();
             if ended.is_some() || begun.elapsed() >= patience {
                 self.kill();
                 return ended;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(EXIT_POLL_INTERVAL);
         }
     }
 
@@ -297,17 +302,17 @@ impl Child {
         kill_group(self.process.id());
         // It has been told to; this is to have the system forget it.
         drop(self.process.wait());
-        running().remove(&self.process.id());
+        process_groups().remove(&self.process.id());
     }
 }
 
-impl Drop for Child {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-fn or_none(done: io::Result<usize>) -> io::Result<Option<usize>> {
+fn none_if_would_block(done: io::Result<usize>) -> io::Result<Option<usize>> {
     match done {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
@@ -318,7 +323,7 @@ fn or_none(done: io::Result<usize>) -> io::Result<Option<usize>> {
 }
 
 /// How a program ended, in words.
-pub(crate) fn ending(status: Option<ExitStatus>) -> String {
+pub(crate) fn describe_exit(status: Option<ExitStatus>) -> String {
     match status {
         Some(status) => format!("the program ended: {status}"),
         None => "the program closed its output".to_owned(),

@@ -91,7 +91,7 @@ enum Command {
 }
 
 /// Why a command failed; decides the exit code.
-enum Failure {
+enum CliError {
     /// The command line cannot be understood.
     Usage(String),
     /// The configuration cannot be used.
@@ -100,19 +100,19 @@ enum Failure {
     Other(anyhow::Error),
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
         Self::Other(error.into())
     }
@@ -124,12 +124,12 @@ impl From<io::Error> for Failure {
 pub fn main(registry: Registry) -> ExitCode {
     match dispatch(&registry, std::env::args_os().collect()) {
         Ok(code) => code,
-        Err(failure) => report(&failure),
+        Err(failure) => report_error(&failure),
     }
 }
 
-fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failure> {
-    let args = dashes::normalize(args, &Cli::command()).map_err(Failure::Usage)?;
+fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, CliError> {
+    let args = dashes::normalize(args, &Cli::command()).map_err(CliError::Usage)?;
     let parsed = Cli::command()
         .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -144,10 +144,10 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
     };
     let file = cli.config.as_path();
     match (cli.command, cli.status) {
-        (None, true) => status(file, false),
-        (Some(Command::Status { json }), _) => status(file, json),
+        (None, true) => query_status(file, false),
+        (Some(Command::Status { json }), _) => query_status(file, json),
         (Some(_), true) => {
-            Err(Failure::Usage("-status stands alone: it is the command `status`".to_owned()))
+            Err(CliError::Usage("-status stands alone: it is the command `status`".to_owned()))
         }
         (None | Some(Command::Run), false) => run::run(file, cli.debug, registry),
         (Some(Command::Check { json }), false) => check::check(file, json, registry),
@@ -165,13 +165,14 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, Failur
     }
 }
 
-fn status(file: &Path, json: bool) -> Result<ExitCode, Failure> {
-    let Some(socket) = Config::status_socket(file)? else {
+fn query_status(file: &Path, json: bool) -> Result<ExitCode, CliError> {
+    let Some(socket) = Config::load_status_socket(file)? else {
         let message = format!("`{}` names no `status_socket` to ask", file.display());
         return Err(anyhow::anyhow!(message).into());
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let snapshot = runtime.block_on(crate::status::query(&socket)).map_err(anyhow::Error::from)?;
+    let snapshot =
+        runtime.block_on(crate::status::query_status(&socket)).map_err(anyhow::Error::from)?;
     if json {
         print(&(serde_json::to_string_pretty(&snapshot).unwrap_or_default() + "\n"))
     } else {
@@ -184,11 +185,11 @@ fn schema_text(registry: &Registry) -> String {
 }
 
 /// Data goes to stdout. Whoever stops reading has enough.
-fn print(text: &str) -> Result<ExitCode, Failure> {
-    broken_pipe_is_success(io::stdout().write_all(text.as_bytes()))
+fn print(text: &str) -> Result<ExitCode, CliError> {
+    ignore_broken_pipe(io::stdout().write_all(text.as_bytes()))
 }
 
-fn broken_pipe_is_success(written: io::Result<()>) -> Result<ExitCode, Failure> {
+fn ignore_broken_pipe(written: io::Result<()>) -> Result<ExitCode, CliError> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(error).context("cannot write to stdout").into())
@@ -199,23 +200,23 @@ fn broken_pipe_is_success(written: io::Result<()>) -> Result<ExitCode, Failure> 
 
 /// Words on stderr.
 #[expect(clippy::print_stderr, reason = "data goes to stdout, words go here")]
-fn words(text: &str) {
+fn print_stderr(text: &str) {
     eprintln!("{text}");
 }
 
 /// Words go to stderr.
 #[expect(clippy::print_stderr, reason = "this is where errors meet their reader")]
-fn report(failure: &Failure) -> ExitCode {
+fn report_error(failure: &CliError) -> ExitCode {
     match failure {
-        Failure::Usage(message) => {
+        CliError::Usage(message) => {
             eprintln!("error: {message}\nTry `streamer --help`.");
             ExitCode::from(2)
         }
-        Failure::Config(error) => {
+        CliError::Config(error) => {
             eprintln!("{error}");
             ExitCode::from(2)
         }
-        Failure::Other(error) => {
+        CliError::Other(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

@@ -41,19 +41,19 @@ impl UnixNanos {
     }
 
     /// How long after `earlier` this is; zero when it is not.
-    pub fn since(self, earlier: Self) -> Duration {
+    pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// The instant `duration` later; the far future saturates.
     #[must_use]
-    pub fn plus(self, duration: Duration) -> Self {
+    pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// The instant `duration` earlier, at least 1970.
     #[must_use]
-    pub fn before(self, duration: Duration) -> Self {
+    pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
@@ -118,7 +118,7 @@ pub trait Clock: Send + Sync {
 
     /// For how long the machine has been suspended since it booted: monotonic time does not go on
     /// then. (`CLOCK_BOOTTIME` less `CLOCK_MONOTONIC`, see `clock_gettime(2)`.)
-    fn suspended(&self) -> Duration {
+    fn suspended_total(&self) -> Duration {
         Duration::ZERO
     }
 }
@@ -132,10 +132,10 @@ impl Clock for SystemClock {
     fn now(&self) -> UnixNanos {
         // A clock before 1970 counts as 1970: the hour is then wrong, but nothing is lost.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        UnixNanos::default().plus(since)
+        UnixNanos::default().saturating_add(since)
     }
 
-    fn suspended(&self) -> Duration {
+    fn suspended_total(&self) -> Duration {
         use rustix::time::{ClockId, clock_gettime};
         let [awake, all] = [ClockId::Monotonic, ClockId::Boottime].map(|clock| {
             let time = clock_gettime(clock);
@@ -152,7 +152,7 @@ pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
     /// A clock that stands at `time`.
-    pub fn at(time: UnixNanos) -> Self {
+    pub fn new(time: UnixNanos) -> Self {
         Self(AtomicU64::new(time.nanos()))
     }
 
@@ -180,7 +180,7 @@ mod tests {
         let last = UnixNanos::new(first.nanos() + 3600 * NANOS_PER_SECOND - 1);
         assert_eq!(Hour::containing(first), hour);
         assert_eq!(Hour::containing(last), hour);
-        assert!(Hour::containing(last.plus(Duration::from_nanos(1))) > hour);
+        assert!(Hour::containing(last.saturating_add(Duration::from_nanos(1))) > hour);
     }
 
     #[test]

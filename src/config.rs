@@ -15,9 +15,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::archive::{ArchiveConfig, Schedule};
-use self::document::{Document, mixed_forms};
+use self::document::{Document, check_mixed_forms};
 use self::error::{ConfigError, Problem, duplicate_keys};
-use self::pipelines::{PipelineConfig, archive_dirs, parse_sinks};
+use self::pipelines::{PipelineConfig, check_archive_dirs, parse_sinks};
 use crate::pipeline::Overflow;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
@@ -26,10 +26,10 @@ use crate::secrets::Secrets;
 pub(crate) struct Config {
     file: PathBuf,
     text: String,
-    keys: Map<String, Value>,
+    written_keys: Map<String, Value>,
     pipelines: Vec<PipelineConfig>,
     /// The sink that writes messages to stdout.
-    pub(crate) uses_stdout: Option<String>,
+    pub(crate) stdout_sink: Option<String>,
     secrets: Secrets,
     buffer_size: usize,
     buffer_bytes: usize,
@@ -56,7 +56,7 @@ pub(crate) struct LogConfig {
     /// Size at which the file is begun anew; 0 for never.
     pub(crate) max_size: u64,
     /// How many older files are kept.
-    pub(crate) files: u16,
+    pub(crate) max_old_files: u16,
 }
 
 impl Config {
@@ -65,7 +65,7 @@ impl Config {
     /// # Errors
     /// Every problem that was found, each with its place.
     pub(crate) fn load(file: &Path, registry: &Registry) -> Result<Self, ConfigError> {
-        let text = read(file)?;
+        let text = read_text(file)?;
         Self::parse(file, &text, registry)
     }
 
@@ -74,9 +74,9 @@ impl Config {
     ///
     /// # Errors
     /// The file cannot be read, or the key is wrong.
-    pub(crate) fn status_socket(file: &Path) -> Result<Option<PathBuf>, ConfigError> {
-        let text = read(file)?;
-        let mut keys = object(file, &text)?;
+    pub(crate) fn load_status_socket(file: &Path) -> Result<Option<PathBuf>, ConfigError> {
+        let text = read_text(file)?;
+        let mut keys = parse_object(file, &text)?;
         let fail = |problems| ConfigError::new(file, Some(&text), problems, &Secrets::default());
         let mut only = Map::new();
         if let Some(key) = keys.remove_entry("status_socket") {
@@ -84,34 +84,34 @@ impl Config {
         }
         let mut only = Value::Object(only);
         env::expand(&mut only, &|name| std::env::var(name).ok()).map_err(fail)?;
-        let document = Document::read(only).map_err(|problem| fail(vec![problem]))?;
-        Ok(non_empty(document.status_socket))
+        let document = Document::from_value(only).map_err(|problem| fail(vec![problem]))?;
+        Ok(non_empty_path(document.status_socket))
     }
 
     /// Where the hours are, and what happens to them. Needs no more of the file than that.
     ///
     /// # Errors
     /// The file cannot be read, or these keys are wrong.
-    pub(crate) fn archive(
+    pub(crate) fn load_archive(
         file: &Path,
         registry: &Registry,
     ) -> Result<(ArchiveConfig, Vec<PathBuf>), ConfigError> {
-        let text = read(file)?;
-        let keys = object(file, &text)?;
+        let text = read_text(file)?;
+        let keys = parse_object(file, &text)?;
         let fail = |problems| ConfigError::new(file, Some(&text), problems, &Secrets::default());
         let needed = |(key, _): &(&String, &Value)| {
             matches!(key.as_str(), "output_dir" | "sinks" | "pipelines" | "archive")
         };
         let only = keys.iter().filter(needed).map(|(key, value)| (key.clone(), value.clone()));
         let mut only = Value::Object(only.collect());
-        pipelines::keep_sinks(&mut only);
+        pipelines::retain_sinks_only(&mut only);
         let secrets = env::expand(&mut only, &|name| std::env::var(name).ok()).map_err(fail)?;
         let secrets = Secrets::new(secrets);
         let fail = |problems| ConfigError::new(file, Some(&text), problems, &secrets);
-        let document = Document::read(only).map_err(|problem| fail(vec![problem]))?;
+        let document = Document::from_value(only).map_err(|problem| fail(vec![problem]))?;
         let mut problems = document.check(&keys);
         let sinks = parse_sinks(&document, &keys, registry, &mut problems);
-        let dirs = archive_dirs(sinks, &mut problems);
+        let dirs = check_archive_dirs(sinks, &mut problems);
         if dirs.is_empty() && problems.is_empty() {
             problems.push(Problem::at("sinks", "none of them writes hours"));
         }
@@ -123,9 +123,9 @@ impl Config {
     }
 
     pub(crate) fn parse(file: &Path, text: &str, registry: &Registry) -> Result<Self, ConfigError> {
-        let keys = object(file, text)?;
+        let keys = parse_object(file, text)?;
         let mut problems = duplicate_keys(text);
-        problems.extend(mixed_forms(&keys));
+        problems.extend(check_mixed_forms(&keys));
         let mut expanded = Value::Object(keys.clone());
         let expansion = env::expand(&mut expanded, &|name| std::env::var(name).ok());
         let secrets = match expansion {
@@ -136,10 +136,10 @@ impl Config {
             }
         };
         let fail = |problems| ConfigError::new(file, Some(text), problems, &secrets);
-        let document = match Document::read(expanded) {
+        let document = match Document::from_value(expanded) {
             Ok(document) => document,
             Err(problem) => {
-                problems.push(of_a_section(problem, registry));
+                problems.push(suggest_section(problem, registry));
                 return Err(fail(problems));
             }
         };
@@ -149,7 +149,7 @@ impl Config {
             let sinks = pipeline.sinks.iter();
             sinks.map(|(path, sink)| (path.as_str(), sink.archive_dir.as_deref()))
         });
-        let dirs = archive_dirs(sinks, &mut problems);
+        let dirs = check_archive_dirs(sinks, &mut problems);
         if document.archive.is_some() && dirs.is_empty() && problems.is_empty() {
             problems.push(Problem::at(
                 "archive",
@@ -158,12 +158,12 @@ impl Config {
         }
         let sources = pipelines.iter().map(|pipeline| &pipeline.source);
         let stdin = sources.filter(|(_, source)| source.uses_stdin).map(|(path, _)| path);
-        problems.extend(only_once(&stdin.collect::<Vec<_>>(), "stdin", "reads"));
+        problems.extend(check_single_use(&stdin.collect::<Vec<_>>(), "stdin", "reads"));
         let sinks = pipelines.iter().flat_map(|pipeline| &pipeline.sinks);
         let stdout = sinks.filter(|(_, sink)| sink.uses_stdout).map(|(path, _)| path);
         let stdout: Vec<&String> = stdout.collect();
         let uses_stdout = stdout.first().map(|path| (*path).clone());
-        problems.extend(only_once(&stdout, "stdout", "writes to"));
+        problems.extend(check_single_use(&stdout, "stdout", "writes to"));
         if let Some(path) = &uses_stdout
             && document.log_to_stdout
         {
@@ -175,21 +175,21 @@ impl Config {
         }
         let mut config = Self {
             file: file.to_owned(),
-            keys,
+            written_keys: keys,
             pipelines,
-            uses_stdout,
+            stdout_sink: uses_stdout,
             secrets,
             buffer_size: document.buffer_size as usize,
             buffer_bytes: usize::try_from(document.buffer_bytes.bytes()).unwrap_or(usize::MAX),
             overflow: document.overflow,
-            shutdown_timeout: document.shutdown_timeout.duration(),
-            status_interval: seconds(document.status_interval),
-            status_socket: non_empty(document.status_socket.clone()),
+            shutdown_timeout: document.shutdown_timeout.to_duration(),
+            status_interval: non_zero_seconds(document.status_interval),
+            status_socket: non_empty_path(document.status_socket.clone()),
             log: LogConfig {
-                file: non_empty(document.log_file.clone()),
+                file: non_empty_path(document.log_file.clone()),
                 to_stdout: document.log_to_stdout,
                 max_size: document.log_max_size.bytes(),
-                files: document.log_files,
+                max_old_files: document.log_files,
             },
             archive: document.archive.clone().map(|archive| (archive, dirs)),
             resolved: Value::Null,
@@ -218,9 +218,9 @@ impl Config {
                 }
             }
         }
-        let mut template = self.keys.clone();
+        let mut template = self.written_keys.clone();
         if !named {
-            let written = |key| self.keys.get(key).cloned().unwrap_or_default();
+            let written = |key| self.written_keys.get(key).cloned().unwrap_or_default();
             let source = json!({ "url": written("ws_url"), "topics": [written("topic")] });
             template.entry("source").or_insert(source);
             template.entry("sinks").or_insert(json!([{ "output_dir": written("output_dir") }]));
@@ -231,7 +231,7 @@ impl Config {
 }
 
 /// The text of the file.
-fn read(file: &Path) -> Result<String, ConfigError> {
+fn read_text(file: &Path) -> Result<String, ConfigError> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         let hint = if error.kind() == std::io::ErrorKind::NotFound {
             "; `streamer init` writes one to start from, `-config FILE` names another"
@@ -246,8 +246,9 @@ fn read(file: &Path) -> Result<String, ConfigError> {
 }
 
 /// The keys of the file.
-fn object(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
-    let value = serde_json::from_str(text).map_err(|error| ConfigError::syntax(file, &error))?;
+fn parse_object(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
+    let value =
+        serde_json::from_str(text).map_err(|error| ConfigError::from_syntax_error(file, &error))?;
     if let Value::Object(keys) = value {
         return Ok(keys);
     }
@@ -256,12 +257,12 @@ fn object(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
 }
 
 /// Says where a key belongs that is none of the file itself.
-fn of_a_section(mut problem: Problem, registry: &Registry) -> Problem {
+fn suggest_section(mut problem: Problem, registry: &Registry) -> Problem {
     let key = &problem.path;
     let owners = [
-        (registry.sources().with_key(key), "source", "`source`"),
-        (registry.stages().with_key(key), "stage", "one of the `stages`"),
-        (registry.sinks().with_key(key), "sink", "one of the `sinks`"),
+        (registry.sources().type_with_key(key), "source", "`source`"),
+        (registry.stages().type_with_key(key), "stage", "one of the `stages`"),
+        (registry.sinks().type_with_key(key), "sink", "one of the `sinks`"),
     ];
     let owner = owners.into_iter().find_map(|(name, kind, place)| Some((name?, kind, place)));
     if let Some((name, kind, place)) = owner.filter(|_| problem.message.starts_with("unknown key"))
@@ -273,16 +274,16 @@ fn of_a_section(mut problem: Problem, registry: &Registry) -> Problem {
 }
 
 /// There is one stdin and one stdout for all.
-fn only_once(paths: &[&String], what: &str, uses: &str) -> Option<Problem> {
+fn check_single_use(paths: &[&String], what: &str, uses: &str) -> Option<Problem> {
     let (first, second) = (paths.first()?, paths.get(1)?);
     Some(Problem::at(second.as_str(), format!("`{first}` {uses} {what}, too; only one can")))
 }
 
-fn seconds(number: u32) -> Option<Duration> {
+fn non_zero_seconds(number: u32) -> Option<Duration> {
     (number > 0).then(|| Duration::from_secs(number.into()))
 }
 
-fn non_empty(path: Option<PathBuf>) -> Option<PathBuf> {
+fn non_empty_path(path: Option<PathBuf>) -> Option<PathBuf> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 

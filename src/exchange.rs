@@ -28,17 +28,17 @@ use tokio_util::sync::CancellationToken;
 pub use self::market::Market;
 
 /// Trades that are sent in one write when the rate is not limited.
-const BURST: u64 = 512;
+const TRADES_PER_BURST: u64 = 512;
 /// The most trades in one write: a rate that cannot be kept up with takes no more memory.
-const MOST: u64 = 16_384;
+const MAX_TRADES_PER_WRITE: u64 = 16_384;
 /// How often a limited rate sends what is due.
-const TICK: Duration = Duration::from_millis(2);
+const SEND_INTERVAL: Duration = Duration::from_millis(2);
 /// Topics that the exchange knows begin so.
-const KNOWN: &str = "publicTrade.";
+const TOPIC_PREFIX: &str = "publicTrade.";
 
 /// What an exchange does.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct ExchangeOptions {
     /// Trades a second; 0 for as fast as they are taken.
     pub rate: u64,
     /// The number of trades that there are; when they are sent the connection stays open and quiet.
@@ -56,20 +56,20 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Exchange {
     listener: TcpListener,
-    desk: Arc<Desk>,
+    state: Arc<ExchangeState>,
 }
 
 /// What the connections of an exchange share.
 #[derive(Debug)]
-struct Desk {
-    options: Options,
+struct ExchangeState {
+    options: ExchangeOptions,
     /// The most trades that one of them has got.
     sent: AtomicU64,
     subscriptions: AtomicU64,
 }
 
 /// How a connection is left.
-enum Left {
+enum ServeOutcome {
     /// The client ended it, or the exchange closed it by handshake.
     Closed,
     /// The exchange is to drop it.
@@ -81,10 +81,10 @@ impl Exchange {
     ///
     /// # Errors
     /// The address cannot be had.
-    pub async fn bind(address: &str, options: Options) -> io::Result<Self> {
+    pub async fn bind(address: &str, options: ExchangeOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let (sent, subscriptions) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { listener, desk: Arc::new(Desk { options, sent, subscriptions }) })
+        Ok(Self { listener, state: Arc::new(ExchangeState { options, sent, subscriptions }) })
     }
 
     /// Where it listens.
@@ -100,7 +100,7 @@ impl Exchange {
     /// # Errors
     /// As [`Exchange::address`].
     pub fn url(&self) -> io::Result<String> {
-        let scheme = if self.desk.options.tls.is_some() { "wss" } else { "ws" };
+        let scheme = if self.state.options.tls.is_some() { "wss" } else { "ws" };
         Ok(format!("{scheme}://{}", self.address()?))
     }
 
@@ -110,40 +110,40 @@ impl Exchange {
         while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
             // Without a file descriptor for this client, the next may find one.
             let Ok((client, _)) = accepted else { continue };
-            let (desk, stop) = (Arc::clone(&self.desk), stop.clone());
+            let (desk, stop) = (Arc::clone(&self.state), stop.clone());
             clients.spawn(async move {
-                let served = Box::pin(desk.client(client));
+                let served = Box::pin(desk.serve_client(client));
                 stop.run_until_cancelled(served).await
             });
             while clients.try_join_next().is_some() {}
         }
         clients.shutdown().await;
-        self.desk.sent()
+        self.state.sent()
     }
 }
 
-impl Desk {
+impl ExchangeState {
     fn sent(&self) -> u64 {
         // Relaxed: nothing else depends on it.
         self.sent.load(Ordering::Relaxed)
     }
 
-    async fn client(&self, client: TcpStream) {
+    async fn serve_client(&self, client: TcpStream) {
         // A client that goes away is served by waiting for the next one.
         let _gone: Result<(), Error> = async {
             client.set_nodelay(true)?;
             match &self.options.tls {
-                None => self.talk(accept_async(client).await?).await,
+                None => self.serve_socket(accept_async(client).await?).await,
                 Some(config) => {
                     let tls = TlsAcceptor::from(Arc::clone(config)).accept(client).await?;
-                    self.talk(accept_async(tls).await?).await
+                    self.serve_socket(accept_async(tls).await?).await
                 }
             }
         }
         .await;
     }
 
-    async fn talk<S>(&self, mut socket: WebSocketStream<S>) -> Result<(), Error>
+    async fn serve_socket<S>(&self, mut socket: WebSocketStream<S>) -> Result<(), Error>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -152,48 +152,48 @@ impl Desk {
         let begun = Instant::now();
         let first = self.sent();
         let mut sent = first;
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(SEND_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut frames = Vec::new();
         loop {
-            let sending = market.is_some() && self.left(sent) > 0;
+            let sending = market.is_some() && self.remaining_trades(sent) > 0;
             let full_speed = sending && self.options.rate == 0;
             let left = tokio::select! {
                 biased;
                 // Answers before trades: a client at full speed must not wait for its pong.
                 message = socket.next() => {
-                    self.answer(&mut socket, message, &mut subscribed, &mut market).await?
+                    self.handle_message(&mut socket, message, &mut subscribed, &mut market).await?
                 }
                 _ = ticks.tick(), if sending && !full_speed => {
-                    let due = due(self.options.rate, begun.elapsed());
-                    self.send(&mut socket, market.as_ref(), &mut sent, first + due, &mut frames).await?
+                    let due = trades_due(self.options.rate, begun.elapsed());
+                    self.send_trades(&mut socket, market.as_ref(), &mut sent, first + due, &mut frames).await?
                 }
                 () = std::future::ready(()), if full_speed => {
                     tokio::task::consume_budget().await;
-                    let until = sent + BURST;
-                    self.send(&mut socket, market.as_ref(), &mut sent, until, &mut frames).await?
+                    let until = sent + TRADES_PER_BURST;
+                    self.send_trades(&mut socket, market.as_ref(), &mut sent, until, &mut frames).await?
                 }
             };
             match left {
                 None => {}
-                Some(Left::Closed) => return Ok(()),
-                Some(Left::Dropped) => return drop_gently(socket).await,
+                Some(ServeOutcome::Closed) => return Ok(()),
+                Some(ServeOutcome::Dropped) => return end_without_close_frame(socket).await,
             }
         }
     }
 
-    async fn answer<S>(
+    async fn handle_message<S>(
         &self,
         socket: &mut WebSocketStream<S>,
         message: Option<Result<Message, Error>>,
         subscribed: &mut Vec<String>,
         market: &mut Option<Market>,
-    ) -> Result<Option<Left>, Error>
+    ) -> Result<Option<ServeOutcome>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Some(message) = message else {
-            return Ok(Some(Left::Closed));
+            return Ok(Some(ServeOutcome::Closed));
         };
         let text = match message? {
             Message::Text(text) => text,
@@ -203,12 +203,14 @@ impl Desk {
             }
             _ => return Ok(None),
         };
-        let request: Request = serde_json::from_str(&text).unwrap_or_default();
+        let request: ClientRequest = serde_json::from_str(&text).unwrap_or_default();
         let (success, words) = match (request.op.as_str(), request.args.as_slice()) {
             ("ping", _) => (true, "pong".to_owned()),
-            ("subscribe", topics @ [_, ..]) if topics.iter().all(|t| t.starts_with(KNOWN)) => {
+            ("subscribe", topics @ [_, ..])
+                if topics.iter().all(|t| t.starts_with(TOPIC_PREFIX)) =>
+            {
                 subscribed.extend_from_slice(topics);
-                *market = Some(Market::of(subscribed));
+                *market = Some(Market::from_topics(subscribed));
                 (true, String::new())
             }
             ("subscribe", topics) => {
@@ -228,14 +230,14 @@ impl Desk {
     }
 
     /// Sends the trades up to number `until`, as far as the options allow.
-    async fn send<S>(
+    async fn send_trades<S>(
         &self,
         socket: &mut WebSocketStream<S>,
         market: Option<&Market>,
         sent: &mut u64,
         until: u64,
         frames: &mut Vec<u8>,
-    ) -> Result<Option<Left>, Error>
+    ) -> Result<Option<ServeOutcome>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -244,8 +246,10 @@ impl Desk {
         };
         let from = *sent;
         let drop_at = self.options.drop_at.iter().copied().find(|&at| at > from);
-        let until =
-            until.min(from + MOST).min(from + self.left(from)).min(drop_at.unwrap_or(u64::MAX));
+        let until = until
+            .min(from + MAX_TRADES_PER_WRITE)
+            .min(from + self.remaining_trades(from))
+            .min(drop_at.unwrap_or(u64::MAX));
         if until > from {
             frames.clear();
             market.append_frames(from..until, frames);
@@ -255,9 +259,9 @@ impl Desk {
         }
         if drop_at == Some(until) {
             socket.get_mut().flush().await?;
-            return Ok(Some(Left::Dropped));
+            return Ok(Some(ServeOutcome::Dropped));
         }
-        if self.left(*sent) == 0 {
+        if self.remaining_trades(*sent) == 0 {
             socket.get_mut().flush().await?;
             if self.options.close_at_end {
                 socket.close(None).await?;
@@ -267,27 +271,27 @@ impl Desk {
     }
 
     /// Trades that may still be sent after so many.
-    fn left(&self, sent: u64) -> u64 {
+    fn remaining_trades(&self, sent: u64) -> u64 {
         self.options.count.unwrap_or(u64::MAX).saturating_sub(sent)
     }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Request {
+struct ClientRequest {
     op: String,
     args: Vec<String>,
 }
 
 /// Trades that a rate gives in this time.
-fn due(rate: u64, time: Duration) -> u64 {
+fn trades_due(rate: u64, time: Duration) -> u64 {
     let nanos = u128::from(rate) * time.as_nanos();
     u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX)
 }
 
 /// Ends the stream without a close frame, but so that the client gets every byte: a socket that is
 /// closed with unread input would reset the connection.
-async fn drop_gently<S>(socket: WebSocketStream<S>) -> Result<(), Error>
+async fn end_without_close_frame<S>(socket: WebSocketStream<S>) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

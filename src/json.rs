@@ -16,19 +16,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use self::scalar::Scalar;
-pub(crate) use self::seek::{Seeker, Written};
+pub(crate) use self::seek::{CachedSelector, RawKey};
 pub use self::selector::{Selector, SelectorError};
 
 /// A JSON Pointer (RFC 6901), such as `/data/0/s`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer {
     text: String,
-    steps: Vec<Step>,
+    tokens: Vec<PointerToken>,
 }
 
 /// One step of a pointer: a key, and an index where it can be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Step {
+struct PointerToken {
     key: String,
     index: Option<usize>,
 }
@@ -54,16 +54,16 @@ impl Pointer {
             let key = step.replace("~1", "/").replace("~0", "~");
             // No leading zeros: "01" is a key (RFC 6901, section 4).
             let index = key.parse().ok().filter(|index: &usize| index.to_string() == key);
-            Ok(Step { key, index })
+            Ok(PointerToken { key, index })
         });
-        Ok(Self { text: text.to_owned(), steps: steps.collect::<Result<_, _>>()? })
+        Ok(Self { text: text.to_owned(), tokens: steps.collect::<Result<_, _>>()? })
     }
 
     /// The value in `json` at which the pointer points, as it is written there. Of keys that stand
     /// twice in an object the first counts.
     pub fn find<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
-        let mut at = walk::Walk::new(json);
-        for step in &self.steps {
+        let mut at = walk::JsonCursor::new(json);
+        for step in &self.tokens {
             at.enter(step)?;
         }
         at.value()
@@ -73,7 +73,7 @@ impl Pointer {
 impl Pointer {
     /// The last of its keys.
     pub(crate) fn last_key(&self) -> &str {
-        self.steps.last().map_or("", |step| &step.key)
+        self.tokens.last().map_or("", |step| &step.key)
     }
 }
 
@@ -111,7 +111,7 @@ impl JsonSchema for Pointer {
 
 /// The text of a value as it is written in JSON: what a string says, and numbers, `true` and `false`
 /// as they stand. `null`, objects and arrays have none.
-pub fn text(value: &[u8]) -> Option<Cow<'_, str>> {
+pub fn scalar_text(value: &[u8]) -> Option<Cow<'_, str>> {
     match value.first()? {
         b'"' => {
             let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;

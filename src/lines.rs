@@ -3,48 +3,48 @@
 use memchr::memchr;
 
 /// A line may be so long.
-const MAX_LINE: usize = 64 << 20;
+const MAX_LINE_BYTES: usize = 64 << 20;
 
 /// Puts lines together.
 #[derive(Debug, Default)]
 pub(crate) struct LineSplitter {
     /// A line without its end.
-    rest: Vec<u8>,
+    partial_line: Vec<u8>,
 }
 
 /// A line that does not end.
 #[derive(Debug, thiserror::Error)]
-#[error("a line is longer than {MAX_LINE} bytes")]
-pub(crate) struct TooLong;
+#[error("a line is longer than {MAX_LINE_BYTES} bytes")]
+pub(crate) struct LineTooLong;
 
 impl LineSplitter {
     /// Gives every line that is complete with this block, without its line feed.
-    pub(crate) fn feed(
+    pub(crate) fn push_block(
         &mut self,
         mut block: &[u8],
         mut take: impl FnMut(&[u8]),
-    ) -> Result<(), TooLong> {
+    ) -> Result<(), LineTooLong> {
         while let Some(feed) = memchr(b'\n', block) {
             let (line, behind) = block.split_at(feed);
-            if self.rest.is_empty() {
+            if self.partial_line.is_empty() {
                 take(line);
             } else {
-                self.rest.extend_from_slice(line);
-                take(&self.rest);
-                self.rest.clear();
+                self.partial_line.extend_from_slice(line);
+                take(&self.partial_line);
+                self.partial_line.clear();
             }
             block = behind.get(1..).unwrap_or_default();
         }
-        if self.rest.len() + block.len() > MAX_LINE {
-            return Err(TooLong);
+        if self.partial_line.len() + block.len() > MAX_LINE_BYTES {
+            return Err(LineTooLong);
         }
-        self.rest.extend_from_slice(block);
+        self.partial_line.extend_from_slice(block);
         Ok(())
     }
 
     /// The last line, if it had no line feed.
-    pub(crate) fn finish(&mut self) -> Option<Vec<u8>> {
-        Some(std::mem::take(&mut self.rest)).filter(|rest| !rest.is_empty())
+    pub(crate) fn take_partial_line(&mut self) -> Option<Vec<u8>> {
+        Some(std::mem::take(&mut self.partial_line)).filter(|rest| !rest.is_empty())
     }
 }
 
@@ -53,24 +53,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_the_same_however_they_are_cut() {
+    fn lines_do_not_depend_on_block_boundaries() {
         let text = b"one\n\ntwo\r\nthree";
         for cut in 0..text.len() {
             let (mut splitter, mut lines) = (LineSplitter::default(), Vec::new());
             let (first, second) = text.split_at(cut);
             for block in [first, second] {
-                splitter.feed(block, |line| lines.push(line.to_vec())).unwrap();
+                splitter.push_block(block, |line| lines.push(line.to_vec())).unwrap();
             }
-            lines.extend(splitter.finish());
+            lines.extend(splitter.take_partial_line());
             assert_eq!(lines, [b"one".as_slice(), b"", b"two\r", b"three"], "cut at {cut}");
         }
     }
 
     #[test]
-    fn a_line_without_an_end_takes_no_more_memory_than_allowed() {
+    fn a_line_without_end_fails_at_the_size_limit() {
         let mut splitter = LineSplitter::default();
         let block = vec![b'x'; 1 << 20];
-        let failed = (0..100).position(|_| splitter.feed(&block, |_| {}).is_err());
+        let failed = (0..100).position(|_| splitter.push_block(&block, |_| {}).is_err());
         assert_eq!(failed, Some(64));
     }
 }

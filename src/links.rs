@@ -13,13 +13,13 @@ const WORLD_WRITABLE: u32 = 0o002;
     "`{}` is a symbolic link of another user (uid {owner}) in a directory to which everybody may write; it is not followed. Name the place that it leads to, or one that is yours",
     link.display()
 )]
-pub(crate) struct ForeignLink {
+pub(crate) struct ForeignLinkError {
     link: PathBuf,
     owner: u32,
 }
 
 /// Looks at every step of the path. What does not exist is nobody's.
-pub(crate) fn refuse_foreign_links(path: &Path) -> Result<(), ForeignLink> {
+pub(crate) fn check_foreign_links(path: &Path) -> Result<(), ForeignLinkError> {
     let own = rustix::process::geteuid().as_raw();
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     for step in path.ancestors() {
@@ -27,7 +27,7 @@ pub(crate) fn refuse_foreign_links(path: &Path) -> Result<(), ForeignLink> {
         let foreign = found.is_symlink() && found.uid() != own && found.uid() != 0;
         let open = || parent.metadata().is_ok_and(|parent| parent.mode() & WORLD_WRITABLE != 0);
         if foreign && open() {
-            return Err(ForeignLink { link: step.to_owned(), owner: found.uid() });
+            return Err(ForeignLinkError { link: step.to_owned(), owner: found.uid() });
         }
     }
     Ok(())
@@ -40,23 +40,23 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 
     #[test]
-    fn links_of_others_where_everybody_may_write_are_refused() {
+    fn symlinks_of_other_users_in_world_writable_directories_are_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
         symlink("/var", &link).unwrap();
         let below = link.join("output/deep");
-        refuse_foreign_links(&below).unwrap();
+        check_foreign_links(&below).unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
-        refuse_foreign_links(&below).expect("the link is our own");
+        check_foreign_links(&below).expect("the link is our own");
         // Only root can give it to somebody else.
         if lchown(&link, Some(65_534), None).is_ok() {
-            let refused = refuse_foreign_links(&below).unwrap_err().to_string();
+            let refused = check_foreign_links(&below).unwrap_err().to_string();
             assert!(
                 refused.contains(link.to_str().unwrap()) && refused.contains("65534"),
                 "{refused}"
             );
             fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-            refuse_foreign_links(&below).expect("nobody else could have laid it here");
+            check_foreign_links(&below).expect("nobody else could have laid it here");
         }
     }
 }

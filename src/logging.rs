@@ -22,10 +22,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use self::file::LogFile;
 use crate::clock::{Clock, SystemClock};
 use crate::config::LogConfig;
-use crate::stats::Totals;
+use crate::stats::ProcessStats;
 
 /// Lines that may wait to be written.
-const QUEUED_LINES: usize = 4096;
+const LOG_QUEUE_LINES: usize = 4096;
 /// For how long the end of the program waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -37,7 +37,7 @@ enum Console {
     Stderr,
 }
 
-enum Order {
+enum LogCommand {
     Line(Vec<u8>),
     Reopen,
     Flush(SyncSender<()>),
@@ -45,39 +45,45 @@ enum Order {
 
 /// The log of this process, once started.
 pub(crate) struct Log {
-    orders: SyncSender<Order>,
+    commands: SyncSender<LogCommand>,
 }
 
 impl Log {
     /// Starts the log and makes it that of the whole process. `debug` logs to stdout as well, and
     /// more.
-    pub(crate) fn start(config: &LogConfig, debug: bool, stats: &Arc<Totals>) -> io::Result<Self> {
+    pub(crate) fn start(
+        config: &LogConfig,
+        debug: bool,
+        stats: &Arc<ProcessStats>,
+    ) -> io::Result<Self> {
         let console = match (config.to_stdout || debug, &config.file) {
             (true, _) => Console::Stdout,
             (false, Some(_)) => Console::None,
             (false, None) => Console::Stderr,
         };
-        let mut file =
-            config.file.clone().map(|path| LogFile::new(path, config.max_size, config.files));
+        let mut file = config
+            .file
+            .clone()
+            .map(|path| LogFile::new(path, config.max_size, config.max_old_files));
         if let (Some(log), Some(path)) = (&mut file, &config.file)
             && let Err(error) = log.open()
         {
             warn_on_stderr(path, &error);
         }
-        let (orders, received) = sync_channel(QUEUED_LINES);
+        let (orders, received) = sync_channel(LOG_QUEUE_LINES);
         let counters = Arc::clone(stats);
         std::thread::Builder::new()
             .name("log".into())
             .spawn(move || write_lines(&received, file, console, &counters))?;
         let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
-        let lines = Lines { orders: orders.clone(), stats: Arc::clone(stats) };
+        let lines = LogLineWriter { commands: orders.clone(), stats: Arc::clone(stats) };
         // The scheduler of the sidecar tells of its own birth.
         let levels = Targets::new()
             .with_default(level)
             .with_target("tokio_cron_scheduler", LevelFilter::WARN);
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
-            .with_timer(Rfc3339)
+            .with_timer(Rfc3339Timer)
             .with_ansi(false)
             .with_target(false)
             .with_writer(lines)
@@ -91,19 +97,19 @@ impl Log {
                 to_stderr(panic);
             }));
         }
-        Ok(Self { orders })
+        Ok(Self { commands: orders })
     }
 
     /// Opens the log file anew, after it was moved away.
     pub(crate) fn reopen(&self) {
         // When the queue is full the lines in it go to the old file, and a second SIGHUP helps.
-        drop(self.orders.try_send(Order::Reopen));
+        drop(self.commands.try_send(LogCommand::Reopen));
     }
 
     /// Waits, for a bounded time, until the lines so far are written.
     pub(crate) fn flush(&self) {
         let (done, written) = sync_channel(1);
-        if self.orders.try_send(Order::Flush(done)).is_ok() {
+        if self.commands.try_send(LogCommand::Flush(done)).is_ok() {
             // After the time limit the last lines are lost, and the program ends.
             let _timed_out = written.recv_timeout(FLUSH_TIMEOUT);
         }
@@ -120,14 +126,14 @@ fn warn_on_stderr(path: &Path, error: &io::Error) {
 }
 
 fn write_lines(
-    orders: &Receiver<Order>,
+    orders: &Receiver<LogCommand>,
     mut file: Option<LogFile>,
     console: Console,
-    stats: &Totals,
+    stats: &ProcessStats,
 ) {
     while let Ok(order) = orders.recv() {
         match order {
-            Order::Line(line) => {
+            LogCommand::Line(line) => {
                 let written = match console {
                     Console::None => Ok(()),
                     Console::Stdout => io::stdout().write_all(&line),
@@ -138,24 +144,24 @@ fn write_lines(
                     stats.log_lines_lost.add(1);
                 }
             }
-            Order::Reopen => {
+            LogCommand::Reopen => {
                 if let Some(file) = &mut file {
                     file.close();
                 }
             }
             // Nobody waits any longer when the time limit has passed.
-            Order::Flush(done) => drop(done.send(())),
+            LogCommand::Flush(done) => drop(done.send(())),
         }
     }
 }
 
 /// Makes writers that put whole lines into the queue.
-struct Lines {
-    orders: SyncSender<Order>,
-    stats: Arc<Totals>,
+struct LogLineWriter {
+    commands: SyncSender<LogCommand>,
+    stats: Arc<ProcessStats>,
 }
 
-impl<'a> MakeWriter<'a> for Lines {
+impl<'a> MakeWriter<'a> for LogLineWriter {
     type Writer = &'a Self;
 
     fn make_writer(&'a self) -> Self::Writer {
@@ -163,10 +169,10 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-impl Write for &Lines {
+impl Write for &LogLineWriter {
     /// Takes the line, or counts it as lost.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.orders.try_send(Order::Line(line.to_vec())).is_err() {
+        if self.commands.try_send(LogCommand::Line(line.to_vec())).is_err() {
             self.stats.log_lines_lost.add(1);
         }
         Ok(line.len())
@@ -177,9 +183,9 @@ impl Write for &Lines {
     }
 }
 
-struct Rfc3339;
+struct Rfc3339Timer;
 
-impl FormatTime for Rfc3339 {
+impl FormatTime for Rfc3339Timer {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
         write!(writer, "{}", SystemClock.now())
     }

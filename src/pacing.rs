@@ -12,24 +12,24 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct Pacer {
     /// Nanoseconds; 0 when nobody asks.
-    asked: AtomicU64,
+    requested_nanos: AtomicU64,
 }
 
 impl Pacer {
     /// Asks that the thread rest before it next waits for events. Of several wishes the shortest
     /// holds.
-    pub fn ask(&self, rest: Duration) {
+    pub fn request_pause(&self, rest: Duration) {
         let nanos = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
         // Relaxed: asked and taken on the same thread.
-        let before = self.asked.load(Ordering::Relaxed);
+        let before = self.requested_nanos.load(Ordering::Relaxed);
         if nanos > 0 && (before == 0 || nanos < before) {
-            self.asked.store(nanos, Ordering::Relaxed);
+            self.requested_nanos.store(nanos, Ordering::Relaxed);
         }
     }
 
     /// Rests if anybody asked for it. For the runtime's `on_thread_park`.
-    pub fn rest(&self) {
-        let nanos = self.asked.swap(0, Ordering::Relaxed);
+    pub fn pause(&self) {
+        let nanos = self.requested_nanos.swap(0, Ordering::Relaxed);
         if nanos > 0 {
             std::thread::sleep(Duration::from_nanos(nanos));
         }
@@ -41,14 +41,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shortest_wish_holds_and_holds_once() {
+    fn the_shortest_requested_pause_is_taken_once() {
         let pacer = Pacer::default();
-        pacer.ask(Duration::from_millis(5));
-        pacer.ask(Duration::ZERO);
-        pacer.ask(Duration::from_nanos(7));
-        pacer.ask(Duration::from_secs(60));
-        assert_eq!(pacer.asked.load(Ordering::Relaxed), 7);
-        pacer.rest();
-        assert_eq!(pacer.asked.load(Ordering::Relaxed), 0);
+        pacer.request_pause(Duration::from_millis(5));
+        pacer.request_pause(Duration::ZERO);
+        pacer.request_pause(Duration::from_nanos(7));
+        pacer.request_pause(Duration::from_secs(60));
+        assert_eq!(pacer.requested_nanos.load(Ordering::Relaxed), 7);
+        pacer.pause();
+        assert_eq!(pacer.requested_nanos.load(Ordering::Relaxed), 0);
     }
 }

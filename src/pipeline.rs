@@ -32,29 +32,29 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
 
-use self::aside::aside;
-use self::feed::Feed;
-use self::group::Group;
-use self::labels::Labels;
-pub(crate) use self::named::Named;
-use self::persist::Patience;
-use self::pulse::Pulse;
+use self::aside::spawn_optional_sink;
+use self::feed::ConnectionSlot;
+use self::group::ConnectionGroup;
+use self::labels::SharedLabeler;
+pub(crate) use self::named::NamedPlugin;
+use self::persist::RetryPolicy;
+use self::pulse::StallDetector;
 use self::pump::{Pump, PumpError};
-use self::queue::{Limits, queue};
+use self::queue::{QueueLimits, batch_queue};
 use self::sinks::Sinks;
 use self::ticker::Ticker;
 use crate::batch::Batch;
 use crate::clock::Clock;
 use crate::json::Selector;
-use crate::plugin::{BoxError, FeedEvent, Scope, Sink, Source, Stage};
-use crate::stats::Stats;
+use crate::plugin::{BoxError, Sink, Source, SourceEvent, SourceScope, Stage};
+use crate::stats::PipelineStats;
 
 /// A pipeline knows so many topics; messages of further ones are like such that have none. A pointer
 /// at something that is new in every message must not fill the memory.
 pub(crate) const MAX_TOPICS: usize = 10_000;
 
 /// What stages recurse over may be deep. Memory is taken as far as it is used.
-const STACK: usize = 64 << 20;
+const PIPELINE_STACK_BYTES: usize = 64 << 20;
 
 /// What happens to messages that arrive while the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -74,9 +74,9 @@ pub(crate) struct Pipeline {
     /// They share the topics; each has a connection of its own.
     pub(crate) sources: Vec<Box<dyn Source>>,
     /// Where messages say what their topic is.
-    pub(crate) topic: Option<Selector>,
-    pub(crate) stages: Vec<Named<dyn Stage>>,
-    pub(crate) sinks: Vec<Named<dyn Sink>>,
+    pub(crate) topic_selector: Option<Selector>,
+    pub(crate) stages: Vec<NamedPlugin<dyn Stage>>,
+    pub(crate) sinks: Vec<NamedPlugin<dyn Sink>>,
     pub(crate) max_messages: usize,
     pub(crate) max_bytes: usize,
     pub(crate) overflow: Overflow,
@@ -87,28 +87,28 @@ pub(crate) struct Pipeline {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PipelineError {
     #[error("cannot open {sink}")]
-    Open { sink: String, source: BoxError },
+    OpenSink { sink: String, source: BoxError },
     #[error("cannot start the pipeline thread")]
-    Thread { source: std::io::Error },
+    SpawnThread { source: std::io::Error },
     #[error("the source gave up")]
     Source { source: BoxError },
     #[error(transparent)]
     Pump(#[from] PumpError),
     #[error("the pipeline thread died; what was in the queue is lost, see the log")]
-    Died,
+    ThreadPanicked,
     #[error(
         "not done {limit:?} after the stop (`shutdown_timeout`); {messages} messages in the queue, and what stages and sinks had kept back, are lost"
     )]
-    Deadline { limit: Duration, messages: u64 },
+    ShutdownTimeout { limit: Duration, messages: u64 },
 }
 
 impl Pipeline {
     /// Opens the sinks that are required, in order; the others do it when they can.
-    pub(crate) fn open(&mut self) -> Result<(), PipelineError> {
+    pub(crate) fn open_required_sinks(&mut self) -> Result<(), PipelineError> {
         for sink in self.sinks.iter_mut().filter(|sink| sink.common.required) {
             sink.plugin
                 .open()
-                .map_err(|source| PipelineError::Open { sink: sink.name.clone(), source })?;
+                .map_err(|source| PipelineError::OpenSink { sink: sink.name.clone(), source })?;
         }
         Ok(())
     }
@@ -131,65 +131,69 @@ impl Pipeline {
     /// Records until `stop`, then drains and closes, at most for `shutdown_timeout`.
     pub(crate) async fn run(
         self,
-        stats: Arc<Stats>,
+        stats: Arc<PipelineStats>,
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> Result<(), PipelineError> {
-        let limits = Limits { messages: self.max_messages, bytes: self.max_bytes };
-        let (producer, consumer) = queue(limits);
+        let limits = QueueLimits { messages: self.max_messages, bytes: self.max_bytes };
+        let (producer, consumer) = batch_queue(limits);
         let wanted = self.sinks.iter().any(|sink| sink.plugin.wants_topics())
             || self.stages.iter().any(|stage| stage.plugin.wants_topics());
         let (required, others): (Vec<_>, Vec<_>) =
             self.sinks.into_iter().partition(|sink| sink.common.required);
-        let asides = others.into_iter().map(|sink| aside(sink, limits, &stats));
+        let asides = others.into_iter().map(|sink| spawn_optional_sink(sink, limits, &stats));
         let asides = asides.collect::<Result<_, _>>();
-        let asides = asides.map_err(|source| PipelineError::Thread { source })?;
-        let labels = Labels::new(self.topic.filter(|_| wanted), Arc::clone(&stats));
-        let patience = Patience::new(stop.clone(), self.shutdown_timeout);
+        let asides = asides.map_err(|source| PipelineError::SpawnThread { source })?;
+        let labels = SharedLabeler::new(self.topic_selector.filter(|_| wanted), Arc::clone(&stats));
+        let patience = RetryPolicy::new(stop.clone(), self.shutdown_timeout);
         let mut sinks = Sinks::new(required, patience, Arc::clone(&stats));
-        sinks.asides = asides;
+        sinks.optional = asides;
         let pump = Pump {
             stages: self.stages,
             sinks,
             consumer,
             stats: Arc::clone(&stats),
-            labels: labels.clone(),
+            labeler: labels.clone(),
             unwritten: (0, 0),
-            kept: Batch::new(),
-            gone: None,
-            kept_since: None,
+            stage_output: Batch::new(),
+            lost_sink: None,
+            unflushed_since: None,
         };
         let span = Span::current();
         let (done, mut pump_done) = oneshot::channel();
         std::thread::Builder::new()
             .name("pipeline".into())
-            .stack_size(STACK)
+            .stack_size(PIPELINE_STACK_BYTES)
             .spawn(move || {
                 let _within = span.enter();
                 // The receiver is gone only when the deadline has passed and nobody asks.
                 drop(done.send(pump.run()));
             })
-            .map_err(|source| PipelineError::Thread { source })?;
+            .map_err(|source| PipelineError::SpawnThread { source })?;
 
         let sources = self.sources.len();
         let connections = Arc::default();
-        let pulse = Arc::<Pulse>::default();
+        let pulse = Arc::<StallDetector>::default();
         let mut feeds = Vec::new();
         for (number, source) in self.sources.into_iter().enumerate() {
-            let group = Group {
-                scope: Scope { feed: number, feeds: sources, topics: source.topics().into() },
+            let group = ConnectionGroup {
+                scope: SourceScope {
+                    source_index: number,
+                    source_count: sources,
+                    topics: source.topics().into(),
+                },
                 producer: producer.clone(),
                 overflow: self.overflow,
-                labels: labels.clone(),
+                labeler: labels.clone(),
                 stats: Arc::clone(&stats),
                 clock: Arc::clone(&clock),
                 stop: stop.clone(),
-                connections: Arc::clone(&connections),
-                pulse: Arc::clone(&pulse),
+                connection_counter: Arc::clone(&connections),
+                stall_detector: Arc::clone(&pulse),
                 state: Mutex::default(),
-                order: tokio::sync::Mutex::default(),
+                delivery_order: tokio::sync::Mutex::default(),
             };
-            feeds.append(&mut feed::of_group(group, source));
+            feeds.append(&mut feed::build_slots(group, source));
         }
         // A task of its own, so that the feed alone is looked at when data comes. Ends with the set.
         let mut beside = JoinSet::new();
@@ -200,15 +204,15 @@ impl Pipeline {
         let limit = self.shutdown_timeout;
         let whole = async {
             let fed = tokio::select! {
-                fed = run_feeds(feeds) => fed,
+                fed = run_slots(feeds) => fed,
                 // Before its queue is closed the thread ends by a panic, or when no sink is left.
                 ended = &mut pump_done => return (Ok(()), ended),
             };
-            producer.event(clock.now(), FeedEvent::Ended);
+            producer.push_event(clock.now(), SourceEvent::Ended);
             feed_ended.cancel();
             // Its last words go into the queue.
             drop(beside.join_next().await);
-            producer.close();
+            producer.finish();
             (fed, pump_done.await)
         };
         let deadline = async {
@@ -218,12 +222,12 @@ impl Pipeline {
         let (fed, drained) = tokio::select! {
             ended = whole => ended,
             () = deadline => {
-                let messages = producer.used().messages;
-                return Err(PipelineError::Deadline { limit, messages });
+                let messages = producer.usage().messages;
+                return Err(PipelineError::ShutdownTimeout { limit, messages });
             }
         };
         match drained {
-            Err(_) => Err(PipelineError::Died),
+            Err(_) => Err(PipelineError::ThreadPanicked),
             Ok(Err(failed)) => Err(failed.into()),
             Ok(Ok(())) => fed.map_err(|source| PipelineError::Source { source }),
         }
@@ -231,7 +235,7 @@ impl Pipeline {
 }
 
 /// Runs until all have ended, and gives the first failure.
-async fn run_feeds(feeds: Vec<Feed>) -> Result<(), BoxError> {
+async fn run_slots(feeds: Vec<ConnectionSlot>) -> Result<(), BoxError> {
     let (mut several, mut first) = (JoinSet::new(), Ok(()));
     let alone = feeds.len() == 1;
     for (number, feed) in feeds.into_iter().enumerate() {

@@ -21,11 +21,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub use self::context::{BuildContext, Run};
-pub use self::disconnect::{Cause, Disconnect};
-pub use self::event::{DropCause, FeedEvent, Scope};
-pub use self::reject::{Gone, Rejected};
-pub use self::upkeep::Upkeep;
+pub use self::context::{BuildContext, RunInfo};
+pub use self::disconnect::{Disconnect, DownCause};
+pub use self::event::{DropCause, SourceEvent, SourceScope};
+pub use self::reject::{DestinationGone, RejectedMessage};
+pub use self::upkeep::ConnectionPolicy;
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
 use crate::json::Selector;
@@ -49,7 +49,7 @@ pub trait SourceConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'stat
     }
 
     /// Where a message says what its topic is, for those that ask. By default nowhere.
-    fn topic(&self) -> Option<Selector> {
+    fn topic_selector(&self) -> Option<Selector> {
         None
     }
 
@@ -162,30 +162,30 @@ pub trait Source: Send {
 
     /// The topics of which it has become known since this was last asked that they come: for each of them
     /// the gap ends before that of all does. Asked after every read.
-    fn subscribed(&mut self) -> Vec<String> {
+    fn take_subscribed(&mut self) -> Vec<String> {
         Vec::new()
     }
 
     /// What happened since this was last asked, beside messages and disconnects. Asked after every
     /// read.
-    fn events(&mut self) -> Vec<FeedEvent> {
+    fn take_events(&mut self) -> Vec<SourceEvent> {
         Vec::new()
     }
 
     /// How it is kept connected. Asked once, before the first connect.
-    fn upkeep(&self) -> Upkeep {
-        Upkeep::default()
+    fn connection_policy(&self) -> ConnectionPolicy {
+        ConnectionPolicy::default()
     }
 
     /// Another source of the same messages, with a connection of its own; `None`, the default, where
     /// there can be only one.
-    fn again(&self) -> Option<Box<dyn Source>> {
+    fn duplicate(&self) -> Option<Box<dyn Source>> {
         None
     }
 
     /// Whether the server is known to send what was subscribed to, so that an older connection is no
     /// longer needed. Asked after every read; by default it is so from the first.
-    fn is_settled(&self) -> bool {
+    fn is_delivering(&self) -> bool {
         true
     }
 
@@ -197,20 +197,20 @@ pub trait Source: Send {
     }
 
     /// Whether the server has announced that it will end this connection. Asked after every read.
-    fn is_ending(&self) -> bool {
+    fn has_announced_close(&self) -> bool {
         false
     }
 
     /// Called once, when the recorder stops or the connection is replaced: ask the peer to end the
     /// stream.
-    fn close(&mut self) -> Closing {
-        Closing::Done
+    fn close(&mut self) -> CloseStatus {
+        CloseStatus::Done
     }
 }
 
 /// What is left to do after [`Source::close`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closing {
+pub enum CloseStatus {
     /// Nothing more will come.
     Done,
     /// What is on its way can still be read. The engine goes on calling [`Source::read`], for a
@@ -246,7 +246,7 @@ pub trait Stage: Send {
     ///
     /// # Errors
     /// Logged and counted.
-    fn collect(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
+    fn drain_ready(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
         let _ = batch;
         Ok(false)
     }
@@ -262,7 +262,7 @@ pub trait Stage: Send {
     }
 
     /// Whether the stage sets messages aside, see [`Verdict::Reject`](crate::batch::Verdict::Reject).
-    fn rejects(&self) -> bool {
+    fn can_reject(&self) -> bool {
         false
     }
 
@@ -301,13 +301,13 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// As [`Sink::write`].
-    fn reject(&mut self, rejected: &[Rejected]) -> Result<(), BoxError> {
+    fn write_rejected(&mut self, rejected: &[RejectedMessage]) -> Result<(), BoxError> {
         let _ = rejected;
         Ok(())
     }
 
     /// Whether [`Sink::reject`] keeps what it is given.
-    fn keeps_rejected(&self) -> bool {
+    fn wants_rejected(&self) -> bool {
         false
     }
 
@@ -324,7 +324,7 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// Logged and counted.
-    fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
+    fn on_event(&mut self, at: UnixNanos, event: &SourceEvent) -> Result<(), BoxError> {
         let _ = (at, event);
         Ok(())
     }

@@ -5,9 +5,9 @@ mod section;
 
 use std::path::Path;
 
-pub(crate) use self::kind::Kind;
-pub(crate) use self::section::{Common, OnError, Section};
-use self::section::{Extra, read, shown};
+pub(crate) use self::kind::PluginTypes;
+pub(crate) use self::section::{CommonKeys, OnError, Section};
+use self::section::{PluginProperties, parse_config, resolved_keys};
 use crate::plugin::{Sink, SinkConfig, Source, SourceConfig, Stage, StageConfig};
 
 /// What a source's section makes: one source, or several that share the topics.
@@ -17,26 +17,37 @@ pub(crate) type Sources = Vec<Box<dyn Source>>;
 /// make their own.
 #[derive(Debug)]
 pub struct Registry {
-    sources: Kind<Sources>,
-    stages: Kind<Box<dyn Stage>>,
-    sinks: Kind<Box<dyn Sink>>,
+    sources: PluginTypes<Sources>,
+    stages: PluginTypes<Box<dyn Stage>>,
+    sinks: PluginTypes<Box<dyn Sink>>,
 }
 
 impl Registry {
     /// A registry without any plugin.
     pub fn empty() -> Self {
-        Self { sources: Kind::new("source"), stages: Kind::new("stage"), sinks: Kind::new("sink") }
+        Self {
+            sources: PluginTypes::new("source"),
+            stages: PluginTypes::new("stage"),
+            sinks: PluginTypes::new("sink"),
+        }
     }
 
     /// Adds a source, or replaces the one of the same name.
     #[must_use]
     pub fn source<C: SourceConfig>(mut self) -> Self {
         self.sources.add::<C>(C::TYPE, C::example, |value, path, common| {
-            let config: C = read(&value, path)?;
-            let (topics, topic) = (config.topics().to_vec(), config.topic());
+            let config: C = parse_config(&value, path)?;
+            let (topics, topic) = (config.topics().to_vec(), config.topic_selector());
             let uses_stdin = config.uses_stdin();
-            let extra = Extra { topics, topic, uses_stdin, ..Extra::default() };
-            Ok(Section::new(C::TYPE, shown(&config), common, extra, move |c| config.build_all(c)))
+            let extra = PluginProperties {
+                topics,
+                topic_selector: topic,
+                uses_stdin,
+                ..PluginProperties::default()
+            };
+            Ok(Section::new(C::TYPE, resolved_keys(&config), common, extra, move |c| {
+                config.build_all(c)
+            }))
         });
         self
     }
@@ -45,9 +56,11 @@ impl Registry {
     #[must_use]
     pub fn stage<C: StageConfig>(mut self) -> Self {
         self.stages.add::<C>(C::TYPE, C::example, |value, path, common| {
-            let config: C = read(&value, path)?;
-            let extra = Extra::default();
-            Ok(Section::new(C::TYPE, shown(&config), common, extra, move |c| config.build(c)))
+            let config: C = parse_config(&value, path)?;
+            let extra = PluginProperties::default();
+            Ok(Section::new(C::TYPE, resolved_keys(&config), common, extra, move |c| {
+                config.build(c)
+            }))
         });
         self
     }
@@ -56,11 +69,14 @@ impl Registry {
     #[must_use]
     pub fn sink<C: SinkConfig>(mut self) -> Self {
         self.sinks.add::<C>(C::TYPE, C::example, |value, path, common| {
-            let config: C = read(&value, path)?;
+            let config: C = parse_config(&value, path)?;
             let archive_dir = config.archive_dir().map(Path::to_owned);
             let uses_stdout = config.uses_stdout();
-            let extra = Extra { archive_dir, uses_stdout, ..Extra::default() };
-            Ok(Section::new(C::TYPE, shown(&config), common, extra, move |c| config.build(c)))
+            let extra =
+                PluginProperties { archive_dir, uses_stdout, ..PluginProperties::default() };
+            Ok(Section::new(C::TYPE, resolved_keys(&config), common, extra, move |c| {
+                config.build(c)
+            }))
         });
         self
     }
@@ -72,15 +88,15 @@ impl Registry {
         self
     }
 
-    pub(crate) fn sources(&self) -> &Kind<Sources> {
+    pub(crate) fn sources(&self) -> &PluginTypes<Sources> {
         &self.sources
     }
 
-    pub(crate) fn stages(&self) -> &Kind<Box<dyn Stage>> {
+    pub(crate) fn stages(&self) -> &PluginTypes<Box<dyn Stage>> {
         &self.stages
     }
 
-    pub(crate) fn sinks(&self) -> &Kind<Box<dyn Sink>> {
+    pub(crate) fn sinks(&self) -> &PluginTypes<Box<dyn Sink>> {
         &self.sinks
     }
 }

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_that_begins_like_another_is_hidden_whole() {
+    fn a_secret_that_contains_another_is_masked_entirely() {
         let secrets = Secrets::new(vec!["key".to_owned(), String::new(), "key-2".to_owned()]);
         assert_eq!(secrets.mask("a key-2 and a key"), "a *** and a ***");
     }

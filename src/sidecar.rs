@@ -11,12 +11,12 @@ use tokio_cron_scheduler::{Job as Timer, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::archive::job::{Event, Job, JobError};
+use crate::archive::job::{Job, JobError, JobEvent};
 use crate::archive::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Schedule;
 use crate::errors::error_chain;
-use crate::stats::Totals;
+use crate::stats::ProcessStats;
 
 /// The lowest priority of the processor (nice(2)).
 const NICE: i32 = 19;
@@ -25,7 +25,7 @@ const NICE: i32 = 19;
 pub(crate) struct Sidecar {
     stop: CancellationToken,
     progress: Arc<Progress>,
-    ended: oneshot::Receiver<()>,
+    finished: oneshot::Receiver<()>,
 }
 
 impl Sidecar {
@@ -34,23 +34,23 @@ impl Sidecar {
     pub(crate) fn start(
         jobs: Vec<Job>,
         schedule: Schedule,
-        stats: Arc<Totals>,
+        stats: Arc<ProcessStats>,
         stop: &CancellationToken,
     ) -> std::io::Result<Self> {
         let (stop, progress) = (stop.child_token(), Arc::new(Progress::default()));
         let (tell, ended) = oneshot::channel();
-        let worker = Worker { jobs, schedule, stats, progress: Arc::clone(&progress) };
+        let worker = ArchiveWorker { jobs, schedule, stats, progress: Arc::clone(&progress) };
         let stopped = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new().name("sidecar".to_owned()).spawn(move || {
             lower_priority();
-            if let Err(error) = runtime.block_on(worker.work(&stopped)) {
+            if let Err(error) = runtime.block_on(worker.run_on_schedule(&stopped)) {
                 warn!(%error, "the archive's schedule failed: no further run until the next start");
             }
             // Whoever waits for this may be gone.
             let _gone = tell.send(());
         })?;
-        Ok(Self { stop, progress, ended })
+        Ok(Self { stop, progress, finished: ended })
     }
 
     /// Where a run that is under way is told to stop at its next safe point.
@@ -62,10 +62,11 @@ impl Sidecar {
     /// leaves behind when the process ends under it, the next one takes up.
     pub(crate) async fn stop(self, patience: Duration) {
         self.stop.cancel();
-        self.progress.stop();
-        let since = self.progress.stopped_since().map_or(Duration::ZERO, |since| since.elapsed());
+        self.progress.request_stop();
+        let since =
+            self.progress.stop_requested_at().map_or(Duration::ZERO, |since| since.elapsed());
         let patience = patience.saturating_sub(since);
-        if tokio::time::timeout(patience, self.ended).await.is_err() {
+        if tokio::time::timeout(patience, self.finished).await.is_err() {
             warn!("the archive's run did not stop in time; the next one takes it up");
         }
     }
@@ -84,37 +85,37 @@ fn lower_priority() {
 }
 
 /// How often the clock is looked at, and the free disk.
-const CHECK: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// A run for the sake of the free disk that has removed nothing is followed by the next after this.
-const FUTILE_PAUSE: Duration = Duration::from_secs(300);
+const FUTILE_RUN_COOLDOWN: Duration = Duration::from_secs(300);
 
-struct Worker {
+struct ArchiveWorker {
     jobs: Vec<Job>,
     schedule: Schedule,
-    stats: Arc<Totals>,
+    stats: Arc<ProcessStats>,
     progress: Arc<Progress>,
 }
 
-impl Worker {
-    async fn work(&self, stop: &CancellationToken) -> Result<(), JobSchedulerError> {
+impl ArchiveWorker {
+    async fn run_on_schedule(&self, stop: &CancellationToken) -> Result<(), JobSchedulerError> {
         let (ask, mut asked) = mpsc::channel(1);
         let mut futile: Option<Instant> = None;
-        self.stats.archive_due(self.schedule.next_after(SystemClock.now()));
-        self.run();
+        self.stats.set_next_archive_run(self.schedule.next_after(SystemClock.now()));
+        self.run_jobs();
         while !stop.is_cancelled() {
-            let mut scheduler = self.scheduler(ask.clone()).await?;
+            let mut scheduler = self.start_scheduler(ask.clone()).await?;
             let mut seen = SystemClock.now();
             loop {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     _ = asked.recv() => {
-                        self.run();
+                        self.run_jobs();
                     }
-                    () = sleep(CHECK) => {
-                        let rests = futile.is_some_and(|since| since.elapsed() < FUTILE_PAUSE);
-                        if !rests && self.jobs.iter().any(Job::is_short_of_disk) {
+                    () = sleep(CHECK_INTERVAL) => {
+                        let rests = futile.is_some_and(|since| since.elapsed() < FUTILE_RUN_COOLDOWN);
+                        if !rests && self.jobs.iter().any(Job::is_below_min_free_disk) {
                             info!("less is free on the disk than `min_free_disk`: an early run");
-                            futile = (self.run() == 0).then(Instant::now);
+                            futile = (self.run_jobs() == 0).then(Instant::now);
                         }
                     }
                 }
@@ -134,7 +135,10 @@ impl Worker {
 
     /// A scheduler that asks for a run. It starts its jobs side by side; here they only ask, and
     /// asking twice is asking once.
-    async fn scheduler(&self, ask: mpsc::Sender<()>) -> Result<JobScheduler, JobSchedulerError> {
+    async fn start_scheduler(
+        &self,
+        ask: mpsc::Sender<()>,
+    ) -> Result<JobScheduler, JobSchedulerError> {
         let scheduler = JobScheduler::new().await?;
         let timer = Timer::new_async(self.schedule.as_str(), move |_, _| {
             let ask = ask.clone();
@@ -145,31 +149,31 @@ impl Worker {
         })?;
         scheduler.add(timer).await?;
         scheduler.start().await?;
-        self.stats.archive_due(self.schedule.next_after(SystemClock.now()));
+        self.stats.set_next_archive_run(self.schedule.next_after(SystemClock.now()));
         Ok(scheduler)
     }
 
     /// The job once, in every directory. Gives how many hours were removed.
-    fn run(&self) -> u64 {
+    fn run_jobs(&self) -> u64 {
         let mut removed = 0;
         let clock = SystemClock;
-        self.stats.archive_begins(clock.now());
+        self.stats.record_archive_start(clock.now());
         let begun = Instant::now();
         for job in &self.jobs {
             // A slip of ours on one archive must not be the last run of all.
             let ran = catch_unwind(AssertUnwindSafe(|| {
-                job.run(&clock, &self.progress, &mut |event| self.tell(event))
+                job.run(&clock, &self.progress, &mut |event| self.log_event(event))
             }));
             let Ok(ran) = ran else {
                 let error = "the archive's run panicked, see stderr; the next one tries again";
                 error!(dir = %job.dir.display(), "{error}");
-                self.stats.archive_failed(error.to_owned());
+                self.stats.record_archive_failure(error.to_owned());
                 continue;
             };
             match ran {
                 Ok(summary) => {
                     removed += summary.removed;
-                    self.stats.archive_did(&summary);
+                    self.stats.add_archive_summary(&summary);
                 }
                 Err(JobError::Stopped(_)) => {
                     info!(dir = %job.dir.display(), "archive run stopped; the next one takes it up");
@@ -178,18 +182,18 @@ impl Worker {
                 Err(error) => {
                     let error = error_chain(&error);
                     warn!(dir = %job.dir.display(), %error, "archive run failed");
-                    self.stats.archive_failed(error);
+                    self.stats.record_archive_failure(error);
                 }
             }
         }
-        self.stats.archive_ends(begun.elapsed());
-        self.stats.archive_due(self.schedule.next_after(clock.now()));
+        self.stats.record_archive_end(begun.elapsed());
+        self.stats.set_next_archive_run(self.schedule.next_after(clock.now()));
         removed
     }
 
-    fn tell(&self, event: &Event) {
-        if let Event::Failed { .. } = event {
-            self.stats.archive_failed(event.to_string());
+    fn log_event(&self, event: &JobEvent) {
+        if let JobEvent::Failed { .. } = event {
+            self.stats.record_archive_failure(event.to_string());
         }
         if event.is_warning() {
             warn!("{event}");

@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::error;
 
-pub use self::archive::Archive;
+pub use self::archive::ArchiveStats;
 pub use self::plugin::{PluginSnapshot, PluginStats};
 pub use self::snapshot::{PipelineSnapshot, Snapshot};
-pub(crate) use self::topics::Confirmation;
-use self::topics::Said;
-pub use self::topics::Topics;
-pub use self::totals::Totals;
+use self::topics::ConnectionReplies;
+pub(crate) use self::topics::SubscriptionReply;
+pub use self::topics::TopicStatus;
+pub use self::totals::ProcessStats;
 use crate::archive::disk::FileError;
 use crate::clock::UnixNanos;
 use crate::errors::error_chain;
@@ -54,7 +54,7 @@ impl Counter {
 
 /// The counters of one pipeline. Written once per batch, read by the status.
 #[derive(Debug)]
-pub struct Stats {
+pub struct PipelineStats {
     /// Messages taken from sources.
     pub received: Counter,
     /// Bytes of those messages, each with its line feed.
@@ -76,7 +76,7 @@ pub struct Stats {
     /// Messages that a stage had when it failed, at most.
     pub stage_lost: Counter,
     /// How many of these the journals were told of.
-    stage_lost_told: Counter,
+    stage_lost_reported: Counter,
     /// When the first of those that are not yet told was received, Unix nanoseconds.
     stage_lost_since: AtomicU64,
     /// Messages of topics beyond the number that a pipeline knows.
@@ -94,44 +94,44 @@ pub struct Stats {
     /// Messages that only one of several connections brought.
     pub unpaired: Counter,
     started: Instant,
-    state: Mutex<State>,
+    inner: Mutex<PipelineStatsInner>,
 }
 
-impl Default for Stats {
+impl Default for PipelineStats {
     fn default() -> Self {
         Self::new()
     }
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PipelineStatsInner {
     /// The shares of the topics, each with its connections.
-    feeds: BTreeMap<usize, FeedState>,
+    shards: BTreeMap<usize, ShardState>,
     /// What servers said to the topics, by shares.
-    topics: BTreeMap<usize, Vec<Said>>,
+    topic_replies: BTreeMap<usize, Vec<ConnectionReplies>>,
     disconnects: BTreeMap<String, u64>,
-    last_error: Option<LastError>,
+    last_error: Option<LastDisconnect>,
     stall: Option<(String, String, Instant)>,
     /// What last went wrong with a journal, and when the log was told of one.
     journal_error: Option<(String, Instant)>,
-    queue: QueueUse,
+    queue_usage: QueueUsage,
     plugins: Vec<Arc<PluginStats>>,
     /// `written`, second by second, newest last; at most `RATE_WINDOW + 1` entries.
-    history: VecDeque<(Instant, u64)>,
+    written_samples: VecDeque<(Instant, u64)>,
 }
 
 /// The connections of a share of the topics.
 #[derive(Debug, Default)]
-struct FeedState {
-    wanted: usize,
-    standing: usize,
+struct ShardState {
+    expected: usize,
+    live: usize,
     /// Since when there is always one that stands.
-    since: Option<Instant>,
+    connected_since: Option<Instant>,
 }
 
 /// How full the queue between network and disk is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueUse {
+pub struct QueueUsage {
     /// Messages in it, with those being written.
     pub messages: u64,
     /// Memory that they take.
@@ -140,7 +140,7 @@ pub struct QueueUse {
 
 /// The last thing that went wrong with a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastError {
+pub struct LastDisconnect {
     /// The kind of cause, as counted under `disconnects`.
     pub cause: String,
     /// The particulars, with the server's own words where it gave some.
@@ -151,7 +151,7 @@ pub struct LastError {
 
 /// A write that fails and is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stall {
+pub struct SinkStall {
     /// Which sink, as `sinks[0] (jsonl)`.
     pub sink: String,
     /// Why, in the system's words.
@@ -160,7 +160,7 @@ pub struct Stall {
     pub seconds: u64,
 }
 
-impl Stats {
+impl PipelineStats {
     /// Counters at zero, for a pipeline that starts now.
     pub fn new() -> Self {
         Self {
@@ -174,7 +174,7 @@ impl Stats {
             newlines_folded: Counter::default(),
             stage_errors: Counter::default(),
             stage_lost: Counter::default(),
-            stage_lost_told: Counter::default(),
+            stage_lost_reported: Counter::default(),
             stage_lost_since: AtomicU64::new(u64::MAX),
             beyond_topics: Counter::default(),
             sink_errors: Counter::default(),
@@ -184,35 +184,36 @@ impl Stats {
             duplicates: Counter::default(),
             unpaired: Counter::default(),
             started: Instant::now(),
-            state: Mutex::default(),
+            inner: Mutex::default(),
         }
     }
 
     /// Counters for a plugin of the pipeline, known by this name, such as `stages[0] (filter)`.
-    pub(crate) fn plugin(&self, name: &str) -> Arc<PluginStats> {
+    pub(crate) fn register_plugin(&self, name: &str) -> Arc<PluginStats> {
         let plugin = Arc::new(PluginStats::new(name));
-        self.state().plugins.push(Arc::clone(&plugin));
+        self.lock_inner().plugins.push(Arc::clone(&plugin));
         plugin
     }
 
     /// A share of the topics is to have so many connections.
-    pub(crate) fn expect(&self, feed: usize, wanted: usize) {
-        self.state().feeds.entry(feed).or_default().wanted = wanted;
+    pub(crate) fn set_expected_connections(&self, feed: usize, wanted: usize) {
+        self.lock_inner().shards.entry(feed).or_default().expected = wanted;
     }
 
     /// So many connections of a share stand.
-    pub(crate) fn set_standing(&self, feed: usize, standing: usize) {
-        let mut state = self.state();
-        let feed = state.feeds.entry(feed).or_default();
-        feed.standing = standing;
-        feed.since = if standing > 0 { feed.since.or_else(|| Some(Instant::now())) } else { None };
+    pub(crate) fn set_live_connections(&self, feed: usize, standing: usize) {
+        let mut state = self.lock_inner();
+        let feed = state.shards.entry(feed).or_default();
+        feed.live = standing;
+        feed.connected_since =
+            if standing > 0 { feed.connected_since.or_else(|| Some(Instant::now())) } else { None };
     }
 
     /// A connection was lost or could not be made.
-    pub(crate) fn disconnected(&self, disconnect: &Disconnect, now: UnixNanos) {
-        let mut state = self.state();
+    pub(crate) fn record_disconnect(&self, disconnect: &Disconnect, now: UnixNanos) {
+        let mut state = self.lock_inner();
         *state.disconnects.entry(disconnect.cause.as_str().to_owned()).or_default() += 1;
-        state.last_error = Some(LastError {
+        state.last_error = Some(LastDisconnect {
             cause: disconnect.cause.as_str().to_owned(),
             detail: disconnect.detail.clone(),
             at: now.to_string(),
@@ -220,37 +221,37 @@ impl Stats {
     }
 
     /// What the server of a connection says to the topics of its share.
-    pub(crate) fn set_topics(
+    pub(crate) fn set_topic_replies(
         &self,
         feed: usize,
         connection: u64,
-        topics: impl IntoIterator<Item = (String, Confirmation)>,
+        topics: impl IntoIterator<Item = (String, SubscriptionReply)>,
     ) {
         let topics = topics.into_iter().collect();
-        let mut state = self.state();
-        let said = state.topics.entry(feed).or_default();
+        let mut state = self.lock_inner();
+        let said = state.topic_replies.entry(feed).or_default();
         said.retain(|said| said.connection.is_some_and(|other| other != connection));
-        said.push(Said { connection: Some(connection), topics });
+        said.push(ConnectionReplies { connection: Some(connection), replies: topics });
     }
 
     /// A connection is gone: only what its server refused is known, until another says more.
-    pub(crate) fn forget_topics(&self, feed: usize, connection: u64) {
-        let mut state = self.state();
-        let all = state.topics.entry(feed).or_default();
+    pub(crate) fn clear_topic_confirmations(&self, feed: usize, connection: u64) {
+        let mut state = self.lock_inner();
+        let all = state.topic_replies.entry(feed).or_default();
         if all.len() > 1 {
             all.retain(|said| said.connection != Some(connection));
         }
         for said in all.iter_mut().filter(|said| said.connection == Some(connection)) {
             said.connection = None;
-            for (_, confirmation) in &mut said.topics {
+            for (_, confirmation) in &mut said.replies {
                 *confirmation = confirmation.take().filter(Result::is_err);
             }
         }
     }
 
     /// A stage lost messages, the first of which was received then.
-    pub(crate) fn lost_in_stage(&self, messages: u64, since: UnixNanos) {
-        let _one_at_a_time = self.state();
+    pub(crate) fn record_stage_loss(&self, messages: u64, since: UnixNanos) {
+        let _one_at_a_time = self.lock_inner();
         if messages > 0 {
             self.stage_lost_since.fetch_min(since.nanos(), Ordering::Relaxed);
             self.stage_lost.add(messages);
@@ -258,33 +259,33 @@ impl Stats {
     }
 
     /// The messages that stages lost since this was last asked, and since when.
-    pub(crate) fn take_lost_in_stages(&self) -> (u64, UnixNanos) {
-        let _one_at_a_time = self.state();
-        let lost = self.stage_lost.get() - self.stage_lost_told.get();
-        self.stage_lost_told.add(lost);
+    pub(crate) fn drain_stage_loss(&self) -> (u64, UnixNanos) {
+        let _one_at_a_time = self.lock_inner();
+        let lost = self.stage_lost.get() - self.stage_lost_reported.get();
+        self.stage_lost_reported.add(lost);
         let since = self.stage_lost_since.swap(u64::MAX, Ordering::Relaxed);
         (lost, UnixNanos::new(since))
     }
 
     /// A sink cannot write; the messages wait.
-    pub(crate) fn stalled(&self, sink: &str, error: String) {
-        let mut state = self.state();
+    pub(crate) fn record_stall(&self, sink: &str, error: String) {
+        let mut state = self.lock_inner();
         let same = state.stall.take().filter(|(stalled, ..)| stalled == sink);
         let since = same.map_or_else(Instant::now, |(_, _, since)| since);
         state.stall = Some((sink.to_owned(), error, since));
     }
 
     /// It can again.
-    pub(crate) fn resumed(&self, sink: &str) {
-        let mut state = self.state();
+    pub(crate) fn clear_stall(&self, sink: &str) {
+        let mut state = self.lock_inner();
         state.stall = state.stall.take().filter(|(stalled, ..)| stalled != sink);
     }
 
     /// A journal cannot be written. The log is told, but not over and over.
-    pub(crate) fn journal_failed(&self, error: &FileError) {
+    pub(crate) fn report_journal_error(&self, error: &FileError) {
         self.journal_errors.add(1);
         let words = error_chain(error);
-        let mut state = self.state();
+        let mut state = self.lock_inner();
         let told = state.journal_error.take().map(|(_, told)| told);
         let told = told.filter(|told| told.elapsed() < REPORT_INTERVAL);
         if told.is_none() {
@@ -294,14 +295,14 @@ impl Stats {
     }
 
     /// Once a second: keeps what the rate and the status need.
-    pub(crate) fn sample(&self, queue: QueueUse) {
+    pub(crate) fn record_sample(&self, queue: QueueUsage) {
         let written = self.written.get();
-        let mut state = self.state();
-        state.queue = queue;
-        if state.history.len() > RATE_WINDOW {
-            state.history.pop_front();
+        let mut state = self.lock_inner();
+        state.queue_usage = queue;
+        if state.written_samples.len() > RATE_WINDOW {
+            state.written_samples.pop_front();
         }
-        state.history.push_back((Instant::now(), written));
+        state.written_samples.push_back((Instant::now(), written));
     }
 
     /// Everything at this moment.
@@ -309,8 +310,8 @@ impl Stats {
         let now = Instant::now();
         let uptime = now - self.started;
         let messages = self.written.get();
-        let state = self.state();
-        let (since, before) = match state.history.front() {
+        let state = self.lock_inner();
+        let (since, before) = match state.written_samples.front() {
             Some(&(at, before)) if uptime.as_secs() >= RATE_WINDOW as u64 => (now - at, before),
             _ => (uptime, 0),
         };
@@ -318,12 +319,12 @@ impl Stats {
             messages,
             bytes: self.written_bytes.get(),
             rate_per_minute: rate_per_minute(messages.saturating_sub(before), since),
-            connected: !state.feeds.is_empty()
-                && state.feeds.values().all(|feed| feed.since.is_some()),
-            connected_seconds: connected_seconds(&state.feeds, now),
-            connections: state.feeds.values().map(|feed| feed.standing as u64).sum(),
-            connections_wanted: state.feeds.values().map(|feed| feed.wanted as u64).sum(),
-            topics: Topics::of(state.topics.values().map(Vec::as_slice)),
+            connected: !state.shards.is_empty()
+                && state.shards.values().all(|feed| feed.connected_since.is_some()),
+            connected_seconds: connected_seconds(&state.shards, now),
+            connections: state.shards.values().map(|feed| feed.live as u64).sum(),
+            connections_wanted: state.shards.values().map(|feed| feed.expected as u64).sum(),
+            topics: TopicStatus::from_replies(state.topic_replies.values().map(Vec::as_slice)),
             connects: self.connects.get(),
             replaced: self.replaced.get(),
             duplicates: self.duplicates.get(),
@@ -342,25 +343,26 @@ impl Stats {
             sink_errors: self.sink_errors.get(),
             journal_errors: self.journal_errors.get(),
             last_journal_error: state.journal_error.as_ref().map(|(error, _)| error.clone()),
-            stall: state.stall.as_ref().map(|(sink, error, since)| Stall {
+            stall: state.stall.as_ref().map(|(sink, error, since)| SinkStall {
                 sink: sink.clone(),
                 error: error.clone(),
                 seconds: (now - *since).as_secs(),
             }),
-            queue: state.queue,
+            queue: state.queue_usage,
             plugins: state.plugins.iter().map(|plugin| plugin.snapshot()).collect(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_inner(&self) -> MutexGuard<'_, PipelineStatsInner> {
         // A panic elsewhere leaves plain numbers behind, which are as good as before.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// For how long all shares have been connected without a break; 0 unless they all are.
-fn connected_seconds(feeds: &BTreeMap<usize, FeedState>, now: Instant) -> u64 {
-    let seconds = feeds.values().map(|feed| feed.since.map_or(0, |since| (now - since).as_secs()));
+fn connected_seconds(feeds: &BTreeMap<usize, ShardState>, now: Instant) -> u64 {
+    let seconds =
+        feeds.values().map(|feed| feed.connected_since.map_or(0, |since| (now - since).as_secs()));
     seconds.min().unwrap_or(0)
 }
 
@@ -375,11 +377,11 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_rate_is_of_the_last_minute_only() {
-        let stats = Stats::new();
+    async fn rate_covers_only_the_last_minute() {
+        let stats = PipelineStats::new();
         stats.written.add(100_000);
         for _ in 0..200 {
-            stats.sample(QueueUse::default());
+            stats.record_sample(QueueUsage::default());
             tokio::time::advance(Duration::from_secs(1)).await;
             stats.written.add(10);
         }
@@ -388,8 +390,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_rate_of_a_young_process_is_over_its_uptime() {
-        let stats = Stats::new();
+    async fn rate_covers_the_uptime_when_shorter_than_a_minute() {
+        let stats = PipelineStats::new();
         tokio::time::advance(Duration::from_secs(30)).await;
         stats.written.add(100);
         assert!((stats.snapshot().rate_per_minute - 200.0).abs() < 0.01);

@@ -16,21 +16,21 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::links::{ForeignLink, refuse_foreign_links};
-use crate::stats::{Snapshot, Totals};
+use crate::links::{ForeignLinkError, check_foreign_links};
+use crate::stats::{ProcessStats, Snapshot};
 
 /// For how long a client may think about what it asks for.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(200);
 /// For how long an answer may take to be taken.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same when there are many: what is asked for must be there with the connection.
-const SHORT_REQUEST_TIMEOUT: Duration = Duration::from_millis(5);
+const BUSY_REQUEST_TIMEOUT: Duration = Duration::from_millis(5);
 /// Clients that are served in no hurry.
-const MANY_CLIENTS: usize = 64;
+const BUSY_CLIENTS: usize = 64;
 /// For how long a query waits for its answer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after an accept that failed, for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 const JSON_REQUEST: &[u8] = b"json\n";
 
 /// The socket, bound. Removes it when dropped.
@@ -45,13 +45,13 @@ pub(crate) struct StatusSocket {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BindError {
     #[error("streamer is already running ({holder}): the status socket `{}` is answered; `streamer -status` asks it, another `status_socket` and `output_dir` let both run", path.display())]
-    Running { path: PathBuf, holder: String },
+    AlreadyRunning { path: PathBuf, holder: String },
     #[error("cannot tell whether the status socket `{}` is in use; choose another `status_socket`", path.display())]
-    Unclear { path: PathBuf, source: io::Error },
+    Indeterminate { path: PathBuf, source: io::Error },
     #[error("the path of the status socket, `{}`, is taken by something that is no socket; remove it or choose another `status_socket`", .0.display())]
-    NoSocket(PathBuf),
+    NotASocket(PathBuf),
     #[error(transparent)]
-    ForeignLink(#[from] ForeignLink),
+    ForeignLink(#[from] ForeignLinkError),
     #[error("cannot create the status socket `{}` (`status_socket`)", path.display())]
     Bind { path: PathBuf, source: io::Error },
 }
@@ -59,14 +59,14 @@ pub(crate) enum BindError {
 impl StatusSocket {
     /// Binds the socket, mode 0600. One that a dead process left is replaced.
     pub(crate) async fn bind(path: &Path) -> Result<Self, BindError> {
-        refuse_foreign_links(path)?;
+        check_foreign_links(path)?;
         let fail = |source| BindError::Bind { path: path.to_owned(), source };
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
-                return Err(BindError::NoSocket(path.to_owned()));
+                return Err(BindError::NotASocket(path.to_owned()));
             }
             Ok(_) => {
-                ensure_dead(path).await?;
+                check_no_listener(path).await?;
                 fs::remove_file(path).map_err(fail)?;
             }
             Err(_) => {}
@@ -82,17 +82,17 @@ impl StatusSocket {
     }
 
     /// Answers clients for ever.
-    pub(crate) async fn serve(&self, stats: &Arc<Totals>) {
+    pub(crate) async fn serve(&self, stats: &Arc<ProcessStats>) {
         let mut clients = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((client, _)) => {
-                        let many = clients.len() >= MANY_CLIENTS;
-                        let patience = if many { SHORT_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
-                        clients.spawn(answer(client, Arc::clone(stats), patience));
+                        let many = clients.len() >= BUSY_CLIENTS;
+                        let patience = if many { BUSY_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
+                        clients.spawn(respond(client, Arc::clone(stats), patience));
                     }
-                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                    Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
                 },
                 Some(_) = clients.join_next() => {}
             }
@@ -112,23 +112,23 @@ impl Drop for StatusSocket {
 
 /// An error unless it is certain that nobody listens at the socket any more. A process that is
 /// too busy to accept does listen.
-async fn ensure_dead(path: &Path) -> Result<(), BindError> {
-    let running = |holder| BindError::Running { path: path.to_owned(), holder };
+async fn check_no_listener(path: &Path) -> Result<(), BindError> {
+    let running = |holder| BindError::AlreadyRunning { path: path.to_owned(), holder };
     match timeout(QUERY_TIMEOUT, UnixStream::connect(path)).await {
         Ok(Err(error)) => match error.kind() {
             io::ErrorKind::ConnectionRefused => Ok(()),
             io::ErrorKind::WouldBlock => Err(running("busy".to_owned())),
-            _ => Err(BindError::Unclear { path: path.to_owned(), source: error }),
+            _ => Err(BindError::Indeterminate { path: path.to_owned(), source: error }),
         },
-        _ => match query(path).await {
+        _ => match query_status(path).await {
             Ok(snapshot) => Err(running(format!("pid {}", snapshot.pid))),
             Err(_) => Err(running("pid unknown".to_owned())),
         },
     }
 }
 
-async fn answer(mut client: UnixStream, stats: Arc<Totals>, patience: Duration) {
-    let json = timeout(patience, wants_json(&mut client)).await.unwrap_or(false);
+async fn respond(mut client: UnixStream, stats: Arc<ProcessStats>, patience: Duration) {
+    let json = timeout(patience, read_json_request(&mut client)).await.unwrap_or(false);
     let snapshot = stats.snapshot();
     let mut line = if json {
         // Plain numbers and texts: this cannot fail.
@@ -138,10 +138,10 @@ async fn answer(mut client: UnixStream, stats: Arc<Totals>, patience: Duration) 
     };
     line.push('\n');
     // A client that does not take its answer gets none.
-    drop(timeout(ANSWER_TIMEOUT, client.write_all(line.as_bytes())).await);
+    drop(timeout(RESPONSE_TIMEOUT, client.write_all(line.as_bytes())).await);
 }
 
-async fn wants_json(client: &mut UnixStream) -> bool {
+async fn read_json_request(client: &mut UnixStream) -> bool {
     let mut request = [0; JSON_REQUEST.len()];
     let mut length = 0;
     while let Some(space) = request.get_mut(length..).filter(|space| !space.is_empty()) {
@@ -163,15 +163,15 @@ pub(crate) enum QueryError {
     #[error("no recorder answers at `{}` (`status_socket`): is it running, and with this configuration?", path.display())]
     NotRunning { path: PathBuf, source: io::Error },
     #[error("the recorder at `{}` did not answer within {QUERY_TIMEOUT:?}", .0.display())]
-    Hangs(PathBuf),
+    TimedOut(PathBuf),
     #[error("the status socket `{}` belongs to another user: ask as that user, or as root", .0.display())]
-    Denied(PathBuf),
+    PermissionDenied(PathBuf),
     #[error("what answers at `{}` is no recorder", .0.display())]
-    Garbled(PathBuf),
+    InvalidResponse(PathBuf),
 }
 
 /// Asks the recorder at this socket how it is.
-pub(crate) async fn query(path: &Path) -> Result<Snapshot, QueryError> {
+pub(crate) async fn query_status(path: &Path) -> Result<Snapshot, QueryError> {
     let asked = async {
         let mut server = UnixStream::connect(path).await?;
         server.write_all(JSON_REQUEST).await?;
@@ -181,17 +181,17 @@ pub(crate) async fn query(path: &Path) -> Result<Snapshot, QueryError> {
         io::Result::Ok(answer)
     };
     let answer = match timeout(QUERY_TIMEOUT, asked).await {
-        Err(_) => return Err(QueryError::Hangs(path.to_owned())),
+        Err(_) => return Err(QueryError::TimedOut(path.to_owned())),
         Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return Err(QueryError::Denied(path.to_owned()));
+            return Err(QueryError::PermissionDenied(path.to_owned()));
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(QueryError::Garbled(path.to_owned()));
+            return Err(QueryError::InvalidResponse(path.to_owned()));
         }
         Ok(Err(source)) => {
             return Err(QueryError::NotRunning { path: path.to_owned(), source });
         }
         Ok(Ok(answer)) => answer,
     };
-    serde_json::from_str(&answer).map_err(|_| QueryError::Garbled(path.to_owned()))
+    serde_json::from_str(&answer).map_err(|_| QueryError::InvalidResponse(path.to_owned()))
 }

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use self::mode::{Mode, ModeError};
+pub use self::mode::{FileMode, FileModeError};
 
 const DURATION_UNITS: [(&str, u64); 6] = [
     ("ms", 1),
@@ -36,9 +36,9 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 /// A length of time, in whole milliseconds, written as a number and a unit: `ms`, `s`, `m`, `h`,
 /// `d` or `w`. A bare `0` needs no unit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(u64);
+pub struct ConfigDuration(u64);
 
-impl Span {
+impl ConfigDuration {
     /// A span of this many milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
@@ -50,7 +50,7 @@ impl Span {
     }
 
     /// The span for timers.
-    pub const fn duration(self) -> Duration {
+    pub const fn to_duration(self) -> Duration {
         Duration::from_millis(self.0)
     }
 
@@ -60,17 +60,17 @@ impl Span {
     }
 
     /// The duration, or `None` for `0`.
-    pub const fn non_zero(self) -> Option<Duration> {
-        if self.is_zero() { None } else { Some(self.duration()) }
+    pub const fn to_non_zero_duration(self) -> Option<Duration> {
+        if self.is_zero() { None } else { Some(self.to_duration()) }
     }
 }
 
 /// A number of bytes, written as a number and a unit: `B`, `kB`, `MB`, `GB`, `TB` (powers of 1000)
 /// or `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024). A bare `0` needs no unit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(u64);
+pub struct ByteSize(u64);
 
-impl Size {
+impl ByteSize {
     /// A size of this many bytes.
     pub const fn from_bytes(bytes: u64) -> Self {
         Self(bytes)
@@ -95,7 +95,7 @@ pub enum UnitError {
     NoNumber(String, &'static str),
     /// The unit is missing or unknown.
     #[error("`{text}` needs a unit: one of {units}")]
-    Unit {
+    UnknownUnit {
         /// The text as written.
         text: String,
         /// The units that exist.
@@ -106,10 +106,10 @@ pub enum UnitError {
     TooLarge(String),
     /// The number has decimals that the smallest unit cannot hold.
     #[error("`{0}` is not a whole number of {1}")]
-    Fraction(String, &'static str),
+    NotWhole(String, &'static str),
 }
 
-impl FromStr for Span {
+impl FromStr for ConfigDuration {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
@@ -117,7 +117,7 @@ impl FromStr for Span {
     }
 }
 
-impl FromStr for Size {
+impl FromStr for ByteSize {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
@@ -125,22 +125,22 @@ impl FromStr for Size {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for ConfigDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_largest(f, self.0, DURATION_UNITS.iter().filter(|(unit, _)| *unit != "w"))
+        write_in_largest_unit(f, self.0, DURATION_UNITS.iter().filter(|(unit, _)| *unit != "w"))
     }
 }
 
-impl fmt::Display for Size {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut units = SIZE_UNITS;
         units.sort_by_key(|(_, factor)| *factor);
-        write_largest(f, self.0, units.iter())
+        write_in_largest_unit(f, self.0, units.iter())
     }
 }
 
 /// Writes `value` in the largest unit in which it is whole, so that reading it back is exact.
-fn write_largest<'a>(
+fn write_in_largest_unit<'a>(
     f: &mut fmt::Formatter<'_>,
     value: u64,
     units: impl DoubleEndedIterator<Item = &'a (&'a str, u64)>,
@@ -172,7 +172,7 @@ fn parse(
     }
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
         let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
-        return Err(UnitError::Unit { text: text.to_owned(), units: names.join(", ") });
+        return Err(UnitError::UnknownUnit { text: text.to_owned(), units: names.join(", ") });
     };
     let mut value = whole.checked_mul(*factor).ok_or_else(too_large)?;
     let mut place = *factor;
@@ -206,7 +206,7 @@ fn exact_fraction(
         .and_then(|number| number.checked_mul(u128::from(factor)))
         .ok_or_else(too_large)?;
     if !scaled.is_multiple_of(scale) {
-        return Err(UnitError::Fraction(text.to_owned(), smallest));
+        return Err(UnitError::NotWhole(text.to_owned(), smallest));
     }
     u64::try_from(scaled / scale).map_err(|_| too_large())
 }
@@ -233,33 +233,33 @@ impl<T> Visitor<'_> for UnitVisitor<T> {
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for ConfigDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expecting = "a duration such as \"30s\"";
         deserializer.deserialize_any(UnitVisitor { expecting, parse: Self::from_str })
     }
 }
 
-impl<'de> Deserialize<'de> for Size {
+impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expecting = "a size such as \"8MiB\"";
         deserializer.deserialize_any(UnitVisitor { expecting, parse: Self::from_str })
     }
 }
 
-impl Serialize for Span {
+impl Serialize for ConfigDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl Serialize for Size {
+impl Serialize for ByteSize {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl JsonSchema for Span {
+impl JsonSchema for ConfigDuration {
     fn schema_name() -> Cow<'static, str> {
         "Duration".into()
     }
@@ -273,7 +273,7 @@ impl JsonSchema for Span {
     }
 }
 
-impl JsonSchema for Size {
+impl JsonSchema for ByteSize {
     fn schema_name() -> Cow<'static, str> {
         "Size".into()
     }
@@ -304,11 +304,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn millis(text: &str) -> Result<u64, UnitError> {
-        text.parse::<Span>().map(|span| span.0)
+        text.parse::<ConfigDuration>().map(|span| span.0)
     }
 
     fn bytes(text: &str) -> Result<u64, UnitError> {
-        text.parse::<Size>().map(Size::bytes)
+        text.parse::<ByteSize>().map(ByteSize::bytes)
     }
 
     #[test]
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_tell_1000_from_1024() {
+    fn sizes_distinguish_powers_of_1000_and_1024() {
         assert_eq!(bytes("1kB"), Ok(1_000));
         assert_eq!(bytes("1KiB"), Ok(1_024));
         assert_eq!(bytes("0.5KiB"), Ok(512));
@@ -329,28 +329,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unit_is_refused_with_the_units_that_are() {
-        assert!(matches!(millis("30"), Err(UnitError::Unit { .. })));
-        assert!(matches!(millis("30 secs"), Err(UnitError::Unit { .. })));
-        assert!(matches!(bytes("8mb"), Err(UnitError::Unit { .. })));
+    fn an_unknown_unit_is_rejected_with_the_known_units() {
+        assert!(matches!(millis("30"), Err(UnitError::UnknownUnit { .. })));
+        assert!(matches!(millis("30 secs"), Err(UnitError::UnknownUnit { .. })));
+        assert!(matches!(bytes("8mb"), Err(UnitError::UnknownUnit { .. })));
         assert!(matches!(millis("fast"), Err(UnitError::NoNumber(..))));
         assert!(matches!(millis("-1s"), Err(UnitError::NoNumber(..))));
         assert!(matches!(millis("1.2.3s"), Err(UnitError::NoNumber(..))));
-        assert!(matches!(millis("0.0001s"), Err(UnitError::Fraction(..))));
-        assert!(matches!(bytes("0.1KiB"), Err(UnitError::Fraction(..))));
+        assert!(matches!(millis("0.0001s"), Err(UnitError::NotWhole(..))));
+        assert!(matches!(bytes("0.1KiB"), Err(UnitError::NotWhole(..))));
         assert!(matches!(millis("99999999999999999999s"), Err(UnitError::TooLarge(_))));
         assert!(matches!(millis("9999999999999999w"), Err(UnitError::TooLarge(_))));
     }
 
     proptest! {
         #[test]
-        fn what_is_shown_reads_back_the_same(value: u64) {
-            prop_assert_eq!(millis(&Span(value).to_string()), Ok(value));
-            prop_assert_eq!(bytes(&Size(value).to_string()), Ok(value));
+        fn display_round_trips(value: u64) {
+            prop_assert_eq!(millis(&ConfigDuration(value).to_string()), Ok(value));
+            prop_assert_eq!(bytes(&ByteSize(value).to_string()), Ok(value));
         }
 
         #[test]
-        fn any_text_is_an_answer_or_an_error(text in "\\PC{0,12}") {
+        fn parsing_never_panics(text in "\\PC{0,12}") {
             drop((millis(&text), bytes(&text)));
         }
     }

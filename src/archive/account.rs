@@ -4,32 +4,32 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::directory::HourEntry;
-use super::gaps::{Gap, InHour, Record, by_hour, gaps};
-use super::journal::{self, Event};
-use super::layout::{Kind, LOCK_NAME, Stem};
-use super::line_lock::is_held;
-use super::workers::for_each;
+use super::gaps::{Gap, HourGaps, HourRecord, detect_gaps, gaps_by_hour};
+use super::journal::{self, JournalEvent};
+use super::layout::{FileKind, RECORDER_LOCK_NAME, Stem};
+use super::line_lock::is_locked;
+use super::workers::parallel_for_each;
 use crate::clock::{Hour, UnixNanos};
 
 /// The account of a directory.
 #[derive(Debug)]
-pub struct Account {
+pub struct Coverage {
     /// What is known of each hour, as they were given.
-    pub records: Vec<Record>,
+    pub records: Vec<HourRecord>,
     /// The gaps of each stem, by the time at which they begin.
     pub gaps: BTreeMap<Stem, Vec<Gap>>,
     /// The same by hour.
-    in_hours: BTreeMap<Stem, BTreeMap<Hour, InHour>>,
+    gaps_by_hour: BTreeMap<Stem, BTreeMap<Hour, HourGaps>>,
 }
 
-impl Account {
+impl Coverage {
     /// Reads all journals, on so many threads. The hours come in the order of time.
     pub fn read(dir: &Path, hours: &[HourEntry], now: UnixNanos, threads: usize) -> Self {
-        let mut records: Vec<Option<Record>> = vec![None; hours.len()];
-        for_each(
+        let mut records: Vec<Option<HourRecord>> = vec![None; hours.len()];
+        parallel_for_each(
             hours.iter().enumerate().collect(),
             threads,
-            |(index, entry)| (index, record(dir, entry)),
+            |(index, entry)| (index, read_hour_record(dir, entry)),
             |(index, record)| {
                 if let Some(slot) = records.get_mut(index) {
                     *slot = Some(record);
@@ -37,23 +37,23 @@ impl Account {
             },
         );
         // Every item gives a result.
-        let records: Vec<Record> = records.into_iter().flatten().collect();
-        let mut stems: BTreeMap<&Stem, Vec<&Record>> = BTreeMap::new();
+        let records: Vec<HourRecord> = records.into_iter().flatten().collect();
+        let mut stems: BTreeMap<&Stem, Vec<&HourRecord>> = BTreeMap::new();
         for (entry, record) in hours.iter().zip(&records) {
             stems.entry(&entry.stem).or_default().push(record);
         }
         // Whoever holds the directory is the run that opened an hour last, and records all stems of that run.
-        let held = is_held(&dir.join(LOCK_NAME));
-        let newest = stems.values().filter_map(|records| last_open(records)).max();
+        let held = is_locked(&dir.join(RECORDER_LOCK_NAME));
+        let newest = stems.values().filter_map(|records| latest_open(records)).max();
         let newest = newest.map(|(_, run)| run.to_owned());
         let mut account =
-            Self { records: Vec::new(), gaps: BTreeMap::new(), in_hours: BTreeMap::new() };
+            Self { records: Vec::new(), gaps: BTreeMap::new(), gaps_by_hour: BTreeMap::new() };
         for (stem, records) in stems {
-            let running =
-                held && last_open(&records).is_some_and(|(_, run)| newest.as_deref() == Some(run));
+            let running = held
+                && latest_open(&records).is_some_and(|(_, run)| newest.as_deref() == Some(run));
             let hours: Vec<_> = records.iter().map(|record| record.hour).collect();
-            let gaps = gaps(records, now, running);
-            account.in_hours.insert(stem.clone(), by_hour(&gaps, hours, now));
+            let gaps = detect_gaps(records, now, running);
+            account.gaps_by_hour.insert(stem.clone(), gaps_by_hour(&gaps, hours, now));
             account.gaps.insert(stem.clone(), gaps);
         }
         account.records = records;
@@ -61,25 +61,25 @@ impl Account {
     }
 
     /// The gaps that an hour has.
-    pub fn in_hour(&self, stem: &Stem, hour: Hour) -> InHour {
-        self.in_hours.get(stem).and_then(|hours| hours.get(&hour)).copied().unwrap_or_default()
+    pub fn gaps_in_hour(&self, stem: &Stem, hour: Hour) -> HourGaps {
+        self.gaps_by_hour.get(stem).and_then(|hours| hours.get(&hour)).copied().unwrap_or_default()
     }
 }
 
-fn record(dir: &Path, entry: &HourEntry) -> Record {
-    let journal = match journal::outline(&entry.path(dir, Kind::Journal)) {
+fn read_hour_record(dir: &Path, entry: &HourEntry) -> HourRecord {
+    let journal = match journal::read_compacted(&entry.path(dir, FileKind::Journal)) {
         Ok(Some(entries)) => Ok(entries),
         Ok(None) => Err("there is none"),
         Err(_) => Err("it cannot be read"),
     };
-    Record { hour: entry.hour, has_lines: entry.has_lines(), journal }
+    HourRecord { hour: entry.hour, has_lines: entry.has_lines(), journal }
 }
 
 /// When an hour of these was last opened, and by which run.
-fn last_open<'a>(records: &[&'a Record]) -> Option<(u64, &'a str)> {
+fn latest_open<'a>(records: &[&'a HourRecord]) -> Option<(u64, &'a str)> {
     let journals = records.iter().filter_map(|record| record.journal.as_ref().ok());
     let opens = journals.flatten().filter_map(|entry| match &entry.event {
-        Event::Open(open) => Some((entry.t, open.run.as_str())),
+        JournalEvent::Open(open) => Some((entry.t, open.run.as_str())),
         _ => None,
     });
     opens.max()

@@ -4,9 +4,9 @@ use std::io::{self, Read};
 use std::sync::mpsc::{channel, sync_channel};
 
 /// Bytes of a chunk where nothing else is called for.
-pub(super) const CHUNK: usize = 256 << 10;
+pub(super) const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks that are under way; more gain nothing, as the two sides take turns only when one waits.
-pub(super) const CHUNKS: usize = 4;
+pub(super) const CHUNKS_IN_FLIGHT: usize = 4;
 
 /// Calls `fill` on a thread of its own, each time with an empty buffer, until it leaves the buffer
 /// empty, and `take` here with what it put there, in order. The first error ends both. There are as
@@ -48,15 +48,15 @@ pub(super) fn read_ahead<E: From<io::Error>>(
 
 /// Reads a chunk, or less when there is no more.
 pub(super) fn fill_chunk(reader: &mut impl Read, chunk: &mut Vec<u8>) -> io::Result<()> {
-    reader.take(CHUNK as u64).read_to_end(chunk).map(drop)
+    reader.take(CHUNK_BYTES as u64).read_to_end(chunk).map(drop)
 }
 
 /// Calls `each` with everything that is read, chunk by chunk, on this thread.
-pub(super) fn each_chunk<E: From<io::Error>>(
+pub(super) fn for_each_chunk<E: From<io::Error>>(
     mut reader: impl Read,
     mut each: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
     loop {
         chunk.clear();
         fill_chunk(&mut reader, &mut chunk)?;
@@ -72,12 +72,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_come_whole_and_in_order() {
-        let data: Vec<u8> = (0..3 * CHUNK + 17).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    fn chunks_arrive_complete_and_in_order() {
+        let data: Vec<u8> =
+            (0..3 * CHUNK_BYTES + 17).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let mut reader = data.as_slice();
         let mut seen = Vec::new();
         let done: io::Result<()> = read_ahead(
-            CHUNKS,
+            CHUNKS_IN_FLIGHT,
             |chunk| fill_chunk(&mut reader, chunk),
             |chunk| {
                 seen.extend_from_slice(chunk);
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_on_either_side_ends_both() {
+    fn an_error_on_either_side_stops_both_threads() {
         let failed: io::Result<()> =
             read_ahead(2, |_| Err(io::Error::other("no")), |_| panic!("nothing was read"));
         assert_eq!(failed.unwrap_err().to_string(), "no");

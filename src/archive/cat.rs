@@ -5,17 +5,17 @@ use std::io::{self, Read as _, Seek as _, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::ahead::{CHUNKS, fill_chunk, read_ahead};
+use super::ahead::{CHUNKS_IN_FLIGHT, fill_chunk, read_ahead};
 use super::directory::{FileInfo, HourEntry};
 use super::disk::FileError;
-use super::frames::decode_whole_frames;
+use super::frames::decode_intact_frames;
 use super::journal;
-use super::layout::Kind;
-use super::line_lock::same_file;
+use super::layout::FileKind;
+use super::line_lock::is_same_file;
 use super::progress::Progress;
-use super::reconcile::{Overlap, Pair};
+use super::reconcile::{Overlap, Reconciler};
 use super::seal::SealError;
-use super::tail::line_end_before;
+use super::tail::find_last_line_end;
 
 /// Why the lines of an hour did not all come out.
 #[derive(Debug, thiserror::Error)]
@@ -44,19 +44,20 @@ pub enum CatError {
 ///
 /// # Errors
 /// [`CatError`]
-pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), CatError> {
-    let (lines_path, sealed_path) = (entry.path(dir, Kind::Lines), entry.path(dir, Kind::Sealed));
-    let fail = || FileError::of("read", &lines_path);
+pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), CatError> {
+    let (lines_path, sealed_path) =
+        (entry.path(dir, FileKind::Lines), entry.path(dir, FileKind::Sealed));
+    let fail = || FileError::from_io("read", &lines_path);
     // The lines are opened first: they lose their name only after the sealed file has got its own.
-    let lines = open(&lines_path)?;
+    let lines = open_if_exists(&lines_path)?;
     let (sealed, skip) = loop {
-        let sealed = open(&sealed_path)?;
+        let sealed = open_if_exists(&sealed_path)?;
         let (Some(lines), Some(sealed)) = (&lines, &sealed) else { break (sealed, 0) };
-        let info = FileInfo::of(&lines.metadata().map_err(fail())?);
-        let standing = already_sealed(dir, entry, lines, info)?;
+        let info = FileInfo::from_metadata(&lines.metadata().map_err(fail())?);
+        let standing = sealed_prefix_len(dir, entry, lines, info)?;
         // What was just compared must be what is read: it may have been replaced meanwhile.
-        if same_file(sealed, &sealed_path) {
-            let sealed = sealed.try_clone().map_err(FileError::of("read", &sealed_path))?;
+        if is_same_file(sealed, &sealed_path) {
+            let sealed = sealed.try_clone().map_err(FileError::from_io("read", &sealed_path))?;
             break match standing {
                 Some(skip) => (Some(sealed), skip),
                 None => (None, 0),
@@ -68,10 +69,10 @@ pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), Cat
         let mut last = b'\n';
         let each = |chunk: &[u8]| {
             last = chunk.last().copied().unwrap_or(last);
-            out.write_all(chunk).map_err(Failed::Write)
+            out.write_all(chunk).map_err(CopyError::Write)
         };
-        decode_whole_frames(&sealed, each, |range, why| damage.push((range, why)))
-            .map_err(|failed| failed.at("read", &sealed_path))?;
+        decode_intact_frames(&sealed, each, |range, why| damage.push((range, why)))
+            .map_err(|failed| failed.into_cat_error("read", &sealed_path))?;
         if last != b'\n' {
             // What follows is a line of its own.
             out.write_all(b"\n").map_err(CatError::Write)?;
@@ -79,15 +80,15 @@ pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), Cat
     }
     if let Some(mut lines) = lines {
         let length = lines.metadata().map_err(fail())?.len();
-        let whole = line_end_before(&lines, 0, length).map_err(fail())?.unwrap_or(0);
+        let whole = find_last_line_end(&lines, 0, length).map_err(fail())?.unwrap_or(0);
         lines.seek(io::SeekFrom::Start(skip)).map_err(fail())?;
         let mut rest = lines.take(whole.saturating_sub(skip));
         read_ahead(
-            CHUNKS,
+            CHUNKS_IN_FLIGHT,
             |chunk| fill_chunk(&mut rest, chunk),
-            |chunk| out.write_all(chunk).map_err(Failed::Write),
+            |chunk| out.write_all(chunk).map_err(CopyError::Write),
         )
-        .map_err(|failed| failed.at("read", &lines_path))?;
+        .map_err(|failed| failed.into_cat_error("read", &lines_path))?;
     }
     match damage.into_iter().next() {
         None => Ok(()),
@@ -97,7 +98,7 @@ pub fn cat(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), Cat
 
 /// How many bytes at the start of the lines are in the sealed file as well; `None` when all that is
 /// sealed is in the lines.
-fn already_sealed(
+fn sealed_prefix_len(
     dir: &Path,
     entry: &HourEntry,
     lines: &File,
@@ -105,49 +106,53 @@ fn already_sealed(
 ) -> Result<Option<u64>, FileError> {
     let (stem, hour) = (&entry.stem, entry.hour);
     let progress = &Progress::default();
-    match (Pair { dir, stem, hour, lines, info, progress }).reconcile() {
+    match (Reconciler { dir, stem, hour, lines, lines_info: info, progress }).reconcile() {
         Ok(Overlap::Contained { .. }) => Ok(Some(info.bytes)),
         Ok(Overlap::Extends { skip, .. }) => Ok(Some(skip)),
-        Ok(Overlap::Fresh) => Ok(None),
+        Ok(Overlap::Supersedes) => Ok(None),
         Err(SealError::File(error)) => Err(error),
         // Its lines may be there in whole, when it is yet to be sealed again.
-        Ok(Overlap::Corrupt(_)) if was_sealed_from(dir, entry, lines, info) => Ok(None),
+        Ok(Overlap::Corrupt(_)) if contains_last_sealed(dir, entry, lines, info) => Ok(None),
         // A corrupt file says so itself when it is decoded.
         Ok(Overlap::Corrupt(_)) | Err(_) => Ok(Some(0)),
     }
 }
 
 /// Whether the lines are all that was ever sealed of the hour, or more.
-fn was_sealed_from(dir: &Path, entry: &HourEntry, lines: &File, info: FileInfo) -> bool {
-    let entries =
-        journal::outline(&entry.path(dir, Kind::Journal)).ok().flatten().unwrap_or_default();
-    let last = journal::sealed(&entries).next_back();
-    last.is_some_and(|record| journal::is_start_of(record, lines, info.bytes).unwrap_or(false))
+fn contains_last_sealed(dir: &Path, entry: &HourEntry, lines: &File, info: FileInfo) -> bool {
+    let entries = journal::read_compacted(&entry.path(dir, FileKind::Journal))
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let last = journal::sealed_records(&entries).next_back();
+    last.is_some_and(|record| {
+        journal::has_sealed_prefix(record, lines, info.bytes).unwrap_or(false)
+    })
 }
 
-fn open(path: &Path) -> Result<Option<File>, FileError> {
+fn open_if_exists(path: &Path) -> Result<Option<File>, FileError> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::of("open", path)(error)),
+        Err(error) => Err(FileError::from_io("open", path)(error)),
     }
 }
 
-enum Failed {
+enum CopyError {
     Read(io::Error),
     Write(io::Error),
 }
 
-impl From<io::Error> for Failed {
+impl From<io::Error> for CopyError {
     fn from(error: io::Error) -> Self {
         Self::Read(error)
     }
 }
 
-impl Failed {
-    fn at(self, action: &'static str, path: &Path) -> CatError {
+impl CopyError {
+    fn into_cat_error(self, action: &'static str, path: &Path) -> CatError {
         match self {
-            Self::Read(error) => FileError::of(action, path)(error).into(),
+            Self::Read(error) => FileError::from_io(action, path)(error).into(),
             Self::Write(error) => CatError::Write(error),
         }
     }

@@ -11,16 +11,16 @@ use zstd::bulk::Compressor;
 use zstd::zstd_safe::compress_bound;
 
 use super::ahead::read_ahead;
-use super::digest::{Digest, Digester};
+use super::digest::{Digester, LinesDigest};
 use super::disk::{self, FileError};
 use super::progress::Progress;
 use super::seal::SealError;
 
 /// Raw bytes of a frame, at most. A reader that seeks decodes half of
 /// one on average, a damaged file loses one; larger frames gain nothing in ratio (BENCHMARKS.md).
-pub const FRAME: usize = 4 << 20;
+pub const FRAME_BYTES: usize = 4 << 20;
 /// The same with long-distance matching, which has nothing to find in small frames.
-const LONG_FRAME: usize = 64 << 20;
+const LONG_FRAME_BYTES: usize = 64 << 20;
 /// The window of long-distance matching, as a power of two: that of its frames, and within what
 /// every reader takes without being told to.
 const LONG_WINDOW_LOG: u32 = 26;
@@ -36,32 +36,32 @@ pub struct Compression {
 
 /// Where frames are written.
 #[derive(Clone, Copy)]
-pub(super) struct Output<'a> {
+pub(super) struct FrameOutput<'a> {
     pub(super) file: &'a File,
     pub(super) path: &'a Path,
 }
 
 /// Compresses a range of the file `lines` into frames that end at line ends, unless a line is longer than a frame. `each_frame` is asked
 /// before every frame.
-pub(super) fn compress(
+pub(super) fn compress_range(
     lines: &File,
     path: &Path,
     range: Range<u64>,
-    out: Output<'_>,
+    out: FrameOutput<'_>,
     compression: Compression,
     progress: &Progress,
     mut each_frame: impl FnMut() -> Result<(), SealError>,
-) -> Result<Digest, SealError> {
-    let fail = FileError::of;
-    let size = if compression.long_distance { LONG_FRAME } else { FRAME };
-    let mut compressor = compressor(compression).map_err(fail("compress", path))?;
+) -> Result<LinesDigest, SealError> {
+    let fail = FileError::from_io;
+    let size = if compression.long_distance { LONG_FRAME_BYTES } else { FRAME_BYTES };
+    let mut compressor = new_compressor(compression).map_err(fail("compress", path))?;
     let mut stored = Vec::new();
     let mut write_frame = |frame: &[u8]| {
         each_frame()?;
         stored.clear();
         stored.reserve(compress_bound(frame.len()));
         compressor.compress_to_buffer(frame, &mut stored).map_err(fail("compress", path))?;
-        disk::write(out.file, out.path, &stored)?;
+        disk::write_all(out.file, out.path, &stored)?;
         Ok(progress.advance(frame.len())?)
     };
     if range.is_empty() {
@@ -72,24 +72,28 @@ pub(super) fn compress(
     let mut position = range.start;
     // Hashed where they are read, beside the compression.
     let fill = |frame: &mut Vec<u8>| {
-        read_frame(lines, position..range.end, size, frame)?;
+        fill_frame(lines, position..range.end, size, frame)?;
         position += frame.len() as u64;
         digester.update(frame);
         Ok(())
     };
     // One is filled while the other is compressed.
-    read_ahead(2, fill, write_frame).map_err(|error: SealError| error.at("read", path))?;
+    read_ahead(2, fill, write_frame).map_err(|error: SealError| error.with_path("read", path))?;
     Ok(digester.finish())
 }
 
 /// Writes a frame that is a line feed: what is behind it begins a line of its own.
-pub(super) fn compress_line_feed(out: Output<'_>) -> Result<(), FileError> {
+pub(super) fn write_line_feed_frame(out: FrameOutput<'_>) -> Result<(), FileError> {
     let compression = Compression { level: 1, long_distance: false };
-    let frame = compressor(compression).and_then(|mut compressor| compressor.compress(b"\n"));
-    disk::write(out.file, out.path, &frame.map_err(FileError::of("compress into", out.path))?)
+    let frame = new_compressor(compression).and_then(|mut compressor| compressor.compress(b"\n"));
+    disk::write_all(
+        out.file,
+        out.path,
+        &frame.map_err(FileError::from_io("compress into", out.path))?,
+    )
 }
 
-fn compressor(compression: Compression) -> io::Result<Compressor<'static>> {
+fn new_compressor(compression: Compression) -> io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(compression.level)?;
     compressor.include_checksum(true)?;
     compressor.include_contentsize(true)?;
@@ -102,7 +106,7 @@ fn compressor(compression: Compression) -> io::Result<Compressor<'static>> {
 
 /// Reads the lines that end within the next `size` bytes, or as much of one that is longer: a file
 /// without line feeds must not take all memory.
-fn read_frame(lines: &File, range: Range<u64>, size: usize, frame: &mut Vec<u8>) -> io::Result<()> {
+fn fill_frame(lines: &File, range: Range<u64>, size: usize, frame: &mut Vec<u8>) -> io::Result<()> {
     let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
     frame.resize(size.min(left), 0);
     lines.read_exact_at(frame, range.start)?;

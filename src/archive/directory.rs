@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::disk::FileError;
-use super::layout::{Kind, Stem, parse};
-use super::line_lock::is_held;
+use super::layout::{FileKind, Stem, parse_file_name};
+use super::line_lock::is_locked;
 use crate::clock::{Hour, UnixNanos};
 
 /// The hours of a directory, oldest first, those of the same hour by stem.
@@ -22,10 +22,10 @@ pub struct Directory {
     pub hours: Vec<HourEntry>,
     /// Names that are ours on what is no regular file: a symbolic link, a FIFO, a directory. Nobody
     /// touches them.
-    pub strange: Vec<PathBuf>,
+    pub non_regular: Vec<PathBuf>,
     /// Files that look like hours, but whose names are not as this program spells them: the number
     /// is no start of an hour, say. Nobody touches them either.
-    pub nearly: Vec<PathBuf>,
+    pub unrecognized: Vec<PathBuf>,
 }
 
 /// The files of one hour of one stem.
@@ -35,7 +35,7 @@ pub struct HourEntry {
     pub stem: Stem,
     /// The hour.
     pub hour: Hour,
-    files: BTreeMap<Kind, FileInfo>,
+    files: BTreeMap<FileKind, FileInfo>,
 }
 
 /// A file of an hour.
@@ -52,7 +52,7 @@ pub struct FileInfo {
 }
 
 impl FileInfo {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(super) fn from_metadata(metadata: &Metadata) -> Self {
         let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
         let nanos = u64::try_from(metadata.mtime_nsec()).unwrap_or(0);
         Self {
@@ -63,7 +63,7 @@ impl FileInfo {
                 .created()
                 .ok()
                 .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-                .map(|since| UnixNanos::default().plus(since)),
+                .map(|since| UnixNanos::default().saturating_add(since)),
         }
     }
 }
@@ -71,7 +71,7 @@ impl FileInfo {
 /// How far an hour is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum SealState {
     /// Somebody writes to it, or may yet.
     Open,
     /// Its lines, or some of them, wait to be sealed.
@@ -86,7 +86,7 @@ impl Directory {
     /// # Errors
     /// The directory cannot be read.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        let fail = FileError::of("read the directory", path);
+        let fail = FileError::from_io("read the directory", path);
         match std::fs::metadata(path) {
             Ok(metadata) if !metadata.is_dir() => {
                 return Err(fail(io::ErrorKind::NotADirectory.into()));
@@ -94,12 +94,12 @@ impl Directory {
             Err(error) => return Err(fail(error)),
             Ok(_) => {}
         }
-        Self::walk(path).map_err(|error| {
+        Self::scan(path).map_err(|error| {
             fail(error.into_io_error().unwrap_or_else(|| io::Error::other("it changes too fast")))
         })
     }
 
-    fn walk(path: &Path) -> Result<Self, walkdir::Error> {
+    fn scan(path: &Path) -> Result<Self, walkdir::Error> {
         let mut hours: BTreeMap<(Hour, Stem), HourEntry> = BTreeMap::new();
         let (mut strange, mut nearly) = (Vec::new(), Vec::new());
         // Symbolic links are not followed, but for the directory itself.
@@ -108,11 +108,11 @@ impl Directory {
             let entry = match entry {
                 Ok(entry) => entry,
                 // Removed since the directory was listed.
-                Err(error) if is_gone(&error) && error.depth() > 0 => continue,
+                Err(error) if is_not_found(&error) && error.depth() > 0 => continue,
                 Err(error) => return Err(error),
             };
             let name = entry.file_name().to_string_lossy();
-            let Some((stem, hour, kind)) = parse(&name) else {
+            let Some((stem, hour, kind)) = parse_file_name(&name) else {
                 if name.contains('_') && (name.ends_with(".jsonl") || name.ends_with(".jsonl.zst"))
                 {
                     nearly.push(entry.path().to_owned());
@@ -125,7 +125,7 @@ impl Directory {
             }
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
-                Err(error) if is_gone(&error) => continue,
+                Err(error) if is_not_found(&error) => continue,
                 Err(error) => return Err(error),
             };
             let files = BTreeMap::new();
@@ -133,60 +133,65 @@ impl Directory {
                 .entry((hour, stem.clone()))
                 .or_insert(HourEntry { stem, hour, files })
                 .files
-                .insert(kind, FileInfo::of(&metadata));
+                .insert(kind, FileInfo::from_metadata(&metadata));
         }
         strange.sort();
         nearly.sort();
-        Ok(Self { path: path.to_owned(), hours: hours.into_values().collect(), strange, nearly })
+        Ok(Self {
+            path: path.to_owned(),
+            hours: hours.into_values().collect(),
+            non_regular: strange,
+            unrecognized: nearly,
+        })
     }
 }
 
-fn is_gone(error: &walkdir::Error) -> bool {
+fn is_not_found(error: &walkdir::Error) -> bool {
     error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 impl HourEntry {
     /// The file of this kind.
-    pub fn file(&self, kind: Kind) -> Option<FileInfo> {
+    pub fn file(&self, kind: FileKind) -> Option<FileInfo> {
         self.files.get(&kind).copied()
     }
 
     /// The kinds of files that there are.
-    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+    pub fn kinds(&self) -> impl Iterator<Item = FileKind> {
         self.files.keys().copied()
     }
 
     /// The path of a file of this hour.
-    pub fn path(&self, dir: &Path, kind: Kind) -> PathBuf {
+    pub fn path(&self, dir: &Path, kind: FileKind) -> PathBuf {
         self.stem.path(dir, self.hour, kind)
     }
 
     /// The name of its lines, or of its sealed file, or of what there is: what the hour is called
     /// in messages.
-    pub fn name(&self) -> String {
+    pub fn display_name(&self) -> String {
         // In the order of the kinds, lines come first and the sealed file second.
-        let kind = self.files.keys().next().copied().unwrap_or(Kind::Lines);
+        let kind = self.files.keys().next().copied().unwrap_or(FileKind::Lines);
         self.path(Path::new(""), kind).display().to_string()
     }
 
     /// Bytes of all its files.
-    pub fn bytes(&self) -> u64 {
+    pub fn total_bytes(&self) -> u64 {
         self.files.values().map(|file| file.bytes).sum()
     }
 
     /// Whether there are lines in it, sealed or not.
     pub fn has_lines(&self) -> bool {
-        self.files.contains_key(&Kind::Lines) || self.files.contains_key(&Kind::Sealed)
+        self.files.contains_key(&FileKind::Lines) || self.files.contains_key(&FileKind::Sealed)
     }
 
     /// How far it is. Looks whether somebody holds the file of its lines.
-    pub fn state(&self, dir: &Path, now: UnixNanos) -> State {
-        if !self.files.contains_key(&Kind::Lines) {
-            State::Sealed
-        } else if self.hour.end() > now || is_held(&self.path(dir, Kind::Lines)) {
-            State::Open
+    pub fn seal_state(&self, dir: &Path, now: UnixNanos) -> SealState {
+        if !self.files.contains_key(&FileKind::Lines) {
+            SealState::Sealed
+        } else if self.hour.end() > now || is_locked(&self.path(dir, FileKind::Lines)) {
+            SealState::Open
         } else {
-            State::Closed
+            SealState::Closed
         }
     }
 }
@@ -198,7 +203,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn only_regular_files_with_our_names_are_in_the_view() {
+    fn only_regular_files_with_valid_names_are_listed() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for name in [
@@ -224,21 +229,24 @@ mod tests {
         )
         .unwrap();
         let view = Directory::read(dir.path()).unwrap();
-        let names: Vec<_> = view.hours.iter().map(HourEntry::name).collect();
+        let names: Vec<_> = view.hours.iter().map(HourEntry::display_name).collect();
         assert_eq!(names, ["a_0.jsonl", "a_3600.jsonl.zst", "b_3600.jsonl"]);
-        assert_eq!(view.hours[1].bytes(), 4);
-        assert_eq!(view.strange, [at("d_0.jsonl"), at("f_0.jsonl"), at("l_0.jsonl")]);
+        assert_eq!(view.hours[1].total_bytes(), 4);
+        assert_eq!(view.non_regular, [at("d_0.jsonl"), at("f_0.jsonl"), at("l_0.jsonl")]);
     }
 
     #[test]
-    fn an_hour_is_open_while_it_lasts_or_while_it_is_held() {
+    fn an_hour_is_open_until_it_ends_and_its_lock_is_released() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a_3600.jsonl"), "").unwrap();
         let view = Directory::read(dir.path()).unwrap();
-        let state = |now| view.hours[0].state(dir.path(), UnixNanos::from_seconds(now));
-        assert_eq!((state(0), state(7199), state(7200)), (State::Open, State::Open, State::Closed));
+        let state = |now| view.hours[0].seal_state(dir.path(), UnixNanos::from_seconds(now));
+        assert_eq!(
+            (state(0), state(7199), state(7200)),
+            (SealState::Open, SealState::Open, SealState::Closed)
+        );
         let held = File::open(dir.path().join("a_3600.jsonl")).unwrap();
         held.lock().unwrap();
-        assert_eq!(state(7200), State::Open);
+        assert_eq!(state(7200), SealState::Open);
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Mode of new files: the owner writes, the group reads.
-pub const FILE_MODE: u32 = 0o640;
+pub const DEFAULT_FILE_MODE: u32 = 0o640;
 
 /// An operation on a file that failed.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub struct FileError {
 
 impl FileError {
     /// For `map_err`: the error of this action on this file.
-    pub(super) fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn from_io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_owned(), source }
     }
 
@@ -38,44 +38,46 @@ impl FileError {
 
 /// Creates the file, or empties it.
 pub(super) fn create(path: &Path) -> Result<File, FileError> {
-    gate()
+    fault_point()
         .and_then(|()| {
             OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
                 .truncate(true)
-                .mode(FILE_MODE)
-                .custom_flags(no_follow())
+                .mode(DEFAULT_FILE_MODE)
+                .custom_flags(no_follow_flag())
                 .open(path)
         })
-        .map_err(FileError::of("create", path))
+        .map_err(FileError::from_io("create", path))
 }
 
 /// Opens the file to append to it; creates it if need be.
-pub(super) fn append(path: &Path) -> Result<File, FileError> {
-    append_as(path, FILE_MODE)
+pub(super) fn open_append(path: &Path) -> Result<File, FileError> {
+    open_append_with_mode(path, DEFAULT_FILE_MODE)
 }
 
 /// The same with a mode for a new file. A symbolic link is not followed.
-pub(super) fn append_as(path: &Path, mode: u32) -> Result<File, FileError> {
-    gate()
-        .and_then(|()| regular(appending(mode).create(true).open(path)?))
-        .inspect(|file| own_as_directory(file, path))
-        .map_err(FileError::of("open", path))
+pub(super) fn open_append_with_mode(path: &Path, mode: u32) -> Result<File, FileError> {
+    fault_point()
+        .and_then(|()| require_regular(append_options(mode).create(true).open(path)?))
+        .inspect(|file| chown_like_parent(file, path))
+        .map_err(FileError::from_io("open", path))
 }
 
 /// Opens a file that exists to append to it; `None` when there is none.
-pub(super) fn append_to_existing(path: &Path) -> Result<Option<File>, FileError> {
-    match gate().and_then(|()| regular(appending(FILE_MODE).open(path)?)) {
+pub(super) fn open_append_existing(path: &Path) -> Result<Option<File>, FileError> {
+    match fault_point()
+        .and_then(|()| require_regular(append_options(DEFAULT_FILE_MODE).open(path)?))
+    {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::of("open", path)(error)),
+        Err(error) => Err(FileError::from_io("open", path)(error)),
     }
 }
 
 /// A FIFO or a device takes what is written to it, and keeps nothing.
-pub(super) fn regular(file: File) -> io::Result<File> {
+pub(super) fn require_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -83,20 +85,20 @@ pub(super) fn regular(file: File) -> io::Result<File> {
     }
 }
 
-fn appending(mode: u32) -> OpenOptions {
+fn append_options(mode: u32) -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).append(true).mode(mode).custom_flags(no_follow());
+    options.read(true).append(true).mode(mode).custom_flags(no_follow_flag());
     options
 }
 
 /// A link that somebody put where a file of ours belongs leads nowhere.
-pub(super) fn no_follow() -> i32 {
+pub(super) fn no_follow_flag() -> i32 {
     i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
 }
 
 /// When root works in the directory of a service, what root creates there belongs to the service:
 /// it must be able to go on.
-pub(super) fn own_as_directory(file: &File, path: &Path) {
+pub(super) fn chown_like_parent(file: &File, path: &Path) {
     let dir = path.parent().unwrap_or(Path::new("."));
     if !rustix::process::geteuid().is_root() {
         return;
@@ -111,41 +113,41 @@ pub(super) fn own_as_directory(file: &File, path: &Path) {
 }
 
 /// Opens a regular file to read it; a symbolic link is not followed, and a FIFO not waited for.
-pub(super) fn open_regular(path: &Path) -> Result<File, FileError> {
+pub(super) fn open_read_no_follow(path: &Path) -> Result<File, FileError> {
     let wait_for_nothing = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     OpenOptions::new()
         .read(true)
-        .custom_flags(no_follow() | wait_for_nothing)
+        .custom_flags(no_follow_flag() | wait_for_nothing)
         .open(path)
-        .map_err(FileError::of("open", path))
+        .map_err(FileError::from_io("open", path))
 }
 
 /// Appends to the file, or writes on where it was opened.
-pub(super) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    gate_write(file, bytes)
+pub(super) fn write_all(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_fault_point(file, bytes)
         .and_then(|()| file.write_all(bytes))
-        .map_err(FileError::of("write to", path))
+        .map_err(FileError::from_io("write to", path))
 }
 
 /// Makes durable what is in the file.
 pub(super) fn sync(file: &File, path: &Path) -> Result<(), FileError> {
-    gate().and_then(|()| file.sync_all()).map_err(FileError::of("sync", path))?;
-    durable(file, path);
+    fault_point().and_then(|()| file.sync_all()).map_err(FileError::from_io("sync", path))?;
+    record_durable_len(file, path);
     Ok(())
 }
 
 /// The same without what is not needed to read it, such as the time of its change.
 pub(super) fn sync_data(file: &File, path: &Path) -> Result<(), FileError> {
-    gate().and_then(|()| file.sync_data()).map_err(FileError::of("sync", path))?;
-    durable(file, path);
+    fault_point().and_then(|()| file.sync_data()).map_err(FileError::from_io("sync", path))?;
+    record_durable_len(file, path);
     Ok(())
 }
 
 /// Makes durable which names are in the directory.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
-    gate()
+    fault_point()
         .and_then(|()| File::open(dir)?.sync_all())
-        .map_err(FileError::of("sync the directory", dir))
+        .map_err(FileError::from_io("sync the directory", dir))
 }
 
 /// Makes durable everything that was written to the file system of this directory: one wait, where
@@ -153,10 +155,10 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
 ///
 /// # Errors
 /// [`FileError`].
-pub fn sync_all(dir: &Path) -> Result<(), FileError> {
-    gate()
+pub fn sync_file_system(dir: &Path) -> Result<(), FileError> {
+    fault_point()
         .and_then(|()| Ok(rustix::fs::syncfs(File::open(dir)?)?))
-        .map_err(FileError::of("sync the file system of", dir))
+        .map_err(FileError::from_io("sync the file system of", dir))
 }
 
 /// Appends lines to a file beside those of the archive's hours; creates it with this mode.
@@ -164,11 +166,11 @@ pub fn sync_all(dir: &Path) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError`]; the file is as it was.
 pub fn append_lines(path: &Path, mode: u32, lines: &[u8]) -> Result<(), FileError> {
-    let file = append_as(path, mode)?;
-    let length = file.metadata().map_err(FileError::of("read the size of", path))?.len();
-    write(&file, path, lines).inspect_err(|_| {
+    let file = open_append_with_mode(path, mode)?;
+    let length = file.metadata().map_err(FileError::from_io("read the size of", path))?.len();
+    write_all(&file, path, lines).inspect_err(|_| {
         // All of it or nothing: it is tried again.
-        drop(set_len(&file, path, length));
+        drop(truncate(&file, path, length));
     })
 }
 
@@ -176,26 +178,28 @@ pub fn append_lines(path: &Path, mode: u32, lines: &[u8]) -> Result<(), FileErro
 ///
 /// # Errors
 /// [`FileError`].
-pub fn sync_path(path: &Path) -> Result<(), FileError> {
-    match append_to_existing(path)? {
+pub fn sync_if_exists(path: &Path) -> Result<(), FileError> {
+    match open_append_existing(path)? {
         Some(file) => sync(&file, path),
         None => Ok(()),
     }
 }
 
-pub(super) fn set_len(file: &File, path: &Path, length: u64) -> Result<(), FileError> {
-    gate().and_then(|()| file.set_len(length)).map_err(FileError::of("cut back", path))
+pub(super) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), FileError> {
+    fault_point().and_then(|()| file.set_len(length)).map_err(FileError::from_io("cut back", path))
 }
 
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
-    gate().and_then(|()| std::fs::rename(from, to)).map_err(FileError::of("rename", from))
+    fault_point()
+        .and_then(|()| std::fs::rename(from, to))
+        .map_err(FileError::from_io("rename", from))
 }
 
 /// Removes the file. It is no error when it is gone already.
-pub(super) fn remove(path: &Path) -> Result<(), FileError> {
-    match gate().and_then(|()| std::fs::remove_file(path)) {
+pub(super) fn remove_if_exists(path: &Path) -> Result<(), FileError> {
+    match fault_point().and_then(|()| std::fs::remove_file(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(FileError::of("remove", path)(error))
+            Err(FileError::from_io("remove", path)(error))
         }
         _ => Ok(()),
     }
@@ -203,8 +207,8 @@ pub(super) fn remove(path: &Path) -> Result<(), FileError> {
 
 /// Gives the file the mode, the owner and the modification time of another. The owner stays when
 /// this process may not change it.
-pub(super) fn dress(file: &File, path: &Path, like: &File) -> Result<(), FileError> {
-    gate()
+pub(super) fn copy_metadata(file: &File, path: &Path, like: &File) -> Result<(), FileError> {
+    fault_point()
         .and_then(|()| {
             let like = like.metadata()?;
             let own = file.metadata()?;
@@ -217,27 +221,27 @@ pub(super) fn dress(file: &File, path: &Path, like: &File) -> Result<(), FileErr
             file.set_permissions(Permissions::from_mode(like.mode() & 0o7777))?;
             file.set_modified(like.modified()?)
         })
-        .map_err(FileError::of("set the mode and time of", path))
+        .map_err(FileError::from_io("set the mode and time of", path))
 }
 
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it does fail")]
-fn gate() -> io::Result<()> {
+fn fault_point() -> io::Result<()> {
     Ok(())
 }
 
 /// For tests of a power cut: so much of the file would be there after one.
 #[cfg(not(test))]
-fn durable(_: &File, _: &Path) {}
+fn record_durable_len(_: &File, _: &Path) {}
 
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it does fail")]
-fn gate_write(_: &File, _: &[u8]) -> io::Result<()> {
+fn write_fault_point(_: &File, _: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(test)]
-use faults::{durable, gate, gate_write};
+use faults::{fault_point, record_durable_len, write_fault_point};
 
 #[cfg(test)]
 pub(crate) mod faults;

@@ -8,22 +8,22 @@ use std::os::unix::fs::FileExt;
 use memchr::memmem;
 use zstd::bulk::Decompressor;
 
-use super::ahead::CHUNK;
-use super::decode::decode_lines;
+use super::ahead::CHUNK_BYTES;
+use super::decode::decode_stream;
 
 /// The first bytes of a frame (RFC 8878, 3.1.1).
-const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// The first byte of a skippable frame may differ in its low half (RFC 8878, 3.1.2).
-const SKIPPABLE: u32 = 0x184D_2A50;
+const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
 /// Larger frames, as other programs write them, are not held in memory.
-const LARGEST_HELD: u64 = 16 << 20;
+const MAX_BUFFERED_FRAME: u64 = 16 << 20;
 
 /// Decodes the frames in order and hands on the lines of each once its checksum was compared. What
 /// is damaged is left out and told to `damaged`, as bytes of the file.
 ///
 /// # Errors
 /// The file cannot be read, or `each` failed.
-pub(super) fn decode_whole_frames<E: From<io::Error>>(
+pub(super) fn decode_intact_frames<E: From<io::Error>>(
     file: &File,
     mut each: impl FnMut(&[u8]) -> Result<(), E>,
     mut damaged: impl FnMut(Range<u64>, String),
@@ -33,10 +33,10 @@ pub(super) fn decode_whole_frames<E: From<io::Error>>(
     let (mut stored, mut lines) = (Vec::new(), Vec::new());
     let mut start = 0;
     while start < length {
-        let whole = match frame_at(file, start, length) {
+        let whole = match parse_frame(file, start, length) {
             Ok(frame) if frame.skippable => Ok(frame.end),
-            Ok(Frame { end, content: Some(content), .. })
-                if content.max(end - start) <= LARGEST_HELD =>
+            Ok(ZstdFrame { end, content_len: Some(content), .. })
+                if content.max(end - start) <= MAX_BUFFERED_FRAME =>
             {
                 stored.resize(usize::try_from(end - start).unwrap_or(0), 0);
                 file.read_exact_at(&mut stored, start)?;
@@ -51,8 +51,8 @@ pub(super) fn decode_whole_frames<E: From<io::Error>>(
             Ok(frame) => {
                 // What is decoded before damage shows is out already.
                 let mut untaken = None;
-                let part = Part { file, at: start, end: frame.end };
-                let decoded = decode_lines(part, |chunk| {
+                let part = FileRange { file, position: start, end: frame.end };
+                let decoded = decode_stream(part, |chunk| {
                     each(chunk).map_err(|error| {
                         untaken = Some(error);
                         io::Error::other("not taken")
@@ -70,7 +70,7 @@ pub(super) fn decode_whole_frames<E: From<io::Error>>(
             Err(error) if error.raw_os_error().is_some() => return Err(error.into()),
             Err(error) => {
                 // Where the frame seems to end is not to be relied on.
-                let next = next_frame(file, start + 1, length)?;
+                let next = find_next_frame(file, start + 1, length)?;
                 damaged(start..next, error.to_string());
                 next
             }
@@ -79,16 +79,16 @@ pub(super) fn decode_whole_frames<E: From<io::Error>>(
     Ok(())
 }
 
-struct Frame {
+struct ZstdFrame {
     end: u64,
     /// Bytes of its lines, where it says so.
-    content: Option<u64>,
+    content_len: Option<u64>,
     skippable: bool,
 }
 
 /// The extent of the frame that starts here, by its header and those of its blocks (RFC 8878,
 /// 3.1.1.1 and 3.1.1.2).
-fn frame_at(file: &File, start: u64, length: u64) -> io::Result<Frame> {
+fn parse_frame(file: &File, start: u64, length: u64) -> io::Result<ZstdFrame> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut header = [0; 18];
     let have = usize::try_from((length - start).min(18)).unwrap_or(0);
@@ -99,12 +99,12 @@ fn frame_at(file: &File, start: u64, length: u64) -> io::Result<Frame> {
         Ok::<u64, io::Error>(part.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     };
     let magic = number(0, 4)?;
-    if magic & 0xFFFF_FFF0 == u64::from(SKIPPABLE) {
+    if magic & 0xFFFF_FFF0 == u64::from(SKIPPABLE_MAGIC) {
         let end = start + 8 + number(4, 4)?;
-        let frame = Frame { end, content: None, skippable: true };
+        let frame = ZstdFrame { end, content_len: None, skippable: true };
         return if end <= length { Ok(frame) } else { Err(bad("incomplete frame")) };
     }
-    if magic != u64::from(u32::from_le_bytes(MAGIC)) {
+    if magic != u64::from(u32::from_le_bytes(ZSTD_MAGIC)) {
         return Err(bad("no frame starts here"));
     }
     let descriptor = number(4, 1)?;
@@ -138,39 +138,41 @@ fn frame_at(file: &File, start: u64, length: u64) -> io::Result<Frame> {
         }
     }
     let end = at + if descriptor & 4 != 0 { 4 } else { 0 };
-    let frame = Frame { end, content, skippable: false };
+    let frame = ZstdFrame { end, content_len: content, skippable: false };
     if end <= length { Ok(frame) } else { Err(bad("incomplete frame")) }
 }
 
 /// Where the next frame seems to start; the file's end when none does.
-fn next_frame(file: &File, from: u64, length: u64) -> io::Result<u64> {
-    let mut chunk = vec![0; CHUNK];
+fn find_next_frame(file: &File, from: u64, length: u64) -> io::Result<u64> {
+    let mut chunk = vec![0; CHUNK_BYTES];
     let mut at = from;
     while at < length {
-        let have = usize::try_from((length - at).min(CHUNK as u64)).unwrap_or(CHUNK);
+        let have = usize::try_from((length - at).min(CHUNK_BYTES as u64)).unwrap_or(CHUNK_BYTES);
         let part = chunk.get_mut(..have).unwrap_or_default();
         file.read_exact_at(part, at)?;
-        if let Some(found) = memmem::find(part, &MAGIC) {
+        if let Some(found) = memmem::find(part, &ZSTD_MAGIC) {
             return Ok(at + found as u64);
         }
         // It may lie across the end of the chunk.
-        at += (have.saturating_sub(MAGIC.len() - 1)).max(1) as u64;
+        at += (have.saturating_sub(ZSTD_MAGIC.len() - 1)).max(1) as u64;
     }
     Ok(length)
 }
 
 /// A part of a file, as a reader.
-struct Part<'a> {
+struct FileRange<'a> {
     file: &'a File,
-    at: u64,
+    position: u64,
     end: u64,
 }
 
-impl Read for Part<'_> {
+impl Read for FileRange<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buffer.len());
-        let length = self.file.read_at(buffer.get_mut(..left).unwrap_or_default(), self.at)?;
-        self.at += length as u64;
+        let left =
+            usize::try_from(self.end - self.position).unwrap_or(usize::MAX).min(buffer.len());
+        let length =
+            self.file.read_at(buffer.get_mut(..left).unwrap_or_default(), self.position)?;
+        self.position += length as u64;
         Ok(length)
     }
 }
@@ -208,12 +210,12 @@ mod tests {
             lines.extend_from_slice(chunk);
             io::Result::Ok(())
         };
-        decode_whole_frames(file, each, |range, _| damage.push(range)).unwrap();
+        decode_intact_frames(file, each, |range, _| damage.push(range)).unwrap();
         (lines, damage)
     }
 
     #[test]
-    fn whole_files_come_whole() {
+    fn an_intact_file_decodes_completely() {
         let (parts, _, whole) = file(|_| {});
         assert_eq!(decoded(&whole), (parts.concat(), vec![]));
         let (parts, _, skippable) = file(|stored| {
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_file_has_its_whole_frames() {
+    fn a_truncated_file_yields_its_complete_frames() {
         let (parts, starts, torn) = file(|stored| stored.truncate(stored.len() - 3));
         let (lines, damage) = decoded(&torn);
         assert_eq!(lines, parts[..2].concat());
@@ -233,7 +235,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_flipped_bit_costs_the_frames_that_it_hit(at in 0..100_usize, bit in 0..8) {
+        fn a_flipped_bit_loses_only_the_frame_it_is_in(at in 0..100_usize, bit in 0..8) {
             // In the first frame, which has a checksum.
             let (parts, starts, flipped) = file(|stored| {
                 let at = at % (stored.len() / 3 - 10);
@@ -248,7 +250,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_come_to_an_end(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn decoding_arbitrary_bytes_terminates(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let (_, _, garbage) = file(|stored| *stored = bytes);
             decoded(&garbage);
         }

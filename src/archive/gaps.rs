@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use self::segments::segments;
-use self::teller::Teller;
-use super::journal::Entry;
+use self::segments::segments_by_run;
+use self::teller::GapDetector;
+use super::journal::JournalEntry;
 use crate::clock::{Hour, UnixNanos};
 
 /// A stretch of time in which something may be missing.
@@ -25,7 +25,7 @@ pub struct Gap {
     /// When it ended; `None` while it goes on.
     pub to: Option<UnixNanos>,
     /// What was not done.
-    pub kind: Kind,
+    pub kind: GapKind,
     /// Why, in a word: for `down` as the status counts it.
     pub cause: String,
     /// The particulars, in the system's or the server's words; may be empty.
@@ -39,7 +39,7 @@ pub struct Gap {
 /// What a gap is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum GapKind {
     /// The recorder ran and was not connected.
     Down,
     /// Messages were received and are not in the archive.
@@ -52,7 +52,7 @@ pub enum Kind {
     Unknown,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for GapKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Down => "down",
@@ -91,7 +91,7 @@ impl Serialize for Gap {
         let mut gap = serializer.serialize_struct("Gap", 8)?;
         gap.serialize_field("from", &self.from.to_string())?;
         gap.serialize_field("to", &self.to.map(|to| to.to_string()))?;
-        let seconds = self.to.map(|to| to.since(self.from).as_secs_f64());
+        let seconds = self.to.map(|to| to.saturating_since(self.from).as_secs_f64());
         gap.serialize_field("seconds", &seconds)?;
         gap.serialize_field("kind", &self.kind)?;
         gap.serialize_field("cause", &self.cause)?;
@@ -104,25 +104,25 @@ impl Serialize for Gap {
 
 /// What is known of an hour of a stem.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub struct HourRecord {
     /// The hour.
     pub hour: Hour,
     /// Whether there are lines, sealed or not.
     pub has_lines: bool,
     /// Its journal, of whose marks the last before another event suffices; or why there is none.
-    pub journal: Result<Vec<Entry>, &'static str>,
+    pub journal: Result<Vec<JournalEntry>, &'static str>,
 }
 
 /// The gaps of one stem, by the time at which they begin. The hours come in the order of time.
 /// `running` says whether a recorder is at work on it `now`.
-pub fn gaps<'a>(
-    hours: impl IntoIterator<Item = &'a Record>,
+pub fn detect_gaps<'a>(
+    hours: impl IntoIterator<Item = &'a HourRecord>,
     now: UnixNanos,
     running: bool,
 ) -> Vec<Gap> {
-    let mut teller = Teller::default();
-    for segment in segments(hours) {
-        teller.segment(&segment);
+    let mut teller = GapDetector::default();
+    for segment in segments_by_run(hours) {
+        teller.process_segment(&segment);
     }
     let mut gaps = teller.finish(running);
     for gap in &mut gaps {
@@ -139,25 +139,25 @@ pub fn gaps<'a>(
 
 /// The gaps that an hour has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct InHour {
+pub struct HourGaps {
     /// How many reach into it.
     pub count: u64,
     /// For how long something may be missing: stretches that overlap count once, and those in which
     /// messages only waited not at all.
-    pub lasting: Duration,
+    pub duration: Duration,
     /// Whether a part of that is of kind `unknown`.
-    pub unknown: bool,
+    pub has_unknown: bool,
 }
 
 /// The gaps of these hours, which come in the order of time. Gaps that go on reach to `now`; hours
 /// without any are left out.
-pub fn by_hour(
+pub fn gaps_by_hour(
     gaps: &[Gap],
     hours: impl IntoIterator<Item = Hour>,
     now: UnixNanos,
-) -> BTreeMap<Hour, InHour> {
-    let mut found: BTreeMap<Hour, InHour> =
-        hours.into_iter().map(|h| (h, InHour::default())).collect();
+) -> BTreeMap<Hour, HourGaps> {
+    let mut found: BTreeMap<Hour, HourGaps> =
+        hours.into_iter().map(|h| (h, HourGaps::default())).collect();
     // Gaps come by their beginnings, so that what is covered so far is known by its end.
     let mut covered = UnixNanos::default();
     for gap in gaps {
@@ -167,13 +167,13 @@ pub fn by_hour(
                 continue;
             }
             entry.count += 1;
-            entry.unknown |= gap.kind == Kind::Unknown;
-            if gap.kind != Kind::Stalled {
+            entry.has_unknown |= gap.kind == GapKind::Unknown;
+            if gap.kind != GapKind::Stalled {
                 let from = gap.from.max(hour.start()).max(covered);
-                entry.lasting += end.min(hour.end()).since(from);
+                entry.duration += end.min(hour.end()).saturating_since(from);
             }
         }
-        if gap.kind != Kind::Stalled {
+        if gap.kind != GapKind::Stalled {
             covered = covered.max(end);
         }
     }

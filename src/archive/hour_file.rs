@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::disk::{self, FileError};
-use super::journal::{self, Recovered};
-use super::layout::{Kind, Stem};
-use super::line_lock::{open_locked, same_file};
-use super::recover::{Claims, Finding};
-use super::tail::Mended;
+use super::journal::{self, RecoveredEvent};
+use super::layout::{FileKind, Stem};
+use super::line_lock::{is_same_file, open_locked};
+use super::recover::{Checkpoints, TailScan};
+use super::tail::TailRepair;
 use crate::clock::Hour;
 
 /// An open hour. Holds whole lines only: what is appended goes in entirely or not at all. It is
@@ -19,7 +19,7 @@ pub struct HourFile {
     /// None while it rests.
     file: Option<File>,
     /// Device and inode of the file.
-    identity: (u64, u64),
+    file_id: (u64, u64),
     path: PathBuf,
     mode: u32,
     /// Bytes that are known to be whole lines.
@@ -27,20 +27,20 @@ pub struct HourFile {
     /// The number of these lines.
     messages: u64,
     /// Bytes that are known to be durable.
-    synced: u64,
+    sync_watermark: u64,
     /// Whether the file's name is not yet known to be durable.
-    new: bool,
+    dir_sync_pending: bool,
     /// Whether a write failed and the file may be longer than `length`.
-    torn: bool,
+    needs_truncate: bool,
 }
 
 /// What was found when an hour was opened that exists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct OpenReport {
     /// What was done about a last line that was not whole.
-    pub mended: Option<Mended>,
+    pub repair: Option<TailRepair>,
     /// What its journal should say, unless its recorder closed it.
-    pub recovered: Option<Recovered>,
+    pub recovered: Option<RecoveredEvent>,
 }
 
 impl HourFile {
@@ -54,34 +54,35 @@ impl HourFile {
         stem: &Stem,
         hour: Hour,
         mode: u32,
-    ) -> Result<(Self, Found), FileError> {
-        let path = stem.path(dir, hour, Kind::Lines);
+    ) -> Result<(Self, OpenReport), FileError> {
+        let path = stem.path(dir, hour, FileKind::Lines);
         let (file, new) = open_locked(&path, mode)?;
         // Only now: whoever had the lock may have sealed what was there. A journal that cannot be read
         // vouches for nothing: then all of the lines are looked through.
-        let journal = journal::read(&stem.path(dir, hour, Kind::Journal)).unwrap_or_default();
-        let claims = if new { Claims::default() } else { Claims::of(&journal) };
-        let finding = Finding::look(&file, &claims).map_err(FileError::of("read", &path))?;
-        let recovery = finding.mend(&file, &path, &stem.path(dir, hour, Kind::Torn), &claims)?;
+        let journal = journal::read(&stem.path(dir, hour, FileKind::Journal)).unwrap_or_default();
+        let claims = if new { Checkpoints::default() } else { Checkpoints::from_journal(&journal) };
+        let finding = TailScan::scan(&file, &claims).map_err(FileError::from_io("read", &path))?;
+        let recovery =
+            finding.repair(&file, &path, &stem.path(dir, hour, FileKind::Torn), &claims)?;
         let (length, messages) = (recovery.bytes, recovery.messages);
-        let identity = identity(&file.metadata().map_err(FileError::of("look at", &path))?);
+        let identity = file_id(&file.metadata().map_err(FileError::from_io("look at", &path))?);
         let mut file = Self {
             file: Some(file),
-            identity,
+            file_id: identity,
             path,
             mode,
             length,
             messages,
-            synced: length,
-            new,
-            torn: false,
+            sync_watermark: length,
+            dir_sync_pending: new,
+            needs_truncate: false,
         };
-        if !new && recovery.found.is_some() {
+        if !new && recovery.recovered.is_some() {
             // What is there may be with the kernel alone.
             file.sync()?;
         }
-        let recovered = recovery.found.filter(|_| !new);
-        Ok((file, Found { mended: recovery.mended, recovered }))
+        let recovered = recovery.recovered.filter(|_| !new);
+        Ok((file, OpenReport { repair: recovery.repair, recovered }))
     }
 
     /// The file.
@@ -100,8 +101,8 @@ impl HourFile {
     }
 
     /// How many of the bytes are durable.
-    pub fn synced(&self) -> u64 {
-        self.synced
+    pub fn sync_watermark(&self) -> u64 {
+        self.sync_watermark
     }
 
     /// Appends whole lines: so many.
@@ -110,15 +111,15 @@ impl HourFile {
     /// [`FileError`]; the file then still ends where it did, or is cut back to that before
     /// the next append.
     pub fn append(&mut self, lines: &[u8], messages: u64) -> Result<(), FileError> {
-        self.wake()?;
+        self.ensure_open()?;
         let Some(file) = &self.file else { return Ok(()) };
-        if self.torn {
-            disk::set_len(file, &self.path, self.length)?;
-            self.torn = false;
+        if self.needs_truncate {
+            disk::truncate(file, &self.path, self.length)?;
+            self.needs_truncate = false;
         }
         // Goes on after short writes and interruptions.
-        if let Err(error) = disk::write(file, &self.path, lines) {
-            self.torn = disk::set_len(file, &self.path, self.length).is_err();
+        if let Err(error) = disk::write_all(file, &self.path, lines) {
+            self.needs_truncate = disk::truncate(file, &self.path, self.length).is_err();
             return Err(error);
         }
         self.length += lines.len() as u64;
@@ -136,39 +137,39 @@ impl HourFile {
     /// # Errors
     /// [`FileError`]; it is then unknown what of the bytes behind [`HourFile::synced`] is on the disk.
     pub fn sync(&mut self) -> Result<(), FileError> {
-        self.wake()?;
+        self.ensure_open()?;
         let Some(file) = &self.file else { return Ok(()) };
         if let Err(error) = disk::sync_data(file, &self.path) {
-            self.synced = self.length;
-            self.reopen();
+            self.sync_watermark = self.length;
+            self.replace_handle();
             return Err(error);
         }
-        self.synced = self.length;
-        if self.new {
+        self.sync_watermark = self.length;
+        if self.dir_sync_pending {
             disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
-            self.new = false;
+            self.dir_sync_pending = false;
         }
         Ok(())
     }
 
     /// Takes note of a sync of the whole file system, see [`disk::sync_all`].
-    pub(super) fn synced_together(&mut self, good: bool) {
-        self.synced = self.length;
+    pub(super) fn record_file_system_sync(&mut self, good: bool) {
+        self.sync_watermark = self.length;
         if good {
-            self.new = false;
+            self.dir_sync_pending = false;
         } else {
-            self.reopen();
+            self.replace_handle();
         }
     }
 
     /// Replaces the handle by a new one on the same file. Where that cannot be, the old one stays.
-    fn reopen(&mut self) {
+    fn replace_handle(&mut self) {
         let Some(old) = &self.file else { return };
         // A lock is of the handle that took it, so it is given up for a moment. Who takes it then
         // finds that the hour is not over, or that lines come behind what it seals.
         drop(old.unlock());
         if let Ok((file, _)) = open_locked(&self.path, self.mode)
-            && same_file(old, &self.path)
+            && is_same_file(old, &self.path)
         {
             self.file = Some(file);
         } else {
@@ -178,23 +179,23 @@ impl HourFile {
 
     /// Closes the handle until it is needed again: a process may have so many. The lock goes with
     /// it, so that the hour may be sealed when it is over.
-    pub fn rest(&mut self) {
+    pub fn close_handle(&mut self) {
         // What is torn is cut by this handle, or by whoever opens the hour next.
-        if !self.torn {
+        if !self.needs_truncate {
             self.file = None;
         }
     }
 
     /// Opens the handle again. What somebody else has changed meanwhile is not gone on with.
-    fn wake(&mut self) -> Result<(), FileError> {
+    fn ensure_open(&mut self) -> Result<(), FileError> {
         if self.file.is_some() {
             return Ok(());
         }
         let (file, new) = open_locked(&self.path, self.mode)?;
-        let found = file.metadata().map_err(FileError::of("look at", &self.path))?;
-        if new || identity(&found) != self.identity || found.len() != self.length {
+        let found = file.metadata().map_err(FileError::from_io("look at", &self.path))?;
+        if new || file_id(&found) != self.file_id || found.len() != self.length {
             let changed = std::io::Error::other("it was changed by somebody else");
-            return Err(FileError::of("go on with", &self.path)(changed));
+            return Err(FileError::from_io("go on with", &self.path)(changed));
         }
         self.file = Some(file);
         Ok(())
@@ -203,14 +204,14 @@ impl HourFile {
     /// Whether the file's name still leads to it: nobody has removed or moved it.
     pub fn is_in_place(&self) -> bool {
         match &self.file {
-            Some(file) => same_file(file, &self.path),
+            Some(file) => is_same_file(file, &self.path),
             None => std::fs::metadata(&self.path)
-                .is_ok_and(|found| identity(&found) == self.identity && found.len() == self.length),
+                .is_ok_and(|found| file_id(&found) == self.file_id && found.len() == self.length),
         }
     }
 }
 
-fn identity(file: &Metadata) -> (u64, u64) {
+fn file_id(file: &Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
@@ -221,21 +222,21 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::PermissionsExt;
 
-    use crate::archive::disk::faults::{Fault, with};
+    use crate::archive::disk::faults::{InjectedFault, with_fault};
 
-    fn try_open(dir: &Path) -> Result<(HourFile, Found), FileError> {
+    fn try_open(dir: &Path) -> Result<(HourFile, OpenReport), FileError> {
         let stem = Stem::from_topic("t").unwrap();
         let hour = Hour::starting_at(3600).unwrap();
         HourFile::open(dir, &stem, hour, 0o640)
     }
 
-    fn open(dir: &Path) -> (HourFile, Option<Mended>) {
+    fn open(dir: &Path) -> (HourFile, Option<TailRepair>) {
         let (file, found) = try_open(dir).unwrap();
-        (file, found.mended)
+        (file, found.repair)
     }
 
     #[test]
-    fn an_hour_that_exists_is_appended_to() {
+    fn an_existing_hour_is_appended_to() {
         let dir = tempfile::tempdir().unwrap();
         open(dir.path()).0.append(b"1\n", 1).unwrap();
         let (mut file, mended) = open(dir.path());
@@ -246,14 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn new_files_are_not_for_everybody() {
+    fn new_files_are_not_world_accessible() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = open(dir.path());
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o007, 0);
     }
 
     #[test]
-    fn a_torn_last_line_is_cut_and_kept_aside() {
+    fn a_torn_last_line_is_moved_to_the_torn_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t_3600.jsonl");
         let long = "x".repeat(200_000);
@@ -261,7 +262,7 @@ mod tests {
             fs::write(&path, format!("one\ntwo\n{torn}")).unwrap();
             let (mut file, mended) = open(dir.path());
             let kept_in = dir.path().join("t_3600.torn");
-            assert_eq!(mended, Some(Mended::Cut { bytes: torn.len() as u64, kept_in }));
+            assert_eq!(mended, Some(TailRepair::Truncated { bytes: torn.len() as u64, kept_in }));
             file.append(b"three\n", 1).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\nthree\n");
             let kept = fs::read_to_string(dir.path().join("t_3600.torn")).unwrap();
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_whose_name_goes_while_its_lock_is_awaited_is_begun_anew() {
+    fn a_file_removed_while_waiting_for_its_lock_is_created_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t_3600.jsonl");
         fs::write(&path, "sealed\n").unwrap();
@@ -287,14 +288,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_rested_is_gone_on_with_unless_somebody_changed_it() {
+    fn a_closed_handle_reopens_unless_the_file_was_changed() {
         let dir = tempfile::tempdir().unwrap();
         let (mut file, _) = open(dir.path());
         file.append(b"1\n", 1).unwrap();
-        file.rest();
+        file.close_handle();
         file.append(b"2\n", 1).unwrap();
         assert_eq!(fs::read(file.path()).unwrap(), b"1\n2\n");
-        file.rest();
+        file.close_handle();
         assert!(file.is_in_place());
         fs::write(file.path(), "other\n").unwrap();
         assert!(!file.is_in_place());
@@ -309,13 +310,13 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_leaves_no_part_of_itself() {
+    fn a_failed_write_leaves_no_partial_line() {
         for nth in 0..3 {
             let dir = tempfile::tempdir().unwrap();
             let (mut file, _) = open(dir.path());
             file.append(b"before\n", 1).unwrap();
-            let full = Fault::Error(std::io::ErrorKind::StorageFull);
-            let (failed, _) = with(full, nth, || file.append(b"long and torn\n", 1).is_err());
+            let full = InjectedFault::Error(std::io::ErrorKind::StorageFull);
+            let (failed, _) = with_fault(full, nth, || file.append(b"long and torn\n", 1).is_err());
             assert_eq!(failed, nth == 0);
             file.append(b"after\n", 1).unwrap();
             let text = fs::read_to_string(file.path()).unwrap();
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_sync_the_file_is_opened_anew() {
+    fn after_a_failed_sync_the_file_is_reopened_and_not_resynced() {
         let dir = tempfile::tempdir().unwrap();
         let (mut file, _) = open(dir.path());
         file.append(b"1\n", 1).unwrap();
@@ -334,9 +335,10 @@ mod tests {
         let before = handle(&file);
         // Keeps the number of the first handle from being given again.
         let _other = file.file.as_ref().unwrap().try_clone().unwrap();
-        let (failed, _) = with(Fault::Error(std::io::ErrorKind::Other), 0, || file.sync().is_err());
+        let (failed, _) =
+            with_fault(InjectedFault::Error(std::io::ErrorKind::Other), 0, || file.sync().is_err());
         assert!(failed && handle(&file) != before);
-        assert_eq!(file.synced(), 2, "these bytes are given up, not tried again");
+        assert_eq!(file.sync_watermark(), 2, "these bytes are given up, not tried again");
         file.append(b"2\n", 1).unwrap();
         file.sync().unwrap();
         assert_eq!(fs::read(file.path()).unwrap(), b"1\n2\n");

@@ -6,24 +6,24 @@ mod limits;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use self::event::Ratio;
-pub use self::event::{Event, Place, Summary};
+pub(crate) use self::event::CompressionRatio;
+pub use self::event::{HourLocation, JobEvent, JobSummary};
 use super::compress::Compression;
-use super::decode::decode;
-use super::directory::{Directory, HourEntry, State};
+use super::decode::decode_and_digest;
+use super::directory::{Directory, HourEntry, SealState};
 use super::disk::{self, FileError};
 use super::journal::{self, SealRecord};
-use super::layout::{ARCHIVE_LOCK_NAME, Kind};
+use super::layout::{ARCHIVE_LOCK_NAME, FileKind};
 use super::lock::{DirLock, LastRun, LockError};
 use super::progress::{Progress, Stopped};
-use super::retain::{self, Limits};
-use super::seal::{Outcome, SealError, Target, seal};
-use super::workers::for_each;
+use super::retain::{self, RetentionLimits};
+use super::seal::{SealError, SealOutcome, SealTarget, seal};
+use super::workers::parallel_for_each;
 use crate::clock::{Clock, UnixNanos};
 
 /// For how long after its end an hour is left alone: a writer that takes no lock may have lines
 /// left for it.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE_TIME: Duration = Duration::from_secs(10);
 
 /// What is to be done in a directory.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub struct Job {
     /// How many hours are compressed at once.
     pub threads: usize,
     /// What the archive may take.
-    pub limits: Limits,
+    pub limits: RetentionLimits,
 }
 
 /// Why the job could not be done at all.
@@ -54,28 +54,32 @@ pub enum JobError {
 
 /// What a run would do now.
 #[derive(Debug)]
-pub struct Planned {
+pub struct JobPlan {
     /// Hours that would be sealed.
-    pub seal: Vec<HourEntry>,
+    pub to_seal: Vec<HourEntry>,
     /// Sealed files of others that would be recorded.
-    pub record: Vec<HourEntry>,
+    pub to_record: Vec<HourEntry>,
     /// Hours that would go, by today's sizes.
-    pub remove: Vec<(HourEntry, Event)>,
+    pub to_remove: Vec<(HourEntry, JobEvent)>,
     /// What would be said besides.
-    pub remarks: Vec<Event>,
+    pub warnings: Vec<JobEvent>,
 }
 
-impl Planned {
-    fn is_nothing(&self) -> bool {
+impl JobPlan {
+    fn is_noop(&self) -> bool {
         // A removal that is put off counts: this run must be known to have been.
-        let deferred = self.remarks.iter().any(|remark| matches!(remark, Event::Deferred { .. }));
-        self.seal.is_empty() && self.record.is_empty() && self.remove.is_empty() && !deferred
+        let deferred =
+            self.warnings.iter().any(|remark| matches!(remark, JobEvent::Deferred { .. }));
+        self.to_seal.is_empty()
+            && self.to_record.is_empty()
+            && self.to_remove.is_empty()
+            && !deferred
     }
 
     /// Bytes to be worked through: each is compressed and decoded.
-    pub fn work(&self) -> u64 {
-        let lines = |entry: &HourEntry| entry.file(Kind::Lines).map_or(0, |file| file.bytes);
-        self.seal.iter().map(lines).sum::<u64>().saturating_mul(2)
+    pub fn work_bytes(&self) -> u64 {
+        let lines = |entry: &HourEntry| entry.file(FileKind::Lines).map_or(0, |file| file.bytes);
+        self.to_seal.iter().map(lines).sum::<u64>().saturating_mul(2)
     }
 }
 
@@ -84,31 +88,36 @@ impl Job {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn plan(&self, now: UnixNanos) -> Result<Planned, JobError> {
-        let view = self.view()?;
-        let states = states(&view, now);
-        let mut remarks: Vec<_> = view.strange.iter().map(|path| Event::not_a_file(path)).collect();
-        if let Some(first) = view.nearly.first() {
-            remarks.push(Event::nearly_ours(first, view.nearly.len()));
+    pub fn plan(&self, now: UnixNanos) -> Result<JobPlan, JobError> {
+        let view = self.read_directory()?;
+        let states = hour_states(&view, now);
+        let mut remarks: Vec<_> =
+            view.non_regular.iter().map(|path| JobEvent::non_regular_file(path)).collect();
+        if let Some(first) = view.unrecognized.first() {
+            remarks.push(JobEvent::unrecognized_names(first, view.unrecognized.len()));
         }
         let mut future = Vec::new();
-        let (removals, unmet) = self.removals(&view, now, true)?;
-        let mut planned =
-            Planned { seal: Vec::new(), record: Vec::new(), remove: removals, remarks: Vec::new() };
+        let (removals, unmet) = self.plan_removals(&view, now, true)?;
+        let mut planned = JobPlan {
+            to_seal: Vec::new(),
+            to_record: Vec::new(),
+            to_remove: removals,
+            warnings: Vec::new(),
+        };
         for (entry, state) in view.hours.iter().zip(states) {
-            if is_due(entry, state, now) {
-                planned.seal.push(entry.clone());
-            } else if is_unrecorded(entry) {
-                planned.record.push(entry.clone());
-            } else if state == State::Open && entry.hour.start() > now {
+            if is_ready_to_seal(entry, state, now) {
+                planned.to_seal.push(entry.clone());
+            } else if is_sealed_without_journal(entry) {
+                planned.to_record.push(entry.clone());
+            } else if state == SealState::Open && entry.hour.start() > now {
                 future.push(entry);
             }
         }
         if let Some(first) = future.first() {
-            remarks.push(Event::of_the_future(&self.dir, first, future.len()));
+            remarks.push(JobEvent::future_hours(&self.dir, first, future.len()));
         }
         remarks.extend(unmet);
-        planned.remarks = remarks;
+        planned.warnings = remarks;
         Ok(planned)
     }
 
@@ -121,67 +130,69 @@ impl Job {
         &self,
         clock: &dyn Clock,
         progress: &Progress,
-        tell: &mut dyn FnMut(&Event),
-    ) -> Result<Summary, JobError> {
+        tell: &mut dyn FnMut(&JobEvent),
+    ) -> Result<JobSummary, JobError> {
         let planned = self.plan(clock.now())?;
-        let mut summary = Summary::default();
+        let mut summary = JobSummary::default();
         let mut put_off = false;
-        let mut tell = |event: Event| {
-            put_off |= matches!(event, Event::Deferred { .. });
-            summary.count(&event);
+        let mut tell = |event: JobEvent| {
+            put_off |= matches!(event, JobEvent::Deferred { .. });
+            summary.record(&event);
             tell(&event);
         };
-        let leftovers = self.leftovers()?;
-        if planned.is_nothing() && leftovers.is_empty() {
-            planned.remarks.into_iter().for_each(tell);
+        let leftovers = self.find_leftovers()?;
+        if planned.is_noop() && leftovers.is_empty() {
+            planned.warnings.into_iter().for_each(tell);
             // Where it cannot be noted, nothing can be removed either.
-            if self.limits != Limits::default()
+            if self.limits != RetentionLimits::default()
                 && let Ok(mut lock) = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)
             {
-                lock.note_run(LastRun { at: clock.now(), put_off: false });
+                lock.record_run(LastRun { at: clock.now(), removals_deferred: false });
             }
             return Ok(summary);
         }
         let mut lock = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)?;
-        for leftover in self.leftovers()? {
-            leftover.remove(&self.dir).unwrap_or_else(&mut tell);
+        for leftover in self.find_leftovers()? {
+            leftover.clean_up(&self.dir).unwrap_or_else(&mut tell);
         }
-        for event in planned.remarks {
+        for event in planned.warnings {
             // What cannot be kept is told below, when it is still so.
-            if !matches!(event, Event::Unmet { .. } | Event::Deferred { .. }) {
+            if !matches!(event, JobEvent::Unmet { .. } | JobEvent::Deferred { .. }) {
                 tell(event);
             }
         }
-        let mut unsealed = self.seal_all(planned.seal, clock, progress, &mut tell)?;
-        for entry in planned.record {
-            tell(self.record(&entry, clock, progress)?);
+        let mut unsealed = self.seal_hours(planned.to_seal, clock, progress, &mut tell)?;
+        for entry in planned.to_record {
+            tell(self.record_foreign_seal(&entry, clock, progress)?);
         }
-        let removed = self.keep_limits(clock, progress, &mut tell)?;
+        let removed = self.enforce_limits(clock, progress, &mut tell)?;
         if removed > 0 && !unsealed.is_empty() {
             // There was no room, and now there is more.
             let hours = unsealed.into_iter().map(|(entry, _)| entry).collect();
-            unsealed = self.seal_all(hours, clock, progress, &mut tell)?;
-            self.keep_limits(clock, progress, &mut tell)?;
+            unsealed = self.seal_hours(hours, clock, progress, &mut tell)?;
+            self.enforce_limits(clock, progress, &mut tell)?;
         }
         for (_, failure) in unsealed {
             tell(failure);
         }
-        lock.note_run(LastRun { at: clock.now(), put_off });
+        lock.record_run(LastRun { at: clock.now(), removals_deferred: put_off });
         Ok(summary)
     }
 
-    fn view(&self) -> Result<Directory, JobError> {
+    fn read_directory(&self) -> Result<Directory, JobError> {
         Ok(Directory::read(&self.dir)?)
     }
 
     /// What runs that were cut off have left.
-    fn leftovers(&self) -> Result<Vec<Leftover>, JobError> {
+    fn find_leftovers(&self) -> Result<Vec<Leftover>, JobError> {
         let mut leftovers = Vec::new();
-        for entry in self.view()?.hours {
-            if retain::is_half_removed(&self.dir, &entry, self.limits.keep_journals.is_some()) {
-                leftovers.push(Leftover::Removal(entry, self.limits.keep_journals.is_some()));
-            } else if entry.file(Kind::Sealing).is_some() {
-                leftovers.push(Leftover::Temporary(entry));
+        for entry in self.read_directory()?.hours {
+            if retain::is_partially_removed(&self.dir, &entry, self.limits.keep_journals.is_some())
+            {
+                leftovers
+                    .push(Leftover::PartialRemoval(entry, self.limits.keep_journals.is_some()));
+            } else if entry.file(FileKind::SealingTemp).is_some() {
+                leftovers.push(Leftover::SealTempFile(entry));
             }
         }
         Ok(leftovers)
@@ -189,20 +200,20 @@ impl Job {
 
     /// Seals these hours. Gives those for which there was no room, and what is to be said of them
     /// if that stays so.
-    fn seal_all(
+    fn seal_hours(
         &self,
         hours: Vec<HourEntry>,
         clock: &dyn Clock,
         progress: &Progress,
-        tell: &mut dyn FnMut(Event),
-    ) -> Result<Vec<(HourEntry, Event)>, JobError> {
+        tell: &mut dyn FnMut(JobEvent),
+    ) -> Result<Vec<(HourEntry, JobEvent)>, JobError> {
         let mut no_room = Vec::new();
-        for_each(
+        parallel_for_each(
             hours,
             self.threads,
             |entry| {
                 let mut events = Vec::new();
-                let sealed = self.seal_one(&entry, clock, progress, &mut events);
+                let sealed = self.seal_hour(&entry, clock, progress, &mut events);
                 (entry, events, sealed)
             },
             |(entry, events, sealed)| {
@@ -210,7 +221,7 @@ impl Job {
                 match sealed {
                     Ok(()) | Err(SealError::Stopped(_)) => {}
                     Err(error) => {
-                        let event = Event::failed(&self.dir, &entry, &error);
+                        let event = JobEvent::failed(&self.dir, &entry, &error);
                         if error.is_no_space() {
                             no_room.push((entry, event));
                         } else {
@@ -220,56 +231,64 @@ impl Job {
                 }
             },
         );
-        progress.check()?;
+        progress.check_stopped()?;
         Ok(no_room)
     }
 
-    fn seal_one(
+    fn seal_hour(
         &self,
         entry: &HourEntry,
         clock: &dyn Clock,
         progress: &Progress,
-        events: &mut Vec<Event>,
+        events: &mut Vec<JobEvent>,
     ) -> Result<(), SealError> {
-        let target = Target { dir: &self.dir, stem: &entry.stem, hour: entry.hour };
+        let target = SealTarget { dir: &self.dir, stem: &entry.stem, hour: entry.hour };
         let mut remarks = Vec::new();
         let mut remark = |remark| remarks.push(remark);
         let outcome = seal(target, self.compression, clock, progress, &mut remark);
-        events.extend(remarks.into_iter().map(|remark| Event::remark(&self.dir, entry, remark)));
+        events.extend(
+            remarks.into_iter().map(|remark| JobEvent::from_seal_warning(&self.dir, entry, remark)),
+        );
         match outcome? {
-            Outcome::Sealed { record, raw_bytes, stored_bytes } => {
-                events.push(Event::sealed(&self.dir, entry, &record, raw_bytes, stored_bytes));
+            SealOutcome::Sealed { record, raw_bytes, stored_bytes } => {
+                events.push(JobEvent::sealed(&self.dir, entry, &record, raw_bytes, stored_bytes));
             }
-            Outcome::Finished(record) => events.push(Event::finished(&self.dir, entry, &record)),
-            Outcome::Held => {}
+            SealOutcome::AlreadySealed(record) => {
+                events.push(JobEvent::finished(&self.dir, entry, &record))
+            }
+            SealOutcome::InUse => {}
         }
         Ok(())
     }
 
     /// Records what another program sealed, so that it can be proved from now on.
-    fn record(
+    fn record_foreign_seal(
         &self,
         entry: &HourEntry,
         clock: &dyn Clock,
         progress: &Progress,
-    ) -> Result<Event, Stopped> {
-        let path = entry.path(&self.dir, Kind::Sealed);
+    ) -> Result<JobEvent, Stopped> {
+        let path = entry.path(&self.dir, FileKind::Sealed);
         let recorded = std::fs::File::open(&path)
-            .map_err(|error| SealError::from(FileError::of("open", &path)(error)))
+            .map_err(|error| SealError::from(FileError::from_io("open", &path)(error)))
             .and_then(|file| {
-                decode(file, |chunk| Ok::<(), SealError>(progress.advance(chunk.len())?))
-                    .map_err(|error| error.at("decode", &path))
+                decode_and_digest(file, |chunk| Ok::<(), SealError>(progress.advance(chunk.len())?))
+                    .map_err(|error| error.with_path("decode", &path))
             })
             .and_then(|decoded| {
                 let record = SealRecord::from(decoded);
-                let journal = entry.path(&self.dir, Kind::Journal);
-                journal::append(&journal, clock.now(), journal::Event::Sealed(record.clone()))?;
+                let journal = entry.path(&self.dir, FileKind::Journal);
+                journal::append(
+                    &journal,
+                    clock.now(),
+                    journal::JournalEvent::Sealed(record.clone()),
+                )?;
                 Ok(record)
             });
         match recorded {
-            Ok(record) => Ok(Event::recorded(&self.dir, entry, &record)),
+            Ok(record) => Ok(JobEvent::recorded(&self.dir, entry, &record)),
             Err(SealError::Stopped(stopped)) => Err(stopped),
-            Err(error) => Ok(Event::failed(&self.dir, entry, &error)),
+            Err(error) => Ok(JobEvent::failed(&self.dir, entry, &error)),
         }
     }
 }
@@ -277,39 +296,41 @@ impl Job {
 /// What a run that was cut off has left.
 enum Leftover {
     /// The temporary file of a seal.
-    Temporary(HourEntry),
+    SealTempFile(HourEntry),
     /// An hour whose lines are removed, but not all else; whether its journal is kept.
-    Removal(HourEntry, bool),
+    PartialRemoval(HourEntry, bool),
 }
 
 impl Leftover {
-    fn remove(self, dir: &Path) -> Result<(), Event> {
+    fn clean_up(self, dir: &Path) -> Result<(), JobEvent> {
         match self {
-            Self::Temporary(entry) => disk::remove(&entry.path(dir, Kind::Sealing))
-                .map_err(|error| Event::failed(dir, &entry, &error)),
-            Self::Removal(entry, keep) => retain::finish_removal(dir, &entry, keep)
-                .map_err(|error| Event::failed(dir, &entry, &error)),
+            Self::SealTempFile(entry) => {
+                disk::remove_if_exists(&entry.path(dir, FileKind::SealingTemp))
+                    .map_err(|error| JobEvent::failed(dir, &entry, &error))
+            }
+            Self::PartialRemoval(entry, keep) => retain::finish_removal(dir, &entry, keep)
+                .map_err(|error| JobEvent::failed(dir, &entry, &error)),
         }
     }
 }
 
-fn states(view: &Directory, now: UnixNanos) -> Vec<State> {
-    view.hours.iter().map(|entry| entry.state(&view.path, now)).collect()
+fn hour_states(view: &Directory, now: UnixNanos) -> Vec<SealState> {
+    view.hours.iter().map(|entry| entry.seal_state(&view.path, now)).collect()
 }
 
 /// Whether the hour has lines that nobody writes to any more.
-fn is_due(entry: &HourEntry, state: State, now: UnixNanos) -> bool {
-    state == State::Closed && entry.hour.end().plus(SETTLE) <= now
+fn is_ready_to_seal(entry: &HourEntry, state: SealState, now: UnixNanos) -> bool {
+    state == SealState::Closed && entry.hour.end().saturating_add(SETTLE_TIME) <= now
 }
 
 /// Whether another program sealed it: this one leaves a journal.
-fn is_unrecorded(entry: &HourEntry) -> bool {
-    entry.file(Kind::Sealed).is_some()
-        && entry.file(Kind::Lines).is_none()
-        && entry.file(Kind::Journal).is_none()
+fn is_sealed_without_journal(entry: &HourEntry) -> bool {
+    entry.file(FileKind::Sealed).is_some()
+        && entry.file(FileKind::Lines).is_none()
+        && entry.file(FileKind::Journal).is_none()
 }
 
 /// The path of a file of an hour, for messages.
-fn shown(dir: &Path, entry: &HourEntry) -> PathBuf {
-    dir.join(entry.name())
+fn hour_path(dir: &Path, entry: &HourEntry) -> PathBuf {
+    dir.join(entry.display_name())
 }

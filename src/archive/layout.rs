@@ -15,19 +15,19 @@ const MAX_NAME_BYTES: usize = 255;
 const MAX_SUFFIX_BYTES: usize = 1 + 14 + 21;
 
 /// The lock of a directory: one recorder at a time.
-pub const LOCK_NAME: &str = ".streamer.lock";
+pub const RECORDER_LOCK_NAME: &str = ".streamer.lock";
 /// The lock of a directory's archive: one run that seals and removes at a time.
 pub const ARCHIVE_LOCK_NAME: &str = ".streamer.archive.lock";
 
 /// What a file of an hour holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum FileKind {
     /// `.jsonl`: the lines, while they are written and until they are sealed.
     Lines,
     /// `.jsonl.zst`: the sealed lines.
     Sealed,
     /// `.jsonl.zst.tmp`: lines that are being sealed. Nobody reads it, a new run begins it anew.
-    Sealing,
+    SealingTemp,
     /// `.jsonl.zst.corrupt`, `.jsonl.zst.corrupt-2` to `-99`: a sealed file that could not be
     /// decoded, while its lines were still there to be sealed again.
     Corrupt(u8),
@@ -40,15 +40,15 @@ pub enum Kind {
 }
 
 /// The number of corrupt files that an hour may have.
-pub const MAX_CORRUPT: u8 = 99;
+pub const MAX_CORRUPT_FILES: u8 = 99;
 
 /// The suffix, with its dot.
-impl fmt::Display for Kind {
+impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lines => f.write_str(".jsonl"),
             Self::Sealed => f.write_str(".jsonl.zst"),
-            Self::Sealing => f.write_str(".jsonl.zst.tmp"),
+            Self::SealingTemp => f.write_str(".jsonl.zst.tmp"),
             Self::Corrupt(1) => f.write_str(".jsonl.zst.corrupt"),
             Self::Corrupt(number) => write!(f, ".jsonl.zst.corrupt-{number}"),
             Self::Journal => f.write_str(".journal"),
@@ -58,21 +58,21 @@ impl fmt::Display for Kind {
     }
 }
 
-impl Kind {
+impl FileKind {
     /// The kind that a suffix stands for; it is given without its first dot.
     fn from_suffix(suffix: &str) -> Option<Self> {
         Some(match suffix {
             "jsonl" => Self::Lines,
             "jsonl.zst" => Self::Sealed,
-            "jsonl.zst.tmp" => Self::Sealing,
+            "jsonl.zst.tmp" => Self::SealingTemp,
             "jsonl.zst.corrupt" => Self::Corrupt(1),
             "journal" => Self::Journal,
             "torn" => Self::Torn,
             "rejects" => Self::Rejects,
             _ => {
-                let number = canonical(suffix.strip_prefix("jsonl.zst.corrupt-")?)?;
+                let number = parse_canonical_number(suffix.strip_prefix("jsonl.zst.corrupt-")?)?;
                 let number = u8::try_from(number).ok()?;
-                return (2..=MAX_CORRUPT).contains(&number).then_some(Self::Corrupt(number));
+                return (2..=MAX_CORRUPT_FILES).contains(&number).then_some(Self::Corrupt(number));
             }
         })
     }
@@ -112,7 +112,7 @@ impl Stem {
         for (index, byte) in topic.bytes().enumerate() {
             // A leading dot hides a file from `*.jsonl`; a leading dash is an option to many tools.
             let leading = index == 0 && matches!(byte, b'.' | b'-');
-            if is_plain(byte) && !leading {
+            if is_unescaped(byte) && !leading {
                 stem.push(char::from(byte));
             } else {
                 // Writing to a String cannot fail.
@@ -133,7 +133,7 @@ impl Stem {
 
     /// The topic that the stem was made from, or `None` when it was not made by
     /// [`Stem::from_topic`].
-    pub fn topic(&self) -> Option<String> {
+    pub fn to_topic(&self) -> Option<String> {
         let mut bytes = Vec::with_capacity(self.0.len());
         let mut rest = self.0.bytes();
         while let Some(byte) = rest.next() {
@@ -149,28 +149,28 @@ impl Stem {
     }
 
     /// The path of a file of the hour.
-    pub fn path(&self, dir: &Path, hour: Hour, kind: Kind) -> PathBuf {
+    pub fn path(&self, dir: &Path, hour: Hour, kind: FileKind) -> PathBuf {
         dir.join(format!("{}_{}{kind}", self.0, hour.start_seconds()))
     }
 }
 
 /// Takes a file's name apart; `None` when it is not one of ours.
-pub fn parse(name: &str) -> Option<(Stem, Hour, Kind)> {
+pub fn parse_file_name(name: &str) -> Option<(Stem, Hour, FileKind)> {
     // The number ends at the first dot after the last underscore, and no suffix has an underscore.
     let (stem, rest) = name.rsplit_once('_')?;
     let (number, suffix) = rest.split_once('.')?;
-    let hour = Hour::starting_at(canonical(number)?)?;
+    let hour = Hour::starting_at(parse_canonical_number(number)?)?;
     let stem = Stem(stem.to_owned());
-    stem.topic()?;
-    Some((stem, hour, Kind::from_suffix(suffix)?))
+    stem.to_topic()?;
+    Some((stem, hour, FileKind::from_suffix(suffix)?))
 }
 
 /// The number, if it is written as we write it: "007200" and "+7200" are numbers, too.
-fn canonical(text: &str) -> Option<u64> {
+fn parse_canonical_number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
-fn is_plain(byte: u8) -> bool {
+fn is_unescaped(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._@=+-".contains(&byte)
 }
 
@@ -195,25 +195,25 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_that_the_readme_shows() {
+    fn file_names_match_the_readme() {
         let stem = Stem::from_topic("publicTrade.BTCUSDT").unwrap();
         let hour = Hour::starting_at(1_699_999_200).unwrap();
         assert_eq!(
-            stem.path(Path::new("output"), hour, Kind::Lines),
+            stem.path(Path::new("output"), hour, FileKind::Lines),
             Path::new("output/publicTrade.BTCUSDT_1699999200.jsonl")
         );
         for (name, kind) in [
-            ("publicTrade.BTCUSDT_1699999200.jsonl", Kind::Lines),
-            ("publicTrade.BTCUSDT_1699999200.jsonl.zst", Kind::Sealed),
-            ("publicTrade.BTCUSDT_1699999200.journal", Kind::Journal),
-            ("publicTrade.BTCUSDT_1699999200.jsonl.zst.corrupt-2", Kind::Corrupt(2)),
+            ("publicTrade.BTCUSDT_1699999200.jsonl", FileKind::Lines),
+            ("publicTrade.BTCUSDT_1699999200.jsonl.zst", FileKind::Sealed),
+            ("publicTrade.BTCUSDT_1699999200.journal", FileKind::Journal),
+            ("publicTrade.BTCUSDT_1699999200.jsonl.zst.corrupt-2", FileKind::Corrupt(2)),
         ] {
-            assert_eq!(parse(name), Some((stem.clone(), hour, kind)));
+            assert_eq!(parse_file_name(name), Some((stem.clone(), hour, kind)));
         }
     }
 
     #[test]
-    fn strangers_names_are_not_ours() {
+    fn foreign_file_names_are_not_parsed() {
         for name in [
             "a_1700000000.jsonl",
             "a_03600.jsonl",
@@ -231,25 +231,25 @@ mod tests {
             "a%2f_3600.jsonl",
             ".a_3600.jsonl",
         ] {
-            assert_eq!(parse(name), None, "{name}");
+            assert_eq!(parse_file_name(name), None, "{name}");
         }
     }
 
-    fn kinds() -> impl Strategy<Value = Kind> {
+    fn kinds() -> impl Strategy<Value = FileKind> {
         prop_oneof![
-            Just(Kind::Lines),
-            Just(Kind::Sealed),
-            Just(Kind::Sealing),
-            (1..=MAX_CORRUPT).prop_map(Kind::Corrupt),
-            Just(Kind::Journal),
-            Just(Kind::Torn),
-            Just(Kind::Rejects),
+            Just(FileKind::Lines),
+            Just(FileKind::Sealed),
+            Just(FileKind::SealingTemp),
+            (1..=MAX_CORRUPT_FILES).prop_map(FileKind::Corrupt),
+            Just(FileKind::Journal),
+            Just(FileKind::Torn),
+            Just(FileKind::Rejects),
         ]
     }
 
     proptest! {
         #[test]
-        fn any_topic_is_one_safe_name_and_comes_back(
+        fn any_topic_round_trips_through_a_safe_file_name(
             topic in "\\PC{1,40}|[/._%a-]{1,12}",
             hour: u32,
             kind in kinds(),
@@ -260,16 +260,16 @@ mod tests {
             prop_assert_eq!(path.parent(), Some(Path::new("/dir")));
             let name = path.file_name().unwrap().to_str().unwrap();
             prop_assert!(!name.starts_with(['.', '-']) && name.is_ascii());
-            prop_assert_eq!(stem.topic(), Some(topic));
+            prop_assert_eq!(stem.to_topic(), Some(topic));
             prop_assert!(name.len() <= MAX_NAME_BYTES);
-            prop_assert_eq!(parse(name), Some((stem, hour, kind)));
+            prop_assert_eq!(parse_file_name(name), Some((stem, hour, kind)));
         }
 
         #[test]
-        fn any_name_is_parsed_or_refused(
+        fn any_parsed_name_round_trips(
             name in "\\PC{0,30}|[a_.]{1,4}(3600|7200|1)(\\.(jsonl|zst|tmp|journal|torn|corrupt-?2?)){0,4}"
         ) {
-            if let Some((stem, hour, kind)) = parse(&name) {
+            if let Some((stem, hour, kind)) = parse_file_name(&name) {
                 let path = stem.path(Path::new(""), hour, kind);
                 prop_assert_eq!(path.to_str(), Some(name.as_str()));
             }

@@ -5,27 +5,27 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use super::ahead::each_chunk;
-use super::digest::{Hash, count_lines};
-use super::directory::{FileInfo, HourEntry, State};
-use super::gaps::InHour;
-use super::journal::{self, Entry, Event, SealRecord};
-use super::layout::Kind;
-use super::recover::Claims;
+use super::ahead::for_each_chunk;
+use super::digest::{Sha256Hash, count_line_feeds};
+use super::directory::{FileInfo, HourEntry, SealState};
+use super::gaps::HourGaps;
+use super::journal::{self, JournalEntry, JournalEvent, SealRecord};
+use super::layout::FileKind;
+use super::recover::Checkpoints;
 use crate::clock::{Hour, UnixNanos};
 
 /// An hour in a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct HourSummary {
     /// The first part of its file names.
     pub stem: String,
     /// The hour; in JSON its first second, RFC 3339.
-    #[serde(serialize_with = "start")]
+    #[serde(serialize_with = "serialize_hour_start")]
     pub hour: Hour,
     /// Its lines, or the sealed file.
     pub path: PathBuf,
     /// How far it is.
-    pub state: Standing,
+    pub state: HourState,
     /// The number of its lines, where it is known.
     pub messages: Option<u64>,
     /// Their bytes, where they are known.
@@ -33,7 +33,7 @@ pub struct Row {
     /// Bytes on disk of its lines, sealed or not.
     pub stored_bytes: u64,
     /// The hash of the lines; known once all of them are sealed.
-    pub sha256: Option<Hash>,
+    pub sha256: Option<Sha256Hash>,
     /// How many gaps reach into it.
     pub gaps: u64,
     /// For how many seconds of it something may be missing.
@@ -45,7 +45,7 @@ pub struct Row {
 /// What there is of an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum HourState {
     /// Somebody writes to it, or may yet.
     Open,
     /// Its lines, or some of them, wait to be sealed.
@@ -60,7 +60,7 @@ pub enum Standing {
     Removed,
 }
 
-impl std::fmt::Display for Standing {
+impl std::fmt::Display for HourState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::Open => "open",
@@ -74,40 +74,40 @@ impl std::fmt::Display for Standing {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn start<S: Serializer>(hour: &Hour, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_hour_start<S: Serializer>(hour: &Hour, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&hour.start())
 }
 
 /// The row of an hour, of which the journal says this; `None` when there is nothing to say. Lines
 /// that are not sealed are counted, what is sealed is known from the journal.
-pub fn row(
+pub fn summarize_hour(
     dir: &Path,
     entry: &HourEntry,
-    journal: &[Entry],
-    gaps: InHour,
+    journal: &[JournalEntry],
+    gaps: HourGaps,
     now: UnixNanos,
-) -> Option<Row> {
-    let (lines, sealed) = (entry.file(Kind::Lines), entry.file(Kind::Sealed));
-    let record = sealed.and_then(|sealed| record(journal, sealed.bytes));
-    let state = standing(dir, entry, journal, now)?;
-    let mut row = Row {
+) -> Option<HourSummary> {
+    let (lines, sealed) = (entry.file(FileKind::Lines), entry.file(FileKind::Sealed));
+    let record = sealed.and_then(|sealed| find_seal_record(journal, sealed.bytes));
+    let state = hour_state(dir, entry, journal, now)?;
+    let mut row = HourSummary {
         stem: entry.stem.as_str().to_owned(),
         hour: entry.hour,
-        path: dir.join(entry.name()),
+        path: dir.join(entry.display_name()),
         state,
         messages: Some(0),
         raw_bytes: Some(0),
         stored_bytes: lines.map_or(0, |file| file.bytes) + sealed.map_or(0, |file| file.bytes),
         sha256: record.as_ref().filter(|_| lines.is_none()).map(|record| record.raw_sha256),
         gaps: gaps.count,
-        gap_seconds: gaps.lasting.as_secs_f64(),
-        unknown: gaps.unknown,
+        gap_seconds: gaps.duration.as_secs_f64(),
+        unknown: gaps.has_unknown,
     };
-    if let (Standing::Missing | Standing::Removed, Some(record)) =
-        (state, journal::ever_sealed(journal).next_back())
+    if let (HourState::Missing | HourState::Removed, Some(record)) =
+        (state, journal::all_sealed_records(journal).next_back())
     {
         (row.messages, row.raw_bytes) = (Some(record.messages), Some(record.raw_bytes));
-    } else if state == Standing::Missing {
+    } else if state == HourState::Missing {
         (row.messages, row.raw_bytes) = (None, None);
     }
     let add = |sum: &mut Option<u64>, more: Option<u64>| {
@@ -129,42 +129,49 @@ pub fn row(
         |lines: FileInfo| sealed.is_some_and(|sealed| sealed.modified == lines.modified);
     let twice = lines.is_some_and(|lines| same_file(lines) || same_time(lines));
     if lines.is_some() && !twice {
-        let counted = count(&entry.path(dir, Kind::Lines));
+        let counted = count_file(&entry.path(dir, FileKind::Lines));
         add(&mut row.messages, counted.map(|(messages, _)| messages));
         add(&mut row.raw_bytes, counted.map(|(_, bytes)| bytes));
     }
     Some(row)
 }
 
-fn standing(dir: &Path, entry: &HourEntry, journal: &[Entry], now: UnixNanos) -> Option<Standing> {
+fn hour_state(
+    dir: &Path,
+    entry: &HourEntry,
+    journal: &[JournalEntry],
+    now: UnixNanos,
+) -> Option<HourState> {
     if entry.has_lines() {
-        return Some(match entry.state(dir, now) {
-            State::Open => Standing::Open,
-            State::Closed => Standing::Closed,
-            State::Sealed => Standing::Sealed,
+        return Some(match entry.seal_state(dir, now) {
+            SealState::Open => HourState::Open,
+            SealState::Closed => HourState::Closed,
+            SealState::Sealed => HourState::Sealed,
         });
     }
     if journal::is_removed(journal) {
-        Some(Standing::Removed)
-    } else if journal::sealed(journal).next().is_some() || Claims::of(journal).are_more_than(0) {
-        Some(Standing::Missing)
+        Some(HourState::Removed)
+    } else if journal::sealed_records(journal).next().is_some()
+        || Checkpoints::from_journal(journal).has_beyond(0)
+    {
+        Some(HourState::Missing)
     } else {
-        let listened = journal.iter().any(|entry| matches!(entry.event, Event::Open(_)));
-        listened.then_some(Standing::Empty)
+        let listened = journal.iter().any(|entry| matches!(entry.event, JournalEvent::Open(_)));
+        listened.then_some(HourState::Empty)
     }
 }
 
 /// What the journal says of a sealed file of this length.
-fn record(journal: &[Entry], stored_bytes: u64) -> Option<SealRecord> {
-    let records = journal::records(journal);
+fn find_seal_record(journal: &[JournalEntry], stored_bytes: u64) -> Option<SealRecord> {
+    let records = journal::seal_records(journal);
     records.into_iter().rev().find(|record| record.stored_bytes == stored_bytes)
 }
 
 /// The lines and bytes of a file.
-fn count(path: &Path) -> Option<(u64, u64)> {
+fn count_file(path: &Path) -> Option<(u64, u64)> {
     let (mut messages, mut bytes) = (0, 0);
-    each_chunk(File::open(path).ok()?, |chunk| {
-        messages += count_lines(chunk);
+    for_each_chunk(File::open(path).ok()?, |chunk| {
+        messages += count_line_feeds(chunk);
         bytes += chunk.len() as u64;
         std::io::Result::Ok(())
     })

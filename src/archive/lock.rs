@@ -5,9 +5,9 @@ use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::disk::{no_follow, own_as_directory, regular};
+use super::disk::{chown_like_parent, no_follow_flag, require_regular};
 use super::layout::ARCHIVE_LOCK_NAME;
-use super::line_lock::same_file;
+use super::line_lock::is_same_file;
 use crate::clock::UnixNanos;
 
 /// The right to write to a directory, or to work on its archive. Ends with the value, or with the process, however it ends.
@@ -31,7 +31,7 @@ pub enum LockError {
     },
     /// Another process works on the archive.
     #[error("another run ({holder}) is at work on the archive in `{}`; try again when it has ended", dir.display())]
-    Busy {
+    ArchiveJobRunning {
         /// The directory.
         dir: PathBuf,
         /// Its process, as `pid 123`, where it is known.
@@ -39,7 +39,7 @@ pub enum LockError {
     },
     /// Another process writes there.
     #[error("another recorder ({holder}) is writing to `{}`; stop it or choose another `output_dir`", dir.display())]
-    Held {
+    RecorderRunning {
         /// The directory.
         dir: PathBuf,
         /// Its process, as `pid 123`, where it is known.
@@ -47,7 +47,7 @@ pub enum LockError {
     },
     /// This process writes there already.
     #[error("two sinks of this configuration write to `{}`; give each an `output_dir` of its own", dir.display())]
-    Twice {
+    DuplicateSink {
         /// The directory.
         dir: PathBuf,
     },
@@ -67,46 +67,46 @@ impl DirLock {
             .create(true)
             .truncate(false)
             .mode(0o640)
-            .custom_flags(no_follow())
+            .custom_flags(no_follow_flag())
             .open(&path)
             .map_err(open_error)?;
-        let mut file = regular(file).map_err(open_error)?;
-        own_as_directory(&file, &path);
+        let mut file = require_regular(file).map_err(open_error)?;
+        chown_like_parent(&file, &path);
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 // The pid is a courtesy: without it the error is still true.
-                let text = content(&mut file);
+                let text = read_content(&mut file);
                 let pid = text.lines().next().unwrap_or_default();
                 let known = !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
                 let holder = if known { format!("pid {pid}") } else { "pid unknown".to_owned() };
                 if name == ARCHIVE_LOCK_NAME {
-                    return Err(LockError::Busy { dir: dir.to_owned(), holder });
+                    return Err(LockError::ArchiveJobRunning { dir: dir.to_owned(), holder });
                 }
                 if pid == std::process::id().to_string() {
-                    return Err(LockError::Twice { dir: dir.to_owned() });
+                    return Err(LockError::DuplicateSink { dir: dir.to_owned() });
                 }
-                return Err(LockError::Held { dir: dir.to_owned(), holder });
+                return Err(LockError::RecorderRunning { dir: dir.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(open_error(source)),
         }
-        let last_run = last_run_in(&content(&mut file));
+        let last_run = parse_last_run(&read_content(&mut file));
         let mut lock = Self { file, path };
-        lock.note(last_run);
+        lock.write_state(last_run);
         Ok(lock)
     }
 
     /// Notes that a run ends, for [`last_run`].
-    pub fn note_run(&mut self, run: LastRun) {
-        self.note(Some(run));
+    pub fn record_run(&mut self, run: LastRun) {
+        self.write_state(Some(run));
     }
 
     /// Writes the process, and when it last did its work. A full disk must not keep the recorder
     /// from starting: the lock is held without that.
-    fn note(&mut self, last_run: Option<LastRun>) {
+    fn write_state(&mut self, last_run: Option<LastRun>) {
         let pid = std::process::id();
         let text = match last_run {
-            Some(LastRun { at, put_off }) => {
+            Some(LastRun { at, removals_deferred: put_off }) => {
                 format!("{pid}\n{}\n{}", at.nanos(), if put_off { "put off\n" } else { "" })
             }
             None => format!("{pid}\n"),
@@ -118,7 +118,7 @@ impl DirLock {
 
     /// Whether the directory still has this lock: nobody has removed or moved it.
     pub fn is_in_place(&self) -> bool {
-        same_file(&self.file, &self.path)
+        is_same_file(&self.file, &self.path)
     }
 }
 
@@ -137,22 +137,22 @@ pub struct LastRun {
     /// When it was, by the clock that it had.
     pub at: UnixNanos,
     /// Whether it put removals off, since it did not believe that clock.
-    pub put_off: bool,
+    pub removals_deferred: bool,
 }
 
 /// When the archive's job was last done in the directory.
-pub fn last_run(dir: &Path) -> Option<LastRun> {
-    last_run_in(&content(&mut File::open(dir.join(ARCHIVE_LOCK_NAME)).ok()?))
+pub fn read_last_run(dir: &Path) -> Option<LastRun> {
+    parse_last_run(&read_content(&mut File::open(dir.join(ARCHIVE_LOCK_NAME)).ok()?))
 }
 
-fn last_run_in(text: &str) -> Option<LastRun> {
+fn parse_last_run(text: &str) -> Option<LastRun> {
     let mut lines = text.lines().skip(1);
     let at = lines.next()?.parse().ok().map(UnixNanos::new)?;
-    Some(LastRun { at, put_off: lines.next().is_some() })
+    Some(LastRun { at, removals_deferred: lines.next().is_some() })
 }
 
 /// The first bytes of the lock file; nothing when they are no text.
-fn content(file: &mut File) -> String {
+fn read_content(file: &mut File) -> String {
     let mut text = String::new();
     drop(file.take(64).read_to_string(&mut text));
     text
@@ -160,30 +160,30 @@ fn content(file: &mut File) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::LOCK_NAME;
+    use super::super::layout::RECORDER_LOCK_NAME;
     use super::*;
 
     #[test]
-    fn a_second_writer_is_told_who_the_first_is() {
+    fn a_refused_lock_names_the_process_that_holds_it() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DirLock::acquire(dir.path(), LOCK_NAME).unwrap();
-        let refused = DirLock::acquire(dir.path(), LOCK_NAME).unwrap_err();
-        assert!(matches!(refused, LockError::Twice { .. }), "{refused}");
-        std::fs::write(dir.path().join(LOCK_NAME), "123\n").unwrap();
-        let refused = DirLock::acquire(dir.path(), LOCK_NAME).unwrap_err().to_string();
+        let first = DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap();
+        let refused = DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap_err();
+        assert!(matches!(refused, LockError::DuplicateSink { .. }), "{refused}");
+        std::fs::write(dir.path().join(RECORDER_LOCK_NAME), "123\n").unwrap();
+        let refused = DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap_err().to_string();
         assert!(refused.contains("pid 123"), "{refused}");
         assert!(first.is_in_place());
         drop(first);
-        DirLock::acquire(dir.path(), LOCK_NAME).unwrap();
+        DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap();
     }
 
     #[test]
-    fn a_link_where_the_lock_should_be_is_not_followed() {
+    fn a_symlink_in_place_of_the_lock_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "precious\n").unwrap();
-        std::os::unix::fs::symlink(&victim, dir.path().join(LOCK_NAME)).unwrap();
-        let refused = DirLock::acquire(dir.path(), LOCK_NAME).unwrap_err();
+        std::os::unix::fs::symlink(&victim, dir.path().join(RECORDER_LOCK_NAME)).unwrap();
+        let refused = DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap_err();
         assert!(matches!(refused, LockError::Open { .. }), "{refused}");
         assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious\n");
     }

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::disk::FileError;
-use super::hour_file::{Found, HourFile};
-use super::journal::{self, Closed, Event, Mark, Open, Writer};
-use super::layout::{Kind, Stem};
-use super::recover::Claims;
+use super::hour_file::{HourFile, OpenReport};
+use super::journal::{self, ClosedEvent, JournalEvent, JournalWriter, Mark, OpenEvent};
+use super::layout::{FileKind, Stem};
+use super::recover::Checkpoints;
 use crate::clock::{Hour, UnixNanos};
 
 /// Ticks come about once a second: one that is early by this much counts.
-const SLACK: Duration = Duration::from_millis(200);
+const TICK_SLACK: Duration = Duration::from_millis(200);
 
 /// Where an hour is written, and how.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct HourWriterOptions {
     /// The directory.
     pub dir: PathBuf,
     /// The first part of the file names.
@@ -29,78 +29,88 @@ pub struct Place {
 /// An hour that is open: lines go to its `.jsonl`, which exists once there are any, and what happens
 /// goes to its `.journal`.
 #[derive(Debug)]
-pub struct OpenHour {
+pub struct HourWriter {
     hour: Hour,
     lines: Option<HourFile>,
-    journal: Writer,
+    journal: JournalWriter,
     /// The failure of the journal that was not told yet.
     journal_error: Option<FileError>,
-    marked: u64,
+    marked_bytes: u64,
     last_mark: Instant,
     last_sync: Instant,
     /// When the bytes that are durable were so.
     synced_at: UnixNanos,
-    first: Option<UnixNanos>,
-    last: Option<UnixNanos>,
-    durable: bool,
+    first_received: Option<UnixNanos>,
+    last_received: Option<UnixNanos>,
+    all_synced: bool,
 }
 
-impl OpenHour {
+impl HourWriter {
     /// Opens the hour. What a run before left torn is mended.
     ///
     /// # Errors
     /// Its lines, which exist, cannot be opened.
     pub fn open(
-        place: &Place,
+        place: &HourWriterOptions,
         hour: Hour,
         now: UnixNanos,
-        opening: Open,
-    ) -> Result<(Self, Option<Found>), FileError> {
-        let journal = place.stem.path(&place.dir, hour, Kind::Journal);
+        opening: OpenEvent,
+    ) -> Result<(Self, Option<OpenReport>), FileError> {
+        let journal = place.stem.path(&place.dir, hour, FileKind::Journal);
         let mut open = Self {
             hour,
             lines: None,
-            journal: Writer::new(journal, place.mode),
+            journal: JournalWriter::new(journal, place.mode),
             journal_error: None,
-            marked: 0,
+            marked_bytes: 0,
             last_mark: Instant::now(),
             last_sync: Instant::now(),
             synced_at: now,
-            first: None,
-            last: None,
-            durable: true,
+            first_received: None,
+            last_received: None,
+            all_synced: true,
         };
-        let lines = place.stem.path(&place.dir, hour, Kind::Lines);
-        let exists = lines.try_exists().map_err(FileError::of("look for", &lines))?;
+        let lines = place.stem.path(&place.dir, hour, FileKind::Lines);
+        let exists = lines.try_exists().map_err(FileError::from_io("look for", &lines))?;
         let found = if exists {
             Some(open.open_lines(place, now)?)
         } else {
-            open.miss_lines(now);
+            open.report_missing_lines(now);
             None
         };
-        let (bytes, messages) = open.totals();
-        open.marked = bytes;
-        open.note(
+        let (bytes, messages) = open.position();
+        open.marked_bytes = bytes;
+        open.record_event(
             now,
-            Event::Open(Box::new(Open { v: journal::VERSION, bytes, messages, ..opening })),
+            JournalEvent::Open(Box::new(OpenEvent {
+                v: journal::FORMAT_VERSION,
+                bytes,
+                messages,
+                ..opening
+            })),
         );
         Ok((open, found))
     }
 
     /// Says so when there were lines, and their file is gone. (Who seals an hour says that first.)
-    fn miss_lines(&mut self, now: UnixNanos) {
-        let claims = Claims::of(&journal::read(self.journal.path()).unwrap_or_default());
-        let lost = claims.lost(0, 0);
+    fn report_missing_lines(&mut self, now: UnixNanos) {
+        let claims =
+            Checkpoints::from_journal(&journal::read(self.journal.path()).unwrap_or_default());
+        let lost = claims.assess_loss(0, 0);
         if lost.lost > 0 {
-            self.note(now, Event::Recovered(lost));
+            self.record_event(now, JournalEvent::Recovered(lost));
         }
     }
 
-    fn open_lines(&mut self, place: &Place, now: UnixNanos) -> Result<Found, FileError> {
+    fn open_lines(
+        &mut self,
+        place: &HourWriterOptions,
+        now: UnixNanos,
+    ) -> Result<OpenReport, FileError> {
         let (file, found) = HourFile::open(&place.dir, &place.stem, self.hour, place.mode)?;
         self.lines = Some(file);
         if let Some(recovered) = found.recovered {
-            self.note(now, Event::Recovered(recovered));
+            self.record_event(now, JournalEvent::Recovered(recovered));
         }
         Ok(found)
     }
@@ -111,7 +121,7 @@ impl OpenHour {
     }
 
     /// The lines, once there are any.
-    pub fn lines(&self) -> Option<&HourFile> {
+    pub fn lines_file(&self) -> Option<&HourFile> {
         self.lines.as_ref()
     }
 
@@ -122,24 +132,24 @@ impl OpenHour {
     /// Nothing of them is in the file.
     pub fn append(
         &mut self,
-        place: &Place,
+        place: &HourWriterOptions,
         received: UnixNanos,
         lines: &[u8],
         messages: u64,
-    ) -> Result<Option<Found>, FileError> {
+    ) -> Result<Option<OpenReport>, FileError> {
         let opened = self.lines.is_none();
         let found = opened.then(|| self.open_lines(place, received)).transpose()?;
         if let Some(file) = &mut self.lines {
             file.append(lines, messages)?;
         }
-        self.first.get_or_insert(received);
-        self.last = Some(received);
+        self.first_received.get_or_insert(received);
+        self.last_received = Some(received);
         Ok(found)
     }
 
     /// Notes an event in the journal.
-    pub fn note(&mut self, at: UnixNanos, event: Event) {
-        let noted = self.journal.note(at, event);
+    pub fn record_event(&mut self, at: UnixNanos, event: JournalEvent) {
+        let noted = self.journal.append(at, event);
         self.journal_error = noted.err().or(self.journal_error.take());
     }
 
@@ -148,35 +158,35 @@ impl OpenHour {
     ///
     /// # Errors
     /// Lines could not be made durable. The journal says so.
-    pub fn tick(
+    pub fn sync_and_mark_due(
         &mut self,
-        place: &Place,
+        place: &HourWriterOptions,
         now: UnixNanos,
         mark_interval: Duration,
     ) -> Result<(), FileError> {
-        let due = |last: Instant, interval| last.elapsed() + SLACK >= interval;
-        let moved = self.totals().0 != self.marked;
+        let due = |last: Instant, interval| last.elapsed() + TICK_SLACK >= interval;
+        let moved = self.position().0 != self.marked_bytes;
         let mark = moved && due(self.last_mark, mark_interval);
         let sync = place.sync_interval.is_some_and(|interval| due(self.last_sync, interval));
-        let synced = if sync { self.sync(now) } else { Ok(()) };
+        let synced = if sync { self.sync_lines(now) } else { Ok(()) };
         if mark {
-            self.mark(now);
+            self.write_mark(now);
         }
-        let written = self.journal.write();
+        let written = self.journal.flush();
         let journalled =
             written.and_then(|()| place.sync_interval.map_or(Ok(()), |_| self.journal.sync()));
         self.journal_error = journalled.err().or(self.journal_error.take());
         synced
     }
 
-    fn mark(&mut self, now: UnixNanos) {
-        let (bytes, messages) = self.totals();
-        let synced = self.lines.as_ref().map_or(0, HourFile::synced);
+    fn write_mark(&mut self, now: UnixNanos) {
+        let (bytes, messages) = self.position();
+        let synced = self.lines.as_ref().map_or(0, HourFile::sync_watermark);
         let synced = (synced < bytes).then_some(synced);
         // A time of receipt: with it the journal finds the lines of a minute.
-        let at = self.last.unwrap_or(now);
-        self.note(at, Event::Mark(Mark { bytes, messages, synced }));
-        self.marked = bytes;
+        let at = self.last_received.unwrap_or(now);
+        self.record_event(at, JournalEvent::Mark(Mark { bytes, messages, synced }));
+        self.marked_bytes = bytes;
         self.last_mark = Instant::now();
     }
 
@@ -186,49 +196,50 @@ impl OpenHour {
     }
 
     fn has_unsynced_lines(&self) -> bool {
-        self.lines.as_ref().is_some_and(|file| file.synced() < file.length())
+        self.lines.as_ref().is_some_and(|file| file.sync_watermark() < file.length())
     }
 
     /// Takes note of a sync of the whole file system: the error, where it failed.
-    pub fn synced_together(&mut self, now: UnixNanos, error: Option<&FileError>) {
+    pub fn record_file_system_sync(&mut self, now: UnixNanos, error: Option<&FileError>) {
         if self.has_unsynced_lines()
             && let Some(file) = &mut self.lines
         {
-            let (from, to) = (file.synced(), file.length());
-            file.synced_together(error.is_none());
-            self.note_sync(now, from, to, error);
+            let (from, to) = (file.sync_watermark(), file.length());
+            file.record_file_system_sync(error.is_none());
+            self.record_sync(now, from, to, error);
         }
         if error.is_none() {
-            self.journal.synced_together();
+            self.journal.mark_synced();
         }
     }
 
-    fn sync(&mut self, now: UnixNanos) -> Result<(), FileError> {
-        let Some(file) = self.lines.as_mut().filter(|file| file.synced() < file.length()) else {
+    fn sync_lines(&mut self, now: UnixNanos) -> Result<(), FileError> {
+        let Some(file) = self.lines.as_mut().filter(|file| file.sync_watermark() < file.length())
+        else {
             return Ok(());
         };
-        let (from, to) = (file.synced(), file.length());
+        let (from, to) = (file.sync_watermark(), file.length());
         let synced = file.sync();
-        self.note_sync(now, from, to, synced.as_ref().err());
+        self.record_sync(now, from, to, synced.as_ref().err());
         synced
     }
 
-    fn note_sync(&mut self, now: UnixNanos, from: u64, to: u64, error: Option<&FileError>) {
+    fn record_sync(&mut self, now: UnixNanos, from: u64, to: u64, error: Option<&FileError>) {
         self.last_sync = Instant::now();
         if let Some(error) = error {
             let (since, error) = (self.synced_at.nanos(), error.source.to_string());
-            self.note(now, Event::SyncFailed { from, to, since, error });
-            self.durable = false;
+            self.record_event(now, JournalEvent::SyncFailed { from, to, since, error });
+            self.all_synced = false;
         }
         self.synced_at = now;
     }
 
     /// Closes the handles until they are needed again.
-    pub fn rest(&mut self) {
+    pub fn close_handles(&mut self) {
         if let Some(file) = &mut self.lines {
-            file.rest();
+            file.close_handle();
         }
-        self.journal.rest();
+        self.journal.close_handle();
     }
 
     /// Leaves the hour: lines are made durable, and the journal says that it is whole. Its own last
@@ -236,26 +247,35 @@ impl OpenHour {
     ///
     /// # Errors
     /// Lines could not be made durable. They are with the kernel.
-    pub fn close(mut self, place: &Place, now: UnixNanos, stop: bool, together: bool) -> Left {
-        let synced = if place.sync_interval.is_some() { self.sync(now) } else { Ok(()) };
-        let (bytes, messages) = self.totals();
+    pub fn close(
+        mut self,
+        place: &HourWriterOptions,
+        now: UnixNanos,
+        stop: bool,
+        together: bool,
+    ) -> CloseErrors {
+        let synced = if place.sync_interval.is_some() { self.sync_lines(now) } else { Ok(()) };
+        let (bytes, messages) = self.position();
         let nanos = |time: Option<UnixNanos>| time.map(UnixNanos::nanos);
-        let (first, last) = (nanos(self.first), nanos(self.last));
-        let durable = self.durable && place.sync_interval.is_some();
-        self.note(now, Event::Closed(Closed { bytes, messages, first, last, stop, durable }));
+        let (first, last) = (nanos(self.first_received), nanos(self.last_received));
+        let durable = self.all_synced && place.sync_interval.is_some();
+        self.record_event(
+            now,
+            JournalEvent::Closed(ClosedEvent { bytes, messages, first, last, stop, durable }),
+        );
         let sync = place.sync_interval.is_some() && !together;
         let journalled = if sync { self.journal.sync() } else { Ok(()) };
         let journal = journalled.err().or(self.journal_error);
-        Left { lines: synced, journal }
+        CloseErrors { lines: synced, journal }
     }
 
     /// Bytes and number of the lines.
-    fn totals(&self) -> (u64, u64) {
+    fn position(&self) -> (u64, u64) {
         self.lines.as_ref().map_or((0, 0), |file| (file.length(), file.messages()))
     }
 
     /// What went wrong with the journal since this was last asked.
-    pub fn journal_trouble(&mut self) -> Option<FileError> {
+    pub fn take_journal_error(&mut self) -> Option<FileError> {
         self.journal_error.take()
     }
 
@@ -267,7 +287,7 @@ impl OpenHour {
 
 /// What went wrong at the end of an hour.
 #[derive(Debug)]
-pub struct Left {
+pub struct CloseErrors {
     /// Lines could not be made durable. They are with the kernel.
     pub lines: Result<(), FileError>,
     /// The journal could not be written.

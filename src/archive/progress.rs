@@ -7,7 +7,7 @@ use std::time::Instant;
 /// Shared by who works, who watches and who may stop the work.
 #[derive(Debug, Default)]
 pub struct Progress {
-    stopped: OnceLock<Instant>,
+    stop_requested: OnceLock<Instant>,
     bytes: AtomicU64,
 }
 
@@ -18,13 +18,13 @@ pub struct Stopped;
 
 impl Progress {
     /// Asks the work to stop at the next safe point.
-    pub fn stop(&self) {
-        self.stopped.get_or_init(Instant::now);
+    pub fn request_stop(&self) {
+        self.stop_requested.get_or_init(Instant::now);
     }
 
     /// Since when it is asked to.
-    pub fn stopped_since(&self) -> Option<Instant> {
-        self.stopped.get().copied()
+    pub fn stop_requested_at(&self) -> Option<Instant> {
+        self.stop_requested.get().copied()
     }
 
     /// The raw bytes that were worked through.
@@ -36,11 +36,11 @@ impl Progress {
     /// So many more bytes are done; ends the work if it is to stop.
     pub(super) fn advance(&self, bytes: usize) -> Result<(), Stopped> {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.check()
+        self.check_stopped()
     }
 
     /// Ends the work if it is to stop.
-    pub(super) fn check(&self) -> Result<(), Stopped> {
-        if self.stopped.get().is_some() { Err(Stopped) } else { Ok(()) }
+    pub(super) fn check_stopped(&self) -> Result<(), Stopped> {
+        if self.stop_requested.get().is_some() { Err(Stopped) } else { Ok(()) }
     }
 }

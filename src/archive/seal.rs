@@ -11,22 +11,22 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::temporary::{Replaces, write_and_check};
+use self::temporary::{SealBase, write_and_verify};
 use super::compress::Compression;
 use super::directory::FileInfo;
 use super::disk::{self, FileError};
-use super::journal::{self, Event, SealRecord};
-use super::layout::{Kind, MAX_CORRUPT, Stem};
+use super::journal::{self, JournalEvent, SealRecord};
+use super::layout::{FileKind, MAX_CORRUPT_FILES, Stem};
 use super::line_lock;
 use super::progress::{Progress, Stopped};
-use super::reconcile::{Overlap, Pair};
-use super::recover::{Claims, Finding};
-use super::tail::{Mended, line_end_before, mend};
+use super::reconcile::{Overlap, Reconciler};
+use super::recover::{Checkpoints, TailScan};
+use super::tail::{TailRepair, find_last_line_end, repair_tail};
 use crate::clock::{Clock, Hour};
 
 /// An hour that is to be sealed.
 #[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
+pub struct SealTarget<'a> {
     /// The directory.
     pub dir: &'a Path,
     /// The first part of the hour's file names.
@@ -37,7 +37,7 @@ pub struct Target<'a> {
 
 /// What became of an hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SealOutcome {
     /// It is sealed.
     Sealed {
         /// What the sealed file holds.
@@ -48,25 +48,25 @@ pub enum Outcome {
         stored_bytes: u64,
     },
     /// It was: a run before was cut off at its end.
-    Finished(SealRecord),
+    AlreadySealed(SealRecord),
     /// Somebody writes to it.
-    Held,
+    InUse,
 }
 
 /// Something that deserves a word though the hour was sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remark {
+pub enum SealWarning {
     /// The last line had no line feed.
-    Mended(Mended),
+    TailRepaired(TailRepair),
     /// The sealed file that was there could not be decoded.
-    SetAside {
+    CorruptQuarantined {
         /// Where it is now.
         kept_in: PathBuf,
         /// What is wrong with it.
-        why: String,
+        reason: String,
     },
     /// Lines that were sealed before are gone with their file.
-    Lost {
+    LinesLost {
         /// How many.
         messages: u64,
     },
@@ -93,15 +93,15 @@ pub enum SealError {
     },
     /// What was decoded is not what was compressed.
     #[error("`{}` does not decode to the lines that went into it; nothing was changed. Memory or disk may be failing", .0.display())]
-    Differs(PathBuf),
+    ReadBackMismatch(PathBuf),
     /// The sealed file that was to be extended is not what it was.
     #[error("`{}` is not what was sealed before; run `streamer verify`", .0.display())]
-    BaseDiffers(PathBuf),
+    BaseMismatch(PathBuf),
     /// The lines changed meanwhile.
     #[error("`{}` was rewritten while it was sealed", .0.display())]
-    Changed(PathBuf),
+    LinesRewritten(PathBuf),
     /// There are too many corrupt files of this hour.
-    #[error("`{}` is corrupt, and {MAX_CORRUPT} corrupt files of its hour are kept already", .0.display())]
+    #[error("`{}` is corrupt, and {MAX_CORRUPT_FILES} corrupt files of its hour are kept already", .0.display())]
     TooManyCorrupt(PathBuf),
     /// The work was told to stop.
     #[error(transparent)]
@@ -110,9 +110,9 @@ pub enum SealError {
 
 impl SealError {
     /// Gives an error of the system its place.
-    pub(super) fn at(self, action: &'static str, path: &Path) -> Self {
+    pub(super) fn with_path(self, action: &'static str, path: &Path) -> Self {
         match self {
-            Self::Io(source) => FileError::of(action, path)(source).into(),
+            Self::Io(source) => FileError::from_io(action, path)(source).into(),
             other => other,
         }
     }
@@ -132,154 +132,159 @@ impl SealError {
 /// # Errors
 /// [`SealError`]: the lines are where they were, and the next run tries again.
 pub fn seal(
-    target: Target<'_>,
+    target: SealTarget<'_>,
     compression: Compression,
     clock: &dyn Clock,
     progress: &Progress,
-    remark: &mut dyn FnMut(Remark),
-) -> Result<Outcome, SealError> {
-    progress.check()?;
-    let path = target.path(Kind::Lines);
-    let lines = disk::open_regular(&path)?;
-    if !line_lock::take(&lines, &path)? {
-        return Ok(Outcome::Held);
+    remark: &mut dyn FnMut(SealWarning),
+) -> Result<SealOutcome, SealError> {
+    progress.check_stopped()?;
+    let path = target.path(FileKind::Lines);
+    let lines = disk::open_read_no_follow(&path)?;
+    if !line_lock::try_lock(&lines, &path)? {
+        return Ok(SealOutcome::InUse);
     }
-    if let Some(mended) = mend_if_torn(&lines, target, clock)? {
-        remark(Remark::Mended(mended));
+    if let Some(mended) = repair_lines_end(&lines, target, clock)? {
+        remark(SealWarning::TailRepaired(mended));
     }
     disk::sync(&lines, &path)?;
-    let info = info_of(&lines, &path)?;
-    lines.unlock().map_err(FileError::of("unlock", &path))?;
+    let info = file_info(&lines, &path)?;
+    lines.unlock().map_err(FileError::from_io("unlock", &path))?;
 
-    let Target { dir, stem, hour } = target;
-    let pair = Pair { dir, stem, hour, lines: &lines, info, progress };
+    let SealTarget { dir, stem, hour } = target;
+    let pair = Reconciler { dir, stem, hour, lines: &lines, lines_info: info, progress };
     let (skip, base, corrupt) = match pair.reconcile()? {
-        Overlap::Fresh => (0, None, None),
+        Overlap::Supersedes => (0, None, None),
         Overlap::Extends { skip, base } => (skip, Some(base), None),
         Overlap::Corrupt(why) => (0, None, Some(why)),
         Overlap::Contained { record, recorded } => {
-            if !still_ours(&lines, &path, info)? {
-                return Ok(Outcome::Held);
+            if !relock_unchanged(&lines, &path, info)? {
+                return Ok(SealOutcome::InUse);
             }
             if !recorded {
-                target.journal(clock, Event::Sealed(record.clone()))?;
+                target.append_event(clock, JournalEvent::Sealed(record.clone()))?;
             }
-            disk::remove(&path)?;
-            return Ok(Outcome::Finished(record));
+            disk::remove_if_exists(&path)?;
+            return Ok(SealOutcome::AlreadySealed(record));
         }
     };
-    let replaces = Replaces { skip, base };
-    let written = write_and_check(target, &lines, info, &replaces, compression, progress);
+    let replaces = SealBase { skip_bytes: skip, record: base };
+    let written = write_and_verify(target, &lines, info, &replaces, compression, progress);
     let sealed = written.and_then(|(record, part)| {
-        if !still_ours(&lines, &path, info)? {
-            return Ok(Outcome::Held);
+        if !relock_unchanged(&lines, &path, info)? {
+            return Ok(SealOutcome::InUse);
         }
         if let Some(why) = corrupt {
             // Only now that there is something better: who is still writing it has not removed the
             // lines.
-            remark(Remark::SetAside { kept_in: set_aside(target)?, why });
-        } else if replaces.base.is_none() {
-            warn_of_loss(target, &lines, info, remark)?;
+            remark(SealWarning::CorruptQuarantined {
+                kept_in: quarantine_corrupt(target)?,
+                reason: why,
+            });
+        } else if replaces.record.is_none() {
+            report_lost_lines(target, &lines, info, remark)?;
         }
-        target.journal(clock, Event::Sealing(record.clone()))?;
-        disk::rename(&target.path(Kind::Sealing), &target.path(Kind::Sealed))?;
+        target.append_event(clock, JournalEvent::Sealing(record.clone()))?;
+        disk::rename(&target.path(FileKind::SealingTemp), &target.path(FileKind::Sealed))?;
         disk::sync_dir(dir)?;
-        target.journal(clock, Event::Sealed(record.clone()))?;
-        disk::remove(&path)?;
-        let before = replaces.base.map_or(0, |base| base.stored_bytes);
+        target.append_event(clock, JournalEvent::Sealed(record.clone()))?;
+        disk::remove_if_exists(&path)?;
+        let before = replaces.record.map_or(0, |base| base.stored_bytes);
         let stored_bytes = record.stored_bytes - before;
-        Ok(Outcome::Sealed { record, raw_bytes: part.bytes, stored_bytes })
+        Ok(SealOutcome::Sealed { record, raw_bytes: part.bytes, stored_bytes })
     });
-    if !matches!(sealed, Ok(Outcome::Sealed { .. })) {
+    if !matches!(sealed, Ok(SealOutcome::Sealed { .. })) {
         // The next run removes it if this cannot.
-        drop(disk::remove(&target.path(Kind::Sealing)));
+        drop(disk::remove_if_exists(&target.path(FileKind::SealingTemp)));
     }
     sealed
 }
 
 /// Says so when lines were sealed before that neither the sealed file nor these lines have.
-fn warn_of_loss(
-    target: Target<'_>,
+fn report_lost_lines(
+    target: SealTarget<'_>,
     lines: &File,
     info: FileInfo,
-    remark: &mut dyn FnMut(Remark),
+    remark: &mut dyn FnMut(SealWarning),
 ) -> Result<(), SealError> {
-    let path = target.path(Kind::Journal);
-    let entries = journal::outline(&path).map_err(FileError::of("read", &path))?;
+    let path = target.path(FileKind::Journal);
+    let entries = journal::read_compacted(&path).map_err(FileError::from_io("read", &path))?;
     let entries = entries.unwrap_or_default();
-    let Some(record) = journal::sealed(&entries).next_back() else { return Ok(()) };
-    let path = target.path(Kind::Lines);
-    let kept =
-        journal::is_start_of(record, lines, info.bytes).map_err(FileError::of("read", &path))?;
+    let Some(record) = journal::sealed_records(&entries).next_back() else { return Ok(()) };
+    let path = target.path(FileKind::Lines);
+    let kept = journal::has_sealed_prefix(record, lines, info.bytes)
+        .map_err(FileError::from_io("read", &path))?;
     if !kept {
-        remark(Remark::Lost { messages: record.messages });
+        remark(SealWarning::LinesLost { messages: record.messages });
     }
     Ok(())
 }
 
-impl Target<'_> {
-    fn path(&self, kind: Kind) -> PathBuf {
+impl SealTarget<'_> {
+    fn path(&self, kind: FileKind) -> PathBuf {
         self.stem.path(self.dir, self.hour, kind)
     }
 
-    fn journal(&self, clock: &dyn Clock, event: Event) -> Result<(), FileError> {
-        journal::append(&self.path(Kind::Journal), clock.now(), event)
+    fn append_event(&self, clock: &dyn Clock, event: JournalEvent) -> Result<(), FileError> {
+        journal::append(&self.path(FileKind::Journal), clock.now(), event)
     }
 }
 
 /// Locks the lines again. False when somebody has them open, had them meanwhile, or has replaced
 /// them.
-fn still_ours(lines: &File, path: &Path, info: FileInfo) -> Result<bool, SealError> {
-    if !line_lock::take(lines, path)? {
+fn relock_unchanged(lines: &File, path: &Path, info: FileInfo) -> Result<bool, SealError> {
+    if !line_lock::try_lock(lines, path)? {
         return Ok(false);
     }
-    let now = info_of(lines, path)?;
+    let now = file_info(lines, path)?;
     if now != info && now.bytes <= info.bytes {
-        return Err(SealError::Changed(path.to_owned()));
+        return Err(SealError::LinesRewritten(path.to_owned()));
     }
     Ok(now == info)
 }
 
-fn info_of(lines: &File, path: &Path) -> Result<FileInfo, FileError> {
-    let metadata = lines.metadata().map_err(FileError::of("read the size of", path))?;
-    Ok(FileInfo::of(&metadata))
+fn file_info(lines: &File, path: &Path) -> Result<FileInfo, FileError> {
+    let metadata = lines.metadata().map_err(FileError::from_io("read the size of", path))?;
+    Ok(FileInfo::from_metadata(&metadata))
 }
 
 /// Mends the end of the lines, which are locked. They are opened for writing only if need be.
-fn mend_if_torn(
+fn repair_lines_end(
     lines: &File,
-    target: Target<'_>,
+    target: SealTarget<'_>,
     clock: &dyn Clock,
-) -> Result<Option<Mended>, FileError> {
-    let (path, torn) = (target.path(Kind::Lines), target.path(Kind::Torn));
-    let journal = target.path(Kind::Journal);
-    let claims = Claims::of(&journal::read(&journal).map_err(FileError::of("read", &journal))?);
-    if !claims.are_any() {
+) -> Result<Option<TailRepair>, FileError> {
+    let (path, torn) = (target.path(FileKind::Lines), target.path(FileKind::Torn));
+    let journal = target.path(FileKind::Journal);
+    let claims = Checkpoints::from_journal(
+        &journal::read(&journal).map_err(FileError::from_io("read", &journal))?,
+    );
+    if !claims.has_any() {
         // No recorder of ours wrote it: all but the end is as it should be.
-        let length = lines.metadata().map_err(FileError::of("read the size of", &path))?.len();
-        let whole = line_end_before(lines, length.saturating_sub(1), length);
-        if whole.map_err(FileError::of("read", &path))? == Some(length) || length == 0 {
+        let length = lines.metadata().map_err(FileError::from_io("read the size of", &path))?.len();
+        let whole = find_last_line_end(lines, length.saturating_sub(1), length);
+        if whole.map_err(FileError::from_io("read", &path))? == Some(length) || length == 0 {
             return Ok(None);
         }
-        return Ok(mend(&disk::append(&path)?, &path, &torn)?.1);
+        return Ok(repair_tail(&disk::open_append(&path)?, &path, &torn)?.1);
     }
-    let finding = Finding::look(lines, &claims).map_err(FileError::of("read", &path))?;
-    let recovery = if finding.is_whole() {
-        finding.mend(lines, &path, &torn, &claims)?
+    let finding = TailScan::scan(lines, &claims).map_err(FileError::from_io("read", &path))?;
+    let recovery = if finding.is_intact() {
+        finding.repair(lines, &path, &torn, &claims)?
     } else {
-        finding.mend(&disk::append(&path)?, &path, &torn, &claims)?
+        finding.repair(&disk::open_append(&path)?, &path, &torn, &claims)?
     };
-    if let Some(found) = recovery.found {
-        target.journal(clock, Event::Recovered(found))?;
+    if let Some(found) = recovery.recovered {
+        target.append_event(clock, JournalEvent::Recovered(found))?;
     }
-    Ok(recovery.mended)
+    Ok(recovery.repair)
 }
 
 /// Moves a sealed file that cannot be decoded out of the way. Nothing is overwritten.
-fn set_aside(target: Target<'_>) -> Result<PathBuf, SealError> {
-    let sealed = target.path(Kind::Sealed);
-    for number in 1..=MAX_CORRUPT {
-        let aside = target.path(Kind::Corrupt(number));
+fn quarantine_corrupt(target: SealTarget<'_>) -> Result<PathBuf, SealError> {
+    let sealed = target.path(FileKind::Sealed);
+    for number in 1..=MAX_CORRUPT_FILES {
+        let aside = target.path(FileKind::Corrupt(number));
         if !aside.exists() {
             disk::rename(&sealed, &aside)?;
             return Ok(aside);

@@ -11,17 +11,17 @@ use serde::de::IgnoredAny;
 use super::disk::{self, FileError};
 
 /// How much is read at a time when looking for a line feed.
-const BLOCK: u64 = 64 << 10;
+const READ_BLOCK_BYTES: u64 = 64 << 10;
 /// Longer last lines are not looked at as JSON.
-const MAX_LINE: u64 = 16 << 20;
+const MAX_PARSED_LINE: u64 = 16 << 20;
 
 /// What was done about a last line without its line feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mended {
+pub enum TailRepair {
     /// It is a whole JSON document: only the line feed was missing, and was added.
-    FeedAdded,
+    LineFeedAdded,
     /// It is torn, and was moved aside.
-    Cut {
+    Truncated {
         /// Its length.
         bytes: u64,
         /// Where it is kept.
@@ -30,32 +30,32 @@ pub enum Mended {
 }
 
 /// Makes the file, which is open for appending, end with a line feed. Gives the file's length.
-pub(super) fn mend(
+pub(super) fn repair_tail(
     file: &File,
     path: &Path,
     torn: &Path,
-) -> Result<(u64, Option<Mended>), FileError> {
-    let length = file.metadata().map_err(FileError::of("read the size of", path))?.len();
-    let whole = line_end_before(file, 0, length).map_err(FileError::of("read", path))?;
+) -> Result<(u64, Option<TailRepair>), FileError> {
+    let length = file.metadata().map_err(FileError::from_io("read the size of", path))?.len();
+    let whole = find_last_line_end(file, 0, length).map_err(FileError::from_io("read", path))?;
     let whole = whole.unwrap_or(0);
     if whole == length {
         return Ok((length, None));
     }
-    if is_document(file, whole, length).map_err(FileError::of("read", path))? {
-        disk::write(file, path, b"\n")?;
-        return Ok((length + 1, Some(Mended::FeedAdded)));
+    if is_complete_json(file, whole, length).map_err(FileError::from_io("read", path))? {
+        disk::write_all(file, path, b"\n")?;
+        return Ok((length + 1, Some(TailRepair::LineFeedAdded)));
     }
-    keep_aside(file, path, whole, length, torn)?;
-    disk::set_len(file, path, whole)?;
-    Ok((whole, Some(Mended::Cut { bytes: length - whole, kept_in: torn.to_owned() })))
+    append_to_torn_file(file, path, whole, length, torn)?;
+    disk::truncate(file, path, whole)?;
+    Ok((whole, Some(TailRepair::Truncated { bytes: length - whole, kept_in: torn.to_owned() })))
 }
 
 /// Where the last line that lies within `from..to` ends; `None` when none ends there.
-pub(super) fn line_end_before(file: &File, from: u64, to: u64) -> io::Result<Option<u64>> {
-    let mut block = vec![0; usize::try_from(BLOCK.min(to - from)).unwrap_or(0)];
+pub(super) fn find_last_line_end(file: &File, from: u64, to: u64) -> io::Result<Option<u64>> {
+    let mut block = vec![0; usize::try_from(READ_BLOCK_BYTES.min(to - from)).unwrap_or(0)];
     let mut end = to;
     while end > from {
-        let start = end.saturating_sub(BLOCK).max(from);
+        let start = end.saturating_sub(READ_BLOCK_BYTES).max(from);
         let size = usize::try_from(end - start).unwrap_or(block.len());
         let part = block.get_mut(..size).unwrap_or_default();
         file.read_exact_at(part, start)?;
@@ -68,8 +68,8 @@ pub(super) fn line_end_before(file: &File, from: u64, to: u64) -> io::Result<Opt
 }
 
 /// Whether `from..to` is one JSON document that can be seen to be whole: a number may go on.
-pub(super) fn is_document(file: &File, from: u64, to: u64) -> io::Result<bool> {
-    if to - from > MAX_LINE {
+pub(super) fn is_complete_json(file: &File, from: u64, to: u64) -> io::Result<bool> {
+    if to - from > MAX_PARSED_LINE {
         return Ok(false);
     }
     let mut line = vec![0; usize::try_from(to - from).unwrap_or(0)];
@@ -79,25 +79,26 @@ pub(super) fn is_document(file: &File, from: u64, to: u64) -> io::Result<bool> {
 }
 
 /// Appends `from..to` to the `.torn` file, with a line feed, and makes it durable.
-pub(super) fn keep_aside(
+pub(super) fn append_to_torn_file(
     file: &File,
     path: &Path,
     from: u64,
     to: u64,
     torn: &Path,
 ) -> Result<(), FileError> {
-    let mode = file.metadata().map_err(FileError::of("read the mode of", path))?.mode() & 0o777;
-    let kept = disk::append_as(torn, mode)?;
-    let mut block = vec![0; usize::try_from(BLOCK.min(to - from)).unwrap_or(0)];
+    let mode =
+        file.metadata().map_err(FileError::from_io("read the mode of", path))?.mode() & 0o777;
+    let kept = disk::open_append_with_mode(torn, mode)?;
+    let mut block = vec![0; usize::try_from(READ_BLOCK_BYTES.min(to - from)).unwrap_or(0)];
     let mut start = from;
     while start < to {
-        let size = usize::try_from((to - start).min(BLOCK)).unwrap_or(block.len());
+        let size = usize::try_from((to - start).min(READ_BLOCK_BYTES)).unwrap_or(block.len());
         let part = block.get_mut(..size).unwrap_or_default();
-        file.read_exact_at(part, start).map_err(FileError::of("read", path))?;
-        disk::write(&kept, torn, part)?;
+        file.read_exact_at(part, start).map_err(FileError::from_io("read", path))?;
+        disk::write_all(&kept, torn, part)?;
         start += size as u64;
     }
-    disk::write(&kept, torn, b"\n")?;
+    disk::write_all(&kept, torn, b"\n")?;
     disk::sync(&kept, torn)
 }
 
@@ -106,30 +107,32 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn mended(text: &str) -> (Option<Mended>, String, Option<String>) {
+    fn mended(text: &str) -> (Option<TailRepair>, String, Option<String>) {
         let dir = tempfile::tempdir().unwrap();
         let (path, torn) = (dir.path().join("f"), dir.path().join("torn"));
         fs::write(&path, text).unwrap();
-        let file = disk::append(&path).unwrap();
-        let (length, mended) = mend(&file, &path, &torn).unwrap();
+        let file = disk::open_append(&path).unwrap();
+        let (length, mended) = repair_tail(&file, &path, &torn).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(length, text.len() as u64);
         let mended = mended.map(|mended| match mended {
-            Mended::Cut { bytes, .. } => Mended::Cut { bytes, kept_in: PathBuf::new() },
-            other @ Mended::FeedAdded => other,
+            TailRepair::Truncated { bytes, .. } => {
+                TailRepair::Truncated { bytes, kept_in: PathBuf::new() }
+            }
+            other @ TailRepair::LineFeedAdded => other,
         });
         (mended, text, fs::read_to_string(torn).ok())
     }
 
     #[test]
-    fn whole_files_stay() {
+    fn intact_files_are_not_changed() {
         assert_eq!(mended(""), (None, String::new(), None));
         assert_eq!(mended("a\nb\n"), (None, "a\nb\n".to_owned(), None));
     }
 
     #[test]
-    fn a_torn_last_line_is_moved_aside() {
-        let cut = |bytes| Some(Mended::Cut { bytes, kept_in: PathBuf::new() });
+    fn a_torn_last_line_is_moved_to_the_torn_file() {
+        let cut = |bytes| Some(TailRepair::Truncated { bytes, kept_in: PathBuf::new() });
         assert_eq!(mended("{}\n{\"a\":"), (cut(5), "{}\n".into(), Some("{\"a\":\n".into())));
         assert_eq!(mended("{"), (cut(1), String::new(), Some("{\n".into())));
         // The number may have been longer.
@@ -140,22 +143,22 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_document_gets_its_line_feed() {
+    fn a_complete_document_gets_its_missing_line_feed() {
         assert_eq!(
             mended("{}\n{\"a\":1}"),
-            (Some(Mended::FeedAdded), "{}\n{\"a\":1}\n".into(), None)
+            (Some(TailRepair::LineFeedAdded), "{}\n{\"a\":1}\n".into(), None)
         );
     }
 
     #[test]
-    fn lines_end_where_their_feeds_are() {
+    fn the_last_line_end_is_found_across_blocks() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         let long = "x".repeat(150_000);
         fs::write(&path, format!("ab\n{long}\ncd")).unwrap();
         let file = File::open(&path).unwrap();
-        assert_eq!(line_end_before(&file, 0, 150_006).unwrap(), Some(150_004));
-        assert_eq!(line_end_before(&file, 0, 150_003).unwrap(), Some(3));
-        assert_eq!(line_end_before(&file, 3, 150_003).unwrap(), None);
+        assert_eq!(find_last_line_end(&file, 0, 150_006).unwrap(), Some(150_004));
+        assert_eq!(find_last_line_end(&file, 0, 150_003).unwrap(), Some(3));
+        assert_eq!(find_last_line_end(&file, 3, 150_003).unwrap(), None);
     }
 }

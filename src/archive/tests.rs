@@ -13,16 +13,16 @@ use std::path::{Path, PathBuf};
 
 use super::compress::Compression;
 use super::directory::Directory;
-use super::job::{Event, Job, JobError, Summary};
+use super::job::{Job, JobError, JobEvent, JobSummary};
 use super::journal;
-use super::layout::{Kind, Stem};
+use super::layout::{FileKind, Stem};
 use super::progress::Progress;
-use super::retain::Limits;
-use super::verify::{Verdict, verify};
+use super::retain::RetentionLimits;
+use super::verify::{HourVerdict, verify_hour};
 use crate::clock::{Hour, ManualClock, UnixNanos};
 
 /// A directory with hours of the stem `t`, at noon on the first day of 1970.
-struct Archive {
+struct TestArchive {
     dir: tempfile::TempDir,
     job: Job,
     clock: ManualClock,
@@ -30,31 +30,31 @@ struct Archive {
 
 const NOW: u64 = 12 * 3600 + 60;
 
-impl Archive {
+impl TestArchive {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let job = Job {
             dir: dir.path().to_owned(),
             compression: Compression { level: 1, long_distance: false },
             threads: 1,
-            limits: Limits::default(),
+            limits: RetentionLimits::default(),
         };
-        Self { dir, job, clock: ManualClock::at(UnixNanos::from_seconds(NOW)) }
+        Self { dir, job, clock: ManualClock::new(UnixNanos::from_seconds(NOW)) }
     }
 
-    fn path(&self, hour: u64, kind: Kind) -> PathBuf {
+    fn path(&self, hour: u64, kind: FileKind) -> PathBuf {
         let stem = Stem::from_topic("t").unwrap();
         stem.path(self.dir.path(), Hour::starting_at(hour * 3600).unwrap(), kind)
     }
 
-    fn write(&self, hour: u64, kind: Kind, content: impl AsRef<[u8]>) {
+    fn write(&self, hour: u64, kind: FileKind, content: impl AsRef<[u8]>) {
         fs::write(self.path(hour, kind), content).unwrap();
     }
 
     /// Writes lines that came late, into a file that was created and written after all others.
     fn write_late(&self, hour: u64, content: &str) {
-        let path = self.path(hour, Kind::Lines);
-        let sealed = fs::metadata(self.path(hour, Kind::Sealed)).unwrap();
+        let path = self.path(hour, FileKind::Lines);
+        let sealed = fs::metadata(self.path(hour, FileKind::Sealed)).unwrap();
         // The times of files go by ticks of some milliseconds.
         loop {
             fs::write(&path, content).unwrap();
@@ -68,14 +68,14 @@ impl Archive {
         }
     }
 
-    fn try_run(&self) -> Result<(Summary, Vec<Event>), JobError> {
+    fn try_run(&self) -> Result<(JobSummary, Vec<JobEvent>), JobError> {
         let mut events = Vec::new();
-        let mut tell = |event: &Event| events.push(event.clone());
+        let mut tell = |event: &JobEvent| events.push(event.clone());
         let summary = self.job.run(&self.clock, &Progress::default(), &mut tell)?;
         Ok((summary, events))
     }
 
-    fn run(&self) -> (Summary, Vec<Event>) {
+    fn run(&self) -> (JobSummary, Vec<JobEvent>) {
         self.try_run().unwrap()
     }
 
@@ -84,21 +84,21 @@ impl Archive {
         let mut lines = Vec::new();
         for entry in Directory::read(self.dir.path()).unwrap().hours {
             if entry.hour.start_seconds() == hour * 3600 {
-                super::cat::cat(self.dir.path(), &entry, &mut lines).unwrap();
+                super::cat::cat_hour(self.dir.path(), &entry, &mut lines).unwrap();
             }
         }
         String::from_utf8(lines).unwrap()
     }
 
     /// The lines of the sealed hour, as the library decodes them.
-    fn unsealed(&self, hour: u64) -> String {
-        let file = fs::read(self.path(hour, Kind::Sealed)).unwrap();
+    fn decode_sealed(&self, hour: u64) -> String {
+        let file = fs::read(self.path(hour, FileKind::Sealed)).unwrap();
         String::from_utf8(zstd::decode_all(file.as_slice()).unwrap()).unwrap()
     }
 
-    fn verdicts(&self) -> Vec<Verdict> {
+    fn verdicts(&self) -> Vec<HourVerdict> {
         let hours = Directory::read(self.dir.path()).unwrap().hours;
-        let verdict = |entry| verify(self.dir.path(), entry, &Progress::default()).unwrap();
+        let verdict = |entry| verify_hour(self.dir.path(), entry, &Progress::default()).unwrap();
         hours.iter().filter_map(verdict).collect()
     }
 
@@ -128,37 +128,37 @@ fn lines(range: std::ops::Range<u64>) -> String {
 }
 
 #[test]
-fn a_closed_hour_becomes_a_sealed_one_and_the_open_hour_stays() {
-    let archive = Archive::new();
-    archive.write(10, Kind::Lines, lines(0..1000));
-    archive.write(12, Kind::Lines, lines(1000..1001));
+fn a_closed_hour_is_sealed_and_the_open_hour_is_not() {
+    let archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, lines(0..1000));
+    archive.write(12, FileKind::Lines, lines(1000..1001));
     let (summary, events) = archive.run();
     assert_eq!((summary.sealed, summary.failures), (1, 0));
-    assert!(matches!(events.as_slice(), [Event::Sealed { messages: 1000, .. }]), "{events:?}");
+    assert!(matches!(events.as_slice(), [JobEvent::Sealed { messages: 1000, .. }]), "{events:?}");
     assert_eq!(archive.names(), ["t_36000.journal", "t_36000.jsonl.zst", "t_43200.jsonl"]);
-    assert_eq!(archive.unsealed(10), lines(0..1000));
+    assert_eq!(archive.decode_sealed(10), lines(0..1000));
     assert_eq!(archive.cat(10), lines(0..1000));
     let raw_bytes = lines(0..1000).len() as u64;
-    let open = Verdict::Unsealed { messages: 1, raw_bytes: lines(1000..1001).len() as u64 };
-    assert_eq!(archive.verdicts(), [Verdict::Intact { messages: 1000, raw_bytes }, open]);
-    assert_eq!(archive.run(), (Summary::default(), vec![]), "nothing is left to do");
+    let open = HourVerdict::Unsealed { messages: 1, raw_bytes: lines(1000..1001).len() as u64 };
+    assert_eq!(archive.verdicts(), [HourVerdict::Intact { messages: 1000, raw_bytes }, open]);
+    assert_eq!(archive.run(), (JobSummary::default(), vec![]), "nothing is left to do");
 }
 
 #[test]
-fn an_hour_that_somebody_holds_is_left_to_him() {
-    let archive = Archive::new();
-    archive.write(10, Kind::Lines, "1\n");
-    let held = fs::File::open(archive.path(10, Kind::Lines)).unwrap();
+fn a_locked_hour_is_not_sealed() {
+    let archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, "1\n");
+    let held = fs::File::open(archive.path(10, FileKind::Lines)).unwrap();
     held.lock().unwrap();
-    assert_eq!(archive.run().0, Summary::default());
+    assert_eq!(archive.run().0, JobSummary::default());
     drop(held);
     assert_eq!(archive.run().0.sealed, 1);
 }
 
 #[test]
-fn an_hour_that_has_just_ended_is_left_alone_for_a_moment() {
-    let archive = Archive::new();
-    archive.write(11, Kind::Lines, "1\n");
+fn an_hour_is_sealed_only_ten_seconds_after_its_end() {
+    let archive = TestArchive::new();
+    archive.write(11, FileKind::Lines, "1\n");
     archive.clock.set(UnixNanos::from_seconds(12 * 3600 + 9));
     assert_eq!(archive.run().0.sealed, 0);
     archive.clock.set(UnixNanos::from_seconds(12 * 3600 + 10));
@@ -166,35 +166,35 @@ fn an_hour_that_has_just_ended_is_left_alone_for_a_moment() {
 }
 
 #[test]
-fn late_lines_become_a_further_frame_of_the_same_file() {
-    let archive = Archive::new();
-    archive.write(10, Kind::Lines, lines(0..100));
+fn late_lines_are_appended_to_the_sealed_file_as_a_frame() {
+    let archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, lines(0..100));
     archive.run();
-    let before = fs::read(archive.path(10, Kind::Sealed)).unwrap();
-    archive.write(10, Kind::Lines, lines(100..150));
+    let before = fs::read(archive.path(10, FileKind::Sealed)).unwrap();
+    archive.write(10, FileKind::Lines, lines(100..150));
     assert_eq!(archive.cat(10), lines(0..150));
     let (_, events) = archive.run();
-    assert!(matches!(events.as_slice(), [Event::Sealed { messages: 150, .. }]), "{events:?}");
-    assert_eq!(archive.unsealed(10), lines(0..150));
-    assert!(fs::read(archive.path(10, Kind::Sealed)).unwrap().starts_with(&before));
+    assert!(matches!(events.as_slice(), [JobEvent::Sealed { messages: 150, .. }]), "{events:?}");
+    assert_eq!(archive.decode_sealed(10), lines(0..150));
+    assert!(fs::read(archive.path(10, FileKind::Sealed)).unwrap().starts_with(&before));
     // Even when they look like those that are sealed already.
     archive.write_late(10, &lines(100..150));
     archive.run();
-    assert_eq!(archive.unsealed(10), lines(0..150) + &lines(100..150));
+    assert_eq!(archive.decode_sealed(10), lines(0..150) + &lines(100..150));
     let raw_bytes = archive.cat(10).len() as u64;
-    assert_eq!(archive.verdicts(), [Verdict::Intact { messages: 200, raw_bytes }]);
+    assert_eq!(archive.verdicts(), [HourVerdict::Intact { messages: 200, raw_bytes }]);
 }
 
 #[test]
 fn frames_end_at_line_ends_and_carry_their_size_and_checksum() {
-    let archive = Archive::new();
+    let archive = TestArchive::new();
     let mut long = lines(0..1_200_000);
     // A line that is longer than two frames.
     writeln!(long, "\"{}\"", "x".repeat(9 << 20)).unwrap();
     long += "\"end\"\n";
-    archive.write(10, Kind::Lines, &long);
+    archive.write(10, FileKind::Lines, &long);
     archive.run();
-    let stored = fs::read(archive.path(10, Kind::Sealed)).unwrap();
+    let stored = fs::read(archive.path(10, FileKind::Sealed)).unwrap();
     let (mut rest, mut frames, mut raw) = (stored.as_slice(), 0, 0);
     while !rest.is_empty() {
         let size = zstd::zstd_safe::find_frame_compressed_size(rest).unwrap();
@@ -203,56 +203,56 @@ fn frames_end_at_line_ends_and_carry_their_size_and_checksum() {
         let decoded = zstd::decode_all(&rest[..size]).unwrap();
         assert_eq!(decoded.len() as u64, declared);
         // A line that is longer is cut: memory stays bounded.
-        assert!(decoded.ends_with(b"\n") || decoded.len() == super::compress::FRAME);
+        assert!(decoded.ends_with(b"\n") || decoded.len() == super::compress::FRAME_BYTES);
         (rest, frames, raw) = (&rest[size..], frames + 1, raw + decoded.len());
     }
     assert_eq!(raw, long.len());
     assert!(frames >= 4, "{frames}");
-    assert!(archive.unsealed(10) == long);
+    assert!(archive.decode_sealed(10) == long);
 }
 
 #[test]
-fn mode_owner_and_time_are_those_of_the_lines() {
+fn the_sealed_file_keeps_mode_owner_and_time_of_the_lines() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let archive = Archive::new();
-    archive.write(10, Kind::Lines, "1\n");
-    let path = archive.path(10, Kind::Lines);
+    let archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, "1\n");
+    let path = archive.path(10, FileKind::Lines);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
     let time = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000, 123_456_789);
     fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
     let before = fs::metadata(&path).unwrap();
     archive.run();
-    let after = fs::metadata(archive.path(10, Kind::Sealed)).unwrap();
+    let after = fs::metadata(archive.path(10, FileKind::Sealed)).unwrap();
     assert_eq!(after.mode(), before.mode());
     assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
     assert_eq!(after.modified().unwrap(), time);
 }
 
 #[test]
-fn hours_of_other_programs_are_taken_over() {
-    let archive = Archive::new();
-    archive.write(9, Kind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
+fn hours_sealed_by_other_programs_are_adopted() {
+    let archive = TestArchive::new();
+    archive.write(9, FileKind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
     // Compressed with the original kept, and compressed while it still grew.
-    archive.write(10, Kind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
-    archive.write(10, Kind::Lines, lines(0..10));
-    archive.write(11, Kind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
-    archive.write(11, Kind::Lines, lines(0..20));
+    archive.write(10, FileKind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
+    archive.write(10, FileKind::Lines, lines(0..10));
+    archive.write(11, FileKind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
+    archive.write(11, FileKind::Lines, lines(0..20));
     assert_eq!([9, 10, 11].map(|hour| archive.cat(hour).lines().count()), [10, 10, 20]);
     let (summary, events) = archive.run();
     assert_eq!((summary.failures, summary.recorded), (0, 1), "{events:?}");
-    assert_eq!([9, 10, 11].map(|hour| archive.unsealed(hour).lines().count()), [10, 10, 20]);
-    assert!(archive.verdicts().iter().all(|verdict| matches!(verdict, Verdict::Intact { .. })));
+    assert_eq!([9, 10, 11].map(|hour| archive.decode_sealed(hour).lines().count()), [10, 10, 20]);
+    assert!(archive.verdicts().iter().all(|verdict| matches!(verdict, HourVerdict::Intact { .. })));
     assert_eq!(archive.names().len(), 6, "three sealed files and three journals");
 }
 
 #[test]
-fn retention_removes_whole_hours_and_says_why() {
-    let mut archive = Archive::new();
+fn retention_removes_whole_hours_and_names_the_limit() {
+    let mut archive = TestArchive::new();
     for hour in 1..=11 {
-        archive.write(hour, Kind::Lines, lines(0..10));
+        archive.write(hour, FileKind::Lines, lines(0..10));
     }
     archive.run();
-    archive.write(3, Kind::Torn, "{");
+    archive.write(3, FileKind::Torn, "{");
     archive.job.limits.max_age = Some(std::time::Duration::from_secs(4 * 3600));
     let (summary, events) = archive.run();
     assert_eq!(summary.removed, 7, "{events:?}");
@@ -264,32 +264,32 @@ fn retention_removes_whole_hours_and_says_why() {
 }
 
 #[test]
-fn unsealed_hours_go_only_for_the_disks_sake() {
-    let mut archive = Archive::new();
-    archive.write(10, Kind::Lines, "1\n");
+fn unsealed_hours_are_removed_only_for_min_free_disk() {
+    let mut archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, "1\n");
     // A sealing that cannot succeed.
-    fs::create_dir(archive.path(10, Kind::Sealing)).unwrap();
+    fs::create_dir(archive.path(10, FileKind::SealingTemp)).unwrap();
     archive.job.limits.max_age = Some(std::time::Duration::ZERO);
     archive.job.limits.max_total_size = Some(0);
     let (summary, events) = archive.run();
     assert_eq!((summary.removed, summary.failures), (0, 1), "{events:?}");
-    let unmet = events.iter().filter(|event| matches!(event, Event::Unmet { .. })).count();
+    let unmet = events.iter().filter(|event| matches!(event, JobEvent::Unmet { .. })).count();
     assert_eq!(unmet, 2, "{events:?}");
     // The disk would be full, and this hour alone can help.
-    archive.write(10, Kind::Lines, vec![b'\n'; 64 << 20]);
-    let (free, _) = super::retain::available(archive.dir.path()).unwrap();
+    archive.write(10, FileKind::Lines, vec![b'\n'; 64 << 20]);
+    let (free, _) = super::retain::disk_space(archive.dir.path()).unwrap();
     archive.job.limits.min_free_disk = Some(free + (32 << 20));
     let (summary, events) = archive.run();
     assert_eq!(summary.removed, 1, "{events:?}");
     let loud = events.iter().any(|event| event.to_string().contains("THOUGH IT WAS NOT SEALED"));
     assert!(loud, "{events:?}");
-    assert!(!archive.path(10, Kind::Lines).exists());
+    assert!(!archive.path(10, FileKind::Lines).exists());
 }
 
 #[test]
-fn two_runs_are_never_at_work_at_once() {
-    let archive = Archive::new();
-    archive.write(10, Kind::Lines, "1\n");
+fn a_second_concurrent_job_is_refused() {
+    let archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, "1\n");
     let name = super::layout::ARCHIVE_LOCK_NAME;
     let _other = super::lock::DirLock::acquire(archive.dir.path(), name).unwrap();
     let refused = archive.try_run().unwrap_err().to_string();
@@ -297,11 +297,11 @@ fn two_runs_are_never_at_work_at_once() {
 }
 
 #[test]
-fn a_run_that_is_told_to_stop_leaves_everything_as_it_was() {
-    let archive = Archive::new();
-    archive.write(10, Kind::Lines, lines(0..100));
+fn a_stopped_run_changes_nothing() {
+    let archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, lines(0..100));
     let progress = Progress::default();
-    progress.stop();
+    progress.request_stop();
     let stopped = archive.job.run(&archive.clock, &progress, &mut |_| {});
     assert!(matches!(stopped, Err(JobError::Stopped(_))));
     assert_eq!(archive.names(), ["t_36000.jsonl"]);
@@ -309,20 +309,20 @@ fn a_run_that_is_told_to_stop_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn the_journal_tells_what_was_sealed() {
-    let archive = Archive::new();
-    archive.write(10, Kind::Lines, "1\n2\n");
+fn the_journal_records_what_was_sealed() {
+    let archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, "1\n2\n");
     archive.run();
-    let entries = journal::read(&archive.path(10, Kind::Journal)).unwrap();
+    let entries = journal::read(&archive.path(10, FileKind::Journal)).unwrap();
     let [sealing, sealed] = entries.as_slice() else { panic!("{entries:?}") };
-    let journal::Event::Sealing(before) = &sealing.event else { panic!("{sealing:?}") };
-    assert_eq!(sealed.event, journal::Event::Sealed(before.clone()));
+    let journal::JournalEvent::Sealing(before) = &sealing.event else { panic!("{sealing:?}") };
+    assert_eq!(sealed.event, journal::JournalEvent::Sealed(before.clone()));
     assert_eq!((before.messages, before.raw_bytes), (2, 4));
 }
 
 #[test]
-fn hours_are_sealed_side_by_side_and_over_long_distances() {
-    let mut archive = Archive::new();
+fn sealing_works_in_parallel_and_with_long_distance_matching() {
+    let mut archive = TestArchive::new();
     archive.job.threads = 3;
     archive.job.compression.long_distance = true;
     // The second half repeats the first, farther apart than a window of level 1.
@@ -332,19 +332,19 @@ fn hours_are_sealed_side_by_side_and_over_long_distances() {
         writeln!(half, "\"{:016x}\"", noise.u64(..)).unwrap();
     }
     for hour in 1..=8 {
-        archive.write(hour, Kind::Lines, lines(0..hour * 100));
+        archive.write(hour, FileKind::Lines, lines(0..hour * 100));
     }
-    archive.write(9, Kind::Lines, half.clone() + &half);
+    archive.write(9, FileKind::Lines, half.clone() + &half);
     let (summary, events) = archive.run();
     assert_eq!((summary.sealed, summary.failures), (9, 0), "{events:?}");
     for hour in 1..=8 {
-        assert_eq!(archive.unsealed(hour), lines(0..hour * 100));
+        assert_eq!(archive.decode_sealed(hour), lines(0..hour * 100));
     }
-    assert!(archive.unsealed(9) == half.clone() + &half);
-    let long = fs::metadata(archive.path(9, Kind::Sealed)).unwrap().len();
+    assert!(archive.decode_sealed(9) == half.clone() + &half);
+    let long = fs::metadata(archive.path(9, FileKind::Sealed)).unwrap().len();
     archive.job.compression.long_distance = false;
-    archive.write(10, Kind::Lines, half.clone() + &half);
+    archive.write(10, FileKind::Lines, half.clone() + &half);
     archive.run();
-    let short = fs::metadata(archive.path(10, Kind::Sealed)).unwrap().len();
+    let short = fs::metadata(archive.path(10, FileKind::Sealed)).unwrap().len();
     assert!(long < short * 2 / 3, "{long} against {short}");
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 
 /// Does `work` on every item, on up to `threads` threads, and hands each result to `done` here, in
 /// the order in which they come. With one thread all of it happens here.
-pub(super) fn for_each<T: Send, R: Send>(
+pub(super) fn parallel_for_each<T: Send, R: Send>(
     items: Vec<T>,
     threads: usize,
     work: impl Fn(T) -> R + Sync,
@@ -40,10 +40,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_item_is_done_once() {
+    fn every_item_is_processed_exactly_once() {
         for threads in [0, 1, 3, 100] {
             let mut results = Vec::new();
-            for_each((0..50).collect(), threads, |item| item * 2, |result| results.push(result));
+            parallel_for_each(
+                (0..50).collect(),
+                threads,
+                |item| item * 2,
+                |result| results.push(result),
+            );
             results.sort_unstable();
             assert_eq!(results, (0..50).map(|item| item * 2).collect::<Vec<_>>());
         }

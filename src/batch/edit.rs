@@ -5,7 +5,7 @@ use crate::plugin::BoxError;
 
 /// What becomes of a message.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum MessageVerdict {
     /// It goes on.
     Keep,
     /// It is left out.
@@ -19,46 +19,48 @@ pub enum Verdict {
 
 /// A message on which a stage failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
+pub struct MessageFailure {
     /// Its place in the batch.
     pub index: usize,
     /// Why.
     pub reason: String,
     /// Whether it is to be set aside in any case.
-    pub reject: bool,
+    pub must_reject: bool,
 }
 
 /// Where the messages go that take the place of one, see [`Batch::expand`].
 #[derive(Debug)]
-pub struct Lines<'a> {
+pub struct MessageWriter<'a> {
     out: &'a mut Batch,
-    topic: Option<TopicId>,
+    topic_id: Option<TopicId>,
 }
 
-impl Lines<'_> {
+impl MessageWriter<'_> {
     /// Appends a message. A `\n` in it becomes a space.
     pub fn push(&mut self, payload: &[u8]) {
-        self.write(|out| out.extend_from_slice(payload));
+        self.push_with(|out| out.extend_from_slice(payload));
     }
 
     /// Appends a message that `write` puts into the buffer it is given, behind what is there.
-    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.out.bytes.len();
         write(&mut self.out.bytes);
         fold_newlines(self.out.bytes.get_mut(start..).unwrap_or_default());
-        self.out.end_message();
-        self.out.topics.extend(self.topic);
+        self.out.finish_line();
+        self.out.topic_ids.extend(self.topic_id);
     }
 }
 
 impl Batch {
     /// Keeps the messages for which `keep` is true, in order.
     pub fn retain(&mut self, mut keep: impl FnMut(Record<'_>) -> bool) {
-        self.judge(|record| if keep(record) { Verdict::Keep } else { Verdict::Drop });
+        self.apply_verdicts(
+            |record| if keep(record) { MessageVerdict::Keep } else { MessageVerdict::Drop },
+        );
     }
 
     /// Does with every message as `judge` says, in order.
-    pub fn judge(&mut self, mut judge: impl FnMut(Record<'_>) -> Verdict) {
+    pub fn apply_verdicts(&mut self, mut judge: impl FnMut(Record<'_>) -> MessageVerdict) {
         let mut start = 0;
         let (mut kept_bytes, mut kept) = (0, 0);
         for index in 0..self.ends.len() {
@@ -68,21 +70,21 @@ impl Batch {
             let line = start..end as usize;
             start = line.end;
             let (reason, reject) = match judge(self.record(index, line.clone())) {
-                Verdict::Drop => continue,
-                Verdict::Keep => (None, false),
-                Verdict::Fail(reason) => (Some(reason), false),
-                Verdict::Reject(reason) => (Some(reason), true),
+                MessageVerdict::Drop => continue,
+                MessageVerdict::Keep => (None, false),
+                MessageVerdict::Fail(reason) => (Some(reason), false),
+                MessageVerdict::Reject(reason) => (Some(reason), true),
             };
             if let Some(reason) = reason {
                 let reason = reason.to_string();
-                self.failed.push(Failed { index: kept, reason, reject });
+                self.failures.push(MessageFailure { index: kept, reason, must_reject: reject });
             }
             if kept < index {
                 let length = line.len();
                 self.bytes.copy_within(line, kept_bytes);
                 kept_bytes += length;
-                if let Some(&topic) = self.topics.get(index)
-                    && let Some(slot) = self.topics.get_mut(kept)
+                if let Some(&topic) = self.topic_ids.get(index)
+                    && let Some(slot) = self.topic_ids.get_mut(kept)
                 {
                     *slot = topic;
                 }
@@ -97,8 +99,8 @@ impl Batch {
         }
         self.bytes.truncate(kept_bytes);
         self.ends.truncate(kept);
-        self.topics.truncate(kept);
-        self.control = self.control.min(kept);
+        self.topic_ids.truncate(kept);
+        self.control_count = self.control_count.min(kept);
     }
 
     /// Replaces every message by what `write` appends to the buffer it is given. A `\n` in that
@@ -108,7 +110,7 @@ impl Batch {
     /// As [`Batch::push`].
     pub fn rewrite(&mut self, mut write: impl FnMut(Record<'_>, &mut Vec<u8>)) {
         self.expand(|record, lines| {
-            lines.write(|out| write(record, out));
+            lines.push_with(|out| write(record, out));
             Ok(())
         });
     }
@@ -121,7 +123,7 @@ impl Batch {
     /// As [`Batch::push`].
     pub fn expand(
         &mut self,
-        mut write: impl FnMut(Record<'_>, &mut Lines<'_>) -> Result<(), BoxError>,
+        mut write: impl FnMut(Record<'_>, &mut MessageWriter<'_>) -> Result<(), BoxError>,
     ) {
         let mut out = Self {
             bytes: Vec::with_capacity(self.bytes.len()),
@@ -129,42 +131,42 @@ impl Batch {
             ..Self::new()
         };
         for (index, record) in self.records().enumerate() {
-            let (bytes, ends, topics) = (out.bytes.len(), out.ends.len(), out.topics.len());
-            let topic = self.topics.get(index).copied();
-            let mut lines = Lines { out: &mut out, topic };
+            let (bytes, ends, topics) = (out.bytes.len(), out.ends.len(), out.topic_ids.len());
+            let topic = self.topic_ids.get(index).copied();
+            let mut lines = MessageWriter { out: &mut out, topic_id: topic };
             if let Err(reason) = write(record, &mut lines) {
                 out.bytes.truncate(bytes);
                 out.ends.truncate(ends);
-                out.topics.truncate(topics);
+                out.topic_ids.truncate(topics);
                 let (index, reason) = (out.len(), reason.to_string());
-                out.failed.push(Failed { index, reason, reject: false });
-                Lines { out: &mut out, topic }.push(record.payload);
+                out.failures.push(MessageFailure { index, reason, must_reject: false });
+                MessageWriter { out: &mut out, topic_id: topic }.push(record.payload);
             }
         }
         self.bytes = out.bytes;
         self.ends = out.ends;
-        self.topics = out.topics;
-        self.failed.append(&mut out.failed);
-        self.control = self.control.min(self.ends.len());
+        self.topic_ids = out.topic_ids;
+        self.failures.append(&mut out.failures);
+        self.control_count = self.control_count.min(self.ends.len());
     }
 
     /// Appends a message on which the stage failed, for this reason.
     pub fn push_failed(&mut self, payload: &[u8], reason: impl Into<String>) {
         let (index, reason) = (self.len(), reason.into());
         self.push(payload);
-        self.failed.push(Failed { index, reason, reject: false });
+        self.failures.push(MessageFailure { index, reason, must_reject: false });
     }
 
     /// The messages on which a stage failed since this was last asked.
-    pub fn take_failed(&mut self) -> Vec<Failed> {
-        std::mem::take(&mut self.failed)
+    pub fn take_failures(&mut self) -> Vec<MessageFailure> {
+        std::mem::take(&mut self.failures)
     }
 
     /// Takes the messages at these places, which ascend, out of the batch and gives them to `take`.
-    pub(crate) fn set_aside<'f>(
+    pub(crate) fn extract_failed<'f>(
         &mut self,
-        places: impl IntoIterator<Item = &'f Failed>,
-        mut take: impl FnMut(Record<'_>, &Failed),
+        places: impl IntoIterator<Item = &'f MessageFailure>,
+        mut take: impl FnMut(Record<'_>, &MessageFailure),
     ) {
         let mut places = places.into_iter().peekable();
         let mut index = 0;
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_becomes_none_one_or_several_and_stays_where_that_fails() {
+    fn expand_yields_zero_or_more_messages_and_keeps_a_failed_one() {
         let mut batch = batch(&["0", "1", "x", "2"]);
         let names = Arc::new(["", "a", "b"].map(Arc::from).to_vec());
         batch.set_topics(vec![1, 2, 0, 1], names);
@@ -236,22 +238,22 @@ mod tests {
         assert_eq!(payloads(&batch), ["1", "x", "2", "2"]);
         let topics: Vec<_> = batch.records().map(|record| record.topic).collect();
         assert_eq!(topics, [Some("b"), None, Some("a"), Some("a")]);
-        let failed = batch.take_failed();
+        let failed = batch.take_failures();
         assert_eq!((failed.len(), failed[0].index), (1, 1));
         assert_eq!(failed[0].reason, "no number");
     }
 
     #[test]
-    fn messages_are_set_aside_with_their_reasons() {
+    fn rejected_messages_are_extracted_with_their_reasons() {
         let mut batch = batch(&["a", "bad", "b", "worse", "c"]);
-        batch.judge(|record| match record.payload {
-            b"a" => Verdict::Drop,
-            b"bad" | b"worse" => Verdict::Reject("no".into()),
-            _ => Verdict::Keep,
+        batch.apply_verdicts(|record| match record.payload {
+            b"a" => MessageVerdict::Drop,
+            b"bad" | b"worse" => MessageVerdict::Reject("no".into()),
+            _ => MessageVerdict::Keep,
         });
-        let failed = batch.take_failed();
+        let failed = batch.take_failures();
         let mut aside = Vec::new();
-        batch.set_aside(&failed, |record, failed| {
+        batch.extract_failed(&failed, |record, failed| {
             aside.push((record.payload.to_vec(), failed.reason.clone()));
         });
         assert_eq!(payloads(&batch), ["b", "c"]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::Batch;
-use crate::json::{Seeker, Selector, Written};
+use crate::json::{CachedSelector, RawKey, Selector};
 
 /// The number of a topic within a [`Labeler`], from 1; 0 for a message that has none.
 pub type TopicId = u32;
@@ -16,60 +16,60 @@ pub type TopicId = u32;
 pub const NO_TOPIC: TopicId = 0;
 
 /// The names of topics by their numbers. Numbers never change their meaning; new ones are added.
-pub type TopicNames = Arc<Vec<Arc<str>>>;
+pub type TopicTable = Arc<Vec<Arc<str>>>;
 
 /// Finds the topics of messages.
 #[derive(Debug)]
-pub struct Labeler {
-    seeker: Seeker,
+pub struct TopicLabeler {
+    selector: CachedSelector,
     /// The numbers by the bytes in which messages spell a topic.
-    spelled: HashMap<Box<[u8]>, TopicId, RandomState>,
-    ids: HashMap<Arc<str>, TopicId, RandomState>,
-    names: TopicNames,
-    limit: usize,
+    ids_by_raw_key: HashMap<Box<[u8]>, TopicId, RandomState>,
+    ids_by_name: HashMap<Arc<str>, TopicId, RandomState>,
+    table: TopicTable,
+    max_topics: usize,
     /// Messages whose topic would have been one too many.
-    beyond: u64,
+    over_limit: u64,
 }
 
-impl Labeler {
+impl TopicLabeler {
     /// A labeler that knows no topic yet, and will know `limit` at most: messages of others are like
     /// such that have none.
     pub fn new(selector: Selector, limit: usize) -> Self {
         let names = Arc::new(vec![Arc::from("")]);
         Self {
-            seeker: Seeker::new(selector),
-            spelled: HashMap::default(),
-            ids: HashMap::default(),
-            names,
-            limit,
-            beyond: 0,
+            selector: CachedSelector::new(selector),
+            ids_by_raw_key: HashMap::default(),
+            ids_by_name: HashMap::default(),
+            table: names,
+            max_topics: limit,
+            over_limit: 0,
         }
     }
 
     /// The number of a topic, which it is given if need be and if there is room.
-    pub fn id(&mut self, topic: &str) -> TopicId {
-        if let Some(id) = self.ids.get(topic) {
+    pub fn intern(&mut self, topic: &str) -> TopicId {
+        if let Some(id) = self.ids_by_name.get(topic) {
             return *id;
         }
-        let next = TopicId::try_from(self.ids.len() + 1).unwrap_or(NO_TOPIC);
-        if topic.is_empty() || self.ids.len() >= self.limit || next == NO_TOPIC {
-            self.beyond += u64::from(!topic.is_empty());
+        let next = TopicId::try_from(self.ids_by_name.len() + 1).unwrap_or(NO_TOPIC);
+        if topic.is_empty() || self.ids_by_name.len() >= self.max_topics || next == NO_TOPIC {
+            self.over_limit += u64::from(!topic.is_empty());
             return NO_TOPIC;
         }
         let name: Arc<str> = Arc::from(topic);
-        self.ids.insert(Arc::clone(&name), next);
-        Arc::make_mut(&mut self.names).push(name);
+        self.ids_by_name.insert(Arc::clone(&name), next);
+        Arc::make_mut(&mut self.table).push(name);
         next
     }
 
     /// The names so far.
-    pub fn names(&self) -> &TopicNames {
-        &self.names
+    pub fn table(&self) -> &TopicTable {
+        &self.table
     }
 
     /// How many messages had a topic beyond the limit, since this was last asked.
-    pub fn take_beyond(&mut self) -> u64 {
-        std::mem::take(&mut self.beyond)
+    pub fn take_over_limit(&mut self) -> u64 {
+        std::mem::take(&mut self.over_limit)
     }
 
     /// The numbers of the topics of these messages, in order.
@@ -77,11 +77,11 @@ impl Labeler {
         labels.clear();
         let mut room = Vec::new();
         for record in batch.records() {
-            let written = self.seeker.written(record.payload, &mut room);
+            let written = self.selector.raw_key(record.payload, &mut room);
             labels.push(match written {
-                Some(written) => match self.spelled.get(written.bytes) {
+                Some(written) => match self.ids_by_raw_key.get(written.bytes) {
                     Some(id) => *id,
-                    None => self.learn(record.payload, &written),
+                    None => self.intern_raw_key(record.payload, &written),
                 },
                 None => NO_TOPIC,
             });
@@ -89,17 +89,17 @@ impl Labeler {
     }
 
     /// The number of a topic that is not known in this spelling.
-    fn learn(&mut self, payload: &[u8], written: &Written<'_>) -> TopicId {
+    fn intern_raw_key(&mut self, payload: &[u8], written: &RawKey<'_>) -> TopicId {
         let mut room = String::new();
-        let (topic, lasting) = self.seeker.text(payload, written, &mut room);
+        let (topic, lasting) = self.selector.resolve_text(payload, written, &mut room);
         let topic = topic.map(Cow::into_owned);
-        let id = topic.map_or(NO_TOPIC, |topic| self.id(&topic));
+        let id = topic.map_or(NO_TOPIC, |topic| self.intern(&topic));
         // One topic may be spelled in endless ways: rather that all are learned anew.
-        if self.spelled.len() > 2 * self.limit {
-            self.spelled.clear();
+        if self.ids_by_raw_key.len() > 2 * self.max_topics {
+            self.ids_by_raw_key.clear();
         }
         if lasting && id != NO_TOPIC {
-            self.spelled.insert(written.bytes.into(), id);
+            self.ids_by_raw_key.insert(written.bytes.into(), id);
         }
         id
     }
@@ -111,8 +111,8 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn messages_are_numbered_by_their_topics() {
-        let mut labeler = Labeler::new(Selector::parse("/t").unwrap(), 2);
+    fn messages_get_the_ids_of_their_topics() {
+        let mut labeler = TopicLabeler::new(Selector::parse("/t").unwrap(), 2);
         let mut batch = Batch::new();
         for message in [r#"{"t":"a"}"#, r#"{"t":"b"}"#, "pong", r#"{"t":"a"}"#, r#"{"t":"c"}"#] {
             batch.push(message.as_bytes());
@@ -120,8 +120,8 @@ mod tests {
         let mut labels = Vec::new();
         labeler.label(&batch, &mut labels);
         assert_eq!(labels, [1, 2, NO_TOPIC, 1, NO_TOPIC]);
-        assert_eq!(labeler.take_beyond(), 1);
-        batch.set_topics(labels, Arc::clone(labeler.names()));
+        assert_eq!(labeler.take_over_limit(), 1);
+        batch.set_topics(labels, Arc::clone(labeler.table()));
         let topics: Vec<_> = batch.records().map(|record| record.topic).collect();
         assert_eq!(topics, [Some("a"), Some("b"), None, Some("a"), None]);
     }
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_have_the_topics_that_a_walk_through_each_finds(
+        fn labels_match_an_uncached_lookup(
             messages in prop::collection::vec(any_message(), 0..30),
             selector in prop_oneof![
                 Just(vec!["/t"]), Just(vec!["/t/0"]), Just(vec!["/t/b"]), Just(vec!["{/t}.{/u}"]),
@@ -156,9 +156,9 @@ mod tests {
             for message in &messages {
                 batch.push(message.as_bytes());
             }
-            let (mut labeler, mut labels) = (Labeler::new(selector.clone(), 100), Vec::new());
+            let (mut labeler, mut labels) = (TopicLabeler::new(selector.clone(), 100), Vec::new());
             labeler.label(&batch, &mut labels);
-            batch.set_topics(labels, Arc::clone(labeler.names()));
+            batch.set_topics(labels, Arc::clone(labeler.table()));
             for record in batch.records() {
                 let mut room = String::new();
                 let found = selector.select(record.payload, &mut room);

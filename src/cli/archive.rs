@@ -8,12 +8,12 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 
-use super::bar::Bar;
-use super::place::PlaceArgs;
-use super::{Failure, print, words};
+use super::bar::ProgressReporter;
+use super::place::ArchiveLocationArgs;
+use super::{CliError, print, print_stderr};
 use crate::archive::directory::HourEntry;
-use crate::archive::job::{Event, Job, JobError, Planned, Summary};
-use crate::archive::layout::Kind;
+use crate::archive::job::{Job, JobError, JobEvent, JobPlan, JobSummary};
+use crate::archive::layout::FileKind;
 use crate::archive::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::registry::Registry;
@@ -21,7 +21,7 @@ use crate::registry::Registry;
 #[derive(Args)]
 pub(super) struct ArchiveArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    location: ArchiveLocationArgs,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -34,8 +34,8 @@ pub(super) fn archive(
     args: &ArchiveArgs,
     config: &Path,
     registry: &Registry,
-) -> Result<ExitCode, Failure> {
-    let place = args.place.find(config, registry)?;
+) -> Result<ExitCode, CliError> {
+    let place = args.location.resolve(config, registry)?;
     let mut failed = false;
     for dir in &place.dirs {
         let job = place.archive.job(dir.clone());
@@ -43,30 +43,30 @@ pub(super) fn archive(
             let planned = job.plan(SystemClock.now()).map_err(anyhow::Error::from)?;
             print(&plan_text(&job, &planned, args.json))?;
         } else {
-            let summary = run(&job, args.json).map_err(anyhow::Error::from)?;
+            let summary = run_job(&job, args.json).map_err(anyhow::Error::from)?;
             failed |= summary.failures > 0;
         }
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn run(job: &Job, json: bool) -> Result<Summary, JobError> {
+fn run_job(job: &Job, json: bool) -> Result<JobSummary, JobError> {
     let progress = Arc::new(Progress::default());
-    let work = job.plan(SystemClock.now())?.work();
-    let bar = Bar::start(&progress, work);
+    let work = job.plan(SystemClock.now())?.work_bytes();
+    let bar = ProgressReporter::start(&progress, work);
     let result = job.run(&SystemClock, &progress, &mut |event| {
-        bar.around(|| {
+        bar.suspend(|| {
             // Whoever does not read on must not stop the work.
             if json {
                 drop(print(&json_line(event)));
             } else if event.is_warning() {
-                words(&event.to_string());
+                print_stderr(&event.to_string());
             } else {
                 drop(print(&format!("{event}\n")));
             }
         });
     });
-    bar.end();
+    bar.finish();
     let summary = result?;
     if !json {
         drop(print(&format!("{}\n", summary_text(&job.dir, &summary))));
@@ -74,13 +74,13 @@ fn run(job: &Job, json: bool) -> Result<Summary, JobError> {
     Ok(summary)
 }
 
-fn json_line(event: &Event) -> String {
+fn json_line(event: &JobEvent) -> String {
     // Plain numbers and texts: this cannot fail.
     serde_json::to_string(event).unwrap_or_default() + "\n"
 }
 
-fn summary_text(dir: &Path, summary: &Summary) -> String {
-    let Summary { sealed, raw_bytes, stored_bytes, recorded, removed, removed_bytes, failures } =
+fn summary_text(dir: &Path, summary: &JobSummary) -> String {
+    let JobSummary { sealed, raw_bytes, stored_bytes, recorded, removed, removed_bytes, failures } =
         summary;
     let mut text = format!("{}: {sealed} sealed", dir.display());
     // Writing to a String cannot fail.
@@ -98,9 +98,9 @@ fn summary_text(dir: &Path, summary: &Summary) -> String {
     text
 }
 
-fn plan_text(job: &Job, planned: &Planned, as_json: bool) -> String {
+fn plan_text(job: &Job, planned: &JobPlan, as_json: bool) -> String {
     let mut text = String::new();
-    let mut line = |event: &str, entry: &HourEntry, kind: Kind, bytes: u64, reason: &str| {
+    let mut line = |event: &str, entry: &HourEntry, kind: FileKind, bytes: u64, reason: &str| {
         let path = entry.path(&job.dir, kind);
         // Writing to a String cannot fail.
         let _infallible = if as_json {
@@ -116,25 +116,26 @@ fn plan_text(job: &Job, planned: &Planned, as_json: bool) -> String {
     };
     let size = |entry: &HourEntry, kind| entry.file(kind).map_or(0, |file| file.bytes);
     let (mut to_seal, mut to_go) = (0, 0);
-    for entry in &planned.seal {
-        let bytes = size(entry, Kind::Lines);
-        let late = entry.file(Kind::Sealed).is_some();
+    for entry in &planned.to_seal {
+        let bytes = size(entry, FileKind::Lines);
+        let late = entry.file(FileKind::Sealed).is_some();
         let reason = if late { "closed, and partly sealed already" } else { "closed" };
-        line("would_seal", entry, Kind::Lines, bytes, reason);
+        line("would_seal", entry, FileKind::Lines, bytes, reason);
         to_seal += bytes;
     }
-    for entry in &planned.record {
-        let bytes = size(entry, Kind::Sealed);
-        line("would_record", entry, Kind::Sealed, bytes, "sealed by another program");
+    for entry in &planned.to_record {
+        let bytes = size(entry, FileKind::Sealed);
+        line("would_record", entry, FileKind::Sealed, bytes, "sealed by another program");
     }
-    for (entry, event) in &planned.remove {
-        let Event::Removed { reason, unsealed, bytes, .. } = event else { continue };
+    for (entry, event) in &planned.to_remove {
+        let JobEvent::Removed { reason, unsealed, bytes, .. } = event else { continue };
         let loud = if *unsealed { " (IT IS NOT SEALED)" } else { "" };
-        let kind = if entry.file(Kind::Sealed).is_some() { Kind::Sealed } else { Kind::Lines };
+        let kind =
+            if entry.file(FileKind::Sealed).is_some() { FileKind::Sealed } else { FileKind::Lines };
         line("would_remove", entry, kind, *bytes, &format!("{reason}{loud}"));
         to_go += bytes;
     }
-    for remark in &planned.remarks {
+    for remark in &planned.warnings {
         if as_json {
             text += &json_line(remark);
         } else {
@@ -142,7 +143,7 @@ fn plan_text(job: &Job, planned: &Planned, as_json: bool) -> String {
         }
     }
     if !as_json {
-        let (seal, remove) = (planned.seal.len(), planned.remove.len());
+        let (seal, remove) = (planned.to_seal.len(), planned.to_remove.len());
         let _infallible = writeln!(
             text,
             "{}: {seal} to seal ({to_seal} bytes), at most {remove} to remove ({to_go} bytes)",

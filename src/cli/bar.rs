@@ -11,19 +11,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::archive::progress::Progress;
 
 /// How often the bar is drawn.
-const DRAW: Duration = Duration::from_millis(100);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A bar on stderr that follows a [`Progress`], or nothing when stderr is no terminal.
-pub(super) struct Bar {
+pub(super) struct ProgressReporter {
     bar: ProgressBar,
-    follower: Option<(Sender<()>, JoinHandle<()>)>,
+    redraw_thread: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-impl Bar {
+impl ProgressReporter {
     /// Follows the progress towards this many bytes.
     pub(super) fn start(progress: &Arc<Progress>, bytes: u64) -> Self {
         if !std::io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden(), follower: None };
+            return Self { bar: ProgressBar::hidden(), redraw_thread: None };
         }
         let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
@@ -31,21 +31,23 @@ impl Bar {
         let (end, ended) = channel::<()>();
         let (drawn, progress) = (bar.clone(), Arc::clone(progress));
         let follower = std::thread::spawn(move || {
-            while ended.recv_timeout(DRAW) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            while ended.recv_timeout(REDRAW_INTERVAL)
+                == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+            {
                 drawn.set_position(progress.bytes());
             }
         });
-        Self { bar, follower: Some((end, follower)) }
+        Self { bar, redraw_thread: Some((end, follower)) }
     }
 
     /// Does `print` without the bar in the way.
-    pub(super) fn around<T>(&self, print: impl FnOnce() -> T) -> T {
+    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
 
     /// Takes the bar away.
-    pub(super) fn end(self) {
-        if let Some((end, follower)) = self.follower {
+    pub(super) fn finish(self) {
+        if let Some((end, follower)) = self.redraw_thread {
             drop(end);
             // It does nothing that could fail.
             drop(follower.join());

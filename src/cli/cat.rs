@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::place::PlaceArgs;
-use super::when::{When, range};
-use super::{Failure, broken_pipe_is_success, words};
-use crate::archive::cat::{CatError, cat as cat_hour};
+use super::place::ArchiveLocationArgs;
+use super::when::{TimeArg, resolve_range};
+use super::{CliError, ignore_broken_pipe, print_stderr};
+use crate::archive::cat::{CatError, cat_hour};
 use crate::archive::layout::Stem;
 use crate::clock::{Clock, Hour, SystemClock};
 use crate::errors::error_chain;
@@ -22,24 +22,28 @@ pub(super) struct CatArgs {
     /// Stems, as `streamer ls` shows them, or topics; all when there is none
     stems: Vec<String>,
     #[command(flatten)]
-    place: PlaceArgs,
+    location: ArchiveLocationArgs,
     /// From the hour in which this time lies: RFC 3339, a date, or a span such as `2h ago`
     #[arg(long, value_name = "TIME")]
-    from: Option<When>,
+    from: Option<TimeArg>,
     /// Up to the last hour that begins before this time
     #[arg(long, value_name = "TIME")]
-    to: Option<When>,
+    to: Option<TimeArg>,
 }
 
-pub(super) fn cat(args: &CatArgs, config: &Path, registry: &Registry) -> Result<ExitCode, Failure> {
-    let place = args.place.find(config, registry)?;
+pub(super) fn cat(
+    args: &CatArgs,
+    config: &Path,
+    registry: &Registry,
+) -> Result<ExitCode, CliError> {
+    let place = args.location.resolve(config, registry)?;
     let now = SystemClock.now();
-    let (from, to) = range(args.from, args.to, now)?;
+    let (from, to) = resolve_range(args.from, args.to, now)?;
     let from = from.map(Hour::containing);
     let hours = place.hours()?;
     let is = |name: &str, dir: &Path, stem: &Stem| {
         stem.as_str() == name
-            || stem.topic().as_deref() == Some(name)
+            || stem.to_topic().as_deref() == Some(name)
             || place.label(dir, stem) == name
     };
     for name in &args.stems {
@@ -74,15 +78,15 @@ pub(super) fn cat(args: &CatArgs, config: &Path, registry: &Registry) -> Result<
         }
         match cat_hour(dir, entry, &mut out) {
             Ok(()) => {}
-            Err(CatError::Write(error)) => return broken_pipe_is_success(Err(error)),
+            Err(CatError::Write(error)) => return ignore_broken_pipe(Err(error)),
             Err(error) => {
                 // The other hours are worth having.
                 failed = true;
-                words(&format!("error: {}", error_chain(&error)));
+                print_stderr(&format!("error: {}", error_chain(&error)));
             }
         }
     }
-    if let code @ Err(_) = broken_pipe_is_success(out.flush()) {
+    if let code @ Err(_) = ignore_broken_pipe(out.flush()) {
         return code;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

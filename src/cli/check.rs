@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Failure, print};
+use super::{CliError, print};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::registry::Registry;
-use crate::stats::Totals;
+use crate::stats::ProcessStats;
 
-pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<ExitCode, Failure> {
+pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<ExitCode, CliError> {
     let config = Config::load(file, registry)?;
     let (resolved, socket, log) =
         (config.resolved.clone(), config.status_socket.clone(), config.log.clone());
     let archive = config.archive.clone().map(|(archive, _)| archive);
     // Building finds what reading does not: a malformed URL, a missing certificate.
-    let pipelines = config.build(&Totals::new(SystemClock.now()), &Arc::default())?;
+    let pipelines = config.build(&ProcessStats::new(SystemClock.now()), &Arc::default())?;
     if json {
         return print(&(serde_json::to_string_pretty(&resolved).unwrap_or_default() + "\n"));
     }
@@ -34,11 +34,11 @@ pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<Exit
             row("pipeline", format!(" {}", pipeline.name));
         }
         let sections = sections.unwrap_or(&resolved);
-        let type_name = text_at(sections, "/source/type");
+        let type_name = str_at(sections, "/source/type");
         row("source", format!("{} ({type_name})", pipeline.endpoint()));
         if let Some(topics) = sections.pointer("/source/topics").and_then(Value::as_array) {
             let topics: Vec<_> = topics.iter().filter_map(|topic| topic.as_str()).collect();
-            row("topics", listed(&topics));
+            row("topics", format_topics(&topics));
         }
         for stage in &pipeline.stages {
             row("stage", stage.name.clone());
@@ -62,16 +62,16 @@ pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<Exit
 }
 
 /// The topics, or the first of very many.
-fn listed(topics: &[&str]) -> String {
-    const SHOWN: usize = 10;
-    let shown = topics.get(..SHOWN.min(topics.len())).unwrap_or_default().join(", ");
+fn format_topics(topics: &[&str]) -> String {
+    const MAX_SHOWN_TOPICS: usize = 10;
+    let shown = topics.get(..MAX_SHOWN_TOPICS.min(topics.len())).unwrap_or_default().join(", ");
     match topics.len() {
         0 => "none".to_owned(),
-        more if more > SHOWN => format!("{shown} and {} more", more - SHOWN),
+        more if more > MAX_SHOWN_TOPICS => format!("{shown} and {} more", more - MAX_SHOWN_TOPICS),
         _ => shown,
     }
 }
 
-fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
+fn str_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }

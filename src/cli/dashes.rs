@@ -33,9 +33,9 @@ pub(super) fn normalize(args: Vec<OsString>, command: &Command) -> Result<Vec<Os
             None => (bare, None),
         };
         match (flags.get(name), value) {
-            (Some(Takes::Nothing), Some("false")) => {}
-            (Some(Takes::Nothing), Some("true")) => normal.push(format!("--{name}").into()),
-            (Some(Takes::Value), None) => {
+            (Some(FlagKind::Switch), Some("false")) => {}
+            (Some(FlagKind::Switch), Some("true")) => normal.push(format!("--{name}").into()),
+            (Some(FlagKind::Value), None) => {
                 let mut flag = OsString::from(format!("--{name}"));
                 if let Some(value) = args.next() {
                     // Joined, since the value may begin with a dash.
@@ -56,21 +56,21 @@ pub(super) fn normalize(args: Vec<OsString>, command: &Command) -> Result<Vec<Os
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Takes {
-    Nothing,
+enum FlagKind {
+    Switch,
     Value,
 }
 
-fn long_flags(command: &Command) -> BTreeMap<String, Takes> {
+fn long_flags(command: &Command) -> BTreeMap<String, FlagKind> {
     let mut flags = BTreeMap::from([
-        ("help".to_owned(), Takes::Nothing),
-        ("version".to_owned(), Takes::Nothing),
+        ("help".to_owned(), FlagKind::Switch),
+        ("version".to_owned(), FlagKind::Switch),
     ]);
     for command in std::iter::once(command).chain(command.get_subcommands()) {
         for arg in command.get_arguments() {
             let takes = match arg.get_action() {
-                ArgAction::Set | ArgAction::Append => Takes::Value,
-                _ => Takes::Nothing,
+                ArgAction::Set | ArgAction::Append => FlagKind::Value,
+                _ => FlagKind::Switch,
             };
             if let Some(long) = arg.get_long() {
                 flags.insert(long.to_owned(), takes);
@@ -85,39 +85,39 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    fn normal(args: &[&str]) -> Result<Vec<String>, String> {
+    fn normalize_strs(args: &[&str]) -> Result<Vec<String>, String> {
         let args = std::iter::once("streamer").chain(args.iter().copied());
         let normal = normalize(args.map(OsString::from).collect(), &super::super::Cli::command())?;
         Ok(normal.into_iter().skip(1).map(|arg| arg.into_string().unwrap()).collect())
     }
 
     #[test]
-    fn one_dash_or_two() {
+    fn long_flags_take_one_dash_or_two() {
         for spelling in [["-config", "x"], ["--config", "x"]] {
-            assert_eq!(normal(&spelling).unwrap(), ["--config=x"]);
+            assert_eq!(normalize_strs(&spelling).unwrap(), ["--config=x"]);
         }
-        assert_eq!(normal(&["-config=x", "-status"]).unwrap(), ["--config=x", "--status"]);
-        assert_eq!(normal(&["status", "-json"]).unwrap(), ["status", "--json"]);
-        assert_eq!(normal(&["-help"]).unwrap(), ["--help"]);
-        assert_eq!(normal(&["-h"]).unwrap(), ["-h"]);
+        assert_eq!(normalize_strs(&["-config=x", "-status"]).unwrap(), ["--config=x", "--status"]);
+        assert_eq!(normalize_strs(&["status", "-json"]).unwrap(), ["status", "--json"]);
+        assert_eq!(normalize_strs(&["-help"]).unwrap(), ["--help"]);
+        assert_eq!(normalize_strs(&["-h"]).unwrap(), ["-h"]);
     }
 
     #[test]
-    fn gos_booleans() {
-        assert_eq!(normal(&["-debug=false"]).unwrap(), [""; 0]);
-        assert_eq!(normal(&["-debug=true"]).unwrap(), ["--debug"]);
+    fn boolean_flags_take_true_and_false() {
+        assert_eq!(normalize_strs(&["-debug=false"]).unwrap(), [""; 0]);
+        assert_eq!(normalize_strs(&["-debug=true"]).unwrap(), ["--debug"]);
     }
 
     #[test]
     fn values_may_look_like_flags() {
-        assert_eq!(normal(&["-config", "-debug"]).unwrap(), ["--config=-debug"]);
-        assert_eq!(normal(&["--", "-debug"]).unwrap(), ["--", "-debug"]);
+        assert_eq!(normalize_strs(&["-config", "-debug"]).unwrap(), ["--config=-debug"]);
+        assert_eq!(normalize_strs(&["--", "-debug"]).unwrap(), ["--", "-debug"]);
     }
 
     #[test]
-    fn a_typo_is_named_with_what_was_meant() {
+    fn an_unknown_flag_is_rejected_with_a_suggestion() {
         assert_eq!(
-            normal(&["-cofnig", "x"]).unwrap_err(),
+            normalize_strs(&["-cofnig", "x"]).unwrap_err(),
             "unknown flag `-cofnig`, did you mean `config`?"
         );
     }

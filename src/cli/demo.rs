@@ -12,22 +12,22 @@ use clap::Args;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::gaps::{Lasting, cause};
-use super::{Failure, print, run};
-use crate::archive::account::Account;
+use super::gaps::{HumanDuration, format_cause};
+use super::{CliError, print, run};
+use crate::archive::account::Coverage;
 use crate::archive::directory::Directory;
 use crate::archive::gaps::Gap;
-use crate::archive::layout::{Kind, Stem, parse};
+use crate::archive::layout::{FileKind, Stem, parse_file_name};
 use crate::archive::progress::Progress;
-use crate::archive::verify::{Verdict, verify};
+use crate::archive::verify::{HourVerdict, verify_hour};
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config::{ArchiveConfig, Config};
-use crate::exchange::{Exchange, Market, Options};
+use crate::exchange::{Exchange, ExchangeOptions, Market};
 use crate::registry::Registry;
 
 const TOPIC: &str = "publicTrade.BTCUSDT";
 /// Trades that are compared at a time.
-const BLOCK: u64 = 10_000;
+const TRADES_PER_BLOCK: u64 = 10_000;
 
 #[derive(Args)]
 pub(super) struct DemoArgs {
@@ -48,9 +48,9 @@ pub(super) struct DemoArgs {
     count: Option<u64>,
 }
 
-pub(super) fn demo(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
+pub(super) fn demo(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, CliError> {
     if args.count.is_some() && args.serve.is_none() {
-        return Err(Failure::Usage("--count goes with --serve".to_owned()));
+        return Err(CliError::Usage("--count goes with --serve".to_owned()));
     }
     match &args.serve {
         Some(address) => serve(address, args),
@@ -59,12 +59,12 @@ pub(super) fn demo(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Fai
 }
 
 /// The exchange alone, until Ctrl-C.
-fn serve(address: &str, args: &DemoArgs) -> Result<ExitCode, Failure> {
-    let options = Options {
+fn serve(address: &str, args: &DemoArgs) -> Result<ExitCode, CliError> {
+    let options = ExchangeOptions {
         rate: args.rate,
         count: args.count,
         close_at_end: args.count.is_some(),
-        ..Options::default()
+        ..ExchangeOptions::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sent = runtime.block_on(async {
@@ -86,16 +86,16 @@ fn serve(address: &str, args: &DemoArgs) -> Result<ExitCode, Failure> {
     print(&sent.map_or_else(String::new, |sent| format!("{sent} trades sent.\n")))
 }
 
-fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
+fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, CliError> {
     let begun = SystemClock.now();
     // A directory of its own each time: what an earlier demo recorded stays.
     let dir = args.dir.join(begun.to_string().replace(':', "-"));
     let expected = args.rate.saturating_mul(args.seconds);
     let drop_at = if args.rate > 0 { expected / 2 } else { 1_000_000 };
-    let exchange = Background::start(Options {
+    let exchange = ExchangeThread::start(ExchangeOptions {
         rate: args.rate,
         drop_at: vec![drop_at.max(1)],
-        ..Options::default()
+        ..ExchangeOptions::default()
     })?;
     let config = json!({
         "output_dir": dir,
@@ -130,7 +130,7 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
     let _infallible = writeln!(
         text,
         "Recorded  {} messages, {} bytes, over {} connections in {seconds} s\nCompared  every one of the {sent} trades that were sent is in the file, in order, byte for byte\n          the other {} lines are the exchange's answers to our subscriptions and pings",
-        end.messages, end.bytes, end.connects, compared.answers,
+        end.messages, end.bytes, end.connects, compared.control_lines,
     );
     for (file, messages) in seal(&dir)? {
         let _infallible = writeln!(
@@ -139,14 +139,14 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
             file.display()
         );
     }
-    for gap in gaps(&dir)? {
+    for gap in closed_gaps(&dir)? {
         let _infallible = writeln!(
             text,
             "Accounted {} {} for {}: {}",
             gap.from,
             gap.kind,
-            Lasting(gap.to.unwrap_or(gap.from).since(gap.from)),
-            cause(&gap)
+            HumanDuration(gap.to.unwrap_or(gap.from).saturating_since(gap.from)),
+            format_cause(&gap)
         );
     }
     let _infallible = writeln!(
@@ -158,39 +158,39 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Failure> {
 
 /// Seals what was recorded, as the sidecar does when the hour is over, and proves it.
 fn seal(dir: &Path) -> anyhow::Result<Vec<(PathBuf, u64)>> {
-    let clock = ManualClock::at(SystemClock.now().plus(Duration::from_secs(2 * 3600)));
+    let clock = ManualClock::new(SystemClock.now().saturating_add(Duration::from_secs(2 * 3600)));
     let job = ArchiveConfig::default().job(dir.to_owned());
     job.run(&clock, &Progress::default(), &mut |_| {})?;
     let mut sealed = Vec::new();
     for entry in Directory::read(dir)?.hours {
-        match verify(dir, &entry, &Progress::default())? {
-            Some(Verdict::Intact { messages, .. }) => {
-                sealed.push((entry.path(dir, Kind::Sealed), messages));
+        match verify_hour(dir, &entry, &Progress::default())? {
+            Some(HourVerdict::Intact { messages, .. }) => {
+                sealed.push((entry.path(dir, FileKind::Sealed), messages));
             }
             // An hour in which nothing came.
             None => {}
-            verdict => bail!("`{}` is not as it was sealed: {verdict:?}", entry.name()),
+            verdict => bail!("`{}` is not as it was sealed: {verdict:?}", entry.display_name()),
         }
     }
     Ok(sealed)
 }
 
 /// The gaps that have ended: that the demo does not go on is no wonder.
-fn gaps(dir: &Path) -> anyhow::Result<Vec<Gap>> {
-    let account = Account::read(dir, &Directory::read(dir)?.hours, SystemClock.now(), 1);
+fn closed_gaps(dir: &Path) -> anyhow::Result<Vec<Gap>> {
+    let account = Coverage::read(dir, &Directory::read(dir)?.hours, SystemClock.now(), 1);
     let gaps = account.gaps.into_values().flatten();
     Ok(gaps.filter(|gap| gap.to.is_some()).collect())
 }
 
 /// The exchange, on a thread and a runtime of its own.
-struct Background {
+struct ExchangeThread {
     url: String,
     stop: CancellationToken,
     thread: JoinHandle<std::io::Result<u64>>,
 }
 
-impl Background {
-    fn start(options: Options) -> anyhow::Result<Self> {
+impl ExchangeThread {
+    fn start(options: ExchangeOptions) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let (tell, told) = mpsc::channel();
@@ -219,25 +219,25 @@ impl Background {
     }
 }
 
-struct Compared {
+struct Comparison {
     /// Lines that are no trades.
-    answers: u64,
+    control_lines: u64,
 }
 
 /// Compares what is in the files with what was sent.
-fn compare(dir: &Path, sent: u64) -> anyhow::Result<Compared> {
+fn compare(dir: &Path, sent: u64) -> anyhow::Result<Comparison> {
     let stem = Stem::from_topic(TOPIC)?;
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        match entry.file_name().to_str().and_then(parse) {
-            Some((of, hour, Kind::Lines)) if of == stem => files.push((hour, entry.path())),
+        match entry.file_name().to_str().and_then(parse_file_name) {
+            Some((of, hour, FileKind::Lines)) if of == stem => files.push((hour, entry.path())),
             _ => {}
         }
     }
     files.sort();
     let market = Market::new(TOPIC);
-    let mut expected = Expected { market, next: 0, block: Vec::new(), at: 0 };
+    let mut expected = ExpectedTrades { market, next_trade: 0, block: Vec::new(), offset: 0 };
     let mut answers = 0;
     for (_, file) in &files {
         use std::io::BufRead;
@@ -246,35 +246,39 @@ fn compare(dir: &Path, sent: u64) -> anyhow::Result<Compared> {
             let line = line?;
             if line.starts_with(b"{\"success\":") {
                 answers += 1;
-            } else if !expected.is_next(&line) {
+            } else if !expected.match_next(&line) {
                 bail!("line {} of `{}` is not the trade that was sent", index + 1, file.display());
             }
         }
     }
-    if expected.next != sent {
-        bail!("{sent} trades were sent, {} are in the files in `{}`", expected.next, dir.display());
+    if expected.next_trade != sent {
+        bail!(
+            "{sent} trades were sent, {} are in the files in `{}`",
+            expected.next_trade,
+            dir.display()
+        );
     }
-    Ok(Compared { answers })
+    Ok(Comparison { control_lines: answers })
 }
 
 /// The trades as lines, a block at a time.
-struct Expected {
+struct ExpectedTrades {
     market: Market,
-    next: u64,
+    next_trade: u64,
     block: Vec<u8>,
-    at: usize,
+    offset: usize,
 }
 
-impl Expected {
-    fn is_next(&mut self, line: &[u8]) -> bool {
-        if self.at >= self.block.len() {
-            self.block = self.market.lines(self.next..self.next + BLOCK);
-            self.at = 0;
+impl ExpectedTrades {
+    fn match_next(&mut self, line: &[u8]) -> bool {
+        if self.offset >= self.block.len() {
+            self.block = self.market.lines(self.next_trade..self.next_trade + TRADES_PER_BLOCK);
+            self.offset = 0;
         }
-        let rest = self.block.get(self.at..).unwrap_or_default();
+        let rest = self.block.get(self.offset..).unwrap_or_default();
         let same = rest.starts_with(line) && rest.get(line.len()) == Some(&b'\n');
-        self.at += line.len() + 1;
-        self.next += 1;
+        self.offset += line.len() + 1;
+        self.next_trade += 1;
         same
     }
 }

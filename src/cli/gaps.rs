@@ -8,23 +8,23 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::place::{PlaceArgs, StemGap};
-use super::when::{When, range};
-use super::{Failure, broken_pipe_is_success, words};
-use crate::archive::gaps::{Gap, Kind};
+use super::place::{ArchiveLocationArgs, StemGap};
+use super::when::{TimeArg, resolve_range};
+use super::{CliError, ignore_broken_pipe, print_stderr};
+use crate::archive::gaps::{Gap, GapKind};
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::registry::Registry;
 
 #[derive(Args)]
 pub(super) struct GapsArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    location: ArchiveLocationArgs,
     /// Only gaps that end after this time: RFC 3339, a date, or a span such as `2h ago`
     #[arg(long, value_name = "TIME")]
-    from: Option<When>,
+    from: Option<TimeArg>,
     /// Only gaps that begin before this time
     #[arg(long, value_name = "TIME")]
-    to: Option<When>,
+    to: Option<TimeArg>,
     /// One JSON object a line for each gap
     #[arg(long)]
     json: bool,
@@ -34,11 +34,11 @@ pub(super) fn gaps(
     args: &GapsArgs,
     config: &Path,
     registry: &Registry,
-) -> Result<ExitCode, Failure> {
-    let place = args.place.find(config, registry)?;
+) -> Result<ExitCode, CliError> {
+    let place = args.location.resolve(config, registry)?;
     let now = SystemClock.now();
-    let (from, to) = range(args.from, args.to, now)?;
-    let (_, mut gaps) = place.accounts(now)?;
+    let (from, to) = resolve_range(args.from, args.to, now)?;
+    let (_, mut gaps) = place.read_coverage(now)?;
     gaps.retain(|StemGap { gap, .. }| {
         let after = from.is_none_or(|from| gap.to.is_none_or(|end| end > from));
         after && to.is_none_or(|to| gap.from < to)
@@ -53,23 +53,23 @@ pub(super) fn gaps(
         for found in &gaps {
             let StemGap { dir, stem, gap } = found;
             if args.json {
-                serde_json::to_writer(&mut out, &Line { stem: stem.as_str(), dir, gap })?;
+                serde_json::to_writer(&mut out, &GapLine { stem: stem.as_str(), dir, gap })?;
                 writeln!(out)?;
             } else {
-                writeln!(out, "{:stem_width$}  {}", label(found), text(gap, now))?;
+                writeln!(out, "{:stem_width$}  {}", label(found), format_gap(gap, now))?;
             }
         }
         out.flush()
     })();
-    let code = broken_pipe_is_success(written)?;
+    let code = ignore_broken_pipe(written)?;
     if !args.json {
-        words(&summary(&gaps, now));
+        print_stderr(&format_summary(&gaps, now));
     }
     Ok(code)
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct GapLine<'a> {
     stem: &'a str,
     dir: &'a Path,
     #[serde(flatten)]
@@ -84,45 +84,46 @@ fn header(stem_width: usize) -> String {
 }
 
 /// A gap as a line, without its stem.
-pub(super) fn text(gap: &Gap, now: UnixNanos) -> String {
+pub(super) fn format_gap(gap: &Gap, now: UnixNanos) -> String {
     let to = gap.to.map_or("(goes on)".to_owned(), |to| to.to_string());
-    let lasting = Lasting(gap.to.unwrap_or(now).since(gap.from)).to_string();
+    let lasting = HumanDuration(gap.to.unwrap_or(now).saturating_since(gap.from)).to_string();
     let messages = gap.messages.map_or("-".to_owned(), |messages| messages.to_string());
     format!(
         "{:24}  {to:24}  {lasting:>10}  {:11}  {:9}  {messages:>8}  {}",
         gap.from.to_string(),
         gap.kind.to_string(),
         gap.certainty.to_string(),
-        cause(gap),
+        format_cause(gap),
     )
 }
 
 /// Its cause with the particulars.
-pub(super) fn cause(gap: &Gap) -> String {
+pub(super) fn format_cause(gap: &Gap) -> String {
     if gap.detail.is_empty() { gap.cause.clone() } else { format!("{}: {}", gap.cause, gap.detail) }
 }
 
 /// How many gaps of which kind there are.
-fn summary(gaps: &[StemGap<'_>], now: UnixNanos) -> String {
+fn format_summary(gaps: &[StemGap<'_>], now: UnixNanos) -> String {
     if gaps.is_empty() {
         return "no gaps".to_owned();
     }
-    let kinds = [Kind::Down, Kind::NotRunning, Kind::Dropped, Kind::Stalled, Kind::Unknown];
+    let kinds =
+        [GapKind::Down, GapKind::NotRunning, GapKind::Dropped, GapKind::Stalled, GapKind::Unknown];
     let parts = kinds.into_iter().filter_map(|kind| {
         let of_kind = gaps.iter().map(|found| &found.gap).filter(|gap| gap.kind == kind);
         let lasting: Duration =
-            of_kind.clone().map(|gap| gap.to.unwrap_or(now).since(gap.from)).sum();
+            of_kind.clone().map(|gap| gap.to.unwrap_or(now).saturating_since(gap.from)).sum();
         let count = of_kind.count();
-        (count > 0).then(|| format!("{count} {kind} ({})", Lasting(lasting)))
+        (count > 0).then(|| format!("{count} {kind} ({})", HumanDuration(lasting)))
     });
     let (count, s) = (gaps.len(), if gaps.len() == 1 { "" } else { "s" });
     format!("{count} gap{s}: {}", parts.collect::<Vec<_>>().join(", "))
 }
 
 /// A length of time in the two largest of its units.
-pub(super) struct Lasting(pub(super) Duration);
+pub(super) struct HumanDuration(pub(super) Duration);
 
-impl std::fmt::Display for Lasting {
+impl std::fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let seconds = self.0.as_secs();
         let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);

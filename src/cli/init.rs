@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{Failure, print, schema_text};
+use super::{CliError, print, schema_text};
 use crate::registry::Registry;
 
 const SCHEMA_NAME: &str = "config.schema.json";
@@ -29,8 +29,8 @@ const STARTER: &str = r#"{
 }
 "#;
 
-pub(super) fn init(file: &Path, registry: &Registry) -> Result<ExitCode, Failure> {
-    create(file, STARTER)?;
+pub(super) fn init(file: &Path, registry: &Registry) -> Result<ExitCode, CliError> {
+    create_new(file, STARTER)?;
     let schema = file.with_file_name(SCHEMA_NAME);
     let (file, shown) = (file.display(), schema.display());
     let by_schema = if is_foreign(&schema, registry) {
@@ -52,7 +52,7 @@ fn is_foreign(schema: &Path, registry: &Registry) -> bool {
     there.get("title") != registry.schema().get("title")
 }
 
-fn create(file: &Path, text: &str) -> anyhow::Result<()> {
+fn create_new(file: &Path, text: &str) -> anyhow::Result<()> {
     let mut created = match OpenOptions::new().write(true).create_new(true).open(file) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             anyhow::bail!(

@@ -6,27 +6,27 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::place::{Listed, PlaceArgs};
-use super::{Failure, broken_pipe_is_success};
-use crate::archive::job::Ratio;
-use crate::archive::list::{Row, Standing, row};
+use super::place::{ArchiveLocationArgs, ListedHour};
+use super::{CliError, ignore_broken_pipe};
+use crate::archive::job::CompressionRatio;
+use crate::archive::list::{HourState, HourSummary, summarize_hour};
 use crate::clock::{Clock, SystemClock};
 use crate::registry::Registry;
 
 #[derive(Args)]
 pub(super) struct LsArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    location: ArchiveLocationArgs,
     /// One JSON object a line for each hour
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<ExitCode, Failure> {
-    let place = args.place.find(config, registry)?;
+pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<ExitCode, CliError> {
+    let place = args.location.resolve(config, registry)?;
     let now = SystemClock.now();
-    let (hours, _) = place.accounts(now)?;
-    let label = |listed: &Listed<'_>| place.label(listed.dir, &listed.entry.stem);
+    let (hours, _) = place.read_coverage(now)?;
+    let label = |listed: &ListedHour<'_>| place.label(listed.dir, &listed.entry.stem);
     let stem_width = hours.iter().map(|listed| label(listed).len()).max().unwrap_or(0).max(4);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let written = (|| {
@@ -34,18 +34,18 @@ pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<Ex
             writeln!(out, "{}", header(stem_width))?;
         }
         for listed in &hours {
-            let Listed { dir, entry, journal, gaps } = listed;
-            let Some(row) = row(dir, entry, journal, *gaps, now) else { continue };
+            let ListedHour { dir, entry, journal, gaps } = listed;
+            let Some(row) = summarize_hour(dir, entry, journal, *gaps, now) else { continue };
             if args.json {
                 serde_json::to_writer(&mut out, &row)?;
                 writeln!(out)?;
             } else {
-                writeln!(out, "{}", text(&row, &label(listed), stem_width))?;
+                writeln!(out, "{}", format_row(&row, &label(listed), stem_width))?;
             }
         }
         out.flush()
     })();
-    broken_pipe_is_success(written)
+    ignore_broken_pipe(written)
 }
 
 fn header(stem_width: usize) -> String {
@@ -63,10 +63,12 @@ fn header(stem_width: usize) -> String {
     )
 }
 
-fn text(row: &Row, label: &str, stem_width: usize) -> String {
+fn format_row(row: &HourSummary, label: &str, stem_width: usize) -> String {
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
     let ratio = match row.raw_bytes {
-        Some(raw) if row.state == Standing::Sealed => Ratio(raw, row.stored_bytes).to_string(),
+        Some(raw) if row.state == HourState::Sealed => {
+            CompressionRatio(raw, row.stored_bytes).to_string()
+        }
         _ => "-".to_owned(),
     };
     let gaps = match (row.gaps, row.unknown) {

@@ -4,45 +4,52 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Failure;
-use crate::archive::account::Account;
+use super::CliError;
+use crate::archive::account::Coverage;
 use crate::archive::directory::{Directory, HourEntry};
-use crate::archive::gaps::{Gap, InHour};
-use crate::archive::journal::Entry;
+use crate::archive::gaps::{Gap, HourGaps};
+use crate::archive::journal::JournalEntry;
 use crate::archive::layout::Stem;
 use crate::clock::UnixNanos;
 use crate::config::{ArchiveConfig, Config};
 use crate::registry::Registry;
 
 #[derive(Args)]
-pub(super) struct PlaceArgs {
+pub(super) struct ArchiveLocationArgs {
     /// Directory of the hours; without it, the one that the config names
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     dir: Option<PathBuf>,
 }
 
 /// The directories, and what the configuration wants done there.
-pub(super) struct Place {
+pub(super) struct ArchiveLocation {
     pub(super) dirs: Vec<PathBuf>,
     pub(super) archive: ArchiveConfig,
 }
 
-impl PlaceArgs {
-    pub(super) fn find(&self, config: &Path, registry: &Registry) -> Result<Place, Failure> {
+impl ArchiveLocationArgs {
+    pub(super) fn resolve(
+        &self,
+        config: &Path,
+        registry: &Registry,
+    ) -> Result<ArchiveLocation, CliError> {
         if let Some(dir) = &self.dir {
-            return Ok(Place { dirs: vec![dir.clone()], archive: ArchiveConfig::default() });
+            return Ok(ArchiveLocation {
+                dirs: vec![dir.clone()],
+                archive: ArchiveConfig::default(),
+            });
         }
-        let (archive, dirs) = Config::archive(config, registry)?;
-        Ok(Place { dirs, archive })
+        let (archive, dirs) = Config::load_archive(config, registry)?;
+        Ok(ArchiveLocation { dirs, archive })
     }
 }
 
 /// An hour, what its journal says, and the gaps that it has.
-pub(super) struct Listed<'a> {
+pub(super) struct ListedHour<'a> {
     pub(super) dir: &'a Path,
     pub(super) entry: HourEntry,
-    pub(super) journal: Vec<Entry>,
-    pub(super) gaps: InHour,
+    pub(super) journal: Vec<JournalEntry>,
+    pub(super) gaps: HourGaps,
 }
 
 /// A gap of a stem.
@@ -53,9 +60,9 @@ pub(super) struct StemGap<'a> {
 }
 
 /// Hours, and the gaps of each stem, both in the order of time.
-pub(super) type Accounts<'a> = (Vec<Listed<'a>>, Vec<StemGap<'a>>);
+pub(super) type ArchiveCoverage<'a> = (Vec<ListedHour<'a>>, Vec<StemGap<'a>>);
 
-impl Place {
+impl ArchiveLocation {
     /// What a stem is called: with its directory, where there are several.
     pub(super) fn label(&self, dir: &Path, stem: &Stem) -> String {
         match self.dirs.len() {
@@ -76,16 +83,16 @@ impl Place {
     }
 
     /// The same with the account of each, and the gaps of each stem of each directory.
-    pub(super) fn accounts(&self, now: UnixNanos) -> anyhow::Result<Accounts<'_>> {
+    pub(super) fn read_coverage(&self, now: UnixNanos) -> anyhow::Result<ArchiveCoverage<'_>> {
         let (mut hours, mut gaps) = (Vec::new(), Vec::new());
         for dir in &self.dirs {
             let entries = Directory::read(dir)?.hours;
-            let mut account = Account::read(dir, &entries, now, cores());
+            let mut account = Coverage::read(dir, &entries, now, available_cores());
             let records = std::mem::take(&mut account.records);
             for (entry, record) in entries.into_iter().zip(records) {
-                let gaps = account.in_hour(&entry.stem, entry.hour);
+                let gaps = account.gaps_in_hour(&entry.stem, entry.hour);
                 let journal = record.journal.unwrap_or_default();
-                hours.push(Listed { dir, entry, journal, gaps });
+                hours.push(ListedHour { dir, entry, journal, gaps });
             }
             for (stem, of_stem) in account.gaps {
                 let found = |gap| StemGap { dir, stem: stem.clone(), gap };
@@ -99,6 +106,6 @@ impl Place {
 }
 
 /// How many threads there is work for.
-pub(super) fn cores() -> usize {
+pub(super) fn available_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

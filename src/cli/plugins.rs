@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, print};
+use super::{CliError, print};
 use crate::registry::Registry;
 use crate::suggest::did_you_mean;
 
@@ -20,52 +20,53 @@ pub(super) struct PluginsArgs {
 }
 
 /// A plugin as it is shown.
-struct Plugin {
+struct PluginInfo {
     kind: &'static str,
     name: &'static str,
     schema: Value,
     example: Value,
 }
 
-impl Plugin {
-    fn about(&self) -> &str {
+impl PluginInfo {
+    fn description(&self) -> &str {
         self.schema.get("description").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// The first sentence, or the first paragraph if that is one.
     fn summary(&self) -> String {
-        let paragraph = self.about().split("\n\n").next().unwrap_or_default().replace('\n', " ");
+        let paragraph =
+            self.description().split("\n\n").next().unwrap_or_default().replace('\n', " ");
         paragraph.split_once(". ").map_or(paragraph.clone(), |(first, _)| format!("{first}."))
     }
 }
 
-pub(super) fn plugins(args: &PluginsArgs, registry: &Registry) -> Result<ExitCode, Failure> {
-    let all = all(registry);
-    let chosen: Vec<&Plugin> = match &args.name {
+pub(super) fn plugins(args: &PluginsArgs, registry: &Registry) -> Result<ExitCode, CliError> {
+    let all = all_plugins(registry);
+    let chosen: Vec<&PluginInfo> = match &args.name {
         None => all.iter().collect(),
         Some(name) => all.iter().filter(|plugin| plugin.name == name).collect(),
     };
     if let (Some(name), true) = (&args.name, chosen.is_empty()) {
         let hint = did_you_mean(name, all.iter().map(|plugin| plugin.name));
         let message = format!("there is no plugin `{name}`{hint}; `streamer plugins` lists them");
-        return Err(Failure::Usage(message));
+        return Err(CliError::Usage(message));
     }
     if args.json {
         let shown = chosen.iter().map(|plugin| {
-            let Plugin { kind, name, schema, example } = plugin;
+            let PluginInfo { kind, name, schema, example } = plugin;
             json!({ "kind": kind, "name": name, "summary": plugin.summary(), "schema": schema, "example": example })
         });
         let lines: Vec<_> = shown.map(|plugin| plugin.to_string() + "\n").collect();
         return print(&lines.concat());
     }
-    print(&if args.name.is_some() { in_full(&chosen) } else { listed(&chosen) })
+    print(&if args.name.is_some() { format_details(&chosen) } else { format_list(&chosen) })
 }
 
-fn all(registry: &Registry) -> Vec<Plugin> {
+fn all_plugins(registry: &Registry) -> Vec<PluginInfo> {
     let mut all = Vec::new();
     let mut add = |kind, name: &'static str, described: Option<(Value, Value)>| {
         if let Some((schema, example)) = described {
-            all.push(Plugin { kind, name, schema, example });
+            all.push(PluginInfo { kind, name, schema, example });
         }
     };
     for name in registry.sources().names() {
@@ -80,7 +81,7 @@ fn all(registry: &Registry) -> Vec<Plugin> {
     all
 }
 
-fn listed(plugins: &[&Plugin]) -> String {
+fn format_list(plugins: &[&PluginInfo]) -> String {
     let mut text = String::new();
     let mut kind = "";
     for plugin in plugins {
@@ -97,13 +98,13 @@ fn listed(plugins: &[&Plugin]) -> String {
     text
 }
 
-fn in_full(plugins: &[&Plugin]) -> String {
+fn format_details(plugins: &[&PluginInfo]) -> String {
     let mut text = String::new();
     for (index, plugin) in plugins.iter().enumerate() {
         let gap = if index > 0 { "\n" } else { "" };
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "{gap}{} {}", plugin.kind, plugin.name);
-        let _infallible = writeln!(text, "{}\n", indented(plugin.about(), 2));
+        let _infallible = writeln!(text, "{}\n", indent(plugin.description(), 2));
         let required = plugin.schema.get("required").and_then(Value::as_array);
         let empty = Map::new();
         let keys = plugin.schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
@@ -115,8 +116,8 @@ fn in_full(plugins: &[&Plugin]) -> String {
                 _ => String::new(),
             };
             let about = schema.get("description").and_then(Value::as_str).unwrap_or_default();
-            let about = format!("{about}{}", choices(schema));
-            let _infallible = writeln!(text, "  {key}{default}\n{}", indented(&about, 6));
+            let about = format!("{about}{}", format_choices(schema));
+            let _infallible = writeln!(text, "  {key}{default}\n{}", indent(&about, 6));
         }
         let _infallible = writeln!(text, "\n  for example: {}", plugin.example);
     }
@@ -124,7 +125,7 @@ fn in_full(plugins: &[&Plugin]) -> String {
 }
 
 /// The texts that a key may have, with what they mean, where these are all.
-fn choices(schema: &Value) -> String {
+fn format_choices(schema: &Value) -> String {
     let mut text = String::new();
     let each = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
     for choice in each {
@@ -137,7 +138,7 @@ fn choices(schema: &Value) -> String {
     text
 }
 
-fn indented(text: &str, by: usize) -> String {
+fn indent(text: &str, by: usize) -> String {
     let lines = text.lines().map(|line| format!("{:by$}{line}", "").trim_end().to_owned());
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Failure, print, words};
+use super::{CliError, print, print_stderr};
 use crate::sources::websocket::Profile;
 use crate::sources::websocket::profile;
 use crate::suggest::did_you_mean;
@@ -23,9 +23,9 @@ pub(super) struct ProfilesArgs {
     json: bool,
 }
 
-pub(super) fn profiles(args: &ProfilesArgs) -> Result<ExitCode, Failure> {
+pub(super) fn profiles(args: &ProfilesArgs) -> Result<ExitCode, CliError> {
     let (mut all, mut wrong) = (Vec::new(), Vec::new());
-    for (name, profile) in profile::all(args.dir.as_deref()).map_err(anyhow::Error::from)? {
+    for (name, profile) in profile::load_all(args.dir.as_deref()).map_err(anyhow::Error::from)? {
         match profile {
             Ok(profile) => all.push((name, profile)),
             Err(error) => wrong.push((name, error)),
@@ -43,10 +43,10 @@ pub(super) fn profiles(args: &ProfilesArgs) -> Result<ExitCode, Failure> {
             });
             print(&lines.collect::<String>())?;
         } else {
-            print(&listed(&all))?;
+            print(&format_list(&all))?;
         }
         for (_, error) in &wrong {
-            words(&format!("error: {error}"));
+            print_stderr(&format!("error: {error}"));
         }
         return Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     };
@@ -54,15 +54,15 @@ pub(super) fn profiles(args: &ProfilesArgs) -> Result<ExitCode, Failure> {
         let hint = did_you_mean(wanted, all.iter().map(|(name, _)| name.as_str()));
         let message =
             format!("there is no profile `{wanted}`{hint}; `streamer profiles` lists them");
-        return Err(Failure::Usage(message));
+        return Err(CliError::Usage(message));
     };
     if args.json {
         return print(&(serde_json::to_string_pretty(found).unwrap_or_default() + "\n"));
     }
-    print(&in_full(name, found))
+    print(&format_details(name, found))
 }
 
-fn listed(all: &[(String, Profile)]) -> String {
+fn format_list(all: &[(String, Profile)]) -> String {
     let mut text = String::new();
     for (name, profile) in all {
         // Writing to a String cannot fail.
@@ -72,7 +72,7 @@ fn listed(all: &[(String, Profile)]) -> String {
     text
 }
 
-fn in_full(name: &str, profile: &Profile) -> String {
+fn format_details(name: &str, profile: &Profile) -> String {
     let mut text = format!("{name}: {}\n", profile.about);
     let mut row = |what: &str, value: String| {
         if !value.is_empty() {

@@ -13,30 +13,30 @@ use anyhow::Context as _;
 use clap::Args;
 use indicatif::{DecimalBytes, HumanCount};
 
-use super::place::{PlaceArgs, StemGap};
-use super::when::{When, range};
-use super::{Failure, broken_pipe_is_success, words};
-use crate::archive::gaps::{Gap, InHour, Kind, by_hour};
-use crate::archive::list::{Row, Standing, row};
+use super::place::{ArchiveLocationArgs, StemGap};
+use super::when::{TimeArg, resolve_range};
+use super::{CliError, ignore_broken_pipe, print_stderr};
+use crate::archive::gaps::{Gap, GapKind, HourGaps, gaps_by_hour};
+use crate::archive::list::{HourState, HourSummary, summarize_hour};
 use crate::clock::{Clock, Hour, SystemClock, UnixNanos};
 use crate::registry::Registry;
 
-const DAY: u64 = 24 * 3600;
+const DAY_SECONDS: u64 = 24 * 3600;
 /// A longer stretch of days without an hour on disk is left out.
-const LONGEST_BLANK: u64 = 31 * DAY;
+const MAX_BLANK_SECONDS: u64 = 31 * DAY_SECONDS;
 /// So many gaps are listed below a picture: the longest.
-const LISTED_GAPS: usize = 50;
+const MAX_LISTED_GAPS: usize = 50;
 
 #[derive(Args)]
 pub(super) struct ReportArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    location: ArchiveLocationArgs,
     /// From the day in which this time lies: RFC 3339, a date, or a span such as `30d ago`
     #[arg(long, value_name = "TIME")]
-    from: Option<When>,
+    from: Option<TimeArg>,
     /// Up to the last day that begins before this time
     #[arg(long, value_name = "TIME")]
-    to: Option<When>,
+    to: Option<TimeArg>,
     /// Write it as one web page, which needs no other file and no script
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -46,14 +46,14 @@ pub(super) fn report(
     args: &ReportArgs,
     config: &Path,
     registry: &Registry,
-) -> Result<ExitCode, Failure> {
-    let place = args.place.find(config, registry)?;
+) -> Result<ExitCode, CliError> {
+    let place = args.location.resolve(config, registry)?;
     let now = SystemClock.now();
-    let (from, to) = range(args.from, args.to, now)?;
-    let (hours, gaps) = place.accounts(now)?;
-    let mut pictures: BTreeMap<String, Picture> = BTreeMap::new();
+    let (from, to) = resolve_range(args.from, args.to, now)?;
+    let (hours, gaps) = place.read_coverage(now)?;
+    let mut pictures: BTreeMap<String, StemReport> = BTreeMap::new();
     for listed in &hours {
-        let row = row(listed.dir, &listed.entry, &listed.journal, listed.gaps, now);
+        let row = summarize_hour(listed.dir, &listed.entry, &listed.journal, listed.gaps, now);
         let picture = pictures.entry(place.label(listed.dir, &listed.entry.stem)).or_default();
         picture.rows.extend(row.map(|row| (row.hour, row)));
     }
@@ -61,83 +61,83 @@ pub(super) fn report(
         pictures.entry(place.label(dir, &stem)).or_default().gaps.push(gap);
     }
     for picture in pictures.values_mut() {
-        picture.clip(from, to, now);
+        picture.select_range(from, to, now);
     }
     pictures.retain(|_, picture| !picture.rows.is_empty() || !picture.gaps.is_empty());
     if let Some(file) = &args.html {
-        let page = html::page(&pictures, now);
+        let page = html::render_page(&pictures, now);
         std::fs::write(file, page)
             .with_context(|| format!("cannot write the report to `{}`", file.display()))?;
-        words(&format!("wrote {}", file.display()));
+        print_stderr(&format!("wrote {}", file.display()));
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = std::io::stdout().lock();
     let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    broken_pipe_is_success(out.write_all(terminal::text(&pictures, now, colour).as_bytes()))
+    ignore_broken_pipe(out.write_all(terminal::render_text(&pictures, now, colour).as_bytes()))
 }
 
 /// One stem, by hours.
 #[derive(Default)]
-struct Picture {
-    rows: BTreeMap<Hour, Row>,
+struct StemReport {
+    rows: BTreeMap<Hour, HourSummary>,
     gaps: Vec<Gap>,
     /// The gaps by hour, also of hours that have no files.
-    in_hours: BTreeMap<Hour, InHour>,
+    gaps_by_hour: BTreeMap<Hour, HourGaps>,
     /// The first seconds of the days that are shown.
     days: Vec<u64>,
 }
 
 /// An hour of a picture.
 #[derive(Clone, Copy)]
-struct Cell<'a> {
+struct HourCell<'a> {
     /// The part of it in which the recorder listened; `None` when nothing is known of it.
-    share: Option<f64>,
+    covered_fraction: Option<f64>,
     /// Whether the journal does not tell of a part of it.
     unknown: bool,
-    row: Option<&'a Row>,
+    row: Option<&'a HourSummary>,
 }
 
 /// How whole an hour is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Grade {
     /// There was no recorder yet, or there is none any more.
-    Blank,
+    NoData,
     Complete,
     /// 99 % and more.
-    Nearly,
+    AtLeast99,
     /// 90 % and more.
-    Most,
+    AtLeast90,
     /// 50 % and more.
-    Half,
-    Less,
+    AtLeast50,
+    Below50,
     /// The recorder did not listen at all.
-    Nothing,
+    Zero,
     Unknown,
 }
 
 impl Grade {
     const ALL: [(Self, &'static str); 7] = [
         (Self::Complete, "complete"),
-        (Self::Nearly, "99 % and more"),
-        (Self::Most, "90 % and more"),
-        (Self::Half, "50 % and more"),
-        (Self::Less, "less"),
-        (Self::Nothing, "nothing"),
+        (Self::AtLeast99, "99 % and more"),
+        (Self::AtLeast90, "90 % and more"),
+        (Self::AtLeast50, "50 % and more"),
+        (Self::Below50, "less"),
+        (Self::Zero, "nothing"),
         (Self::Unknown, "unknown"),
     ];
 }
 
-impl Cell<'_> {
+impl HourCell<'_> {
     fn grade(self) -> Grade {
-        match self.share {
-            None => Grade::Blank,
+        match self.covered_fraction {
+            None => Grade::NoData,
             Some(_) if self.unknown => Grade::Unknown,
             Some(share) if share >= 1.0 => Grade::Complete,
-            Some(share) if share >= 0.99 => Grade::Nearly,
-            Some(share) if share >= 0.9 => Grade::Most,
-            Some(share) if share >= 0.5 => Grade::Half,
-            Some(share) if share > 0.0 => Grade::Less,
-            Some(_) => Grade::Nothing,
+            Some(share) if share >= 0.99 => Grade::AtLeast99,
+            Some(share) if share >= 0.9 => Grade::AtLeast90,
+            Some(share) if share >= 0.5 => Grade::AtLeast50,
+            Some(share) if share > 0.0 => Grade::Below50,
+            Some(_) => Grade::Zero,
         }
     }
 
@@ -146,10 +146,10 @@ impl Cell<'_> {
     }
 }
 
-impl Picture {
+impl StemReport {
     /// Keeps the days that are asked for, or those of which there is something to show.
-    fn clip(&mut self, from: Option<UnixNanos>, to: Option<UnixNanos>, now: UnixNanos) {
-        let day = |time: UnixNanos| time.seconds() / DAY * DAY;
+    fn select_range(&mut self, from: Option<UnixNanos>, to: Option<UnixNanos>, now: UnixNanos) {
+        let day = |time: UnixNanos| time.seconds() / DAY_SECONDS * DAY_SECONDS;
         let first_row = self.rows.keys().next().map(|hour| hour.start());
         let first_gap = self.gaps.first().map(|gap| gap.from);
         let first = first_row.into_iter().chain(first_gap).min().unwrap_or(now);
@@ -158,51 +158,56 @@ impl Picture {
         let last_gap = self.gaps.iter().filter_map(|gap| gap.to).max();
         let last = last_row.into_iter().chain(last_gap).max().unwrap_or(now);
         let begin = day(from.unwrap_or(first));
-        let end = to.map_or(day(last) + DAY, |to| to.seconds().next_multiple_of(DAY));
+        let end =
+            to.map_or(day(last) + DAY_SECONDS, |to| to.seconds().next_multiple_of(DAY_SECONDS));
         let (first, behind) = (UnixNanos::from_seconds(begin), UnixNanos::from_seconds(end));
         self.rows.retain(|hour, _| hour.start() >= first && hour.start() < behind);
-        self.days = days(begin, end, self.rows.keys().map(|hour| day(hour.start())));
+        self.days = days_to_show(begin, end, self.rows.keys().map(|hour| day(hour.start())));
         let hours = self.days.iter().flat_map(|day| hours_of(*day));
-        self.in_hours = by_hour(&self.gaps, hours, now.min(behind));
+        self.gaps_by_hour = gaps_by_hour(&self.gaps, hours, now.min(behind));
         self.gaps.retain(|gap| gap.from < behind && gap.to.is_none_or(|to| to > first));
     }
 
-    fn cell(&self, hour: Hour, now: UnixNanos) -> Cell<'_> {
-        let (row, gaps) = (self.rows.get(&hour), self.in_hours.get(&hour));
-        let length = hour.end().min(now).since(hour.start());
+    fn cell(&self, hour: Hour, now: UnixNanos) -> HourCell<'_> {
+        let (row, gaps) = (self.rows.get(&hour), self.gaps_by_hour.get(&hour));
+        let length = hour.end().min(now).saturating_since(hour.start());
         let known = (row.is_some() || gaps.is_some()) && !length.is_zero();
-        let lasting = gaps.map_or(Duration::ZERO, |gaps| gaps.lasting);
-        let gone = row.is_some_and(|row| row.state == Standing::Missing);
+        let lasting = gaps.map_or(Duration::ZERO, |gaps| gaps.duration);
+        let gone = row.is_some_and(|row| row.state == HourState::Missing);
         let there = 1.0 - (lasting.as_secs_f64() / length.as_secs_f64()).min(1.0);
         let share = known.then_some(if gone { 0.0 } else { there });
-        Cell { share, unknown: gaps.is_some_and(|gaps| gaps.unknown), row }
+        HourCell {
+            covered_fraction: share,
+            unknown: gaps.is_some_and(|gaps| gaps.has_unknown),
+            row,
+        }
     }
 
     /// Each day's first second, with its hours.
-    fn days(&self, now: UnixNanos) -> impl Iterator<Item = (u64, Vec<Cell<'_>>)> {
+    fn cells_by_day(&self, now: UnixNanos) -> impl Iterator<Item = (u64, Vec<HourCell<'_>>)> {
         self.days
             .iter()
             .map(move |day| (*day, hours_of(*day).map(|hour| self.cell(hour, now)).collect()))
     }
 
-    fn most_messages(&self) -> u64 {
+    fn max_messages(&self) -> u64 {
         self.rows.values().filter_map(|row| row.messages).max().unwrap_or(0)
     }
 
-    fn totals(&self, now: UnixNanos) -> Totals {
-        let mut totals = Totals::default();
-        for cell in self.days(now).flat_map(|(_, cells)| cells) {
-            let Some(share) = cell.share else { continue };
+    fn totals(&self, now: UnixNanos) -> ReportTotals {
+        let mut totals = ReportTotals::default();
+        for cell in self.cells_by_day(now).flat_map(|(_, cells)| cells) {
+            let Some(share) = cell.covered_fraction else { continue };
             totals.hours += 1;
             match cell.grade() {
                 Grade::Unknown => totals.unknown += 1,
                 grade => {
                     totals.complete += u64::from(grade == Grade::Complete);
-                    totals.shares += share;
+                    totals.covered_sum += share;
                 }
             }
         }
-        for row in self.rows.values().filter(|row| row.state != Standing::Missing) {
+        for row in self.rows.values().filter(|row| row.state != HourState::Missing) {
             totals.messages += row.messages.unwrap_or(0);
             totals.raw_bytes += row.raw_bytes.unwrap_or(0);
             totals.stored_bytes += row.stored_bytes;
@@ -213,56 +218,64 @@ impl Picture {
     /// The longest gaps, in the order of time, and how many more there are.
     fn longest_gaps(&self, now: UnixNanos) -> (Vec<&Gap>, usize) {
         let mut gaps: Vec<_> = self.gaps.iter().collect();
-        let lasting = |gap: &Gap| gap.to.unwrap_or(now).since(gap.from);
+        let lasting = |gap: &Gap| gap.to.unwrap_or(now).saturating_since(gap.from);
         // Those in which messages were dropped come first: they tell how many.
-        gaps.sort_by_key(|gap| std::cmp::Reverse((gap.kind == Kind::Dropped, lasting(gap))));
-        let more = gaps.len().saturating_sub(LISTED_GAPS);
-        gaps.truncate(LISTED_GAPS);
+        gaps.sort_by_key(|gap| std::cmp::Reverse((gap.kind == GapKind::Dropped, lasting(gap))));
+        let more = gaps.len().saturating_sub(MAX_LISTED_GAPS);
+        gaps.truncate(MAX_LISTED_GAPS);
         gaps.sort_by_key(|gap| gap.from);
         (gaps, more)
     }
 }
 
 fn hours_of(day: u64) -> impl Iterator<Item = Hour> {
-    (day..day + DAY).step_by(3600).filter_map(Hour::starting_at)
+    (day..day + DAY_SECONDS).step_by(3600).filter_map(Hour::starting_at)
 }
 
 /// The days from `begin` until before `end`, without long stretches of which there is nothing. The
 /// days of which there is something come in order.
-fn days(begin: u64, end: u64, filled: impl Iterator<Item = u64>) -> Vec<u64> {
+fn days_to_show(begin: u64, end: u64, filled: impl Iterator<Item = u64>) -> Vec<u64> {
     let mut days = Vec::new();
     let mut next = begin;
     for day in filled.chain([end]) {
-        if day.saturating_sub(next) <= LONGEST_BLANK {
+        if day.saturating_sub(next) <= MAX_BLANK_SECONDS {
             days.extend((next..day).step_by(86_400));
         }
         if day < end && days.last() != Some(&day) {
             days.push(day);
         }
-        next = next.max(day + DAY);
+        next = next.max(day + DAY_SECONDS);
     }
     days
 }
 
 #[derive(Default)]
-struct Totals {
+struct ReportTotals {
     /// Hours of which something is known.
     hours: u64,
     complete: u64,
     /// Hours of which a journal does not tell all.
     unknown: u64,
     /// The sum of the shares of all others.
-    shares: f64,
+    covered_sum: f64,
     messages: u64,
     raw_bytes: u64,
     stored_bytes: u64,
 }
 
 /// One line for people.
-impl std::fmt::Display for Totals {
+impl std::fmt::Display for ReportTotals {
     #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { hours, complete, unknown, shares, messages, raw_bytes, stored_bytes } = self;
+        let Self {
+            hours,
+            complete,
+            unknown,
+            covered_sum: shares,
+            messages,
+            raw_bytes,
+            stored_bytes,
+        } = self;
         write!(f, "{hours} hours, {complete} of them complete, ")?;
         if *unknown > 0 {
             write!(f, "{unknown} unknown, ")?;
@@ -290,10 +303,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_stretches_of_nothing_are_left_out() {
+    fn days_without_hours_are_omitted_when_they_exceed_the_limit() {
         let shown = |begin, end, filled: &[u64]| {
-            let days = days(begin * DAY, end * DAY, filled.iter().map(|day| day * DAY));
-            days.into_iter().map(|day| day / DAY).collect::<Vec<_>>()
+            let days = days_to_show(
+                begin * DAY_SECONDS,
+                end * DAY_SECONDS,
+                filled.iter().map(|day| day * DAY_SECONDS),
+            );
+            days.into_iter().map(|day| day / DAY_SECONDS).collect::<Vec<_>>()
         };
         assert_eq!(shown(10, 13, &[10, 10, 12]), [10, 11, 12]);
         assert_eq!(shown(10, 13, &[]), [10, 11, 12]);

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
-use super::Failure;
+use super::CliError;
 use crate::child;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ArchiveConfig, Config, Schedule};
@@ -23,19 +23,19 @@ use crate::pacing::Pacer;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::registry::Registry;
 use crate::sidecar::Sidecar;
-use crate::stats::Totals;
+use crate::stats::ProcessStats;
 use crate::status::StatusSocket;
 
 /// More open files than this are of no use.
-const MOST_FILES: u64 = 65_536;
+const MAX_OPEN_FILES: u64 = 65_536;
 /// Exit code of a second Ctrl-C.
-const INTERRUPTED: i32 = 130;
+const EXIT_INTERRUPTED: i32 = 130;
 
-pub(super) fn run(file: &Path, debug: bool, registry: &Registry) -> Result<ExitCode, Failure> {
+pub(super) fn run(file: &Path, debug: bool, registry: &Registry) -> Result<ExitCode, CliError> {
     let config = Config::load(file, registry)?;
-    if let Some(sink) = config.uses_stdout.as_ref().filter(|_| debug) {
+    if let Some(sink) = config.stdout_sink.as_ref().filter(|_| debug) {
         let message = format!("-debug logs to stdout, where `{sink}` writes messages");
-        return Err(Failure::Usage(message));
+        return Err(CliError::Usage(message));
     }
     record(config, &file.display().to_string(), debug, &CancellationToken::new())?;
     Ok(ExitCode::SUCCESS)
@@ -47,15 +47,15 @@ pub(super) fn record(
     name: &str,
     debug: bool,
     stop: &CancellationToken,
-) -> Result<Arc<Totals>, Failure> {
-    let totals = Arc::new(Totals::new(SystemClock.now()));
+) -> Result<Arc<ProcessStats>, CliError> {
+    let totals = Arc::new(ProcessStats::new(SystemClock.now()));
     let pacer = Arc::new(Pacer::default());
     let (log, status_socket) = (config.log.clone(), config.status_socket.clone());
     let status_interval = config.status_interval;
     let archive = config.archive.clone();
     let shutdown_timeout = config.shutdown_timeout;
     let mut pipelines = config.build(&totals, &pacer)?;
-    let runtime = runtime(pacer).context("cannot start the runtime")?;
+    let runtime = build_runtime(pacer).context("cannot start the runtime")?;
     // The tasks that are left when the pipeline has ended own nothing that needs an end of its own;
     // a name look-up that hangs must not hold up the exit.
     let recorded = runtime.block_on(async {
@@ -64,18 +64,18 @@ pub(super) fn record(
             None => None,
         };
         for pipeline in &mut pipelines {
-            pipeline.open()?;
+            pipeline.open_required_sinks()?;
         }
         raise_file_limit();
         // Before anybody is told that it runs, and stops it.
-        let signals = signals();
+        let signals = register_signals();
         let log = Arc::new(Log::start(&log, debug, &totals).context("cannot start the log")?);
         info!(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
             config = name,
-            endpoint = %each(&pipelines, Pipeline::endpoint),
-            output = %each(&pipelines, Pipeline::destinations),
+            endpoint = %join_descriptions(&pipelines, Pipeline::endpoint),
+            output = %join_descriptions(&pipelines, Pipeline::destinations),
             status_socket = ?status_socket,
             "started"
         );
@@ -96,11 +96,11 @@ pub(super) fn record(
             let (progress, stop) = (sidecar.progress(), stop.clone());
             beside.spawn(async move {
                 stop.cancelled().await;
-                progress.stop();
+                progress.request_stop();
             });
         }
-        beside.spawn(mind_signals(signals, Arc::clone(&log), stop.clone()));
-        let ended = run_all(pipelines, &totals, stop).await;
+        beside.spawn(handle_signals(signals, Arc::clone(&log), stop.clone()));
+        let ended = run_pipelines(pipelines, &totals, stop).await;
         if let Some(sidecar) = sidecar {
             sidecar.stop(shutdown_timeout).await;
         }
@@ -119,22 +119,22 @@ pub(super) fn record(
         anyhow::Ok(ended?)
     });
     runtime.shutdown_background();
-    child::end_all();
+    child::kill_all();
     recorded?;
     Ok(totals)
 }
 
 /// Runs the pipelines until each has come to its end, and gives the first failure. One that fails
 /// does not stop the others.
-async fn run_all(
+async fn run_pipelines(
     pipelines: Vec<Pipeline>,
-    totals: &Arc<Totals>,
+    totals: &Arc<ProcessStats>,
     stop: &CancellationToken,
 ) -> Result<(), PipelineError> {
     let several = pipelines.len() > 1;
     let mut running = JoinSet::new();
     for pipeline in pipelines {
-        let (stats, stop) = (totals.pipeline(&pipeline.name), stop.clone());
+        let (stats, stop) = (totals.register_pipeline(&pipeline.name), stop.clone());
         let name = pipeline.name.clone();
         let span = if several { info_span!("pipeline", name) } else { Span::none() };
         let run = async move {
@@ -149,7 +149,7 @@ async fn run_all(
     let mut first = Ok(());
     while let Some(ended) = running.join_next().await {
         // A task that panicked was told of by the panic.
-        first = first.and(ended.unwrap_or(Err(PipelineError::Died)));
+        first = first.and(ended.unwrap_or(Err(PipelineError::ThreadPanicked)));
     }
     first
 }
@@ -159,7 +159,7 @@ async fn run_all(
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(MOST_FILES, |maximum| maximum.min(MOST_FILES));
+    let wanted = limit.maximum.map_or(MAX_OPEN_FILES, |maximum| maximum.min(MAX_OPEN_FILES));
     if limit.current.is_some_and(|current| current < wanted) {
         // Where it stays, sinks get by with what they have.
         let _stays = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
@@ -167,14 +167,14 @@ fn raise_file_limit() {
 }
 
 /// What this says of each of them, as one text.
-fn each(pipelines: &[Pipeline], says: impl Fn(&Pipeline) -> String) -> String {
+fn join_descriptions(pipelines: &[Pipeline], says: impl Fn(&Pipeline) -> String) -> String {
     pipelines.iter().map(says).collect::<Vec<_>>().join(", ")
 }
 
 /// The sidecar for the directories of this configuration.
 fn start_sidecar(
     (archive, dirs): &(ArchiveConfig, Vec<PathBuf>),
-    stats: &Arc<Totals>,
+    stats: &Arc<ProcessStats>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Sidecar> {
     let schedule = Schedule::parse(&archive.schedule).map_err(anyhow::Error::msg)?;
@@ -183,14 +183,14 @@ fn start_sidecar(
 }
 
 /// One thread for the network. Before it waits for events it rests as its sources ask.
-fn runtime(pacer: Arc<Pacer>) -> std::io::Result<Runtime> {
+fn build_runtime(pacer: Arc<Pacer>) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .on_thread_park(move || pacer.rest())
+        .on_thread_park(move || pacer.pause())
         .build()
 }
 
-async fn log_status(every: Duration, stats: Arc<Totals>) {
+async fn log_status(every: Duration, stats: Arc<ProcessStats>) {
     let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -210,7 +210,7 @@ async fn log_status(every: Duration, stats: Arc<Totals>) {
 
 /// The first SIGINT or SIGTERM stops, the second exits at once; SIGHUP opens the log anew.
 #[expect(clippy::exit, reason = "asked for twice: there is nothing to wait for any more")]
-async fn mind_signals(
+async fn handle_signals(
     signals: std::io::Result<[Signal; 3]>,
     log: Arc<Log>,
     stop: CancellationToken,
@@ -235,15 +235,15 @@ async fn mind_signals(
         if stop.is_cancelled() {
             warn!(signal = name, "second signal, exiting at once");
             log.flush();
-            child::end_all();
-            std::process::exit(INTERRUPTED);
+            child::kill_all();
+            std::process::exit(EXIT_INTERRUPTED);
         }
         info!(signal = name, "stopping");
         stop.cancel();
     }
 }
 
-fn signals() -> std::io::Result<[Signal; 3]> {
+fn register_signals() -> std::io::Result<[Signal; 3]> {
     Ok([
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,

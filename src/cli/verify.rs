@@ -9,22 +9,22 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::bar::Bar;
-use super::place::{Listed, PlaceArgs, cores};
-use super::{Failure, print, words};
+use super::bar::ProgressReporter;
+use super::place::{ArchiveLocationArgs, ListedHour, available_cores};
+use super::{CliError, print, print_stderr};
 use crate::archive::directory::HourEntry;
-use crate::archive::gaps::InHour;
-use crate::archive::journal::sealed;
-use crate::archive::layout::Kind;
+use crate::archive::gaps::HourGaps;
+use crate::archive::journal::sealed_records;
+use crate::archive::layout::FileKind;
 use crate::archive::progress::Progress;
-use crate::archive::verify::{Verdict, verify_all};
+use crate::archive::verify::{HourVerdict, verify_hours};
 use crate::clock::{Clock, SystemClock};
 use crate::registry::Registry;
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    location: ArchiveLocationArgs,
     /// One JSON object a line for each hour
     #[arg(long)]
     json: bool,
@@ -37,39 +37,40 @@ pub(super) fn verify(
     args: &VerifyArgs,
     config: &Path,
     registry: &Registry,
-) -> Result<ExitCode, Failure> {
-    let place = args.place.find(config, registry)?;
+) -> Result<ExitCode, CliError> {
+    let place = args.location.resolve(config, registry)?;
     let now = SystemClock.now();
-    let (listed, _) = place.accounts(now)?;
-    let threads = args.threads.map_or(cores(), usize::from);
+    let (listed, _) = place.read_coverage(now)?;
+    let threads = args.threads.map_or(available_cores(), usize::from);
     let progress = Arc::new(Progress::default());
-    let bar = Bar::start(&progress, listed.iter().map(raw_bytes).sum());
+    let bar = ProgressReporter::start(&progress, listed.iter().map(raw_bytes).sum());
     let mut counts = Counts::default();
     let gaps: HashMap<_, _> =
         listed.iter().map(|hour| ((hour.dir, hour.entry.clone()), hour.gaps)).collect();
     let hours = listed.into_iter().map(|hour| (hour.dir, hour.entry)).collect();
-    verify_all(hours, threads, &progress, |dir, entry, verdict| {
+    verify_hours(hours, threads, &progress, |dir, entry, verdict| {
         let gaps = gaps.get(&(dir, entry.clone())).copied().unwrap_or_default();
         counts.add(&verdict, gaps);
-        let unsealed = entry.file(Kind::Lines).is_some() && entry.file(Kind::Sealed).is_none();
-        let path = entry.path(dir, if unsealed { Kind::Lines } else { Kind::Sealed });
-        bar.around(|| {
+        let unsealed =
+            entry.file(FileKind::Lines).is_some() && entry.file(FileKind::Sealed).is_none();
+        let path = entry.path(dir, if unsealed { FileKind::Lines } else { FileKind::Sealed });
+        bar.suspend(|| {
             if args.json {
                 drop(print(&json_line(&path, &entry, &verdict, gaps)));
-            } else if let Verdict::Bad { reason } = &verdict {
+            } else if let HourVerdict::Bad { reason } = &verdict {
                 drop(print(&format!("BAD {}: {reason}\n", path.display())));
-            } else if let Verdict::Unreadable { reason } = &verdict {
+            } else if let HourVerdict::Unreadable { reason } = &verdict {
                 drop(print(&format!("UNREADABLE {}: {reason}\n", path.display())));
             }
         });
     });
-    bar.end();
+    bar.finish();
     if args.json {
         // The lines are all there is.
     } else {
-        print(&counts.text())?;
+        print(&counts.summary())?;
         if counts.unrecorded > 0 {
-            words(
+            print_stderr(
                 "Unrecorded hours were sealed by another program; `streamer archive` records what they hold.",
             );
         }
@@ -78,9 +79,10 @@ pub(super) fn verify(
 }
 
 /// Bytes of lines that there are to look at, as far as they are known.
-fn raw_bytes(hour: &Listed<'_>) -> u64 {
-    let lines = hour.entry.file(Kind::Lines).map_or(0, |file| file.bytes);
-    let sealed = hour.entry.file(Kind::Sealed).and_then(|_| sealed(&hour.journal).next_back());
+fn raw_bytes(hour: &ListedHour<'_>) -> u64 {
+    let lines = hour.entry.file(FileKind::Lines).map_or(0, |file| file.bytes);
+    let sealed =
+        hour.entry.file(FileKind::Sealed).and_then(|_| sealed_records(&hour.journal).next_back());
     lines + sealed.map_or(0, |record| record.raw_bytes)
 }
 
@@ -99,24 +101,27 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, verdict: &Verdict, gaps: InHour) {
+    fn add(&mut self, verdict: &HourVerdict, gaps: HourGaps) {
         let (kind, messages, raw_bytes) = match verdict {
-            Verdict::Intact { messages, raw_bytes } => (&mut self.intact, messages, raw_bytes),
-            Verdict::Unrecorded { messages, raw_bytes } => {
+            HourVerdict::Intact { messages, raw_bytes } => (&mut self.intact, messages, raw_bytes),
+            HourVerdict::Unrecorded { messages, raw_bytes } => {
                 (&mut self.unrecorded, messages, raw_bytes)
             }
-            Verdict::Unsealed { messages, raw_bytes } => (&mut self.unsealed, messages, raw_bytes),
-            Verdict::Unreadable { .. } => return self.unreadable += 1,
-            Verdict::Bad { .. } => return self.bad += 1,
+            HourVerdict::Unsealed { messages, raw_bytes } => {
+                (&mut self.unsealed, messages, raw_bytes)
+            }
+            HourVerdict::Unreadable { .. } => return self.unreadable += 1,
+            HourVerdict::Bad { .. } => return self.bad += 1,
         };
         *kind += 1;
         self.messages += messages;
         self.raw_bytes += raw_bytes;
-        let account = if gaps.lasting.is_zero() { &mut self.complete } else { &mut self.with_gaps };
+        let account =
+            if gaps.duration.is_zero() { &mut self.complete } else { &mut self.with_gaps };
         *account += 1;
     }
 
-    fn text(&self) -> String {
+    fn summary(&self) -> String {
         let Self { intact, unrecorded, unsealed, bad, unreadable, messages, raw_bytes, .. } = self;
         let mut text = format!("{intact} hours intact");
         // Writing to a String cannot fail.
@@ -137,13 +142,13 @@ impl Counts {
     }
 }
 
-fn json_line(path: &Path, entry: &HourEntry, verdict: &Verdict, gaps: InHour) -> String {
+fn json_line(path: &Path, entry: &HourEntry, verdict: &HourVerdict, gaps: HourGaps) -> String {
     let mut line = json!({
         "stem": entry.stem.as_str(),
         "hour": entry.hour.start().to_string(),
         "path": path,
         "gaps": gaps.count,
-        "gap_seconds": gaps.lasting.as_secs_f64(),
+        "gap_seconds": gaps.duration.as_secs_f64(),
     });
     // Plain numbers and texts: this cannot fail.
     if let (Value::Object(line), Ok(Value::Object(verdict))) =

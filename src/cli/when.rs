@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate};
 
-use super::Failure;
+use super::CliError;
 use crate::clock::UnixNanos;
-use crate::units::Span;
+use crate::units::ConfigDuration;
 
 /// A time as somebody writes it: absolute, or so long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
+pub(super) enum TimeArg {
     At(UnixNanos),
     Ago(Duration),
 }
 
-impl When {
+impl TimeArg {
     /// The instant, if it is `now`.
-    pub(super) fn at(self, now: UnixNanos) -> UnixNanos {
+    pub(super) fn resolve(self, now: UnixNanos) -> UnixNanos {
         match self {
             Self::At(time) => time,
             Self::Ago(span) => {
@@ -30,22 +30,22 @@ impl When {
 }
 
 /// The two ends of a range, where they are given.
-pub(super) type Range = (Option<UnixNanos>, Option<UnixNanos>);
+pub(super) type TimeRange = (Option<UnixNanos>, Option<UnixNanos>);
 
 /// The instants of `--from` and `--to`, if it is `now`.
-pub(super) fn range(
-    from: Option<When>,
-    to: Option<When>,
+pub(super) fn resolve_range(
+    from: Option<TimeArg>,
+    to: Option<TimeArg>,
     now: UnixNanos,
-) -> Result<Range, Failure> {
-    let (from, to) = (from.map(|when| when.at(now)), to.map(|when| when.at(now)));
+) -> Result<TimeRange, CliError> {
+    let (from, to) = (from.map(|when| when.resolve(now)), to.map(|when| when.resolve(now)));
     if to.is_some() && from > to {
-        return Err(Failure::Usage("--from is later than --to".to_owned()));
+        return Err(CliError::Usage("--from is later than --to".to_owned()));
     }
     Ok((from, to))
 }
 
-impl FromStr for When {
+impl FromStr for TimeArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -54,9 +54,9 @@ impl FromStr for When {
             return Ok(Self::Ago(Duration::ZERO));
         }
         if let Some(span) = text.strip_suffix("ago") {
-            let span: Span =
+            let span: ConfigDuration =
                 span.parse().map_err(|error: crate::units::UnitError| error.to_string())?;
-            return Ok(Self::Ago(span.duration()));
+            return Ok(Self::Ago(span.to_duration()));
         }
         let time =
             DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(|| {
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn times_are_absolute_or_relative() {
         let now = UnixNanos::from_seconds(1_700_000_000);
-        let seconds = |text: &str| text.parse::<When>().map(|when| when.at(now).seconds());
+        let seconds = |text: &str| text.parse::<TimeArg>().map(|when| when.resolve(now).seconds());
         assert_eq!(seconds("2023-11-14T22:13:20Z"), Ok(1_700_000_000));
         assert_eq!(seconds("2023-11-14T23:13:20+01:00"), Ok(1_700_000_000));
         assert_eq!(seconds("2023-11-14"), Ok(1_699_920_000));

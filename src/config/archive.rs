@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::error::Problem;
 use crate::archive::compress::Compression;
 use crate::archive::job::Job;
-use crate::archive::retain::Limits;
+use crate::archive::retain::RetentionLimits;
 use crate::clock::UnixNanos;
-use crate::units::{Size, Span};
+use crate::units::{ByteSize, ConfigDuration};
 
 /// The level with the best ratio for its cost on market data, see BENCHMARKS.md.
 const DEFAULT_LEVEL: u32 = 1;
@@ -54,14 +54,14 @@ pub(crate) struct CompressionConfig {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RetentionConfig {
     /// Hours that ended longer ago are removed.
-    pub(crate) max_age: Option<Span>,
+    pub(crate) max_age: Option<ConfigDuration>,
     /// The most that all files of all hours may take.
-    pub(crate) max_total_size: Option<Size>,
+    pub(crate) max_total_size: Option<ByteSize>,
     /// What stays free on the file system. It is looked at every few seconds.
-    pub(crate) min_free_disk: Option<Size>,
+    pub(crate) min_free_disk: Option<ByteSize>,
     /// Journals stay when their hour goes, and go this long after it ended. Without it they go with
     /// their hour.
-    pub(crate) keep_journals: Option<Span>,
+    pub(crate) keep_journals: Option<ConfigDuration>,
 }
 
 impl Default for ArchiveConfig {
@@ -95,13 +95,13 @@ impl ArchiveConfig {
         let RetentionConfig { max_age, max_total_size, min_free_disk, keep_journals } =
             self.retention;
         let zero = "must be more than 0; leave the key out for no limit";
-        let hour = max_age.is_none_or(|age| age >= Span::from_secs(3600));
+        let hour = max_age.is_none_or(|age| age >= ConfigDuration::from_secs(3600));
         let least = "must be at least 1h, as whole hours go; leave the key out for no limit";
         check(hour, "retention.max_age", least);
-        check(max_total_size != Some(Size::default()), "retention.max_total_size", zero);
-        check(min_free_disk != Some(Size::default()), "retention.min_free_disk", zero);
-        let longer =
-            keep_journals.is_none_or(|keep| keep >= max_age.unwrap_or(Span::from_secs(3600)));
+        check(max_total_size != Some(ByteSize::default()), "retention.max_total_size", zero);
+        check(min_free_disk != Some(ByteSize::default()), "retention.min_free_disk", zero);
+        let longer = keep_journals
+            .is_none_or(|keep| keep >= max_age.unwrap_or(ConfigDuration::from_secs(3600)));
         let least = "must be at least 1h, and no shorter than `max_age`; leave the key out to remove journals with their hours";
         check(longer, "retention.keep_journals", least);
         if let Err(message) = Schedule::parse(&self.schedule) {
@@ -121,11 +121,11 @@ impl ArchiveConfig {
                 long_distance: self.compression.long_distance,
             },
             threads: self.compression.threads as usize,
-            limits: Limits {
-                max_age: max_age.map(Span::duration),
-                max_total_size: max_total_size.map(Size::bytes),
-                min_free_disk: min_free_disk.map(Size::bytes),
-                keep_journals: keep_journals.map(Span::duration),
+            limits: RetentionLimits {
+                max_age: max_age.map(ConfigDuration::to_duration),
+                max_total_size: max_total_size.map(ByteSize::bytes),
+                min_free_disk: min_free_disk.map(ByteSize::bytes),
+                keep_journals: keep_journals.map(ConfigDuration::to_duration),
             },
         }
     }
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schedule_has_seconds_and_comes() {
+    fn a_schedule_needs_seconds_and_a_future_occurrence() {
         let schedule = Schedule::parse("0 5 * * * *").unwrap();
         let next = schedule.next_after(UnixNanos::from_seconds(7200)).unwrap();
         assert_eq!(next, UnixNanos::from_seconds(7200 + 300));

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Config;
-use super::document::as_written;
+use super::document::with_shorthand_path;
 use super::error::{ConfigError, Problem};
 use super::pipelines::PipelineConfig;
-use crate::archive::digest::Hash;
+use crate::archive::digest::Sha256Hash;
 use crate::errors::error_chain;
 use crate::pacing::Pacer;
-use crate::pipeline::{Named, Pipeline};
-use crate::plugin::{BuildContext, Run};
+use crate::pipeline::{NamedPlugin, Pipeline};
+use crate::plugin::{BuildContext, RunInfo};
 use crate::registry::{OnError, Section};
-use crate::stats::Totals;
+use crate::stats::ProcessStats;
 
 impl Config {
     /// Makes the pipelines. Touches neither network nor disk but to read what the keys name.
@@ -23,45 +23,45 @@ impl Config {
     /// What a plugin found wrong with its section, with its place.
     pub(crate) fn build(
         mut self,
-        totals: &Totals,
+        totals: &ProcessStats,
         pacer: &Arc<Pacer>,
     ) -> Result<Vec<Pipeline>, ConfigError> {
-        let run = Run {
+        let run = RunInfo {
             id: format!("{:016x}", fastrand::u64(..)),
-            config: digest(&self.resolved),
-            ..Run::default()
+            config_digest: config_digest(&self.resolved),
+            ..RunInfo::default()
         };
         let pipelines = std::mem::take(&mut self.pipelines).into_iter();
-        let built = pipelines.map(|pipeline| self.build_one(pipeline, totals, pacer, &run));
+        let built = pipelines.map(|pipeline| self.build_pipeline(pipeline, totals, pacer, &run));
         built.collect::<Result<_, _>>().map_err(|problem| {
-            let problem = as_written(problem, &self.keys);
+            let problem = with_shorthand_path(problem, &self.written_keys);
             ConfigError::new(&self.file, Some(&self.text), vec![problem], &self.secrets)
         })
     }
 
-    fn build_one(
+    fn build_pipeline(
         &self,
         pipeline: PipelineConfig,
-        totals: &Totals,
+        totals: &ProcessStats,
         pacer: &Arc<Pacer>,
-        run: &Run,
+        run: &RunInfo,
     ) -> Result<Pipeline, Problem> {
         let PipelineConfig { name, source: (source_path, source), stages, sinks } = pipeline;
-        let topic = source.topic.clone();
-        let stats = totals.pipeline(&name);
+        let topic = source.topic_selector.clone();
+        let stats = totals.register_pipeline(&name);
         let mut context = BuildContext::new(source.topics.clone(), stats, self.buffer_size)
             .with_pipeline(&name)
-            .with_topic(topic.clone())
+            .with_topic_selector(topic.clone())
             .with_pacer(Arc::clone(pacer))
             .with_secrets(self.secrets.clone());
-        let sources = built(source, &context, &source_path)?;
+        let sources = build_section(source, &context, &source_path)?;
         let endpoint = sources.first().map(|source| source.endpoint()).unwrap_or_default();
-        let run = Run { source: endpoint, ..run.clone() };
-        context = context.with_run(run);
+        let run = RunInfo { endpoint, ..run.clone() };
+        context = context.with_run_info(run);
         let mut pipeline = Pipeline {
             name,
             sources,
-            topic,
+            topic_selector: topic,
             stages: Vec::new(),
             sinks: Vec::new(),
             max_messages: self.buffer_size,
@@ -71,23 +71,25 @@ impl Config {
         };
         let mut rejecting = None;
         for (path, stage) in stages {
-            let stats = context.turn_to(&format!("{} ({})", last_step(&path), stage.type_name));
+            let stats =
+                context.set_plugin(&format!("{} ({})", last_segment(&path), stage.type_name));
             let common = stage.common;
-            let plugin = built(stage, &context, &path)?;
-            if plugin.rejects() || common.on_error == OnError::Reject {
+            let plugin = build_section(stage, &context, &path)?;
+            if plugin.can_reject() || common.on_error == OnError::Reject {
                 rejecting.get_or_insert(path);
             }
-            pipeline.stages.push(Named::new(plugin, common, stats));
+            pipeline.stages.push(NamedPlugin::new(plugin, common, stats));
         }
         for (path, sink) in sinks {
-            let stats = context.turn_to(&format!("{} ({})", last_step(&path), sink.type_name));
+            let stats =
+                context.set_plugin(&format!("{} ({})", last_segment(&path), sink.type_name));
             let common = sink.common;
-            let plugin = built(sink, &context, &path)?;
-            pipeline.sinks.push(Named::new(plugin, common, stats));
+            let plugin = build_section(sink, &context, &path)?;
+            pipeline.sinks.push(NamedPlugin::new(plugin, common, stats));
         }
         let keepers = pipeline.sinks.iter().filter(|sink| sink.common.required);
         if let Some(path) = rejecting
-            && !keepers.into_iter().any(|sink| sink.plugin.keeps_rejected())
+            && !keepers.into_iter().any(|sink| sink.plugin.wants_rejected())
         {
             let message =
                 "sets messages aside, and no required sink keeps those: a jsonl sink does";
@@ -98,17 +100,17 @@ impl Config {
 }
 
 /// Makes what the section at `path` says.
-fn built<R>(section: Section<R>, context: &BuildContext, path: &str) -> Result<R, Problem> {
+fn build_section<R>(section: Section<R>, context: &BuildContext, path: &str) -> Result<R, Problem> {
     let keys = section.resolved.clone();
-    section.build(context).map_err(|error| Problem::within(path, error_chain(&*error), &keys))
+    section.build(context).map_err(|error| Problem::in_section(path, error_chain(&*error), &keys))
 }
 
 /// `stages[0]` of `pipelines.a.stages[0]`: the pipeline is known where it is spoken of.
-fn last_step(path: &str) -> &str {
+fn last_segment(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
 /// The SHA-256 of a configuration, in hexadecimal digits.
-fn digest(resolved: &Value) -> String {
-    Hash::of(resolved.to_string().as_bytes()).to_string()
+fn config_digest(resolved: &Value) -> String {
+    Sha256Hash::digest(resolved.to_string().as_bytes()).to_string()
 }

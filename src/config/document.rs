@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::archive::ArchiveConfig;
 use super::error::Problem;
 use crate::pipeline::Overflow;
-use crate::units::{Size, Span};
+use crate::units::{ByteSize, ConfigDuration};
 
 /// The least memory for the buffer.
-const MIN_BUFFER_BYTES: Size = Size::from_bytes(64 << 10);
+const MIN_BUFFER_BYTES: ByteSize = ByteSize::from_bytes(64 << 10);
 
 /// Which shorthand key stands for a part of which section, and for which key in it.
 const SHORTHAND: [(&str, &str, &str); 3] = [
@@ -58,12 +58,12 @@ pub(crate) struct Document {
     #[schemars(range(min = 1, max = 100_000_000))]
     pub(crate) buffer_size: u32,
     /// The memory that these messages may take. One batch of messages is always let in.
-    pub(crate) buffer_bytes: Size,
+    pub(crate) buffer_bytes: ByteSize,
     /// What happens to messages that arrive while the buffer is full.
     pub(crate) overflow: Overflow,
     /// For how long a stop may take to write what is in the buffer. Then it is lost and the exit
     /// code is 1.
-    pub(crate) shutdown_timeout: Span,
+    pub(crate) shutdown_timeout: ConfigDuration,
     /// Seconds between status log messages; 0 for none.
     pub(crate) status_interval: u32,
     /// Unix socket path for status queries; empty or null for none. At most 107 bytes.
@@ -74,7 +74,7 @@ pub(crate) struct Document {
     /// Also log to stdout.
     pub(crate) log_to_stdout: bool,
     /// Size at which the log file is renamed to `.1` and begun anew; 0 for never.
-    pub(crate) log_max_size: Size,
+    pub(crate) log_max_size: ByteSize,
     /// How many renamed log files are kept: `.1` is the newest.
     #[schemars(range(max = 1000))]
     pub(crate) log_files: u16,
@@ -93,14 +93,14 @@ impl Default for Document {
             pipelines: None,
             archive: None,
             buffer_size: 10_000,
-            buffer_bytes: Size::from_mib(64),
+            buffer_bytes: ByteSize::from_mib(64),
             overflow: Overflow::Block,
-            shutdown_timeout: Span::from_secs(30),
+            shutdown_timeout: ConfigDuration::from_secs(30),
             status_interval: 30,
             status_socket: Some("/tmp/streamer.sock".into()),
             log_file: Some("system.log".into()),
             log_to_stdout: false,
-            log_max_size: Size::from_mib(10),
+            log_max_size: ByteSize::from_mib(10),
             log_files: 3,
         }
     }
@@ -108,7 +108,7 @@ impl Default for Document {
 
 impl Document {
     /// Reads the document; the sections of plugins stay as they are.
-    pub(crate) fn read(value: Value) -> Result<Self, Problem> {
+    pub(crate) fn from_value(value: Value) -> Result<Self, Problem> {
         let document: Self = serde_path_to_error::deserialize(value)
             .map_err(|error| Problem::from_serde("", &error))?;
         Ok(document)
@@ -193,7 +193,7 @@ impl Document {
 }
 
 /// Shorthand keys that stand beside their section.
-pub(crate) fn mixed_forms(keys: &Map<String, Value>) -> Vec<Problem> {
+pub(crate) fn check_mixed_forms(keys: &Map<String, Value>) -> Vec<Problem> {
     let mixed = SHORTHAND
         .iter()
         .filter(|(key, section, _)| keys.contains_key(*key) && keys.contains_key(*section))
@@ -215,7 +215,7 @@ pub(crate) fn mixed_forms(keys: &Map<String, Value>) -> Vec<Problem> {
 
 /// The path under which the author of the file knows `path`: a section that was made from
 /// shorthand has none of its own.
-pub(crate) fn as_written(mut problem: Problem, keys: &Map<String, Value>) -> Problem {
+pub(crate) fn with_shorthand_path(mut problem: Problem, keys: &Map<String, Value>) -> Problem {
     for (key, section, stands_for) in &SHORTHAND {
         let within = problem.path.starts_with(stands_for);
         // What a source made from shorthand finds wrong when it is built is its URL.

@@ -11,7 +11,7 @@ pub(crate) fn expand(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<String>, Vec<Problem>> {
     let mut expansion = Expansion { lookup, secrets: Vec::new(), problems: Vec::new() };
-    expansion.value(value, "");
+    expansion.expand_value(value, "");
     if expansion.problems.is_empty() { Ok(expansion.secrets) } else { Err(expansion.problems) }
 }
 
@@ -44,28 +44,28 @@ struct Expansion<'a> {
 }
 
 impl Expansion<'_> {
-    fn value(&mut self, value: &mut Value, path: &str) {
+    fn expand_value(&mut self, value: &mut Value, path: &str) {
         match value {
-            Value::String(text) if text.contains("${") => match self.text(text) {
+            Value::String(text) if text.contains("${") => match self.expand_text(text) {
                 Ok(expanded) => *text = expanded,
                 Err(message) => self.problems.push(Problem::at(path, message)),
             },
             Value::Object(keys) => {
                 for (key, value) in keys {
                     let dot = if path.is_empty() { "" } else { "." };
-                    self.value(value, &format!("{path}{dot}{key}"));
+                    self.expand_value(value, &format!("{path}{dot}{key}"));
                 }
             }
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    self.value(item, &format!("{path}[{index}]"));
+                    self.expand_value(item, &format!("{path}[{index}]"));
                 }
             }
             _ => {}
         }
     }
 
-    fn text(&mut self, text: &str) -> Result<String, String> {
+    fn expand_text(&mut self, text: &str) -> Result<String, String> {
         let mut expanded = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_put_in_and_taken_out_again() {
+    fn variables_are_expanded_and_restored() {
         let template = json!({"a": ["x ${TOKEN}-${TOKEN}"], "b": 1, "c": "$${TOKEN}"});
         let mut value = template.clone();
         let secrets = expand(&mut value, &lookup).unwrap();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_named_with_its_place() {
+    fn an_unset_variable_is_reported_with_its_path() {
         let mut value = json!({"headers": {"k": "${NOPE}"}, "list": ["${open"]});
         let problems = expand(&mut value, &lookup).unwrap_err();
         assert_eq!(problems[0].path, "headers.k");

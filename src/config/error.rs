@@ -36,14 +36,14 @@ impl Problem {
             ("", _) => inner,
             _ => format!("{base}.{inner}"),
         };
-        Self { path, message: in_our_words(&error.inner().to_string()) }
+        Self { path, message: translate_serde_message(&error.inner().to_string()) }
     }
 
     /// A problem of the section at `base`, or of the first key of it that the message names.
-    pub(crate) fn within(base: &str, message: impl Into<String>, section: &Value) -> Self {
+    pub(crate) fn in_section(base: &str, message: impl Into<String>, section: &Value) -> Self {
         let message = message.into();
         let mut quoted = message.split('`').skip(1).step_by(2);
-        let Some(key) = quoted.find(|key| has(section, key)) else {
+        let Some(key) = quoted.find(|key| has_value(section, key)) else {
             return Self::at(base, message);
         };
         // The path says it already.
@@ -53,13 +53,13 @@ impl Problem {
 }
 
 /// Whether the section has a value for the key, such as `tls.ca_file` or `topics[0]`.
-fn has(section: &Value, key: &str) -> bool {
+fn has_value(section: &Value, key: &str) -> bool {
     let pointer = format!("/{}", key.replace(['.', '['], "/").replace(']', ""));
     section.pointer(&pointer).is_some_and(|value| !value.is_null())
 }
 
 /// Serde's messages in the words of a configuration file.
-fn in_our_words(message: &str) -> String {
+fn translate_serde_message(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     if message.starts_with("unknown field") {
         let key = quoted.next().unwrap_or_default();
@@ -91,7 +91,7 @@ fn in_our_words(message: &str) -> String {
         ("expected a sequence", "expected a list: [ … ]"),
         ("expected a map", "expected an object: { … }"),
         ("expected string or map", "expected one of the texts that the schema names"),
-        ("expected struct Ping", "expected an object with `message` and `interval`"),
+        ("expected struct PingConfig", "expected an object with `message` and `interval`"),
         ("expected struct TlsConfig", "expected an object"),
         ("expected struct ArchiveConfig", "expected an object"),
         ("expected struct CompressionConfig", "expected an object"),
@@ -105,12 +105,12 @@ fn in_our_words(message: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct ConfigError {
     file: PathBuf,
-    problems: Vec<(Option<Place>, Problem)>,
+    problems: Vec<(Option<TextPosition>, Problem)>,
 }
 
 /// Line and column, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct TextPosition {
     line: usize,
     column: usize,
 }
@@ -128,15 +128,15 @@ impl ConfigError {
             .map(|mut problem| {
                 // A message may quote the value that is wrong.
                 problem.message = secrets.mask(&problem.message);
-                (text.and_then(|text| place_of(text, &problem.path)), problem)
+                (text.and_then(|text| position_of(text, &problem.path)), problem)
             })
             .collect();
         Self { file: file.to_owned(), problems }
     }
 
     /// A text that is no JSON.
-    pub(crate) fn syntax(file: &Path, error: &serde_json::Error) -> Self {
-        let place = Place { line: error.line(), column: error.column() };
+    pub(crate) fn from_syntax_error(file: &Path, error: &serde_json::Error) -> Self {
+        let place = TextPosition { line: error.line(), column: error.column() };
         let message = error.to_string();
         // The place is said once, in front.
         let message = message.split(" at line ").next().unwrap_or_default();
@@ -200,7 +200,7 @@ fn find_duplicates(node: &Node<'_>, path: &str, problems: &mut Vec<Problem>) {
 }
 
 /// Where the value at `path` starts, or the nearest of its ancestors that is in the text.
-fn place_of(text: &str, path: &str) -> Option<Place> {
+fn position_of(text: &str, path: &str) -> Option<TextPosition> {
     let parsed = parse_to_ast(text, &CollectOptions::default(), &ParseOptions::default()).ok()?;
     let root = parsed.value?;
     let (mut node, mut offset) = (&root, root.start());
@@ -220,7 +220,7 @@ fn place_of(text: &str, path: &str) -> Option<Place> {
     let before = text.get(..offset)?;
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    Some(Place { line, column })
+    Some(TextPosition { line, column })
 }
 
 #[cfg(test)]
@@ -228,9 +228,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_those_of_the_key_or_of_what_is_around_it() {
+    fn a_problem_is_located_at_its_key_or_its_nearest_ancestor() {
         let text = "{\n  \"a\": {\n    \"b\": [1, {\"c\": 2}]\n  }\n}";
-        let at = |path| place_of(text, path).map(|p| (p.line, p.column));
+        let at = |path| position_of(text, path).map(|p| (p.line, p.column));
         assert_eq!(at(""), Some((1, 1)));
         assert_eq!(at("a"), Some((2, 3)));
         assert_eq!(at("a.b"), Some((3, 5)));
@@ -239,18 +239,20 @@ mod tests {
     }
 
     #[test]
-    fn serdes_words_become_ours() {
+    fn serde_messages_are_translated() {
         assert_eq!(
-            in_our_words("unknown field `buffer_sise`, expected one of `buffer_size`, `topic`"),
+            translate_serde_message(
+                "unknown field `buffer_sise`, expected one of `buffer_size`, `topic`"
+            ),
             "unknown key `buffer_sise`, did you mean `buffer_size`?"
         );
         assert_eq!(
-            in_our_words("unknown field `zzz`, expected `a`"),
+            translate_serde_message("unknown field `zzz`, expected `a`"),
             "unknown key `zzz`; known keys: a"
         );
-        assert_eq!(in_our_words("missing field `url`"), "the key `url` is missing");
+        assert_eq!(translate_serde_message("missing field `url`"), "the key `url` is missing");
         assert_eq!(
-            in_our_words("unknown variant `blok`, expected `block` or `drop_newest`"),
+            translate_serde_message("unknown variant `blok`, expected `block` or `drop_newest`"),
             "unknown value `blok`, did you mean `block`?; known: block, drop_newest"
         );
     }

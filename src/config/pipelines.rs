@@ -4,13 +4,13 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Document, as_written};
+use super::document::{Document, with_shorthand_path};
 use super::error::Problem;
 use crate::plugin::{Sink, Stage};
 use crate::registry::{Registry, Section, Sources};
 
 /// The name of the pipeline in a configuration without `pipelines`.
-const MAIN: &str = "main";
+const DEFAULT_PIPELINE_NAME: &str = "main";
 
 /// A pipeline that was read and is not built; each section with its path in the file.
 pub(super) struct PipelineConfig {
@@ -21,7 +21,7 @@ pub(super) struct PipelineConfig {
 }
 
 /// The sections of a pipeline as they are written.
-pub(super) struct Sections {
+pub(super) struct PipelineSections {
     name: String,
     /// What stands before the paths of its sections: nothing, or `pipelines.NAME.`.
     prefix: String,
@@ -38,18 +38,19 @@ impl PipelineConfig {
         registry: &Registry,
         problems: &mut Vec<Problem>,
     ) -> Vec<Self> {
-        let all = sections(document, problems);
+        let all = all_sections(document, problems);
         let parsed = all.into_iter().filter_map(|sections| {
-            let Sections { name, prefix, source, stages, sinks } = sections;
-            let mut found = |problem| problems.push(as_written(problem, keys));
+            let PipelineSections { name, prefix, source, stages, sinks } = sections;
+            let mut found = |problem| problems.push(with_shorthand_path(problem, keys));
             let path = format!("{prefix}source");
             let source = registry.sources().parse(source, &path).map_err(&mut found).ok();
-            let stages = numbered(format!("{prefix}stages"), stages).filter_map(|(path, stage)| {
-                let stage = registry.stages().parse(stage, &path).map_err(&mut found).ok()?;
-                Some((path, stage))
-            });
+            let stages =
+                with_paths(format!("{prefix}stages"), stages).filter_map(|(path, stage)| {
+                    let stage = registry.stages().parse(stage, &path).map_err(&mut found).ok()?;
+                    Some((path, stage))
+                });
             let stages = stages.collect();
-            let sinks = numbered(format!("{prefix}sinks"), sinks).filter_map(|(path, sink)| {
+            let sinks = with_paths(format!("{prefix}sinks"), sinks).filter_map(|(path, sink)| {
                 let sink = registry.sinks().parse(sink, &path).map_err(&mut found).ok()?;
                 Some((path, sink))
             });
@@ -84,11 +85,11 @@ pub(super) fn parse_sinks(
     problems: &mut Vec<Problem>,
 ) -> Vec<(String, Option<PathBuf>)> {
     let mut parsed = Vec::new();
-    for Sections { prefix, sinks, .. } in sections(document, problems) {
-        for (path, sink) in numbered(format!("{prefix}sinks"), sinks) {
+    for PipelineSections { prefix, sinks, .. } in all_sections(document, problems) {
+        for (path, sink) in with_paths(format!("{prefix}sinks"), sinks) {
             match registry.sinks().parse(sink, &path) {
                 Ok(sink) => parsed.push((path, sink.archive_dir)),
-                Err(problem) => problems.push(as_written(problem, keys)),
+                Err(problem) => problems.push(with_shorthand_path(problem, keys)),
             }
         }
     }
@@ -96,7 +97,7 @@ pub(super) fn parse_sinks(
 }
 
 /// Where these sinks write hours. Each must have a directory of its own.
-pub(super) fn archive_dirs<P: AsRef<str>, D: AsRef<Path>>(
+pub(super) fn check_archive_dirs<P: AsRef<str>, D: AsRef<Path>>(
     sinks: impl IntoIterator<Item = (P, Option<D>)>,
     problems: &mut Vec<Problem>,
 ) -> Vec<PathBuf> {
@@ -122,7 +123,7 @@ pub(super) fn archive_dirs<P: AsRef<str>, D: AsRef<Path>>(
 }
 
 /// Leaves of every pipeline nothing but its sinks, so that nothing else need be right.
-pub(super) fn keep_sinks(document: &mut Value) {
+pub(super) fn retain_sinks_only(document: &mut Value) {
     let Some(Value::Object(pipelines)) = document.get_mut("pipelines") else { return };
     for pipeline in pipelines.values_mut() {
         if let Value::Object(sections) = pipeline {
@@ -133,16 +134,16 @@ pub(super) fn keep_sinks(document: &mut Value) {
 }
 
 /// The sections of every pipeline, made from the shorthand where they are not written out.
-fn sections(document: &Document, problems: &mut Vec<Problem>) -> Vec<Sections> {
+fn all_sections(document: &Document, problems: &mut Vec<Problem>) -> Vec<PipelineSections> {
     let Some(pipelines) = &document.pipelines else {
         let (source, stages, sinks) = document.sections();
-        let (name, prefix) = (MAIN.to_owned(), String::new());
-        return vec![Sections { name, prefix, source, stages, sinks }];
+        let (name, prefix) = (DEFAULT_PIPELINE_NAME.to_owned(), String::new());
+        return vec![PipelineSections { name, prefix, source, stages, sinks }];
     };
     let mut all = Vec::new();
     for (name, pipeline) in pipelines {
         let path = format!("pipelines.{name}");
-        match one_of_several(name, pipeline, &path) {
+        match parse_named_sections(name, pipeline, &path) {
             Ok(sections) => all.push(sections),
             Err(found) => problems.extend(found),
         }
@@ -150,7 +151,11 @@ fn sections(document: &Document, problems: &mut Vec<Problem>) -> Vec<Sections> {
     all
 }
 
-fn one_of_several(name: &str, pipeline: &Value, path: &str) -> Result<Sections, Vec<Problem>> {
+fn parse_named_sections(
+    name: &str,
+    pipeline: &Value,
+    path: &str,
+) -> Result<PipelineSections, Vec<Problem>> {
     let mut problems = Vec::new();
     let good = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     if name.is_empty() || !name.chars().all(good) {
@@ -193,10 +198,16 @@ fn one_of_several(name: &str, pipeline: &Value, path: &str) -> Result<Sections, 
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Sections { name: name.to_owned(), prefix: format!("{path}."), source, stages, sinks })
+    Ok(PipelineSections {
+        name: name.to_owned(),
+        prefix: format!("{path}."),
+        source,
+        stages,
+        sinks,
+    })
 }
 
 /// The items with their paths: `stages[0]`, `stages[1]`, …
-fn numbered<T>(section: String, items: Vec<T>) -> impl Iterator<Item = (String, T)> {
+fn with_paths<T>(section: String, items: Vec<T>) -> impl Iterator<Item = (String, T)> {
     items.into_iter().enumerate().map(move |(index, item)| (format!("{section}[{index}]"), item))
 }

@@ -20,9 +20,9 @@ impl Registry {
             let stages = json!({ "type": "array", "items": { "$ref": "#/$defs/stage" } });
             let sinks =
                 json!({ "type": "array", "items": { "$ref": "#/$defs/sink" }, "minItems": 1 });
-            section(properties, "source", json!({ "$ref": "#/$defs/source" }));
-            section(properties, "stages", stages.clone());
-            section(properties, "sinks", sinks.clone());
+            replace_section_schema(properties, "source", json!({ "$ref": "#/$defs/source" }));
+            replace_section_schema(properties, "stages", stages.clone());
+            replace_section_schema(properties, "sinks", sinks.clone());
             let one = json!({
                 "type": "object",
                 "properties": { "source": { "$ref": "#/$defs/source" }, "stages": stages, "sinks": sinks },
@@ -35,7 +35,7 @@ impl Registry {
                 "additionalProperties": one,
                 "minProperties": 1,
             });
-            section(properties, "pipelines", several);
+            replace_section_schema(properties, "pipelines", several);
         }
         let shorthand = [["source", "ws_url"], ["source", "topic"], ["sinks", "output_dir"]];
         let several = ["ws_url", "topic", "output_dir", "source", "stages", "sinks"];
@@ -65,7 +65,7 @@ fn one_of(schemas: &[Schema]) -> Value {
 }
 
 /// Replaces what is said of a section, but for its description.
-fn section(properties: &mut Map<String, Value>, key: &str, schema: Value) {
+fn replace_section_schema(properties: &mut Map<String, Value>, key: &str, schema: Value) {
     let description = properties.get(key).and_then(|old| old.get("description")).cloned();
     let mut keys = Map::new();
     if let Some(description) = description {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A configuration that is one, with most of its keys.
-const WHOLE: &str = r#"{
+const FULL_CONFIG: &str = r#"{
   "buffer_size": 100, "overflow": "block", "log_file": "", "status_socket": "s",
   "source": { "type": "websocket", "url": "ws://h:1/p?q=1", "topics": ["a", "b"],
     "subscribe": [{ "op": "{topic}" }], "ping": { "message": "p", "interval": "1s" },
@@ -16,32 +16,32 @@ const WHOLE: &str = r#"{
     "retention": { "max_age": "90d", "keep_journals": "100d", "min_free_disk": "1GiB" } }
 }"#;
 
-fn parse(text: &str) -> Result<Config, ConfigError> {
+fn parse_text(text: &str) -> Result<Config, ConfigError> {
     Config::parse(Path::new("config.json"), text, &Registry::builtin())
 }
 
 #[test]
-fn the_whole_one_is_one() {
-    if let Err(error) = parse(WHOLE) {
+fn the_full_config_parses() {
+    if let Err(error) = parse_text(FULL_CONFIG) {
         panic!("{error}");
     }
 }
 
 proptest! {
     #[test]
-    fn any_text_is_read_or_refused_in_words(text in "\\PC{0,200}|[{}\\[\\]\":,a-z0-9$ \\n]{0,80}") {
-        if let Err(error) = parse(&text) {
+    fn any_text_parses_or_yields_a_config_error(text in "\\PC{0,200}|[{}\\[\\]\":,a-z0-9$ \\n]{0,80}") {
+        if let Err(error) = parse_text(&text) {
             prop_assert!(error.to_string().starts_with("config.json"));
         }
     }
 
     #[test]
-    fn any_slip_of_the_pen_is_read_or_refused_in_words(
-        at in 0..WHOLE.len(), length in 0..20_usize, with in "\\PC{0,8}",
+    fn any_edit_of_a_valid_config_parses_or_yields_a_config_error(
+        at in 0..FULL_CONFIG.len(), length in 0..20_usize, with in "\\PC{0,8}",
     ) {
-        let mut text = WHOLE.to_owned();
-        text.replace_range(at..(at + length).min(WHOLE.len()), &with);
-        if let Err(error) = parse(&text) {
+        let mut text = FULL_CONFIG.to_owned();
+        text.replace_range(at..(at + length).min(FULL_CONFIG.len()), &with);
+        if let Err(error) = parse_text(&text) {
             prop_assert!(error.to_string().starts_with("config.json"));
         }
     }

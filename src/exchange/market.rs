@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 /// Trades whose price walk is computed; then they repeat, but for their numbers.
-const WALK: usize = 4096;
+const CYCLE_LENGTH: usize = 4096;
 /// Digits of a trade's number in its message.
-const DIGITS: usize = 12;
+const NUMBER_DIGITS: usize = 12;
 /// The time of the first trade, Unix milliseconds.
-const FIRST_TIME: u64 = 1_700_000_000_000;
+const FIRST_TIME_MILLIS: u64 = 1_700_000_000_000;
 
 /// The trades of some topics, which take turns.
 #[derive(Debug)]
@@ -16,21 +16,21 @@ pub struct Market {
     /// WebSocket frames, one after the other, with zeros for the numbers.
     frames: Vec<u8>,
     /// Where each frame begins, and past the last the end.
-    starts: Vec<usize>,
+    frame_starts: Vec<usize>,
 }
 
 impl Market {
     /// The market of `publicTrade.<symbol>`.
     pub fn new(topic: &str) -> Self {
-        Self::of(&[topic])
+        Self::from_topics(&[topic])
     }
 
     /// The market of several such topics: trade *n* is of topic *n* mod 4096 mod their number.
-    pub fn of<T: AsRef<str>>(topics: &[T]) -> Self {
+    pub fn from_topics<T: AsRef<str>>(topics: &[T]) -> Self {
         let mut random = fastrand::Rng::with_seed(7);
-        let (mut price, mut time) = (4_325_010_u64, FIRST_TIME);
-        let mut market = Self { frames: Vec::new(), starts: vec![0] };
-        for topic in topics.iter().cycle().take(WALK) {
+        let (mut price, mut time) = (4_325_010_u64, FIRST_TIME_MILLIS);
+        let mut market = Self { frames: Vec::new(), frame_starts: vec![0] };
+        for topic in topics.iter().cycle().take(CYCLE_LENGTH) {
             let topic = topic.as_ref();
             let symbol = topic.rsplit('.').next().unwrap_or(topic);
             let topic = serde_json::Value::from(topic);
@@ -50,7 +50,7 @@ impl Market {
             // Writing to a String cannot fail.
             let _infallible = write!(
                 text,
-                r#"{{"topic":{topic},"type":"snapshot","ts":{time},"data":[{{"T":{time},"s":{symbol},"S":"{side}","v":"{}.{:03}","p":"{}.{:02}","L":"{tick}","i":"{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}","BT":false,"seq":1{:0DIGITS$}}}]}}"#,
+                r#"{{"topic":{topic},"type":"snapshot","ts":{time},"data":[{{"T":{time},"s":{symbol},"S":"{side}","v":"{}.{:03}","p":"{}.{:02}","L":"{tick}","i":"{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}","BT":false,"seq":1{:0NUMBER_DIGITS$}}}]}}"#,
                 volume / 1_000,
                 volume % 1_000,
                 price / 100,
@@ -62,12 +62,12 @@ impl Market {
                 id & 0xFFFF_FFFF_FFFF,
                 0,
             );
-            market.push(text.as_bytes());
+            market.push_frame(text.as_bytes());
         }
         market
     }
 
-    fn push(&mut self, payload: &[u8]) {
+    fn push_frame(&mut self, payload: &[u8]) {
         // An unmasked final text frame with a 7-bit or a 16-bit length (RFC 6455, 5.2).
         self.frames.push(0x81);
         match u8::try_from(payload.len()) {
@@ -79,14 +79,14 @@ impl Market {
             }
         }
         self.frames.extend_from_slice(payload);
-        self.starts.push(self.frames.len());
+        self.frame_starts.push(self.frames.len());
     }
 
     /// Appends the WebSocket frames of trades.
     pub fn append_frames(&self, trades: Range<u64>, out: &mut Vec<u8>) {
         for trade in trades {
-            let index = usize::try_from(trade % WALK as u64).unwrap_or(0);
-            let frame = match self.starts.get(index..index + 2) {
+            let index = usize::try_from(trade % CYCLE_LENGTH as u64).unwrap_or(0);
+            let frame = match self.frame_starts.get(index..index + 2) {
                 Some(&[start, end]) => self.frames.get(start..end).unwrap_or_default(),
                 _ => &[],
             };
@@ -94,7 +94,9 @@ impl Market {
             // The number is followed by `}]}`.
             let end = out.len().saturating_sub(3);
             let mut number = trade;
-            for digit in out.get_mut(end.saturating_sub(DIGITS)..end).into_iter().flatten().rev() {
+            for digit in
+                out.get_mut(end.saturating_sub(NUMBER_DIGITS)..end).into_iter().flatten().rev()
+            {
                 *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
                 number /= 10;
             }
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trade_is_json_and_knows_its_number() {
+    fn a_trade_is_json_and_carries_its_number() {
         let market = Market::new("publicTrade.BTCUSDT");
         let lines = market.lines(5_000..5_003);
         let lines: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();

@@ -8,7 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Pointer, PointerError, text};
+use super::{Pointer, PointerError, scalar_text};
 
 /// Says which text is taken from a message: a JSON Pointer, such as `/topic`; several in a template,
 /// such as `{/arg/channel}.{/arg/instId}`; or a list of these, of which the first that is complete
@@ -21,13 +21,13 @@ pub struct Selector {
 /// What stands between pointers, and the pointers: `before` comes in front of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Template {
-    parts: Vec<Part>,
-    after: String,
+    parts: Vec<TemplatePart>,
+    suffix: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Part {
-    before: String,
+struct TemplatePart {
+    literal: String,
     pointer: Pointer,
 }
 
@@ -50,35 +50,38 @@ pub enum SelectorError {
 impl Template {
     fn parse(text: &str) -> Result<Self, SelectorError> {
         if text.starts_with('/') {
-            let part = Part { before: String::new(), pointer: Pointer::parse(text)? };
-            return Ok(Self { parts: vec![part], after: String::new() });
+            let part = TemplatePart { literal: String::new(), pointer: Pointer::parse(text)? };
+            return Ok(Self { parts: vec![part], suffix: String::new() });
         }
         let fail = || SelectorError::Template(text.to_owned());
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some((before, behind)) = rest.split_once('{') {
             let (pointer, behind) = behind.split_once('}').ok_or_else(fail)?;
-            parts.push(Part { before: before.to_owned(), pointer: Pointer::parse(pointer)? });
+            parts.push(TemplatePart {
+                literal: before.to_owned(),
+                pointer: Pointer::parse(pointer)?,
+            });
             rest = behind;
         }
         if parts.is_empty() || rest.contains('}') {
             return Err(fail());
         }
-        Ok(Self { parts, after: rest.to_owned() })
+        Ok(Self { parts, suffix: rest.to_owned() })
     }
 
-    fn fill(&self, json: &[u8], out: &mut String) -> Option<()> {
-        for Part { before, pointer } in &self.parts {
+    fn render(&self, json: &[u8], out: &mut String) -> Option<()> {
+        for TemplatePart { literal: before, pointer } in &self.parts {
             out.push_str(before);
-            out.push_str(&text(pointer.find(json)?)?);
+            out.push_str(&scalar_text(pointer.find(json)?)?);
         }
-        out.push_str(&self.after);
+        out.push_str(&self.suffix);
         Some(())
     }
 
     /// The pointer, when there is nothing else.
-    fn alone(&self) -> Option<&Pointer> {
+    fn as_pointer(&self) -> Option<&Pointer> {
         match self.parts.as_slice() {
-            [part] if part.before.is_empty() && self.after.is_empty() => Some(&part.pointer),
+            [part] if part.literal.is_empty() && self.suffix.is_empty() => Some(&part.pointer),
             _ => None,
         }
     }
@@ -86,13 +89,13 @@ impl Template {
 
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(pointer) = self.alone() {
+        if let Some(pointer) = self.as_pointer() {
             return pointer.fmt(f);
         }
-        for Part { before, pointer } in &self.parts {
+        for TemplatePart { literal: before, pointer } in &self.parts {
             write!(f, "{before}{{{pointer}}}")?;
         }
-        f.write_str(&self.after)
+        f.write_str(&self.suffix)
     }
 }
 
@@ -120,12 +123,12 @@ impl Selector {
     /// The text that it takes from this message. `room` is where it is put together, where that is
     /// needed.
     pub fn select<'a>(&self, json: &'a [u8], room: &'a mut String) -> Option<Cow<'a, str>> {
-        if let Some(pointer) = self.lone_pointer() {
-            return text(pointer.find(json)?);
+        if let Some(pointer) = self.as_pointer() {
+            return scalar_text(pointer.find(json)?);
         }
         for template in &self.alternatives {
             room.clear();
-            if template.fill(json, room).is_some() {
+            if template.render(json, room).is_some() {
                 return Some(Cow::Borrowed(room.as_str()));
             }
         }
@@ -133,15 +136,20 @@ impl Selector {
     }
 
     /// The text that the template of this number takes, if it is complete.
-    pub(super) fn fill(&self, number: usize, json: &[u8], room: &mut String) -> Option<()> {
+    pub(super) fn render_template(
+        &self,
+        number: usize,
+        json: &[u8],
+        room: &mut String,
+    ) -> Option<()> {
         room.clear();
-        self.alternatives.get(number)?.fill(json, room)
+        self.alternatives.get(number)?.render(json, room)
     }
 
     /// The pointer, when there is nothing else.
-    pub(super) fn lone_pointer(&self) -> Option<&Pointer> {
+    pub(super) fn as_pointer(&self) -> Option<&Pointer> {
         match self.alternatives.as_slice() {
-            [template] => template.alone(),
+            [template] => template.as_pointer(),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ fn find<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn a_value_is_found_as_it_is_written() {
+fn a_pointer_returns_the_raw_bytes_of_the_value() {
     let trade =
         r#" { "topic" : "t" , "n":[1, {"x":-1.50e3 }, []], "data":[{"s":"B\"T}C","m":{}},null] } "#;
     for (pointer, value) in [
@@ -31,7 +31,7 @@ fn a_value_is_found_as_it_is_written() {
 }
 
 #[test]
-fn keys_are_compared_by_what_they_say() {
+fn keys_are_compared_after_unescaping() {
     let text = "{\"to\\u0070ic\":1,\"a/b\":2,\"m~n\":3,\"\":4}";
     assert_eq!(find(text, "/topic"), Some("1"));
     assert_eq!(find(text, "/a~1b"), Some("2"));
@@ -43,12 +43,12 @@ fn keys_are_compared_by_what_they_say() {
 }
 
 #[test]
-fn of_keys_that_stand_twice_the_first_counts() {
+fn the_first_of_duplicate_keys_counts() {
     assert_eq!(find(r#"{"a":1,"a":2}"#, "/a"), Some("1"));
 }
 
 #[test]
-fn a_text_that_is_no_pointer_is_refused() {
+fn an_invalid_pointer_is_rejected() {
     for text in ["", "topic", "/a~", "/a~2"] {
         assert!(Pointer::parse(text).is_err(), "{text}");
     }
@@ -61,7 +61,7 @@ fn select(selector: Value, json: &str) -> Option<String> {
 }
 
 #[test]
-fn a_selector_takes_one_text_a_template_or_the_first_that_is_complete() {
+fn a_selector_takes_a_pointer_a_template_or_the_first_complete_alternative() {
     let trade = r#"{"arg":{"channel":"trades","instId":"BTC-USDT"},"n":5,"s":"x\ny","z":null}"#;
     assert_eq!(select(json!("/arg/channel"), trade).unwrap(), "trades");
     assert_eq!(select(json!("{/arg/channel}.{/arg/instId}!"), trade).unwrap(), "trades.BTC-USDT!");
@@ -76,7 +76,7 @@ fn a_selector_takes_one_text_a_template_or_the_first_that_is_complete() {
 }
 
 #[test]
-fn a_selector_is_shown_as_it_was_written() {
+fn a_selector_serializes_as_it_was_written() {
     for text in [json!("/topic"), json!("{/a}.{/b}"), json!(["/a", "x{/b}y"])] {
         let selector: Selector = serde_json::from_value(text.clone()).unwrap();
         assert_eq!(serde_json::to_value(&selector).unwrap(), text);
@@ -140,12 +140,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_walked_without_a_panic(bytes in prop::collection::vec(
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(
         prop_oneof![Just(b'"'), Just(b'{'), Just(b'['), Just(b']'), Just(b'}'), Just(b':'), Just(b','),
             Just(b'\\'), Just(b'a'), any::<u8>()], 0..40)) {
         for pointer in ["/a", "/0", "/a/1/a", "/"] {
             if let Some(found) = Pointer::parse(pointer).unwrap().find(&bytes) {
-                text(found);
+                scalar_text(found);
             }
         }
     }

@@ -1,22 +1,22 @@
 //! The walk itself.
 
-use super::Step;
+use super::PointerToken;
 
 /// A place in a JSON text.
 #[derive(Clone, Copy)]
-pub(super) struct Walk<'a> {
+pub(super) struct JsonCursor<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Walk<'a> {
+impl<'a> JsonCursor<'a> {
     pub(super) fn new(json: &'a [u8]) -> Self {
         Self { rest: json }
     }
 
     /// Goes from a container to one of its values.
-    pub(super) fn enter(&mut self, step: &Step) -> Option<()> {
+    pub(super) fn enter(&mut self, step: &PointerToken) -> Option<()> {
         self.skip_space();
-        match self.next()? {
+        match self.next_byte()? {
             b'{' => self.enter_object(&step.key),
             b'[' => self.enter_array(step.index?),
             _ => None,
@@ -34,16 +34,16 @@ impl<'a> Walk<'a> {
     fn enter_object(&mut self, wanted: &str) -> Option<()> {
         loop {
             self.skip_space();
-            let key = self.string()?;
+            let key = self.read_string()?;
             self.skip_space();
-            self.expect(b':')?;
+            self.expect_byte(b':')?;
             if is_key(key, wanted) {
                 return Some(());
             }
             self.skip_space();
             self.skip_value()?;
             self.skip_space();
-            self.expect(b',')?;
+            self.expect_byte(b',')?;
         }
     }
 
@@ -52,7 +52,7 @@ impl<'a> Walk<'a> {
             self.skip_space();
             self.skip_value()?;
             self.skip_space();
-            self.expect(b',')?;
+            self.expect_byte(b',')?;
         }
         self.skip_space();
         // An empty array, or one that ends here.
@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
 
     fn skip_value(&mut self) -> Option<()> {
         match self.rest.first()? {
-            b'"' => self.string().map(drop),
+            b'"' => self.read_string().map(drop),
             b'{' | b'[' => self.skip_container(),
             _ => {
                 let ends = |byte: &u8| b",]} \t\r\n".contains(byte);
@@ -75,11 +75,11 @@ impl<'a> Walk<'a> {
     fn skip_container(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
-            let length = self.rest.iter().position(|byte| stops(*byte))?;
+            let length = self.rest.iter().position(|byte| is_structural(*byte))?;
             self.advance(length)?;
             match self.rest.first()? {
                 b'"' => {
-                    self.string()?;
+                    self.read_string()?;
                     continue;
                 }
                 b'{' | b'[' => depth += 1,
@@ -93,9 +93,9 @@ impl<'a> Walk<'a> {
     }
 
     /// A string, with its quotes.
-    fn string(&mut self) -> Option<&'a [u8]> {
+    fn read_string(&mut self) -> Option<&'a [u8]> {
         let from = self.rest;
-        self.expect(b'"')?;
+        self.expect_byte(b'"')?;
         loop {
             let stop = memchr::memchr2(b'"', b'\\', self.rest)?;
             let escape = self.rest.get(stop) == Some(&b'\\');
@@ -113,14 +113,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn next(&mut self) -> Option<u8> {
+    fn next_byte(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(*first)
     }
 
-    fn expect(&mut self, byte: u8) -> Option<()> {
-        (self.next()? == byte).then_some(())
+    fn expect_byte(&mut self, byte: u8) -> Option<()> {
+        (self.next_byte()? == byte).then_some(())
     }
 
     fn advance(&mut self, by: usize) -> Option<()> {
@@ -130,7 +130,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Whether the skipping of a container must look at the byte.
-fn stops(byte: u8) -> bool {
+fn is_structural(byte: u8) -> bool {
     matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')
 }
 

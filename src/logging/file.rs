@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use crate::links::refuse_foreign_links;
+use crate::links::check_foreign_links;
 
 /// Opened with the first line, and again after it failed or was closed.
 #[derive(Debug)]
@@ -13,13 +13,13 @@ pub(super) struct LogFile {
     path: PathBuf,
     /// 0 for no limit.
     max_size: u64,
-    keep: u16,
+    max_old_files: u16,
     open: Option<(File, u64)>,
 }
 
 impl LogFile {
     pub(super) fn new(path: PathBuf, max_size: u64, keep: u16) -> Self {
-        Self { path, max_size, keep, open: None }
+        Self { path, max_size, max_old_files: keep, open: None }
     }
 
     /// Opens the file now, to find out whether it can be.
@@ -49,7 +49,7 @@ impl LogFile {
             None => self.open_file()?,
         };
         if self.max_size > 0 && size > 0 && size + length > self.max_size {
-            (file, size) = self.begin_anew()?;
+            (file, size) = self.rotate()?;
         }
         file.write_all(line)?;
         self.open = Some((file, size + length));
@@ -57,7 +57,7 @@ impl LogFile {
     }
 
     fn open_file(&mut self) -> io::Result<(File, u64)> {
-        refuse_foreign_links(&self.path).map_err(io::Error::other)?;
+        check_foreign_links(&self.path).map_err(io::Error::other)?;
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -68,16 +68,16 @@ impl LogFile {
     }
 
     /// Renames `log` to `log.1`, `log.1` to `log.2` and so on; the last is replaced.
-    fn begin_anew(&mut self) -> io::Result<(File, u64)> {
+    fn rotate(&mut self) -> io::Result<(File, u64)> {
         let older = |number: u16| {
             let mut name = self.path.clone().into_os_string();
             name.push(format!(".{number}"));
             PathBuf::from(name)
         };
-        if self.keep == 0 {
+        if self.max_old_files == 0 {
             fs::remove_file(&self.path)?;
         } else {
-            for number in (1..self.keep).rev() {
+            for number in (1..self.max_old_files).rev() {
                 match fs::rename(older(number), older(number + 1)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_is_bounded_and_a_few_older_ones_are_kept() {
+    fn the_log_rotates_at_max_size_and_keeps_the_configured_old_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut log = LogFile::new(path.clone(), 20, 2);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_moved_away_is_begun_anew_after_a_close() {
+    fn a_moved_file_is_created_again_after_a_close() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut log = LogFile::new(path.clone(), 0, 3);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_cannot_be_written_is_tried_again() {
+    fn each_line_retries_a_log_that_cannot_be_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("missing/log");
         let mut log = LogFile::new(path.clone(), 0, 3);

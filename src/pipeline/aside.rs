@@ -7,46 +7,51 @@ use std::time::Instant;
 
 use tracing::{Span, error, warn};
 
-use super::Named;
-use super::persist::Patience;
-use super::queue::{Consumer, Item, Limits, Producer, queue, weight};
+use super::NamedPlugin;
+use super::persist::RetryPolicy;
+use super::queue::{Consumer, Producer, QueueItem, QueueLimits, batch_queue, batch_usage};
 use super::sinks::Sinks;
 use crate::batch::Batch;
 use crate::clock::UnixNanos;
-use crate::plugin::{DropCause, FeedEvent, Sink};
-use crate::stats::{Counter, Stats};
+use crate::plugin::{DropCause, Sink, SourceEvent};
+use crate::stats::{Counter, PipelineStats};
 
 /// The end of the buffer at which the other sinks stand.
-pub(super) struct Aside {
+pub(super) struct OptionalSink {
     name: String,
     producer: Producer,
-    ended: Receiver<()>,
+    finished: Receiver<()>,
     /// Messages that did not fit.
-    dropped: Arc<Counter>,
+    dropped_messages: Arc<Counter>,
 }
 
 /// Gives the sink a thread of its own.
-pub(super) fn aside(
-    sink: Named<dyn Sink>,
-    limits: Limits,
-    stats: &Arc<Stats>,
-) -> std::io::Result<Aside> {
-    let (producer, consumer) = queue(limits);
+pub(super) fn spawn_optional_sink(
+    sink: NamedPlugin<dyn Sink>,
+    limits: QueueLimits,
+    stats: &Arc<PipelineStats>,
+) -> std::io::Result<OptionalSink> {
+    let (producer, consumer) = batch_queue(limits);
     let (tell, ended) = channel();
-    let dropped = sink.stats.counter("dropped");
-    let aside = Aside { name: sink.name.clone(), producer, ended, dropped };
-    let sinks = Sinks::new(vec![sink], Patience::default(), Arc::clone(stats));
+    let dropped = sink.stats.register_counter("dropped");
+    let aside = OptionalSink {
+        name: sink.name.clone(),
+        producer,
+        finished: ended,
+        dropped_messages: dropped,
+    };
+    let sinks = Sinks::new(vec![sink], RetryPolicy::default(), Arc::clone(stats));
     let span = Span::current();
     std::thread::Builder::new().name("sink".to_owned()).spawn(move || {
         let _within = span.enter();
-        run(sinks, consumer);
+        run_sink_thread(sinks, consumer);
         // Whoever waited may have given up.
         let _gone = tell.send(());
     })?;
     Ok(aside)
 }
 
-fn run(mut sinks: Sinks, mut consumer: Consumer) {
+fn run_sink_thread(mut sinks: Sinks, mut consumer: Consumer) {
     let done = sinks.open().and_then(|()| {
         loop {
             let mut item = consumer.try_pop();
@@ -56,13 +61,13 @@ fn run(mut sinks: Sinks, mut consumer: Consumer) {
             }
             match item {
                 None => return Ok(()),
-                Some(Item::Batch(batch)) => {
-                    let taken = weight(&batch);
+                Some(QueueItem::Batch(batch)) => {
+                    let taken = batch_usage(&batch);
                     sinks.write(&batch)?;
-                    consumer.give_back(batch, taken);
+                    consumer.release(batch, taken);
                 }
-                Some(Item::Tick(now)) => sinks.tick(now),
-                Some(Item::Event(at, event)) => sinks.event(at, &event),
+                Some(QueueItem::Tick(now)) => sinks.tick(now),
+                Some(QueueItem::Event(at, event)) => sinks.on_event(at, &event),
             }
         }
     });
@@ -73,41 +78,41 @@ fn run(mut sinks: Sinks, mut consumer: Consumer) {
     drop(sinks.close());
 }
 
-impl Aside {
+impl OptionalSink {
     /// Takes the batch if there is room. What is lost is in the journal, if the sink keeps one.
-    pub(super) fn write(&mut self, batch: &Batch) {
-        if self.producer.is_refused() {
-            self.dropped.add(batch.len() as u64);
-        } else if self.producer.try_push(batch.copy()).is_err() {
+    pub(super) fn try_push(&mut self, batch: &Batch) {
+        if self.producer.is_intake_stopped() {
+            self.dropped_messages.add(batch.len() as u64);
+        } else if self.producer.try_push(batch.clone_messages()).is_err() {
             let (messages, since) = (batch.len() as u64, batch.received());
-            self.dropped.add(messages);
+            self.dropped_messages.add(messages);
             let cause = DropCause::Overflow;
-            self.producer.event(since, FeedEvent::Dropped { since, messages, cause });
+            self.producer.push_event(since, SourceEvent::Dropped { since, messages, cause });
         }
     }
 
-    pub(super) fn event(&mut self, at: UnixNanos, event: &FeedEvent) {
-        if !self.producer.is_refused() {
-            self.producer.event(at, event.clone());
+    pub(super) fn push_event(&mut self, at: UnixNanos, event: &SourceEvent) {
+        if !self.producer.is_intake_stopped() {
+            self.producer.push_event(at, event.clone());
         }
     }
 
-    pub(super) fn tick(&mut self, now: UnixNanos) {
-        if !self.producer.is_refused() {
-            self.producer.tick(now);
+    pub(super) fn push_tick(&mut self, now: UnixNanos) {
+        if !self.producer.is_intake_stopped() {
+            self.producer.push_tick(now);
         }
     }
 
     /// Nothing more comes.
-    pub(super) fn end(&mut self) {
-        self.producer.close();
+    pub(super) fn close_queue(&mut self) {
+        self.producer.finish();
     }
 
     /// Waits until it is done with what it has.
-    pub(super) fn wait(&mut self, deadline: Instant) {
+    pub(super) fn wait_finished(&mut self, deadline: Instant) {
         let patience = deadline.saturating_duration_since(Instant::now());
-        if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            let messages = self.producer.used().messages;
+        if self.finished.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            let messages = self.producer.usage().messages;
             let sink = &self.name;
             warn!(sink, messages, "it is not done, not required, and left behind");
         }

@@ -5,74 +5,75 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::feed::SETTLE_LIMIT;
-use crate::plugin::Cause;
+use super::feed::ASSUME_DELIVERING_AFTER;
+use crate::plugin::DownCause;
 
 /// A connection that stands.
 #[derive(Clone)]
-pub(super) struct Standing {
+pub(super) struct LiveConnection {
     /// Its number in this recording.
-    pub(super) connection: u64,
-    pub(super) data_seen: bool,
-    pub(super) settled: bool,
+    pub(super) id: u64,
+    pub(super) has_data: bool,
+    pub(super) is_delivering: bool,
     /// Since when all is answered that it subscribes to.
-    pub(super) subscribed: Option<Instant>,
+    pub(super) subscribed_at: Option<Instant>,
     /// The topics of which messages come.
-    pub(super) coming: HashSet<String>,
+    pub(super) active_topics: HashSet<String>,
     /// Those of which nothing comes, or that may be so.
-    pub(super) absent: BTreeMap<String, Absence>,
+    pub(super) inactive_topics: BTreeMap<String, InactiveTopic>,
 }
 
 /// Why a topic does not come.
 #[derive(Clone)]
-pub(super) struct Absence {
-    pub(super) cause: Cause,
+pub(super) struct InactiveTopic {
+    pub(super) cause: DownCause,
     pub(super) detail: String,
     /// Whether the sinks were told: they are not while another connection brings it.
-    pub(super) told: bool,
+    pub(super) is_reported: bool,
 }
 
-impl Standing {
+impl LiveConnection {
     pub(super) fn new(connection: u64) -> Self {
         Self {
-            connection,
-            data_seen: false,
-            settled: false,
-            subscribed: None,
-            coming: HashSet::new(),
-            absent: BTreeMap::new(),
+            id: connection,
+            has_data: false,
+            is_delivering: false,
+            subscribed_at: None,
+            active_topics: HashSet::new(),
+            inactive_topics: BTreeMap::new(),
         }
     }
 
     /// Whether it is known, or trusted, to have brought all for so long.
-    pub(super) fn covers(&self, last: Duration) -> bool {
-        let Some(subscribed) = self.subscribed else { return false };
+    pub(super) fn has_covered(&self, last: Duration) -> bool {
+        let Some(subscribed) = self.subscribed_at else { return false };
         let age = subscribed.elapsed();
-        (self.settled || age >= SETTLE_LIMIT) && age >= last
+        (self.is_delivering || age >= ASSUME_DELIVERING_AFTER) && age >= last
     }
 
     /// From now on these come, too.
-    pub(super) fn comes(&mut self, topics: Vec<String>) {
+    pub(super) fn set_active(&mut self, topics: Vec<String>) {
         for topic in &topics {
-            self.absent.remove(topic);
+            self.inactive_topics.remove(topic);
         }
-        self.coming.extend(topics);
+        self.active_topics.extend(topics);
     }
 
     /// Of this nothing comes any more, or that may be so.
-    pub(super) fn brings_not(&mut self, topic: &str, cause: Cause, detail: &str) {
-        self.coming.remove(topic);
+    pub(super) fn set_inactive(&mut self, topic: &str, cause: DownCause, detail: &str) {
+        self.active_topics.remove(topic);
         let (detail, told) = (detail.to_owned(), false);
-        self.absent.insert(topic.to_owned(), Absence { cause, detail, told });
+        self.inactive_topics
+            .insert(topic.to_owned(), InactiveTopic { cause, detail, is_reported: told });
     }
 
     /// Whether it brings this.
-    pub(super) fn brings(&self, topic: &str) -> bool {
-        self.coming.contains(topic)
+    pub(super) fn is_active(&self, topic: &str) -> bool {
+        self.active_topics.contains(topic)
     }
 
     /// Whether it is known of this topic whether it comes.
-    pub(super) fn is_answered(&self, topic: &str) -> bool {
-        self.brings(topic) || self.absent.contains_key(topic)
+    pub(super) fn is_confirmed(&self, topic: &str) -> bool {
+        self.is_active(topic) || self.inactive_topics.contains_key(topic)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::json::Selector;
 use crate::pacing::Pacer;
 use crate::secrets::Secrets;
-use crate::stats::{Counter, PluginStats, Stats};
+use crate::stats::{Counter, PipelineStats, PluginStats};
 
 /// What a plugin is given when it is built.
 #[derive(Debug)]
@@ -14,47 +14,47 @@ pub struct BuildContext {
     /// What the source of this pipeline subscribes to.
     pub topics: Vec<String>,
     /// Where messages say what their topic is; `None` when the source does not know.
-    pub topic: Option<Selector>,
+    pub topic_selector: Option<Selector>,
     /// The name of the pipeline.
     pub pipeline: String,
     /// The counters of this pipeline.
-    pub stats: Arc<Stats>,
+    pub stats: Arc<PipelineStats>,
     /// The counters of the plugin that is built.
-    pub plugin: Arc<PluginStats>,
+    pub plugin_stats: Arc<PluginStats>,
     /// The most messages a batch should hold (`buffer_size`), at least 1.
-    pub max_batch: usize,
+    pub max_batch_messages: usize,
     /// Where sources ask for a rest after a small read.
     pub pacer: Arc<Pacer>,
     /// What tells this recording from others.
-    pub run: Run,
+    pub run_info: RunInfo,
     secrets: Secrets,
 }
 
 impl BuildContext {
     /// A context for a pipeline whose source subscribes to `topics`.
-    pub fn new(topics: Vec<String>, stats: Arc<Stats>, max_batch: usize) -> Self {
+    pub fn new(topics: Vec<String>, stats: Arc<PipelineStats>, max_batch: usize) -> Self {
         Self {
             topics,
-            topic: None,
+            topic_selector: None,
             pipeline: "main".to_owned(),
             stats,
-            plugin: Arc::new(PluginStats::new("")),
-            max_batch: max_batch.max(1),
+            plugin_stats: Arc::new(PluginStats::new("")),
+            max_batch_messages: max_batch.max(1),
             pacer: Arc::default(),
-            run: Run::default(),
+            run_info: RunInfo::default(),
             secrets: Secrets::default(),
         }
     }
 
     /// A counter of the plugin's own, shown by `streamer status --json` under this name.
     pub fn counter(&self, name: &'static str) -> Arc<Counter> {
-        self.plugin.counter(name)
+        self.plugin_stats.register_counter(name)
     }
 
     /// The same for messages that say there what their topic is.
     #[must_use]
-    pub fn with_topic(mut self, topic: Option<Selector>) -> Self {
-        self.topic = topic;
+    pub fn with_topic_selector(mut self, topic: Option<Selector>) -> Self {
+        self.topic_selector = topic;
         self
     }
 
@@ -66,9 +66,9 @@ impl BuildContext {
     }
 
     /// From now on for the plugin of this name, such as `stages[0] (filter)`.
-    pub(crate) fn turn_to(&mut self, name: &str) -> Arc<PluginStats> {
-        self.plugin = self.stats.plugin(name);
-        Arc::clone(&self.plugin)
+    pub(crate) fn set_plugin(&mut self, name: &str) -> Arc<PluginStats> {
+        self.plugin_stats = self.stats.register_plugin(name);
+        Arc::clone(&self.plugin_stats)
     }
 
     /// The same with the pacer of the thread on which sources will run.
@@ -80,8 +80,8 @@ impl BuildContext {
 
     /// The same for a recording that is known so.
     #[must_use]
-    pub fn with_run(mut self, run: Run) -> Self {
-        self.run = run;
+    pub fn with_run_info(mut self, run: RunInfo) -> Self {
+        self.run_info = run;
         self
     }
 
@@ -104,11 +104,11 @@ impl BuildContext {
 
 /// One recording: what its journals say of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Run {
+pub struct RunInfo {
     /// A text that no other recording has.
     pub id: String,
     /// The SHA-256 of the resolved configuration, in which secrets are as in the file: `${NAME}`.
-    pub config: String,
+    pub config_digest: String,
     /// What is connected to, see [`Source::endpoint`](super::Source::endpoint).
-    pub source: String,
+    pub endpoint: String,
 }

@@ -10,7 +10,7 @@ use super::SourceError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disconnect {
     /// The kind of cause, by which disconnects are counted.
-    pub cause: Cause,
+    pub cause: DownCause,
     /// The particulars in words. May quote the server.
     pub detail: String,
     /// The pause that the server asked for.
@@ -23,7 +23,7 @@ impl Disconnect {
     /// A disconnect of this kind.
     ///
     /// Control characters, which a terminal might obey, are escaped in `detail`.
-    pub fn new(cause: Cause, detail: impl AsRef<str>) -> Self {
+    pub fn new(cause: DownCause, detail: impl AsRef<str>) -> Self {
         let mut plain = String::new();
         for char in detail.as_ref().chars() {
             if char.is_control() {
@@ -46,7 +46,7 @@ impl From<Disconnect> for SourceError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Cause {
+pub enum DownCause {
     /// The host name could not be resolved.
     Dns,
     /// The TCP connection was refused or the host is unreachable.
@@ -83,7 +83,7 @@ pub enum Cause {
     Other,
 }
 
-impl Cause {
+impl DownCause {
     /// The cause as it is spelled in log and status.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Cause;
+use super::DownCause;
 use crate::clock::UnixNanos;
 
 /// Something that happened to the source. Sinks that keep account of the recording note it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum FeedEvent {
+pub enum SourceEvent {
     /// Messages of these topics come from now on. Told before the [`Up`](Self::Up) of the connection,
     /// once or topic by topic, and also later, when the server accepts what it had refused.
     Subscribed {
@@ -23,18 +23,18 @@ pub enum FeedEvent {
         /// The number of the connection in this recording, from 1.
         connection: u64,
         /// Of what.
-        scope: Scope,
+        scope: SourceScope,
     },
     /// It is not connected: the connection was lost, or none could be made.
     Down {
         /// The kind of cause.
-        cause: Cause,
+        cause: DownCause,
         /// The particulars in words, without control characters. May quote the server.
         detail: String,
         /// Since when nothing had been heard, where the connection was given up for that.
         silent_since: Option<UnixNanos>,
         /// Of what.
-        scope: Scope,
+        scope: SourceScope,
     },
     /// Nothing of a topic comes, or that may be so, while the others go on: the server refuses it, say.
     /// Until it is [subscribed](Self::Subscribed) to.
@@ -42,7 +42,7 @@ pub enum FeedEvent {
         /// The topic.
         topic: String,
         /// The kind of cause.
-        cause: Cause,
+        cause: DownCause,
         /// The particulars in words, perhaps the server's.
         detail: String,
         /// For how long nothing of it had come, where that is why.
@@ -72,25 +72,25 @@ pub enum FeedEvent {
     /// The wall clock stepped: forward, or back.
     ClockStepped {
         /// What it would show now.
-        from: UnixNanos,
+        expected: UnixNanos,
     },
 }
 
 /// What of the source is meant: one of the connections that share its topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope {
+pub struct SourceScope {
     /// The number of the connection among them, from 0.
-    pub feed: usize,
+    pub source_index: usize,
     /// How many they are.
-    pub feeds: usize,
+    pub source_count: usize,
     /// Its topics; empty when it is not known, or all.
     pub topics: Arc<[String]>,
 }
 
-impl Default for Scope {
+impl Default for SourceScope {
     /// All of the source.
     fn default() -> Self {
-        Self { feed: 0, feeds: 1, topics: Arc::default() }
+        Self { source_index: 0, source_count: 1, topics: Arc::default() }
     }
 }
 

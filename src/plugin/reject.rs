@@ -6,9 +6,9 @@ use crate::clock::UnixNanos;
 
 /// A message that a stage refused, set aside with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Rejected {
+pub struct RejectedMessage {
     /// When it was received, Unix nanoseconds.
-    #[serde(serialize_with = "nanos")]
+    #[serde(serialize_with = "serialize_nanos")]
     pub t: UnixNanos,
     /// The stage, as `stages[0] (validate)`.
     pub stage: String,
@@ -22,7 +22,7 @@ pub struct Rejected {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
-fn nanos<S: serde::Serializer>(t: &UnixNanos, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_nanos<S: serde::Serializer>(t: &UnixNanos, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(t.nanos())
 }
 
@@ -31,4 +31,4 @@ fn nanos<S: serde::Serializer>(t: &UnixNanos, serializer: S) -> Result<S::Ok, S:
 /// no more messages.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Gone(pub String);
+pub struct DestinationGone(pub String);

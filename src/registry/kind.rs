@@ -7,39 +7,39 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{Common, Section};
+use super::{CommonKeys, Section};
 use crate::config::error::Problem;
 use crate::suggest::did_you_mean;
 
 /// The plugins of one kind; `R` is their running type.
-pub(crate) struct Kind<R> {
+pub(crate) struct PluginTypes<R> {
     /// `source`, `stage` or `sink`.
-    what: &'static str,
-    types: BTreeMap<&'static str, Entry<R>>,
+    kind: &'static str,
+    types: BTreeMap<&'static str, PluginType<R>>,
     pub(super) aliases: BTreeMap<&'static str, &'static str>,
 }
 
-struct Entry<R> {
-    parse: Parse<R>,
+struct PluginType<R> {
+    parse: ParseFn<R>,
     schema: fn(&mut SchemaGenerator) -> Schema,
     example: fn() -> Value,
 }
 
-type Parse<R> = fn(Value, &str, Common) -> Result<Section<R>, Problem>;
+type ParseFn<R> = fn(Value, &str, CommonKeys) -> Result<Section<R>, Problem>;
 
-impl<R> Kind<R> {
+impl<R> PluginTypes<R> {
     pub(super) fn new(what: &'static str) -> Self {
-        Self { what, types: BTreeMap::new(), aliases: BTreeMap::new() }
+        Self { kind: what, types: BTreeMap::new(), aliases: BTreeMap::new() }
     }
 
     pub(super) fn add<C: JsonSchema>(
         &mut self,
         name: &'static str,
         example: fn() -> Value,
-        parse: Parse<R>,
+        parse: ParseFn<R>,
     ) {
         // `json_schema` rather than a reference, so that `type` can be added to it.
-        self.types.insert(name, Entry { parse, schema: C::json_schema, example });
+        self.types.insert(name, PluginType { parse, schema: C::json_schema, example });
     }
 
     /// The names of all types, in order.
@@ -58,12 +58,12 @@ impl<R> Kind<R> {
         if let Value::Object(keys) = (entry.example)() {
             example.extend(keys);
         }
-        let schema = self.with_common(canonical, std::iter::empty(), schema);
+        let schema = self.with_common_keys(canonical, std::iter::empty(), schema);
         Some((schema.to_value(), Value::Object(example)))
     }
 
     /// The first type that has this key.
-    pub(crate) fn with_key(&self, key: &str) -> Option<&'static str> {
+    pub(crate) fn type_with_key(&self, key: &str) -> Option<&'static str> {
         self.types.keys().copied().find(|name| {
             self.describe(name)
                 .is_some_and(|(schema, _)| schema.pointer(&format!("/properties/{key}")).is_some())
@@ -72,7 +72,7 @@ impl<R> Kind<R> {
 
     /// Reads the section at `path`: takes `type` off and gives the rest to that type.
     pub(crate) fn parse(&self, section: Value, path: &str) -> Result<Section<R>, Problem> {
-        let what = self.what;
+        let what = self.kind;
         let Value::Object(mut keys) = section else {
             return Err(Problem::at(path, format!("a {what} is an object with a `type`")));
         };
@@ -91,7 +91,7 @@ impl<R> Kind<R> {
             let message = format!("unknown {what} type `{name}`{hint}; known: {}", names());
             return Err(Problem::at(format!("{path}.type"), message));
         };
-        let common = Common::take(self.what, &mut keys, path)?;
+        let common = CommonKeys::take_from(self.kind, &mut keys, path)?;
         (entry.parse)(Value::Object(keys), path, common)
     }
 
@@ -101,14 +101,14 @@ impl<R> Kind<R> {
             .iter()
             .map(|(name, entry)| {
                 let aliases = self.aliases.iter().filter(|(_, of)| *of == name).map(|(a, _)| *a);
-                self.with_common(name, aliases, (entry.schema)(generator))
+                self.with_common_keys(name, aliases, (entry.schema)(generator))
             })
             .collect()
     }
 
     /// Adds what is common to all plugins of the kind to the schema of a plugin's section: the `type`
     /// key, required and first, and the engine's own keys.
-    fn with_common<'a>(
+    fn with_common_keys<'a>(
         &self,
         name: &'a str,
         aliases: impl Iterator<Item = &'a str>,
@@ -124,7 +124,7 @@ impl<R> Kind<R> {
         if let Some(Value::Object(rest)) = schema.remove("properties") {
             properties.extend(rest);
         }
-        properties.extend(Common::schema(self.what));
+        properties.extend(CommonKeys::schema(self.kind));
         let mut required = vec![Value::from("type")];
         if let Some(Value::Array(rest)) = schema.remove("required") {
             required.extend(rest);
@@ -138,7 +138,7 @@ impl<R> Kind<R> {
     }
 }
 
-impl<R> fmt::Debug for Kind<R> {
+impl<R> fmt::Debug for PluginTypes<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.types.keys()).finish()
     }

@@ -23,7 +23,7 @@ pub(crate) enum OnError {
 
 /// The keys that every plugin of a kind has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Common {
+pub(crate) struct CommonKeys {
     /// `source`, `stage` or `sink`.
     kind: &'static str,
     /// Of a stage.
@@ -32,19 +32,19 @@ pub(crate) struct Common {
     pub(crate) required: bool,
 }
 
-impl Common {
+impl CommonKeys {
     /// These keys as they are by default.
-    pub(crate) fn of(kind: &'static str) -> Self {
+    pub(crate) fn defaults_for(kind: &'static str) -> Self {
         Self { kind, on_error: OnError::Pass, required: true }
     }
 
     /// Takes these keys out of the section.
-    pub(super) fn take(
+    pub(super) fn take_from(
         kind: &'static str,
         keys: &mut Map<String, Value>,
         path: &str,
     ) -> Result<Self, Problem> {
-        let mut common = Self::of(kind);
+        let mut common = Self::defaults_for(kind);
         match kind {
             "stage" => match keys.remove("on_error") {
                 None => {}
@@ -96,7 +96,7 @@ impl Common {
     }
 
     /// These keys as they stand in the explicit form.
-    fn resolved(self) -> Option<(String, Value)> {
+    fn to_entry(self) -> Option<(String, Value)> {
         match self.kind {
             "stage" => {
                 let value = if self.on_error == OnError::Pass { "pass" } else { "reject" };
@@ -110,9 +110,9 @@ impl Common {
 
 /// What some kinds of plugins say of themselves before they are built.
 #[derive(Debug, Default)]
-pub(super) struct Extra {
+pub(super) struct PluginProperties {
     pub(super) topics: Vec<String>,
-    pub(super) topic: Option<Selector>,
+    pub(super) topic_selector: Option<Selector>,
     pub(super) archive_dir: Option<PathBuf>,
     pub(super) uses_stdin: bool,
     pub(super) uses_stdout: bool,
@@ -124,41 +124,47 @@ pub(crate) struct Section<R> {
     pub(crate) type_name: &'static str,
     /// The section with every default filled in, `type` first.
     pub(crate) resolved: Value,
-    pub(crate) common: Common,
+    pub(crate) common: CommonKeys,
     /// What a source subscribes to; empty for stages and sinks.
     pub(crate) topics: Vec<String>,
     /// Where the messages of a source say what their topic is.
-    pub(crate) topic: Option<Selector>,
+    pub(crate) topic_selector: Option<Selector>,
     /// Where a sink writes hours; `None` for all else.
     pub(crate) archive_dir: Option<PathBuf>,
     /// Whether a source reads stdin.
     pub(crate) uses_stdin: bool,
     /// Whether a sink writes messages to stdout.
     pub(crate) uses_stdout: bool,
-    build: Build<R>,
+    build: BuildFn<R>,
 }
 
-type Build<R> = Box<dyn FnOnce(&BuildContext) -> Result<R, BoxError>>;
+type BuildFn<R> = Box<dyn FnOnce(&BuildContext) -> Result<R, BoxError>>;
 
 impl<R> Section<R> {
     pub(super) fn new(
         type_name: &'static str,
         config: Map<String, Value>,
-        common: Common,
-        extra: Extra,
+        common: CommonKeys,
+        extra: PluginProperties,
         build: impl FnOnce(&BuildContext) -> Result<R, BoxError> + 'static,
     ) -> Self {
         let mut section = Map::from_iter([("type".to_owned(), Value::from(type_name))]);
         section.extend(config);
-        section.extend(common.resolved());
-        let Extra { topics, topic, archive_dir, uses_stdin, uses_stdout } = extra;
+        section.extend(common.to_entry());
+        let PluginProperties {
+            topics,
+            topic_selector: topic,
+            archive_dir,
+            uses_stdin,
+            uses_stdout,
+        } = extra;
         let (resolved, build) = (Value::Object(section), Box::new(build));
         Self {
             type_name,
             resolved,
             common,
             topics,
-            topic,
+            topic_selector: topic,
             archive_dir,
             uses_stdin,
             uses_stdout,
@@ -173,15 +179,19 @@ impl<R> Section<R> {
 }
 
 /// Reads a config; the problem names the key within the section at `path`.
-pub(super) fn read<C: DeserializeOwned>(value: &Value, path: &str) -> Result<C, Problem> {
+pub(super) fn parse_config<C: DeserializeOwned>(value: &Value, path: &str) -> Result<C, Problem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let problem = Problem::from_serde(path, &error);
-        if problem.path == path { Problem::within(path, problem.message, value) } else { problem }
+        if problem.path == path {
+            Problem::in_section(path, problem.message, value)
+        } else {
+            problem
+        }
     })
 }
 
 /// The keys of a config, for the explicit form. One that cannot be shown is shown by its type alone.
-pub(super) fn shown(config: &impl Serialize) -> Map<String, Value> {
+pub(super) fn resolved_keys(config: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(config) {
         Ok(Value::Object(keys)) => keys,
         _ => Map::new(),

@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::partition::Partition;
-use self::route::{Router, Topics};
-use self::sink::{Jsonl, Settings};
-use crate::archive::disk::FILE_MODE;
+use self::route::{Router, TopicSource};
+use self::sink::{JsonlSettings, JsonlSink};
+use crate::archive::disk::DEFAULT_FILE_MODE;
 use crate::archive::layout::Stem;
-use crate::batch::Labeler;
+use crate::batch::TopicLabeler;
 use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
-use crate::units::{Mode, Span};
+use crate::units::{ConfigDuration, FileMode};
 
 /// The shortest interval between marks: receive times within a journal are no finer.
-const MIN_MARK_INTERVAL: Span = Span::from_secs(1);
+const MIN_MARK_INTERVAL: ConfigDuration = ConfigDuration::from_secs(1);
 
 /// The stem of what has no topic, where lines are filed by topic.
-const CONTROL: &str = "control";
+const CONTROL_STEM: &str = "control";
 /// The least that `max_open_files` may be.
 const MIN_OPEN_FILES: u32 = 16;
 
@@ -49,13 +49,13 @@ pub struct JsonlConfig {
     pub max_open_files: u32,
     /// How often written lines are made durable (fdatasync), while there are new ones: the most
     /// that a power cut can take. 0 leaves it to the operating system.
-    pub sync_interval: Span,
+    pub sync_interval: ConfigDuration,
     /// How often the journal notes how far the lines have come, while there are new ones: how
     /// closely it knows when a line was received, and when a recorder that crashed was last alive.
     /// At least 1s. With more than 40 topics it grows, to 20 marks a second over all of them.
-    pub mark_interval: Span,
+    pub mark_interval: ConfigDuration,
     /// The mode of new files, in octal. Directories get the right to search where files may be read.
-    pub file_mode: Mode,
+    pub file_mode: FileMode,
 }
 
 impl Default for JsonlConfig {
@@ -65,9 +65,9 @@ impl Default for JsonlConfig {
             stem: None,
             partition: None,
             max_open_files: 512,
-            sync_interval: Span::from_secs(1),
-            mark_interval: Span::from_secs(2),
-            file_mode: Mode::new(FILE_MODE),
+            sync_interval: ConfigDuration::from_secs(1),
+            mark_interval: ConfigDuration::from_secs(2),
+            file_mode: FileMode::new(DEFAULT_FILE_MODE),
         }
     }
 }
@@ -82,23 +82,23 @@ enum JsonlError {
     #[error(
         "the source does not say where its {0} topics are in the messages: write its `topic_pointer`, such as \"/topic\", or give this sink a `stem` for one file of all"
     )]
-    NoPointer(usize),
+    NoTopicPointer(usize),
     #[error("`stem` names one file, and `partition` wants several; remove one of them")]
     StemAndPartition,
     #[error("`output_dir` is empty; name a directory, such as \"./output\"")]
-    NoDir,
+    NoOutputDir,
     #[error("`stem` is empty; leave it out to use the topic")]
     EmptyStem,
     #[error("`mark_interval` is {0}; it must be at least {MIN_MARK_INTERVAL}")]
-    MarkInterval(Span),
+    MarkInterval(ConfigDuration),
     #[error("`max_open_files` is {0}; it must be at least {MIN_OPEN_FILES}")]
-    OpenFiles(u32),
+    MaxOpenFiles(u32),
 }
 
 impl JsonlConfig {
     fn check(&self) -> Result<(), JsonlError> {
         if self.output_dir.as_os_str().is_empty() {
-            return Err(JsonlError::NoDir);
+            return Err(JsonlError::NoOutputDir);
         }
         if self.stem.as_ref().is_some_and(String::is_empty) {
             return Err(JsonlError::EmptyStem);
@@ -107,18 +107,18 @@ impl JsonlConfig {
             return Err(JsonlError::MarkInterval(self.mark_interval));
         }
         if self.max_open_files < MIN_OPEN_FILES {
-            return Err(JsonlError::OpenFiles(self.max_open_files));
+            return Err(JsonlError::MaxOpenFiles(self.max_open_files));
         }
         Ok(())
     }
 
     /// How lines find their files; `None` when there is one file.
-    fn router(&self, context: &BuildContext) -> Result<Option<Router>, JsonlError> {
+    fn build_router(&self, context: &BuildContext) -> Result<Option<Router>, JsonlError> {
         let beyond = || context.counter("beyond_topics");
         let several = context.topics.len() > 1 && self.stem.is_none();
-        let by_topic = || match &context.topic {
-            Some(_) => Ok(Some(Router::new(Topics::OfSource, beyond()))),
-            None => Err(JsonlError::NoPointer(context.topics.len())),
+        let by_topic = || match &context.topic_selector {
+            Some(_) => Ok(Some(Router::new(TopicSource::Batch, beyond()))),
+            None => Err(JsonlError::NoTopicPointer(context.topics.len())),
         };
         match &self.partition {
             None if several => by_topic(),
@@ -126,8 +126,8 @@ impl JsonlConfig {
             Some(_) if self.stem.is_some() => Err(JsonlError::StemAndPartition),
             Some(Partition::Topic) => by_topic(),
             Some(Partition::By(selector)) => {
-                let labeler = Labeler::new(selector.clone(), crate::pipeline::MAX_TOPICS);
-                Ok(Some(Router::new(Topics::OfLines(Box::new(labeler)), beyond())))
+                let labeler = TopicLabeler::new(selector.clone(), crate::pipeline::MAX_TOPICS);
+                Ok(Some(Router::new(TopicSource::Line(Box::new(labeler)), beyond())))
             }
         }
     }
@@ -146,29 +146,29 @@ impl SinkConfig for JsonlConfig {
 
     fn build(self, context: &BuildContext) -> Result<Box<dyn Sink>, BoxError> {
         self.check()?;
-        let router = self.router(context)?;
+        let router = self.build_router(context)?;
         let stems = match (&router, &self.stem, context.topics.as_slice()) {
             (None, Some(stem), _) => vec![Stem::from_topic(stem)?],
             (None, None, [topic]) => vec![Stem::from_topic(topic)?],
             (None, None, _) => return Err(JsonlError::NoStem.into()),
             (Some(router), _, topics) => {
-                let mut stems = vec![Stem::from_topic(CONTROL)?];
+                let mut stems = vec![Stem::from_topic(CONTROL_STEM)?];
                 if router.is_by_topic() {
-                    for topic in topics.iter().filter(|topic| *topic != CONTROL) {
+                    for topic in topics.iter().filter(|topic| *topic != CONTROL_STEM) {
                         stems.push(Stem::from_topic(topic)?);
                     }
                 }
                 stems
             }
         };
-        let settings = Settings {
+        let settings = JsonlSettings {
             dir: self.output_dir,
             mode: self.file_mode.bits(),
-            sync_interval: self.sync_interval.non_zero(),
-            mark_interval: self.mark_interval.duration(),
+            sync_interval: self.sync_interval.to_non_zero_duration(),
+            mark_interval: self.mark_interval.to_duration(),
             max_open_files: self.max_open_files as usize,
         };
-        Ok(Box::new(Jsonl::new(settings, stems, router, context)))
+        Ok(Box::new(JsonlSink::new(settings, stems, router, context)))
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
-use crate::plugin::{BoxError, BuildContext, Gone, Sink, SinkConfig};
+use crate::plugin::{BoxError, BuildContext, DestinationGone, Sink, SinkConfig};
 
 /// Writes every message as a line to stdout. When nobody reads it any more, the pipeline ends.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -21,16 +21,16 @@ impl SinkConfig for StdoutConfig {
     }
 
     fn build(self, _: &BuildContext) -> Result<Box<dyn Sink>, BoxError> {
-        Ok(Box::new(Stdout { rest: 0 }))
+        Ok(Box::new(StdoutSink { written: 0 }))
     }
 }
 
-struct Stdout {
+struct StdoutSink {
     /// How much of the batch that is written has been taken.
-    rest: usize,
+    written: usize,
 }
 
-impl Sink for Stdout {
+impl Sink for StdoutSink {
     fn destination(&self) -> String {
         "stdout".to_owned()
     }
@@ -39,21 +39,24 @@ impl Sink for Stdout {
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
         let mut stdout = io::stdout().lock();
         // What was taken before a failure is not written again.
-        while let Some(rest) = batch.as_lines().get(self.rest..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = batch.as_lines().get(self.written..).filter(|rest| !rest.is_empty())
+        {
             match stdout.write(rest) {
-                Ok(0) => return Err(Gone("stdout takes nothing any more".to_owned()).into()),
-                Ok(written) => self.rest += written,
+                Ok(0) => {
+                    return Err(DestinationGone("stdout takes nothing any more".to_owned()).into());
+                }
+                Ok(written) => self.written += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Err(Gone("nobody reads stdout any more".to_owned()).into());
+                    return Err(DestinationGone("nobody reads stdout any more".to_owned()).into());
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        self.rest = 0;
+        self.written = 0;
         match stdout.flush() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Err(Gone("nobody reads stdout any more".to_owned()).into())
+                Err(DestinationGone("nobody reads stdout any more".to_owned()).into())
             }
             flushed => Ok(flushed?),
         }

@@ -10,17 +10,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::reading::{End, Reading, is_readable};
+use super::reading::{LineReader, ReadEnd, poll_readable};
 use crate::batch::Batch;
-use crate::child::{Child, CommandLine, ending};
+use crate::child::{ChildProcess, CommandLine, describe_exit};
 use crate::json::Selector;
 use crate::plugin::{
-    BoxError, BuildContext, Cause, Closing, Disconnect, Source, SourceConfig, SourceError,
+    BoxError, BuildContext, CloseStatus, Disconnect, DownCause, Source, SourceConfig, SourceError,
 };
-use crate::stats::Stats;
+use crate::stats::PipelineStats;
 
 /// A program that has closed its stdout may take so long to end.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Every line that a program writes to its stdout is a message.
 ///
@@ -28,14 +28,14 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// pipeline ends. What it says on stderr goes to the log.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ExecConfig {
+pub struct ExecSourceConfig {
     /// The program and its arguments.
     command: CommandLine,
     /// Environment variables for it, beside those of the recorder.
     #[serde(default)]
     env: BTreeMap<String, String>,
     /// Whether it is started again when it has ended well. It always is when it failed.
-    #[serde(default = "ExecConfig::default_restart")]
+    #[serde(default = "ExecSourceConfig::default_restart")]
     restart: bool,
     /// What the messages are of. The jsonl sink names its files after a single topic.
     #[serde(default)]
@@ -45,13 +45,13 @@ pub struct ExecConfig {
     topic_pointer: Option<Selector>,
 }
 
-impl ExecConfig {
+impl ExecSourceConfig {
     fn default_restart() -> bool {
         true
     }
 }
 
-impl SourceConfig for ExecConfig {
+impl SourceConfig for ExecSourceConfig {
     const TYPE: &'static str = "exec";
 
     fn example() -> Value {
@@ -62,84 +62,84 @@ impl SourceConfig for ExecConfig {
         &self.topics
     }
 
-    fn topic(&self) -> Option<Selector> {
+    fn topic_selector(&self) -> Option<Selector> {
         self.topic_pointer.clone()
     }
 
     fn build(self, context: &BuildContext) -> Result<Box<dyn Source>, BoxError> {
         self.command.check()?;
         let stats = Arc::clone(&context.stats);
-        Ok(Box::new(Exec { config: self, running: None, stats }))
+        Ok(Box::new(ExecSource { config: self, process: None, stats }))
     }
 }
 
-struct Exec {
-    config: ExecConfig,
-    running: Option<(Child, Reading)>,
-    stats: Arc<Stats>,
+struct ExecSource {
+    config: ExecSourceConfig,
+    process: Option<(ChildProcess, LineReader)>,
+    stats: Arc<PipelineStats>,
 }
 
-impl Exec {
-    fn start(&self) -> std::io::Result<(Child, Reading)> {
+impl ExecSource {
+    fn spawn(&self) -> std::io::Result<(ChildProcess, LineReader)> {
         let mut child = self.config.command.start(&self.config.env)?;
         // It is asked nothing.
         drop(child.stdin.take());
         let stdout = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
         let pipe = stdout.as_fd().try_clone_to_owned()?;
         let stats = Arc::clone(&self.stats);
-        Ok((child, Reading::start(stdout, move || is_readable(&pipe), stats)?))
+        Ok((child, LineReader::spawn(stdout, move || poll_readable(&pipe), stats)?))
     }
 }
 
 #[async_trait]
-impl Source for Exec {
+impl Source for ExecSource {
     fn endpoint(&self) -> String {
         format!("program {}", self.config.command.name())
     }
 
     async fn connect(&mut self) -> Result<(), SourceError> {
-        self.running = None;
-        let started = self.start();
-        let failed = |error: std::io::Error| Disconnect::new(Cause::Exited, error.to_string());
-        self.running = Some(started.map_err(failed)?);
+        self.process = None;
+        let started = self.spawn();
+        let failed = |error: std::io::Error| Disconnect::new(DownCause::Exited, error.to_string());
+        self.process = Some(started.map_err(failed)?);
         Ok(())
     }
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
-        let Some((child, reading)) = &mut self.running else {
-            return Err(Disconnect::new(Cause::Exited, "the program is not running").into());
+        let Some((child, reading)) = &mut self.process else {
+            return Err(Disconnect::new(DownCause::Exited, "the program is not running").into());
         };
-        match reading.read(batch).await {
+        match reading.read_lines(batch).await {
             Ok(()) => Ok(()),
-            Err(End::Failed(error)) => {
-                self.running = None;
-                Err(Disconnect::new(Cause::Io, error.to_string()).into())
+            Err(ReadEnd::Failed(error)) => {
+                self.process = None;
+                Err(Disconnect::new(DownCause::Io, error.to_string()).into())
             }
-            Err(End::Eof) => {
+            Err(ReadEnd::Eof) => {
                 let begun = tokio::time::Instant::now();
-                let mut status = child.ended();
-                while status.is_none() && begun.elapsed() < LAST_WORDS {
+                let mut status = child.try_wait();
+                while status.is_none() && begun.elapsed() < EXIT_TIMEOUT {
                     tokio::time::sleep(Duration::from_millis(10)).await;
-                    status = child.ended();
+                    status = child.try_wait();
                 }
-                self.running = None;
+                self.process = None;
                 if !self.config.restart && status.is_some_and(|status| status.success()) {
                     return Err(SourceError::Ended);
                 }
-                Err(Disconnect::new(Cause::Exited, ending(status)).into())
+                Err(Disconnect::new(DownCause::Exited, describe_exit(status)).into())
             }
         }
     }
 
-    fn close(&mut self) -> Closing {
+    fn close(&mut self) -> CloseStatus {
         // What it said before it was ended is still in the pipe.
-        match &mut self.running {
+        match &mut self.process {
             Some((child, reading)) => {
                 reading.stop();
                 child.kill();
-                Closing::Draining
+                CloseStatus::Draining
             }
-            None => Closing::Done,
+            None => CloseStatus::Done,
         }
     }
 }

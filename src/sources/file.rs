@@ -10,11 +10,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::reading::{End, Reading};
+use super::reading::{LineReader, ReadEnd};
 use crate::batch::Batch;
 use crate::json::Selector;
 use crate::plugin::{BoxError, BuildContext, Source, SourceConfig, SourceError};
-use crate::stats::Stats;
+use crate::stats::PipelineStats;
 
 /// Every line of the files is a message, one file after the other; then the pipeline ends.
 ///
@@ -53,7 +53,7 @@ impl SourceConfig for FileConfig {
         &self.topics
     }
 
-    fn topic(&self) -> Option<Selector> {
+    fn topic_selector(&self) -> Option<Selector> {
         self.topic_pointer.clone()
     }
 
@@ -73,42 +73,42 @@ impl SourceConfig for FileConfig {
                 .map_err(|source| FileReadError { path: path.clone(), source })?;
         }
         let stats = Arc::clone(&context.stats);
-        Ok(Box::new(Files { paths: self.paths, at: 0, reading: None, stats }))
+        Ok(Box::new(FileSource { paths: self.paths, current: 0, reader: None, stats }))
     }
 }
 
-struct Files {
+struct FileSource {
     paths: Vec<PathBuf>,
     /// The file that is read.
-    at: usize,
-    reading: Option<Reading>,
-    stats: Arc<Stats>,
+    current: usize,
+    reader: Option<LineReader>,
+    stats: Arc<PipelineStats>,
 }
 
-impl Files {
-    fn open(&mut self) -> Result<(), SourceError> {
-        let Some(path) = self.paths.get(self.at) else { return Err(SourceError::Ended) };
-        let opened = || -> io::Result<Reading> {
+impl FileSource {
+    fn open_current(&mut self) -> Result<(), SourceError> {
+        let Some(path) = self.paths.get(self.current) else { return Err(SourceError::Ended) };
+        let opened = || -> io::Result<LineReader> {
             let file = File::open(path)?;
             let reader: Box<dyn Read + Send> = if path.extension().is_some_and(|e| e == "zst") {
                 Box::new(zstd::Decoder::new(file)?)
             } else {
                 Box::new(file)
             };
-            Reading::start(reader, || true, Arc::clone(&self.stats))
+            LineReader::spawn(reader, || true, Arc::clone(&self.stats))
         };
-        let reading = opened().map_err(|source| fatal(path.clone(), source))?;
-        self.reading = Some(reading);
+        let reading = opened().map_err(|source| fatal_read_error(path.clone(), source))?;
+        self.reader = Some(reading);
         Ok(())
     }
 }
 
-fn fatal(path: PathBuf, source: io::Error) -> SourceError {
+fn fatal_read_error(path: PathBuf, source: io::Error) -> SourceError {
     SourceError::Fatal(FileReadError { path, source }.into())
 }
 
 #[async_trait]
-impl Source for Files {
+impl Source for FileSource {
     fn endpoint(&self) -> String {
         let first = self.paths.first().map(|path| path.display().to_string()).unwrap_or_default();
         match self.paths.len() {
@@ -118,21 +118,21 @@ impl Source for Files {
     }
 
     async fn connect(&mut self) -> Result<(), SourceError> {
-        self.open()
+        self.open_current()
     }
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
         loop {
-            let Some(reading) = &mut self.reading else { return Err(SourceError::Ended) };
-            match reading.read(batch).await {
+            let Some(reading) = &mut self.reader else { return Err(SourceError::Ended) };
+            match reading.read_lines(batch).await {
                 Ok(()) => return Ok(()),
-                Err(End::Eof) => {
-                    self.at += 1;
-                    self.open()?;
+                Err(ReadEnd::Eof) => {
+                    self.current += 1;
+                    self.open_current()?;
                 }
-                Err(End::Failed(error)) => {
-                    let path = self.paths.get(self.at).cloned().unwrap_or_default();
-                    return Err(fatal(path, error));
+                Err(ReadEnd::Failed(error)) => {
+                    let path = self.paths.get(self.current).cloned().unwrap_or_default();
+                    return Err(fatal_read_error(path, error));
                 }
             }
         }

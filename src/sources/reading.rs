@@ -11,50 +11,50 @@ use tracing::warn;
 
 use crate::batch::Batch;
 use crate::lines::LineSplitter;
-use crate::stats::Stats;
+use crate::stats::PipelineStats;
 
 /// How much is read at a time.
-const BLOCK: usize = 64 << 10;
+const BLOCK_SIZE: usize = 64 << 10;
 /// So many blocks may wait to be taken.
-const WAITING: usize = 4;
+const MAX_QUEUED_BLOCKS: usize = 4;
 
 /// How long a reader waits before it looks whether it is to stop.
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Waits a moment for something to read; says whether there is, or an end of it.
-pub(super) fn is_readable(fd: &impl AsFd) -> bool {
+pub(super) fn poll_readable(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     // What is wrong with it shows when it is read.
-    poll(&mut fds, Some(&LOOK)).map_or(true, |ready| ready > 0)
+    poll(&mut fds, Some(&POLL_TIMEOUT)).map_or(true, |ready| ready > 0)
 }
 
 /// A reader at work.
-pub(super) struct Reading {
+pub(super) struct LineReader {
     blocks: mpsc::Receiver<io::Result<Vec<u8>>>,
-    lines: LineSplitter,
-    stats: Arc<Stats>,
+    splitter: LineSplitter,
+    stats: Arc<PipelineStats>,
     stopping: Arc<AtomicBool>,
-    ended: bool,
+    finished: bool,
 }
 
 /// Why nothing more comes.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum ReadEnd {
     /// It was read to its end.
     Eof,
     /// It could not be read.
     Failed(io::Error),
 }
 
-impl Reading {
+impl LineReader {
     /// Reads on a thread that ends with the reader, when nobody takes what it reads, or soon after
     /// [`Reading::stop`]. `wait` waits a moment for something to read, and says whether there is.
-    pub(super) fn start(
+    pub(super) fn spawn(
         mut reader: impl Read + Send + 'static,
         wait: impl Fn() -> bool + Send + 'static,
-        stats: Arc<Stats>,
+        stats: Arc<PipelineStats>,
     ) -> io::Result<Self> {
-        let (send, blocks) = mpsc::channel(WAITING);
+        let (send, blocks) = mpsc::channel(MAX_QUEUED_BLOCKS);
         let stopping = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stopping);
         std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
@@ -62,7 +62,7 @@ impl Reading {
                 if !wait() {
                     continue;
                 }
-                let mut block = vec![0; BLOCK];
+                let mut block = vec![0; BLOCK_SIZE];
                 let read = match reader.read(&mut block) {
                     Ok(0) => break,
                     Ok(read) => {
@@ -78,7 +78,7 @@ impl Reading {
                 }
             }
         })?;
-        Ok(Self { blocks, lines: LineSplitter::default(), stats, stopping, ended: false })
+        Ok(Self { blocks, splitter: LineSplitter::default(), stats, stopping, finished: false })
     }
 
     /// Nothing more is read. What was is still given, but for a line that is not complete.
@@ -90,22 +90,22 @@ impl Reading {
     ///
     /// # Cancel safety
     /// What was read stays here until it is in a batch.
-    pub(super) async fn read(&mut self, batch: &mut Batch) -> Result<(), End> {
+    pub(super) async fn read_lines(&mut self, batch: &mut Batch) -> Result<(), ReadEnd> {
         while batch.is_empty() {
-            if self.ended {
-                return Err(End::Eof);
+            if self.finished {
+                return Err(ReadEnd::Eof);
             }
             match self.blocks.recv().await {
-                Some(Ok(block)) => self.take(&block, batch)?,
-                Some(Err(error)) => return Err(End::Failed(error)),
+                Some(Ok(block)) => self.split_block(&block, batch)?,
+                Some(Err(error)) => return Err(ReadEnd::Failed(error)),
                 None => {
-                    self.ended = true;
-                    let Some(last) = self.lines.finish() else { continue };
+                    self.finished = true;
+                    let Some(last) = self.splitter.take_partial_line() else { continue };
                     if self.stopping.load(Ordering::Relaxed) {
                         warn!(bytes = last.len(), "the last line is not complete, and left out");
                         self.stats.undecodable.add(1);
                     } else {
-                        push(&last, batch, &self.stats);
+                        push_text(&last, batch, &self.stats);
                     }
                 }
             }
@@ -113,15 +113,15 @@ impl Reading {
         Ok(())
     }
 
-    fn take(&mut self, block: &[u8], batch: &mut Batch) -> Result<(), End> {
-        let (lines, stats) = (&mut self.lines, &self.stats);
-        let taken = lines.feed(block, |line| push(line, batch, stats));
-        taken.map_err(|error| End::Failed(io::Error::other(error)))
+    fn split_block(&mut self, block: &[u8], batch: &mut Batch) -> Result<(), ReadEnd> {
+        let (lines, stats) = (&mut self.splitter, &self.stats);
+        let taken = lines.push_block(block, |line| push_text(line, batch, stats));
+        taken.map_err(|error| ReadEnd::Failed(io::Error::other(error)))
     }
 }
 
 /// A message is text: what is not, is counted.
-fn push(line: &[u8], batch: &mut Batch, stats: &Stats) {
+fn push_text(line: &[u8], batch: &mut Batch, stats: &PipelineStats) {
     if simdutf8::basic::from_utf8(line).is_ok() {
         batch.push(line);
     } else {

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::reading::{End, Reading, is_readable};
+use super::reading::{LineReader, ReadEnd, poll_readable};
 use crate::batch::Batch;
 use crate::json::Selector;
-use crate::plugin::{BoxError, BuildContext, Closing, Source, SourceConfig, SourceError};
-use crate::stats::Stats;
+use crate::plugin::{BoxError, BuildContext, CloseStatus, Source, SourceConfig, SourceError};
+use crate::stats::PipelineStats;
 
 /// Every line of stdin is a message. At its end the pipeline ends.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +29,7 @@ impl SourceConfig for StdinConfig {
         &self.topics
     }
 
-    fn topic(&self) -> Option<Selector> {
+    fn topic_selector(&self) -> Option<Selector> {
         self.topic_pointer.clone()
     }
 
@@ -38,44 +38,45 @@ impl SourceConfig for StdinConfig {
     }
 
     fn build(self, context: &BuildContext) -> Result<Box<dyn Source>, BoxError> {
-        Ok(Box::new(Stdin { reading: None, stats: Arc::clone(&context.stats) }))
+        Ok(Box::new(StdinSource { reader: None, stats: Arc::clone(&context.stats) }))
     }
 }
 
-struct Stdin {
-    reading: Option<Reading>,
-    stats: Arc<Stats>,
+struct StdinSource {
+    reader: Option<LineReader>,
+    stats: Arc<PipelineStats>,
 }
 
 #[async_trait]
-impl Source for Stdin {
+impl Source for StdinSource {
     fn endpoint(&self) -> String {
         "stdin".to_owned()
     }
 
     async fn connect(&mut self) -> Result<(), SourceError> {
         let stats = Arc::clone(&self.stats);
-        let reading = Reading::start(std::io::stdin(), || is_readable(&std::io::stdin()), stats);
-        self.reading = Some(reading.map_err(|error| SourceError::Fatal(error.into()))?);
+        let reading =
+            LineReader::spawn(std::io::stdin(), || poll_readable(&std::io::stdin()), stats);
+        self.reader = Some(reading.map_err(|error| SourceError::Fatal(error.into()))?);
         Ok(())
     }
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
-        let Some(reading) = &mut self.reading else { return Err(SourceError::Ended) };
-        reading.read(batch).await.map_err(|end| match end {
-            End::Eof => SourceError::Ended,
-            End::Failed(error) => SourceError::Fatal(error.into()),
+        let Some(reading) = &mut self.reader else { return Err(SourceError::Ended) };
+        reading.read_lines(batch).await.map_err(|end| match end {
+            ReadEnd::Eof => SourceError::Ended,
+            ReadEnd::Failed(error) => SourceError::Fatal(error.into()),
         })
     }
 
-    fn close(&mut self) -> Closing {
+    fn close(&mut self) -> CloseStatus {
         // What was read and is not yet handed on is ours.
-        match &self.reading {
+        match &self.reader {
             Some(reading) => {
                 reading.stop();
-                Closing::Draining
+                CloseStatus::Draining
             }
-            None => Closing::Done,
+            None => CloseStatus::Done,
         }
     }
 }

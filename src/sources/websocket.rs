@@ -28,32 +28,32 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use self::bootstrap::bootstrap;
+use self::bootstrap::request_url;
 pub use self::config::{ControlMessages, WebsocketConfig};
-use self::conversation::Conversation;
-pub use self::conversation::{Ping, Subscribe};
-pub use self::extension::Deflate;
-use self::frames::{Limits, Unframer};
-pub use self::inflate::Encoding;
-use self::link::{Link, Liveness};
-use self::open::{Opened, Reach, Target};
+use self::conversation::RequestBuilder;
+pub use self::conversation::{PingConfig, SubscribeMessages};
+pub use self::extension::DeflateMode;
+use self::frames::{FrameDecoder, FrameLimits};
+pub use self::inflate::BinaryEncoding;
+use self::link::{KeepAlive, WebsocketConnection};
+use self::open::{ConnectOptions, ConnectTarget, OpenedStream};
 use self::profile::Bootstrap;
 pub use self::profile::Profile;
 use self::rules::Rules;
 pub use self::tls::TlsConfig;
-use self::turns::Turns;
-use self::watch::{Manners, Watch};
+use self::turns::ConnectRateLimiter;
+use self::watch::{ProtocolSettings, SubscriptionTracker};
 use crate::batch::Batch;
 use crate::json::Selector;
 use crate::plugin::{
-    BoxError, BuildContext, Cause, Closing, Disconnect, FeedEvent, Source, SourceConfig,
-    SourceError, Upkeep,
+    BoxError, BuildContext, CloseStatus, ConnectionPolicy, Disconnect, DownCause, Source,
+    SourceConfig, SourceError, SourceEvent,
 };
 use crate::secrets::Secrets;
-use crate::stats::Stats;
+use crate::stats::PipelineStats;
 
 /// A connection from which something came within this was alive.
-const AT_ONCE: Duration = Duration::from_millis(100);
+const DETECTION_TOLERANCE: Duration = Duration::from_millis(100);
 
 impl SourceConfig for WebsocketConfig {
     const TYPE: &'static str = "websocket";
@@ -69,7 +69,7 @@ impl SourceConfig for WebsocketConfig {
         &self.topics
     }
 
-    fn topic(&self) -> Option<Selector> {
+    fn topic_selector(&self) -> Option<Selector> {
         self.topic_pointer.clone()
     }
 
@@ -81,54 +81,57 @@ impl SourceConfig for WebsocketConfig {
     fn build_all(self, context: &BuildContext) -> Result<Vec<Box<dyn Source>>, BoxError> {
         self.check()?;
         let profile = &self.profile;
-        let whole = Conversation::new(
+        let whole = RequestBuilder::new(
             self.topics.clone(),
             &profile.topic,
             profile.item.clone(),
             self.subscribe.clone(),
         )?;
-        let welcome = profile.welcome.as_ref().map(Rules::welcome);
-        let (rules, welcome) = (Rules::of(&profile.answers)?, welcome.transpose()?);
-        let turns = Arc::new(Turns::new(self.limits.connect_interval.duration()));
-        let reach = Arc::new(Reach::new(&self, context)?);
+        let welcome = profile.welcome.as_ref().map(Rules::from_pattern);
+        let (rules, welcome) = (Rules::compile(&profile.answers)?, welcome.transpose()?);
+        let turns = Arc::new(ConnectRateLimiter::new(self.limits.connect_interval.to_duration()));
+        let reach = Arc::new(ConnectOptions::new(&self, context)?);
         let ping = self.ping.as_ref();
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        for (shard, topics) in self.shards().into_iter().enumerate() {
-            let manners = Manners {
-                conversation: whole.of(topics),
+        for (shard, topics) in self.shard_topics().into_iter().enumerate() {
+            let manners = ProtocolSettings {
+                requests: whole.with_topics(topics),
                 rules: rules.clone(),
-                opening: profile.opening.clone(),
+                opening_messages: profile.opening.clone(),
                 welcome: welcome.clone(),
                 topics_per_request: self.limits.topics_per_request,
-                request_interval: self.limits.request_interval.duration(),
+                request_interval: self.limits.request_interval.to_duration(),
                 topic_pointer: self.topic_pointer.clone(),
-                skip: self.control == ControlMessages::Skip,
-                silence_timeout: self.silence_timeout.non_zero(),
-                topic_silence: self.topic_silence.non_zero(),
+                skip_control: self.control == ControlMessages::Skip,
+                silence_timeout: self.silence_timeout.to_non_zero_duration(),
+                topic_silence: self.topic_silence.to_non_zero_duration(),
                 secrets: context.secrets().clone(),
                 shard,
             };
-            sources.push(Box::new(Websocket {
-                target: Target::new(&self.url, &reach)?,
+            sources.push(Box::new(WebsocketSource {
+                target: ConnectTarget::new(&self.url, &reach)?,
                 bootstrap: profile.bootstrap.clone(),
-                reach: Arc::clone(&reach),
-                manners: Arc::new(manners),
-                liveness: Liveness {
-                    ping: ping.map(|p| (p.message.clone(), p.interval.duration())),
-                    idle: self.idle_timeout.non_zero(),
+                options: Arc::clone(&reach),
+                settings: Arc::new(manners),
+                keep_alive: KeepAlive {
+                    ping: ping.map(|p| (p.message.clone(), p.interval.to_duration())),
+                    idle_timeout: self.idle_timeout.to_non_zero_duration(),
                 },
-                limits: Limits { message: self.max_message_size.bytes(), batch: context.max_batch },
-                connect_timeout: self.connect_timeout.duration(),
+                limits: FrameLimits {
+                    max_message_bytes: self.max_message_size.bytes(),
+                    max_batch_messages: context.max_batch_messages,
+                },
+                connect_timeout: self.connect_timeout.to_duration(),
                 encoding: self.binary,
-                turns: Arc::clone(&turns),
+                connect_limiter: Arc::clone(&turns),
                 stats: Arc::clone(&context.stats),
                 secrets: context.secrets().clone(),
-                upkeep: Upkeep {
+                policy: ConnectionPolicy {
                     connections: self.connections,
-                    max_age: self.limits.max_connection_age.non_zero(),
+                    max_age: self.limits.max_connection_age.to_non_zero_duration(),
                 },
-                link: None,
-                events: Vec::new(),
+                connection: None,
+                leftover_events: Vec::new(),
             }));
         }
         Ok(sources)
@@ -137,7 +140,7 @@ impl SourceConfig for WebsocketConfig {
 
 impl WebsocketConfig {
     /// The topics of each connection.
-    fn shards(&self) -> Vec<Vec<String>> {
+    fn shard_topics(&self) -> Vec<Vec<String>> {
         let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
         let (most, bytes) = (
             limit(self.limits.topics_per_connection),
@@ -163,140 +166,143 @@ impl WebsocketConfig {
     }
 }
 
-struct Websocket {
-    target: Target,
+struct WebsocketSource {
+    target: ConnectTarget,
     bootstrap: Option<Bootstrap>,
-    reach: Arc<Reach>,
-    manners: Arc<Manners>,
-    liveness: Liveness,
-    limits: Limits,
+    options: Arc<ConnectOptions>,
+    settings: Arc<ProtocolSettings>,
+    keep_alive: KeepAlive,
+    limits: FrameLimits,
     connect_timeout: Duration,
-    encoding: Encoding,
+    encoding: BinaryEncoding,
     /// When the next connect may be, shared by all connections.
-    turns: Arc<Turns>,
-    stats: Arc<Stats>,
+    connect_limiter: Arc<ConnectRateLimiter>,
+    stats: Arc<PipelineStats>,
     secrets: Secrets,
-    upkeep: Upkeep,
-    link: Option<Link>,
+    policy: ConnectionPolicy,
+    connection: Option<WebsocketConnection>,
     /// What a link that is gone had to tell.
-    events: Vec<FeedEvent>,
+    leftover_events: Vec<SourceEvent>,
 }
 
-impl Websocket {
-    async fn open(&mut self) -> Result<Link, Disconnect> {
-        self.turns.wait().await;
+impl WebsocketSource {
+    async fn open_connection(&mut self) -> Result<WebsocketConnection, Disconnect> {
+        self.connect_limiter.acquire().await;
         let deadline = Instant::now() + self.connect_timeout;
         if let Some(bootstrap_at) = &self.bootstrap {
-            let url = bootstrap(bootstrap_at, &self.reach, deadline).await?;
-            self.target.turn_to(&url)?;
+            let url = request_url(bootstrap_at, &self.options, deadline).await?;
+            self.target.redirect(&url)?;
         }
-        let Opened { stream, early, deflate } = self.target.open(deadline).await?;
-        let mut frames = Unframer::new(self.limits, self.encoding);
+        let OpenedStream { stream, leftover: early, deflate } =
+            self.target.connect(deadline).await?;
+        let mut frames = FrameDecoder::new(self.limits, self.encoding);
         if let Some(agreed) = deflate {
-            frames = frames.with_deflate(agreed.keeps_context);
+            frames = frames.with_deflate(agreed.server_context_takeover);
         }
-        let watch = Watch::new(&self.manners, Arc::clone(&self.stats));
-        let (liveness, stats) = (self.liveness.clone(), Arc::clone(&self.stats));
-        let mut link = Link::new(stream, early, frames, watch, liveness, stats);
-        let Ok(sent) = timeout_at(deadline, link.begin()).await else {
+        let watch = SubscriptionTracker::new(&self.settings, Arc::clone(&self.stats));
+        let (liveness, stats) = (self.keep_alive.clone(), Arc::clone(&self.stats));
+        let mut link = WebsocketConnection::new(stream, early, frames, watch, liveness, stats);
+        let Ok(sent) = timeout_at(deadline, link.send_subscription()).await else {
             let detail = "the server does not take the subscription";
-            return Err(Disconnect::new(Cause::ConnectTimeout, detail));
+            return Err(Disconnect::new(DownCause::ConnectTimeout, detail));
         };
         sent?;
         Ok(link)
     }
 
     /// A server may repeat what we sent it: a token in the URL, say.
-    fn masked(&self, mut lost: Disconnect) -> Disconnect {
+    fn mask_secrets(&self, mut lost: Disconnect) -> Disconnect {
         lost.detail = self.secrets.mask(&lost.detail);
         lost
     }
 }
 
 #[async_trait]
-impl Source for Websocket {
+impl Source for WebsocketSource {
     fn endpoint(&self) -> String {
         self.target.endpoint.clone()
     }
 
     fn topics(&self) -> &[String] {
-        self.manners.conversation.topics()
+        self.settings.requests.topics()
     }
 
     async fn connect(&mut self) -> Result<(), SourceError> {
-        self.link = None;
-        let link = self.open().await.map_err(|lost| self.masked(lost))?;
-        self.link = Some(link);
-        debug!(topics = self.manners.conversation.topics().len(), "subscription sent");
+        self.connection = None;
+        let link = self.open_connection().await.map_err(|lost| self.mask_secrets(lost))?;
+        self.connection = Some(link);
+        debug!(topics = self.settings.requests.topics().len(), "subscription sent");
         Ok(())
     }
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
-        let Some(link) = &mut self.link else {
-            return Err(Disconnect::new(Cause::Other, "not connected").into());
+        let Some(link) = &mut self.connection else {
+            return Err(Disconnect::new(DownCause::Other, "not connected").into());
         };
         let read = link.read(batch).await;
         let Err(mut lost) = read else { return Ok(()) };
         let silent_for = link.silent_for();
-        if lost.cause == Cause::Io && silent_for > AT_ONCE {
+        if lost.cause == DownCause::Io && silent_for > DETECTION_TOLERANCE {
             // Whatever was on its way since is gone, too.
             lost.silent_for = lost.silent_for.max(Some(silent_for));
         }
-        self.events.append(&mut link.take_events());
-        self.link = None;
-        Err(self.masked(lost).into())
+        self.leftover_events.append(&mut link.take_events());
+        self.connection = None;
+        Err(self.mask_secrets(lost).into())
     }
 
-    fn upkeep(&self) -> Upkeep {
-        self.upkeep
+    fn connection_policy(&self) -> ConnectionPolicy {
+        self.policy
     }
 
-    fn again(&self) -> Option<Box<dyn Source>> {
+    fn duplicate(&self) -> Option<Box<dyn Source>> {
         Some(Box::new(Self {
             target: self.target.clone(),
             bootstrap: self.bootstrap.clone(),
-            reach: Arc::clone(&self.reach),
-            manners: Arc::clone(&self.manners),
-            liveness: self.liveness.clone(),
+            options: Arc::clone(&self.options),
+            settings: Arc::clone(&self.settings),
+            keep_alive: self.keep_alive.clone(),
             limits: self.limits,
             connect_timeout: self.connect_timeout,
             encoding: self.encoding,
-            turns: Arc::clone(&self.turns),
+            connect_limiter: Arc::clone(&self.connect_limiter),
             stats: Arc::clone(&self.stats),
             secrets: self.secrets.clone(),
-            upkeep: self.upkeep,
-            link: None,
-            events: Vec::new(),
+            policy: self.policy,
+            connection: None,
+            leftover_events: Vec::new(),
         }))
     }
 
     fn is_subscribed(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::is_subscribed)
+        self.connection.as_ref().is_some_and(WebsocketConnection::is_subscribed)
     }
 
-    fn subscribed(&mut self) -> Vec<String> {
-        self.link.as_mut().map(Link::take_coming).unwrap_or_default()
+    fn take_subscribed(&mut self) -> Vec<String> {
+        self.connection.as_mut().map(WebsocketConnection::drain_newly_active).unwrap_or_default()
     }
 
-    fn is_settled(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::is_settled)
+    fn is_delivering(&self) -> bool {
+        self.connection.as_ref().is_some_and(WebsocketConnection::is_delivering)
     }
 
-    fn is_ending(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::is_ending)
+    fn has_announced_close(&self) -> bool {
+        self.connection.as_ref().is_some_and(WebsocketConnection::has_announced_close)
     }
 
     fn silent_for(&self) -> Option<Duration> {
-        self.link.as_ref().map(Link::silent_for)
+        self.connection.as_ref().map(WebsocketConnection::silent_for)
     }
 
-    fn events(&mut self) -> Vec<FeedEvent> {
-        let mut events = std::mem::take(&mut self.events);
-        events.append(&mut self.link.as_mut().map(Link::take_events).unwrap_or_default());
+    fn take_events(&mut self) -> Vec<SourceEvent> {
+        let mut events = std::mem::take(&mut self.leftover_events);
+        events.append(
+            &mut self.connection.as_mut().map(WebsocketConnection::take_events).unwrap_or_default(),
+        );
         events
     }
 
-    fn close(&mut self) -> Closing {
-        self.link.as_mut().map_or(Closing::Done, Link::close)
+    fn close(&mut self) -> CloseStatus {
+        self.connection.as_mut().map_or(CloseStatus::Done, WebsocketConnection::close)
     }
 }

@@ -13,7 +13,7 @@ use crate::clock::UnixNanos;
 use crate::json::Selector;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 use crate::stats::Counter;
-use crate::units::Span;
+use crate::units::ConfigDuration;
 
 /// Leaves out messages that came before, within `window` and the last `max_entries`.
 ///
@@ -27,7 +27,7 @@ pub struct DedupConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Selector>,
     /// For how long a message is remembered. More than 0.
-    pub window: Span,
+    pub window: ConfigDuration,
     /// How many messages are remembered at most: about 50 bytes of memory each. At least 1.
     #[schemars(range(min = 1))]
     pub max_entries: u32,
@@ -35,7 +35,7 @@ pub struct DedupConfig {
 
 impl Default for DedupConfig {
     fn default() -> Self {
-        Self { key: None, window: Span::from_secs(60), max_entries: 100_000 }
+        Self { key: None, window: ConfigDuration::from_secs(60), max_entries: 100_000 }
     }
 }
 
@@ -55,10 +55,10 @@ impl StageConfig for DedupConfig {
         }
         Ok(Box::new(Dedup {
             key: self.key,
-            window: self.window.duration(),
+            window: self.window.to_duration(),
             max_entries: self.max_entries as usize,
             seed: fastrand::u64(..),
-            known: HashSet::new(),
+            seen: HashSet::new(),
             order: VecDeque::new(),
             duplicates: context.counter("duplicates"),
             without_key: context.counter("without_key"),
@@ -73,7 +73,7 @@ struct Dedup {
     seed: u64,
     /// Of 128 bits: over a year of a thousand messages a second two are taken for the same with a
     /// probability of 10^-18.
-    known: HashSet<u128>,
+    seen: HashSet<u128>,
     /// The same in the order in which they came.
     order: VecDeque<(UnixNanos, u128)>,
     duplicates: Arc<Counter>,
@@ -82,25 +82,25 @@ struct Dedup {
 
 impl Dedup {
     /// Whether there was none such in the window.
-    fn is_new(&mut self, now: UnixNanos, hash: u128) -> bool {
+    fn insert_if_new(&mut self, now: UnixNanos, hash: u128) -> bool {
         let window = self.window;
-        let old = |(then, _): &(UnixNanos, u128)| then.plus(window) <= now;
+        let old = |(then, _): &(UnixNanos, u128)| then.saturating_add(window) <= now;
         while self.order.front().is_some_and(old) {
-            self.forget_first();
+            self.remove_oldest();
         }
-        if !self.known.insert(hash) {
+        if !self.seen.insert(hash) {
             return false;
         }
         if self.order.len() >= self.max_entries {
-            self.forget_first();
+            self.remove_oldest();
         }
         self.order.push_back((now, hash));
         true
     }
 
-    fn forget_first(&mut self) {
+    fn remove_oldest(&mut self) {
         if let Some((_, hash)) = self.order.pop_front() {
-            self.known.remove(&hash);
+            self.seen.remove(&hash);
         }
     }
 }
@@ -120,7 +120,7 @@ impl Stage for Dedup {
                     xxh3_128_with_seed(key.as_bytes(), self.seed)
                 }
             };
-            let new = self.is_new(now, hash);
+            let new = self.insert_if_new(now, hash);
             self.duplicates.add(u64::from(!new));
             new
         });
@@ -131,11 +131,11 @@ impl Stage for Dedup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::Bench;
+    use crate::stages::testing::StageHarness;
 
     #[test]
-    fn the_same_bytes_go_on_once_in_a_window() {
-        let mut bench = Bench::new::<DedupConfig>(json!({ "window": "10s" })).unwrap();
+    fn identical_messages_pass_once_per_window() {
+        let mut bench = StageHarness::new::<DedupConfig>(json!({ "window": "10s" })).unwrap();
         assert_eq!(bench.run_at(1, &["a", "b", "a"]).0, ["a", "b"]);
         assert_eq!(bench.run_at(10, &["b", "c"]).0, ["c"]);
         assert_eq!(bench.run_at(11, &["a", "c"]).0, ["a"]);
@@ -143,9 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_messages_from_each_other() {
+    fn messages_are_duplicates_only_when_their_keys_match() {
         let keys = json!({ "key": "{/t} {/i}" });
-        let mut bench = Bench::new::<DedupConfig>(keys).unwrap();
+        let mut bench = StageHarness::new::<DedupConfig>(keys).unwrap();
         let (kept, _) = bench.run(&[
             r#"{"t":"a","i":1,"x":1}"#,
             r#"{"t":"a","i":1,"x":2}"#,
@@ -158,8 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_remembered_than_allowed() {
-        let mut bench = Bench::new::<DedupConfig>(json!({ "max_entries": 2 })).unwrap();
+    fn max_entries_bounds_what_is_remembered() {
+        let mut bench = StageHarness::new::<DedupConfig>(json!({ "max_entries": 2 })).unwrap();
         assert_eq!(bench.run(&["a", "b", "c", "a", "c"]).0, ["a", "b", "c", "a"]);
     }
 }

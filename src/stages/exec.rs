@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use self::running::{Failure, Running};
+use self::running::{ProgramFailure, RunningProgram};
 use crate::backoff::Backoff;
-use crate::batch::{Batch, Verdict};
+use crate::batch::{Batch, MessageVerdict};
 use crate::child::CommandLine;
 use crate::clock::UnixNanos;
 use crate::errors::error_chain;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
-use crate::stats::{Counter, Stats};
-use crate::units::Span;
+use crate::stats::{Counter, PipelineStats};
+use crate::units::ConfigDuration;
 
 /// What goes on is told again after this.
-const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+const GARBLED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Sends every message through a program: a line on its stdin, and its stdout's lines go on.
 ///
@@ -30,7 +30,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// messages go on unchanged, counted as failed. What it says on stderr goes to the log.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ExecConfig {
+pub struct ExecStageConfig {
     /// The program and its arguments. It must not keep its output back: `jq --unbuffered`, `grep
     /// --line-buffered`, `python -u`.
     command: CommandLine,
@@ -41,8 +41,8 @@ pub struct ExecConfig {
     #[serde(default)]
     replies: Replies,
     /// For how long it may neither read nor write while messages wait for it. More than 0.
-    #[serde(default = "ExecConfig::default_timeout")]
-    timeout: Span,
+    #[serde(default = "ExecStageConfig::default_timeout")]
+    timeout: ConfigDuration,
 }
 
 /// How a program answers.
@@ -58,13 +58,13 @@ pub enum Replies {
     Each,
 }
 
-impl ExecConfig {
-    fn default_timeout() -> Span {
-        Span::from_secs(10)
+impl ExecStageConfig {
+    fn default_timeout() -> ConfigDuration {
+        ConfigDuration::from_secs(10)
     }
 }
 
-impl StageConfig for ExecConfig {
+impl StageConfig for ExecStageConfig {
     const TYPE: &'static str = "exec";
 
     fn example() -> Value {
@@ -76,76 +76,76 @@ impl StageConfig for ExecConfig {
         if self.timeout.is_zero() {
             return Err("`timeout` is 0; it must be more".into());
         }
-        Ok(Box::new(Exec {
-            running: None,
+        Ok(Box::new(ExecStage {
+            program: None,
             backoff: Backoff::default(),
-            start_at: Instant::now(),
+            earliest_start: Instant::now(),
             config: self,
             starts: context.counter("starts"),
             garbled: context.counter("garbled"),
-            told_garbled: None,
+            garbled_logged_at: None,
             stats: Arc::clone(&context.stats),
         }))
     }
 }
 
-struct Exec {
-    config: ExecConfig,
-    running: Option<Running>,
+struct ExecStage {
+    config: ExecStageConfig,
+    program: Option<RunningProgram>,
     backoff: Backoff,
     /// Not before this is it started.
-    start_at: Instant,
+    earliest_start: Instant,
     starts: Arc<Counter>,
     /// Lines of it that are not UTF-8.
     garbled: Arc<Counter>,
     /// When the log was last told of such.
-    told_garbled: Option<Instant>,
-    stats: Arc<Stats>,
+    garbled_logged_at: Option<Instant>,
+    stats: Arc<PipelineStats>,
 }
 
-impl Exec {
-    fn program(&self) -> &str {
+impl ExecStage {
+    fn program_name(&self) -> &str {
         self.config.command.name()
     }
 
     /// The program, started if that is due.
-    fn running(&mut self) -> Option<&mut Running> {
-        if self.running.is_none() && Instant::now() >= self.start_at {
-            match Running::start(&self.config) {
+    fn ensure_running(&mut self) -> Option<&mut RunningProgram> {
+        if self.program.is_none() && Instant::now() >= self.earliest_start {
+            match RunningProgram::start(&self.config) {
                 Ok(running) => {
                     self.starts.add(1);
-                    info!(program = self.program(), "program started");
-                    self.running = Some(running);
+                    info!(program = self.program_name(), "program started");
+                    self.program = Some(running);
                 }
                 Err(error) => {
-                    let retry_in = self.later(Duration::ZERO);
+                    let retry_in = self.schedule_restart(Duration::ZERO);
                     let error = error_chain(&error);
-                    error!(program = self.program(), %error, ?retry_in, "the program cannot be started; messages go on unchanged");
+                    error!(program = self.program_name(), %error, ?retry_in, "the program cannot be started; messages go on unchanged");
                 }
             }
         }
-        self.running.as_mut()
+        self.program.as_mut()
     }
 
-    fn later(&mut self, lasted: Duration) -> Duration {
-        self.backoff.worked(lasted);
-        let delay = self.backoff.next(None);
-        self.start_at = Instant::now() + delay;
+    fn schedule_restart(&mut self, lasted: Duration) -> Duration {
+        self.backoff.record_success(lasted);
+        let delay = self.backoff.next_delay(None);
+        self.earliest_start = Instant::now() + delay;
         delay
     }
 
     /// Ends the program, and puts what it has certainly not dealt with into the batch.
-    fn fail(&mut self, failure: &Failure, batch: &mut Batch) {
-        let Some(running) = self.running.take() else { return };
-        let lasted = running.lasted();
-        let (lost, since) = running.take_back(batch, &failure.to_string());
-        self.stats.lost_in_stage(lost, since);
-        let retry_in = self.later(lasted);
-        warn!(program = self.program(), error = %failure, lost_at_most = lost, ?retry_in, "the program failed and is started again");
+    fn handle_failure(&mut self, failure: &ProgramFailure, batch: &mut Batch) {
+        let Some(running) = self.program.take() else { return };
+        let lasted = running.uptime();
+        let (lost, since) = running.recover_unprocessed(batch, &failure.to_string());
+        self.stats.record_stage_loss(lost, since);
+        let retry_in = self.schedule_restart(lasted);
+        warn!(program = self.program_name(), error = %failure, lost_at_most = lost, ?retry_in, "the program failed and is started again");
     }
 
     /// Lines of the program are not UTF-8.
-    fn mind_garbled(&mut self, lines: u64, since: UnixNanos) {
+    fn record_garbled(&mut self, lines: u64, since: UnixNanos) {
         if lines == 0 {
             return;
         }
@@ -153,11 +153,11 @@ impl Exec {
         let each = self.config.replies == Replies::Each;
         if !each {
             // Each may have been a message.
-            self.stats.lost_in_stage(lines, since);
+            self.stats.record_stage_loss(lines, since);
         }
-        if self.told_garbled.is_none_or(|told| told.elapsed() >= REPORT_INTERVAL) {
-            self.told_garbled = Some(Instant::now());
-            let (program, garbled) = (self.program(), self.garbled.get());
+        if self.garbled_logged_at.is_none_or(|told| told.elapsed() >= GARBLED_LOG_INTERVAL) {
+            self.garbled_logged_at = Some(Instant::now());
+            let (program, garbled) = (self.program_name(), self.garbled.get());
             let instead =
                 if each { "the messages go on unchanged" } else { "these lines are left out" };
             warn!(program, garbled, "the program says lines that are not UTF-8; {instead}");
@@ -166,45 +166,45 @@ impl Exec {
 
     /// Does something with the program, and puts into the batch what it answers; says whether there
     /// is more.
-    fn with(
+    fn with_program(
         &mut self,
         batch: &mut Batch,
-        work: impl FnOnce(&mut Running, &mut Batch) -> Result<bool, Failure>,
+        work: impl FnOnce(&mut RunningProgram, &mut Batch) -> Result<bool, ProgramFailure>,
     ) -> bool {
-        let Some(running) = &mut self.running else { return false };
+        let Some(running) = &mut self.program else { return false };
         let worked = work(running, batch);
-        let (garbled, since) = (running.take_garbled(), running.oldest());
-        self.mind_garbled(garbled, since);
+        let (garbled, since) = (running.drain_garbled(), running.oldest_received());
+        self.record_garbled(garbled, since);
         worked.unwrap_or_else(|failure| {
-            self.fail(&failure, batch);
+            self.handle_failure(&failure, batch);
             false
         })
     }
 }
 
-impl Stage for Exec {
+impl Stage for ExecStage {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
-        let Some(running) = self.running() else {
-            batch.judge(|_| Verdict::Fail("the program is not running".into()));
+        let Some(running) = self.ensure_running() else {
+            batch.apply_verdicts(|_| MessageVerdict::Fail("the program is not running".into()));
             return Ok(());
         };
-        running.queue(batch);
+        running.enqueue(batch);
         let mut out = Batch::new();
         out.set_received(batch.received());
         // What does not fit is collected.
-        self.with(&mut out, Running::exchange);
+        self.with_program(&mut out, RunningProgram::exchange);
         *batch = out;
         Ok(())
     }
 
-    fn collect(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
-        Ok(self.with(batch, Running::collect))
+    fn drain_ready(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
+        Ok(self.with_program(batch, RunningProgram::collect))
     }
 
     fn close(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
-        let more = self.with(batch, Running::finish);
+        let more = self.with_program(batch, RunningProgram::close_input_and_drain);
         if !more {
-            self.running = None;
+            self.program = None;
         }
         Ok(more)
     }

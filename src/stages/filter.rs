@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::batch::Batch;
-use crate::json::{Pointer, Scalar, text};
+use crate::json::{Pointer, Scalar, scalar_text};
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
 /// Keeps the messages in which the value at `pointer` is as wanted.
@@ -41,11 +41,11 @@ pub struct FilterConfig {
 #[derive(Debug, thiserror::Error)]
 enum FilterError {
     #[error("write exactly one of `exists`, `equals`, `in` and `matches`; there are {0}")]
-    Conditions(usize),
+    ConditionCount(usize),
     #[error("`{key}` has `{value}`, which is neither a text, a number, true nor false")]
-    Value { key: &'static str, value: Value },
+    NotScalar { key: &'static str, value: Value },
     #[error("`matches` is no regular expression: {0}")]
-    Regex(String),
+    InvalidRegex(String),
 }
 
 impl FilterConfig {
@@ -57,19 +57,22 @@ impl FilterConfig {
         let Self { exists, equals, one_of, matches, .. } = self;
         match (exists, equals, one_of, matches) {
             (Some(exists), None, None, None) => Ok(Condition::Exists(*exists)),
-            (None, Some(value), None, None) => Ok(Condition::OneOf(vec![scalar("equals", value)?])),
+            (None, Some(value), None, None) => {
+                Ok(Condition::OneOf(vec![parse_scalar("equals", value)?]))
+            }
             (None, None, Some(values), None) => {
-                let values = values.iter().map(|value| scalar("in", value));
+                let values = values.iter().map(|value| parse_scalar("in", value));
                 Ok(Condition::OneOf(values.collect::<Result<_, _>>()?))
             }
             (None, None, None, Some(pattern)) => {
-                let regex = Regex::new(pattern).map_err(|e| FilterError::Regex(e.to_string()))?;
+                let regex =
+                    Regex::new(pattern).map_err(|e| FilterError::InvalidRegex(e.to_string()))?;
                 Ok(Condition::Matches(regex))
             }
             _ => {
                 let written = [exists.is_some(), equals.is_some(), one_of.is_some()];
                 let written = written.iter().filter(|written| **written).count();
-                Err(FilterError::Conditions(written + usize::from(matches.is_some())))
+                Err(FilterError::ConditionCount(written + usize::from(matches.is_some())))
             }
         }
     }
@@ -94,8 +97,8 @@ struct Filter {
     keep: bool,
 }
 
-fn scalar(key: &'static str, value: &Value) -> Result<Scalar, FilterError> {
-    Scalar::of(value).ok_or_else(|| FilterError::Value { key, value: value.clone() })
+fn parse_scalar(key: &'static str, value: &Value) -> Result<Scalar, FilterError> {
+    Scalar::from_value(value).ok_or_else(|| FilterError::NotScalar { key, value: value.clone() })
 }
 
 enum Condition {
@@ -110,10 +113,10 @@ impl Filter {
         match &self.condition {
             Condition::Exists(exists) => found.is_some() == *exists,
             Condition::OneOf(values) => {
-                found.is_some_and(|found| values.iter().any(|value| value.is(found)))
+                found.is_some_and(|found| values.iter().any(|value| value.matches(found)))
             }
             Condition::Matches(regex) => {
-                found.and_then(text).is_some_and(|text| regex.is_match(&text))
+                found.and_then(scalar_text).is_some_and(|text| regex.is_match(&text))
             }
         }
     }
@@ -129,7 +132,7 @@ impl Stage for Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::Bench;
+    use crate::stages::testing::StageHarness;
 
     const MESSAGES: [&str; 5] = [
         r#"{"s":"BTC","n":1,"b":true}"#,
@@ -140,15 +143,15 @@ mod tests {
     ];
 
     /// The places of the messages that go on.
-    fn kept(keys: Value) -> Vec<usize> {
-        let (kept, failed) = Bench::new::<FilterConfig>(keys).unwrap().run(&MESSAGES);
+    fn kept_indices(keys: Value) -> Vec<usize> {
+        let (kept, failed) = StageHarness::new::<FilterConfig>(keys).unwrap().run(&MESSAGES);
         assert!(failed.is_empty());
         let place = |text: &String| MESSAGES.iter().position(|message| message == text).unwrap();
         kept.iter().map(place).collect()
     }
 
     #[test]
-    fn messages_are_kept_by_what_stands_at_the_pointer() {
+    fn messages_are_filtered_by_the_value_at_the_pointer() {
         for (keys, places) in [
             (json!({"pointer": "/s", "exists": true}), vec![0, 1, 2]),
             (json!({"pointer": "/s", "exists": false}), vec![3, 4]),
@@ -163,12 +166,12 @@ mod tests {
             (json!({"pointer": "/s", "matches": "^(BTC|X)$"}), vec![0, 2]),
             (json!({"pointer": "/n", "matches": "^1"}), vec![0, 1, 2]),
         ] {
-            assert_eq!(kept(keys.clone()), places, "{keys}");
+            assert_eq!(kept_indices(keys.clone()), places, "{keys}");
         }
     }
 
     #[test]
-    fn what_can_be_no_filter_is_refused() {
+    fn invalid_filters_are_rejected() {
         for (keys, words) in [
             (json!({"pointer": "/s"}), "there are 0"),
             (json!({"pointer": "/s", "exists": true, "equals": 1}), "there are 2"),
@@ -176,7 +179,7 @@ mod tests {
             (json!({"pointer": "/s", "matches": "("}), "no regular expression"),
             (json!({"pointer": "s", "exists": true}), "no JSON Pointer"),
         ] {
-            let error = Bench::new::<FilterConfig>(keys.clone()).err().unwrap().to_string();
+            let error = StageHarness::new::<FilterConfig>(keys.clone()).err().unwrap().to_string();
             assert!(error.contains(words), "{keys}: {error}");
         }
     }

@@ -15,7 +15,7 @@ use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 /// A message may become so many: a program that never ends its output must be stopped.
 const MAX_OUTPUTS: usize = 10_000;
 /// And so many bytes.
-const MAX_OUTPUT: usize = 16 << 20;
+const MAX_OUTPUT_BYTES: usize = 16 << 20;
 /// Messages nested deeper are none that a program is written for.
 const MAX_DEPTH: usize = 200;
 
@@ -34,12 +34,12 @@ pub struct JqConfig {
 
 /// A program that cannot be compiled.
 #[derive(Debug, thiserror::Error)]
-#[error("`program` does not compile: {what}\n    {program}\n    {arrow}")]
+#[error("`program` does not compile: {message}\n    {line}\n    {caret}")]
 struct JqError {
-    what: String,
+    message: String,
     /// The line of it in which the fault is.
-    program: String,
-    arrow: String,
+    line: String,
+    caret: String,
 }
 
 impl JqError {
@@ -51,7 +51,7 @@ impl JqError {
         let start = before.rfind('\n').map_or(0, |feed| feed + 1);
         let line = program.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
         let column = before.get(start..).unwrap_or_default().chars().count();
-        Self { what, program: line.to_owned(), arrow: " ".repeat(column) + "^" }
+        Self { message: what, line: line.to_owned(), caret: " ".repeat(column) + "^" }
     }
 }
 
@@ -74,7 +74,7 @@ fn compile(program: &str) -> Result<Filter<JustLut<Val>>, JqError> {
     let file = File { code: program, path: () };
     let modules = Loader::new(defs).load(&arena, file).map_err(|errors| {
         let error = errors.into_iter().next().map(|(_, error)| error);
-        unreadable(program, error)
+        load_error(program, error)
     })?;
     let compiled = jaq_core::Compiler::default().with_funs(funs).compile(modules);
     compiled.map_err(|errors| match errors.into_iter().flat_map(|(_, errors)| errors).next() {
@@ -88,7 +88,7 @@ fn compile(program: &str) -> Result<Filter<JustLut<Val>>, JqError> {
     })
 }
 
-fn unreadable(program: &str, error: Option<load::Error<&str>>) -> JqError {
+fn load_error(program: &str, error: Option<load::Error<&str>>) -> JqError {
     match error {
         Some(load::Error::Lex(errors)) => {
             let first = errors.into_iter().next();
@@ -106,7 +106,7 @@ fn unreadable(program: &str, error: Option<load::Error<&str>>) -> JqError {
 }
 
 /// How deep brackets are nested, at least.
-fn depth(json: &[u8]) -> usize {
+fn nesting_depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     for byte in json {
         match byte {
@@ -129,7 +129,7 @@ impl Stage for Jq {
         batch.expand(|record, lines| {
             // What jaq takes is more than JSON, and it recurses.
             serde_json::from_slice::<IgnoredAny>(record.payload)?;
-            if depth(record.payload) > MAX_DEPTH {
+            if nesting_depth(record.payload) > MAX_DEPTH {
                 return Err(format!("it is nested deeper than {MAX_DEPTH}").into());
             }
             let input = read::parse_single(record.payload).map_err(|error| error.to_string())?;
@@ -147,8 +147,10 @@ impl Stage for Jq {
                 let mut line = Vec::new();
                 write::write(&mut line, &compact, 0, &output)?;
                 bytes += line.len();
-                if bytes > MAX_OUTPUT {
-                    return Err(format!("the program gives more than {MAX_OUTPUT} bytes").into());
+                if bytes > MAX_OUTPUT_BYTES {
+                    return Err(
+                        format!("the program gives more than {MAX_OUTPUT_BYTES} bytes").into()
+                    );
                 }
                 // There are values that JSON does not know.
                 serde_json::from_slice::<IgnoredAny>(&line)?;
@@ -163,14 +165,14 @@ impl Stage for Jq {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::Bench;
+    use crate::stages::testing::StageHarness;
 
     fn run(program: &str, messages: &[&str]) -> (Vec<String>, Vec<String>) {
-        Bench::new::<JqConfig>(json!({ "program": program })).unwrap().run(messages)
+        StageHarness::new::<JqConfig>(json!({ "program": program })).unwrap().run(messages)
     }
 
     #[test]
-    fn a_program_changes_selects_and_multiplies() {
+    fn a_program_maps_filters_and_fans_out() {
         let trade = r#"{"z":1,"data":[{"s":"A","p":"1.10"},{"s":"B","p":2.50}],"id":12345678901234567890123}"#;
         let (out, failed) = run(".data[] | {s, p}", &[trade]);
         assert_eq!(out, [r#"{"s":"A","p":"1.10"}"#, r#"{"s":"B","p":2.50}"#]);
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_on_which_it_fails_goes_on_unchanged() {
+    fn a_message_that_fails_passes_unchanged() {
         let (out, failed) = run(".a + 1, error(\"no\")", &[r#"{"a":1}"#, "pong"]);
         assert_eq!(out, [r#"{"a":1}"#, "pong"]);
         assert_eq!(failed.len(), 2);
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_compile_shows_where() {
+    fn a_compile_error_points_at_the_column() {
         for (program, what, arrow) in [
             (".a | (.b", "closing parenthesis expected", 8),
             (".a | nothing(1)", "there is no filter `nothing/1`", 5),
@@ -217,7 +219,7 @@ mod tests {
             ("", "expected", 0),
         ] {
             let keys = json!({ "program": program });
-            let error = Bench::new::<JqConfig>(keys).err().unwrap().to_string();
+            let error = StageHarness::new::<JqConfig>(keys).err().unwrap().to_string();
             assert!(error.contains(what), "{error}");
             let last = error.lines().last().unwrap();
             assert_eq!(last.len(), 4 + arrow + 1, "{error}");

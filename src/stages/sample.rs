@@ -50,13 +50,13 @@ impl Stage for Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::Bench;
+    use crate::stages::testing::StageHarness;
 
     #[test]
     fn every_nth_message_is_kept_over_batches() {
-        let mut bench = Bench::new::<SampleConfig>(json!({ "every": 3 })).unwrap();
+        let mut bench = StageHarness::new::<SampleConfig>(json!({ "every": 3 })).unwrap();
         assert_eq!(bench.run(&["0", "1"]).0, ["0"]);
         assert_eq!(bench.run(&["2", "3", "4", "5", "6"]).0, ["3", "6"]);
-        assert!(Bench::new::<SampleConfig>(json!({ "every": 0 })).is_err());
+        assert!(StageHarness::new::<SampleConfig>(json!({ "every": 0 })).is_err());
     }
 }

@@ -28,12 +28,12 @@ impl StageConfig for StampConfig {
     const TYPE: &'static str = "stamp";
 
     fn build(self, _: &BuildContext) -> Result<Box<dyn Stage>, BoxError> {
-        let Some(key) = self.key else { return Ok(Box::new(Wrap)) };
+        let Some(key) = self.key else { return Ok(Box::new(StampWrap)) };
         if key.is_empty() {
             return Err("`key` is empty; leave it out to wrap the message".into());
         }
         let pointer = Pointer::parse(&format!("/{}", key.replace('~', "~0").replace('/', "~1")))?;
-        Ok(Box::new(Insert { pointer, quoted: Value::from(key).to_string() }))
+        Ok(Box::new(StampInsert { pointer, quoted_key: Value::from(key).to_string() }))
     }
 
     fn example() -> Value {
@@ -41,15 +41,15 @@ impl StageConfig for StampConfig {
     }
 }
 
-struct Wrap;
+struct StampWrap;
 
-impl Stage for Wrap {
+impl Stage for StampWrap {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
         let received = batch.received().nanos();
         batch.expand(|record, lines| {
             let json = serde_json::from_slice::<IgnoredAny>(record.payload).is_ok();
             let text = if json { None } else { Some(std::str::from_utf8(record.payload)?) };
-            lines.write(|out| {
+            lines.push_with(|out| {
                 // Writing to a Vec cannot fail.
                 let _infallible = match text {
                     None => write!(out, r#"{{"recv_ns":{received},"data":"#)
@@ -66,12 +66,12 @@ impl Stage for Wrap {
     }
 }
 
-struct Insert {
+struct StampInsert {
     pointer: Pointer,
-    quoted: String,
+    quoted_key: String,
 }
 
-impl Stage for Insert {
+impl Stage for StampInsert {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
         let received = batch.received().nanos();
         batch.expand(|record, lines| {
@@ -79,12 +79,12 @@ impl Stage for Insert {
             let inside = inside.filter(|inside| inside.ends_with(b"}"));
             let inside = inside.ok_or("it is no object")?.trim_ascii_start();
             if self.pointer.find(record.payload).is_some() {
-                return Err(format!("it has the key {} already", self.quoted).into());
+                return Err(format!("it has the key {} already", self.quoted_key).into());
             }
             let comma = if inside == b"}" { "" } else { "," };
-            lines.write(|out| {
+            lines.push_with(|out| {
                 // Writing to a Vec cannot fail.
-                let _infallible = write!(out, "{{{}:{received}{comma}", self.quoted);
+                let _infallible = write!(out, "{{{}:{received}{comma}", self.quoted_key);
                 out.extend_from_slice(inside);
             });
             Ok(())
@@ -96,11 +96,11 @@ impl Stage for Insert {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::Bench;
+    use crate::stages::testing::StageHarness;
 
     #[test]
-    fn a_message_is_wrapped_as_it_is_and_a_text_as_a_text() {
-        let mut bench = Bench::new::<StampConfig>(json!({})).unwrap();
+    fn json_is_wrapped_verbatim_and_other_text_as_a_string() {
+        let mut bench = StageHarness::new::<StampConfig>(json!({})).unwrap();
         let (stamped, failed) = bench.run_at(7, &["{\"a\": 1.10 }", "po\"ng", ""]);
         assert_eq!(
             stamped,
@@ -114,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_put_in_front_where_there_is_an_object_without_it() {
-        let mut bench = Bench::new::<StampConfig>(json!({ "key": "t/\"x" })).unwrap();
+    fn the_key_is_prepended_to_objects_that_lack_it() {
+        let mut bench = StageHarness::new::<StampConfig>(json!({ "key": "t/\"x" })).unwrap();
         let messages = [" {\"a\":1}", "{ }", "[1]", "{\"t/\\\"x\":1}", "pong"];
         let (stamped, failed) = bench.run_at(7, &messages);
         assert_eq!(

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, Verdict};
+use crate::batch::{Batch, MessageVerdict};
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 use crate::stats::Counter;
 
@@ -50,20 +50,20 @@ struct Validate {
 
 impl Stage for Validate {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
-        batch.judge(|record| {
+        batch.apply_verdicts(|record| {
             let Err(error) = serde_json::from_slice::<IgnoredAny>(record.payload) else {
-                return Verdict::Keep;
+                return MessageVerdict::Keep;
             };
             self.counter.add(1);
             match self.invalid {
-                Invalid::Reject => Verdict::Reject(error.into()),
-                Invalid::Drop => Verdict::Drop,
+                Invalid::Reject => MessageVerdict::Reject(error.into()),
+                Invalid::Drop => MessageVerdict::Drop,
             }
         });
         Ok(())
     }
 
-    fn rejects(&self) -> bool {
+    fn can_reject(&self) -> bool {
         self.invalid == Invalid::Reject
     }
 }
@@ -71,17 +71,17 @@ impl Stage for Validate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::Bench;
+    use crate::stages::testing::StageHarness;
 
     #[test]
-    fn what_is_no_json_is_dropped_or_set_aside_with_the_reason() {
+    fn invalid_json_is_dropped_or_rejected_with_the_reason() {
         let messages = ["{\"a\":[1,\"\u{e9}\"]}", "pong", "{} {}", "1e5", ""];
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        let mut bench = Bench::new::<ValidateConfig>(json!({ "invalid": "drop" })).unwrap();
+        let mut bench = StageHarness::new::<ValidateConfig>(json!({ "invalid": "drop" })).unwrap();
         assert_eq!(bench.run(&messages).0, [messages[0], messages[3]]);
         assert_eq!(bench.run(&[&deep]).0.len(), 1, "as deep as it may be");
         assert_eq!(bench.counters().counters["invalid"], 3);
-        let mut bench = Bench::new::<ValidateConfig>(json!({})).unwrap();
+        let mut bench = StageHarness::new::<ValidateConfig>(json!({})).unwrap();
         let (kept, failed) = bench.run(&messages);
         assert_eq!((kept.len(), failed.len()), (5, 3), "the engine takes them out");
         assert!(failed[1].contains("trailing"), "{failed:?}");

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::job::Summary;
+use crate::archive::job::JobSummary;
 
 /// What the sidecar did since the recorder started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Archive {
+pub struct ArchiveStats {
     /// Whether a run is under way.
     pub running: bool,
     /// Runs that have ended.
@@ -35,9 +35,9 @@ pub struct Archive {
     pub last_failure: Option<String>,
 }
 
-impl Archive {
+impl ArchiveStats {
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-    pub(super) fn add(&mut self, summary: &Summary) {
+    pub(super) fn add_summary(&mut self, summary: &JobSummary) {
         self.sealed_hours += summary.sealed;
         self.sealed_raw_bytes += summary.raw_bytes;
         self.sealed_stored_bytes += summary.stored_bytes;

@@ -17,14 +17,14 @@ pub struct PluginStats {
     pub given: Counter,
     /// Messages on which a stage failed, or calls of a sink that failed.
     pub errors: Counter,
-    own: Mutex<BTreeMap<&'static str, Arc<Counter>>>,
+    custom: Mutex<BTreeMap<&'static str, Arc<Counter>>>,
 }
 
 impl PluginStats {
     /// Counters at zero for the plugin of this name.
     pub fn new(name: impl Into<String>) -> Self {
         let (taken, given, errors) = Default::default();
-        Self { name: name.into(), taken, given, errors, own: Mutex::default() }
+        Self { name: name.into(), taken, given, errors, custom: Mutex::default() }
     }
 
     /// The name by which messages speak of the plugin, such as `stages[0] (filter)`.
@@ -33,14 +33,14 @@ impl PluginStats {
     }
 
     /// A counter of the plugin's own, shown by `streamer status --json` under this name.
-    pub fn counter(&self, name: &'static str) -> Arc<Counter> {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn register_counter(&self, name: &'static str) -> Arc<Counter> {
+        let mut own = self.custom.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(own.entry(name).or_default())
     }
 
     /// The counters at this moment.
     pub fn snapshot(&self) -> PluginSnapshot {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.custom.lock().unwrap_or_else(PoisonError::into_inner);
         PluginSnapshot {
             name: self.name.clone(),
             taken: self.taken.get(),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Archive, LastError, PluginSnapshot, QueueUse, Stall, Topics};
+use super::{ArchiveStats, LastDisconnect, PluginSnapshot, QueueUsage, SinkStall, TopicStatus};
 
 /// What `streamer status --json` prints: the state of a recorder at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// Log lines that could not be written.
     pub log_lines_lost: u64,
     /// The sidecar; `null` when the configuration has no `archive`.
-    pub archive: Option<Archive>,
+    pub archive: Option<ArchiveStats>,
     /// Each pipeline by its name; a configuration without `pipelines` has one, `main`.
     #[serde(default)]
     pub pipelines: BTreeMap<String, PipelineSnapshot>,
@@ -51,7 +51,7 @@ pub struct PipelineSnapshot {
     pub connections_wanted: u64,
     /// The topics, and what the server said to them.
     #[serde(default)]
-    pub topics: Topics,
+    pub topics: TopicStatus,
     /// Connections made so far.
     pub connects: u64,
     /// Connections that were replaced by another before they ended.
@@ -66,7 +66,7 @@ pub struct PipelineSnapshot {
     /// Connections lost or not made, by cause.
     pub disconnects: BTreeMap<String, u64>,
     /// The last of these.
-    pub last_error: Option<LastError>,
+    pub last_error: Option<LastDisconnect>,
     /// Messages taken from the source.
     pub received: u64,
     /// Bytes of those messages, each with its line feed.
@@ -95,9 +95,9 @@ pub struct PipelineSnapshot {
     /// The last of these failures, in the system's words.
     pub last_journal_error: Option<String>,
     /// The sink that cannot write at this moment, if one cannot.
-    pub stall: Option<Stall>,
+    pub stall: Option<SinkStall>,
     /// The queue between network and disk.
-    pub queue: QueueUse,
+    pub queue: QueueUsage,
     /// The stages and sinks, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginSnapshot>,

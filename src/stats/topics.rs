@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// So many topics are named of each kind.
-const NAMED: usize = 100;
+const MAX_LISTED_TOPICS: usize = 100;
 
 /// What the server said to a topic: nothing, that it is subscribed to, or why it is not.
-pub(crate) type Confirmation = Option<Result<(), String>>;
+pub(crate) type SubscriptionReply = Option<Result<(), String>>;
 
 /// What the server of a connection said to its topics.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct ConnectionReplies {
     /// The connection, unless it is gone.
     pub(super) connection: Option<u64>,
     /// Of connections that share them these are the same, in the same order.
-    pub(super) topics: Vec<(String, Confirmation)>,
+    pub(super) replies: Vec<(String, SubscriptionReply)>,
 }
 
 /// The better of what two servers said: a topic that one confirmed comes.
-fn better(a: Confirmation, b: Confirmation) -> Confirmation {
+fn merge_replies(a: SubscriptionReply, b: SubscriptionReply) -> SubscriptionReply {
     match (a, b) {
         (Some(Ok(())), _) | (_, Some(Ok(()))) => Some(Ok(())),
         (Some(refused), _) | (_, Some(refused)) => Some(refused),
@@ -30,7 +30,7 @@ fn better(a: Confirmation, b: Confirmation) -> Confirmation {
 
 /// The topics that are wanted, and what the server said to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Topics {
+pub struct TopicStatus {
     /// How many are wanted.
     pub wanted: u64,
     /// How many the server confirmed, or sent data of.
@@ -45,32 +45,35 @@ pub struct Topics {
     pub unconfirmed: Vec<String>,
 }
 
-impl Topics {
+impl TopicStatus {
     /// The topics of all shares, of which each comes over one connection or several.
-    pub(super) fn of<'a>(shares: impl Iterator<Item = &'a [Said]>) -> Self {
+    pub(super) fn from_replies<'a>(shares: impl Iterator<Item = &'a [ConnectionReplies]>) -> Self {
         let mut topics = Self::default();
         for said in shares {
             let Some(first) = said.first() else { continue };
-            for (index, (topic, _)) in first.topics.iter().enumerate() {
-                let answers = said.iter().filter_map(|said| said.topics.get(index));
-                let answer = answers.fold(None, |best, (_, answer)| better(best, answer.clone()));
-                topics.count(topic, answer);
+            for (index, (topic, _)) in first.replies.iter().enumerate() {
+                let answers = said.iter().filter_map(|said| said.replies.get(index));
+                let answer =
+                    answers.fold(None, |best, (_, answer)| merge_replies(best, answer.clone()));
+                topics.record_reply(topic, answer);
             }
         }
         topics
     }
 
-    fn count(&mut self, topic: &str, answer: Confirmation) {
+    fn record_reply(&mut self, topic: &str, answer: SubscriptionReply) {
         self.wanted += 1;
         match answer {
             Some(Ok(())) => self.confirmed += 1,
             Some(Err(words)) => {
                 self.refused += 1;
-                if self.refusals.len() < NAMED {
+                if self.refusals.len() < MAX_LISTED_TOPICS {
                     self.refusals.insert(topic.to_owned(), words);
                 }
             }
-            None if self.unconfirmed.len() < NAMED => self.unconfirmed.push(topic.to_owned()),
+            None if self.unconfirmed.len() < MAX_LISTED_TOPICS => {
+                self.unconfirmed.push(topic.to_owned())
+            }
             None => {}
         }
     }

@@ -6,59 +6,59 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Archive, Counter, PipelineSnapshot, Snapshot, Stats};
-use crate::archive::job::Summary;
+use super::{ArchiveStats, Counter, PipelineSnapshot, PipelineStats, Snapshot};
+use crate::archive::job::JobSummary;
 use crate::clock::UnixNanos;
 
 /// The counters of the process, and of every pipeline in it.
 #[derive(Debug)]
-pub struct Totals {
+pub struct ProcessStats {
     /// Log lines that could not be written.
     pub log_lines_lost: Counter,
     started: Instant,
     started_at: UnixNanos,
-    state: Mutex<State>,
+    inner: Mutex<ProcessStatsInner>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    pipelines: BTreeMap<String, Arc<Stats>>,
-    archive: Option<Archive>,
+struct ProcessStatsInner {
+    pipelines: BTreeMap<String, Arc<PipelineStats>>,
+    archive: Option<ArchiveStats>,
 }
 
-impl Totals {
+impl ProcessStats {
     /// Counters at zero, for a process that starts now.
     pub fn new(now: UnixNanos) -> Self {
         Self {
             log_lines_lost: Counter::default(),
             started: Instant::now(),
             started_at: now,
-            state: Mutex::default(),
+            inner: Mutex::default(),
         }
     }
 
     /// The counters of the pipeline of this name.
-    pub(crate) fn pipeline(&self, name: &str) -> Arc<Stats> {
-        Arc::clone(self.state().pipelines.entry(name.to_owned()).or_default())
+    pub(crate) fn register_pipeline(&self, name: &str) -> Arc<PipelineStats> {
+        Arc::clone(self.lock_inner().pipelines.entry(name.to_owned()).or_default())
     }
 
     /// A run of the archive's job begins.
-    pub(crate) fn archive_begins(&self, now: UnixNanos) {
-        let mut state = self.state();
+    pub(crate) fn record_archive_start(&self, now: UnixNanos) {
+        let mut state = self.lock_inner();
         let archive = state.archive.get_or_insert_default();
         archive.running = true;
         archive.last_run = Some(now.to_string());
     }
 
     /// The next run is due then.
-    pub(crate) fn archive_due(&self, next: Option<UnixNanos>) {
-        let mut state = self.state();
+    pub(crate) fn set_next_archive_run(&self, next: Option<UnixNanos>) {
+        let mut state = self.lock_inner();
         state.archive.get_or_insert_default().next_run = next.map(|time| time.to_string());
     }
 
     /// It ends, after so long.
-    pub(crate) fn archive_ends(&self, took: Duration) {
-        let mut state = self.state();
+    pub(crate) fn record_archive_end(&self, took: Duration) {
+        let mut state = self.lock_inner();
         let archive = state.archive.get_or_insert_default();
         archive.running = false;
         archive.runs += 1;
@@ -66,13 +66,13 @@ impl Totals {
     }
 
     /// What it did in one directory.
-    pub(crate) fn archive_did(&self, summary: &Summary) {
-        self.state().archive.get_or_insert_default().add(summary);
+    pub(crate) fn add_archive_summary(&self, summary: &JobSummary) {
+        self.lock_inner().archive.get_or_insert_default().add_summary(summary);
     }
 
     /// Something in it failed.
-    pub(crate) fn archive_failed(&self, error: String) {
-        let mut state = self.state();
+    pub(crate) fn record_archive_failure(&self, error: String) {
+        let mut state = self.lock_inner();
         let archive = state.archive.get_or_insert_default();
         archive.failures += 1;
         archive.last_failure = Some(error);
@@ -80,7 +80,7 @@ impl Totals {
 
     /// Everything at this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let state = self.state();
+        let state = self.lock_inner();
         let pipelines = state.pipelines.iter();
         let pipelines: BTreeMap<_, _> =
             pipelines.map(|(name, stats)| (name.clone(), stats.snapshot())).collect();
@@ -96,20 +96,20 @@ impl Totals {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_inner(&self) -> MutexGuard<'_, ProcessStatsInner> {
         // A panic elsewhere leaves plain numbers behind, which are as good as before.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::{Cause, Disconnect};
+    use crate::plugin::{Disconnect, DownCause};
 
     #[test]
-    fn the_status_line_is_the_one_that_scripts_know() {
-        let mut snapshot = Totals::new(UnixNanos::default()).snapshot();
+    fn status_line_format_is_stable() {
+        let mut snapshot = ProcessStats::new(UnixNanos::default()).snapshot();
         snapshot.uptime_seconds = 754;
         snapshot.total.messages = 152_340;
         snapshot.total.rate_per_minute = 7260.123;
@@ -120,17 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_survives_json_and_sums_its_pipelines() {
-        let totals = Totals::new(UnixNanos::from_seconds(1_700_000_000));
-        let (a, b) = (totals.pipeline("a"), totals.pipeline("b"));
-        a.set_standing(0, 1);
+    fn snapshot_round_trips_through_json_and_sums_pipelines() {
+        let totals = ProcessStats::new(UnixNanos::from_seconds(1_700_000_000));
+        let (a, b) = (totals.register_pipeline("a"), totals.register_pipeline("b"));
+        a.set_live_connections(0, 1);
         a.written.add(2);
-        b.set_standing(0, 1);
+        b.set_live_connections(0, 1);
         b.written.add(3);
         assert!(totals.snapshot().total.connected);
-        b.disconnected(&Disconnect::new(Cause::Idle, "silent"), UnixNanos::default());
-        b.set_standing(0, 0);
-        b.plugin("sinks[0] (jsonl)").counter("reopened").add(1);
+        b.record_disconnect(&Disconnect::new(DownCause::Idle, "silent"), UnixNanos::default());
+        b.set_live_connections(0, 0);
+        b.register_plugin("sinks[0] (jsonl)").register_counter("reopened").add(1);
         let snapshot = totals.snapshot();
         let json = serde_json::to_string(&snapshot).unwrap();
         assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);

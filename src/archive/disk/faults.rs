@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::*;
 
 #[derive(Clone, Copy)]
-pub(crate) enum Fault {
+pub(crate) enum InjectedFault {
     /// The operation fails with this error; those after it work. A write is done by half, as on a
     /// disk that is full.
     Error(io::ErrorKind),
@@ -14,50 +14,56 @@ pub(crate) enum Fault {
     /// by half.
     Crash,
     /// Nothing fails, but this is done before the operation.
-    Meanwhile(&'static dyn Fn()),
+    Interleave(&'static dyn Fn()),
 }
 
 /// The fault, how many operations work before it, and whether it has come.
 #[derive(Clone, Copy)]
-struct Plan {
-    fault: Fault,
-    left: usize,
-    came: bool,
+struct FaultPlan {
+    fault: InjectedFault,
+    remaining: usize,
+    triggered: bool,
 }
 
 thread_local! {
-    static PLAN: Cell<Option<Plan>> = const { Cell::new(None) };
+    static FAULT_PLAN: Cell<Option<FaultPlan>> = const { Cell::new(None) };
 }
 
 /// Runs `work` with the fault at the `nth` operation, from 0. Gives whether it came to that.
-pub(crate) fn with<T>(fault: Fault, nth: usize, work: impl FnOnce() -> T) -> (T, bool) {
-    PLAN.set(Some(Plan { fault, left: nth, came: false }));
+pub(crate) fn with_fault<T>(
+    fault: InjectedFault,
+    nth: usize,
+    work: impl FnOnce() -> T,
+) -> (T, bool) {
+    FAULT_PLAN.set(Some(FaultPlan { fault, remaining: nth, triggered: false }));
     let result = work();
-    (result, PLAN.take().is_some_and(|plan| plan.came))
+    (result, FAULT_PLAN.take().is_some_and(|plan| plan.triggered))
 }
 
-pub(super) fn gate() -> io::Result<()> {
-    let Some(mut plan) = PLAN.get() else { return Ok(()) };
-    let result = match (plan.left, plan.fault) {
-        (0, Fault::Error(kind)) if !plan.came => Err(kind.into()),
-        (0, Fault::Crash) => Err(io::Error::other("the process has ended")),
-        (0, Fault::Meanwhile(deed)) if !plan.came => {
-            PLAN.set(None);
+pub(super) fn fault_point() -> io::Result<()> {
+    let Some(mut plan) = FAULT_PLAN.get() else { return Ok(()) };
+    let result = match (plan.remaining, plan.fault) {
+        (0, InjectedFault::Error(kind)) if !plan.triggered => Err(kind.into()),
+        (0, InjectedFault::Crash) => Err(io::Error::other("the process has ended")),
+        (0, InjectedFault::Interleave(deed)) if !plan.triggered => {
+            FAULT_PLAN.set(None);
             deed();
-            plan.came = true;
+            plan.triggered = true;
             Ok(())
         }
         _ => Ok(()),
     };
-    plan.came |= result.is_err();
-    plan.left = plan.left.saturating_sub(1);
-    PLAN.set(Some(plan));
+    plan.triggered |= result.is_err();
+    plan.remaining = plan.remaining.saturating_sub(1);
+    FAULT_PLAN.set(Some(plan));
     result
 }
 
-pub(super) fn gate_write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    let ended = PLAN.get().is_some_and(|plan| plan.came && matches!(plan.fault, Fault::Crash));
-    let result = gate();
+pub(super) fn write_fault_point(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    let ended = FAULT_PLAN
+        .get()
+        .is_some_and(|plan| plan.triggered && matches!(plan.fault, InjectedFault::Crash));
+    let result = fault_point();
     if result.is_err() && !ended {
         file.write_all(&bytes[..bytes.len() / 2])?;
     }
@@ -65,18 +71,18 @@ pub(super) fn gate_write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
 }
 
 thread_local! {
-    static DURABLE: RefCell<Option<BTreeMap<PathBuf, u64>>> = const { RefCell::new(None) };
+    static DURABLE_LENGTHS: RefCell<Option<BTreeMap<PathBuf, u64>>> = const { RefCell::new(None) };
 }
 
 /// Runs `work` and gives, for each file that was synced, the length that is durable.
-pub(crate) fn durable_after<T>(work: impl FnOnce() -> T) -> (T, BTreeMap<PathBuf, u64>) {
-    DURABLE.set(Some(BTreeMap::new()));
+pub(crate) fn durable_lengths_after<T>(work: impl FnOnce() -> T) -> (T, BTreeMap<PathBuf, u64>) {
+    DURABLE_LENGTHS.set(Some(BTreeMap::new()));
     let result = work();
-    (result, DURABLE.take().unwrap_or_default())
+    (result, DURABLE_LENGTHS.take().unwrap_or_default())
 }
 
-pub(super) fn durable(file: &File, path: &Path) {
-    DURABLE.with_borrow_mut(|durable| {
+pub(super) fn record_durable_len(file: &File, path: &Path) {
+    DURABLE_LENGTHS.with_borrow_mut(|durable| {
         if let (Some(durable), Ok(metadata)) = (durable, file.metadata()) {
             durable.insert(path.to_owned(), metadata.len());
         }

@@ -6,40 +6,47 @@
 
 use std::collections::HashMap;
 
-use super::Record;
-use crate::archive::journal::{Entry, Event, Open};
+use super::HourRecord;
+use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent};
 use crate::clock::Hour;
 
 /// What a run has noted in an hour, without a break.
 #[derive(Debug)]
-pub(super) struct Segment<'a> {
+pub(super) struct RunSegment<'a> {
     pub(super) hour: Hour,
-    pub(super) what: What<'a>,
+    pub(super) content: SegmentContent<'a>,
 }
 
 #[derive(Debug)]
-pub(super) enum What<'a> {
-    Events(&'a [Entry]),
+pub(super) enum SegmentContent<'a> {
+    Journal(&'a [JournalEntry]),
     /// There are lines, but no journal of a recorder; why.
-    Blank(&'static str),
+    NoJournal(&'static str),
 }
 
 /// The segments of a stem, whose hours come in the order of time.
-pub(super) fn segments<'a>(hours: impl IntoIterator<Item = &'a Record>) -> Vec<Segment<'a>> {
+pub(super) fn segments_by_run<'a>(
+    hours: impl IntoIterator<Item = &'a HourRecord>,
+) -> Vec<RunSegment<'a>> {
     let mut runs: HashMap<&str, usize> = HashMap::new();
     let mut segments = Vec::new();
     // The run, and its part.
     let mut last = (0, 0);
-    for Record { hour, has_lines, journal } in hours {
-        let opens = |entries: &[Entry]| entries.iter().any(|e| matches!(e.event, Event::Open(_)));
+    for HourRecord { hour, has_lines, journal } in hours {
+        let opens = |entries: &[JournalEntry]| {
+            entries.iter().any(|e| matches!(e.event, JournalEvent::Open(_)))
+        };
         let why = match journal {
             Ok(entries) if opens(entries) => {
-                for part in parts(entries) {
-                    if let Some(open) = open_of(part) {
+                for part in split_at_opens(entries) {
+                    if let Some(open) = find_open(part) {
                         let next = runs.len();
                         last = (*runs.entry(open.run.as_str()).or_insert(next), open.part);
                     }
-                    segments.push((last, Segment { hour: *hour, what: What::Events(part) }));
+                    segments.push((
+                        last,
+                        RunSegment { hour: *hour, content: SegmentContent::Journal(part) },
+                    ));
                 }
                 continue;
             }
@@ -49,7 +56,8 @@ pub(super) fn segments<'a>(hours: impl IntoIterator<Item = &'a Record>) -> Vec<S
         };
         // Without lines it is all that is left of an hour that was removed.
         if *has_lines {
-            segments.push((last, Segment { hour: *hour, what: What::Blank(why) }));
+            segments
+                .push((last, RunSegment { hour: *hour, content: SegmentContent::NoJournal(why) }));
         }
     }
     // Stable: what has no place of its own stays behind what it was found behind.
@@ -58,14 +66,14 @@ pub(super) fn segments<'a>(hours: impl IntoIterator<Item = &'a Record>) -> Vec<S
 }
 
 /// Cuts a journal before every beginning: an `open`, or the `recovered` in front of it.
-fn parts(entries: &[Entry]) -> Vec<&[Entry]> {
+fn split_at_opens(entries: &[JournalEntry]) -> Vec<&[JournalEntry]> {
     let mut parts = Vec::new();
     let mut rest = entries;
     loop {
         let mut opened = false;
         let end = rest.iter().position(|entry| match entry.event {
-            Event::Open(_) | Event::Recovered(_) if opened => true,
-            Event::Open(_) => {
+            JournalEvent::Open(_) | JournalEvent::Recovered(_) if opened => true,
+            JournalEvent::Open(_) => {
                 opened = true;
                 false
             }
@@ -82,9 +90,9 @@ fn parts(entries: &[Entry]) -> Vec<&[Entry]> {
     }
 }
 
-fn open_of(part: &[Entry]) -> Option<&Open> {
+fn find_open(part: &[JournalEntry]) -> Option<&OpenEvent> {
     part.iter().find_map(|entry| match &entry.event {
-        Event::Open(open) => Some(&**open),
+        JournalEvent::Open(open) => Some(&**open),
         _ => None,
     })
 }

@@ -2,28 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::{Certainty, Gap, Kind};
+use super::{Certainty, Gap, GapKind};
 use crate::clock::UnixNanos;
 
 #[derive(Debug, Default)]
-pub(super) struct Topics {
+pub(super) struct TopicOutages {
     /// The topics of which these journals are. Others have journals of their own.
-    own: Vec<String>,
+    journaled_topics: Vec<String>,
     /// The gaps that go on.
-    down: BTreeMap<String, Gap>,
+    open_gaps: BTreeMap<String, Gap>,
 }
 
-impl Topics {
+impl TopicOutages {
     /// A recorder begins to write, and says which of its topics are down.
-    pub(super) fn open(&mut self, t: u64, own: &[String], down: &[String], gaps: &mut Vec<Gap>) {
-        self.own = own.to_vec();
-        self.end(t, |topic| !down.iter().any(|down| down == topic), gaps);
+    pub(super) fn on_open(&mut self, t: u64, own: &[String], down: &[String], gaps: &mut Vec<Gap>) {
+        self.journaled_topics = own.to_vec();
+        self.end_matching(t, |topic| !down.iter().any(|down| down == topic), gaps);
         for topic in down {
-            self.down(t, topic, "other", "", Certainty::Exact);
+            self.on_topic_down(t, topic, "other", "", Certainty::Exact);
         }
     }
 
-    pub(super) fn down(
+    pub(super) fn on_topic_down(
         &mut self,
         since: u64,
         topic: &str,
@@ -31,20 +31,20 @@ impl Topics {
         detail: &str,
         certainty: Certainty,
     ) {
-        if !self.own.iter().any(|own| own == topic) {
+        if !self.journaled_topics.iter().any(|own| own == topic) {
             return;
         }
         let colon = if detail.is_empty() { "" } else { ": " };
         let down = Gap {
             from: UnixNanos::new(since),
             to: None,
-            kind: Kind::Down,
+            kind: GapKind::Down,
             cause: cause.to_owned(),
             detail: format!("topic {topic}{colon}{detail}"),
             messages: None,
             certainty,
         };
-        let told = self.down.entry(topic.to_owned()).or_insert_with(|| down.clone());
+        let told = self.open_gaps.entry(topic.to_owned()).or_insert_with(|| down.clone());
         if down.from < told.from {
             // An event that had to wait until its hour could be opened.
             *told = down;
@@ -52,8 +52,13 @@ impl Topics {
     }
 
     /// What was said of these topics is over.
-    pub(super) fn end(&mut self, to: u64, which: impl Fn(&str) -> bool, gaps: &mut Vec<Gap>) {
-        self.down.retain(|topic, down| {
+    pub(super) fn end_matching(
+        &mut self,
+        to: u64,
+        which: impl Fn(&str) -> bool,
+        gaps: &mut Vec<Gap>,
+    ) {
+        self.open_gaps.retain(|topic, down| {
             let ends = which(topic);
             if ends {
                 gaps.push(Gap { to: Some(UnixNanos::new(to)), ..down.clone() });
@@ -63,7 +68,7 @@ impl Topics {
     }
 
     /// The gaps that go on.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Gap> {
-        std::mem::take(&mut self.down).into_values()
+    pub(super) fn drain_open(&mut self) -> impl Iterator<Item = Gap> {
+        std::mem::take(&mut self.open_gaps).into_values()
     }
 }

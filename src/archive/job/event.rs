@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::shown;
+use super::hour_path;
 use crate::archive::directory::HourEntry;
 use crate::archive::journal::SealRecord;
-use crate::archive::layout::Kind;
-use crate::archive::retain::Limit;
-use crate::archive::seal::Remark;
-use crate::archive::tail::Mended;
+use crate::archive::layout::FileKind;
+use crate::archive::retain::LimitKind;
+use crate::archive::seal::SealWarning;
+use crate::archive::tail::TailRepair;
 use crate::clock::UnixNanos;
 use crate::errors::error_chain;
 
 /// Which hour, and which of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct HourLocation {
     /// The first part of the file's name.
     pub stem: String,
     /// The first second of the hour, RFC 3339.
@@ -29,12 +29,12 @@ pub struct Place {
 /// Something that a run did, or could not do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub enum JobEvent {
     /// An hour was sealed.
     Sealed {
         #[serde(flatten)]
         /// The sealed file.
-        place: Place,
+        place: HourLocation,
         /// The number of lines in it.
         messages: u64,
         /// Their bytes.
@@ -51,7 +51,7 @@ pub enum Event {
     Finished {
         #[serde(flatten)]
         /// The sealed file.
-        place: Place,
+        place: HourLocation,
         /// The number of lines in it.
         messages: u64,
         /// Their bytes.
@@ -63,7 +63,7 @@ pub enum Event {
     Recorded {
         #[serde(flatten)]
         /// The sealed file.
-        place: Place,
+        place: HourLocation,
         /// The number of lines in it.
         messages: u64,
         /// Their bytes.
@@ -75,11 +75,11 @@ pub enum Event {
     Removed {
         #[serde(flatten)]
         /// Its lines.
-        place: Place,
+        place: HourLocation,
         /// Bytes of all its files.
         bytes: u64,
         /// The limit for whose sake.
-        reason: Limit,
+        reason: LimitKind,
         /// Whether some of its lines had not been sealed.
         unsealed: bool,
     },
@@ -95,7 +95,7 @@ pub enum Event {
         /// The directory.
         path: PathBuf,
         /// The limit.
-        limit: Limit,
+        limit: LimitKind,
     },
     /// Hours are old enough to go by a clock that has jumped, and stay until the next run.
     Deferred {
@@ -112,7 +112,7 @@ pub enum Event {
     Failed {
         #[serde(flatten)]
         /// The file.
-        place: Place,
+        place: HourLocation,
         /// Why.
         error: String,
     },
@@ -120,7 +120,7 @@ pub enum Event {
 
 /// What a run did in all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct JobSummary {
     /// Hours that were sealed.
     pub sealed: u64,
     /// Bytes of their lines that were sealed now.
@@ -137,31 +137,31 @@ pub struct Summary {
     pub failures: u64,
 }
 
-impl Summary {
-    pub(super) fn count(&mut self, event: &Event) {
+impl JobSummary {
+    pub(super) fn record(&mut self, event: &JobEvent) {
         match event {
-            Event::Sealed { added_raw_bytes, added_stored_bytes, .. } => {
+            JobEvent::Sealed { added_raw_bytes, added_stored_bytes, .. } => {
                 self.sealed += 1;
                 self.raw_bytes += added_raw_bytes;
                 self.stored_bytes += added_stored_bytes;
             }
-            Event::Finished { raw_bytes, stored_bytes, .. } => {
+            JobEvent::Finished { raw_bytes, stored_bytes, .. } => {
                 self.sealed += 1;
                 self.raw_bytes += raw_bytes;
                 self.stored_bytes += stored_bytes;
             }
-            Event::Recorded { .. } => self.recorded += 1,
-            Event::Removed { bytes, .. } => {
+            JobEvent::Recorded { .. } => self.recorded += 1,
+            JobEvent::Removed { bytes, .. } => {
                 self.removed += 1;
                 self.removed_bytes += bytes;
             }
-            Event::Failed { .. } => self.failures += 1,
-            Event::Remark { .. } | Event::Unmet { .. } | Event::Deferred { .. } => {}
+            JobEvent::Failed { .. } => self.failures += 1,
+            JobEvent::Remark { .. } | JobEvent::Unmet { .. } | JobEvent::Deferred { .. } => {}
         }
     }
 }
 
-impl Event {
+impl JobEvent {
     pub(super) fn sealed(
         dir: &Path,
         entry: &HourEntry,
@@ -170,7 +170,7 @@ impl Event {
         added_stored_bytes: u64,
     ) -> Self {
         let SealRecord { messages, raw_bytes, stored_bytes, .. } = *record;
-        let place = sealed_place(dir, entry);
+        let place = sealed_location(dir, entry);
         Self::Sealed {
             place,
             messages,
@@ -183,16 +183,26 @@ impl Event {
 
     pub(super) fn finished(dir: &Path, entry: &HourEntry, record: &SealRecord) -> Self {
         let SealRecord { messages, raw_bytes, stored_bytes, .. } = *record;
-        Self::Finished { place: sealed_place(dir, entry), messages, raw_bytes, stored_bytes }
+        Self::Finished { place: sealed_location(dir, entry), messages, raw_bytes, stored_bytes }
     }
 
     pub(super) fn recorded(dir: &Path, entry: &HourEntry, record: &SealRecord) -> Self {
         let SealRecord { messages, raw_bytes, stored_bytes, .. } = *record;
-        Self::Recorded { place: sealed_place(dir, entry), messages, raw_bytes, stored_bytes }
+        Self::Recorded { place: sealed_location(dir, entry), messages, raw_bytes, stored_bytes }
     }
 
-    pub(super) fn removed(dir: &Path, entry: &HourEntry, reason: Limit, unsealed: bool) -> Self {
-        Self::Removed { place: place(dir, entry), bytes: entry.bytes(), reason, unsealed }
+    pub(super) fn removed(
+        dir: &Path,
+        entry: &HourEntry,
+        reason: LimitKind,
+        unsealed: bool,
+    ) -> Self {
+        Self::Removed {
+            place: hour_location(dir, entry),
+            bytes: entry.total_bytes(),
+            reason,
+            unsealed,
+        }
     }
 
     pub(super) fn failed(
@@ -200,56 +210,56 @@ impl Event {
         entry: &HourEntry,
         error: &(dyn std::error::Error + 'static),
     ) -> Self {
-        Self::Failed { place: place(dir, entry), error: error_chain(error) }
+        Self::Failed { place: hour_location(dir, entry), error: error_chain(error) }
     }
 
-    pub(super) fn unmet(dir: &Path, limit: Limit) -> Self {
+    pub(super) fn unmet(dir: &Path, limit: LimitKind) -> Self {
         Self::Unmet { path: dir.to_owned(), limit }
     }
 
-    pub(super) fn not_a_file(path: &Path) -> Self {
+    pub(super) fn non_regular_file(path: &Path) -> Self {
         let message = "has a name of ours but is no regular file; it is left alone".to_owned();
         Self::Remark { path: path.to_owned(), message }
     }
 
-    pub(super) fn nearly_ours(first: &Path, count: usize) -> Self {
+    pub(super) fn unrecognized_names(first: &Path, count: usize) -> Self {
         let message = format!(
             "looks like an hour, but its name is not `<stem>_<Unix second at which the hour starts>.jsonl`; {count} such files are left alone"
         );
         Self::Remark { path: first.to_owned(), message }
     }
 
-    pub(super) fn of_the_future(dir: &Path, first: &HourEntry, count: usize) -> Self {
+    pub(super) fn future_hours(dir: &Path, first: &HourEntry, count: usize) -> Self {
         let message = format!(
             "its hour, {}, lies in the future; {count} such hours are left alone. Is the clock right?",
             first.hour
         );
-        Self::Remark { path: shown(dir, first), message }
+        Self::Remark { path: hour_path(dir, first), message }
     }
 
-    pub(super) fn remark(dir: &Path, entry: &HourEntry, remark: Remark) -> Self {
+    pub(super) fn from_seal_warning(dir: &Path, entry: &HourEntry, remark: SealWarning) -> Self {
         let (path, message) = match remark {
-            Remark::Mended(Mended::FeedAdded) => {
-                (shown(dir, entry), "its last line had no line feed; it was added".to_owned())
+            SealWarning::TailRepaired(TailRepair::LineFeedAdded) => {
+                (hour_path(dir, entry), "its last line had no line feed; it was added".to_owned())
             }
-            Remark::Mended(Mended::Cut { bytes, kept_in }) => {
+            SealWarning::TailRepaired(TailRepair::Truncated { bytes, kept_in }) => {
                 let kept_in = kept_in.display();
                 let message =
                     format!("its last line was torn; its {bytes} bytes are now in `{kept_in}`");
-                (shown(dir, entry), message)
+                (hour_path(dir, entry), message)
             }
-            Remark::Lost { messages } => {
+            SealWarning::LinesLost { messages } => {
                 let message = format!(
                     "the sealed file of this hour, with {messages} messages, was gone; what is sealed now does not have them"
                 );
-                (entry.path(dir, Kind::Sealed), message)
+                (entry.path(dir, FileKind::Sealed), message)
             }
-            Remark::SetAside { kept_in, why } => {
+            SealWarning::CorruptQuarantined { kept_in, reason: why } => {
                 let message = format!(
                     "corrupt ({why}); it is kept as `{}`, and the lines are sealed again",
                     kept_in.display()
                 );
-                (entry.path(dir, Kind::Sealed), message)
+                (entry.path(dir, FileKind::Sealed), message)
             }
         };
         Self::Remark { path, message }
@@ -273,24 +283,24 @@ impl Event {
     }
 }
 
-fn place(dir: &Path, entry: &HourEntry) -> Place {
-    Place {
+fn hour_location(dir: &Path, entry: &HourEntry) -> HourLocation {
+    HourLocation {
         stem: entry.stem.as_str().to_owned(),
         hour: entry.hour.start().to_string(),
-        path: shown(dir, entry),
+        path: hour_path(dir, entry),
     }
 }
 
-fn sealed_place(dir: &Path, entry: &HourEntry) -> Place {
-    Place { path: entry.path(dir, Kind::Sealed), ..place(dir, entry) }
+fn sealed_location(dir: &Path, entry: &HourEntry) -> HourLocation {
+    HourLocation { path: entry.path(dir, FileKind::Sealed), ..hour_location(dir, entry) }
 }
 
 /// One line for people.
-impl fmt::Display for Event {
+impl fmt::Display for JobEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sealed { place, messages, raw_bytes, stored_bytes, .. } => {
-                let ratio = Ratio(*raw_bytes, *stored_bytes);
+                let ratio = CompressionRatio(*raw_bytes, *stored_bytes);
                 write!(
                     f,
                     "sealed {}: {messages} messages, {raw_bytes} bytes in {stored_bytes}, {ratio}",
@@ -320,7 +330,7 @@ impl fmt::Display for Event {
                 )
             }
             Self::Remark { path, message } => write!(f, "{}: {message}", path.display()),
-            Self::Unmet { path, limit: Limit::MaxAge } => {
+            Self::Unmet { path, limit: LimitKind::MaxAge } => {
                 write!(
                     f,
                     "{}: hours older than `max_age` stay, since they are not sealed",
@@ -350,9 +360,9 @@ impl fmt::Display for Event {
 
 /// Raw against stored bytes: `8.3x`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ratio(pub(crate) u64, pub(crate) u64);
+pub(crate) struct CompressionRatio(pub(crate) u64, pub(crate) u64);
 
-impl fmt::Display for Ratio {
+impl fmt::Display for CompressionRatio {
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people, one decimal")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{:.1}x", self.0 as f64 / self.1.max(1) as f64))

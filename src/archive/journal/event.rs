@@ -2,29 +2,29 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::digest::Hash;
-use crate::archive::retain::Limit;
+use crate::archive::digest::Sha256Hash;
+use crate::archive::retain::LimitKind;
 
 /// The version of the format, in every `open`. Readers skip events and fields that they do not
 /// know; what they know does not change its meaning within a version.
-pub const VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 1;
 
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct JournalEntry {
     /// When, Unix nanoseconds.
     pub t: u64,
     /// What.
     #[serde(flatten)]
-    pub event: Event,
+    pub event: JournalEvent,
 }
 
 /// An event of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub enum JournalEvent {
     /// A recorder begins to write to the hour.
-    Open(Box<Open>),
+    Open(Box<OpenEvent>),
     /// Messages come again.
     Up {
         /// The number of the connection in this run, from 1.
@@ -73,7 +73,7 @@ pub enum Event {
         error: String,
     },
     /// The lines were looked through, since the run before did not close them.
-    Recovered(Recovered),
+    Recovered(RecoveredEvent),
     /// Of one of several topics nothing comes, or that may be so; the others go on.
     TopicDown {
         /// The topic.
@@ -121,7 +121,7 @@ pub enum Event {
         since: u64,
     },
     /// The recorder has left the hour.
-    Closed(Closed),
+    Closed(ClosedEvent),
     /// A sealed file is complete and checked, and is about to get its name.
     Sealing(SealRecord),
     /// A sealed file stands under its name.
@@ -129,7 +129,7 @@ pub enum Event {
     /// The hour is about to be removed.
     Removed {
         /// The limit for whose sake.
-        reason: Limit,
+        reason: LimitKind,
     },
     /// A line that is no JSON object with `t` and `event`. Is never written.
     #[serde(skip)]
@@ -138,7 +138,7 @@ pub enum Event {
 
 /// The beginning of a recorder's work on an hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Open {
+pub struct OpenEvent {
     /// The version of the format.
     pub v: u32,
     /// A text that is the same in all hours of one run of the recorder, and in no other.
@@ -184,7 +184,7 @@ pub struct Mark {
 
 /// What was found in a `.jsonl` that its recorder did not close.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recovered {
+pub struct RecoveredEvent {
     /// Bytes of all lines of the `.jsonl`.
     pub bytes: u64,
     /// The number of these lines.
@@ -199,7 +199,7 @@ pub struct Recovered {
 
 /// The end of a recorder's work on an hour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Closed {
+pub struct ClosedEvent {
     /// Bytes of all lines of the `.jsonl`.
     pub bytes: u64,
     /// The number of these lines.
@@ -224,26 +224,26 @@ pub struct SealRecord {
     /// The number of its lines.
     pub messages: u64,
     /// The hash of its lines.
-    pub raw_sha256: Hash,
+    pub raw_sha256: Sha256Hash,
     /// Bytes of the `.jsonl.zst`.
     pub stored_bytes: u64,
     /// The hash of the `.jsonl.zst`.
-    pub stored_sha256: Hash,
+    pub stored_sha256: Sha256Hash,
     /// Whether its last line has no line feed: only another program seals such.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub torn: bool,
     /// Where its last part came from; none when the file was found as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<Part>,
+    pub part: Option<SealedPart>,
 }
 
 /// The lines that one sealing added, and the `.jsonl` that they were in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct SealedPart {
     /// Bytes of these lines, which stood at the start of the `.jsonl`.
     pub bytes: u64,
     /// Their hash.
-    pub sha256: Hash,
+    pub sha256: Sha256Hash,
     /// The inode of the `.jsonl`.
     pub inode: u64,
     /// Its modification time, Unix nanoseconds.

@@ -2,37 +2,38 @@
 
 use std::collections::VecDeque;
 
-use super::Event;
+use super::JournalEvent;
 use crate::clock::UnixNanos;
 
 /// So many events wait.
-pub(super) const MAX_WAITING: usize = 256;
+pub(super) const MAX_PENDING: usize = 256;
 
 /// Events that wait, in order. Those that are too many are counted instead.
 #[derive(Debug, Default)]
-pub struct Waiting {
-    events: VecDeque<(UnixNanos, Event)>,
-    missing: Option<Missing>,
+pub struct PendingEvents {
+    events: VecDeque<(UnixNanos, JournalEvent)>,
+    dropped: Option<DroppedEvents>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Missing {
-    events: u64,
+struct DroppedEvents {
+    count: u64,
     since: UnixNanos,
-    last: UnixNanos,
+    until: UnixNanos,
 }
 
-impl Waiting {
+impl PendingEvents {
     /// Puts an event behind the others.
-    pub fn push(&mut self, t: UnixNanos, event: Event) {
+    pub fn push(&mut self, t: UnixNanos, event: JournalEvent) {
         // The next mark says all that one says which could not be written.
-        self.events.retain(|(_, waiting)| !matches!(waiting, Event::Mark(_)));
-        if self.events.len() < MAX_WAITING {
+        self.events.retain(|(_, waiting)| !matches!(waiting, JournalEvent::Mark(_)));
+        if self.events.len() < MAX_PENDING {
             self.events.push_back((t, event));
-        } else if !matches!(event, Event::Mark(_)) {
-            let missing = self.missing.get_or_insert(Missing { events: 0, since: t, last: t });
-            missing.events += 1;
-            missing.last = t;
+        } else if !matches!(event, JournalEvent::Mark(_)) {
+            let missing =
+                self.dropped.get_or_insert(DroppedEvents { count: 0, since: t, until: t });
+            missing.count += 1;
+            missing.until = t;
         }
     }
 
@@ -42,9 +43,9 @@ impl Waiting {
     }
 
     /// All of them, in order; one for those that are missing comes last.
-    pub fn all(&self) -> impl Iterator<Item = (UnixNanos, Event)> {
-        let missing = self.missing.map(|Missing { events, since, last }| {
-            (last, Event::Missing { events, since: since.nanos() })
+    pub fn iter(&self) -> impl Iterator<Item = (UnixNanos, JournalEvent)> {
+        let missing = self.dropped.map(|DroppedEvents { count: events, since, until: last }| {
+            (last, JournalEvent::Missing { events, since: since.nanos() })
         });
         self.events.iter().cloned().chain(missing)
     }
@@ -52,6 +53,6 @@ impl Waiting {
     /// Forgets them: they are written.
     pub fn clear(&mut self) {
         self.events.clear();
-        self.missing = None;
+        self.dropped = None;
     }
 }

@@ -5,33 +5,41 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::waiting::Waiting;
-use super::{Event, ends_with_feed, line_of};
+use super::waiting::PendingEvents;
+use super::{JournalEvent, encode_line, ends_with_newline};
 use crate::archive::disk::{self, FileError};
-use crate::archive::line_lock::same_file;
+use crate::archive::line_lock::is_same_file;
 use crate::clock::UnixNanos;
 
 /// Appends events to a journal.
 #[derive(Debug)]
-pub struct Writer {
+pub struct JournalWriter {
     path: PathBuf,
     mode: u32,
     file: Option<File>,
     /// Events that are not yet in the file.
-    waiting: Waiting,
+    pending: PendingEvents,
     /// Whether there are events in the file that are worth a sync.
     dirty: bool,
     /// Whether the file's name is not known to be durable.
-    new: bool,
+    is_name_unsynced: bool,
     /// Whether something was written, so that there must be a file.
-    written: bool,
+    was_written: bool,
 }
 
-impl Writer {
+impl JournalWriter {
     /// A writer that opens the journal, or creates it with this mode, with the first event.
     pub fn new(path: PathBuf, mode: u32) -> Self {
-        let (file, waiting) = (None, Waiting::default());
-        Self { path, mode, file, waiting, dirty: false, new: false, written: false }
+        let (file, waiting) = (None, PendingEvents::default());
+        Self {
+            path,
+            mode,
+            file,
+            pending: waiting,
+            dirty: false,
+            is_name_unsynced: false,
+            was_written: false,
+        }
     }
 
     /// The journal.
@@ -43,20 +51,20 @@ impl Writer {
     ///
     /// # Errors
     /// The event waits, or is counted among those that are missing.
-    pub fn note(&mut self, t: UnixNanos, event: Event) -> Result<(), FileError> {
-        self.waiting.push(t, event);
-        self.write()
+    pub fn append(&mut self, t: UnixNanos, event: JournalEvent) -> Result<(), FileError> {
+        self.pending.push(t, event);
+        self.flush()
     }
 
     /// Tries again to write what waits.
     ///
     /// # Errors
     /// It still cannot be written.
-    pub fn write(&mut self) -> Result<(), FileError> {
-        if self.waiting.is_empty() {
+    pub fn flush(&mut self) -> Result<(), FileError> {
+        if self.pending.is_empty() {
             return Ok(());
         }
-        let written = self.try_write();
+        let written = self.write_pending();
         if written.is_err() {
             // Opened anew the next time: whatever is wrong may be so with the file alone.
             self.file = None;
@@ -64,29 +72,30 @@ impl Writer {
         written
     }
 
-    fn try_write(&mut self) -> Result<(), FileError> {
+    fn write_pending(&mut self) -> Result<(), FileError> {
         let file = if let Some(file) = &self.file {
             file
         } else {
-            self.new |= !self.path.exists();
-            self.file.insert(disk::append_as(&self.path, self.mode)?)
+            self.is_name_unsynced |= !self.path.exists();
+            self.file.insert(disk::open_append_with_mode(&self.path, self.mode)?)
         };
-        let length = file.metadata().map_err(FileError::of("read the size of", &self.path))?.len();
+        let length =
+            file.metadata().map_err(FileError::from_io("read the size of", &self.path))?.len();
         let mut lines = Vec::new();
         // After a crash.
-        if !ends_with_feed(file).map_err(FileError::of("read", &self.path))? {
+        if !ends_with_newline(file).map_err(FileError::from_io("read", &self.path))? {
             lines.push(b'\n');
         }
-        for (t, event) in self.waiting.all() {
-            self.dirty |= !matches!(event, Event::Mark(_));
-            lines.extend(line_of(t, event));
+        for (t, event) in self.pending.iter() {
+            self.dirty |= !matches!(event, JournalEvent::Mark(_));
+            lines.extend(encode_line(t, event));
         }
-        if let Err(error) = disk::write(file, &self.path, &lines) {
-            take_back(file, &self.path, length, &lines);
+        if let Err(error) = disk::write_all(file, &self.path, &lines) {
+            undo_partial_write(file, &self.path, length, &lines);
             return Err(error);
         }
-        self.waiting.clear();
-        self.written = true;
+        self.pending.clear();
+        self.was_written = true;
         Ok(())
     }
 
@@ -97,14 +106,14 @@ impl Writer {
     /// What was written may not be durable.
     pub fn sync(&mut self) -> Result<(), FileError> {
         if self.file.is_none() && self.dirty {
-            self.file = Some(disk::append_as(&self.path, self.mode)?);
+            self.file = Some(disk::open_append_with_mode(&self.path, self.mode)?);
         }
         let Some(file) = self.file.as_ref().filter(|_| self.dirty) else { return Ok(()) };
         self.dirty = false;
         disk::sync_data(file, &self.path)?;
-        if self.new {
+        if self.is_name_unsynced {
             disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
-            self.new = false;
+            self.is_name_unsynced = false;
         }
         Ok(())
     }
@@ -115,69 +124,69 @@ impl Writer {
     }
 
     /// Takes note of a sync of the whole file system.
-    pub(in crate::archive) fn synced_together(&mut self) {
-        (self.dirty, self.new) = (false, false);
+    pub(in crate::archive) fn mark_synced(&mut self) {
+        (self.dirty, self.is_name_unsynced) = (false, false);
     }
 
     /// Closes the handle until it is needed again.
-    pub fn rest(&mut self) {
+    pub fn close_handle(&mut self) {
         self.file = None;
     }
 
     /// Whether the journal's name still leads to it: nobody has removed or moved it.
     pub fn is_in_place(&self) -> bool {
         match &self.file {
-            Some(file) => same_file(file, &self.path),
-            None => !self.written || self.path.exists(),
+            Some(file) => is_same_file(file, &self.path),
+            None => !self.was_written || self.path.exists(),
         }
     }
 }
 
 /// Takes back what a write that failed has left: its events are written again. Where that cannot be,
 /// some are there twice.
-fn take_back(file: &File, path: &Path, length: u64, lines: &[u8]) {
+fn undo_partial_write(file: &File, path: &Path, length: u64, lines: &[u8]) {
     let left = file.metadata().map_or(0, |metadata| metadata.len().saturating_sub(length));
     let mut found = vec![0; usize::try_from(left).unwrap_or(0)];
     // What somebody else has appended meanwhile stays.
     if file.read_exact_at(&mut found, length).is_ok() && lines.starts_with(&found) {
-        drop(disk::set_len(file, path, length));
+        drop(disk::truncate(file, path, length));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::read;
-    use super::super::waiting::MAX_WAITING;
+    use super::super::waiting::MAX_PENDING;
     use super::*;
-    use crate::archive::disk::faults::{Fault, with};
+    use crate::archive::disk::faults::{InjectedFault, with_fault};
 
     #[test]
-    fn what_cannot_be_written_waits_and_what_is_too_much_is_counted() {
+    fn unwritable_events_are_queued_and_overflow_is_counted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("missing/t_3600.journal");
-        let mut writer = Writer::new(path.clone(), 0o640);
+        let mut writer = JournalWriter::new(path.clone(), 0o640);
         for t in 1..=300 {
-            assert!(writer.note(UnixNanos::new(t), Event::Resume).is_err());
+            assert!(writer.append(UnixNanos::new(t), JournalEvent::Resume).is_err());
         }
         std::fs::create_dir(path.parent().unwrap()).unwrap();
-        writer.write().unwrap();
+        writer.flush().unwrap();
         let entries = read(&path).unwrap();
-        assert_eq!(entries.len(), MAX_WAITING + 1);
-        assert_eq!(entries[MAX_WAITING].event, Event::Missing { events: 44, since: 257 });
-        writer.note(UnixNanos::new(301), Event::Resume).unwrap();
-        assert_eq!(read(&path).unwrap().len(), MAX_WAITING + 2);
+        assert_eq!(entries.len(), MAX_PENDING + 1);
+        assert_eq!(entries[MAX_PENDING].event, JournalEvent::Missing { events: 44, since: 257 });
+        writer.append(UnixNanos::new(301), JournalEvent::Resume).unwrap();
+        assert_eq!(read(&path).unwrap().len(), MAX_PENDING + 2);
     }
 
     #[test]
-    fn what_was_written_by_half_is_there_once_in_the_end() {
+    fn partial_write_is_undone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t_3600.journal");
         let full = std::fs::File::create(&path).unwrap();
         let lines: Vec<u8> =
-            (1..=4).flat_map(|t| line_of(UnixNanos::new(t), Event::Resume)).collect();
+            (1..=4).flat_map(|t| encode_line(UnixNanos::new(t), JournalEvent::Resume)).collect();
         // As a disk does that is full after two of them and a half.
         std::io::Write::write_all(&mut &full, &lines[..lines.len() * 5 / 8]).unwrap();
-        take_back(
+        undo_partial_write(
             &std::fs::File::options().read(true).append(true).open(&path).unwrap(),
             &path,
             0,
@@ -186,7 +195,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"");
         // Not what is of somebody else.
         std::fs::write(&path, "{}\n").unwrap();
-        take_back(
+        undo_partial_write(
             &std::fs::File::options().read(true).append(true).open(&path).unwrap(),
             &path,
             0,
@@ -196,19 +205,19 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_at_any_operation_loses_no_event() {
+    fn io_error_at_any_operation_loses_no_event() {
         for nth in 0..6 {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("t_3600.journal");
-            let mut writer = Writer::new(path.clone(), 0o640);
-            let fault = Fault::Error(std::io::ErrorKind::StorageFull);
-            with(fault, nth, || {
+            let mut writer = JournalWriter::new(path.clone(), 0o640);
+            let fault = InjectedFault::Error(std::io::ErrorKind::StorageFull);
+            with_fault(fault, nth, || {
                 for t in 1..=3 {
-                    drop(writer.note(UnixNanos::new(t), Event::Resume));
+                    drop(writer.append(UnixNanos::new(t), JournalEvent::Resume));
                     drop(writer.sync());
                 }
             });
-            writer.write().unwrap();
+            writer.flush().unwrap();
             let times: Vec<_> = read(&path).unwrap().iter().map(|entry| entry.t).collect();
             assert_eq!(times, [1, 2, 3], "failure at {nth}");
         }

@@ -5,68 +5,68 @@ use std::io::{Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::{SealError, Target};
-use crate::archive::ahead::{CHUNK, each_chunk};
-use crate::archive::compress::{Compression, Output, compress, compress_line_feed};
-use crate::archive::decode::{Decoded, decode, decode_plain};
-use crate::archive::digest::{self, Digest, Digester};
+use super::{SealError, SealTarget};
+use crate::archive::ahead::{CHUNK_BYTES, for_each_chunk};
+use crate::archive::compress::{Compression, FrameOutput, compress_range, write_line_feed_frame};
+use crate::archive::decode::{SealedDigest, decode_and_digest, decode_and_hash};
+use crate::archive::digest::{self, Digester, LinesDigest};
 use crate::archive::directory::FileInfo;
 use crate::archive::disk::{self, FileError};
-use crate::archive::journal::{Part, SealRecord};
-use crate::archive::layout::Kind;
+use crate::archive::journal::{SealRecord, SealedPart};
+use crate::archive::layout::FileKind;
 use crate::archive::progress::Progress;
-use crate::archive::retain::available;
+use crate::archive::retain::disk_space;
 use crate::clock::UnixNanos;
 
 /// The disk is never filled to its end: a recorder writes to it, too. One part in this many stays
 /// free, but no more than `MAX_RESERVE`: sealing is what makes room.
-const RESERVE_PART: u64 = 100;
-const MAX_RESERVE: u64 = 16 << 20;
+const RESERVE_DIVISOR: u64 = 100;
+const MAX_RESERVE_BYTES: u64 = 16 << 20;
 
 /// What the lines are added to.
-pub(super) struct Replaces {
+pub(super) struct SealBase {
     /// Bytes of the lines that are in it already.
-    pub(super) skip: u64,
+    pub(super) skip_bytes: u64,
     /// The sealed file that gets further frames.
-    pub(super) base: Option<SealRecord>,
+    pub(super) record: Option<SealRecord>,
 }
 
 /// Compresses to the temporary file and reads it back; gives what it holds, and what is new in it.
-pub(super) fn write_and_check(
-    target: Target<'_>,
+pub(super) fn write_and_verify(
+    target: SealTarget<'_>,
     lines: &File,
     info: FileInfo,
-    replaces: &Replaces,
+    replaces: &SealBase,
     compression: Compression,
     progress: &Progress,
-) -> Result<(SealRecord, Digest), SealError> {
-    let path = target.path(Kind::Lines);
-    let tmp = target.path(Kind::Sealing);
+) -> Result<(SealRecord, LinesDigest), SealError> {
+    let path = target.path(FileKind::Lines);
+    let tmp = target.path(FileKind::SealingTemp);
     let file = disk::create(&tmp)?;
-    let out = Output { file: &file, path: &tmp };
-    let Replaces { skip, base } = replaces;
+    let out = FrameOutput { file: &file, path: &tmp };
+    let SealBase { skip_bytes: skip, record: base } = replaces;
     if let Some(base) = base {
-        copy(&target.path(Kind::Sealed), base.stored_bytes, out, progress)?;
+        copy_prefix(&target.path(FileKind::Sealed), base.stored_bytes, out, progress)?;
         if base.torn {
-            compress_line_feed(out)?;
+            write_line_feed_frame(out)?;
         }
     }
-    let room = || has_room(target.dir);
-    let part = compress(lines, &path, *skip..info.bytes, out, compression, progress, room)?;
-    disk::dress(&file, &tmp, lines)?;
+    let room = || check_free_space(target.dir);
+    let part = compress_range(lines, &path, *skip..info.bytes, out, compression, progress, room)?;
+    disk::copy_metadata(&file, &tmp, lines)?;
     disk::sync(&file, &tmp)?;
     let checked = match base {
-        None => check(file, &tmp, lines, &part, progress),
-        Some(base) => check_extended(file, &tmp, base, &part, progress),
+        None => verify_lines(file, &tmp, lines, &part, progress),
+        Some(base) => verify_extended(file, &tmp, base, &part, progress),
     };
-    let decoded = checked.map_err(|error| error.at("read back", &tmp))?;
+    let decoded = checked.map_err(|error| error.with_path("read back", &tmp))?;
     let sha256 = if *skip == 0 {
         part.sha256
     } else {
-        digest::of_start(lines, info.bytes).map_err(FileError::of("read", &path))?.sha256
+        digest::digest_prefix(lines, info.bytes).map_err(FileError::from_io("read", &path))?.sha256
     };
     // A crash after an extension must find the whole of what is sealed of this file.
-    let from = Part {
+    let from = SealedPart {
         bytes: info.bytes,
         sha256,
         inode: info.inode,
@@ -77,45 +77,45 @@ pub(super) fn write_and_check(
 }
 
 /// Decodes the temporary file and compares every byte with the lines that went into it.
-fn check(
+fn verify_lines(
     mut file: File,
     tmp: &Path,
     lines: &File,
-    part: &Digest,
+    part: &LinesDigest,
     progress: &Progress,
-) -> Result<Decoded, SealError> {
+) -> Result<SealedDigest, SealError> {
     file.rewind()?;
     let (mut position, mut same) = (0, true);
-    let mut own = vec![0; CHUNK];
-    let (stored_sha256, stored_bytes) = decode_plain(file, |chunk| {
+    let mut own = vec![0; CHUNK_BYTES];
+    let (stored_sha256, stored_bytes) = decode_and_hash(file, |chunk| {
         progress.advance(chunk.len())?;
         let end = position + chunk.len() as u64;
         let own = own.get_mut(..chunk.len()).filter(|_| end <= part.bytes);
-        let Some(own) = own else { return Err(SealError::Differs(tmp.to_owned())) };
+        let Some(own) = own else { return Err(SealError::ReadBackMismatch(tmp.to_owned())) };
         lines.read_exact_at(own, position)?;
         same &= own == chunk;
         position = end;
         Ok::<(), SealError>(())
     })?;
     if same && position == part.bytes {
-        Ok(Decoded { lines: *part, stored_sha256, stored_bytes })
+        Ok(SealedDigest { lines: *part, stored_sha256, stored_bytes })
     } else {
-        Err(SealError::Differs(tmp.to_owned()))
+        Err(SealError::ReadBackMismatch(tmp.to_owned()))
     }
 }
 
 /// Decodes the temporary file and compares the hashes of what was sealed before and of what is new.
-fn check_extended(
+fn verify_extended(
     mut file: File,
     tmp: &Path,
     base: &SealRecord,
-    part: &Digest,
+    part: &LinesDigest,
     progress: &Progress,
-) -> Result<Decoded, SealError> {
+) -> Result<SealedDigest, SealError> {
     file.rewind()?;
     let (mut before, mut behind) = (Digester::new(), Digester::new());
     let mut feeds = usize::from(base.torn);
-    let decoded = decode(file, |chunk| {
+    let decoded = decode_and_digest(file, |chunk| {
         progress.advance(chunk.len())?;
         let left = usize::try_from(base.raw_bytes - before.bytes()).unwrap_or(usize::MAX);
         let (first, rest) = chunk.split_at(left.min(chunk.len()));
@@ -126,26 +126,31 @@ fn check_extended(
         Ok::<(), SealError>(())
     })?;
     if before.finish().sha256 != base.raw_sha256 {
-        return Err(SealError::BaseDiffers(tmp.with_extension("")));
+        return Err(SealError::BaseMismatch(tmp.with_extension("")));
     }
     let same = behind.finish() == *part;
-    if same { Ok(decoded) } else { Err(SealError::Differs(tmp.to_owned())) }
+    if same { Ok(decoded) } else { Err(SealError::ReadBackMismatch(tmp.to_owned())) }
 }
 
 /// Copies the first `length` bytes of a file.
-fn copy(from: &Path, length: u64, to: Output<'_>, progress: &Progress) -> Result<(), SealError> {
-    let file = File::open(from).map_err(FileError::of("open", from))?;
-    each_chunk(file.take(length), |chunk| {
-        progress.check()?;
-        Ok(disk::write(to.file, to.path, chunk)?)
+fn copy_prefix(
+    from: &Path,
+    length: u64,
+    to: FrameOutput<'_>,
+    progress: &Progress,
+) -> Result<(), SealError> {
+    let file = File::open(from).map_err(FileError::from_io("open", from))?;
+    for_each_chunk(file.take(length), |chunk| {
+        progress.check_stopped()?;
+        Ok(disk::write_all(to.file, to.path, chunk)?)
     })
-    .map_err(|error: SealError| error.at("read", from))
+    .map_err(|error: SealError| error.with_path("read", from))
 }
 
 /// Whether there is room for another frame.
-fn has_room(dir: &Path) -> Result<(), SealError> {
-    let (available, total) = available(dir)?;
-    let reserve = (total / RESERVE_PART).min(MAX_RESERVE);
+fn check_free_space(dir: &Path) -> Result<(), SealError> {
+    let (available, total) = disk_space(dir)?;
+    let reserve = (total / RESERVE_DIVISOR).min(MAX_RESERVE_BYTES);
     if available > reserve {
         return Ok(());
     }

@@ -3,33 +3,37 @@
 use std::io::ErrorKind;
 
 use super::*;
-use crate::archive::disk::faults::{Fault, with};
+use crate::archive::disk::faults::{InjectedFault, with_fault};
 
 /// Runs the job with the fault at each operation in turn, each time on a fresh archive, and then
 /// once more without. `prepare` fills the hour 10, which holds `expected` from then on.
-fn at_every_operation(fault: Fault, prepare: impl Fn(&Archive), expected: &str) {
+fn test_fault_at_every_operation(
+    fault: InjectedFault,
+    prepare: impl Fn(&TestArchive),
+    expected: &str,
+) {
     let name = match fault {
-        Fault::Error(kind) => format!("{kind}"),
-        Fault::Crash | Fault::Meanwhile(_) => "a crash".to_owned(),
+        InjectedFault::Error(kind) => format!("{kind}"),
+        InjectedFault::Crash | InjectedFault::Interleave(_) => "a crash".to_owned(),
     };
     for nth in 0.. {
         assert!(nth < 200, "the run does not come to an end");
-        let archive = Archive::new();
+        let archive = TestArchive::new();
         prepare(&archive);
-        let (_, came) = with(fault, nth, || archive.try_run());
+        let (_, came) = with_fault(fault, nth, || archive.try_run());
         assert!(archive.cat(10) == expected, "{name} at {nth}: {:?}", archive.names());
-        let bad = archive.verdicts().iter().any(|v| matches!(v, Verdict::Bad { .. }));
+        let bad = archive.verdicts().iter().any(|v| matches!(v, HourVerdict::Bad { .. }));
         assert!(!bad, "{name} at {nth}: nothing is lost, so nothing is bad");
         archive.run();
         let names = archive.names();
-        assert!(archive.unsealed(10) == expected, "{name} at {nth}: {names:?}");
+        assert!(archive.decode_sealed(10) == expected, "{name} at {nth}: {names:?}");
         assert!(archive.cat(10) == expected, "{name} at {nth}: {names:?}");
         let expected_names = ["journal", "zst", "torn"];
         let stray =
             names.iter().any(|name| !expected_names.contains(&name.rsplit_once('.').unwrap().1));
         assert!(!stray, "{name} at {nth}: {names:?}");
         let verdicts = archive.verdicts();
-        let intact = matches!(verdicts.as_slice(), [Verdict::Intact { .. }]);
+        let intact = matches!(verdicts.as_slice(), [HourVerdict::Intact { .. }]);
         assert!(intact, "{name} at {nth}: {verdicts:?}");
         if !came {
             assert!(nth > 10, "only {nth} operations were seen");
@@ -38,40 +42,43 @@ fn at_every_operation(fault: Fault, prepare: impl Fn(&Archive), expected: &str) 
     }
 }
 
-const FAULTS: [Fault; 3] =
-    [Fault::Crash, Fault::Error(ErrorKind::StorageFull), Fault::Error(ErrorKind::Other)];
+const FAULTS: [InjectedFault; 3] = [
+    InjectedFault::Crash,
+    InjectedFault::Error(ErrorKind::StorageFull),
+    InjectedFault::Error(ErrorKind::Other),
+];
 
 #[test]
-fn a_seal_is_taken_up_wherever_it_was_cut_off() {
+fn an_interrupted_seal_is_resumed() {
     for fault in FAULTS {
-        at_every_operation(
+        test_fault_at_every_operation(
             fault,
-            |archive| archive.write(10, Kind::Lines, lines(0..500)),
+            |archive| archive.write(10, FileKind::Lines, lines(0..500)),
             &lines(0..500),
         );
     }
 }
 
 #[test]
-fn so_is_one_with_a_torn_line() {
+fn an_interrupted_seal_of_a_torn_line_is_resumed() {
     for fault in FAULTS {
-        at_every_operation(
+        test_fault_at_every_operation(
             fault,
-            |archive| archive.write(10, Kind::Lines, lines(0..5) + "{\"number"),
+            |archive| archive.write(10, FileKind::Lines, lines(0..5) + "{\"number"),
             &lines(0..5),
         );
     }
 }
 
 #[test]
-fn so_is_one_of_late_lines() {
+fn an_interrupted_seal_of_late_lines_is_resumed() {
     for fault in FAULTS {
-        at_every_operation(
+        test_fault_at_every_operation(
             fault,
             |archive| {
-                archive.write(10, Kind::Lines, lines(0..500));
+                archive.write(10, FileKind::Lines, lines(0..500));
                 archive.run();
-                archive.write(10, Kind::Lines, lines(500..700));
+                archive.write(10, FileKind::Lines, lines(500..700));
             },
             &lines(0..700),
         );
@@ -79,11 +86,11 @@ fn so_is_one_of_late_lines() {
 }
 
 #[test]
-fn so_is_one_of_late_lines_that_are_the_same_as_those_before() {
-    at_every_operation(
-        Fault::Crash,
+fn an_interrupted_seal_of_repeated_late_lines_is_resumed() {
+    test_fault_at_every_operation(
+        InjectedFault::Crash,
         |archive| {
-            archive.write(10, Kind::Lines, lines(0..1));
+            archive.write(10, FileKind::Lines, lines(0..1));
             archive.run();
             archive.write_late(10, &lines(0..1));
         },
@@ -92,22 +99,24 @@ fn so_is_one_of_late_lines_that_are_the_same_as_those_before() {
 }
 
 #[test]
-fn so_is_one_whose_hour_gets_further_lines_before_the_next_run() {
+fn an_interrupted_seal_is_resumed_after_further_lines() {
     use std::io::Write as _;
     for late in [false, true] {
         for nth in 0..60 {
-            let archive = Archive::new();
+            let archive = TestArchive::new();
             let mut expected = String::new();
             if late {
-                archive.write(10, Kind::Lines, lines(0..10));
+                archive.write(10, FileKind::Lines, lines(0..10));
                 archive.run();
                 expected += &lines(0..10);
             }
-            archive.write(10, Kind::Lines, lines(10..20));
-            let (_, came) = with(Fault::Crash, nth, || archive.try_run());
+            archive.write(10, FileKind::Lines, lines(10..20));
+            let (_, came) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
             // A clock that steps back lets the recorder open the hour again.
-            let file =
-                fs::File::options().append(true).create(true).open(archive.path(10, Kind::Lines));
+            let file = fs::File::options()
+                .append(true)
+                .create(true)
+                .open(archive.path(10, FileKind::Lines));
             file.unwrap().write_all(lines(20..30).as_bytes()).unwrap();
             expected += &lines(10..30);
             assert!(
@@ -116,7 +125,7 @@ fn so_is_one_whose_hour_gets_further_lines_before_the_next_run() {
                 archive.names()
             );
             archive.run();
-            assert!(archive.unsealed(10) == expected, "late {late}, crash at {nth}");
+            assert!(archive.decode_sealed(10) == expected, "late {late}, crash at {nth}");
             if !came {
                 break;
             }
@@ -125,16 +134,16 @@ fn so_is_one_whose_hour_gets_further_lines_before_the_next_run() {
 }
 
 #[test]
-fn without_a_journal_nothing_is_lost_or_doubled_either() {
+fn an_interrupted_seal_is_resumed_without_a_journal() {
     for nth in 0..60 {
-        let archive = Archive::new();
-        archive.write(10, Kind::Lines, lines(0..10));
+        let archive = TestArchive::new();
+        archive.write(10, FileKind::Lines, lines(0..10));
         archive.run();
-        archive.write(10, Kind::Lines, lines(10..20));
-        let (_, came) = with(Fault::Crash, nth, || archive.try_run());
-        drop(fs::remove_file(archive.path(10, Kind::Journal)));
+        archive.write(10, FileKind::Lines, lines(10..20));
+        let (_, came) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
+        drop(fs::remove_file(archive.path(10, FileKind::Journal)));
         archive.run();
-        assert_eq!(archive.unsealed(10), lines(0..20), "crash at {nth}");
+        assert_eq!(archive.decode_sealed(10), lines(0..20), "crash at {nth}");
         if !came {
             break;
         }
@@ -142,20 +151,22 @@ fn without_a_journal_nothing_is_lost_or_doubled_either() {
 }
 
 #[test]
-fn a_removal_is_taken_up_as_well() {
+fn an_interrupted_removal_is_resumed() {
     for nth in 0..20 {
-        let mut archive = Archive::new();
-        archive.write(3, Kind::Lines, lines(0..5));
+        let mut archive = TestArchive::new();
+        archive.write(3, FileKind::Lines, lines(0..5));
         archive.run();
-        archive.write(3, Kind::Torn, "x");
+        archive.write(3, FileKind::Torn, "x");
         archive.job.limits.max_total_size = Some(0);
-        let (_, came) = with(Fault::Crash, nth, || archive.try_run());
-        assert!(!archive.verdicts().iter().any(|verdict| matches!(verdict, Verdict::Bad { .. })));
+        let (_, came) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
+        assert!(
+            !archive.verdicts().iter().any(|verdict| matches!(verdict, HourVerdict::Bad { .. }))
+        );
         // Even when the limit does not ask for it any more.
-        if archive.path(3, Kind::Sealed).exists() {
+        if archive.path(3, FileKind::Sealed).exists() {
             archive.run();
         } else {
-            archive.job.limits = Limits::default();
+            archive.job.limits = RetentionLimits::default();
             archive.run();
         }
         assert_eq!(archive.names(), Vec::<String>::new(), "crash at {nth}");

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::*;
-use crate::archive::disk::faults::{Fault, with};
+use crate::archive::disk::faults::{InjectedFault, with_fault};
 use crate::clock::Clock as _;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: u64 = 24 * 3600;
 
 #[test]
-fn journals_may_stay_when_their_hours_go() {
-    let mut archive = Archive::new();
+fn keep_journals_keeps_journals_of_removed_hours() {
+    let mut archive = TestArchive::new();
     for hour in 1..=3 {
-        archive.write(hour, Kind::Lines, lines(0..10));
+        archive.write(hour, FileKind::Lines, lines(0..10));
     }
     archive.run();
     archive.job.limits.max_age = Some(HOUR);
@@ -34,15 +34,15 @@ fn journals_may_stay_when_their_hours_go() {
 }
 
 #[test]
-fn a_removal_that_keeps_its_journal_is_taken_up_as_well() {
+fn an_interrupted_removal_with_kept_journal_is_resumed() {
     for nth in 0..12 {
-        let mut archive = Archive::new();
-        archive.write(3, Kind::Lines, lines(0..5));
+        let mut archive = TestArchive::new();
+        archive.write(3, FileKind::Lines, lines(0..5));
         archive.run();
-        archive.write(3, Kind::Torn, "x");
+        archive.write(3, FileKind::Torn, "x");
         archive.job.limits.max_age = Some(HOUR);
         archive.job.limits.keep_journals = Some(HOUR * 100);
-        let (_, came) = with(Fault::Crash, nth, || archive.try_run());
+        let (_, came) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
         archive.run();
         assert_eq!(archive.names(), ["t_10800.journal"], "crash at {nth}");
         if !came {
@@ -53,20 +53,20 @@ fn a_removal_that_keeps_its_journal_is_taken_up_as_well() {
 }
 
 #[test]
-fn a_clock_that_has_jumped_removes_nothing_at_once() {
-    let mut archive = Archive::new();
+fn a_clock_jump_defers_removals_by_one_run() {
+    let mut archive = TestArchive::new();
     for hour in 1..=3 {
-        archive.write(hour, Kind::Lines, lines(0..10));
+        archive.write(hour, FileKind::Lines, lines(0..10));
     }
     archive.run();
     archive.job.limits.max_age = Some(HOUR * 24);
     // A machine without a battery: its clock was set from 1970.
     archive.clock.set(UnixNanos::from_seconds(NOW + 20_000 * DAY));
     let planned = archive.job.plan(archive.clock.now()).unwrap();
-    assert!(planned.remove.is_empty());
+    assert!(planned.to_remove.is_empty());
     let (summary, events) = archive.run();
     assert_eq!(summary.removed, 0);
-    let [deferred @ Event::Deferred { hours: 3, .. }] = events.as_slice() else {
+    let [deferred @ JobEvent::Deferred { hours: 3, .. }] = events.as_slice() else {
         panic!("{events:?}");
     };
     assert!(deferred.is_warning() && deferred.to_string().contains("stay until the next run"));
@@ -76,9 +76,9 @@ fn a_clock_that_has_jumped_removes_nothing_at_once() {
 }
 
 #[test]
-fn a_clock_in_1970_takes_every_hour_for_one_of_the_future() {
-    let mut archive = Archive::new();
-    archive.write(400_000, Kind::Lines, lines(0..10));
+fn a_clock_in_1970_removes_nothing() {
+    let mut archive = TestArchive::new();
+    archive.write(400_000, FileKind::Lines, lines(0..10));
     archive.job.limits.max_age = Some(HOUR);
     archive.job.limits.max_total_size = Some(1);
     let (summary, events) = archive.run();
@@ -87,11 +87,11 @@ fn a_clock_in_1970_takes_every_hour_for_one_of_the_future() {
 }
 
 #[test]
-fn a_schedule_of_days_or_weeks_is_no_clock_that_jumps() {
+fn a_weekly_schedule_is_not_a_clock_jump() {
     for days in [1, 7] {
-        let mut archive = Archive::new();
+        let mut archive = TestArchive::new();
         for hour in 1..=3 {
-            archive.write(hour, Kind::Lines, lines(0..10));
+            archive.write(hour, FileKind::Lines, lines(0..10));
         }
         archive.run();
         archive.job.limits.max_age = Some(HOUR);

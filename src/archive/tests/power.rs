@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::recording::{Recorder, gaps_of};
+use super::recording::{TestRecorder, read_gaps};
 use super::*;
-use crate::archive::disk::faults::durable_after;
-use crate::archive::gaps::{Certainty, Kind as GapKind};
-use crate::archive::journal::Event as Note;
+use crate::archive::disk::faults::durable_lengths_after;
+use crate::archive::gaps::{Certainty, GapKind};
+use crate::archive::journal::JournalEvent as Note;
 
 const PAGE: usize = 4096;
 
 /// Does to a file what a power cut may do: of what was not durable, a part of the length is there,
 /// and of its pages some are zeros.
-fn cut(path: &Path, durable: usize, rng: &mut fastrand::Rng) {
+fn simulate_power_cut(path: &Path, durable: usize, rng: &mut fastrand::Rng) {
     let mut content = fs::read(path).unwrap();
     content.truncate(durable + rng.usize(..=content.len() - durable));
     // The page in which the durable part ends was written with it, and may be written again.
@@ -30,11 +30,14 @@ fn cut(path: &Path, durable: usize, rng: &mut fastrand::Rng) {
 }
 
 /// Records for some seconds, each with so many lines. Every third second is synced.
-fn record(archive: &Archive, seconds: &[u64]) -> (Recorder, u64, BTreeMap<PathBuf, u64>) {
-    let mut recorder = Recorder::new(archive, "first");
+fn record_seconds(
+    archive: &TestArchive,
+    seconds: &[u64],
+) -> (TestRecorder, u64, BTreeMap<PathBuf, u64>) {
+    let mut recorder = TestRecorder::new(archive, "first");
     let mut sent = 0;
-    let ((), durable) = durable_after(|| {
-        recorder.note(36_000, Note::Up { connection: 1 });
+    let ((), durable) = durable_lengths_after(|| {
+        recorder.record_event(36_000, Note::Up { connection: 1 });
         for (second, count) in (0..).zip(seconds) {
             recorder.write(36_001 + second, sent..sent + count);
             sent += count;
@@ -50,33 +53,33 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn a_power_cut_costs_what_was_not_synced_and_says_so(
+    fn a_power_cut_loses_only_unsynced_lines_and_leaves_a_gap(
         seconds in proptest::collection::vec(1..1_500_u64, 1..8),
         seed: u64,
         sealed_first: bool,
     ) {
-        let archive = Archive::new();
-        let (recorder, sent, durable) = record(&archive, &seconds);
+        let archive = TestArchive::new();
+        let (recorder, sent, durable) = record_seconds(&archive, &seconds);
         // The power is gone: nothing is closed.
         std::mem::forget(recorder);
         let mut rng = fastrand::Rng::with_seed(seed);
-        for kind in [Kind::Lines, Kind::Journal] {
+        for kind in [FileKind::Lines, FileKind::Journal] {
             let path = archive.path(10, kind);
             let length = durable.get(&path).copied().unwrap_or(0);
-            cut(&path, usize::try_from(length).unwrap(), &mut rng);
+            simulate_power_cut(&path, usize::try_from(length).unwrap(), &mut rng);
         }
         let synced: u64 = seconds.iter().take((seconds.len() - 1) / 3 * 3 + 1).sum();
         if sealed_first {
             // Nobody records in that hour again.
-            unlock(&archive);
+            release_leaked_lock(&archive);
             archive.run();
             archive.clock.set(UnixNanos::from_seconds(NOW + 3600));
         }
-        unlock(&archive);
-        let mut again = Recorder::new(&archive, "second");
-        again.note(37_000, Note::Up { connection: 1 });
+        release_leaked_lock(&archive);
+        let mut again = TestRecorder::new(&archive, "second");
+        again.record_event(37_000, Note::Up { connection: 1 });
         again.write(37_001, 0..3);
-        again.leave(37_002, true);
+        again.close_hour(37_002, true);
         archive.run();
         let text = archive.cat(10);
         prop_assert!(text.ends_with(&lines(0..3)));
@@ -84,9 +87,9 @@ proptest! {
         prop_assert!((synced..=sent).contains(&kept), "{kept} of {sent}, {synced} were synced");
         prop_assert!(text == lines(0..kept) + &lines(0..3), "what is there was sent, in order");
         for verdict in archive.verdicts() {
-            prop_assert!(matches!(verdict, Verdict::Intact { .. }), "{verdict:?}");
+            prop_assert!(matches!(verdict, HourVerdict::Intact { .. }), "{verdict:?}");
         }
-        let found = gaps_of(&archive);
+        let found = read_gaps(&archive);
         let told = found.iter().any(|gap| {
             let crash = gap.kind == GapKind::NotRunning && gap.certainty == Certainty::AtMost;
             crash && gap.from.seconds() < 36_010 && gap.to.is_some_and(|to| to.seconds() == 37_000)
@@ -96,8 +99,8 @@ proptest! {
 }
 
 /// A recorder that lost its power holds no lock; the one that was forgotten here does.
-fn unlock(archive: &Archive) {
-    let path = archive.path(10, Kind::Lines);
+fn release_leaked_lock(archive: &TestArchive) {
+    let path = archive.path(10, FileKind::Lines);
     if path.exists() {
         let copy = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();

@@ -4,47 +4,49 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::Verdict;
-use crate::archive::ahead::each_chunk;
+use super::HourVerdict;
+use crate::archive::ahead::for_each_chunk;
 use crate::archive::digest::Digester;
 use crate::archive::directory::HourEntry;
-use crate::archive::journal::Entry;
-use crate::archive::layout::Kind;
+use crate::archive::journal::JournalEntry;
+use crate::archive::layout::FileKind;
 use crate::archive::progress::{Progress, Stopped};
-use crate::archive::recover::{Claims, Finding};
+use crate::archive::recover::{Checkpoints, TailScan};
 
 /// Looks at the lines of an hour, which may be open and grow meanwhile.
-pub(super) fn verify(
+pub(super) fn verify_unsealed(
     dir: &Path,
     entry: &HourEntry,
-    journal: &[Entry],
+    journal: &[JournalEntry],
     progress: &Progress,
-) -> Result<Option<Verdict>, Stopped> {
-    progress.check()?;
-    let claims = Claims::of(journal);
-    let looked = File::open(entry.path(dir, Kind::Lines)).and_then(|file| {
-        let finding = Finding::look(&file, &claims)?;
-        Ok((finding, count(file)?))
+) -> Result<Option<HourVerdict>, Stopped> {
+    progress.check_stopped()?;
+    let claims = Checkpoints::from_journal(journal);
+    let looked = File::open(entry.path(dir, FileKind::Lines)).and_then(|file| {
+        let finding = TailScan::scan(&file, &claims)?;
+        Ok((finding, count_file_lines(file)?))
     });
     let (finding, (messages, raw_bytes)) = match looked {
         Ok(looked) => looked,
         // Sealed meanwhile: the next one who asks sees it so.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Ok(Some(Verdict::Unreadable { reason: format!("cannot be read: {error}") }));
+            return Ok(Some(HourVerdict::Unreadable {
+                reason: format!("cannot be read: {error}"),
+            }));
         }
     };
     progress.advance(usize::try_from(raw_bytes).unwrap_or(usize::MAX))?;
-    Ok(Some(match finding.trouble(&claims, messages) {
-        Some(reason) => Verdict::Bad { reason },
-        None => Verdict::Unsealed { messages, raw_bytes },
+    Ok(Some(match finding.describe_damage(&claims, messages) {
+        Some(reason) => HourVerdict::Bad { reason },
+        None => HourVerdict::Unsealed { messages, raw_bytes },
     }))
 }
 
 /// The number of lines, and their bytes.
-fn count(file: File) -> io::Result<(u64, u64)> {
+fn count_file_lines(file: File) -> io::Result<(u64, u64)> {
     let mut digester = Digester::new();
-    each_chunk(file, |chunk| {
+    for_each_chunk(file, |chunk| {
         digester.update(chunk);
         io::Result::Ok(())
     })?;

@@ -1,29 +1,29 @@
 //! The marks of a journal, as places of the sealed lines.
 
-use crate::archive::journal::{Entry, Event, since_removal};
-use crate::archive::recover::Claims;
+use crate::archive::journal::{JournalEntry, JournalEvent, entries_since_removal};
+use crate::archive::recover::Checkpoints;
 
 /// A place of the lines: so many bytes, and so many lines in them.
-pub(super) type Place = (u64, u64);
+pub(super) type LinePosition = (u64, u64);
 
 /// Where the marks of all parts of a sealed file lie in it, in order.
 ///
 /// # Errors
 /// A part that was sealed was shorter than the journal says.
-pub(super) fn places(journal: &[Entry]) -> Result<Vec<Place>, String> {
-    let journal = since_removal(journal);
+pub(super) fn mark_positions(journal: &[JournalEntry]) -> Result<Vec<LinePosition>, String> {
+    let journal = entries_since_removal(journal);
     let mut places = Vec::new();
     // Where the part begins: what was sealed before it.
     let mut before = (0, 0);
     let mut begin = 0;
-    for (index, Entry { event, .. }) in journal.iter().enumerate() {
-        let Event::Sealed(record) = event else { continue };
+    for (index, JournalEntry { event, .. }) in journal.iter().enumerate() {
+        let JournalEvent::Sealed(record) = event else { continue };
         let part = journal.get(begin..index).unwrap_or_default();
         begin = index + 1;
         let length = record.raw_bytes.saturating_sub(before.0);
         let fits = record.part.as_ref().is_some_and(|part| part.bytes == length);
         if fits {
-            let claims = Claims::of(part);
+            let claims = Checkpoints::from_journal(part);
             if let Some(last) = claims.last().filter(|last| last.bytes > length) {
                 let sealed = record.messages.saturating_sub(before.1);
                 return Err(format!(
@@ -31,8 +31,8 @@ pub(super) fn places(journal: &[Entry]) -> Result<Vec<Place>, String> {
                     last.messages
                 ));
             }
-            let absolute = |place: Place| (before.0 + place.0, before.1 + place.1);
-            places.extend(claims.places().map(absolute));
+            let absolute = |place: LinePosition| (before.0 + place.0, before.1 + place.1);
+            places.extend(claims.positions().map(absolute));
         }
         before = (record.raw_bytes, record.messages);
     }

@@ -5,13 +5,13 @@ use std::fmt::{self, Write as _};
 
 use indicatif::{DecimalBytes, HumanCount};
 
-use super::{Cell, DAY, Grade, Picture};
-use crate::cli::gaps::{Lasting, cause};
+use super::{DAY_SECONDS, Grade, HourCell, StemReport};
+use crate::cli::gaps::{HumanDuration, format_cause};
 use crate::clock::UnixNanos;
 
 const STYLE: &str = include_str!("style.css");
 
-pub(super) fn page(pictures: &BTreeMap<String, Picture>, now: UnixNanos) -> String {
+pub(super) fn render_page(pictures: &BTreeMap<String, StemReport>, now: UnixNanos) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
     let _infallible = write_page(&mut page, pictures, now);
@@ -20,7 +20,7 @@ pub(super) fn page(pictures: &BTreeMap<String, Picture>, now: UnixNanos) -> Stri
 
 fn write_page(
     page: &mut String,
-    pictures: &BTreeMap<String, Picture>,
+    pictures: &BTreeMap<String, StemReport>,
     now: UnixNanos,
 ) -> fmt::Result {
     write!(
@@ -46,26 +46,26 @@ fn write_page(
 fn write_legend(page: &mut String) -> fmt::Result {
     page.write_str("<p class=\"legend\">")?;
     for (grade, words) in Grade::ALL {
-        write!(page, "<span><i class=\"{}\"></i>{words}</span> ", class(grade))?;
+        write!(page, "<span><i class=\"{}\"></i>{words}</span> ", css_class(grade))?;
     }
     page.write_str(
         "<span>height: messages; number: the percentage of the hour that is there</span></p>\n",
     )
 }
 
-fn write_map(page: &mut String, picture: &Picture, now: UnixNanos) -> fmt::Result {
+fn write_map(page: &mut String, picture: &StemReport, now: UnixNanos) -> fmt::Result {
     page.write_str("<table class=\"map\">\n<tr><th></th>")?;
     for hour in 0..24 {
         write!(page, "<th>{hour:02}</th>")?;
     }
     page.write_str("</tr>\n")?;
-    let most = picture.most_messages();
+    let most = picture.max_messages();
     let mut next = None;
-    for (day, cells) in picture.days(now) {
+    for (day, cells) in picture.cells_by_day(now) {
         if next.is_some_and(|next| next != day) {
             page.write_str("<tr><th>…</th></tr>\n")?;
         }
-        next = Some(day + DAY);
+        next = Some(day + DAY_SECONDS);
         let date = UnixNanos::from_seconds(day).to_string();
         let date = date.get(..10).unwrap_or(&date);
         write!(page, "<tr><th>{date}</th>")?;
@@ -77,14 +77,14 @@ fn write_map(page: &mut String, picture: &Picture, now: UnixNanos) -> fmt::Resul
     page.write_str("</table>\n")
 }
 
-fn write_cell(page: &mut String, at: &str, cell: Cell<'_>, most: u64) -> fmt::Result {
+fn write_cell(page: &mut String, at: &str, cell: HourCell<'_>, most: u64) -> fmt::Result {
     let grade = cell.grade();
-    let Some(share) = cell.share else {
-        return write!(page, "<td class=\"{}\"></td>", class(grade));
+    let Some(share) = cell.covered_fraction else {
+        return write!(page, "<td class=\"{}\"></td>", css_class(grade));
     };
-    let percent = percent(share);
+    let percent = floor_percent(share);
     let height = u128::from(cell.messages()) * 100 / u128::from(most.max(1));
-    write!(page, "<td class=\"{}\" title=\"{at}: {percent} %", class(grade))?;
+    write!(page, "<td class=\"{}\" title=\"{at}: {percent} %", css_class(grade))?;
     if let Some(row) = cell.row {
         if let Some(messages) = row.messages {
             write!(page, ", {} messages", HumanCount(messages))?;
@@ -102,11 +102,11 @@ fn write_cell(page: &mut String, at: &str, cell: Cell<'_>, most: u64) -> fmt::Re
 }
 
 /// The whole percentages that are there: 100 is all of it.
-fn percent(share: f64) -> String {
+fn floor_percent(share: f64) -> String {
     format!("{:.0}", (share * 100.0).floor())
 }
 
-fn write_gaps(page: &mut String, picture: &Picture, now: UnixNanos) -> fmt::Result {
+fn write_gaps(page: &mut String, picture: &StemReport, now: UnixNanos) -> fmt::Result {
     let (gaps, more) = picture.longest_gaps(now);
     if gaps.is_empty() {
         return page.write_str("<p>No gaps.</p>\n");
@@ -117,7 +117,7 @@ fn write_gaps(page: &mut String, picture: &Picture, now: UnixNanos) -> fmt::Resu
     )?;
     for gap in gaps {
         let to = gap.to.map_or("goes on".to_owned(), |to| to.to_string());
-        let lasting = Lasting(gap.to.unwrap_or(now).since(gap.from));
+        let lasting = HumanDuration(gap.to.unwrap_or(now).saturating_since(gap.from));
         let messages = gap.messages.map_or(String::new(), |messages| messages.to_string());
         writeln!(
             page,
@@ -125,7 +125,7 @@ fn write_gaps(page: &mut String, picture: &Picture, now: UnixNanos) -> fmt::Resu
             gap.from,
             gap.kind,
             gap.certainty,
-            Escaped(&cause(gap))
+            Escaped(&format_cause(gap))
         )?;
     }
     page.write_str("</table>\n")?;
@@ -135,15 +135,15 @@ fn write_gaps(page: &mut String, picture: &Picture, now: UnixNanos) -> fmt::Resu
     Ok(())
 }
 
-fn class(grade: Grade) -> &'static str {
+fn css_class(grade: Grade) -> &'static str {
     match grade {
-        Grade::Blank => "blank",
+        Grade::NoData => "blank",
         Grade::Complete => "complete",
-        Grade::Nearly => "nearly",
-        Grade::Most => "most",
-        Grade::Half => "half",
-        Grade::Less => "less",
-        Grade::Nothing => "nothing",
+        Grade::AtLeast99 => "nearly",
+        Grade::AtLeast90 => "most",
+        Grade::AtLeast50 => "half",
+        Grade::Below50 => "less",
+        Grade::Zero => "nothing",
         Grade::Unknown => "unknown",
     }
 }
@@ -169,15 +169,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_of_a_server_is_markup() {
+    fn server_text_is_escaped() {
         let text = Escaped("<script>alert('&\"')</script>").to_string();
         assert_eq!(text, "&lt;script&gt;alert(&#39;&amp;&quot;&#39;)&lt;/script&gt;");
     }
 
     #[test]
-    fn a_hundred_is_all_of_it() {
-        assert_eq!(percent(1.0), "100");
-        assert_eq!(percent(0.999_9), "99");
-        assert_eq!(percent(0.0), "0");
+    fn only_a_complete_hour_shows_100_percent() {
+        assert_eq!(floor_percent(1.0), "100");
+        assert_eq!(floor_percent(0.999_9), "99");
+        assert_eq!(floor_percent(0.0), "0");
     }
 }

@@ -3,33 +3,37 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Cell, DAY, Grade, Picture};
-use crate::cli::gaps::text as gap_text;
+use super::{DAY_SECONDS, Grade, HourCell, StemReport};
+use crate::cli::gaps::format_gap as gap_text;
 use crate::clock::UnixNanos;
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// All pictures, one below the other.
-pub(super) fn text(pictures: &BTreeMap<String, Picture>, now: UnixNanos, colour: bool) -> String {
+pub(super) fn render_text(
+    pictures: &BTreeMap<String, StemReport>,
+    now: UnixNanos,
+    colour: bool,
+) -> String {
     let mut text = String::new();
     for (stem, picture) in pictures {
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "{}\n{}\n", stem, picture.totals(now));
         text += "            0     3     6     9    12    15    18    21      UTC\n";
-        let most = picture.most_messages();
+        let most = picture.max_messages();
         let mut next = None;
-        for (day, cells) in picture.days(now) {
+        for (day, cells) in picture.cells_by_day(now) {
             if next.is_some_and(|next| next != day) {
                 text += "…\n";
             }
-            next = Some(day + DAY);
+            next = Some(day + DAY_SECONDS);
             let date = UnixNanos::from_seconds(day).to_string();
             let _infallible = write!(text, "{}  ", date.get(..10).unwrap_or(&date));
             for cell in cells {
                 if colour {
-                    coloured(&mut text, cell, most);
+                    write_colored(&mut text, cell, most);
                 } else {
-                    let _infallible = write!(text, "{} ", plain(cell));
+                    let _infallible = write!(text, "{} ", plain_char(cell));
                 }
             }
             text.truncate(text.trim_end_matches(' ').len());
@@ -58,8 +62,8 @@ pub(super) fn text(pictures: &BTreeMap<String, Picture>, now: UnixNanos, colour:
 }
 
 /// One character: `#` for a complete hour, otherwise the tenths of it that are there.
-fn plain(cell: Cell<'_>) -> char {
-    match (cell.grade(), cell.share) {
+fn plain_char(cell: HourCell<'_>) -> char {
+    match (cell.grade(), cell.covered_fraction) {
         (Grade::Complete, _) => '#',
         (Grade::Unknown, _) => '?',
         (_, Some(share)) => {
@@ -71,30 +75,30 @@ fn plain(cell: Cell<'_>) -> char {
 }
 
 /// A bar whose height is the volume, in the colour of the grade.
-fn coloured(text: &mut String, cell: Cell<'_>, most: u64) {
+fn write_colored(text: &mut String, cell: HourCell<'_>, most: u64) {
     let grade = cell.grade();
-    let bar = if grade == Grade::Blank { '·' } else { bar(cell.messages(), most) };
+    let bar = if grade == Grade::NoData { '·' } else { bar_char(cell.messages(), most) };
     // Writing to a String cannot fail.
-    let _infallible = write!(text, "\x1b[38;5;{}m{bar}{bar}\x1b[0m", colour_of(grade));
+    let _infallible = write!(text, "\x1b[38;5;{}m{bar}{bar}\x1b[0m", color_of(grade));
 }
 
 /// The height for so many messages.
-fn bar(messages: u64, most: u64) -> char {
+fn bar_char(messages: u64, most: u64) -> char {
     let eighth = u128::from(messages) * 7 / u128::from(most.max(1));
     let index = usize::try_from(eighth).unwrap_or(usize::MAX);
     BARS.get(index).copied().unwrap_or('█')
 }
 
 /// The number of the colour among the 256 of xterm.
-fn colour_of(grade: Grade) -> u8 {
+fn color_of(grade: Grade) -> u8 {
     match grade {
-        Grade::Blank => 240,
+        Grade::NoData => 240,
         Grade::Complete => 35,
-        Grade::Nearly => 148,
-        Grade::Most => 220,
-        Grade::Half => 208,
-        Grade::Less => 202,
-        Grade::Nothing => 160,
+        Grade::AtLeast99 => 148,
+        Grade::AtLeast90 => 220,
+        Grade::AtLeast50 => 208,
+        Grade::Below50 => 202,
+        Grade::Zero => 160,
         Grade::Unknown => 135,
     }
 }
@@ -105,7 +109,7 @@ fn legend(colour: bool) -> String {
     }
     let mut text = String::new();
     for (grade, words) in Grade::ALL {
-        let _infallible = write!(text, "\x1b[38;5;{}m██\x1b[0m {words}   ", colour_of(grade));
+        let _infallible = write!(text, "\x1b[38;5;{}m██\x1b[0m {words}   ", color_of(grade));
     }
     text += "(height: messages)\n";
     text

@@ -11,10 +11,10 @@ fn batch(messages: usize) -> Batch {
     batch
 }
 
-fn pop_batch(consumer: &mut Consumer) -> (Batch, QueueUse) {
+fn pop_batch(consumer: &mut Consumer) -> (Batch, QueueUsage) {
     match consumer.try_pop() {
-        Some(Item::Batch(batch)) => {
-            let taken = weight(&batch);
+        Some(QueueItem::Batch(batch)) => {
+            let taken = batch_usage(&batch);
             (batch, taken)
         }
         other => panic!("no batch: {other:?}"),
@@ -22,87 +22,87 @@ fn pop_batch(consumer: &mut Consumer) -> (Batch, QueueUse) {
 }
 
 #[test]
-fn a_batch_counts_until_it_is_given_back() {
-    let (producer, mut consumer) = queue(Limits { messages: 3, bytes: 1 << 20 });
+fn a_batch_counts_until_it_is_released() {
+    let (producer, mut consumer) = batch_queue(QueueLimits { messages: 3, bytes: 1 << 20 });
     producer.try_push(batch(2)).unwrap();
     let (first, taken) = pop_batch(&mut consumer);
     assert!(producer.try_push(batch(2)).is_err(), "still being written");
-    consumer.give_back(first, taken);
+    consumer.release(first, taken);
     producer.try_push(batch(2)).unwrap();
     producer.try_push(batch(1)).unwrap();
     assert!(producer.try_push(batch(1)).is_err());
 }
 
 #[test]
-fn memory_is_a_limit_of_its_own() {
-    let (producer, _consumer) = queue(Limits { messages: 1_000, bytes: 100 });
+fn the_byte_limit_holds_apart_from_the_message_limit() {
+    let (producer, _consumer) = batch_queue(QueueLimits { messages: 1_000, bytes: 100 });
     producer.try_push(batch(10)).unwrap();
     assert!(producer.try_push(batch(50)).is_err());
 }
 
 #[test]
 fn one_batch_always_fits_however_large() {
-    let (producer, mut consumer) = queue(Limits { messages: 1, bytes: 1 });
+    let (producer, mut consumer) = batch_queue(QueueLimits { messages: 1, bytes: 1 });
     producer.try_push(batch(500)).unwrap();
     let (big, taken) = pop_batch(&mut consumer);
-    consumer.give_back(big, taken);
-    assert_eq!(producer.used(), QueueUse::default());
+    consumer.release(big, taken);
+    assert_eq!(producer.usage(), QueueUsage::default());
 }
 
 #[test]
-fn a_waiting_batch_takes_no_more_memory_than_it_needs() {
-    let (producer, _consumer) = queue(Limits { messages: 1_000, bytes: 4 << 20 });
+fn a_queued_batch_is_shrunk_when_the_queue_is_crowded() {
+    let (producer, _consumer) = batch_queue(QueueLimits { messages: 1_000, bytes: 4 << 20 });
     producer.try_push(batch(1)).unwrap();
     for _ in 0..100 {
         let mut roomy = Batch::new();
-        roomy.take_lines(&mut Vec::with_capacity(256 << 10), &mut Vec::new());
+        roomy.swap_in_lines(&mut Vec::with_capacity(256 << 10), &mut Vec::new());
         roomy.push(b"x");
         producer.try_push(roomy).unwrap();
     }
-    assert!(producer.used().bytes < 600 << 10, "{:?}", producer.used());
+    assert!(producer.usage().bytes < 600 << 10, "{:?}", producer.usage());
 }
 
 #[test]
-fn buffers_go_round() {
-    let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+fn released_buffers_are_reused() {
+    let (producer, mut consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
     producer.try_push(batch(5)).unwrap();
     let (used, taken) = pop_batch(&mut consumer);
-    consumer.give_back(used, taken);
-    let spare = producer.spare();
+    consumer.release(used, taken);
+    let spare = producer.take_spare();
     assert!(spare.is_empty() && spare.capacity() > 0);
 }
 
 #[test]
-fn ticks_next_to_each_other_become_one() {
-    let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
-    producer.tick(UnixNanos::new(1));
-    producer.tick(UnixNanos::new(2));
+fn adjacent_ticks_are_merged() {
+    let (producer, mut consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
+    producer.push_tick(UnixNanos::new(1));
+    producer.push_tick(UnixNanos::new(2));
     producer.try_push(batch(1)).unwrap();
-    producer.tick(UnixNanos::new(3));
-    assert!(matches!(consumer.pop(), Some(Item::Tick(t)) if t.nanos() == 2));
-    assert!(matches!(consumer.pop(), Some(Item::Batch(_))));
-    assert!(matches!(consumer.pop(), Some(Item::Tick(t)) if t.nanos() == 3));
+    producer.push_tick(UnixNanos::new(3));
+    assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.nanos() == 2));
+    assert!(matches!(consumer.pop(), Some(QueueItem::Batch(_))));
+    assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.nanos() == 3));
 }
 
 #[test]
 fn a_closed_queue_is_drained_first() {
-    let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
+    let (producer, mut consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
     producer.try_push(batch(1)).unwrap();
-    producer.close();
-    assert!(matches!(consumer.pop(), Some(Item::Batch(_))));
+    producer.finish();
+    assert!(matches!(consumer.pop(), Some(QueueItem::Batch(_))));
     assert!(consumer.pop().is_none());
 }
 
 #[tokio::test]
 async fn a_producer_waits_for_room_and_loses_nothing() {
-    let (producer, mut consumer) = queue(Limits { messages: 4, bytes: 1 << 20 });
+    let (producer, mut consumer) = batch_queue(QueueLimits { messages: 4, bytes: 1 << 20 });
     let thread = std::thread::spawn(move || {
         let mut seen = 0;
         while let Some(item) = consumer.pop() {
-            if let Item::Batch(batch) = item {
-                let taken = weight(&batch);
+            if let QueueItem::Batch(batch) = item {
+                let taken = batch_usage(&batch);
                 seen += batch.len();
-                consumer.give_back(batch, taken);
+                consumer.release(batch, taken);
             }
         }
         seen
@@ -110,35 +110,35 @@ async fn a_producer_waits_for_room_and_loses_nothing() {
     for _ in 0..10_000 {
         producer.push(batch(3)).await;
     }
-    producer.close();
+    producer.finish();
     assert_eq!(thread.join().unwrap(), 30_000);
 }
 
 #[tokio::test]
-async fn a_dead_consumer_does_not_hold_up_the_producer() {
-    let (producer, consumer) = queue(Limits { messages: 1, bytes: 1 << 20 });
+async fn a_dropped_consumer_unblocks_the_producer() {
+    let (producer, consumer) = batch_queue(QueueLimits { messages: 1, bytes: 1 << 20 });
     producer.push(batch(1)).await;
     let waiting = producer.push(batch(1));
     drop(consumer);
     waiting.await;
-    assert!(producer.is_refused());
+    assert!(producer.is_intake_stopped());
 }
 
 #[test]
-fn what_is_dropped_while_nothing_is_taken_out_is_one_event() {
-    let (producer, mut consumer) = queue(Limits { messages: 10, bytes: 1 << 20 });
-    let dropped = |cause| FeedEvent::Dropped { since: UnixNanos::new(1), messages: 5, cause };
+fn drops_are_merged_into_one_event_per_cause() {
+    let (producer, mut consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
+    let dropped = |cause| SourceEvent::Dropped { since: UnixNanos::new(1), messages: 5, cause };
     for second in 0..1_000 {
-        producer.event(UnixNanos::new(second), dropped(DropCause::Overflow));
-        producer.event(UnixNanos::new(second), dropped(DropCause::Undecodable));
-        producer.tick(UnixNanos::new(second));
+        producer.push_event(UnixNanos::new(second), dropped(DropCause::Overflow));
+        producer.push_event(UnixNanos::new(second), dropped(DropCause::Undecodable));
+        producer.push_tick(UnixNanos::new(second));
     }
     let mut events = Vec::new();
     while let Some(item) = consumer.try_pop() {
-        if let Item::Event(at, event) = item {
+        if let QueueItem::Event(at, event) = item {
             events.push((at.nanos(), event));
         }
     }
-    let sum = |cause| FeedEvent::Dropped { since: UnixNanos::new(1), messages: 5_000, cause };
+    let sum = |cause| SourceEvent::Dropped { since: UnixNanos::new(1), messages: 5_000, cause };
     assert_eq!(events, [(999, sum(DropCause::Overflow)), (999, sum(DropCause::Undecodable))]);
 }

@@ -5,40 +5,40 @@ use std::sync::Mutex;
 use tokio::time::Instant;
 
 use super::*;
-use crate::archive::account::Account;
+use crate::archive::account::Coverage;
 use crate::archive::directory::Directory;
-use crate::archive::gaps::{Certainty, Kind};
+use crate::archive::gaps::{Certainty, GapKind};
 use crate::plugin::{BuildContext, SinkConfig};
 use crate::sinks::jsonl::JsonlConfig;
-use crate::units::Span;
+use crate::units::ConfigDuration;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A quarter of an hour before midnight, so that the day crosses hours and a date.
 const BEGIN: u64 = 1_700_000_000 / 86_400 * 86_400 - 900;
 
 /// The wall clock goes with the time of the test, which is paused and jumps from timer to timer.
-struct TestTime(Instant);
+struct PausedClock(Instant);
 
-impl Clock for TestTime {
+impl Clock for PausedClock {
     fn now(&self) -> UnixNanos {
-        UnixNanos::from_seconds(BEGIN).plus(self.0.elapsed())
+        UnixNanos::from_seconds(BEGIN).saturating_add(self.0.elapsed())
     }
 }
 
 /// When the line was up, from and to.
-type Ups = Arc<Mutex<Vec<(UnixNanos, UnixNanos)>>>;
+type ConnectedSpans = Arc<Mutex<Vec<(UnixNanos, UnixNanos)>>>;
 
 /// Connects, brings a message each second, and is cut off at any time, or not let in at all.
-struct Flapping {
-    clock: Arc<TestTime>,
-    ups: Ups,
+struct FlappingSource {
+    clock: Arc<PausedClock>,
+    ups: ConnectedSpans,
     cut_off: Option<Instant>,
     rng: fastrand::Rng,
     messages: u64,
 }
 
 #[async_trait]
-impl Source for Flapping {
+impl Source for FlappingSource {
     fn endpoint(&self) -> String {
         "a bad line".to_owned()
     }
@@ -46,7 +46,7 @@ impl Source for Flapping {
     async fn connect(&mut self) -> Result<(), SourceError> {
         tokio::time::sleep(Duration::from_millis(self.rng.u64(20..500))).await;
         if self.rng.u8(0..4) == 0 {
-            return Err(Disconnect::new(Cause::Connect, "refused").into());
+            return Err(Disconnect::new(DownCause::Connect, "refused").into());
         }
         let lasts = Duration::from_millis(self.rng.u64(0..600_000));
         self.cut_off = Some(Instant::now() + lasts);
@@ -64,7 +64,7 @@ impl Source for Flapping {
         };
         self.ups.lock().unwrap().last_mut().unwrap().1 = self.clock.now();
         if lost {
-            return Err(Disconnect::new(Cause::Eof, "cut off").into());
+            return Err(Disconnect::new(DownCause::Eof, "cut off").into());
         }
         self.messages += 1;
         batch.push(self.messages.to_string().as_bytes());
@@ -73,20 +73,20 @@ impl Source for Flapping {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_day_of_flapping_is_accounted_for_to_the_nanosecond() {
+async fn gaps_of_a_flapping_day_match_the_outages_exactly() {
     let dir = tempfile::tempdir().unwrap();
-    let bench = Bench::new();
-    let clock = Arc::new(TestTime(Instant::now()));
-    let ups = Ups::default();
+    let bench = PipelineHarness::new();
+    let clock = Arc::new(PausedClock(Instant::now()));
+    let ups = ConnectedSpans::default();
     let context = BuildContext::new(vec!["t".to_owned()], Arc::clone(&bench.stats), 100);
     let config = JsonlConfig {
         output_dir: dir.path().to_owned(),
-        sync_interval: Span::default(),
+        sync_interval: ConfigDuration::default(),
         ..JsonlConfig::default()
     };
     let mut sink = config.build(&context).unwrap();
     sink.open().unwrap();
-    let source = Flapping {
+    let source = FlappingSource {
         clock: Arc::clone(&clock),
         ups: Arc::clone(&ups),
         cut_off: None,
@@ -99,8 +99,8 @@ async fn a_day_of_flapping_is_accounted_for_to_the_nanosecond() {
         // Room for all of the day: while a feed waits for the thread, the time of the test would run.
         max_messages: 1_000_000,
         max_bytes: 1 << 30,
-        sinks: vec![named(sink)],
-        ..Bench::pipeline(Numbers::until(0), bench.sink(), Overflow::Block)
+        sinks: vec![required_sink(sink)],
+        ..PipelineHarness::pipeline(NumberSource::until(0), bench.sink(), Overflow::Block)
     };
     let stop = bench.stop.clone();
     let day = async {
@@ -115,7 +115,7 @@ async fn a_day_of_flapping_is_accounted_for_to_the_nanosecond() {
 
     let hours = Directory::read(dir.path()).unwrap().hours;
     assert_eq!(hours.len(), 25, "every hour has its journal");
-    let account = Account::read(dir.path(), &hours, clock.now(), 1);
+    let account = Coverage::read(dir.path(), &hours, clock.now(), 1);
     let gaps = account.gaps.into_values().next().unwrap();
     let ups = ups.lock().unwrap();
     assert!(ups.len() > 100, "{} connections", ups.len());
@@ -123,7 +123,7 @@ async fn a_day_of_flapping_is_accounted_for_to_the_nanosecond() {
     let mut down: Vec<_> = ups.windows(2).map(|pair| (pair[0].1, Some(pair[1].0))).collect();
     let told: Vec<_> = gaps
         .iter()
-        .filter(|gap| gap.kind == Kind::Down && gap.from >= ups[0].0)
+        .filter(|gap| gap.kind == GapKind::Down && gap.from >= ups[0].0)
         .map(|gap| (gap.from, gap.to))
         .collect();
     if told.len() > down.len() {
@@ -138,7 +138,8 @@ async fn a_day_of_flapping_is_accounted_for_to_the_nanosecond() {
     let recorded: u64 = hours
         .iter()
         .filter_map(|hour| {
-            std::fs::read_to_string(hour.path(dir.path(), crate::archive::layout::Kind::Lines)).ok()
+            std::fs::read_to_string(hour.path(dir.path(), crate::archive::layout::FileKind::Lines))
+                .ok()
         })
         .map(|text| text.lines().count() as u64)
         .sum();

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 use super::*;
-use crate::plugin::Upkeep;
+use crate::plugin::ConnectionPolicy;
 
 /// A server that sends the number of the second, to each connection with a delay of its own, and cuts
 /// connections off at an age.
-struct Clockwork {
+struct SecondsSource {
     begun: Instant,
-    upkeep: Upkeep,
+    policy: ConnectionPolicy,
     cut_off: Duration,
     /// Of these attempts to connect every third fails.
     attempts: Arc<AtomicU32>,
@@ -20,22 +20,32 @@ struct Clockwork {
     /// The next second, its delay, and when the connection was made.
     next: u64,
     delay: Duration,
-    up: Instant,
+    connected_at: Instant,
     closed: bool,
 }
 
-impl Clockwork {
-    fn new(upkeep: Upkeep, cut_off: u64) -> Self {
+impl SecondsSource {
+    fn new(upkeep: ConnectionPolicy, cut_off: u64) -> Self {
         let begun = Instant::now();
         let (cut_off, delay) = (Duration::from_secs(cut_off), Duration::ZERO);
         let attempts = Arc::default();
         let flaky = false;
-        Self { begun, upkeep, cut_off, attempts, flaky, next: 0, delay, up: begun, closed: false }
+        Self {
+            begun,
+            policy: upkeep,
+            cut_off,
+            attempts,
+            flaky,
+            next: 0,
+            delay,
+            connected_at: begun,
+            closed: false,
+        }
     }
 }
 
 #[async_trait]
-impl Source for Clockwork {
+impl Source for SecondsSource {
     fn endpoint(&self) -> String {
         "clockwork".to_owned()
     }
@@ -44,9 +54,9 @@ impl Source for Clockwork {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         if self.flaky && attempt.is_multiple_of(3) {
-            return Err(Disconnect::new(Cause::Connect, "not now").into());
+            return Err(Disconnect::new(DownCause::Connect, "not now").into());
         }
-        self.up = Instant::now();
+        self.connected_at = Instant::now();
         self.next = self.begun.elapsed().as_secs() + 1;
         self.delay = Duration::from_millis(u64::from(attempt) * 370 % 900);
         Ok(())
@@ -54,12 +64,12 @@ impl Source for Clockwork {
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
         if self.closed {
-            return Err(Disconnect::new(Cause::Closed, "closed").into());
+            return Err(Disconnect::new(DownCause::Closed, "closed").into());
         }
         let due = self.begun + Duration::from_secs(self.next) + self.delay;
-        if due > self.up + self.cut_off {
-            tokio::time::sleep_until(self.up + self.cut_off).await;
-            return Err(Disconnect::new(Cause::Eof, "cut off").into());
+        if due > self.connected_at + self.cut_off {
+            tokio::time::sleep_until(self.connected_at + self.cut_off).await;
+            return Err(Disconnect::new(DownCause::Eof, "cut off").into());
         }
         tokio::time::sleep_until(due).await;
         batch.push(self.next.to_string().as_bytes());
@@ -67,30 +77,30 @@ impl Source for Clockwork {
         Ok(())
     }
 
-    fn upkeep(&self) -> Upkeep {
-        self.upkeep
+    fn connection_policy(&self) -> ConnectionPolicy {
+        self.policy
     }
 
-    fn again(&self) -> Option<Box<dyn Source>> {
+    fn duplicate(&self) -> Option<Box<dyn Source>> {
         let attempts = Arc::clone(&self.attempts);
         let (begun, flaky) = (self.begun, self.flaky);
-        let fresh = Self::new(self.upkeep, self.cut_off.as_secs());
+        let fresh = Self::new(self.policy, self.cut_off.as_secs());
         Some(Box::new(Self { begun, attempts, flaky, ..fresh }))
     }
 
-    fn close(&mut self) -> crate::plugin::Closing {
+    fn close(&mut self) -> crate::plugin::CloseStatus {
         self.closed = true;
-        crate::plugin::Closing::Draining
+        crate::plugin::CloseStatus::Draining
     }
 }
 
 /// Records a while; gives the numbers that are missing and those that came twice, and the counters.
-async fn record(source: Clockwork, seconds: u64) -> (Vec<u64>, usize, Arc<Stats>) {
-    let bench = Bench::new();
+async fn record_for(source: SecondsSource, seconds: u64) -> (Vec<u64>, usize, Arc<PipelineStats>) {
+    let bench = PipelineHarness::new();
     let pipeline = Pipeline {
         sources: vec![Box::new(source)],
         max_messages: 1_000_000,
-        ..Bench::pipeline(Numbers::until(0), bench.sink(), Overflow::Block)
+        ..PipelineHarness::pipeline(NumberSource::until(0), bench.sink(), Overflow::Block)
     };
     let stop = bench.stop.clone();
     let end = async {
@@ -112,8 +122,8 @@ async fn record(source: Clockwork, seconds: u64) -> (Vec<u64>, usize, Arc<Stats>
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_replaced_before_the_server_cuts_it_off() {
     let max_age = Some(Duration::from_secs(50));
-    let source = Clockwork::new(Upkeep { connections: 1, max_age }, 60);
-    let (missing, twice, stats) = record(source, 3_600).await;
+    let source = SecondsSource::new(ConnectionPolicy { connections: 1, max_age }, 60);
+    let (missing, twice, stats) = record_for(source, 3_600).await;
     assert_eq!((missing, twice), (vec![], 0));
     let snapshot = stats.snapshot();
     assert!(snapshot.disconnects.is_empty(), "{:?}", snapshot.disconnects);
@@ -121,27 +131,27 @@ async fn a_connection_is_replaced_before_the_server_cuts_it_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replacement_that_cannot_be_made_is_tried_again_beside_the_old() {
+async fn a_failed_replacement_is_retried_while_the_old_connection_stays() {
     let max_age = Some(Duration::from_secs(50));
-    let source = Clockwork::new(Upkeep { connections: 1, max_age }, 120);
-    let (missing, twice, stats) = record(Clockwork { flaky: true, ..source }, 3_600).await;
+    let source = SecondsSource::new(ConnectionPolicy { connections: 1, max_age }, 120);
+    let (missing, twice, stats) = record_for(SecondsSource { flaky: true, ..source }, 3_600).await;
     assert_eq!((missing, twice), (vec![], 0));
     assert!(stats.snapshot().disconnects["connect"] > 20);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_replacement_something_is_missing() {
-    let source = Clockwork::new(Upkeep::default(), 60);
-    let (missing, twice, _) = record(source, 600).await;
+async fn without_replacement_messages_are_missing() {
+    let source = SecondsSource::new(ConnectionPolicy::default(), 60);
+    let (missing, twice, _) = record_for(source, 600).await;
     assert!(!missing.is_empty());
     assert_eq!(twice, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_connections_that_are_cut_off_at_other_times_lose_nothing() {
+async fn two_connections_cut_off_at_different_times_lose_nothing() {
     let max_age = Some(Duration::from_secs(45));
-    let source = Clockwork::new(Upkeep { connections: 2, max_age }, 60);
-    let (missing, twice, stats) = record(source, 600).await;
+    let source = SecondsSource::new(ConnectionPolicy { connections: 2, max_age }, 60);
+    let (missing, twice, stats) = record_for(source, 600).await;
     assert_eq!((missing, twice), (vec![], 0));
     let snapshot = stats.snapshot();
     assert_eq!(snapshot.connections_wanted, 2);

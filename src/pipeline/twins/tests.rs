@@ -4,70 +4,80 @@ use super::*;
 
 /// What a link does next.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum ArbiterStep {
     /// It brings the next message that it has not lost.
-    Bring(usize),
+    Deliver(usize),
     /// The server sends a message, of which there are a few kinds; each link may lose its copy.
     Send { kind: u8, lost: [bool; 2] },
     /// The connection is cut with all that is on its way, and made anew.
-    Again(usize),
+    Reconnect(usize),
     /// It is known to bring all.
-    Settle(usize),
+    MarkDelivering(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = ArbiterStep> {
     prop_oneof![
-        4 => (0..2_usize).prop_map(Step::Bring),
-        3 => (0..4_u8, any::<[bool; 2]>()).prop_map(|(kind, lost)| Step::Send { kind, lost }),
-        1 => (0..2_usize).prop_map(Step::Again),
-        1 => (0..2_usize).prop_map(Step::Settle),
+        4 => (0..2_usize).prop_map(ArbiterStep::Deliver),
+        3 => (0..4_u8, any::<[bool; 2]>()).prop_map(|(kind, lost)| ArbiterStep::Send { kind, lost }),
+        1 => (0..2_usize).prop_map(ArbiterStep::Reconnect),
+        1 => (0..2_usize).prop_map(ArbiterStep::MarkDelivering),
     ]
 }
 
 /// A server with two links to a recorder.
-struct Play {
-    twins: Twins,
-    numbers: [usize; 2],
-    on_the_way: [Vec<String>; 2],
+struct ArbiterSimulation {
+    arbiter: LineArbiter,
+    connections: [usize; 2],
+    in_flight: [Vec<String>; 2],
     written: Vec<String>,
     now: Instant,
 }
 
-impl Play {
+impl ArbiterSimulation {
     fn new() -> Self {
-        let (mut twins, now) = (Twins::default(), Instant::now());
-        let numbers = [twins.join(now), twins.join(now)];
-        Self { twins, numbers, on_the_way: Default::default(), written: Vec::new(), now }
+        let (mut twins, now) = (LineArbiter::default(), Instant::now());
+        let numbers = [twins.add_connection(now), twins.add_connection(now)];
+        Self {
+            arbiter: twins,
+            connections: numbers,
+            in_flight: Default::default(),
+            written: Vec::new(),
+            now,
+        }
     }
 
-    fn bring(&mut self, link: usize, count: usize) {
-        let count = count.min(self.on_the_way[link].len());
+    fn deliver(&mut self, link: usize, count: usize) {
+        let count = count.min(self.in_flight[link].len());
         let mut batch = Batch::new();
-        for message in self.on_the_way[link].drain(..count) {
+        for message in self.in_flight[link].drain(..count) {
             batch.push(message.as_bytes());
         }
-        self.twins.filter(self.numbers[link], &mut batch, self.now);
+        self.arbiter.remove_duplicates(self.connections[link], &mut batch, self.now);
         let texts = batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap());
         self.written.extend(texts);
     }
 
-    fn again(&mut self, link: usize) {
-        self.on_the_way[link].clear();
-        self.twins.leave(self.numbers[link]);
-        self.numbers[link] = self.twins.join(self.now);
+    fn reconnect(&mut self, link: usize) {
+        self.in_flight[link].clear();
+        self.arbiter.remove_connection(self.connections[link]);
+        self.connections[link] = self.arbiter.add_connection(self.now);
     }
 
-    fn settle(&mut self, link: usize) {
-        self.twins.settled(self.numbers[link], self.now);
+    fn mark_delivering(&mut self, link: usize) {
+        self.arbiter.mark_delivering(self.connections[link], self.now);
     }
 
-    fn bring_all(&mut self) {
-        self.bring(0, usize::MAX);
-        self.bring(1, usize::MAX);
+    fn deliver_all(&mut self) {
+        self.deliver(0, usize::MAX);
+        self.deliver(1, usize::MAX);
     }
 
-    fn owes_nothing(&self) -> bool {
-        self.twins.links.iter().flatten().all(|owed| owed.young.is_empty() && owed.old.is_empty())
+    fn is_empty(&self) -> bool {
+        self.arbiter
+            .connections
+            .iter()
+            .flatten()
+            .all(|owed| owed.current.is_empty() && owed.previous.is_empty())
     }
 }
 
@@ -79,32 +89,32 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn what_any_link_brings_is_written(
+    fn each_message_delivered_by_any_connection_is_written(
         steps in prop::collection::vec(step(), 0..60),
         known in any::<bool>(),
     ) {
-        let mut play = Play::new();
-        let settle = |play: &mut Play, link| if known { play.settle(link) };
+        let mut play = ArbiterSimulation::new();
+        let settle = |play: &mut ArbiterSimulation, link| if known { play.mark_delivering(link) };
         settle(&mut play, 0);
         settle(&mut play, 1);
         let mut brought = Vec::new();
         for (sent, step) in steps.into_iter().enumerate() {
             match step {
-                Step::Send { lost, .. } => for (link, lost) in lost.into_iter().enumerate() {
+                ArbiterStep::Send { lost, .. } => for (link, lost) in lost.into_iter().enumerate() {
                     if !lost {
                         // No two are alike.
-                        play.on_the_way[link].push(sent.to_string());
+                        play.in_flight[link].push(sent.to_string());
                     }
                 },
-                Step::Bring(link) => {
-                    brought.extend(play.on_the_way[link].first().cloned());
-                    play.bring(link, 1);
+                ArbiterStep::Deliver(link) => {
+                    brought.extend(play.in_flight[link].first().cloned());
+                    play.deliver(link, 1);
                 }
-                Step::Again(link) => {
-                    play.again(link);
+                ArbiterStep::Reconnect(link) => {
+                    play.reconnect(link);
                     settle(&mut play, link);
                 }
-                Step::Settle(link) => play.settle(link),
+                ArbiterStep::MarkDelivering(link) => play.mark_delivering(link),
             }
         }
         brought.sort();
@@ -118,31 +128,31 @@ proptest! {
     }
 
     #[test]
-    fn when_one_link_loses_nothing_each_copy_is_written_once(
+    fn each_copy_is_written_once_when_one_connection_is_complete(
         steps in prop::collection::vec(step(), 0..60),
         whole in 0..2_usize,
     ) {
-        let mut play = Play::new();
-        play.settle(whole);
+        let mut play = ArbiterSimulation::new();
+        play.mark_delivering(whole);
         let mut sent = Vec::new();
         for step in steps {
             match step {
-                Step::Send { kind, mut lost } => {
+                ArbiterStep::Send { kind, mut lost } => {
                     lost[whole] = false;
                     sent.push(kind.to_string());
                     for (link, lost) in lost.into_iter().enumerate() {
                         if !lost {
-                            play.on_the_way[link].push(kind.to_string());
+                            play.in_flight[link].push(kind.to_string());
                         }
                     }
                 }
-                Step::Bring(link) => play.bring(link, 1),
-                Step::Again(link) if link != whole => play.again(link),
-                Step::Again(_) => {}
-                Step::Settle(link) => play.settle(link),
+                ArbiterStep::Deliver(link) => play.deliver(link, 1),
+                ArbiterStep::Reconnect(link) if link != whole => play.reconnect(link),
+                ArbiterStep::Reconnect(_) => {}
+                ArbiterStep::MarkDelivering(link) => play.mark_delivering(link),
             }
         }
-        play.bring_all();
+        play.deliver_all();
         for kind in 0..4 {
             let kind = kind.to_string();
             prop_assert_eq!(count(&play.written, &kind), count(&sent, &kind));
@@ -150,23 +160,23 @@ proptest! {
     }
 
     #[test]
-    fn of_links_that_lose_the_better_one_counts(
+    fn the_connection_with_most_copies_decides_how_many_are_written(
         sent in prop::collection::vec((0..3_u8, any::<[bool; 2]>()), 0..40),
         order in prop::collection::vec(0..2_usize, 0..100),
     ) {
-        let mut play = Play::new();
+        let mut play = ArbiterSimulation::new();
         for (kind, lost) in sent {
             for (link, lost) in lost.into_iter().enumerate() {
                 if !lost {
-                    play.on_the_way[link].push(kind.to_string());
+                    play.in_flight[link].push(kind.to_string());
                 }
             }
         }
-        let brought = play.on_the_way.clone();
+        let brought = play.in_flight.clone();
         for link in order {
-            play.bring(link, 1);
+            play.deliver(link, 1);
         }
-        play.bring_all();
+        play.deliver_all();
         for kind in 0..3 {
             let kind = kind.to_string();
             let most = brought.iter().map(|link| count(link, &kind)).max().unwrap();
@@ -176,39 +186,39 @@ proptest! {
 }
 
 #[test]
-fn links_that_keep_up_with_each_other_take_no_memory() {
-    let mut play = Play::new();
+fn connections_in_step_hold_no_expected_copies() {
+    let mut play = ArbiterSimulation::new();
     for number in 0..1_000 {
         for link in 0..2 {
-            play.on_the_way[link].push(number.to_string());
-            play.bring(link, 1);
+            play.in_flight[link].push(number.to_string());
+            play.deliver(link, 1);
         }
     }
     assert_eq!(play.written.len(), 1_000);
-    assert!(play.owes_nothing());
+    assert!(play.is_empty());
 }
 
 #[test]
-fn a_link_alone_is_not_looked_at() {
-    let mut twins = Twins::default();
-    let link = twins.join(Instant::now());
+fn a_single_connection_is_not_deduplicated() {
+    let mut twins = LineArbiter::default();
+    let link = twins.add_connection(Instant::now());
     let mut batch = Batch::new();
     batch.push(b"a");
     batch.push(b"a");
-    assert_eq!(twins.filter(link, &mut batch, Instant::now()), Paired::default());
+    assert_eq!(twins.remove_duplicates(link, &mut batch, Instant::now()), ArbiterCounts::default());
     assert_eq!(batch.len(), 2);
 }
 
 #[test]
-fn what_is_owed_for_too_long_is_forgotten_and_counted() {
+fn expected_copies_expire_and_count_as_unpaired() {
     let begun = Instant::now();
-    let mut twins = Twins::default();
-    let (first, second) = (twins.join(begun), twins.join(begun));
-    twins.settled(second, begun);
+    let mut twins = LineArbiter::default();
+    let (first, second) = (twins.add_connection(begun), twins.add_connection(begun));
+    twins.mark_delivering(second, begun);
     let mut bring = |link, after: u32| {
         let mut batch = Batch::new();
         batch.push(b"a");
-        let paired = twins.filter(link, &mut batch, begun + WINDOW / 4 * after);
+        let paired = twins.remove_duplicates(link, &mut batch, begun + COPY_WINDOW / 4 * after);
         (batch.len(), paired.duplicates, paired.unpaired)
     };
     assert_eq!(bring(first, 0), (1, 0, 0));
@@ -221,104 +231,106 @@ fn what_is_owed_for_too_long_is_forgotten_and_counted() {
 }
 
 #[test]
-fn a_link_that_stopped_costs_no_more_than_stated() {
-    let mut twins = Twins::default();
-    let (first, _stopped) = (twins.join(Instant::now()), twins.join(Instant::now()));
+fn a_stalled_connection_holds_a_bounded_number_of_copies() {
+    let mut twins = LineArbiter::default();
+    let (first, _stopped) =
+        (twins.add_connection(Instant::now()), twins.add_connection(Instant::now()));
     let mut batch = Batch::new();
-    for number in 0..MOST_OWED as u64 * 2 {
+    for number in 0..MAX_EXPECTED as u64 * 2 {
         batch.push(&number.to_le_bytes());
         if batch.len() == 1_000 {
-            twins.filter(first, &mut batch, Instant::now());
+            twins.remove_duplicates(first, &mut batch, Instant::now());
             batch.clear();
         }
     }
-    let held = twins.links.iter().flatten().map(|owed| owed.young.len() + owed.old.len());
+    let held =
+        twins.connections.iter().flatten().map(|owed| owed.current.len() + owed.previous.len());
     let held: usize = held.sum();
-    assert!(held <= MOST_OWED + 2_000, "{held}");
+    assert!(held <= MAX_EXPECTED + 2_000, "{held}");
 }
 
 #[test]
-fn what_came_before_a_link_was_settled_swallows_nothing_when_whoever_brought_it_is_gone() {
+fn unconfirmed_copies_swallow_no_repeat_once_their_connection_is_gone() {
     let begun = Instant::now();
     // Never settled, settled when the other goes, settled long before, with the other still there.
     for (settled_after, gone) in [(None, true), (Some(0), true), (Some(0), false)] {
-        let mut twins = Twins::default();
-        let old = twins.join(begun);
-        twins.up(old);
-        twins.settled(old, begun);
-        let new = twins.join(begun);
-        assert!(beat(&mut twins, old, begun));
-        twins.up(new);
-        twins.subscribed(new, begun);
+        let mut twins = LineArbiter::default();
+        let old = twins.add_connection(begun);
+        twins.mark_connected(old);
+        twins.mark_delivering(old, begun);
+        let new = twins.add_connection(begun);
+        assert!(deliver_heartbeat(&mut twins, old, begun));
+        twins.mark_connected(new);
+        twins.mark_subscribed(new, begun);
         if let Some(after) = settled_after {
-            twins.settled(new, begun + Duration::from_secs(after));
+            twins.mark_delivering(new, begun + Duration::from_secs(after));
         }
         let mut now = begun;
         if gone {
-            twins.leave(old);
+            twins.remove_connection(old);
         } else {
-            now += LINGER;
+            now += OVERLAP_DURATION;
         }
-        assert!(beat(&mut twins, new, now), "{settled_after:?} {gone}");
+        assert!(deliver_heartbeat(&mut twins, new, now), "{settled_after:?} {gone}");
     }
 }
 
 #[test]
-fn a_copy_that_comes_just_after_a_link_was_settled_is_none() {
+fn a_copy_just_after_delivery_is_confirmed_is_removed() {
     let begun = Instant::now();
-    let mut twins = Twins::default();
-    let (old, new) = (twins.join(begun), twins.join(begun));
-    assert!(beat(&mut twins, old, begun));
-    twins.settled(new, begun);
-    assert!(!beat(&mut twins, new, begun + LINGER / 2));
-    assert!(beat(&mut twins, new, begun + LINGER / 2));
+    let mut twins = LineArbiter::default();
+    let (old, new) = (twins.add_connection(begun), twins.add_connection(begun));
+    assert!(deliver_heartbeat(&mut twins, old, begun));
+    twins.mark_delivering(new, begun);
+    assert!(!deliver_heartbeat(&mut twins, new, begun + OVERLAP_DURATION / 2));
+    assert!(deliver_heartbeat(&mut twins, new, begun + OVERLAP_DURATION / 2));
 }
 
 /// A message that the server repeats, as it comes: whether it is written.
-fn beat(twins: &mut Twins, link: usize, now: Instant) -> bool {
+fn deliver_heartbeat(twins: &mut LineArbiter, link: usize, now: Instant) -> bool {
     let mut batch = Batch::new();
     batch.push(b"a heartbeat");
-    twins.filter(link, &mut batch, now);
+    twins.remove_duplicates(link, &mut batch, now);
     !batch.is_empty()
 }
 
 #[test]
-fn a_debt_that_was_none_is_not_passed_on_to_later_messages() {
+fn a_wrong_expected_copy_does_not_remove_later_messages() {
     let begun = Instant::now();
     let second = Duration::from_secs(1);
     for stays in [false, true] {
-        let mut twins = Twins::default();
-        let old = twins.join(begun);
-        twins.up(old);
-        twins.settled(old, begun);
-        let new = twins.join(begun);
-        twins.up(new);
-        twins.subscribed(new, begun);
+        let mut twins = LineArbiter::default();
+        let old = twins.add_connection(begun);
+        twins.mark_connected(old);
+        twins.mark_delivering(old, begun);
+        let new = twins.add_connection(begun);
+        twins.mark_connected(new);
+        twins.mark_subscribed(new, begun);
         // Of this the new one gets no copy, but of all that follow.
-        assert!(beat(&mut twins, old, begun));
-        twins.settled(new, begun);
+        assert!(deliver_heartbeat(&mut twins, old, begun));
+        twins.mark_delivering(new, begun);
         let mut now = begun;
         for _ in 0..if stays { 5 } else { 1 } {
             now += second;
-            assert!(beat(&mut twins, old, now));
-            assert!(!beat(&mut twins, new, now));
+            assert!(deliver_heartbeat(&mut twins, old, now));
+            assert!(!deliver_heartbeat(&mut twins, new, now));
         }
-        twins.leave(old);
-        assert!(beat(&mut twins, new, now + second), "{stays}");
+        twins.remove_connection(old);
+        assert!(deliver_heartbeat(&mut twins, new, now + second), "{stays}");
     }
 }
 
 #[test]
-fn a_connection_that_could_not_be_made_voids_nothing() {
+fn a_failed_connect_expires_no_expected_copies() {
     let begun = Instant::now();
-    let mut twins = Twins::default();
-    let (old, new) = (twins.join(begun), twins.join(begun));
-    twins.up(old);
-    twins.subscribed(old, begun);
-    twins.up(new);
-    twins.subscribed(new, begun);
-    assert!(beat(&mut twins, old, begun));
-    let failed = twins.join(begun);
-    twins.leave(failed);
-    assert!(!beat(&mut twins, new, begun), "its copy");
+    let mut twins = LineArbiter::default();
+    let (old, new) = (twins.add_connection(begun), twins.add_connection(begun));
+    twins.mark_connected(old);
+    twins.mark_subscribed(old, begun);
+    twins.mark_connected(new);
+    twins.mark_subscribed(new, begun);
+    assert!(deliver_heartbeat(&mut twins, old, begun));
+    let failed = twins.add_connection(begun);
+    twins.remove_connection(failed);
+    assert!(!deliver_heartbeat(&mut twins, new, begun), "its copy");
 }

@@ -14,34 +14,34 @@ use std::time::{Duration, Instant};
 
 use tracing::error;
 
-use self::kept::Kept;
-use super::links::Links;
+use self::kept::WriteBuffer;
+use super::links::ConnectivityState;
 use super::route::Router;
-use super::track::Track;
-use crate::archive::disk::sync_all;
-use crate::archive::journal::Open;
-use crate::archive::layout::{LOCK_NAME, Stem};
+use super::track::TopicWriter;
+use crate::archive::disk::sync_file_system;
+use crate::archive::journal::OpenEvent;
+use crate::archive::layout::{RECORDER_LOCK_NAME, Stem};
 use crate::archive::lock::DirLock;
-use crate::archive::open_hour::Place;
+use crate::archive::open_hour::HourWriterOptions;
 use crate::batch::Batch;
 use crate::clock::{Hour, UnixNanos};
-use crate::links::refuse_foreign_links;
-use crate::plugin::{BoxError, BuildContext, FeedEvent, Rejected, Sink};
-use crate::stats::{Counter, Stats};
-use crate::units::Mode;
+use crate::links::check_foreign_links;
+use crate::plugin::{BoxError, BuildContext, RejectedMessage, Sink, SourceEvent};
+use crate::stats::{Counter, PipelineStats};
+use crate::units::FileMode;
 
 /// From so many files on that are to be made durable at once, all of the file system is.
-const MANY_DIRTY: usize = 16;
+const FILE_SYSTEM_SYNC_THRESHOLD: usize = 16;
 /// All tracks together mark their journals so often.
-const LEAST_BETWEEN_MARKS: Duration = Duration::from_millis(50);
+const MIN_MARK_SPACING: Duration = Duration::from_millis(50);
 /// Ticks come about once a second: one that is early by this much counts.
-const SLACK: Duration = Duration::from_millis(200);
+const TICK_SLACK: Duration = Duration::from_millis(200);
 /// So many tracks are looked at in a second for whether their files are still in place.
-const LOOKED_AT: usize = 64;
+const PLACE_CHECKS_PER_TICK: usize = 64;
 
 /// How and where it writes.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
+pub(super) struct JsonlSettings {
     pub(super) dir: PathBuf,
     pub(super) mode: u32,
     pub(super) sync_interval: Option<Duration>,
@@ -49,121 +49,121 @@ pub(super) struct Settings {
     pub(super) max_open_files: usize,
 }
 
-pub(super) struct Jsonl {
-    settings: Settings,
+pub(super) struct JsonlSink {
+    settings: JsonlSettings,
     /// Held from `open` on.
     lock: Option<DirLock>,
     /// The first is the only one, or that of lines without a topic.
-    pub(super) tracks: Vec<Track>,
+    pub(super) writers: Vec<TopicWriter>,
     router: Option<Router>,
     /// What every journal says of this recording.
-    opening: Open,
+    open_event: OpenEvent,
     /// What the source subscribes to.
-    asked_for: HashSet<String>,
-    links: Links,
+    subscribed_topics: HashSet<String>,
+    connectivity: ConnectivityState,
     /// The wall clock as it was last told, and when that was.
-    told: (UnixNanos, Instant),
-    kept: Kept,
-    synced: Instant,
+    clock_reading: (UnixNanos, Instant),
+    buffer: WriteBuffer,
+    last_sync: Instant,
     /// Files of rejected messages that are not yet durable.
-    dirty_rejects: BTreeSet<PathBuf>,
+    unsynced_reject_files: BTreeSet<PathBuf>,
     /// Messages set aside that are to be written: lines, track, and how many.
-    rejects: BTreeMap<PathBuf, (Vec<u8>, usize, u64)>,
-    looked_at: usize,
-    uses: u64,
-    awake: usize,
+    pending_rejects: BTreeMap<PathBuf, (Vec<u8>, usize, u64)>,
+    next_place_check: usize,
+    use_count: u64,
+    open_writers: usize,
     /// How often files were closed to make room for others.
-    rested: Arc<Counter>,
-    stats: Arc<Stats>,
+    evictions: Arc<Counter>,
+    stats: Arc<PipelineStats>,
 }
 
-impl Jsonl {
+impl JsonlSink {
     pub(super) fn new(
-        settings: Settings,
+        settings: JsonlSettings,
         stems: Vec<Stem>,
         router: Option<Router>,
         context: &BuildContext,
     ) -> Self {
-        let run = context.run.clone();
-        let opening = Open {
+        let run = context.run_info.clone();
+        let opening = OpenEvent {
             run: run.id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
-            config: run.config,
-            source: run.source,
+            config: run.config_digest,
+            source: run.endpoint,
             topics: context.topics.clone(),
-            ..Open::default()
+            ..OpenEvent::default()
         };
         let mut jsonl = Self {
             settings,
             lock: None,
-            tracks: Vec::new(),
+            writers: Vec::new(),
             router,
-            opening,
-            asked_for: context.topics.iter().cloned().collect(),
-            links: Links::default(),
-            told: (UnixNanos::default(), Instant::now()),
-            kept: Kept::default(),
-            synced: Instant::now(),
-            dirty_rejects: BTreeSet::new(),
-            rejects: BTreeMap::new(),
-            looked_at: 0,
-            uses: 0,
-            awake: 0,
-            rested: context.counter("rested"),
+            open_event: opening,
+            subscribed_topics: context.topics.iter().cloned().collect(),
+            connectivity: ConnectivityState::default(),
+            clock_reading: (UnixNanos::default(), Instant::now()),
+            buffer: WriteBuffer::default(),
+            last_sync: Instant::now(),
+            unsynced_reject_files: BTreeSet::new(),
+            pending_rejects: BTreeMap::new(),
+            next_place_check: 0,
+            use_count: 0,
+            open_writers: 0,
+            evictions: context.counter("rested"),
             stats: Arc::clone(&context.stats),
         };
         for stem in stems {
-            jsonl.add(stem);
+            jsonl.add_writer(stem);
         }
         jsonl
     }
 
     /// A track for this stem.
-    fn add(&mut self, stem: Stem) -> usize {
-        let place = self.tracks.len();
-        let mut opening = self.opening.clone();
+    fn add_writer(&mut self, stem: Stem) -> usize {
+        let place = self.writers.len();
+        let mut opening = self.open_event.clone();
         if let Some(router) = &mut self.router {
-            let topic = stem.topic().unwrap_or_default();
-            router.knows(&topic, place);
+            let topic = stem.to_topic().unwrap_or_default();
+            router.register(&topic, place);
             // Thousands of journals need not each name thousands of topics.
             opening.topics = match place {
                 0 if router.is_by_topic() => Vec::new(),
-                0 => self.opening.topics.clone(),
+                0 => self.open_event.topics.clone(),
                 _ => vec![topic],
             };
         }
         let topic = opening.topics.first().cloned();
-        let Settings { dir, mode, sync_interval, .. } = self.settings.clone();
+        let JsonlSettings { dir, mode, sync_interval, .. } = self.settings.clone();
         let many = self.router.is_some();
-        let asked_for = topic.as_ref().is_some_and(|topic| self.asked_for.contains(topic));
-        let place_of = Place { dir, stem, mode, sync_interval };
-        let mut track = Track::new(place_of, topic, opening, many);
-        track.is_asked_for = many && asked_for;
-        self.tracks.push(track);
+        let asked_for = topic.as_ref().is_some_and(|topic| self.subscribed_topics.contains(topic));
+        let place_of = HourWriterOptions { dir, stem, mode, sync_interval };
+        let mut track = TopicWriter::new(place_of, topic, opening, many);
+        track.is_subscribed_topic = many && asked_for;
+        self.writers.push(track);
         place
     }
 
     /// The wall clock now: monotonic time since it was last told.
     fn now(&self) -> UnixNanos {
-        self.told.0.plus(self.told.1.elapsed())
+        self.clock_reading.0.saturating_add(self.clock_reading.1.elapsed())
     }
 
     /// Sees to it that the track has the hour of this time open; another is closed first. `time` may
     /// lie a little before the wall clock.
-    fn ready(&mut self, index: usize, time: UnixNanos) -> Result<(), BoxError> {
+    fn ensure_hour_open(&mut self, index: usize, time: UnixNanos) -> Result<(), BoxError> {
         let (now, hour) = (self.now(), Hour::containing(time));
-        self.wake(index);
-        let Some(track) = self.tracks.get_mut(index) else { return Ok(()) };
-        if !track.is_at(hour) {
-            track.leave(now, false, &self.stats);
+        self.reopen(index);
+        let Some(track) = self.writers.get_mut(index) else { return Ok(()) };
+        if !track.is_hour_open(hour) {
+            track.close_hour_or_log(now, false, &self.stats);
             // Without its directory no hour can be opened.
-            self.keep_lock()?;
-            if let Some(track) = self.tracks.get_mut(index)
-                && let Err(error) = track.open(time, &self.stats)
+            self.ensure_locked()?;
+            if let Some(track) = self.writers.get_mut(index)
+                && let Err(error) = track.open_hour(time, &self.stats)
             {
-                self.mind_descriptors(&error.source);
+                self.reduce_open_files(&error.source);
                 return Err(error.into());
             }
         }
@@ -171,7 +171,7 @@ impl Jsonl {
     }
 
     /// When the directory or its lock was moved away, it is taken anew.
-    fn keep_lock(&mut self) -> Result<(), BoxError> {
+    fn ensure_locked(&mut self) -> Result<(), BoxError> {
         if self.lock.as_ref().is_some_and(|lock| !lock.is_in_place()) {
             let dir = self.settings.dir.display();
             error!(%dir, "the lock was removed or moved away, taking it anew");
@@ -180,149 +180,151 @@ impl Jsonl {
         Ok(())
     }
 
-    fn write_alone(&mut self, batch: &Batch) -> Result<(), BoxError> {
-        if self.tracks.first().is_some_and(Track::is_stalled) {
+    fn write_unrouted(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        if self.writers.first().is_some_and(TopicWriter::is_stalled) {
             // Another file system may be mounted there by now. What is wrong shows below.
-            drop(self.keep_lock());
+            drop(self.ensure_locked());
         }
-        self.write_to(0, batch.received(), batch.as_lines(), batch.len() as u64)
+        self.append_to(0, batch.received(), batch.as_lines(), batch.len() as u64)
     }
 
     /// Makes what has changed durable at once, where that is much; says whether it did.
-    fn sync_together(&mut self, now: UnixNanos) -> bool {
-        let dirty = self.tracks.iter().filter(|track| track.is_dirty()).count();
-        if self.settings.sync_interval.is_none() || dirty < MANY_DIRTY {
+    fn sync_file_system_if_many_dirty(&mut self, now: UnixNanos) -> bool {
+        let dirty = self.writers.iter().filter(|track| track.is_dirty()).count();
+        if self.settings.sync_interval.is_none() || dirty < FILE_SYSTEM_SYNC_THRESHOLD {
             return false;
         }
-        let synced = sync_all(&self.settings.dir);
+        let synced = sync_file_system(&self.settings.dir);
         let error = synced.as_ref().err();
         if let Some(error) = error {
             error!(%error, cause = %error.source, "lines may not be durable");
         }
-        for track in &mut self.tracks {
-            track.synced_together(now, error);
+        for track in &mut self.writers {
+            track.record_file_system_sync(now, error);
         }
-        self.synced = Instant::now();
+        self.last_sync = Instant::now();
         true
     }
 
     /// Goes on to the hour of this time.
-    fn roll(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+    fn roll_hour(&mut self, now: UnixNanos) -> Result<(), BoxError> {
         let hour = Hour::containing(now);
-        let behind = self.tracks.iter().filter(|track| !track.is_at(hour)).count();
-        let many = behind >= MANY_DIRTY;
+        let behind = self.writers.iter().filter(|track| !track.is_hour_open(hour)).count();
+        let many = behind >= FILE_SYSTEM_SYNC_THRESHOLD;
         if many {
-            self.sync_together(now);
-            for index in 0..self.tracks.len() {
-                self.wake(index);
-                let Some(track) = self.tracks.get_mut(index) else { continue };
-                if !track.is_at(hour) {
-                    track.leave(now, true, &self.stats);
+            self.sync_file_system_if_many_dirty(now);
+            for index in 0..self.writers.len() {
+                self.reopen(index);
+                let Some(track) = self.writers.get_mut(index) else { continue };
+                if !track.is_hour_open(hour) {
+                    track.close_hour_or_log(now, true, &self.stats);
                 }
             }
         }
         let mut first = Ok(());
-        for index in 0..self.tracks.len() {
-            if self.tracks.get(index).is_some_and(|track| !track.is_at(hour)) {
-                first = first.and(self.ready(index, now));
+        for index in 0..self.writers.len() {
+            if self.writers.get(index).is_some_and(|track| !track.is_hour_open(hour)) {
+                first = first.and(self.ensure_hour_open(index, now));
             }
         }
         if many {
-            self.sync_together(now);
+            self.sync_file_system_if_many_dirty(now);
         }
         first
     }
 }
 
-impl Sink for Jsonl {
+impl Sink for JsonlSink {
     fn destination(&self) -> String {
-        let stem = match (&self.router, self.tracks.first()) {
-            (None, Some(track)) => track.place.stem.as_str(),
+        let stem = match (&self.router, self.writers.first()) {
+            (None, Some(track)) => track.options.stem.as_str(),
             _ => "*",
         };
         self.settings.dir.join(format!("{stem}_*.jsonl")).display().to_string()
     }
 
     fn open(&mut self) -> Result<(), BoxError> {
-        let Settings { dir, mode, .. } = &self.settings;
-        refuse_foreign_links(dir)?;
+        let JsonlSettings { dir, mode, .. } = &self.settings;
+        check_foreign_links(dir)?;
         DirBuilder::new()
             .recursive(true)
-            .mode(Mode::new(*mode).of_directory())
+            .mode(FileMode::new(*mode).directory_bits())
             .create(dir)
-            .map_err(|source| CannotCreate { dir: dir.clone(), source })?;
-        self.lock = Some(DirLock::acquire(dir, LOCK_NAME)?);
-        self.mind_limit();
-        self.find_tracks();
+            .map_err(|source| CreateDirError { dir: dir.clone(), source })?;
+        self.lock = Some(DirLock::acquire(dir, RECORDER_LOCK_NAME)?);
+        self.check_descriptor_limit();
+        self.add_recent_writers();
         Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
         if self.router.is_none() {
-            return self.write_alone(batch);
+            return self.write_unrouted(batch);
         }
         let hour = Hour::containing(batch.received());
         // What is kept back belongs to one hour.
-        let next_hour = self.kept.hour().is_some_and(|kept| kept != hour);
-        if self.kept.is_full() || next_hour {
-            self.write_kept()?;
+        let next_hour = self.buffer.hour().is_some_and(|kept| kept != hour);
+        if self.buffer.is_full() || next_hour {
+            self.write_buffered()?;
         }
-        if next_hour && hour > Hour::containing(self.told.0) {
-            self.roll(batch.received())?;
+        if next_hour && hour > Hour::containing(self.clock_reading.0) {
+            self.roll_hour(batch.received())?;
         }
-        self.route(batch);
+        self.buffer_batch(batch);
         Ok(())
     }
 
     fn buffered(&self) -> u64 {
-        self.kept.len() as u64
+        self.buffer.len() as u64
     }
 
     fn flush(&mut self) -> Result<(), BoxError> {
-        if self.kept.is_empty() { Ok(()) } else { self.write_kept() }
+        if self.buffer.is_empty() { Ok(()) } else { self.write_buffered() }
     }
 
-    fn keeps_rejected(&self) -> bool {
+    fn wants_rejected(&self) -> bool {
         true
     }
 
-    fn reject(&mut self, rejected: &[Rejected]) -> Result<(), BoxError> {
+    fn write_rejected(&mut self, rejected: &[RejectedMessage]) -> Result<(), BoxError> {
         self.write_rejects(rejected)
     }
 
-    fn event(&mut self, at: UnixNanos, event: &FeedEvent) -> Result<(), BoxError> {
-        self.journal(at, event)
+    fn on_event(&mut self, at: UnixNanos, event: &SourceEvent) -> Result<(), BoxError> {
+        self.journal_event(at, event)
     }
 
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
         // What was received before belongs before.
         let mut first = self.flush();
-        self.kept.shrink();
-        self.told = (now, Instant::now());
-        first = first.and(self.keep_lock());
-        for _ in 0..self.tracks.len().min(LOOKED_AT) {
-            self.looked_at = (self.looked_at + 1) % self.tracks.len();
-            if let Some(track) = self.tracks.get_mut(self.looked_at) {
+        self.buffer.shrink();
+        self.clock_reading = (now, Instant::now());
+        first = first.and(self.ensure_locked());
+        for _ in 0..self.writers.len().min(PLACE_CHECKS_PER_TICK) {
+            self.next_place_check = (self.next_place_check + 1) % self.writers.len();
+            if let Some(track) = self.writers.get_mut(self.next_place_check) {
                 track.ensure_in_place();
             }
         }
         // One that cannot go on is no reason to leave the others.
-        first = first.and(self.roll(now));
-        let due =
-            self.settings.sync_interval.is_some_and(|every| self.synced.elapsed() + SLACK >= every);
+        first = first.and(self.roll_hour(now));
+        let due = self
+            .settings
+            .sync_interval
+            .is_some_and(|every| self.last_sync.elapsed() + TICK_SLACK >= every);
         if due {
-            self.sync_together(now);
+            self.sync_file_system_if_many_dirty(now);
         }
-        let tracks = u32::try_from(self.tracks.len()).unwrap_or(u32::MAX);
-        let between = self.settings.mark_interval.max(LEAST_BETWEEN_MARKS * tracks);
+        let tracks = u32::try_from(self.writers.len()).unwrap_or(u32::MAX);
+        let between = self.settings.mark_interval.max(MIN_MARK_SPACING * tracks);
         let alone = self.router.is_none();
-        for track in &mut self.tracks {
+        for track in &mut self.writers {
             first = first.and(track.tick(now, between, &self.stats).map_err(BoxError::from));
-            if alone || track.awake {
+            if alone || track.is_open {
                 continue;
             }
             // What was opened for that is not needed any longer.
-            track.rest();
+            track.close_handles();
         }
         first.and(self.sync_rejects().map_err(BoxError::from))
     }
@@ -330,21 +332,22 @@ impl Sink for Jsonl {
     fn close(&mut self) -> Result<(), BoxError> {
         let flushed = self.flush();
         let now = self.now();
-        let many = self.tracks.len() >= MANY_DIRTY && self.settings.sync_interval.is_some();
+        let many = self.writers.len() >= FILE_SYSTEM_SYNC_THRESHOLD
+            && self.settings.sync_interval.is_some();
         let together = many && {
-            self.sync_together(now);
+            self.sync_file_system_if_many_dirty(now);
             true
         };
         let mut first = flushed;
-        for index in 0..self.tracks.len() {
-            self.wake(index);
-            if let Some(track) = self.tracks.get_mut(index) {
-                let closed = track.close(now, true, together, &self.stats);
+        for index in 0..self.writers.len() {
+            self.reopen(index);
+            if let Some(track) = self.writers.get_mut(index) {
+                let closed = track.close_hour(now, true, together, &self.stats);
                 first = first.and(closed.map_err(BoxError::from));
             }
         }
         if together {
-            first = first.and(sync_all(&self.settings.dir).map_err(BoxError::from));
+            first = first.and(sync_file_system(&self.settings.dir).map_err(BoxError::from));
         }
         first.and(self.sync_rejects().map_err(BoxError::from))
     }
@@ -357,7 +360,7 @@ impl Sink for Jsonl {
 /// The directory cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot create the directory `{}` (`output_dir`)", dir.display())]
-struct CannotCreate {
+struct CreateDirError {
     dir: PathBuf,
     source: std::io::Error,
 }

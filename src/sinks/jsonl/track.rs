@@ -5,63 +5,63 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use crate::archive::disk::FileError;
-use crate::archive::hour_file::Found;
-use crate::archive::journal::{Event, Open, Waiting};
-use crate::archive::open_hour::{Left, OpenHour, Place};
-use crate::archive::tail::Mended;
+use crate::archive::hour_file::OpenReport;
+use crate::archive::journal::{JournalEvent, OpenEvent, PendingEvents};
+use crate::archive::open_hour::{CloseErrors, HourWriter, HourWriterOptions};
+use crate::archive::tail::TailRepair;
 use crate::clock::{Hour, UnixNanos};
 use crate::errors::error_chain;
 use crate::plugin::BoxError;
-use crate::stats::Stats;
+use crate::stats::PipelineStats;
 
 /// What is written under one stem.
-pub(super) struct Track {
-    pub(super) place: Place,
+pub(super) struct TopicWriter {
+    pub(super) options: HourWriterOptions,
     topic: Option<String>,
     /// Whether the topic is spelled as it was asked for, so that it is told of that alone.
-    pub(super) is_asked_for: bool,
+    pub(super) is_subscribed_topic: bool,
     /// Whether the log would be full of it.
-    one_of_many: bool,
-    current: Option<OpenHour>,
+    is_one_of_many: bool,
+    hour_writer: Option<HourWriter>,
     /// What every journal says of this recording.
-    opening: Open,
+    open_event: OpenEvent,
     /// Events that came while no hour could be opened.
-    waiting: Waiting,
+    pending_events: PendingEvents,
     /// Since when and why lines cannot be written, while that is so.
-    stall: Option<Stall>,
+    stall: Option<WriteStall>,
     /// Messages set aside and not yet in the journal.
-    pub(super) rejected: u64,
+    pub(super) unjournaled_rejects: u64,
     /// When it was last needed, as the sink counts; and whether it has files open.
-    pub(super) used: u64,
-    pub(super) awake: bool,
+    pub(super) last_used: u64,
+    pub(super) is_open: bool,
 }
 
-struct Stall {
+struct WriteStall {
     since: UnixNanos,
     error: String,
     /// Whether the journal has it. There is none where the hour cannot be opened.
-    noted: bool,
+    is_journaled: bool,
 }
 
-impl Track {
+impl TopicWriter {
     pub(super) fn new(
-        place: Place,
+        place: HourWriterOptions,
         topic: Option<String>,
-        opening: Open,
+        opening: OpenEvent,
         one_of_many: bool,
     ) -> Self {
         Self {
-            place,
+            options: place,
             topic,
-            is_asked_for: false,
-            one_of_many,
-            current: None,
-            opening,
-            waiting: Waiting::default(),
+            is_subscribed_topic: false,
+            is_one_of_many: one_of_many,
+            hour_writer: None,
+            open_event: opening,
+            pending_events: PendingEvents::default(),
             stall: None,
-            rejected: 0,
-            used: 0,
-            awake: false,
+            unjournaled_rejects: 0,
+            last_used: 0,
+            is_open: false,
         }
     }
 
@@ -71,8 +71,8 @@ impl Track {
     }
 
     /// Whether this hour is open.
-    pub(super) fn is_at(&self, hour: Hour) -> bool {
-        self.current.as_ref().is_some_and(|current| current.hour() == hour)
+    pub(super) fn is_hour_open(&self, hour: Hour) -> bool {
+        self.hour_writer.as_ref().is_some_and(|current| current.hour() == hour)
     }
 
     pub(super) fn is_stalled(&self) -> bool {
@@ -80,51 +80,60 @@ impl Track {
     }
 
     /// Opens the hour of this time; none must be open.
-    pub(super) fn open(&mut self, time: UnixNanos, stats: &Stats) -> Result<(), FileError> {
-        let opening = Open { part: self.opening.part + 1, ..self.opening.clone() };
+    pub(super) fn open_hour(
+        &mut self,
+        time: UnixNanos,
+        stats: &PipelineStats,
+    ) -> Result<(), FileError> {
+        let opening = OpenEvent { part: self.open_event.part + 1, ..self.open_event.clone() };
         let hour = Hour::containing(time);
-        let (mut open, found) = OpenHour::open(&self.place, hour, time, opening)?;
-        self.opening.part += 1;
-        report(&open, found, self.one_of_many);
-        for (t, event) in self.waiting.all() {
-            open.note(t, event);
+        let (mut open, found) = HourWriter::open(&self.options, hour, time, opening)?;
+        self.open_event.part += 1;
+        log_opened(&open, found, self.is_one_of_many);
+        for (t, event) in self.pending_events.iter() {
+            open.record_event(t, event);
         }
-        self.waiting.clear();
-        self.current = Some(open);
-        self.mind_journal(stats);
+        self.pending_events.clear();
+        self.hour_writer = Some(open);
+        self.report_journal_error(stats);
         Ok(())
     }
 
     /// Makes the open hour durable and closes it, also when the first fails: the lines are with
     /// the kernel already.
-    pub(super) fn close(
+    pub(super) fn close_hour(
         &mut self,
         now: UnixNanos,
         stop: bool,
         together: bool,
-        stats: &Stats,
+        stats: &PipelineStats,
     ) -> Result<(), FileError> {
-        self.note_rejected(now);
-        let Some(open) = self.current.take() else { return Ok(()) };
-        if let Some(lines) = open.lines() {
+        self.journal_rejected(now);
+        let Some(open) = self.hour_writer.take() else { return Ok(()) };
+        if let Some(lines) = open.lines_file() {
             let (bytes, messages) = (lines.length(), lines.messages());
             let file = lines.path().display();
-            if self.one_of_many {
+            if self.is_one_of_many {
                 debug!(%file, bytes, messages, "hour closed");
             } else {
                 info!(%file, bytes, messages, "hour closed");
             }
         }
-        let Left { lines, journal } = open.close(&self.place, now, stop, together);
+        let CloseErrors { lines, journal } = open.close(&self.options, now, stop, together);
         if let Some(error) = journal {
-            stats.journal_failed(&error);
+            stats.report_journal_error(&error);
         }
         lines
     }
 
     /// The same to go on in another hour: what fails is reported, and no reason to hold that up.
-    pub(super) fn leave(&mut self, now: UnixNanos, together: bool, stats: &Stats) {
-        if let Err(error) = self.close(now, false, together, stats) {
+    pub(super) fn close_hour_or_log(
+        &mut self,
+        now: UnixNanos,
+        together: bool,
+        stats: &PipelineStats,
+    ) {
+        if let Err(error) = self.close_hour(now, false, together, stats) {
             warn!(%error, cause = %error.source, "hour may not be durable");
         }
     }
@@ -132,38 +141,38 @@ impl Track {
     /// When somebody removed or moved away what is open, lines would go where nobody finds them:
     /// then the next message begins a new file.
     pub(super) fn ensure_in_place(&mut self) {
-        if let Some(open) = &self.current
+        if let Some(open) = &self.hour_writer
             && !open.is_in_place()
         {
-            let (dir, hour) = (self.place.dir.display(), open.hour());
+            let (dir, hour) = (self.options.dir.display(), open.hour());
             error!(%dir, %hour, "a file of the open hour was removed or moved away, a new one will be begun");
-            self.current = None;
+            self.hour_writer = None;
         }
     }
 
     /// A journal that cannot be written holds nothing up, but is told of.
-    pub(super) fn mind_journal(&mut self, stats: &Stats) {
-        if let Some(error) = self.current.as_mut().and_then(OpenHour::journal_trouble) {
-            stats.journal_failed(&error);
+    pub(super) fn report_journal_error(&mut self, stats: &PipelineStats) {
+        if let Some(error) = self.hour_writer.as_mut().and_then(HourWriter::take_journal_error) {
+            stats.report_journal_error(&error);
         }
     }
 
     /// Notes the event in the open hour; without one it waits.
-    pub(super) fn note(&mut self, at: UnixNanos, event: Event) {
-        match &mut self.current {
-            Some(open) => open.note(at, event),
-            None => self.waiting.push(at, event),
+    pub(super) fn record_event(&mut self, at: UnixNanos, event: JournalEvent) {
+        match &mut self.hour_writer {
+            Some(open) => open.record_event(at, event),
+            None => self.pending_events.push(at, event),
         }
     }
 
     /// Whether the source is connected, from the next hour on.
     pub(super) fn set_connected(&mut self, connected: bool) {
-        self.opening.connected = connected;
+        self.open_event.connected = connected;
     }
 
     /// Of which of several topics nothing comes, from the next hour on.
     pub(super) fn set_topics_down(&mut self, topics: Vec<String>) {
-        self.opening.topics_down = topics;
+        self.open_event.topics_down = topics;
     }
 
     /// Appends lines to the open hour.
@@ -173,15 +182,15 @@ impl Track {
         lines: &[u8],
         messages: u64,
     ) -> Result<(), BoxError> {
-        let Some(open) = &mut self.current else { return Ok(()) };
-        if let Some(found) = open.append(&self.place, received, lines, messages)? {
-            report(open, Some(found), self.one_of_many);
+        let Some(open) = &mut self.hour_writer else { return Ok(()) };
+        if let Some(found) = open.append(&self.options, received, lines, messages)? {
+            log_opened(open, Some(found), self.is_one_of_many);
         }
         Ok(())
     }
 
     /// Notes that lines cannot be written, or can again.
-    pub(super) fn end_write(
+    pub(super) fn record_write_result(
         &mut self,
         written: Result<(), BoxError>,
         now: UnixNanos,
@@ -189,29 +198,33 @@ impl Track {
         match (written, self.stall.take()) {
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(stall)) => {
-                if let Some(open) = &mut self.current {
-                    if !stall.noted {
-                        open.note(stall.since, Event::Stall { error: stall.error });
+                if let Some(open) = &mut self.hour_writer {
+                    if !stall.is_journaled {
+                        open.record_event(stall.since, JournalEvent::Stall { error: stall.error });
                     }
-                    open.note(now, Event::Resume);
+                    open.record_event(now, JournalEvent::Resume);
                 }
                 Ok(())
             }
             (Err(error), stall) => {
-                self.stall = Some(stall.unwrap_or_else(|| self.stalls(&*error, now)));
+                self.stall = Some(stall.unwrap_or_else(|| self.begin_stall(&*error, now)));
                 Err(error)
             }
         }
     }
 
     /// Lines cannot be written from now on.
-    fn stalls(&mut self, error: &(dyn std::error::Error + 'static), since: UnixNanos) -> Stall {
+    fn begin_stall(
+        &mut self,
+        error: &(dyn std::error::Error + 'static),
+        since: UnixNanos,
+    ) -> WriteStall {
         let error = error_chain(error);
-        let noted = self.current.is_some();
-        if let Some(open) = &mut self.current {
-            open.note(since, Event::Stall { error: error.clone() });
+        let noted = self.hour_writer.is_some();
+        if let Some(open) = &mut self.hour_writer {
+            open.record_event(since, JournalEvent::Stall { error: error.clone() });
         }
-        Stall { since, error, noted }
+        WriteStall { since, error, is_journaled: noted }
     }
 
     /// Marks and syncs what is due.
@@ -219,52 +232,52 @@ impl Track {
         &mut self,
         now: UnixNanos,
         mark_interval: Duration,
-        stats: &Stats,
+        stats: &PipelineStats,
     ) -> Result<(), FileError> {
-        self.note_rejected(now);
-        let Some(open) = &mut self.current else { return Ok(()) };
-        let synced = open.tick(&self.place, now, mark_interval);
-        self.mind_journal(stats);
+        self.journal_rejected(now);
+        let Some(open) = &mut self.hour_writer else { return Ok(()) };
+        let synced = open.sync_and_mark_due(&self.options, now, mark_interval);
+        self.report_journal_error(stats);
         synced
     }
 
-    fn note_rejected(&mut self, now: UnixNanos) {
-        let messages = std::mem::take(&mut self.rejected);
+    fn journal_rejected(&mut self, now: UnixNanos) {
+        let messages = std::mem::take(&mut self.unjournaled_rejects);
         if messages > 0 {
-            self.note(now, Event::Rejected { messages });
+            self.record_event(now, JournalEvent::Rejected { messages });
         }
     }
 
     pub(super) fn is_dirty(&self) -> bool {
-        self.current.as_ref().is_some_and(OpenHour::is_dirty)
+        self.hour_writer.as_ref().is_some_and(HourWriter::is_dirty)
     }
 
-    pub(super) fn synced_together(&mut self, now: UnixNanos, error: Option<&FileError>) {
-        if let Some(open) = &mut self.current {
-            open.synced_together(now, error);
+    pub(super) fn record_file_system_sync(&mut self, now: UnixNanos, error: Option<&FileError>) {
+        if let Some(open) = &mut self.hour_writer {
+            open.record_file_system_sync(now, error);
         }
     }
 
     /// Closes its files until they are needed again.
-    pub(super) fn rest(&mut self) {
-        self.awake = false;
-        if let Some(open) = &mut self.current {
-            open.rest();
+    pub(super) fn close_handles(&mut self) {
+        self.is_open = false;
+        if let Some(open) = &mut self.hour_writer {
+            open.close_handles();
         }
     }
 }
 
 /// Tells in the log of an hour that was opened.
-fn report(open: &OpenHour, found: Option<Found>, one_of_many: bool) {
-    let Some(lines) = open.lines() else { return };
+fn log_opened(open: &HourWriter, found: Option<OpenReport>, one_of_many: bool) {
+    let Some(lines) = open.lines_file() else { return };
     let file = lines.path().display();
     let found = found.unwrap_or_default();
-    match found.mended {
-        Some(Mended::Cut { bytes, kept_in }) => {
+    match found.repair {
+        Some(TailRepair::Truncated { bytes, kept_in }) => {
             let kept_in = kept_in.display();
             warn!(%file, bytes, %kept_in, "torn last line cut");
         }
-        Some(Mended::FeedAdded) => warn!(%file, "line feed added to the last line"),
+        Some(TailRepair::LineFeedAdded) => warn!(%file, "line feed added to the last line"),
         None => {}
     }
     if let Some(recovered) = found.recovered.filter(|recovered| recovered.lost > 0) {

@@ -6,47 +6,47 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::open::{Reach, pause};
+use super::open::{ConnectOptions, parse_retry_after};
 use super::profile::Bootstrap;
-use super::template::fill;
+use super::template::fill_placeholders;
 use crate::clock::{Clock, SystemClock};
-use crate::plugin::{BoxError, Cause, Disconnect};
+use crate::plugin::{BoxError, Disconnect, DownCause};
 
 /// More than this is no such answer.
-const MAX_ANSWER: u64 = 1 << 20;
+const MAX_BODY_BYTES: u64 = 1 << 20;
 /// How much of an answer that is of no use is quoted.
-const MAX_QUOTE: usize = 200;
+const MAX_QUOTED_CHARS: usize = 200;
 
 /// The URL that the server gives.
-pub(super) async fn bootstrap(
+pub(super) async fn request_url(
     at: &Bootstrap,
-    reach: &Reach,
+    reach: &ConnectOptions,
     deadline: Instant,
 ) -> Result<String, Disconnect> {
     let (post, patience) = (at.post.clone(), deadline - Instant::now());
     let proxy = proxy_to(&post, reach)
-        .map_err(|error| Disconnect::new(Cause::Connect, error.to_string()))?;
+        .map_err(|error| Disconnect::new(DownCause::Connect, error.to_string()))?;
     // The client blocks; it ends by its own time-out, also when nobody waits for it any more.
-    let asked = tokio::task::spawn_blocking(move || ask(&post, proxy, patience));
-    let late = || Disconnect::new(Cause::ConnectTimeout, format!("no answer from {}", at.post));
+    let asked = tokio::task::spawn_blocking(move || send_post(&post, proxy, patience));
+    let late = || Disconnect::new(DownCause::ConnectTimeout, format!("no answer from {}", at.post));
     let answer = timeout_at(deadline, asked).await.map_err(|_| late())?;
-    let answer = answer.map_err(|error| Disconnect::new(Cause::Other, error.to_string()))?;
+    let answer = answer.map_err(|error| Disconnect::new(DownCause::Other, error.to_string()))?;
     let answer = answer.map_err(|error| {
-        Disconnect::new(Cause::Http, format!("the request to {} failed: {error}", at.post))
+        Disconnect::new(DownCause::Http, format!("the request to {} failed: {error}", at.post))
     })?;
-    let Answer { status, retry_after, body } = answer;
+    let BootstrapResponse { status, retry_after, body } = answer;
     if !(200..300).contains(&status) {
-        let quoted: String = body.trim().chars().take(MAX_QUOTE).collect();
+        let quoted: String = body.trim().chars().take(MAX_QUOTED_CHARS).collect();
         let detail = format!("{} answered {status}: {quoted}", at.post);
-        return Err(Disconnect { retry_after, ..Disconnect::new(Cause::Http, detail) });
+        return Err(Disconnect { retry_after, ..Disconnect::new(DownCause::Http, detail) });
     }
     // What it says is not quoted: there may be a token in it.
     let useless = || {
         let detail = format!("the answer of {} does not have what `{}` needs", at.post, at.url);
-        Disconnect::new(Cause::Http, detail)
+        Disconnect::new(DownCause::Http, detail)
     };
     let json: Value = serde_json::from_str(&body).map_err(|_| useless())?;
-    let url = fill(&Value::from(at.url.as_str()), &|name| match name {
+    let url = fill_placeholders(&Value::from(at.url.as_str()), &|name| match name {
         "id" => Some(fastrand::u32(..).into()),
         pointer => json.pointer(pointer).cloned(),
     });
@@ -54,14 +54,14 @@ pub(super) async fn bootstrap(
     Ok(url.to_owned())
 }
 
-struct Answer {
+struct BootstrapResponse {
     status: u16,
     retry_after: Option<Duration>,
     body: String,
 }
 
 /// The proxy on the way to where the request goes.
-fn proxy_to(post: &str, reach: &Reach) -> Result<Option<ureq::Proxy>, BoxError> {
+fn proxy_to(post: &str, reach: &ConnectOptions) -> Result<Option<ureq::Proxy>, BoxError> {
     let uri: Uri = post.parse()?;
     let tls = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
@@ -69,12 +69,16 @@ fn proxy_to(post: &str, reach: &Reach) -> Result<Option<ureq::Proxy>, BoxError> 
     Ok(proxy.map(|proxy| ureq::Proxy::new(&proxy.url())).transpose()?)
 }
 
-fn ask(post: &str, proxy: Option<ureq::Proxy>, patience: Duration) -> Result<Answer, ureq::Error> {
+fn send_post(
+    post: &str,
+    proxy: Option<ureq::Proxy>,
+    patience: Duration,
+) -> Result<BootstrapResponse, ureq::Error> {
     let config = ureq::Agent::config_builder().proxy(proxy);
     let config = config.timeout_global(Some(patience)).http_status_as_error(false).build();
     let mut answer = ureq::Agent::new_with_config(config).post(post).send_empty()?;
     let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
-    let retry_after = retry_after.and_then(|text| pause(text, SystemClock.now()));
-    let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string()?;
-    Ok(Answer { status: answer.status().as_u16(), retry_after, body })
+    let retry_after = retry_after.and_then(|text| parse_retry_after(text, SystemClock.now()));
+    let body = answer.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_string()?;
+    Ok(BootstrapResponse { status: answer.status().as_u16(), retry_after, body })
 }

@@ -7,24 +7,24 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::conversation::{Ping, Subscribe};
-use super::extension::Deflate;
-use super::inflate::Encoding;
+use super::conversation::{PingConfig, SubscribeMessages};
+use super::extension::DeflateMode;
+use super::inflate::BinaryEncoding;
 use super::profile::{self, Profile, ProfileError, VenueLimits};
 use super::tls::TlsConfig;
 use crate::json::Selector;
-use crate::units::{Size, Span};
+use crate::units::{ByteSize, ConfigDuration};
 
 /// The longest message that any configuration allows: offsets in a batch are 32 bits wide.
-const MAX_MESSAGE_SIZE: Size = Size::from_mib(1024);
+const MAX_MESSAGE_SIZE: ByteSize = ByteSize::from_mib(1024);
 /// The shortest interval between pings of the application.
 const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
 /// The shortest silence after which a link may be called dead.
-const MIN_IDLE_TIMEOUT: Span = Span::from_millis(100);
+const MIN_IDLE_TIMEOUT: ConfigDuration = ConfigDuration::from_millis(100);
 /// A connection is not replaced sooner.
-const MIN_CONNECTION_AGE: Span = Span::from_secs(5);
+const MIN_CONNECTION_AGE: ConfigDuration = ConfigDuration::from_secs(5);
 /// The longest rest after a read.
-const MAX_READ_PACING: Span = Span::from_secs(1);
+const MAX_READ_PACING: ConfigDuration = ConfigDuration::from_secs(1);
 
 /// What happens to control messages: answers to subscriptions, pongs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,7 +46,7 @@ pub enum ControlMessages {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("anyOf" = [{"required": ["url"]}, {"required": ["profile"]}]))]
 #[expect(clippy::option_option, reason = "left out, null, or a value")]
-struct Written {
+struct RawWebsocketConfig {
     /// Endpoint: `ws://…` or `wss://…`. By default that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^(wss?://|\$\{)"))]
@@ -63,34 +63,42 @@ struct Written {
     topics: Vec<String>,
     /// Where a message says what its topic is, so that sinks can share messages out by topic; null
     /// for nowhere. What has none there is an answer or a heartbeat. By default as in the profile.
-    #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "deserialize_nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     topic_pointer: Option<Option<Selector>>,
     /// What is sent after every connect. By default as in the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    subscribe: Option<Subscribe>,
+    subscribe: Option<SubscribeMessages>,
     /// A message that is sent at an interval, as many servers want it; null for none. By default as in
     /// the profile.
-    #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]
-    ping: Option<Option<Ping>>,
+    #[serde(
+        default,
+        deserialize_with = "deserialize_nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    ping: Option<Option<PingConfig>>,
     /// Headers of the handshake. Secrets go in as `"${NAME}"`, from the environment.
     #[serde(default)]
     headers: BTreeMap<String, String>,
     /// The longest that a connect may take, from the name look-up to the subscription.
-    #[serde(default = "Written::default_connect_timeout")]
-    connect_timeout: Span,
+    #[serde(default = "RawWebsocketConfig::default_connect_timeout")]
+    connect_timeout: ConfigDuration,
     /// Without any frame for this long the link is dead. After half of it a WebSocket ping is
     /// sent, so that a quiet link is not cut. 0 for never.
-    #[serde(default = "Written::default_idle_timeout")]
-    idle_timeout: Span,
+    #[serde(default = "RawWebsocketConfig::default_idle_timeout")]
+    idle_timeout: ConfigDuration,
     /// The longest message. A longer one ends the connection. At most 1GiB.
-    #[serde(default = "Written::default_max_message_size")]
-    max_message_size: Size,
+    #[serde(default = "RawWebsocketConfig::default_max_message_size")]
+    max_message_size: ByteSize,
     /// What happens to the server's answers and pongs.
     #[serde(default)]
     control: ControlMessages,
     /// How binary messages that are not text are made into text. By default as in the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    binary: Option<Encoding>,
+    binary: Option<BinaryEncoding>,
     /// Topics of one request at the most; 0 for any number. By default as in the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     topics_per_request: Option<usize>,
@@ -100,26 +108,26 @@ struct Written {
     topics_per_connection: Option<usize>,
     /// The least time between two requests of a connection. By default as in the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    request_interval: Option<Span>,
+    request_interval: Option<ConfigDuration>,
     /// The least time between two connects. By default as in the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    connect_interval: Option<Span>,
+    connect_interval: Option<ConfigDuration>,
     /// A connection of this age is replaced without a gap: another is made and subscribed before it is
     /// closed, and what comes over both is written once. 0 for never. By default as in the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    max_connection_age: Option<Span>,
+    max_connection_age: Option<ConfigDuration>,
     /// Connections that bring the same messages, 1 or 2: with 2 one that drops loses nothing. What comes
     /// over both is written once.
-    #[serde(default = "Written::default_connections")]
+    #[serde(default = "RawWebsocketConfig::default_connections")]
     #[schemars(range(min = 1, max = 2))]
     connections: usize,
     /// Without data for this long (answers and heartbeats are none) all topics are subscribed to again;
     /// after as long once more the connection is given up. 0 for never.
     #[serde(default)]
-    silence_timeout: Span,
+    silence_timeout: ConfigDuration,
     /// The same for each topic; for feeds in which every topic always moves. 0 for never.
     #[serde(default)]
-    topic_silence: Span,
+    topic_silence: ConfigDuration,
     /// The proxy by which to connect: `http://HOST:PORT` (CONNECT) or `socks5://HOST:PORT`, with
     /// `USER:PASSWORD@` in front of the host where it wants that; `none` for none. By default that of
     /// the environment: `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`.
@@ -128,11 +136,11 @@ struct Written {
     /// Whether the server may compress its messages (permessage-deflate, RFC 7692): less traffic, a
     /// little more work for the processor.
     #[serde(default)]
-    deflate: Deflate,
+    deflate: DeflateMode,
     /// Rest after a small read, so that one wake-up serves many messages. Receive times are coarse
     /// by as much. At most 1s; 0 reads at once.
-    #[serde(default = "Written::default_read_pacing")]
-    read_pacing: Span,
+    #[serde(default = "RawWebsocketConfig::default_read_pacing")]
+    read_pacing: ConfigDuration,
     /// Certificates for `wss://`.
     #[serde(default)]
     tls: TlsConfig,
@@ -140,44 +148,44 @@ struct Written {
 
 /// A configuration that can never work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WebsocketError {
+pub(super) enum WebsocketKeyError {
     #[error("`{key}` is {value}; it must be {range}")]
-    Range { key: &'static str, value: String, range: String },
+    OutOfRange { key: &'static str, value: String, range: String },
     #[error("`tls` is for `wss://`; the URL begins with `ws://`")]
-    TlsUnused,
+    TlsWithoutWss,
     #[error("`topics[{0}]` is empty")]
     EmptyTopic(usize),
     #[error("`topics[{0}]` is `{1}`, which stands in the list before")]
-    TopicTwice(usize, String),
+    DuplicateTopic(usize, String),
     #[error("`url` is needed: the profile `{0}` has none")]
-    NoUrl(String),
+    MissingUrl(String),
 }
 
-impl Written {
+impl RawWebsocketConfig {
     fn default_connections() -> usize {
         1
     }
 
-    fn default_connect_timeout() -> Span {
-        Span::from_secs(10)
+    fn default_connect_timeout() -> ConfigDuration {
+        ConfigDuration::from_secs(10)
     }
 
-    fn default_idle_timeout() -> Span {
-        Span::from_secs(60)
+    fn default_idle_timeout() -> ConfigDuration {
+        ConfigDuration::from_secs(60)
     }
 
-    fn default_max_message_size() -> Size {
-        Size::from_mib(64)
+    fn default_max_message_size() -> ByteSize {
+        ByteSize::from_mib(64)
     }
 
-    fn default_read_pacing() -> Span {
-        Span::from_millis(5)
+    fn default_read_pacing() -> ConfigDuration {
+        ConfigDuration::from_millis(5)
     }
 }
 
 /// A key that is there, though it may be null.
 #[expect(clippy::option_option, reason = "left out, null, or a value")]
-fn written<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+fn deserialize_nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
@@ -185,7 +193,7 @@ fn written<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 
 /// The configuration with everything filled in that the profile says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[serde(try_from = "RawWebsocketConfig", into = "RawWebsocketConfig")]
 pub struct WebsocketConfig {
     pub(super) url: String,
     pub(super) profile_name: String,
@@ -193,21 +201,21 @@ pub struct WebsocketConfig {
     pub(super) profile: Profile,
     pub(super) topics: Vec<String>,
     pub(super) topic_pointer: Option<Selector>,
-    pub(super) subscribe: Subscribe,
-    pub(super) ping: Option<Ping>,
+    pub(super) subscribe: SubscribeMessages,
+    pub(super) ping: Option<PingConfig>,
     pub(super) headers: BTreeMap<String, String>,
-    pub(super) connect_timeout: Span,
-    pub(super) idle_timeout: Span,
-    pub(super) max_message_size: Size,
+    pub(super) connect_timeout: ConfigDuration,
+    pub(super) idle_timeout: ConfigDuration,
+    pub(super) max_message_size: ByteSize,
     pub(super) control: ControlMessages,
-    pub(super) binary: Encoding,
+    pub(super) binary: BinaryEncoding,
     pub(super) limits: VenueLimits,
     pub(super) connections: usize,
-    pub(super) silence_timeout: Span,
-    pub(super) topic_silence: Span,
+    pub(super) silence_timeout: ConfigDuration,
+    pub(super) topic_silence: ConfigDuration,
     pub(super) proxy: Option<String>,
-    pub(super) deflate: Deflate,
-    pub(super) read_pacing: Span,
+    pub(super) deflate: DeflateMode,
+    pub(super) read_pacing: ConfigDuration,
     pub(super) tls: TlsConfig,
 }
 
@@ -218,25 +226,25 @@ impl JsonSchema for WebsocketConfig {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Written::json_schema(generator)
+        RawWebsocketConfig::json_schema(generator)
     }
 }
 
 /// The host in a URL.
-fn host_of(url: &str) -> Option<&str> {
+fn url_host(url: &str) -> Option<&str> {
     let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
     let host = authority.rsplit('@').next()?;
     Some(host.rsplit_once(':').map_or(host, |(host, _)| host))
 }
 
-impl TryFrom<Written> for WebsocketConfig {
-    type Error = ConfigFault;
+impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
+    type Error = WebsocketConfigError;
 
-    fn try_from(written: Written) -> Result<Self, ConfigFault> {
-        let host = written.url.as_deref().and_then(host_of);
+    fn try_from(written: RawWebsocketConfig) -> Result<Self, WebsocketConfigError> {
+        let host = written.url.as_deref().and_then(url_host);
         let (name, dir) = (written.profile.as_deref(), written.profile_dir.as_deref());
-        let (profile_name, profile) = profile::find(name, host, dir)?;
-        let no_url = || WebsocketError::NoUrl(profile_name.clone());
+        let (profile_name, profile) = profile::find_profile(name, host, dir)?;
+        let no_url = || WebsocketKeyError::MissingUrl(profile_name.clone());
         let url = written.url.or_else(|| profile.url.clone()).ok_or_else(no_url)?;
         let of_profile = &profile.limits;
         let limits = VenueLimits {
@@ -249,7 +257,8 @@ impl TryFrom<Written> for WebsocketConfig {
             connect_interval: written.connect_interval.unwrap_or(of_profile.connect_interval),
             max_connection_age: written.max_connection_age.unwrap_or(of_profile.max_connection_age),
         };
-        let subscribe = written.subscribe.unwrap_or(Subscribe::Template(profile.subscribe.clone()));
+        let subscribe =
+            written.subscribe.unwrap_or(SubscribeMessages::Template(profile.subscribe.clone()));
         Ok(Self {
             url,
             profile_name,
@@ -277,7 +286,7 @@ impl TryFrom<Written> for WebsocketConfig {
     }
 }
 
-impl From<WebsocketConfig> for Written {
+impl From<WebsocketConfig> for RawWebsocketConfig {
     fn from(config: WebsocketConfig) -> Self {
         Self {
             url: Some(config.url),
@@ -311,20 +320,20 @@ impl From<WebsocketConfig> for Written {
 
 /// Why what is written cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConfigFault {
-    #[error("{key}: {0}", key = key_of(.0))]
+pub(super) enum WebsocketConfigError {
+    #[error("{key}: {0}", key = profile_error_key(.0))]
     Profile(#[from] ProfileError),
     #[error(transparent)]
-    Keys(#[from] WebsocketError),
+    Key(#[from] WebsocketKeyError),
 }
 
 impl WebsocketConfig {
     /// What no type can say.
-    pub(super) fn check(&self) -> Result<(), WebsocketError> {
+    pub(super) fn check(&self) -> Result<(), WebsocketKeyError> {
         let range = |good: bool, key, value: String, range: String| {
-            if good { Ok(()) } else { Err(WebsocketError::Range { key, value, range }) }
+            if good { Ok(()) } else { Err(WebsocketKeyError::OutOfRange { key, value, range }) }
         };
-        let ping = self.ping.as_ref().map_or(MIN_PING_INTERVAL, |ping| ping.interval.duration());
+        let ping = self.ping.as_ref().map_or(MIN_PING_INTERVAL, |ping| ping.interval.to_duration());
         let size = self.max_message_size;
         let pacing = self.read_pacing;
         let connect = self.connect_timeout;
@@ -369,23 +378,23 @@ impl WebsocketConfig {
         )?;
         for (index, topic) in self.topics.iter().enumerate() {
             if topic.is_empty() {
-                return Err(WebsocketError::EmptyTopic(index));
+                return Err(WebsocketKeyError::EmptyTopic(index));
             }
             if self.topics.iter().take(index).any(|before| before == topic) {
-                return Err(WebsocketError::TopicTwice(index, topic.clone()));
+                return Err(WebsocketKeyError::DuplicateTopic(index, topic.clone()));
             }
         }
         if !self.tls.is_empty() && self.url.to_ascii_lowercase().starts_with("ws:") {
-            return Err(WebsocketError::TlsUnused);
+            return Err(WebsocketKeyError::TlsWithoutWss);
         }
         Ok(())
     }
 }
 
 /// The key that a profile that cannot be had is a matter of.
-fn key_of(error: &ProfileError) -> &'static str {
+fn profile_error_key(error: &ProfileError) -> &'static str {
     match error {
         ProfileError::Unknown { .. } => "`profile`",
-        ProfileError::Invalid(_) | ProfileError::Dir { .. } => "`profile_dir`",
+        ProfileError::Invalid(_) | ProfileError::Read { .. } => "`profile_dir`",
     }
 }

@@ -6,25 +6,25 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::template::{Form, TOPICS, fill, names};
+use super::template::{TOPICS_PLACEHOLDER, TopicForm, fill_placeholders, placeholders};
 use crate::clock::{Clock, SystemClock};
-use crate::units::Span;
+use crate::units::ConfigDuration;
 
 /// Stands for one topic in a template: one message is sent for each.
-const TOPIC: &str = "topic";
+const TOPIC_PLACEHOLDER: &str = "topic";
 
 /// What is sent after every connect.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Subscribe {
+pub enum SubscribeMessages {
     /// A message in which the string `"{topics}"` becomes the list of topics, or in whose strings
     /// `{topic}` becomes one topic: then one message is sent for each. Nothing is sent when there
     /// is no topic.
     Template(Value),
     /// Messages that are sent as they are, in order.
-    Messages(Vec<Value>),
+    Fixed(Vec<Value>),
 }
 
-impl Default for Subscribe {
+impl Default for SubscribeMessages {
     fn default() -> Self {
         Self::Template(json!({ "op": "subscribe", "args": "{topics}" }))
     }
@@ -32,7 +32,7 @@ impl Default for Subscribe {
 
 /// A message as it goes over the wire: JSON in compact form, but a string as it stands, since some
 /// servers expect a bare `ping`.
-pub(super) fn text(message: &Value) -> String {
+pub(super) fn wire_text(message: &Value) -> String {
     match message {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -40,12 +40,12 @@ pub(super) fn text(message: &Value) -> String {
 }
 
 /// The message as it is sent now, with `{time}` in it.
-pub(super) fn text_now(message: &Value, id: u64) -> String {
-    text(&fill(message, &|name| of_the_moment(name, id)))
+pub(super) fn render_message(message: &Value, id: u64) -> String {
+    wire_text(&fill_placeholders(message, &|name| dynamic_value(name, id)))
 }
 
 /// What is different in every request.
-fn of_the_moment(name: &str, id: u64) -> Option<Value> {
+fn dynamic_value(name: &str, id: u64) -> Option<Value> {
     match name {
         "id" => Some(id.into()),
         "time" => Some(SystemClock.now().seconds().into()),
@@ -56,43 +56,46 @@ fn of_the_moment(name: &str, id: u64) -> Option<Value> {
 
 /// How topics are asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Conversation {
+pub(super) struct RequestBuilder {
     topics: Vec<String>,
-    form: Form,
-    item: Value,
-    subscribe: Subscribe,
+    topic_form: TopicForm,
+    item_template: Value,
+    subscribe: SubscribeMessages,
 }
 
 /// A conversation in which topics cannot be asked for.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConversationError {
+pub(super) enum RequestBuilderError {
     #[error(
         "`subscribe` has no place for the topics: write \"{{topics}}\" for the list of them or {{topic}} for one"
     )]
-    TopicsUnused,
+    NoTopicPlaceholder,
     #[error("`topics[{index}]` is `{topic}`; here a topic has the form `{form}`")]
-    Form { index: usize, topic: String, form: String },
+    TopicFormMismatch { index: usize, topic: String, form: String },
 }
 
-impl Conversation {
+impl RequestBuilder {
     pub(super) fn new(
         topics: Vec<String>,
         form: &str,
         item: Value,
-        subscribe: Subscribe,
-    ) -> Result<Self, ConversationError> {
-        let conversation = Self { topics, form: Form::new(form), item, subscribe };
-        if let Subscribe::Template(template) = &conversation.subscribe {
-            let named = names(template);
-            let parts = names(&Value::from(form));
-            let used = |name: &String| *name == TOPICS || *name == TOPIC || parts.contains(name);
+        subscribe: SubscribeMessages,
+    ) -> Result<Self, RequestBuilderError> {
+        let conversation =
+            Self { topics, topic_form: TopicForm::new(form), item_template: item, subscribe };
+        if let SubscribeMessages::Template(template) = &conversation.subscribe {
+            let named = placeholders(template);
+            let parts = placeholders(&Value::from(form));
+            let used = |name: &String| {
+                *name == TOPICS_PLACEHOLDER || *name == TOPIC_PLACEHOLDER || parts.contains(name)
+            };
             if !named.iter().any(used) {
-                return Err(ConversationError::TopicsUnused);
+                return Err(RequestBuilderError::NoTopicPlaceholder);
             }
             for (index, topic) in conversation.topics.iter().enumerate() {
-                if conversation.form.parts(topic).is_none() {
+                if conversation.topic_form.parts(topic).is_none() {
                     let (topic, form) = (topic.clone(), form.to_owned());
-                    return Err(ConversationError::Form { index, topic, form });
+                    return Err(RequestBuilderError::TopicFormMismatch { index, topic, form });
                 }
             }
         }
@@ -104,16 +107,16 @@ impl Conversation {
     }
 
     /// The same for some of the topics.
-    pub(super) fn of(&self, topics: Vec<String>) -> Self {
+    pub(super) fn with_topics(&self, topics: Vec<String>) -> Self {
         Self { topics, ..self.clone() }
     }
 
     /// The topics, by their places, in groups that are asked for together: at most `most` (0 for any
     /// number) each.
-    pub(super) fn plan(&self, most: usize) -> Vec<Vec<usize>> {
-        let Subscribe::Template(template) = &self.subscribe else { return Vec::new() };
-        let named = names(template);
-        let most = if named.iter().any(|name| name == TOPICS) {
+    pub(super) fn group_topics(&self, most: usize) -> Vec<Vec<usize>> {
+        let SubscribeMessages::Template(template) = &self.subscribe else { return Vec::new() };
+        let named = placeholders(template);
+        let most = if named.iter().any(|name| name == TOPICS_PLACEHOLDER) {
             if most == 0 { usize::MAX } else { most }
         } else {
             1
@@ -125,7 +128,8 @@ impl Conversation {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut latest: HashMap<String, usize> = HashMap::new();
         for (place, topic) in self.topics.iter().enumerate() {
-            let around = fill(template, &|name| self.part(topic, name)).to_string();
+            let around = fill_placeholders(template, &|name| self.placeholder_value(topic, name))
+                .to_string();
             let group = latest.get(&around).and_then(|group| groups.get_mut(*group));
             if let Some(group) = group.filter(|group| group.len() < most) {
                 group.push(place);
@@ -138,40 +142,44 @@ impl Conversation {
     }
 
     /// What is sent to ask for these topics, of which all have the same parts outside the list.
-    pub(super) fn request(&self, places: &[usize], id: u64) -> Option<String> {
-        let Subscribe::Template(template) = &self.subscribe else { return None };
+    pub(super) fn render_request(&self, places: &[usize], id: u64) -> Option<String> {
+        let SubscribeMessages::Template(template) = &self.subscribe else { return None };
         let topics = places.iter().filter_map(|place| self.topics.get(*place));
-        let items: Vec<Value> =
-            topics.clone().map(|topic| fill(&self.item, &|name| self.part(topic, name))).collect();
+        let items: Vec<Value> = topics
+            .clone()
+            .map(|topic| {
+                fill_placeholders(&self.item_template, &|name| self.placeholder_value(topic, name))
+            })
+            .collect();
         let first = topics.clone().next()?;
-        let filled = fill(template, &|name| match name {
-            TOPICS => Some(Value::from(items.clone())),
-            _ => self.part(first, name).or_else(|| of_the_moment(name, id)),
+        let filled = fill_placeholders(template, &|name| match name {
+            TOPICS_PLACEHOLDER => Some(Value::from(items.clone())),
+            _ => self.placeholder_value(first, name).or_else(|| dynamic_value(name, id)),
         });
-        Some(text(&filled))
+        Some(wire_text(&filled))
     }
 
     /// Messages that are sent as they are, instead of requests.
-    pub(super) fn messages(&self) -> Vec<String> {
+    pub(super) fn fixed_messages(&self) -> Vec<String> {
         match &self.subscribe {
-            Subscribe::Template(_) => Vec::new(),
-            Subscribe::Messages(messages) => messages.iter().map(text).collect(),
+            SubscribeMessages::Template(_) => Vec::new(),
+            SubscribeMessages::Fixed(messages) => messages.iter().map(wire_text).collect(),
         }
     }
 
-    fn part(&self, topic: &str, name: &str) -> Option<Value> {
-        if name == TOPIC {
+    fn placeholder_value(&self, topic: &str, name: &str) -> Option<Value> {
+        if name == TOPIC_PLACEHOLDER {
             return Some(topic.into());
         }
-        let parts = self.form.parts(topic)?;
+        let parts = self.topic_form.parts(topic)?;
         parts.into_iter().find(|(own, _)| own == name).map(|(_, part)| part.into())
     }
 }
 
-impl<'de> Deserialize<'de> for Subscribe {
+impl<'de> Deserialize<'de> for SubscribeMessages {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
-            Value::Array(messages) => Ok(Self::Messages(messages)),
+            Value::Array(messages) => Ok(Self::Fixed(messages)),
             template @ (Value::Object(_) | Value::String(_)) => Ok(Self::Template(template)),
             other => Err(serde::de::Error::custom(format!(
                 "`{other}` is neither a message template (an object or a text) nor a list of messages"
@@ -180,16 +188,16 @@ impl<'de> Deserialize<'de> for Subscribe {
     }
 }
 
-impl Serialize for Subscribe {
+impl Serialize for SubscribeMessages {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Template(template) => template.serialize(serializer),
-            Self::Messages(messages) => messages.serialize(serializer),
+            Self::Fixed(messages) => messages.serialize(serializer),
         }
     }
 }
 
-impl JsonSchema for Subscribe {
+impl JsonSchema for SubscribeMessages {
     fn schema_name() -> Cow<'static, str> {
         "Subscribe".into()
     }
@@ -210,27 +218,27 @@ impl JsonSchema for Subscribe {
 /// A message of the application's own that keeps the link alive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Ping {
+pub struct PingConfig {
     /// What is sent: an object as JSON, a string as it stands.
-    #[serde(default = "Ping::default_message")]
+    #[serde(default = "PingConfig::default_message")]
     #[schemars(extend("type" = ["object", "string", "array"]))]
     pub message: Value,
     /// How often. At least 100 ms.
-    #[serde(default = "Ping::default_interval")]
-    pub interval: Span,
+    #[serde(default = "PingConfig::default_interval")]
+    pub interval: ConfigDuration,
 }
 
-impl Ping {
+impl PingConfig {
     fn default_message() -> Value {
         json!({ "op": "ping" })
     }
 
-    fn default_interval() -> Span {
-        Span::from_secs(20)
+    fn default_interval() -> ConfigDuration {
+        ConfigDuration::from_secs(20)
     }
 }
 
-impl Default for Ping {
+impl Default for PingConfig {
     fn default() -> Self {
         Self { message: Self::default_message(), interval: Self::default_interval() }
     }
@@ -240,29 +248,29 @@ impl Default for Ping {
 mod tests {
     use super::*;
 
-    fn conversation(subscribe: Value, topics: &[&str]) -> Conversation {
+    fn conversation(subscribe: Value, topics: &[&str]) -> RequestBuilder {
         let topics = topics.iter().map(ToString::to_string).collect();
         let subscribe = serde_json::from_value(subscribe).unwrap();
-        Conversation::new(topics, "{topic}", json!("{topic}"), subscribe).unwrap()
+        RequestBuilder::new(topics, "{topic}", json!("{topic}"), subscribe).unwrap()
     }
 
     fn messages(subscribe: Value, topics: &[&str]) -> Vec<String> {
         let conversation = conversation(subscribe, topics);
-        let plan = conversation.plan(0);
-        plan.iter().filter_map(|places| conversation.request(places, 1)).collect()
+        let plan = conversation.group_topics(0);
+        plan.iter().filter_map(|places| conversation.render_request(places, 1)).collect()
     }
 
     #[test]
-    fn the_default_is_the_message_that_the_seed_form_promises() {
+    fn the_default_template_renders_the_documented_message() {
         assert_eq!(
             messages(json!({"op": "subscribe", "args": "{topics}"}), &["publicTrade.BTCUSDT"]),
             [r#"{"op":"subscribe","args":["publicTrade.BTCUSDT"]}"#]
         );
-        assert_eq!(text(&Ping::default().message), r#"{"op":"ping"}"#);
+        assert_eq!(wire_text(&PingConfig::default().message), r#"{"op":"ping"}"#);
     }
 
     #[test]
-    fn a_template_with_one_topic_is_sent_for_each() {
+    fn a_single_topic_template_renders_one_request_per_topic() {
         let template = json!({"sub": "market.{topic}.trade", "id": 7});
         assert_eq!(
             messages(template, &["a", "b\"c"]),
@@ -271,42 +279,42 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_sent_as_it_is() {
+    fn a_message_list_is_sent_verbatim() {
         let list = json!([{"z": 1, "a": "{topics}"}, "login"]);
-        let list = conversation(list, &["t"]).messages();
+        let list = conversation(list, &["t"]).fixed_messages();
         assert_eq!(list, [r#"{"z":1,"a":"{topics}"}"#, "login"]);
     }
 
     #[test]
-    fn no_topics_no_subscription() {
+    fn no_request_is_rendered_without_topics() {
         assert!(messages(json!({"args": "{topics}"}), &[]).is_empty());
     }
 
     #[test]
-    fn topics_that_share_what_is_around_the_list_are_asked_for_together() {
+    fn topics_with_equal_request_envelopes_share_a_request() {
         let subscribe =
             json!({"params": {"channel": "{channel}", "symbol": "{topics}"}, "id": "{id}"});
         let topics = ["trade:A", "book:A", "trade:B", "trade:C"].map(str::to_owned).to_vec();
         let subscribe = serde_json::from_value(subscribe).unwrap();
         let form = "{channel}:{symbol}";
         let conversation =
-            Conversation::new(topics, form, json!({"s": "{symbol}"}), subscribe).unwrap();
-        assert_eq!(conversation.plan(2), [vec![0, 2], vec![1], vec![3]]);
+            RequestBuilder::new(topics, form, json!({"s": "{symbol}"}), subscribe).unwrap();
+        assert_eq!(conversation.group_topics(2), [vec![0, 2], vec![1], vec![3]]);
         assert_eq!(
-            conversation.request(&[0, 2], 5).unwrap(),
+            conversation.render_request(&[0, 2], 5).unwrap(),
             r#"{"params":{"channel":"trade","symbol":[{"s":"A"},{"s":"B"}]},"id":5}"#
         );
     }
 
     #[test]
-    fn a_topic_without_the_form_is_refused() {
+    fn a_topic_that_does_not_match_the_form_is_rejected() {
         let subscribe = serde_json::from_value(json!({"x": "{channel}"})).unwrap();
-        let error = Conversation::new(vec!["BTC".into()], "{channel}:{s}", json!(""), subscribe);
+        let error = RequestBuilder::new(vec!["BTC".into()], "{channel}:{s}", json!(""), subscribe);
         assert!(error.unwrap_err().to_string().contains("`topics[0]` is `BTC`"));
     }
 
     #[test]
-    fn anything_else_is_refused() {
-        assert!(serde_json::from_value::<Subscribe>(json!(5)).is_err());
+    fn a_scalar_subscribe_value_is_rejected() {
+        assert!(serde_json::from_value::<SubscribeMessages>(json!(5)).is_err());
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Whether the server may compress its messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Deflate {
+pub enum DeflateMode {
     /// It may: less traffic, a little more work for the processor.
     #[default]
     Auto,
@@ -15,13 +15,13 @@ pub enum Deflate {
 }
 
 /// What is offered to the server. We send so little that we compress nothing.
-pub(super) const OFFER: &str = "permessage-deflate; client_no_context_takeover";
+pub(super) const DEFLATE_OFFER: &str = "permessage-deflate; client_no_context_takeover";
 
 /// What was agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Agreed {
+pub(super) struct DeflateParams {
     /// Whether a message of the server may refer to those before it.
-    pub(super) keeps_context: bool,
+    pub(super) server_context_takeover: bool,
 }
 
 /// Reads the `Sec-WebSocket-Extensions` of the server's answer: `None` where it agrees to nothing.
@@ -29,7 +29,10 @@ pub(super) struct Agreed {
 /// # Errors
 /// What was not offered, or is malformed: the connection must then be given up (7.1, and RFC 6455,
 /// 4.1).
-pub(super) fn agreed(answer: &[&str], offered: bool) -> Result<Option<Agreed>, String> {
+pub(super) fn parse_accepted_extensions(
+    answer: &[&str],
+    offered: bool,
+) -> Result<Option<DeflateParams>, String> {
     let answer = answer.join(", ");
     let mut extensions = answer.split(',').map(str::trim).filter(|text| !text.is_empty());
     let Some(extension) = extensions.next() else { return Ok(None) };
@@ -41,7 +44,7 @@ pub(super) fn agreed(answer: &[&str], offered: bool) -> Result<Option<Agreed>, S
     if !offered || parameters.next() != Some("permessage-deflate") {
         return Err(fault("it was not offered"));
     }
-    let mut agreed = Agreed { keeps_context: true };
+    let mut agreed = DeflateParams { server_context_takeover: true };
     let mut seen = Vec::new();
     for parameter in parameters {
         let (name, value) = match parameter.split_once('=') {
@@ -53,7 +56,7 @@ pub(super) fn agreed(answer: &[&str], offered: bool) -> Result<Option<Agreed>, S
         }
         seen.push(name);
         match (name, value) {
-            ("server_no_context_takeover", None) => agreed.keeps_context = false,
+            ("server_no_context_takeover", None) => agreed.server_context_takeover = false,
             ("client_no_context_takeover", None) => {}
             // Any window fits into ours, which is the largest.
             ("server_max_window_bits", Some(bits))
@@ -69,20 +72,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_agrees_to_is_understood() {
-        let keeps = |keeps_context| Ok(Some(Agreed { keeps_context }));
-        assert_eq!(agreed(&[], true), Ok(None));
-        assert_eq!(agreed(&[], false), Ok(None));
-        assert_eq!(agreed(&["permessage-deflate"], true), keeps(true));
+    fn accepted_parameters_are_parsed() {
+        let keeps =
+            |keeps_context| Ok(Some(DeflateParams { server_context_takeover: keeps_context }));
+        assert_eq!(parse_accepted_extensions(&[], true), Ok(None));
+        assert_eq!(parse_accepted_extensions(&[], false), Ok(None));
+        assert_eq!(parse_accepted_extensions(&["permessage-deflate"], true), keeps(true));
         let answer = "permessage-deflate; server_no_context_takeover;server_max_window_bits=\"12\"";
-        assert_eq!(agreed(&[answer], true), keeps(false));
+        assert_eq!(parse_accepted_extensions(&[answer], true), keeps(false));
         let answer = "permessage-deflate; client_no_context_takeover; server_max_window_bits = 9";
-        assert_eq!(agreed(&[answer], true), keeps(true));
+        assert_eq!(parse_accepted_extensions(&[answer], true), keeps(true));
     }
 
     #[test]
-    fn what_was_not_offered_is_refused() {
-        assert!(agreed(&["permessage-deflate"], false).is_err());
+    fn unoffered_or_malformed_extensions_are_rejected() {
+        assert!(parse_accepted_extensions(&["permessage-deflate"], false).is_err());
         for answer in [
             "x-webkit-deflate-frame",
             "permessage-deflate, permessage-deflate",
@@ -93,8 +97,10 @@ mod tests {
             "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
             "permessage-deflate; color=blue",
         ] {
-            assert!(agreed(&[answer], true).is_err(), "{answer}");
+            assert!(parse_accepted_extensions(&[answer], true).is_err(), "{answer}");
         }
-        assert!(agreed(&["permessage-deflate", "permessage-deflate"], true).is_err());
+        assert!(
+            parse_accepted_extensions(&["permessage-deflate", "permessage-deflate"], true).is_err()
+        );
     }
 }

@@ -8,23 +8,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 /// How much is read at a time while looking for the end of the head.
-const BLOCK: usize = 4096;
+const READ_SIZE: usize = 4096;
 
 /// Hands out the head of an HTTP answer and nothing behind it. What came in the same segment (the
 /// first frames, or the body of a refusal) stays here.
 #[derive(Debug)]
-pub(super) struct Head<S> {
+pub(super) struct HandshakeReader<S> {
     stream: S,
     /// Read from the stream and not yet handed out.
     pending: Vec<u8>,
     /// The last bytes handed out, to find an end that is split.
     tail: Vec<u8>,
-    ended: bool,
+    is_head_complete: bool,
 }
 
-impl<S> Head<S> {
+impl<S> HandshakeReader<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, pending: Vec::new(), tail: Vec::new(), ended: false }
+        Self { stream, pending: Vec::new(), tail: Vec::new(), is_head_complete: false }
     }
 
     /// The stream, and what was read behind the head.
@@ -33,7 +33,7 @@ impl<S> Head<S> {
     }
 
     /// How much of `pending` belongs to the head.
-    fn within_head(&self) -> usize {
+    fn head_len(&self) -> usize {
         let seam = self.tail.len();
         let joined = [self.tail.as_slice(), self.pending.as_slice()].concat();
         match memchr::memmem::find(&joined, END_OF_HEAD) {
@@ -43,34 +43,34 @@ impl<S> Head<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Head<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for HandshakeReader<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ended {
+        if self.is_head_complete {
             // An end of the stream: the handshake does not get to see what is not its own.
             return Poll::Ready(Ok(()));
         }
         if self.pending.is_empty() {
-            let mut block = [0; BLOCK];
+            let mut block = [0; READ_SIZE];
             let mut read = ReadBuf::new(&mut block);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
             self.pending.extend_from_slice(read.filled());
         }
-        let head = self.within_head();
+        let head = self.head_len();
         let taken: Vec<u8> = self.pending.drain(..head.min(out.remaining())).collect();
         out.put_slice(&taken);
         self.tail.extend_from_slice(&taken);
-        self.ended = self.tail.ends_with(END_OF_HEAD);
+        self.is_head_complete = self.tail.ends_with(END_OF_HEAD);
         let keep = self.tail.len().saturating_sub(END_OF_HEAD.len() - 1);
         self.tail.drain(..keep);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Head<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for HandshakeReader<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,11 +94,11 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     #[tokio::test]
-    async fn nothing_behind_the_head_is_handed_out_however_it_is_cut() {
+    async fn bytes_after_the_head_are_kept_back_at_every_split() {
         let bytes = b"HTTP/1.1 101 OK\r\nA: b\r\n\r\n\x81\x02hi\r\n\r\n";
         for cut in 1..bytes.len() {
             let (first, second) = bytes.split_at(cut);
-            let mut head = Head::new(first.chain(second));
+            let mut head = HandshakeReader::new(first.chain(second));
             let mut read = Vec::new();
             head.read_to_end(&mut read).await.unwrap();
             assert_eq!(read, b"HTTP/1.1 101 OK\r\nA: b\r\n\r\n", "cut at {cut}");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// How binary messages that are not UTF-8 are made into text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Encoding {
+pub enum BinaryEncoding {
     /// They are not: such a message is counted (`undecodable`) and left out.
     #[default]
     None,
@@ -19,7 +19,7 @@ pub enum Encoding {
     Deflate,
 }
 
-impl Encoding {
+impl BinaryEncoding {
     /// The text of a message, or `None` when there is none, or more than `limit` bytes of it.
     // Never inlined: a decoder's tables would grow the stack frame of the receive path.
     #[cold]
@@ -27,15 +27,15 @@ impl Encoding {
     pub(super) fn decode(self, payload: &[u8], limit: u64) -> Option<String> {
         match self {
             Self::None => None,
-            Self::Gzip => read_text(MultiGzDecoder::new(payload), limit),
-            Self::Deflate => read_text(DeflateDecoder::new(payload), limit),
+            Self::Gzip => decompress_text(MultiGzDecoder::new(payload), limit),
+            Self::Deflate => decompress_text(DeflateDecoder::new(payload), limit),
         }
         .filter(|text| !text.is_empty())
     }
 }
 
 /// A small message can inflate to gigabytes: no more than `limit` bytes are taken.
-fn read_text(decoder: impl Read, limit: u64) -> Option<String> {
+fn decompress_text(decoder: impl Read, limit: u64) -> Option<String> {
     let mut text = String::new();
     let read: io::Result<usize> = decoder.take(limit.saturating_add(1)).read_to_string(&mut text);
     (read.is_ok() && text.len() as u64 <= limit).then_some(text)
@@ -47,34 +47,38 @@ mod tests {
     use flate2::Compression;
     use flate2::read::{DeflateEncoder, GzEncoder};
 
-    fn all(mut reader: impl Read) -> Vec<u8> {
+    fn read_all(mut reader: impl Read) -> Vec<u8> {
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).unwrap();
         bytes
     }
 
     #[test]
-    fn compressed_text_is_read() {
+    fn compressed_text_is_decoded() {
         let text = "{\"ping\":1700000000000}".repeat(50);
-        let gzip = all(GzEncoder::new(text.as_bytes(), Compression::default()));
-        let deflate = all(DeflateEncoder::new(text.as_bytes(), Compression::default()));
-        assert_eq!(Encoding::Gzip.decode(&gzip, 10_000).as_deref(), Some(text.as_str()));
-        assert_eq!(Encoding::Deflate.decode(&deflate, 10_000).as_deref(), Some(text.as_str()));
-        assert_eq!(Encoding::Gzip.decode(&deflate, 10_000), None);
-        assert_eq!(Encoding::None.decode(&gzip, 10_000), None);
+        let gzip = read_all(GzEncoder::new(text.as_bytes(), Compression::default()));
+        let deflate = read_all(DeflateEncoder::new(text.as_bytes(), Compression::default()));
+        assert_eq!(BinaryEncoding::Gzip.decode(&gzip, 10_000).as_deref(), Some(text.as_str()));
+        assert_eq!(
+            BinaryEncoding::Deflate.decode(&deflate, 10_000).as_deref(),
+            Some(text.as_str())
+        );
+        assert_eq!(BinaryEncoding::Gzip.decode(&deflate, 10_000), None);
+        assert_eq!(BinaryEncoding::None.decode(&gzip, 10_000), None);
     }
 
     #[test]
-    fn a_bomb_is_not_inflated() {
-        let bomb = all(GzEncoder::new(io::repeat(b'x').take(10 << 20), Compression::best()));
-        assert_eq!(Encoding::Gzip.decode(&bomb, 1 << 20), None);
+    fn a_decompression_bomb_is_not_inflated() {
+        let bomb = read_all(GzEncoder::new(io::repeat(b'x').take(10 << 20), Compression::best()));
+        assert_eq!(BinaryEncoding::Gzip.decode(&bomb, 1 << 20), None);
     }
 
     #[test]
-    fn a_torn_or_binary_message_is_no_text() {
-        let gzip = all(GzEncoder::new(b"hello world, hello".as_slice(), Compression::default()));
-        assert_eq!(Encoding::Gzip.decode(&gzip[..gzip.len() - 9], 100), None);
-        let binary = all(GzEncoder::new([0xFF, 0xFE, 0].as_slice(), Compression::default()));
-        assert_eq!(Encoding::Gzip.decode(&binary, 100), None);
+    fn truncated_or_non_utf8_messages_decode_to_none() {
+        let gzip =
+            read_all(GzEncoder::new(b"hello world, hello".as_slice(), Compression::default()));
+        assert_eq!(BinaryEncoding::Gzip.decode(&gzip[..gzip.len() - 9], 100), None);
+        let binary = read_all(GzEncoder::new([0xFF, 0xFE, 0].as_slice(), Compression::default()));
+        assert_eq!(BinaryEncoding::Gzip.decode(&binary, 100), None);
     }
 }

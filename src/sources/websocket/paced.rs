@@ -13,33 +13,34 @@ use tokio::net::TcpStream;
 use crate::pacing::Pacer;
 
 /// A burst below this size is never near the window.
-const SMALL: usize = 16 << 10;
+const MIN_WINDOW_BURST: usize = 16 << 10;
 
 /// The socket, below TLS, so that it sees what comes at once.
 #[derive(Debug)]
-pub(super) struct Paced {
+pub(super) struct PacedStream {
     stream: TcpStream,
     pacer: Arc<Pacer>,
-    rest: Duration,
+    pause: Duration,
     /// Bytes read since the socket was last found empty.
-    burst: usize,
+    burst_bytes: usize,
 }
 
-impl Paced {
+impl PacedStream {
     pub(super) fn new(stream: TcpStream, pacer: Arc<Pacer>, rest: Duration) -> Self {
-        Self { stream, pacer, rest, burst: 0 }
+        Self { stream, pacer, pause: rest, burst_bytes: 0 }
     }
 
     /// Whether the burst came near to filling the receive window, so that the server may have been
     /// held up: then there is no rest, or every pause would cost it a window's worth of time. The
     /// window is about half of the buffer, which the kernel lets grow with the traffic.
     fn is_near_window(&self) -> bool {
-        self.burst >= SMALL
-            && socket_recv_buffer_size(&self.stream).map_or(true, |size| self.burst >= size / 8 * 3)
+        self.burst_bytes >= MIN_WINDOW_BURST
+            && socket_recv_buffer_size(&self.stream)
+                .map_or(true, |size| self.burst_bytes >= size / 8 * 3)
     }
 }
 
-impl AsyncRead for Paced {
+impl AsyncRead for PacedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -48,18 +49,18 @@ impl AsyncRead for Paced {
         let before = out.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, out);
         if read.is_ready() {
-            self.burst += out.filled().len() - before;
+            self.burst_bytes += out.filled().len() - before;
         } else {
-            if self.burst > 0 && !self.is_near_window() {
-                self.pacer.ask(self.rest);
+            if self.burst_bytes > 0 && !self.is_near_window() {
+                self.pacer.request_pause(self.pause);
             }
-            self.burst = 0;
+            self.burst_bytes = 0;
         }
         read
     }
 }
 
-impl AsyncWrite for Paced {
+impl AsyncWrite for PacedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

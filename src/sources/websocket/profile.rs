@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::builtin::BUILTIN;
-use super::conversation::Ping;
-use super::inflate::Encoding;
-use super::rules::{Rule, Rules, When};
-use super::template::{TOPICS, names};
+use super::conversation::PingConfig;
+use super::inflate::BinaryEncoding;
+use super::rules::{MessagePattern, Rule, Rules};
+use super::template::{TOPICS_PLACEHOLDER, placeholders};
 use crate::config::error::{ConfigError, Problem};
 use crate::json::Selector;
 use crate::secrets::Secrets;
 use crate::suggest::did_you_mean;
-use crate::units::Span;
+use crate::units::ConfigDuration;
 
 /// The name of the profile of servers that no other is for.
 pub(super) const GENERIC: &str = "generic";
@@ -56,16 +56,16 @@ pub struct Profile {
     pub opening: Vec<Value>,
     /// The message that is waited for before the subscriptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub welcome: Option<When>,
+    pub welcome: Option<MessagePattern>,
     /// A message that is sent at an interval; null for none.
     #[serde(default)]
-    pub ping: Option<Ping>,
+    pub ping: Option<PingConfig>,
     /// Where a message says what its topic is, spelled as in `topics`.
     #[serde(default)]
     pub topic_pointer: Option<Selector>,
     /// How binary messages are made into text.
     #[serde(default)]
-    pub binary: Encoding,
+    pub binary: BinaryEncoding,
     /// How the server's messages are told apart: the first rule that a message meets counts. What meets
     /// none is data.
     #[serde(default)]
@@ -100,16 +100,16 @@ pub struct VenueLimits {
     /// Bytes of all topics of one connection.
     pub topic_bytes_per_connection: usize,
     /// The least time between two requests of a connection.
-    pub request_interval: Span,
+    pub request_interval: ConfigDuration,
     /// The least time between two connects.
-    pub connect_interval: Span,
+    pub connect_interval: ConfigDuration,
     /// A connection of this age is replaced, before the server ends it.
-    pub max_connection_age: Span,
+    pub max_connection_age: ConfigDuration,
 }
 
 impl VenueLimits {
     /// Whether this is the name of one of them.
-    fn has(key: &str) -> bool {
+    fn has_key(key: &str) -> bool {
         let all = serde_json::to_value(Self::default());
         all.is_ok_and(|all| all.get(key).is_some())
     }
@@ -124,7 +124,7 @@ pub(crate) enum ProfileError {
     Invalid(ConfigError),
     // The configuration's reader shows no more than this text.
     #[error("cannot read `{}`: {reason}", path.display())]
-    Dir { path: PathBuf, reason: std::io::Error },
+    Read { path: PathBuf, reason: std::io::Error },
 }
 
 impl Profile {
@@ -139,16 +139,16 @@ impl Profile {
     /// Reads the text of a profile. What is wrong names the file, the line and the key.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, ProfileError> {
         let value: Value = serde_json::from_str(text)
-            .map_err(|error| ProfileError::Invalid(ConfigError::syntax(file, &error)))?;
+            .map_err(|error| ProfileError::Invalid(ConfigError::from_syntax_error(file, &error)))?;
         let profile: Self = serde_path_to_error::deserialize(value).map_err(|error| {
             let mut problem = Problem::from_serde("", &error);
-            if VenueLimits::has(&problem.path) {
+            if VenueLimits::has_key(&problem.path) {
                 problem.message = format!("write it as `limits.{}`", problem.path);
             }
             let secrets = Secrets::default();
             ProfileError::Invalid(ConfigError::new(file, Some(text), vec![problem], &secrets))
         })?;
-        let problems = profile.problems();
+        let problems = profile.find_problems();
         if problems.is_empty() {
             return Ok(profile);
         }
@@ -157,28 +157,28 @@ impl Profile {
     }
 
     /// What no type can say.
-    fn problems(&self) -> Vec<Problem> {
+    fn find_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (index, rule) in self.answers.iter().enumerate() {
-            if let Err(error) = Rules::of(std::slice::from_ref(rule)) {
+            if let Err(error) = Rules::compile(std::slice::from_ref(rule)) {
                 problems.push(Problem::at(format!("answers[{index}]"), error.to_string()));
             }
         }
-        if let Some(Err(error)) = self.welcome.as_ref().map(Rules::welcome) {
+        if let Some(Err(error)) = self.welcome.as_ref().map(Rules::from_pattern) {
             problems.push(Problem::at("welcome", error.to_string()));
         }
-        let mut parts = names(&Value::from(self.topic.as_str()));
+        let mut parts = placeholders(&Value::from(self.topic.as_str()));
         if parts.is_empty() {
             problems.push(Problem::at("topic", "has no part in braces, such as \"{topic}\""));
         }
         parts.push("topic".to_owned());
-        for name in names(&self.item).iter().filter(|name| !parts.contains(name)) {
+        for name in placeholders(&self.item).iter().filter(|name| !parts.contains(name)) {
             let hint = did_you_mean(name, parts.iter().map(String::as_str));
             let message = format!("`{{{name}}}` is no part of a topic (`{}`){hint}", self.topic);
             problems.push(Problem::at("item", message));
         }
-        parts.push(TOPICS.to_owned());
-        if !names(&self.subscribe).iter().any(|name| parts.contains(name)) {
+        parts.push(TOPICS_PLACEHOLDER.to_owned());
+        if !placeholders(&self.subscribe).iter().any(|name| parts.contains(name)) {
             let message = "has no place for topics: write \"{topics}\" or {topic}";
             problems.push(Problem::at("subscribe", message));
         }
@@ -195,7 +195,7 @@ impl Profile {
     }
 
     /// Whether this is the profile of the host.
-    fn is_for(&self, host: &str) -> bool {
+    fn matches_host(&self, host: &str) -> bool {
         self.hosts.iter().any(|own| {
             let under = host.strip_suffix(own.as_str()).is_some_and(|left| left.ends_with('.'));
             host == own || under
@@ -204,14 +204,14 @@ impl Profile {
 }
 
 /// A profile with its name, or what is wrong with it.
-pub(crate) type Named = (String, Result<Profile, ProfileError>);
+pub(crate) type NamedProfile = (String, Result<Profile, ProfileError>);
 
 /// All profiles, those of `dir` before the built-in ones, of which they replace those of the same
 /// name.
-pub(crate) fn all(dir: Option<&Path>) -> Result<Vec<Named>, ProfileError> {
-    let mut profiles: Vec<Named> = Vec::new();
+pub(crate) fn load_all(dir: Option<&Path>) -> Result<Vec<NamedProfile>, ProfileError> {
+    let mut profiles: Vec<NamedProfile> = Vec::new();
     if let Some(dir) = dir {
-        let fail = |path: &Path, reason| ProfileError::Dir { path: path.to_owned(), reason };
+        let fail = |path: &Path, reason| ProfileError::Read { path: path.to_owned(), reason };
         let mut files = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(|error| fail(dir, error))? {
             let path = entry.map_err(|error| fail(dir, error))?.path();
@@ -236,12 +236,12 @@ pub(crate) fn all(dir: Option<&Path>) -> Result<Vec<Named>, ProfileError> {
 
 /// The profile of this name; without one, that of the URL's host. One that is wrong is of no concern
 /// unless it is this, or might be.
-pub(super) fn find(
+pub(super) fn find_profile(
     name: Option<&str>,
     host: Option<&str>,
     dir: Option<&Path>,
 ) -> Result<(String, Profile), ProfileError> {
-    let profiles = all(dir)?;
+    let profiles = load_all(dir)?;
     if let Some(wanted) = name {
         let hint = did_you_mean(wanted, profiles.iter().map(|(name, _)| name.as_str()));
         let unknown = || ProfileError::Unknown { name: wanted.to_owned(), hint };
@@ -251,7 +251,7 @@ pub(super) fn find(
     }
     let whole = profiles.into_iter().map(|(name, profile)| Ok((name, profile?)));
     let mut profiles = whole.collect::<Result<Vec<_>, ProfileError>>()?;
-    let by_host = |host| profiles.iter().position(|(_, profile)| profile.is_for(host));
+    let by_host = |host| profiles.iter().position(|(_, profile)| profile.matches_host(host));
     let generic = || profiles.iter().position(|(name, _)| name == GENERIC);
     let index = host.and_then(by_host).or_else(generic).unwrap_or(0);
     Ok(profiles.swap_remove(index))

@@ -9,54 +9,54 @@ use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::link::broken;
-use crate::plugin::{Cause, Disconnect};
+use super::link::io_disconnect;
+use crate::plugin::{Disconnect, DownCause};
 
 /// The value of `proxy` that means none, whatever the environment says.
-const NONE: &str = "none";
+const NO_PROXY_VALUE: &str = "none";
 /// The head of a proxy's answer is not longer.
-const MAX_HEAD: usize = 8 << 10;
+const MAX_HEAD_BYTES: usize = 8 << 10;
 
 /// A proxy.
 #[derive(Debug, Clone)]
 pub(super) struct Proxy {
-    kind: Kind,
+    scheme: ProxyScheme,
     pub(super) host: String,
     pub(super) port: u16,
-    user: Option<(String, String)>,
+    credentials: Option<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ProxyScheme {
     Http,
     Socks5,
 }
 
 /// A text that names no proxy. Says nothing of the text, which may hold a password.
 #[derive(Debug, thiserror::Error)]
-#[error("{from} {fault}")]
+#[error("{origin} {kind}")]
 pub(super) struct ProxyError {
     /// Where the text was found.
-    from: String,
-    fault: Fault,
+    origin: String,
+    kind: ProxyErrorKind,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+enum ProxyErrorKind {
     #[error(
         "is not a proxy: write `http://HOST:PORT` or `socks5://HOST:PORT`, with `USER:PASSWORD@` in front of the host where it wants that"
     )]
-    Form,
+    Malformed,
     #[error(
         "names a user for a SOCKS5 proxy, which wants a name and a password, each of 1 to 255 bytes: write `socks5://USER:PASSWORD@HOST:PORT`"
     )]
-    Socks5User,
+    Socks5Credentials,
 }
 
 impl Proxy {
     /// The proxy on the way to a server: as configured, else as the environment says. `variable` gives
     /// the value of an environment variable.
-    pub(super) fn on_the_way(
+    pub(super) fn for_server(
         configured: Option<&str>,
         tls: bool,
         host: &str,
@@ -64,7 +64,7 @@ impl Proxy {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, ProxyError> {
         match configured {
-            Some(NONE) => return Ok(None),
+            Some(NO_PROXY_VALUE) => return Ok(None),
             Some(url) => return Self::parse(url, "`proxy`").map(Some),
             None => {}
         }
@@ -73,7 +73,7 @@ impl Proxy {
             value.map(|value| (format!("the environment variable `{name}`"), value))
         };
         let exempt = ["no_proxy", "NO_PROXY"].iter().find_map(variable);
-        if is_loopback(host) || exempt.is_some_and(|(_, list)| is_exempt(&list, host, port)) {
+        if is_loopback(host) || exempt.is_some_and(|(_, list)| is_in_no_proxy(&list, host, port)) {
             return Ok(None);
         }
         let names: &[&str] = if tls {
@@ -86,13 +86,13 @@ impl Proxy {
     }
 
     fn parse(url: &str, from: &str) -> Result<Self, ProxyError> {
-        let fault = || ProxyError { from: from.to_owned(), fault: Fault::Form };
+        let fault = || ProxyError { origin: from.to_owned(), kind: ProxyErrorKind::Malformed };
         let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let uri: Uri = whole.parse().map_err(|_| fault())?;
         let (kind, default_port) = match uri.scheme_str() {
-            Some("http") => (Kind::Http, 80),
+            Some("http") => (ProxyScheme::Http, 80),
             // The name of the server is resolved by the proxy in either case.
-            Some("socks5" | "socks5h") => (Kind::Socks5, 1080),
+            Some("socks5" | "socks5h") => (ProxyScheme::Socks5, 1080),
             _ => return Err(fault()),
         };
         let authority = uri.authority().ok_or_else(fault)?;
@@ -107,39 +107,42 @@ impl Proxy {
         let sendable = |(name, password): &(String, String)| {
             [name, password].iter().all(|text| (1..=255).contains(&text.len()))
         };
-        if kind == Kind::Socks5 && !user.as_ref().is_none_or(sendable) {
-            return Err(ProxyError { from: from.to_owned(), fault: Fault::Socks5User });
+        if kind == ProxyScheme::Socks5 && !user.as_ref().is_none_or(sendable) {
+            return Err(ProxyError {
+                origin: from.to_owned(),
+                kind: ProxyErrorKind::Socks5Credentials,
+            });
         }
         if host.is_empty() || !matches!(uri.path(), "" | "/") {
             return Err(fault());
         }
-        Ok(Self { kind, host, port, user })
+        Ok(Self { scheme: kind, host, port, credentials: user })
     }
 
     /// The proxy as a URL, with its password.
     pub(super) fn url(&self) -> String {
-        let scheme = if self.kind == Kind::Http { "http" } else { "socks5" };
+        let scheme = if self.scheme == ProxyScheme::Http { "http" } else { "socks5" };
         let encoded = |text: &str| {
             percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
                 .to_string()
         };
-        let user = self.user.as_ref().map_or_else(String::new, |(name, password)| {
+        let user = self.credentials.as_ref().map_or_else(String::new, |(name, password)| {
             format!("{}:{}@", encoded(name), encoded(password))
         });
-        format!("{scheme}://{user}{}", authority(&self.host, self.port))
+        format!("{scheme}://{user}{}", host_port(&self.host, self.port))
     }
 
     /// A connection to the server, over one to the proxy.
-    pub(super) async fn tunnel(
+    pub(super) async fn open_tunnel(
         &self,
         tcp: TcpStream,
         host: &str,
         port: u16,
     ) -> Result<TcpStream, Disconnect> {
-        match self.kind {
-            Kind::Http => self.connect(tcp, &authority(host, port)).await,
-            Kind::Socks5 => {
-                let tunnel = match &self.user {
+        match self.scheme {
+            ProxyScheme::Http => self.http_connect(tcp, &host_port(host, port)).await,
+            ProxyScheme::Socks5 => {
+                let tunnel = match &self.credentials {
                     None => Socks5Stream::connect_with_socket(tcp, (host, port)).await,
                     Some((name, password)) => {
                         let target = (host, port);
@@ -147,30 +150,34 @@ impl Proxy {
                             .await
                     }
                 };
-                tunnel.map(Socks5Stream::into_inner).map_err(|error| self.refuses(error))
+                tunnel.map(Socks5Stream::into_inner).map_err(|error| self.disconnect(error))
             }
         }
     }
 
-    async fn connect(&self, mut tcp: TcpStream, target: &str) -> Result<TcpStream, Disconnect> {
+    async fn http_connect(
+        &self,
+        mut tcp: TcpStream,
+        target: &str,
+    ) -> Result<TcpStream, Disconnect> {
         let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-        if let Some((name, password)) = &self.user {
+        if let Some((name, password)) = &self.credentials {
             let basic = BASE64.encode(format!("{name}:{password}").as_bytes());
             request.push_str("Proxy-Authorization: Basic ");
             request.push_str(&basic);
             request.push_str("\r\n");
         }
         request.push_str("\r\n");
-        tcp.write_all(request.as_bytes()).await.map_err(|error| broken(&error))?;
+        tcp.write_all(request.as_bytes()).await.map_err(|error| io_disconnect(&error))?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            if head.len() > MAX_HEAD {
-                return Err(self.refuses("its answer is not HTTP"));
+            if head.len() > MAX_HEAD_BYTES {
+                return Err(self.disconnect("its answer is not HTTP"));
             }
             // What follows belongs to the tunnel.
             match tcp.read_u8().await {
                 Ok(byte) => head.push(byte),
-                Err(_) => return Err(self.refuses("it ended the connection")),
+                Err(_) => return Err(self.disconnect("it ended the connection")),
             }
         }
         let head = String::from_utf8_lossy(&head);
@@ -180,22 +187,22 @@ impl Proxy {
         if version.starts_with("HTTP/1.") && status.starts_with('2') {
             return Ok(tcp);
         }
-        Err(self.refuses(status))
+        Err(self.disconnect(status))
     }
 
-    fn refuses(&self, why: impl std::fmt::Display) -> Disconnect {
-        Disconnect::new(Cause::Connect, format!("{self} made no connection: {why}"))
+    fn disconnect(&self, why: impl std::fmt::Display) -> Disconnect {
+        Disconnect::new(DownCause::Connect, format!("{self} made no connection: {why}"))
     }
 }
 
 /// Without its password.
 impl std::fmt::Display for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the proxy {}", authority(&self.host, self.port))
+        write!(f, "the proxy {}", host_port(&self.host, self.port))
     }
 }
 
-fn authority(host: &str, port: u16) -> String {
+fn host_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
@@ -207,7 +214,7 @@ fn is_loopback(host: &str) -> bool {
 
 /// Whether a server is in the list of `no_proxy`: names that are also for what ends in them, with or
 /// without a port; or `*`.
-fn is_exempt(list: &str, host: &str, port: u16) -> bool {
+fn is_in_no_proxy(list: &str, host: &str, port: u16) -> bool {
     let host = host.to_ascii_lowercase();
     list.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
         let entry = entry.to_ascii_lowercase();
@@ -230,11 +237,11 @@ mod tests {
             let found = variables.iter().find(|(other, _)| *other == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Proxy::on_the_way(None, tls, host, 443, variable).unwrap().map(|proxy| proxy.url())
+        Proxy::for_server(None, tls, host, 443, variable).unwrap().map(|proxy| proxy.url())
     }
 
     #[test]
-    fn the_environment_names_a_proxy() {
+    fn proxy_variables_of_the_environment_are_used() {
         let all = [("HTTPS_PROXY", "http://a:3128"), ("all_proxy", "socks5://u:p%40@b")];
         assert_eq!(found(&all, true, "x.example").unwrap(), "http://a:3128");
         assert_eq!(found(&all, false, "x.example").unwrap(), "socks5://u:p%40@b:1080");
@@ -245,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_exempts_names_and_what_ends_in_them() {
+    fn no_proxy_matches_hosts_and_their_subdomains() {
         for (list, exempt) in [
             ("*", true),
             ("x.example", true),
@@ -262,9 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_configured_goes_before_the_environment() {
+    fn the_configured_proxy_overrides_the_environment() {
         let variable = |_: &str| Some("http://a:1".to_owned());
-        let way = |configured| Proxy::on_the_way(Some(configured), true, "x", 443, variable);
+        let way = |configured| Proxy::for_server(Some(configured), true, "x", 443, variable);
         assert!(way("none").unwrap().is_none());
         assert_eq!(way("socks5h://[::1]:9").unwrap().unwrap().url(), "socks5://[::1]:9");
         for wrong in ["https://a:1", "ftp://a", "http://", "http://a/path", "http://user:secret@"] {

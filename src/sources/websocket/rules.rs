@@ -7,26 +7,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::json::{Pointer, PointerError, Scalar, Selector, text};
+use crate::json::{Pointer, PointerError, Scalar, Selector, scalar_text};
 
 /// Longer messages are data, but for answers that name many topics.
-const MAX_ANSWER: usize = 256 << 10;
+const MAX_ANSWER_BYTES: usize = 256 << 10;
 
 /// Which messages are meant: a text that is the whole message, or values by their JSON Pointers, all
 /// of which must be as wanted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum When {
+pub enum MessagePattern {
     /// The message is this text.
     Text(String),
     /// These values are as wanted.
-    Values(BTreeMap<String, Wanted>),
+    Values(BTreeMap<String, ValuePattern>),
 }
 
 /// How a value must be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Wanted {
+pub enum ValuePattern {
     /// It is there, or it is not.
     Exists {
         /// Whether it is.
@@ -40,13 +40,13 @@ pub enum Wanted {
     /// It is one of these.
     OneOf(Vec<Value>),
     /// It is this.
-    Is(Value),
+    Equals(Value),
 }
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Meaning {
+pub enum MessageKind {
     /// A subscription is confirmed: the request with this `id`, this `topic`, those in the list
     /// `topics`, or else the oldest request without an answer.
     Subscribed,
@@ -65,9 +65,9 @@ pub enum Meaning {
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Which messages.
-    pub when: When,
+    pub when: MessagePattern,
     /// What they are.
-    pub is: Meaning,
+    pub is: MessageKind,
     /// Where the number of the request is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Pointer>,
@@ -88,27 +88,27 @@ pub struct Rule {
 /// The rules of a conversation, ready for use.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
-    rules: Vec<Compiled>,
+    rules: Vec<CompiledRule>,
     /// Whether some messages must be found whenever they come.
-    pub(super) always: bool,
+    pub(super) has_unsolicited: bool,
 }
 
 #[derive(Debug, Clone)]
-struct Compiled {
+struct CompiledRule {
     rule: Rule,
     /// What must be in a message for the rule to be looked at.
     needle: Finder<'static>,
-    when: Check,
+    pattern: CompiledPattern,
 }
 
 #[derive(Debug, Clone)]
-enum Check {
+enum CompiledPattern {
     Text(String),
-    Values(Vec<(Pointer, Test)>),
+    Values(Vec<(Pointer, ValueTest)>),
 }
 
 #[derive(Debug, Clone)]
-enum Test {
+enum ValueTest {
     Exists(bool),
     Contains(String),
     OneOf(Vec<Scalar>),
@@ -120,103 +120,110 @@ pub(super) enum RuleError {
     #[error(transparent)]
     Pointer(#[from] PointerError),
     #[error("`{0}` cannot be compared: write a text, a number, true or false")]
-    Value(Value),
+    NotComparable(Value),
     #[error("`when` wants nothing to be there")]
-    Empty,
+    NoRequiredValue,
     #[error("a `ping` needs a `reply`")]
     NoReply,
 }
 
-impl Test {
-    fn of(wanted: &Wanted) -> Result<Self, RuleError> {
-        let scalar = |value: &Value| Scalar::of(value).ok_or(RuleError::Value(value.clone()));
+impl ValueTest {
+    fn compile(wanted: &ValuePattern) -> Result<Self, RuleError> {
+        let scalar = |value: &Value| {
+            Scalar::from_value(value).ok_or(RuleError::NotComparable(value.clone()))
+        };
         Ok(match wanted {
-            Wanted::Exists { exists } => Self::Exists(*exists),
-            Wanted::Contains { contains } => Self::Contains(contains.clone()),
-            Wanted::OneOf(values) => {
+            ValuePattern::Exists { exists } => Self::Exists(*exists),
+            ValuePattern::Contains { contains } => Self::Contains(contains.clone()),
+            ValuePattern::OneOf(values) => {
                 Self::OneOf(values.iter().map(scalar).collect::<Result<_, _>>()?)
             }
-            Wanted::Is(value) => Self::OneOf(vec![scalar(value)?]),
+            ValuePattern::Equals(value) => Self::OneOf(vec![scalar(value)?]),
         })
     }
 
-    fn holds(&self, found: Option<&[u8]>) -> bool {
+    fn is_match(&self, found: Option<&[u8]>) -> bool {
         match (self, found) {
             (Self::Exists(exists), found) => found.is_some() == *exists,
             (Self::Contains(wanted), Some(found)) => {
-                text(found).is_some_and(|text| text.contains(wanted.as_str()))
+                scalar_text(found).is_some_and(|text| text.contains(wanted.as_str()))
             }
-            (Self::OneOf(values), Some(found)) => values.iter().any(|value| value.is(found)),
+            (Self::OneOf(values), Some(found)) => values.iter().any(|value| value.matches(found)),
             (Self::Contains(_) | Self::OneOf(_), None) => false,
         }
     }
 }
 
-impl Compiled {
-    fn of(rule: &Rule) -> Result<Self, RuleError> {
-        if rule.is == Meaning::Ping && rule.reply.is_none() {
+impl CompiledRule {
+    fn compile(rule: &Rule) -> Result<Self, RuleError> {
+        if rule.is == MessageKind::Ping && rule.reply.is_none() {
             return Err(RuleError::NoReply);
         }
         let (when, needle) = match &rule.when {
-            When::Text(text) => (Check::Text(text.clone()), text.clone().into_bytes()),
-            When::Values(values) => {
+            MessagePattern::Text(text) => {
+                (CompiledPattern::Text(text.clone()), text.clone().into_bytes())
+            }
+            MessagePattern::Values(values) => {
                 let tests = values.iter();
-                let tests =
-                    tests.map(|(key, wanted)| Ok((Pointer::parse(key)?, Test::of(wanted)?)));
-                let mut tests: Vec<(Pointer, Test)> = tests.collect::<Result<_, RuleError>>()?;
-                let must = |(_, test): &(Pointer, Test)| !matches!(test, Test::Exists(false));
+                let tests = tests
+                    .map(|(key, wanted)| Ok((Pointer::parse(key)?, ValueTest::compile(wanted)?)));
+                let mut tests: Vec<(Pointer, ValueTest)> =
+                    tests.collect::<Result<_, RuleError>>()?;
+                let must =
+                    |(_, test): &(Pointer, ValueTest)| !matches!(test, ValueTest::Exists(false));
                 // What must be there is looked for first.
                 tests.sort_by_key(|test| !must(test));
-                let first = tests.first().filter(|test| must(test)).ok_or(RuleError::Empty)?;
+                let first =
+                    tests.first().filter(|test| must(test)).ok_or(RuleError::NoRequiredValue)?;
                 let key = first.0.last_key().to_owned();
-                (Check::Values(tests), Value::from(key).to_string().into_bytes())
+                (CompiledPattern::Values(tests), Value::from(key).to_string().into_bytes())
             }
         };
         let needle = Finder::new(&needle).into_owned();
-        Ok(Self { rule: rule.clone(), needle, when })
+        Ok(Self { rule: rule.clone(), needle, pattern: when })
     }
 
-    fn matches(&self, payload: &[u8]) -> bool {
-        match &self.when {
-            Check::Text(text) => payload == text.as_bytes(),
-            Check::Values(tests) => {
+    fn is_match(&self, payload: &[u8]) -> bool {
+        match &self.pattern {
+            CompiledPattern::Text(text) => payload == text.as_bytes(),
+            CompiledPattern::Values(tests) => {
                 self.needle.find(payload).is_some()
-                    && tests.iter().all(|(pointer, test)| test.holds(pointer.find(payload)))
+                    && tests.iter().all(|(pointer, test)| test.is_match(pointer.find(payload)))
             }
         }
     }
 
-    fn is_always(&self) -> bool {
-        matches!(self.rule.is, Meaning::Ping | Meaning::Notice)
+    fn is_unsolicited(&self) -> bool {
+        matches!(self.rule.is, MessageKind::Ping | MessageKind::Notice)
     }
 }
 
 impl Rules {
-    pub(super) fn of(rules: &[Rule]) -> Result<Self, RuleError> {
-        let rules: Vec<_> = rules.iter().map(Compiled::of).collect::<Result<_, _>>()?;
-        let always = rules.iter().any(Compiled::is_always);
-        Ok(Self { rules, always })
+    pub(super) fn compile(rules: &[Rule]) -> Result<Self, RuleError> {
+        let rules: Vec<_> = rules.iter().map(CompiledRule::compile).collect::<Result<_, _>>()?;
+        let always = rules.iter().any(CompiledRule::is_unsolicited);
+        Ok(Self { rules, has_unsolicited: always })
     }
 
     /// A rule for the message that is waited for.
-    pub(super) fn welcome(when: &When) -> Result<Self, RuleError> {
-        let (is, when) = (Meaning::Control, when.clone());
+    pub(super) fn from_pattern(when: &MessagePattern) -> Result<Self, RuleError> {
+        let (is, when) = (MessageKind::Control, when.clone());
         let (id, topic, topics, words, reply) = (None, None, None, None, None);
-        Self::of(&[Rule { when, is, id, topic, topics, words, reply }])
+        Self::compile(&[Rule { when, is, id, topic, topics, words, reply }])
     }
 
     /// The first rule that the message meets; `None` for data. Unless `all`, only those are asked
     /// that count at any time.
-    pub(super) fn find(&self, payload: &[u8], all: bool) -> Option<&Rule> {
-        if payload.len() > MAX_ANSWER {
+    pub(super) fn match_message(&self, payload: &[u8], all: bool) -> Option<&Rule> {
+        if payload.len() > MAX_ANSWER_BYTES {
             return None;
         }
-        let asked = self.rules.iter().filter(|rule| all || rule.is_always());
-        asked.into_iter().find(|rule| rule.matches(payload)).map(|rule| &rule.rule)
+        let asked = self.rules.iter().filter(|rule| all || rule.is_unsolicited());
+        asked.into_iter().find(|rule| rule.is_match(payload)).map(|rule| &rule.rule)
     }
 }
 
 /// The text of a value of the message.
-pub(super) fn value_of(payload: &[u8], pointer: Option<&Pointer>) -> Option<String> {
-    text(pointer?.find(payload)?).map(std::borrow::Cow::into_owned)
+pub(super) fn text_at(payload: &[u8], pointer: Option<&Pointer>) -> Option<String> {
+    scalar_text(pointer?.find(payload)?).map(std::borrow::Cow::into_owned)
 }

@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 /// Stands for the list of topics, alone in a string.
-pub(super) const TOPICS: &str = "topics";
+pub(super) const TOPICS_PLACEHOLDER: &str = "topics";
 
 /// Every name that stands in braces in a string of the value. A name is a JSON Pointer, or made of
 /// letters, digits and `_`.
-pub(super) fn names(template: &Value) -> Vec<String> {
+pub(super) fn placeholders(template: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    each_string(template, &mut |text| {
-        for (_, name) in pieces(text) {
+    for_each_string(template, &mut |text| {
+        for (_, name) in split_placeholders(text) {
             found.extend(name.map(str::to_owned));
         }
     });
@@ -19,12 +19,13 @@ pub(super) fn names(template: &Value) -> Vec<String> {
 
 /// The value with every name that `lookup` knows replaced. A string that is nothing but a name
 /// becomes the value itself, a list or a number, say.
-pub(super) fn fill(template: &Value, lookup: &dyn Fn(&str) -> Option<Value>) -> Value {
+pub(super) fn fill_placeholders(template: &Value, lookup: &dyn Fn(&str) -> Option<Value>) -> Value {
     match template {
         Value::String(text) => fill_text(text, lookup),
-        Value::Array(items) => items.iter().map(|item| fill(item, lookup)).collect(),
+        Value::Array(items) => items.iter().map(|item| fill_placeholders(item, lookup)).collect(),
         Value::Object(keys) => {
-            let keys = keys.iter().map(|(key, value)| (key.clone(), fill(value, lookup)));
+            let keys =
+                keys.iter().map(|(key, value)| (key.clone(), fill_placeholders(value, lookup)));
             Value::Object(keys.collect())
         }
         other => other.clone(),
@@ -33,7 +34,7 @@ pub(super) fn fill(template: &Value, lookup: &dyn Fn(&str) -> Option<Value>) -> 
 
 fn fill_text(text: &str, lookup: &dyn Fn(&str) -> Option<Value>) -> Value {
     let mut filled = String::new();
-    for (before, name) in pieces(text) {
+    for (before, name) in split_placeholders(text) {
         filled.push_str(before);
         let Some(name) = name else { continue };
         match lookup(name) {
@@ -46,23 +47,25 @@ fn fill_text(text: &str, lookup: &dyn Fn(&str) -> Option<Value>) -> Value {
     Value::from(filled)
 }
 
-fn each_string(value: &Value, found: &mut dyn FnMut(&str)) {
+fn for_each_string(value: &Value, found: &mut dyn FnMut(&str)) {
     match value {
         Value::String(text) => found(text),
-        Value::Array(items) => items.iter().for_each(|item| each_string(item, found)),
-        Value::Object(keys) => keys.values().for_each(|value| each_string(value, found)),
+        Value::Array(items) => items.iter().for_each(|item| for_each_string(item, found)),
+        Value::Object(keys) => keys.values().for_each(|value| for_each_string(value, found)),
         _ => {}
     }
 }
 
 /// The text in pieces: what stands before a name in braces, and the name; and what stands behind the
 /// last.
-fn pieces(text: &str) -> Vec<(&str, Option<&str>)> {
+fn split_placeholders(text: &str) -> Vec<(&str, Option<&str>)> {
     let (mut pieces, mut rest, mut from) = (Vec::new(), text, 0);
     while let Some(open) = rest.get(from..).and_then(|ahead| ahead.find('{')) {
         let open = from + open;
         let inside = rest.get(open + 1..).unwrap_or_default();
-        let close = inside.find('}').filter(|close| is_name(inside.get(..*close).unwrap_or("")));
+        let close = inside
+            .find('}')
+            .filter(|close| is_placeholder_name(inside.get(..*close).unwrap_or("")));
         if let Some(close) = close {
             pieces.push((rest.get(..open).unwrap_or_default(), inside.get(..close)));
             rest = inside.get(close + 1..).unwrap_or_default();
@@ -75,26 +78,26 @@ fn pieces(text: &str) -> Vec<(&str, Option<&str>)> {
     pieces
 }
 
-fn is_name(text: &str) -> bool {
+fn is_placeholder_name(text: &str) -> bool {
     text.starts_with('/')
         || (!text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
 /// The form of a topic, such as `{channel}:{symbol}`: the parts that its text consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Form {
-    text: String,
+pub(super) struct TopicForm {
+    pattern: String,
 }
 
-impl Form {
+impl TopicForm {
     pub(super) fn new(text: &str) -> Self {
-        Self { text: text.to_owned() }
+        Self { pattern: text.to_owned() }
     }
 
     /// The parts of a topic with their names; `None` when it does not have the form. A part ends at
     /// the first place at which what follows it can begin; the last takes what is left.
     pub(super) fn parts<'t>(&self, topic: &'t str) -> Option<Vec<(String, &'t str)>> {
-        let pieces = pieces(&self.text);
+        let pieces = split_placeholders(&self.pattern);
         let (mut parts, mut rest) = (Vec::new(), topic);
         let mut pending: Option<&str> = None;
         for (before, name) in pieces {
@@ -123,7 +126,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn names_are_filled_in_and_other_braces_stay() {
+    fn known_placeholders_are_filled_and_other_braces_kept() {
         let lookup = |name: &str| match name {
             "topics" => Some(json!(["a", "b"])),
             "id" => Some(json!(7)),
@@ -133,15 +136,15 @@ mod tests {
         let template = json!({"op": "sub.{topic}.{id}", "args": "{topics}", "id": "{id}",
             "n": [1, "{other} {} {a b} {"]});
         assert_eq!(
-            fill(&template, &lookup).to_string(),
+            fill_placeholders(&template, &lookup).to_string(),
             r#"{"op":"sub.t\"x.7","args":["a","b"],"id":7,"n":[1,"{other} {} {a b} {"]}"#
         );
-        assert_eq!(names(&template), ["topic", "id", "topics", "id", "other"]);
+        assert_eq!(placeholders(&template), ["topic", "id", "topics", "id", "other"]);
     }
 
     #[test]
-    fn a_topic_has_the_parts_of_its_form() {
-        let form = Form::new("{channel}:{symbol}");
+    fn a_topic_is_split_by_its_form() {
+        let form = TopicForm::new("{channel}:{symbol}");
         assert_eq!(
             form.parts("trades:BTC:USD").unwrap(),
             [("channel".to_owned(), "trades"), ("symbol".to_owned(), "BTC:USD")]
@@ -149,6 +152,6 @@ mod tests {
         for topic in ["trades", ":x", "x:", ""] {
             assert_eq!(form.parts(topic), None, "{topic}");
         }
-        assert_eq!(Form::new("{topic}").parts("a:b").unwrap(), [("topic".to_owned(), "a:b")]);
+        assert_eq!(TopicForm::new("{topic}").parts("a:b").unwrap(), [("topic".to_owned(), "a:b")]);
     }
 }

@@ -30,13 +30,13 @@ pub(super) enum TlsError {
     #[error("`tls.{key}`: there is no certificate in `{}`", path.display())]
     NoCertificate { key: &'static str, path: PathBuf },
     #[error("`tls.ca_file`: a certificate in `{}` is not valid", path.display())]
-    Authority { path: PathBuf, source: rustls::Error },
+    InvalidCa { path: PathBuf, source: rustls::Error },
     #[error("`tls.client_cert` and `tls.client_key` go together: one is missing")]
-    HalfAClient,
+    IncompleteClientAuth,
     #[error("`tls.client_cert` and `tls.client_key` do not fit")]
-    Client { source: rustls::Error },
+    InvalidClientAuth { source: rustls::Error },
     #[error("TLS cannot be set up")]
-    Versions { source: rustls::Error },
+    ProtocolVersions { source: rustls::Error },
 }
 
 impl TlsConfig {
@@ -50,12 +50,12 @@ impl TlsConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|source| TlsError::Versions { source })?
-            .with_root_certificates(self.roots()?);
+            .map_err(|source| TlsError::ProtocolVersions { source })?
+            .with_root_certificates(self.root_store()?);
         match (&self.client_cert, &self.client_key) {
             (None, None) => Ok(builder.with_no_client_auth()),
             (Some(cert), Some(key)) => {
-                let chain = certificates("client_cert", cert)?;
+                let chain = read_certificates("client_cert", cert)?;
                 let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Read {
                     key: "client_key",
                     path: key.clone(),
@@ -63,31 +63,34 @@ impl TlsConfig {
                 })?;
                 builder
                     .with_client_auth_cert(chain, key)
-                    .map_err(|source| TlsError::Client { source })
+                    .map_err(|source| TlsError::InvalidClientAuth { source })
             }
-            _ => Err(TlsError::HalfAClient),
+            _ => Err(TlsError::IncompleteClientAuth),
         }
     }
 
     /// The built-in authorities (so that a bare image works), the system's (so that a company's
     /// own are trusted), and those of `ca_file`.
-    fn roots(&self) -> Result<RootCertStore, TlsError> {
+    fn root_store(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         // A system certificate that cannot be parsed is not needed by anyone else either.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(path) = &self.ca_file {
-            for certificate in certificates("ca_file", path)? {
+            for certificate in read_certificates("ca_file", path)? {
                 roots
                     .add(certificate)
-                    .map_err(|source| TlsError::Authority { path: path.clone(), source })?;
+                    .map_err(|source| TlsError::InvalidCa { path: path.clone(), source })?;
             }
         }
         Ok(roots)
     }
 }
 
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn read_certificates(
+    key: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = |source| TlsError::Read { key, path: path.to_owned(), source };
     let chain: Vec<_> =
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(read)?;
@@ -98,7 +101,7 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
 }
 
 /// Whether an I/O error is TLS's own: the certificate, the name, the protocol.
-pub(super) fn is_tls(error: &io::Error) -> bool {
+pub(super) fn is_tls_error(error: &io::Error) -> bool {
     error.get_ref().is_some_and(
         <dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<
             rustls::Error,

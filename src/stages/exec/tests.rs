@@ -1,13 +1,13 @@
 //! Real programs, good and bad.
 
 use super::*;
-use crate::stages::testing::Bench;
+use crate::stages::testing::StageHarness;
 
 #[expect(clippy::needless_pass_by_value, reason = "`json!` gives values")]
-fn bench(script: &str, keys: Value) -> Bench {
+fn harness(script: &str, keys: Value) -> StageHarness {
     let mut config = json!({ "command": ["sh", "-c", script], "timeout": "2s" });
     config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
-    Bench::new::<ExecConfig>(config).unwrap()
+    StageHarness::new::<ExecStageConfig>(config).unwrap()
 }
 
 fn lines(batch: &Batch) -> Vec<String> {
@@ -15,7 +15,7 @@ fn lines(batch: &Batch) -> Vec<String> {
 }
 
 /// What comes of the messages, with all that comes later until the end.
-fn run_to_end(bench: &mut Bench, messages: &[&str]) -> (Vec<String>, usize) {
+fn run_to_end(bench: &mut StageHarness, messages: &[&str]) -> (Vec<String>, usize) {
     let (mut out, failed) = bench.run(messages);
     let mut failed = failed.len();
     let mut rest = |more: &mut dyn FnMut(&mut Batch) -> bool| {
@@ -24,17 +24,17 @@ fn run_to_end(bench: &mut Bench, messages: &[&str]) -> (Vec<String>, usize) {
             let mut batch = Batch::new();
             again = more(&mut batch);
             out.extend(lines(&batch));
-            failed += batch.take_failed().len();
+            failed += batch.take_failures().len();
         }
     };
-    rest(&mut |batch| bench.stage.collect(batch).unwrap());
+    rest(&mut |batch| bench.stage.drain_ready(batch).unwrap());
     rest(&mut |batch| bench.stage.close(batch).unwrap());
     (out, failed)
 }
 
 #[test]
 fn lines_go_through_the_program() {
-    let mut bench = bench("while read -r x; do echo \"<$x>\"; done; echo end", json!({}));
+    let mut bench = harness("while read -r x; do echo \"<$x>\"; done; echo end", json!({}));
     let (out, failed) = run_to_end(&mut bench, &["a", "b"]);
     assert_eq!((out, failed), (["<a>", "<b>", "end"].map(str::to_owned).to_vec(), 0));
 }
@@ -44,39 +44,39 @@ fn both_pipes_may_fill() {
     // It reads everything before it writes anything, and that is more than a pipe holds.
     let message = "x".repeat(1000);
     let messages = vec![message.as_str(); 2_000];
-    let mut bench = bench("cat", json!({}));
+    let mut bench = harness("cat", json!({}));
     let (out, failed) = run_to_end(&mut bench, &messages);
     assert_eq!((out.len(), failed), (2_000, 0));
-    let mut twice = super::tests::bench("while read -r x; do echo $x; echo $x; done", json!({}));
+    let mut twice = super::tests::harness("while read -r x; do echo $x; echo $x; done", json!({}));
     assert_eq!(run_to_end(&mut twice, &messages).0.len(), 4_000);
 }
 
 #[test]
-fn a_program_that_dies_loses_nothing_that_it_had_not_read() {
+fn lines_unread_by_a_program_that_exits_pass_unchanged() {
     // It reads one line and dies.
     let script = "read -r x; echo \"<$x>\"; exit 3";
-    let mut bench = bench(script, json!({ "replies": "each" }));
+    let mut bench = harness(script, json!({ "replies": "each" }));
     let (out, failed) = run_to_end(&mut bench, &["a", "b", "c"]);
     assert_eq!(out, ["<a>", "b", "c"]);
     assert_eq!(failed, 2);
 }
 
 #[test]
-fn without_answers_to_count_what_was_not_read_goes_on_and_the_rest_is_counted() {
+fn with_any_replies_unread_lines_pass_unchanged_and_read_ones_count_as_lost() {
     // `head` reads all there is, says one line, and dies; the rest was read.
     let message = "y".repeat(99);
     let messages = vec![message.as_str(); 5_000];
-    let mut bench = bench("dd bs=10000 count=1 status=none", json!({}));
+    let mut bench = harness("dd bs=10000 count=1 status=none", json!({}));
     let (out, failed) = run_to_end(&mut bench, &messages);
     assert_eq!(out.len(), 5_000, "100 through it, the others unchanged");
     assert_eq!(failed, 4_900);
 }
 
 #[test]
-fn a_program_that_hangs_is_given_up_and_started_again_later() {
+fn a_hanging_program_is_killed_and_restarted_later() {
     let message = "x".repeat(1000);
     let messages = vec![message.as_str(); 200];
-    let mut bench = bench("exec sleep 1000", json!({ "timeout": "200ms" }));
+    let mut bench = harness("exec sleep 1000", json!({ "timeout": "200ms" }));
     let (out, failed) = bench.run(&messages);
     assert_eq!((out.len(), failed.len()), (200, 200));
     assert!(failed[0].contains("did nothing for 200ms"));
@@ -85,41 +85,45 @@ fn a_program_that_hangs_is_given_up_and_started_again_later() {
 }
 
 #[test]
-fn a_flood_takes_no_more_memory_than_allowed() {
+fn endless_output_is_bounded_in_memory() {
     let message = "x".repeat(1000);
     let messages = vec![message.as_str(); 1_000];
-    let mut bench = bench(&format!("exec yes {message}"), json!({}));
+    let mut bench = harness(&format!("exec yes {message}"), json!({}));
     let (_, mut failed) = bench.run(&messages);
     let mut more = true;
     while more {
         let mut batch = Batch::new();
-        more = bench.stage.collect(&mut batch).unwrap();
+        more = bench.stage.drain_ready(&mut batch).unwrap();
         assert!(batch.as_lines().len() < 10 << 20);
-        failed.extend(batch.take_failed().into_iter().map(|failed| failed.reason));
+        failed.extend(batch.take_failures().into_iter().map(|failed| failed.reason));
     }
     assert_eq!(failed.len(), 1_000, "what it did not read goes on");
     assert!(failed[0].contains("without end"));
 }
 
 #[test]
-fn nonsense_is_counted_and_left_out() {
-    let mut any = bench("printf 'a\\n\\377\\nb\\n'; cat >/dev/null", json!({}));
+fn output_that_is_not_utf8_is_counted_and_dropped() {
+    let mut any = harness("printf 'a\\n\\377\\nb\\n'; cat >/dev/null", json!({}));
     assert_eq!(run_to_end(&mut any, &["1"]).0, ["a", "b"]);
-    assert_eq!((any.counters().counters["garbled"], any.lost()), (1, 1));
+    assert_eq!((any.counters().counters["garbled"], any.lost_messages()), (1, 1));
     let script = "read -r x; printf '\\377\\n'; read -r x; echo; read -r x; echo c; read -r x; echo d; echo more";
-    let mut each = bench(script, json!({ "replies": "each" }));
+    let mut each = harness(script, json!({ "replies": "each" }));
     let (out, failed) = run_to_end(&mut each, &["1", "2", "3", "4"]);
     assert_eq!(out, ["1", "c", "d"]);
     assert_eq!(failed, 1);
-    assert_eq!((each.counters().counters["garbled"], each.lost()), (1, 0), "it went on unchanged");
+    assert_eq!(
+        (each.counters().counters["garbled"], each.lost_messages()),
+        (1, 0),
+        "it went on unchanged"
+    );
 }
 
 #[test]
-fn everything_that_the_program_has_started_ends_with_it() {
+fn descendants_of_the_program_are_killed_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let pid = dir.path().join("pid");
     let script = format!("sleep 1000 & echo $! > {}; exec sleep 1000", pid.display());
-    let mut bench = bench(&script, json!({ "timeout": "300ms" }));
+    let mut bench = harness(&script, json!({ "timeout": "300ms" }));
     let message = "x".repeat(100_000);
     bench.run(&[&message]);
     let pid = std::fs::read_to_string(pid).unwrap();
@@ -134,46 +138,46 @@ fn everything_that_the_program_has_started_ends_with_it() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_an_error_at_once() {
+fn a_missing_program_is_a_configuration_error() {
     let keys = json!({ "command": ["no-such-program"] });
-    let error = Bench::new::<ExecConfig>(keys).err().unwrap().to_string();
+    let error = StageHarness::new::<ExecStageConfig>(keys).err().unwrap().to_string();
     assert!(error.contains("there is no program `no-such-program`"), "{error}");
-    assert!(Bench::new::<ExecConfig>(json!({ "command": [] })).is_err());
+    assert!(StageHarness::new::<ExecStageConfig>(json!({ "command": [] })).is_err());
 }
 
 #[test]
-fn all_that_a_program_says_at_its_end_goes_on() {
+fn output_written_after_stdin_closes_is_kept() {
     // It says everything when nothing more comes.
     let message = "x".repeat(1000);
     let messages = vec![message.as_str(); 20_000];
-    let mut bench = bench("tac", json!({}));
+    let mut bench = harness("tac", json!({}));
     let (out, failed) = run_to_end(&mut bench, &messages);
     assert_eq!((out.len(), failed), (20_000, 0));
 }
 
 #[test]
-fn what_a_program_had_read_when_it_died_is_counted_as_lost_at_most() {
+fn lines_read_before_an_exit_are_counted_as_possibly_lost() {
     let script = "echo one; head -c 50000 > /dev/null; exit 1";
-    let mut bench = bench(script, json!({}));
+    let mut bench = harness(script, json!({}));
     let messages = vec!["0123456789"; 20_000];
     let (out, _) = run_to_end(&mut bench, &messages);
-    let lost = bench.lost();
+    let lost = bench.lost_messages();
     assert!(out.len() < 20_000, "the first were read");
     assert!(out.len() as u64 - 1 + lost >= 20_000, "{} came out and {lost} may be lost", out.len());
 }
 
 #[test]
-fn what_may_be_lost_is_so_since_the_program_was_given_the_first_of_it() {
+fn possible_loss_is_dated_from_the_first_line_given_to_the_program() {
     let script = "while read -r x; do if test $x = 3; then exit 1; fi; done";
-    let mut bench = bench(script, json!({}));
+    let mut bench = harness(script, json!({}));
     for (seconds, message) in [(10, "1"), (600, "2"), (700, "3")] {
         bench.run_at(seconds, &[message]);
     }
     let begun = Instant::now();
-    while bench.lost() == 0 {
-        bench.stage.collect(&mut Batch::new()).unwrap();
+    while bench.lost_messages() == 0 {
+        bench.stage.drain_ready(&mut Batch::new()).unwrap();
         assert!(begun.elapsed() < Duration::from_secs(30));
         std::thread::yield_now();
     }
-    assert_eq!(bench.take_lost(), (3, UnixNanos::from_seconds(10)));
+    assert_eq!(bench.drain_lost(), (3, UnixNanos::from_seconds(10)));
 }

@@ -2,87 +2,91 @@
 
 use super::*;
 
-fn open(run: &str, connected: bool) -> Event {
+fn open(run: &str, connected: bool) -> JournalEvent {
     let run = run.to_owned();
-    Event::Open(Box::new(Open { run, connected, ..Open::default() }))
+    JournalEvent::Open(Box::new(OpenEvent { run, connected, ..OpenEvent::default() }))
 }
 
-fn up() -> Event {
-    Event::Up { connection: 1 }
+fn up() -> JournalEvent {
+    JournalEvent::Up { connection: 1 }
 }
 
-fn down() -> Event {
-    Event::Down { cause: "eof".to_owned(), detail: String::new(), since: None }
+fn down() -> JournalEvent {
+    JournalEvent::Down { cause: "eof".to_owned(), detail: String::new(), since: None }
 }
 
-fn mark() -> Event {
-    Event::Mark(Mark::default())
+fn mark() -> JournalEvent {
+    JournalEvent::Mark(Mark::default())
 }
 
-fn closed(stop: bool) -> Event {
-    Event::Closed(Closed { stop, ..Closed::default() })
+fn closed(stop: bool) -> JournalEvent {
+    JournalEvent::Closed(ClosedEvent { stop, ..ClosedEvent::default() })
 }
 
 /// The gaps of journals that are written out: the hour, and its events by their seconds.
-fn told(journals: Vec<(u64, Vec<(u64, Event)>)>, now: u64) -> Vec<String> {
-    let entry = |(t, event)| Entry { t: t * SECOND, event };
+fn detect(journals: Vec<(u64, Vec<(u64, JournalEvent)>)>, now: u64) -> Vec<String> {
+    let entry = |(t, event)| JournalEntry { t: t * SECOND, event };
     let records: Vec<_> = journals
         .into_iter()
-        .map(|(hour, events)| Record {
+        .map(|(hour, events)| HourRecord {
             hour: Hour::starting_at(hour * 3_600).unwrap(),
             has_lines: true,
             journal: Ok(events.into_iter().map(entry).collect()),
         })
         .collect();
-    shown(&gaps(&records, UnixNanos::from_seconds(now), true))
+    format_gaps(&detect_gaps(&records, UnixNanos::from_seconds(now), true))
 }
 
 #[test]
-fn the_oldest_journal_stands_alone_when_retention_has_removed_those_before() {
+fn oldest_journal_yields_only_its_own_gaps() {
     let lost = vec![(36_000, open("a", true)), (36_001, mark()), (37_800, down()), (37_860, up())];
-    assert_eq!(told(vec![(10, lost)], 38_000), ["down 37800-37860 exact"]);
+    assert_eq!(detect(vec![(10, lost)], 38_000), ["down 37800-37860 exact"]);
     let killed = vec![
         (36_000, open("a", true)),
         (36_001, mark()),
         (37_800, open("b", false)),
         (37_860, up()),
     ];
-    assert_eq!(told(vec![(10, killed)], 38_000), ["not_running 36001-37860 at_most"]);
+    assert_eq!(detect(vec![(10, killed)], 38_000), ["not_running 36001-37860 at_most"]);
 }
 
 #[test]
-fn an_oldest_journal_that_begins_without_a_connection_is_down_from_its_start() {
+fn oldest_journal_opened_unconnected_is_down_from_its_start() {
     let begin = |part| match open("a", false) {
-        Event::Open(open) => Event::Open(Box::new(Open { part, ..*open })),
+        JournalEvent::Open(open) => JournalEvent::Open(Box::new(OpenEvent { part, ..*open })),
         other => other,
     };
     let hour = vec![(36_000, begin(3)), (37_800, up())];
-    assert_eq!(told(vec![(10, hour)], 38_000), ["down 36000-37800 exact"]);
+    assert_eq!(detect(vec![(10, hour)], 38_000), ["down 36000-37800 exact"]);
     // The first hour of a run: it was never connected before.
     let hour = vec![(36_000, begin(1)), (37_800, up())];
-    assert_eq!(told(vec![(10, hour)], 38_000), Vec::<String>::new());
+    assert_eq!(detect(vec![(10, hour)], 38_000), Vec::<String>::new());
 }
 
 #[test]
-fn a_run_that_crashed_before_it_was_subscribed_is_a_gap_up_to_the_next() {
+fn run_that_crashed_before_connecting_is_a_gap_until_the_next_connects() {
     let lines = vec![
         (36_000, open("a", false)),
         (36_004, mark()),
         (36_700, open("b", false)),
         (36_710, up()),
     ];
-    assert_eq!(told(vec![(10, lines)], 38_000), ["not_running 36004-36710 at_most"]);
+    assert_eq!(detect(vec![(10, lines)], 38_000), ["not_running 36004-36710 at_most"]);
 }
 
 #[test]
-fn what_is_found_dead_while_another_is_down_was_dead_before() {
+fn backdated_down_event_extends_the_current_outage() {
     let (cause, detail) = ("overflow".to_owned(), String::new());
     let dead = |since: u64| {
         let (cause, detail) = (cause.clone(), detail.clone());
-        Event::Down { cause, detail, since: Some(since * SECOND) }
+        JournalEvent::Down { cause, detail, since: Some(since * SECOND) }
     };
-    let dropped =
-        Event::Drop { since: 36_202 * SECOND, messages: 1, cause: cause.clone(), shared: false };
+    let dropped = JournalEvent::Drop {
+        since: 36_202 * SECOND,
+        messages: 1,
+        cause: cause.clone(),
+        shared: false,
+    };
     let hour = vec![
         (36_000, open("a", true)),
         (36_100, down()),
@@ -95,11 +99,11 @@ fn what_is_found_dead_while_another_is_down_was_dead_before() {
         (36_220, up()),
     ];
     let gaps = ["down 36100-36110 exact", "down 36110-36220 at_most", "dropped 36202-36203 exact"];
-    assert_eq!(told(vec![(10, hour)], 38_000), gaps);
+    assert_eq!(detect(vec![(10, hour)], 38_000), gaps);
 }
 
 #[test]
-fn an_hour_that_begins_connected_ends_what_went_before() {
+fn hour_opened_connected_ends_the_previous_gap() {
     let before = vec![
         (33_000, open("a", false)),
         (33_001, up()),
@@ -107,17 +111,17 @@ fn an_hour_that_begins_connected_ends_what_went_before() {
         (34_010, open("b", false)),
     ];
     let after = vec![(36_000, open("b", true)), (36_001, mark())];
-    assert_eq!(told(vec![(9, before), (10, after)], 38_000), ["not_running 34000-36000 exact"]);
+    assert_eq!(detect(vec![(9, before), (10, after)], 38_000), ["not_running 34000-36000 exact"]);
 }
 
 #[test]
-fn runs_are_told_one_after_the_other_though_the_clock_was_set_back_between() {
+fn runs_stay_in_order_when_the_clock_is_set_back() {
     let nine = vec![
         (33_000, open("a", false)),
         (33_001, up()),
         (36_000, closed(false)),
         (35_000, open("a", true)),
-        (35_000, Event::ClockStep { from: 36_600 * SECOND }),
+        (35_000, JournalEvent::ClockStep { from: 36_600 * SECOND }),
         (35_100, closed(true)),
         (35_110, open("b", false)),
         (35_111, up()),
@@ -130,7 +134,7 @@ fn runs_are_told_one_after_the_other_though_the_clock_was_set_back_between() {
         (36_000, open("b", true)),
         (36_100, mark()),
     ];
-    let gaps = told(vec![(9, nine), (10, ten)], 38_000);
+    let gaps = detect(vec![(9, nine), (10, ten)], 38_000);
     assert!(
         gaps.iter().all(|gap| gap.starts_with("not_running 35") && !gap.contains('…')),
         "{gaps:?}"
@@ -138,7 +142,7 @@ fn runs_are_told_one_after_the_other_though_the_clock_was_set_back_between() {
 }
 
 #[test]
-fn a_clock_that_strayed_into_the_future_marks_nothing_until_then() {
+fn clock_briefly_in_the_future_creates_no_gap() {
     let far = 1_893_456_000;
     let now = vec![
         (36_000, open("a", false)),
@@ -150,120 +154,120 @@ fn a_clock_that_strayed_into_the_future_marks_nothing_until_then() {
     ];
     let then = vec![
         (far, open("a", true)),
-        (far, Event::ClockStep { from: 36_605 * SECOND }),
+        (far, JournalEvent::ClockStep { from: 36_605 * SECOND }),
         (far + 5, closed(false)),
     ];
-    assert_eq!(told(vec![(10, now), (far / 3_600, then)], 38_000), Vec::<String>::new());
+    assert_eq!(detect(vec![(10, now), (far / 3_600, then)], 38_000), Vec::<String>::new());
 }
 
 #[test]
-fn a_gap_of_half_a_century_costs_no_more_than_the_hours_that_there_are() {
+fn gaps_by_hour_visits_only_existing_hours() {
     let gap = Gap {
         from: UnixNanos::from_seconds(10),
         to: Some(UnixNanos::from_seconds(1_800_000_010)),
-        kind: Kind::NotRunning,
+        kind: GapKind::NotRunning,
         cause: "stopped".to_owned(),
         detail: String::new(),
         messages: None,
         certainty: Certainty::Exact,
     };
     let hours = [0, 3_600, 1_800_000_000].map(|second| Hour::starting_at(second).unwrap());
-    let found = by_hour(&[gap], hours, UnixNanos::from_seconds(2_000_000_000));
-    let seconds: Vec<_> = found.values().map(|hour| hour.lasting.as_secs()).collect();
+    let found = gaps_by_hour(&[gap], hours, UnixNanos::from_seconds(2_000_000_000));
+    let seconds: Vec<_> = found.values().map(|hour| hour.duration.as_secs()).collect();
     assert_eq!(seconds, [3_590, 3_600, 10]);
 }
 
 #[test]
-fn what_could_not_be_written_is_unknown_until_something_is_again() {
+fn missing_events_are_unknown_until_the_next_mark() {
     let since = 36_200 * SECOND;
     let missed = vec![
         (36_000, open("a", false)),
         (36_001, up()),
-        (36_256, Event::Missing { events: 44, since }),
+        (36_256, JournalEvent::Missing { events: 44, since }),
         (36_301, mark()),
         (36_302, down()),
     ];
-    let gaps = told(vec![(10, missed)], 38_000);
+    let gaps = detect(vec![(10, missed)], 38_000);
     assert_eq!(gaps, ["unknown 36200-36301 possible", "down 36302-… exact"]);
 }
 
 #[test]
-fn a_link_that_was_silent_may_have_been_dead_since() {
+fn idle_connection_gap_starts_when_it_went_silent() {
     let since = Some(36_200 * SECOND);
-    let silent = Event::Down { cause: "idle".to_owned(), detail: String::new(), since };
+    let silent = JournalEvent::Down { cause: "idle".to_owned(), detail: String::new(), since };
     let journal =
         vec![(36_000, open("a", true)), (36_100, mark()), (36_260, silent), (36_270, up())];
-    assert_eq!(told(vec![(10, journal)], 38_000), ["down 36200-36270 at_most"]);
+    assert_eq!(detect(vec![(10, journal)], 38_000), ["down 36200-36270 at_most"]);
 }
 
 #[test]
-fn lines_that_are_older_than_their_journal_are_unknown() {
-    let found = Recovered { messages: 5, ..Recovered::default() };
+fn lines_recorded_before_the_journal_began_are_unknown() {
+    let found = RecoveredEvent { messages: 5, ..RecoveredEvent::default() };
     let journal = vec![
-        (36_500, Event::Recovered(found)),
+        (36_500, JournalEvent::Recovered(found)),
         (36_500, open("a", false)),
         (36_500, up()),
         (36_600, mark()),
     ];
-    assert_eq!(told(vec![(10, journal)], 38_000), ["unknown 36000-36500 possible"]);
+    assert_eq!(detect(vec![(10, journal)], 38_000), ["unknown 36000-36500 possible"]);
 }
 
 #[test]
-fn a_part_of_a_run_that_is_missing_is_unknown_whatever_the_clock_did() {
+fn missing_part_of_a_run_is_unknown_despite_a_clock_step() {
     let part = |part, connected| {
         let run = "a".to_owned();
-        Event::Open(Box::new(Open { run, part, connected, ..Open::default() }))
+        JournalEvent::Open(Box::new(OpenEvent { run, part, connected, ..OpenEvent::default() }))
     };
     // The journal of the hour was removed while it was written, or one between.
     let first = vec![(36_000, part(1, false)), (36_001, up()), (36_100, mark())];
     let third = vec![
         (43_300, part(3, true)),
-        (43_300, Event::ClockStep { from: 40_000 * SECOND }),
+        (43_300, JournalEvent::ClockStep { from: 40_000 * SECOND }),
         (43_301, mark()),
     ];
-    let gaps = told(vec![(10, first), (12, third.clone())], 44_000);
+    let gaps = detect(vec![(10, first), (12, third.clone())], 44_000);
     assert_eq!(gaps, ["unknown 36100-43300 possible"]);
     // Nothing is left but its end.
-    assert_eq!(told(vec![(12, third)], 44_000), ["unknown 43200-43300 possible"]);
+    assert_eq!(detect(vec![(12, third)], 44_000), ["unknown 43200-43300 possible"]);
     // Retention took those before.
     let rest = vec![(43_200, part(7, true)), (43_301, mark())];
-    assert_eq!(told(vec![(12, rest)], 44_000), Vec::<String>::new());
+    assert_eq!(detect(vec![(12, rest)], 44_000), Vec::<String>::new());
 }
 
 #[test]
-fn a_topic_that_is_never_answered_is_in_doubt() {
-    let mut history = History::at(3_600);
+fn unconfirmed_topic_makes_the_gap_at_most() {
+    let mut history = RecorderSimulation::at(3_600);
     history.start();
     history.up();
-    history.pass(10);
+    history.advance(10);
     for _ in 0..2 {
         history.down();
-        history.pass(30);
-        history.note(Event::Unconfirmed { topics: Vec::new() });
+        history.advance(30);
+        history.record_event(JournalEvent::Unconfirmed { topics: Vec::new() });
         history.up();
-        history.pass(10);
+        history.advance(10);
         history.stop();
-        history.pass(10);
+        history.advance(10);
         history.start();
     }
-    let gaps = shown(&history.gaps());
+    let gaps = format_gaps(&history.gaps());
     assert_eq!(gaps[..2], ["down 3610-3640 at_most", "not_running 3650-3660 exact"]);
     assert_eq!(gaps[2], "down 3660-3690 at_most");
 }
 
 #[test]
-fn what_is_written_after_the_recorder_stopped_listening_is_no_listening() {
+fn gap_starts_at_stopping_not_at_the_last_event() {
     for end in [closed(true), mark()] {
         let clean = end == closed(true);
         let hour = vec![
             (36_000, open("a", true)),
-            (36_100, Event::Stopping),
+            (36_100, JournalEvent::Stopping),
             (36_130, end),
             (36_200, open("b", false)),
             (36_210, up()),
         ];
         let certainty = if clean { "exact" } else { "at_most" };
         let gap = format!("not_running 36100-36210 {certainty}");
-        assert_eq!(told(vec![(10, hour)], 38_000), [gap]);
+        assert_eq!(detect(vec![(10, hour)], 38_000), [gap]);
     }
 }

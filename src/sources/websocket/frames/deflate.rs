@@ -5,24 +5,28 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::FrameError;
 
 /// What ends every compressed message and is left out on the wire (7.2.1).
-const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
+const BLOCK_TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 /// How much room is made at a time at the least.
-const STEP: usize = 4 << 10;
+const MIN_GROWTH: usize = 4 << 10;
 /// A larger buffer is not kept from one message to the next.
-const MAX_KEPT: usize = 1 << 20;
+const MAX_RETAINED_BYTES: usize = 1 << 20;
 
 /// Inflates the messages of a connection.
 #[derive(Debug)]
 pub(super) struct Inflater {
     stream: Decompress,
     /// Whether a message may refer to those before it (7.1.1.1).
-    keeps_context: bool,
-    packed: Vec<u8>,
+    context_takeover: bool,
+    compressed: Vec<u8>,
 }
 
 impl Inflater {
     pub(super) fn new(keeps_context: bool) -> Self {
-        Self { stream: Decompress::new(false), keeps_context, packed: Vec::new() }
+        Self {
+            stream: Decompress::new(false),
+            context_takeover: keeps_context,
+            compressed: Vec::new(),
+        }
     }
 
     /// Inflates the compressed message that stands in `lines` from `start` on, in place of it. A small
@@ -30,39 +34,39 @@ impl Inflater {
     // Never inlined, so that it does not grow the stack frame of the receive path.
     #[cold]
     #[inline(never)]
-    pub(super) fn unpack(
+    pub(super) fn inflate_in_place(
         &mut self,
         lines: &mut Vec<u8>,
         start: usize,
         limit: u64,
     ) -> Result<(), FrameError> {
-        self.packed.clear();
-        self.packed.extend_from_slice(lines.get(start..).unwrap_or_default());
-        self.packed.extend_from_slice(&TAIL);
+        self.compressed.clear();
+        self.compressed.extend_from_slice(lines.get(start..).unwrap_or_default());
+        self.compressed.extend_from_slice(&BLOCK_TAIL);
         lines.truncate(start);
         let unpacked = self.inflate(lines, start, limit);
-        if self.packed.capacity() > MAX_KEPT {
-            self.packed = Vec::new();
+        if self.compressed.capacity() > MAX_RETAINED_BYTES {
+            self.compressed = Vec::new();
         }
-        if !self.keeps_context {
+        if !self.context_takeover {
             self.stream.reset(false);
         }
         unpacked
     }
 
     fn inflate(&mut self, lines: &mut Vec<u8>, start: usize, limit: u64) -> Result<(), FrameError> {
-        let mut rest = self.packed.as_slice();
+        let mut rest = self.compressed.as_slice();
         loop {
             let length = (lines.len() - start) as u64;
             if length > limit {
-                return Err(FrameError::TooLarge { length, limit });
+                return Err(FrameError::MessageTooLarge { length, limit });
             }
             // A doubling at a time, so that no more than twice the limit is ever taken.
-            let room = (lines.len() - start).max(rest.len()).max(STEP);
+            let room = (lines.len() - start).max(rest.len()).max(MIN_GROWTH);
             lines.reserve(room);
             let (read, written) = (self.stream.total_in(), self.stream.total_out());
             let status = self.stream.decompress_vec(rest, lines, FlushDecompress::Sync);
-            let status = status.map_err(|_| FrameError::Deflate)?;
+            let status = status.map_err(|_| FrameError::InvalidDeflate)?;
             let used = usize::try_from(self.stream.total_in() - read).unwrap_or(usize::MAX);
             let full = lines.len() == lines.capacity();
             let idle = used == 0 && self.stream.total_out() == written;
@@ -74,13 +78,13 @@ impl Inflater {
             if rest.is_empty() && !full {
                 let length = (lines.len() - start) as u64;
                 return if length > limit {
-                    Err(FrameError::TooLarge { length, limit })
+                    Err(FrameError::MessageTooLarge { length, limit })
                 } else {
                     Ok(())
                 };
             }
             if idle && !full {
-                return Err(FrameError::Deflate);
+                return Err(FrameError::InvalidDeflate);
             }
         }
     }

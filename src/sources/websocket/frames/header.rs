@@ -1,6 +1,6 @@
 //! The header of a frame, and the control frames (RFC 6455, 5.2 and 5.5).
 
-use super::{Control, FrameError};
+use super::{ControlFrame, FrameError};
 
 /// Opcodes (5.2); those from 8 up are control frames.
 pub(super) const CONTINUATION: u8 = 0x0;
@@ -17,25 +17,25 @@ pub(super) const MAX_HEADER: usize = 10;
 pub(super) const MAX_CONTROL_PAYLOAD: usize = 125;
 
 /// A frame's header.
-pub(super) struct Header {
-    pub(super) first: u8,
-    pub(super) length: u64,
+pub(super) struct FrameHeader {
+    pub(super) first_byte: u8,
+    pub(super) payload_len: u64,
     /// The header's own size.
-    pub(super) size: usize,
+    pub(super) header_len: usize,
 }
 
-impl Header {
+impl FrameHeader {
     pub(super) fn opcode(&self) -> u8 {
-        self.first & 0x0F
+        self.first_byte & 0x0F
     }
 
     pub(super) fn is_final(&self) -> bool {
-        self.first & 0x80 != 0
+        self.first_byte & 0x80 != 0
     }
 
     /// Whether it begins a compressed message (RFC 7692, 6).
-    pub(super) fn is_packed(&self) -> bool {
-        self.first & RSV1 != 0
+    pub(super) fn is_compressed(&self) -> bool {
+        self.first_byte & RSV1 != 0
     }
 
     /// The header at the start of `input`, `None` when it is not complete. `deflate` says whether
@@ -62,13 +62,13 @@ impl Header {
             },
             short => (u64::from(short), 2),
         };
-        Ok(Some(Self { first, length, size }))
+        Ok(Some(Self { first_byte: first, payload_len: length, header_len: size }))
     }
 }
 
 /// The payload of a control frame, `None` when it is not complete.
 pub(super) fn control_payload<'a>(
-    header: &Header,
+    header: &FrameHeader,
     input: &'a [u8],
 ) -> Result<Option<&'a [u8]>, FrameError> {
     if !matches!(header.opcode(), CLOSE | PING | PONG) {
@@ -77,23 +77,23 @@ pub(super) fn control_payload<'a>(
     if !header.is_final() {
         return Err(FrameError::FragmentedControl);
     }
-    if header.length > MAX_CONTROL_PAYLOAD as u64 {
-        return Err(FrameError::LongControl(header.length));
+    if header.payload_len > MAX_CONTROL_PAYLOAD as u64 {
+        return Err(FrameError::ControlTooLong(header.payload_len));
     }
-    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-    Ok(input.get(header.size..).and_then(|payload| payload.get(..length)))
+    let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+    Ok(input.get(header.header_len..).and_then(|payload| payload.get(..length)))
 }
 
-pub(super) fn control(opcode: u8, payload: &[u8]) -> Result<Control, FrameError> {
+pub(super) fn parse_control(opcode: u8, payload: &[u8]) -> Result<ControlFrame, FrameError> {
     match (opcode, payload) {
-        (PING, payload) => Ok(Control::Ping(payload.to_vec())),
-        (CLOSE, []) => Ok(Control::Close(None)),
-        (CLOSE, [_]) => Err(FrameError::HalfCloseCode),
+        (PING, payload) => Ok(ControlFrame::Ping(payload.to_vec())),
+        (CLOSE, []) => Ok(ControlFrame::Close(None)),
+        (CLOSE, [_]) => Err(FrameError::TruncatedCloseCode),
         (CLOSE, [high, low, reason @ ..]) => {
-            let reason = std::str::from_utf8(reason).map_err(|_| FrameError::Utf8)?;
+            let reason = std::str::from_utf8(reason).map_err(|_| FrameError::InvalidUtf8)?;
             let code = u16::from_be_bytes([*high, *low]);
-            Ok(Control::Close(Some((code, reason.to_owned()))))
+            Ok(ControlFrame::Close(Some((code, reason.to_owned()))))
         }
-        _ => Ok(Control::Pong),
+        _ => Ok(ControlFrame::Pong),
     }
 }

@@ -10,11 +10,11 @@ use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 
 use super::*;
 
-const LIMIT: u64 = 1_000;
+const MAX_MESSAGE_BYTES: u64 = 1_000;
 
 /// What a reader makes of a stream, up to its first fault or its close frame.
 #[derive(Debug, PartialEq, Eq)]
-struct Reading {
+struct DecodedStream {
     /// Texts, and binary messages that are text.
     messages: Vec<Vec<u8>>,
     pings: Vec<Vec<u8>>,
@@ -23,15 +23,15 @@ struct Reading {
 }
 
 /// The server's bytes for reading; what is written goes nowhere.
-struct Wire(Cursor<Vec<u8>>);
+struct ReadOnlySocket(Cursor<Vec<u8>>);
 
-impl Read for Wire {
+impl Read for ReadOnlySocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
     }
 }
 
-impl Write for Wire {
+impl Write for ReadOnlySocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }
@@ -41,13 +41,13 @@ impl Write for Wire {
     }
 }
 
-fn by_the_oracle(bytes: &[u8]) -> Reading {
-    let limit = usize::try_from(LIMIT).ok();
+fn decode_with_tungstenite(bytes: &[u8]) -> DecodedStream {
+    let limit = usize::try_from(MAX_MESSAGE_BYTES).ok();
     let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
-    let wire = Wire(Cursor::new(bytes.to_vec()));
+    let wire = ReadOnlySocket(Cursor::new(bytes.to_vec()));
     let mut socket = WebSocket::from_raw_socket(wire, Role::Client, Some(config));
     let mut read =
-        Reading { messages: Vec::new(), pings: Vec::new(), closed: false, refused: false };
+        DecodedStream { messages: Vec::new(), pings: Vec::new(), closed: false, refused: false };
     loop {
         match socket.read() {
             Ok(Message::Text(text)) => read.messages.push(text.as_bytes().to_vec()),
@@ -75,14 +75,22 @@ fn by_the_oracle(bytes: &[u8]) -> Reading {
     }
 }
 
-fn by_us(bytes: &[u8], cuts: &[usize], batch: usize) -> Reading {
-    let unframer = Unframer::new(Limits { message: LIMIT, batch }, Encoding::None);
-    read_by(unframer, bytes, cuts, batch)
+fn decode_with_ours(bytes: &[u8], cuts: &[usize], batch: usize) -> DecodedStream {
+    let unframer = FrameDecoder::new(
+        FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: batch },
+        BinaryEncoding::None,
+    );
+    decode_in_pieces(unframer, bytes, cuts, batch)
 }
 
-fn read_by(mut unframer: Unframer, bytes: &[u8], cuts: &[usize], batch: usize) -> Reading {
+fn decode_in_pieces(
+    mut unframer: FrameDecoder,
+    bytes: &[u8],
+    cuts: &[usize],
+    batch: usize,
+) -> DecodedStream {
     let mut read =
-        Reading { messages: Vec::new(), pings: Vec::new(), closed: false, refused: false };
+        DecodedStream { messages: Vec::new(), pings: Vec::new(), closed: false, refused: false };
     let mut cuts = cuts.iter().cycle();
     let mut rest = bytes;
     while !rest.is_empty() && !read.closed && !read.refused {
@@ -93,15 +101,15 @@ fn read_by(mut unframer: Unframer, bytes: &[u8], cuts: &[usize], batch: usize) -
                 Ok((used, control)) => {
                     piece = &piece[used..];
                     match control {
-                        Some(Control::Ping(payload)) => read.pings.push(payload),
-                        Some(Control::Close(_)) => read.closed = true,
+                        Some(ControlFrame::Ping(payload)) => read.pings.push(payload),
+                        Some(ControlFrame::Close(_)) => read.closed = true,
                         _ => {}
                     }
                 }
                 Err(_) => read.refused = true,
             }
             let mut taken = Batch::new();
-            unframer.take(&mut taken);
+            unframer.drain_into(&mut taken);
             assert!(taken.len() <= batch);
             read.messages.extend(taken.records().map(|record| record.payload.to_vec()));
         }
@@ -111,7 +119,7 @@ fn read_by(mut unframer: Unframer, bytes: &[u8], cuts: &[usize], batch: usize) -
 }
 
 /// Line feeds are ours alone to fold.
-fn folded(mut read: Reading) -> Reading {
+fn with_folded_newlines(mut read: DecodedStream) -> DecodedStream {
     for message in &mut read.messages {
         fold_newlines(message);
     }
@@ -119,7 +127,7 @@ fn folded(mut read: Reading) -> Reading {
 }
 
 /// Of a frame that is cut short we may refuse the header, where the oracle waits for the rest.
-fn agree(ours: &Reading, oracles: &Reading) -> bool {
+fn is_equivalent(ours: &DecodedStream, oracles: &DecodedStream) -> bool {
     ours.messages == oracles.messages
         && ours.pings == oracles.pings
         && ours.closed == oracles.closed
@@ -152,7 +160,7 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Mostly good frames, some of every kind of bad one.
-fn a_frame() -> impl Strategy<Value = Vec<u8>> {
+fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         20 => Just(0x81),
         4 => Just(0x82),
@@ -173,12 +181,17 @@ fn a_frame() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn cuts() -> impl Strategy<Value = Vec<usize>> {
+fn any_cuts() -> impl Strategy<Value = Vec<usize>> {
     vec(prop_oneof![Just(0_usize), 0..5_usize, 0..100_usize, Just(usize::MAX - 1)], 1..20)
 }
 
 /// A message as a server sends it that compresses: one stream for all of them, unless `fresh`.
-fn packed(packer: &mut flate2::Compress, fresh: bool, text: &str, parts: usize) -> Vec<u8> {
+fn compressed_message(
+    packer: &mut flate2::Compress,
+    fresh: bool,
+    text: &str,
+    parts: usize,
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() + 100);
     packer.compress_vec(text.as_bytes(), &mut bytes, flate2::FlushCompress::Sync).unwrap();
     if text.is_empty() {
@@ -205,41 +218,46 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn what_is_compressed_is_read_as_it_was(
+    fn compressed_messages_round_trip(
         messages in vec(("[a-c\u{e9} ]{0,300}", 1..4_usize, any::<bool>()), 1..12),
         fresh: bool,
-        cuts in cuts(),
+        cuts in any_cuts(),
         batch in 1..6_usize,
     ) {
         let mut packer = flate2::Compress::new(flate2::Compression::default(), false);
         let frames = messages.iter().map(|(text, parts, plain)| match plain {
             true => frame(0x81, false, text.clone().into_bytes()),
-            false => packed(&mut packer, fresh, text, *parts),
+            false => compressed_message(&mut packer, fresh, text, *parts),
         });
         let bytes = frames.collect::<Vec<_>>().concat();
-        let limits = Limits { message: LIMIT, batch };
-        let unframer = Unframer::new(limits, Encoding::None).with_deflate(!fresh);
-        let read = read_by(unframer, &bytes, &cuts, batch);
+        let limits = FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: batch };
+        let unframer = FrameDecoder::new(limits, BinaryEncoding::None).with_deflate(!fresh);
+        let read = decode_in_pieces(unframer, &bytes, &cuts, batch);
         let texts: Vec<_> = messages.into_iter().map(|(text, ..)| text.into_bytes()).collect();
         prop_assert!(!read.refused);
         prop_assert_eq!(read.messages, texts);
     }
 
     #[test]
-    fn any_bytes_are_inflated_without_a_panic(
+    fn inflating_arbitrary_bytes_never_panics(
         payload in vec(any::<u8>(), 0..100),
-        cuts in cuts(),
+        cuts in any_cuts(),
     ) {
-        let unframer = Unframer::new(Limits { message: LIMIT, batch: 3 }, Encoding::None);
+        let unframer = FrameDecoder::new(FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: 3 }, BinaryEncoding::None);
         let bytes = frame(0xC1, false, payload);
-        let read = read_by(unframer.with_deflate(true), &bytes, &cuts, 3);
-        prop_assert!(read.messages.iter().all(|message| message.len() as u64 <= LIMIT));
+        let read = decode_in_pieces(unframer.with_deflate(true), &bytes, &cuts, 3);
+        prop_assert!(read.messages.iter().all(|message| message.len() as u64 <= MAX_MESSAGE_BYTES));
     }
 }
 
 #[test]
-fn the_mark_of_compression_is_refused_where_it_has_no_place() {
-    let plain = || Unframer::new(Limits { message: LIMIT, batch: 3 }, Encoding::None);
+fn rsv1_is_rejected_where_compression_is_not_allowed() {
+    let plain = || {
+        FrameDecoder::new(
+            FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: 3 },
+            BinaryEncoding::None,
+        )
+    };
     let compressed = frame(0xC1, false, vec![0]);
     assert_eq!(plain().feed(&compressed), Err(FrameError::ReservedBits(0xC1)));
     let mut unframer = plain().with_deflate(true);
@@ -252,55 +270,58 @@ fn the_mark_of_compression_is_refused_where_it_has_no_place() {
         assert_eq!(refused, Err(FrameError::ReservedBits(first)), "{first:#x}");
     }
     let mut unframer = plain().with_deflate(true);
-    assert_eq!(unframer.feed(&frame(0xC1, false, vec![0xFF; 9])), Err(FrameError::Deflate));
+    assert_eq!(unframer.feed(&frame(0xC1, false, vec![0xFF; 9])), Err(FrameError::InvalidDeflate));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn frames_are_read_as_the_oracle_reads_them(
-        frames in vec(a_frame(), 1..20),
+    fn frames_decode_as_tungstenite_decodes_them(
+        frames in vec(any_frame(), 1..20),
         cut_short in any::<prop::sample::Index>(),
-        cuts in cuts(),
+        cuts in any_cuts(),
         batch in 1..6_usize,
     ) {
         let mut bytes = frames.concat();
         if cut_short.index(4) == 0 {
             bytes.truncate(cut_short.index(bytes.len() + 1));
         }
-        let (ours, oracles) = (by_us(&bytes, &cuts, batch), folded(by_the_oracle(&bytes)));
+        let (ours, oracles) = (decode_with_ours(&bytes, &cuts, batch), with_folded_newlines(decode_with_tungstenite(&bytes)));
         if bytes.len() == frames.concat().len() {
             prop_assert_eq!(ours, oracles);
         } else {
-            prop_assert!(agree(&ours, &oracles), "{ours:?}\n{oracles:?}");
+            prop_assert!(is_equivalent(&ours, &oracles), "{ours:?}\n{oracles:?}");
         }
     }
 
     #[test]
-    fn any_bytes_are_read_as_the_oracle_reads_them(
+    fn arbitrary_bytes_decode_as_tungstenite_decodes_them(
         bytes in vec(any::<u8>(), 0..300),
-        cuts in cuts(),
+        cuts in any_cuts(),
     ) {
-        let (ours, oracles) = (by_us(&bytes, &cuts, 3), folded(by_the_oracle(&bytes)));
-        prop_assert!(agree(&ours, &oracles), "{ours:?}\n{oracles:?}");
+        let (ours, oracles) = (decode_with_ours(&bytes, &cuts, 3), with_folded_newlines(decode_with_tungstenite(&bytes)));
+        prop_assert!(is_equivalent(&ours, &oracles), "{ours:?}\n{oracles:?}");
     }
 }
 
 #[test]
-fn a_fault_does_not_take_the_messages_before_it() {
-    let mut unframer = Unframer::new(Limits { message: LIMIT, batch: 10 }, Encoding::None);
+fn messages_before_an_invalid_frame_are_kept() {
+    let mut unframer = FrameDecoder::new(
+        FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: 10 },
+        BinaryEncoding::None,
+    );
     let bytes = [frame(0x81, false, b"good".to_vec()), frame(0x81, false, vec![0xFF])].concat();
-    assert_eq!(unframer.feed(&bytes), Err(FrameError::Utf8));
+    assert_eq!(unframer.feed(&bytes), Err(FrameError::InvalidUtf8));
     let mut batch = Batch::new();
-    unframer.take(&mut batch);
+    unframer.drain_into(&mut batch);
     assert_eq!(batch.as_lines(), b"good\n");
 }
 
 #[test]
-fn a_long_message_takes_no_memory_before_it_is_there() {
-    let limits = Limits { message: 1 << 30, batch: 10 };
-    let mut unframer = Unframer::new(limits, Encoding::None);
+fn a_frame_header_alone_allocates_no_payload_memory() {
+    let limits = FrameLimits { max_message_bytes: 1 << 30, max_batch_messages: 10 };
+    let mut unframer = FrameDecoder::new(limits, BinaryEncoding::None);
     let header = [&[0x81, 127][..], &(1_u64 << 30).to_be_bytes()].concat();
     unframer.feed(&header).unwrap();
     assert!(unframer.lines.capacity() < 1_000);

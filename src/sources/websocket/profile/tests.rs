@@ -1,19 +1,19 @@
 //! What every built-in profile must be, and what one of a user's own can do.
 
-use super::super::conversation::{Conversation, Subscribe};
+use super::super::conversation::{RequestBuilder, SubscribeMessages};
 use super::*;
 
 #[test]
-fn every_builtin_profile_is_whole() {
-    for (name, profile) in all(None).unwrap() {
+fn every_builtin_profile_renders_its_example_requests() {
+    for (name, profile) in load_all(None).unwrap() {
         let profile = profile.unwrap();
         let topics = if name == GENERIC { vec!["t".to_owned()] } else { profile.examples.clone() };
         assert!(!topics.is_empty(), "{name} has no example");
-        let subscribe = Subscribe::Template(profile.subscribe.clone());
+        let subscribe = SubscribeMessages::Template(profile.subscribe.clone());
         let item = profile.item.clone();
-        let conversation = Conversation::new(topics, &profile.topic, item, subscribe).unwrap();
-        for places in conversation.plan(profile.limits.topics_per_request) {
-            let request = conversation.request(&places, 7).unwrap();
+        let conversation = RequestBuilder::new(topics, &profile.topic, item, subscribe).unwrap();
+        for places in conversation.group_topics(profile.limits.topics_per_request) {
+            let request = conversation.render_request(&places, 7).unwrap();
             assert!(!request.contains('{') || serde_json::from_str::<Value>(&request).is_ok());
             assert!(!request.contains("{topic") && !request.contains("{id}"), "{name}: {request}");
         }
@@ -24,8 +24,8 @@ fn every_builtin_profile_is_whole() {
 }
 
 #[test]
-fn a_profile_is_found_by_name_by_host_or_not_at_all() {
-    let name = |name, host| find(name, host, None).map(|(name, _)| name);
+fn profiles_are_found_by_name_then_host_then_generic() {
+    let name = |name, host| find_profile(name, host, None).map(|(name, _)| name);
     assert_eq!(name(Some("okx"), Some("stream.bybit.com")).unwrap(), "okx");
     assert_eq!(name(None, Some("stream.bybit.com")).unwrap(), "bybit");
     assert_eq!(name(None, Some("x.stream.bybit.com")).unwrap(), "bybit");
@@ -36,13 +36,13 @@ fn a_profile_is_found_by_name_by_host_or_not_at_all() {
 }
 
 #[test]
-fn a_profile_of_ones_own_adds_or_replaces_and_a_fault_in_it_has_its_place() {
+fn user_profiles_override_builtins_and_errors_name_file_and_line() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
     write("mine.json", r#"{"about": "x", "hosts": ["mine.test"], "subscribe": "{topic}"}"#);
     write("okx.json", r#"{"about": "my own", "subscribe": "{topic}"}"#);
     write("note.txt", "no profile");
-    let found = |name, host| find(name, host, Some(dir.path())).unwrap();
+    let found = |name, host| find_profile(name, host, Some(dir.path())).unwrap();
     assert_eq!(found(None, Some("mine.test")).0, "mine");
     assert_eq!(found(Some("okx"), None).1.about, "my own");
     assert_eq!(found(None, Some("stream.bybit.com")).0, "bybit");
@@ -79,7 +79,7 @@ fn a_profile_of_ones_own_adds_or_replaces_and_a_fault_in_it_has_its_place() {
         ),
     ] {
         write("bad.json", text);
-        let error = find(None, None, Some(dir.path())).unwrap_err().to_string();
+        let error = find_profile(None, None, Some(dir.path())).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
         assert_eq!(found(Some("mine"), None).0, "mine", "the fault of another is none of this");
     }
