@@ -67,7 +67,8 @@ fn json_lines(bytes: &[u8]) -> Vec<Value> {
 }
 
 fn words(output: &Output) -> String {
-    let (out, err) = (&output.stdout, &output.stderr);
+    let out = &output.stdout;
+    let err = &output.stderr;
     format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
 
@@ -226,10 +227,10 @@ fn verify_names_each_bad_hour_and_fails() {
     fs::remove_file(dir.path("t", 3, ".jsonl.zst")).unwrap();
     let bad = dir.run("verify", &[]);
     assert_eq!(bad.status.code(), Some(1));
-    let said = words(&bad);
-    assert_eq!(said.matches("BAD ").count(), 3, "{said}");
-    assert!(said.contains("2 hours intact, 3 bad"), "{said}");
-    assert!(said.contains(flipped.to_str().unwrap()), "{said}");
+    let printed = words(&bad);
+    assert_eq!(printed.matches("BAD ").count(), 3, "{printed}");
+    assert!(printed.contains("2 hours intact, 3 bad"), "{printed}");
+    assert!(printed.contains(flipped.to_str().unwrap()), "{printed}");
     let verdicts = json_lines(&dir.run("verify", &["--json", "--threads", "1"]).stdout);
     let kinds: Vec<_> = verdicts.iter().map(|line| line["verdict"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["intact", "bad", "bad", "bad", "intact"]);
@@ -248,10 +249,10 @@ fn a_dry_run_reports_what_it_would_do_and_does_nothing() {
     fs::write(&config, text.to_string()).unwrap();
     let before = dir.names();
     let args = ["archive", "--dry-run", "-config", config.to_str().unwrap()];
-    let said = words(&run(&args));
-    assert!(said.contains("would seal ") && said.contains("closed"), "{said}");
-    assert!(said.contains("would remove ") && said.contains("max_age"), "{said}");
-    assert!(said.contains("1 to seal ("), "{said}");
+    let printed = words(&run(&args));
+    assert!(printed.contains("would seal ") && printed.contains("closed"), "{printed}");
+    assert!(printed.contains("would remove ") && printed.contains("max_age"), "{printed}");
+    assert!(printed.contains("1 to seal ("), "{printed}");
     let json = json_lines(&run(&[&args[..], &["--json"]].concat()).stdout);
     let events: Vec<_> = json.iter().map(|line| line["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["would_seal", "would_remove", "would_remove"]);
@@ -338,8 +339,8 @@ fn a_full_disk_leaves_the_lines_and_no_temporary_file() {
     drop(fill);
     let full = dir.run("archive", &[]);
     assert_eq!(full.status.code(), Some(1));
-    let said = words(&full);
-    assert!(said.contains("failed ") && said.contains(path.to_str().unwrap()), "{said}");
+    let printed = words(&full);
+    assert!(printed.contains("failed ") && printed.contains(path.to_str().unwrap()), "{printed}");
     assert!(fs::read(&path).unwrap() == lines);
     assert_eq!(dir.names(), ["filler", "t_1699999200.jsonl"]);
     fs::remove_file(filler).unwrap();

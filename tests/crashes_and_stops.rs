@@ -33,7 +33,9 @@ fn fifty_kills_lose_nothing_but_what_the_journal_names() {
     // connection is missing.
     let all = Market::new(TOPIC).lines(0..sent);
     let mut trades = all.split_inclusive(|byte| *byte == b'\n');
-    let (mut new_connection, mut jumps, mut lines) = (true, 0, 0);
+    let mut new_connection = true;
+    let mut jumps = 0;
+    let mut lines = 0;
     for line in cat.split_inclusive(|byte| *byte == b'\n') {
         if line.starts_with(b"{\"success\":") {
             new_connection = true;
@@ -41,7 +43,7 @@ fn fifty_kills_lose_nothing_but_what_the_journal_names() {
         }
         lines += 1;
         let skipped = trades.by_ref().take_while(|trade| *trade != line).count();
-        assert!(skipped == 0 || new_connection, "{skipped} left out within a connection");
+        assert!(skipped == 0 || new_connection, "{skipped} lines are missing within a connection");
         jumps += usize::from(skipped > 0);
         new_connection = false;
     }
@@ -96,20 +98,23 @@ fn verify_says_which_hours_are_complete_which_have_gaps_and_which_are_damaged() 
     let test = record_twice();
     let config = test.config();
     let verify = || run(&["verify", "-config", config.to_str().unwrap()]);
-    let said = String::from_utf8(verify().stdout).unwrap();
-    assert!(said.contains("1 not sealed yet, with all their lines, 0 bad"), "{said}");
-    assert!(said.contains("0 hours complete, 1 with gaps (`streamer gaps` lists them)"), "{said}");
+    let printed = String::from_utf8(verify().stdout).unwrap();
+    assert!(printed.contains("1 not sealed yet, with all their lines, 0 bad"), "{printed}");
+    assert!(
+        printed.contains("0 hours complete, 1 with gaps (`streamer gaps` lists them)"),
+        "{printed}"
+    );
     // Somebody removes the last line.
     let [file] = test.files().try_into().unwrap();
     fs::write(&file, "{\"topic\":\"publicTrade.BTCUSDT\",\"n\":0}\n").unwrap();
     let bad = verify();
     assert_eq!(bad.status.code(), Some(1));
-    let said = String::from_utf8(bad.stdout).unwrap();
+    let printed = String::from_utf8(bad.stdout).unwrap();
     assert!(
-        said.contains("its journal says that 2 messages were written, and it holds 1"),
-        "{said}"
+        printed.contains("its journal says that 2 messages were written, and it holds 1"),
+        "{printed}"
     );
-    assert!(said.contains(file.to_str().unwrap()), "{said}");
+    assert!(printed.contains(file.to_str().unwrap()), "{printed}");
 }
 
 #[test]

@@ -336,7 +336,7 @@ fn data_that_looks_like_an_answer_is_data() {
     let test = Test::with_source(&server.url(), json!({ "control": "skip" }));
     let recorder = test.start();
     recorder.wait_until(|status| status["control_skipped"] == 2);
-    assert_eq!(recorder.status()["connects"], 1, "nothing was asked for that could be refused");
+    assert_eq!(recorder.status()["connects"], 1, "nothing was request for that could be refused");
     recorder.stop();
     assert_eq!(test.recorded(), b"{\"op\":\"utx\",\"x\":{\"hash\":\"00\"}}\n");
 }

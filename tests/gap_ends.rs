@@ -10,8 +10,8 @@ use streamer::clock::{Clock, SystemClock};
 use crate::harness::{Peer, Server, Test};
 use crate::venues::{read_json, send_json, test_with_profile};
 
-fn confirm(peer: &mut Peer, asked: &Value) {
-    let id = &asked["req_id"];
+fn confirm(peer: &mut Peer, request: &Value) {
+    let id = &request["req_id"];
     send_json(peer, &json!({"success": true, "ret_msg": "", "op": "subscribe", "req_id": id}));
 }
 
@@ -28,8 +28,8 @@ fn each_topic_is_down_until_the_server_confirms_it_or_sends_it() {
     let server = Server::start(move |number, peer| {
         peer.accept();
         for (place, topic) in ["a", "b", "c"].iter().enumerate() {
-            let asked = read_json(peer);
-            assert_eq!(asked["args"], json!([topic]));
+            let request = read_json(peer);
+            assert_eq!(request["args"], json!([topic]));
             if number == 1 && place > 0 {
                 gone_on.lock().unwrap().recv().unwrap();
                 peer.note(SystemClock.now().nanos().to_string());
@@ -38,7 +38,7 @@ fn each_topic_is_down_until_the_server_confirms_it_or_sends_it() {
                 // The data of the last topic is its only confirmation.
                 send_json(peer, &json!({"topic": topic, "data": 1}));
             } else {
-                confirm(peer, &asked);
+                confirm(peer, &request);
             }
         }
         if number == 0 {
@@ -56,7 +56,8 @@ fn each_topic_is_down_until_the_server_confirms_it_or_sends_it() {
         server.note().parse::<u64>().unwrap()
     };
     // Three answers and a message come before the end of the connection, and one answer after it.
-    let (b, c) = (after(5), after(6));
+    let b = after(5);
+    let c = after(6);
     recorder.wait_until(|status| status["messages"] == 7);
     recorder.stop();
     let [up_a, up_b, up_c, up_all] = ["a", "b", "c", "control"].map(|stem| {
@@ -78,12 +79,12 @@ fn start_refusing_server() -> Server {
     Server::start(|number, peer| {
         peer.accept();
         for _ in 0..2 {
-            let asked = read_json(peer);
-            if asked["args"] == json!(["a"]) {
-                confirm(peer, &asked);
+            let request = read_json(peer);
+            if request["args"] == json!(["a"]) {
+                confirm(peer, &request);
                 send_json(peer, &json!({"topic": "a", "data": number}));
             } else {
-                let id = &asked["req_id"];
+                let id = &request["req_id"];
                 let refusal = json!({"success": false, "ret_msg": "no such topic", "op": "subscribe", "req_id": id});
                 send_json(peer, &refusal);
             }
@@ -145,11 +146,11 @@ fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last
     for alone in [false, true] {
         let server = Server::start(|_, peer| {
             peer.accept();
-            let asked = read_json(peer);
-            confirm(peer, &asked);
+            let request = read_json(peer);
+            confirm(peer, &request);
             send_json(peer, &json!({"topic": "b", "data": 0}));
             let mut feed = peer.stream.try_clone().unwrap();
-            let flows = asked["args"].as_array().unwrap().len() > 1;
+            let flows = request["args"].as_array().unwrap().len() > 1;
             std::thread::spawn(move || {
                 let data = crate::harness::frame(0x81, br#"{"topic":"a","data":1}"#);
                 let (_keep, tick) = channel::<()>();
@@ -178,7 +179,7 @@ fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last
         assert_eq!(down["cause"], "silent");
         let since = down["since"].as_u64().unwrap();
         assert!(reminded - since >= 500_000_000, "{since} {reminded} {back:?}");
-        assert!(back[1] >= reminded, "it came when it was asked for again");
+        assert!(back[1] >= reminded, "it came when it was request for again");
         let gaps = test.query("gaps");
         let silent: Vec<_> = gaps.iter().filter(|gap| gap["cause"] == "silent").collect();
         assert_eq!(silent.len(), 1, "{gaps:#?}");
@@ -192,8 +193,8 @@ fn a_connection_that_was_lost_while_the_recorder_was_held_up_is_a_gap_since_it_w
     let to_cut = Mutex::new(to_cut);
     let server = Server::start(move |number, peer| {
         peer.accept();
-        let asked = read_json(peer);
-        confirm(peer, &asked);
+        let request = read_json(peer);
+        confirm(peer, &request);
         send_json(peer, &json!({"topic": "a", "data": number}));
         if number == 0 {
             to_cut.lock().unwrap().recv().unwrap();

@@ -93,7 +93,8 @@ impl Archive {
 /// Returns the lines of trades `from..to` of a topic, as the scripted server sent them.
 fn trades(topic: &str, range: std::ops::Range<u32>) -> String {
     let line = |n: u32| {
-        let (whole, cents) = (64_000 + n * 7 % 93, n * 31 % 100);
+        let whole = 64_000 + n * 7 % 93;
+        let cents = n * 31 % 100;
         format!("{{\"topic\":\"{topic}\",\"n\":{n},\"p\":\"{whole}.{cents:02}\"}}\n")
     };
     range.map(line).collect()

@@ -95,7 +95,8 @@ fn lines() -> String {
 fn assert_recorded(command: Option<Command>, script: [&str; 2], context: &str, agreed: &str) {
     let Some(mut command) = command else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (path, lines) = (dir.path().join("lines"), lines());
+    let path = dir.path().join("lines");
+    let lines = lines();
     std::fs::write(&path, &lines).unwrap();
     command.args(script).arg(&path).arg(context);
     let mut server = Program::start(command);

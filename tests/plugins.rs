@@ -41,7 +41,8 @@ fn run_with(dir: &Path, source: Value, stages: Value, sinks: Value, input: &[u8]
 /// Returns the lines on stdout for this input on stdin.
 fn pipe_through(stages: Value, input: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
-    let (stdin, stdout) = (json!({ "type": "stdin" }), json!([{ "type": "stdout" }]));
+    let stdin = json!({ "type": "stdin" });
+    let stdout = json!([{ "type": "stdout" }]);
     let output = run_with(dir.path(), stdin, stages, stdout, input.as_bytes());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -249,7 +250,8 @@ fn every_plugin_is_listed_and_its_example_is_valid() {
     assert_eq!(plugins.len(), 15);
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     for plugin in plugins {
-        let (kind, name) = (plugin["kind"].as_str().unwrap(), plugin["name"].as_str().unwrap());
+        let kind = plugin["kind"].as_str().unwrap();
+        let name = plugin["name"].as_str().unwrap();
         assert!(listed.contains(&format!("  {name} ")), "{name} is not in the list");
         assert!(plugin["summary"].as_str().unwrap().len() > 20);
         let example = plugin["example"].clone();
@@ -276,7 +278,8 @@ fn every_plugin_is_listed_and_its_example_is_valid() {
 #[test]
 fn lines_that_an_exec_sink_did_not_read_go_to_its_next_process() {
     let dir = tempfile::tempdir().unwrap();
-    let (mark, got) = (dir.path().join("mark"), dir.path().join("got"));
+    let mark = dir.path().join("mark");
+    let got = dir.path().join("got");
     // The first process reads one line and ends.
     let script = format!(
         "if test -e {0}; then exec cat >> {1}; fi; touch {0}; read -r l; echo \"$l\" >> {1}; exit 1",

@@ -143,9 +143,12 @@ fn a_proxy_that_breaks_the_protocol_or_hangs_up_is_named_in_the_error() {
 #[test]
 fn an_invalid_proxy_is_refused_at_the_start() {
     let test = Test::with_source("ws://a.invalid", json!({ "proxy": "https://a:1" }));
-    let said = String::from_utf8(test.run_refused().stderr).unwrap();
-    assert!(said.contains("`proxy` is not a proxy") && said.contains("socks5://"), "{said}");
+    let printed = String::from_utf8(test.run_refused().stderr).unwrap();
+    assert!(
+        printed.contains("`proxy` is not a proxy") && printed.contains("socks5://"),
+        "{printed}"
+    );
     let test = Test::with_source("wss://a.invalid", json!({})).env("HTTPS_PROXY", "quic://a");
-    let said = String::from_utf8(test.run_refused().stderr).unwrap();
-    assert!(said.contains("the environment variable `HTTPS_PROXY`"), "{said}");
+    let printed = String::from_utf8(test.run_refused().stderr).unwrap();
+    assert!(printed.contains("the environment variable `HTTPS_PROXY`"), "{printed}");
 }

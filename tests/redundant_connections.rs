@@ -137,7 +137,7 @@ fn invalid_ages_and_numbers_of_connections_are_refused() {
         ("connections", json!(3), "it must be 1 or 2"),
     ] {
         let test = Test::with_source("ws://127.0.0.1:1", json!({ key: value }));
-        let said = String::from_utf8(test.run_refused().stderr).unwrap();
-        assert!(said.contains(key) && said.contains(words), "{said}");
+        let printed = String::from_utf8(test.run_refused().stderr).unwrap();
+        assert!(printed.contains(key) && printed.contains(words), "{printed}");
     }
 }

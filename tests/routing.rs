@@ -139,8 +139,8 @@ fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
     };
     let [a, b] = ["a", "b"].map(|name| test.path(name).join("publicTrade.X"));
     for command in ["ls", "gaps", "report"] {
-        let said = ask(&[command]);
-        assert!([&a, &b].iter().all(|stem| said.contains(stem.to_str().unwrap())), "{said}");
+        let printed = ask(&[command]);
+        assert!([&a, &b].iter().all(|stem| printed.contains(stem.to_str().unwrap())), "{printed}");
     }
     let gaps = test.query("gaps");
     assert!(

@@ -27,8 +27,8 @@ fn secrets_appear_in_no_output() {
             peer.wait_for_end();
         }
         2 => {
-            let said = peer.accept_subscription();
-            assert!(said.contains(CANARY), "{said}");
+            let subscription = peer.accept_subscription();
+            assert!(subscription.contains(CANARY), "{subscription}");
             let words = json!({ "success": false, "ret_msg": CANARY, "op": "subscribe" });
             peer.send_text(&words.to_string());
             peer.wait_for_end();
@@ -50,12 +50,12 @@ fn secrets_appear_in_no_output() {
         status["connects"].as_u64().unwrap() >= 3 && status["connected"] == true
     });
     recorder.wait_for_messages(2);
-    let mut told = status.to_string();
+    let mut visible = status.to_string();
     recorder.stop();
-    told += &test.log();
+    visible += &test.log();
     // The recording holds the server's bytes verbatim. No other file may hold a secret.
     let journal = test.journal();
-    told += &serde_json::to_string(&journal).unwrap();
+    visible += &serde_json::to_string(&journal).unwrap();
     let config = test.config();
     let report = test.path("report.html");
     for args in [
@@ -71,21 +71,25 @@ fn secrets_appear_in_no_output() {
         command.args(args).arg("-config").arg(&config).env("TEST_CANARY", CANARY);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        told += &String::from_utf8(output.stdout).unwrap();
-        told += &String::from_utf8(output.stderr).unwrap();
+        visible += &String::from_utf8(output.stdout).unwrap();
+        visible += &String::from_utf8(output.stderr).unwrap();
     }
-    told += &fs::read_to_string(report).unwrap();
+    visible += &fs::read_to_string(report).unwrap();
     // An error message about another key must not show the secret.
     let wrong = test.set("buffer_sise", 3.into());
     let refused = wrong.run_refused();
     assert_eq!(refused.status.code(), Some(2));
-    told += &String::from_utf8(refused.stderr).unwrap();
+    visible += &String::from_utf8(refused.stderr).unwrap();
     // A password in the URL is refused, and the error does not repeat it.
     let refused = Test::new(&format!("ws://user:{CANARY}@127.0.0.1:1")).run_refused();
     assert_eq!(refused.status.code(), Some(2));
-    told += &String::from_utf8(refused.stderr).unwrap();
-    assert!(!told.contains(CANARY), "{}", &told[told.find(CANARY).unwrap().saturating_sub(300)..]);
-    assert!(told.contains("***"), "it was there to be hidden");
+    visible += &String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !visible.contains(CANARY),
+        "{}",
+        &visible[visible.find(CANARY).unwrap().saturating_sub(300)..]
+    );
+    assert!(visible.contains("***"), "nothing was masked");
 }
 
 #[test]

@@ -41,8 +41,8 @@ fn heartbeats_are_no_data_and_silence_leads_to_resubscribing_then_reconnecting()
                 drop(heart.write_all(&beat));
             }
         });
-        let said = read_json(peer).to_string();
-        peer.note(said);
+        let request = read_json(peer).to_string();
+        peer.note(request);
         peer.wait_for_end();
         drop(stop);
         beating.join().unwrap();
@@ -74,8 +74,8 @@ fn a_silent_topic_is_subscribed_to_again() {
             while tick.recv_timeout(pause).is_err() && feed.write_all(&data).is_ok() {}
         });
         if number == 0 {
-            let said = read_json(peer)["args"].to_string();
-            peer.note(said);
+            let request = read_json(peer)["args"].to_string();
+            peer.note(request);
             // The topic stays silent.
             peer.wait_for_end();
         } else {
@@ -97,12 +97,12 @@ fn in_silence_fixed_messages_are_sent_again_and_without_any_the_connection_is_cl
     let server = Server::start(|number, peer| {
         if number == 0 {
             for _ in 0..2 {
-                let said = if peer.request.is_empty() {
+                let request = if peer.request.is_empty() {
                     peer.accept_subscription()
                 } else {
                     peer.read_text()
                 };
-                peer.note(said);
+                peer.note(request);
             }
         } else {
             peer.accept();

@@ -29,7 +29,8 @@ impl Certificates {
             let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
             (params.signed_by(&key, &authority).unwrap(), key)
         };
-        let (server, client) = (signed("localhost"), signed("recorder"));
+        let server = signed("localhost");
+        let client = signed("recorder");
         Self { authority, server, client }
     }
 

@@ -57,14 +57,14 @@ fn bybit_refuses_a_batch_whole_and_the_bad_topic_is_found_and_left() {
     let server = Server::start(|_, peer| {
         peer.accept();
         loop {
-            let asked = read_json(peer);
-            let args = asked["args"].as_array().unwrap().clone();
+            let request = read_json(peer);
+            let args = request["args"].as_array().unwrap().clone();
             assert!(args.len() <= 10);
             let bad = args.iter().any(|topic| topic == "publicTrade.BAD");
             let words = if bad { "error:handler not found,topic:publicTrade.BAD" } else { "" };
             send_json(
                 peer,
-                &json!({"success": !bad, "ret_msg": words, "conn_id": "1", "req_id": asked["req_id"], "op": "subscribe"}),
+                &json!({"success": !bad, "ret_msg": words, "conn_id": "1", "req_id": request["req_id"], "op": "subscribe"}),
             );
             if !bad {
                 for topic in args {
@@ -91,18 +91,18 @@ fn bybit_refuses_a_batch_whole_and_the_bad_topic_is_found_and_left() {
     let refused: Vec<_> = gaps.iter().filter(|gap| gap["cause"] == "refused").collect();
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0]["stem"], "publicTrade.BAD");
-    let told = test.journal().into_iter().filter(|event| event["event"] == "topic_down").count();
-    assert_eq!(told, 1, "the journal of what has no topic names it");
+    let entries = test.journal().into_iter().filter(|event| event["event"] == "topic_down").count();
+    assert_eq!(entries, 1, "the journal of what has no topic names it");
 }
 
 #[test]
 fn binance_acknowledges_by_number_and_pings_by_frames() {
     let server = Server::start(|number, peer| {
         peer.accept();
-        let asked = read_json(peer);
-        assert_eq!(asked["method"], "SUBSCRIBE");
-        assert_eq!(asked["params"], json!(["btcusdt@trade", "ethusdt@trade"]));
-        send_json(peer, &json!({"result": null, "id": asked["id"]}));
+        let request = read_json(peer);
+        assert_eq!(request["method"], "SUBSCRIBE");
+        assert_eq!(request["params"], json!(["btcusdt@trade", "ethusdt@trade"]));
+        send_json(peer, &json!({"result": null, "id": request["id"]}));
         peer.send_frame(0x89, b"1700000000");
         let (opcode, payload) = peer.read_frame().unwrap();
         peer.note(format!("{number} {opcode} {}", String::from_utf8(payload).unwrap()));
@@ -137,8 +137,8 @@ fn binance_acknowledges_by_number_and_pings_by_frames() {
 fn okx_answers_each_topic_and_pings_in_plain_text() {
     let server = Server::start(|_, peer| {
         peer.accept();
-        let asked = read_json(peer);
-        let args = asked["args"].as_array().unwrap().clone();
+        let request = read_json(peer);
+        let args = request["args"].as_array().unwrap().clone();
         assert_eq!(args[0], json!({"channel": "trades", "instId": "BTC-USDT"}));
         for arg in args {
             if arg["instId"] == "NO-SUCH" {
@@ -176,7 +176,8 @@ fn okx_answers_each_topic_and_pings_in_plain_text() {
 fn coinbase_gets_one_channel_per_request() {
     let server = Server::start(|_, peer| {
         peer.accept();
-        let (first, second) = (read_json(peer), read_json(peer));
+        let first = read_json(peer);
+        let second = read_json(peer);
         peer.note(first.to_string());
         peer.note(second.to_string());
         for _ in 0..2 {
@@ -209,23 +210,23 @@ fn coinbase_gets_one_channel_per_request() {
 fn kraken_answers_each_symbol() {
     let server = Server::start(|_, peer| {
         peer.accept();
-        let asked = read_json(peer);
+        let request = read_json(peer);
         assert_eq!(
-            asked["params"],
+            request["params"],
             json!({"channel": "trade", "symbol": ["BTC/USD", "BAD/USD", "ETH/USD"]})
         );
         send_json(peer, &json!({"channel": "status", "data": [{"system": "online"}]}));
         for symbol in ["BTC/USD", "ETH/USD"] {
             send_json(
                 peer,
-                &json!({"method": "subscribe", "req_id": asked["req_id"], "success": true,
+                &json!({"method": "subscribe", "req_id": request["req_id"], "success": true,
                 "result": {"channel": "trade", "symbol": symbol}}),
             );
         }
         // A refusal names only the symbol.
         send_json(
             peer,
-            &json!({"method": "subscribe", "req_id": asked["req_id"], "success": false,
+            &json!({"method": "subscribe", "req_id": request["req_id"], "success": false,
             "error": "Currency pair not supported BAD/USD", "symbol": "BAD/USD"}),
         );
         let again = read_json(peer);
@@ -259,9 +260,9 @@ fn kraken_answers_each_symbol() {
 fn bitget_answers_each_topic() {
     let server = Server::start(|_, peer| {
         peer.accept();
-        let asked = read_json(peer);
+        let request = read_json(peer);
         let arg = json!({"instType": "SPOT", "channel": "trade", "instId": "BTCUSDT"});
-        assert_eq!(asked["args"], json!([arg]));
+        assert_eq!(request["args"], json!([arg]));
         send_json(peer, &json!({"event": "subscribe", "arg": arg}));
         send_json(peer, &json!({"action": "update", "arg": arg, "data": [{}], "ts": 1}));
         peer.answer_until_end();

@@ -232,7 +232,7 @@ impl Recorder {
             if wanted(&status) {
                 return status;
             }
-            assert!(Instant::now() < deadline, "it does not come to that: {status:#}");
+            assert!(Instant::now() < deadline, "the status did not become as wanted: {status:#}");
         }
     }
 
@@ -250,7 +250,7 @@ impl Recorder {
         let deadline = Instant::now() + WAIT_LIMIT;
         // The stdout of the process closes when the process ends.
         while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
-        assert!(Instant::now() < deadline, "it does not end");
+        assert!(Instant::now() < deadline, "the recorder did not end");
         self.child.wait().unwrap()
     }
 

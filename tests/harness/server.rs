@@ -26,7 +26,8 @@ impl Server {
                 let stream = stream.unwrap();
                 stream.set_nodelay(true).unwrap();
                 stream.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
-                let (script, notes) = (Arc::clone(&script), send.clone());
+                let script = Arc::clone(&script);
+                let notes = send.clone();
                 std::thread::spawn(move || {
                     script(number, &mut Peer { stream, request: String::new(), notes });
                 });
@@ -41,7 +42,7 @@ impl Server {
 
     /// Waits for the next note of the script and returns it.
     pub fn note(&self) -> String {
-        self.notes.recv_timeout(WAIT_LIMIT).expect("the recorder does not do its part")
+        self.notes.recv_timeout(WAIT_LIMIT).expect("no note came within the time limit")
     }
 }
 
@@ -113,14 +114,14 @@ impl Peer {
     pub fn read_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut start = [0; 2];
         self.stream.read_exact(&mut start).ok()?;
-        assert_eq!(start[1] & 0x80, 0x80, "clients mask");
+        assert_eq!(start[1] & 0x80, 0x80, "client frames are masked");
         let length = match start[1] & 0x7F {
             126 => {
                 let mut length = [0; 2];
                 self.stream.read_exact(&mut length).ok()?;
                 usize::from(u16::from_be_bytes(length))
             }
-            127 => panic!("too long for a client"),
+            127 => panic!("a frame with a 64-bit length"),
             short => usize::from(short),
         };
         let mut mask = [0; 4];
@@ -136,7 +137,7 @@ impl Peer {
     pub fn read_text(&mut self) -> String {
         match self.read_frame() {
             Some((1, text)) => String::from_utf8(text).unwrap(),
-            other => panic!("no text: {other:?}"),
+            other => panic!("expected a text frame, got {other:?}"),
         }
     }
 

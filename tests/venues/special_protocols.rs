@@ -25,8 +25,8 @@ fn htx_speaks_gzip_and_its_pings_are_answered() {
         }
         for ping in [1_700_000_000_001_u64, 1_700_000_000_002] {
             peer.send_frame(0x82, &gzip(json!({ "ping": ping })));
-            let said = read_json(peer).to_string();
-            peer.note(said);
+            let request = read_json(peer).to_string();
+            peer.note(request);
         }
         peer.answer_until_end();
     });
@@ -119,8 +119,8 @@ fn deribit_lists_the_accepted_topics_and_sends_test_requests() {
             peer,
             &json!({"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "test_request"}}),
         );
-        let said = read_json(peer)["method"].to_string();
-        peer.note(said);
+        let request = read_json(peer)["method"].to_string();
+        peer.note(request);
         peer.answer_until_end();
     });
     let topics = ["trades.BTC-PERPETUAL.100ms", "trades.NO-SUCH.100ms"];

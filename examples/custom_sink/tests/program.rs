@@ -13,7 +13,8 @@ fn program(args: &[&str]) -> Command {
 #[test]
 fn messages_from_stdin_are_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let (config, counts) = (dir.path().join("config.json"), dir.path().join("counts.jsonl"));
+    let config = dir.path().join("config.json");
+    let counts = dir.path().join("counts.jsonl");
     let text = serde_json::json!({
         "source": { "type": "stdin", "topic_pointer": "/topic" },
         "sinks": [{ "type": "counts", "path": counts, "every": 60 }],

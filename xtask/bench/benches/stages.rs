@@ -99,7 +99,8 @@ fn exec_cat(bencher: Bencher) {
 #[divan::bench]
 fn label_topics(bencher: Bencher) {
     let mut labeler = Labeler::new(Selector::parse("/topic").expect("a pointer"), 1_000);
-    let (batch, mut labels) = (batch(), Vec::new());
+    let batch = batch();
+    let mut labels = Vec::new();
     bencher.counter(ItemsCount::new(TRADES)).bench_local(|| labeler.label(&batch, &mut labels));
 }
 

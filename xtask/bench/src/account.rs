@@ -88,7 +88,8 @@ fn journal(hour: u64, marks: u64) -> String {
             );
         }
     }
-    let (end, messages) = (begin + 3600 * NANOS, marks * 20_000);
+    let end = begin + 3600 * NANOS;
+    let messages = marks * 20_000;
     let _infallible = writeln!(
         text,
         r#"{{"t":{end},"event":"closed","bytes":{},"messages":{messages},"stop":false,"durable":true}}"#,

@@ -97,7 +97,8 @@ fn stock(args: &ArchiveArgs, rounds: usize, program: &Path) -> Result<()> {
     let hours = Hours::new(1)?;
     let source = hours.dir.path().join("source");
     fs::write(&source, &lines)?;
-    let (source, sealed) = (source.display(), hours.path(0, ".jsonl.zst").display().to_string());
+    let source = source.display();
+    let sealed = hours.path(0, ".jsonl.zst").display().to_string();
     let theirs = hours.dir.path().join("theirs.zst");
     let theirs = theirs.display();
     let shell = |script: String| {
@@ -137,9 +138,12 @@ fn stock(args: &ArchiveArgs, rounds: usize, program: &Path) -> Result<()> {
         let of = |costs: &[Cost], part: fn(&Cost) -> Duration| {
             median(costs.iter().map(|cost| part(cost).as_secs_f64()).collect())
         };
-        let (wall, cpu) = (|cost: &Cost| cost.wall, |cost: &Cost| cost.cpu);
-        let (our_wall, wall) = (of(&ours, wall), of(&stock, wall));
-        let (our_cpu, cpu) = (of(&ours, cpu), of(&stock, cpu));
+        let wall = |cost: &Cost| cost.wall;
+        let cpu = |cost: &Cost| cost.cpu;
+        let our_wall = of(&ours, wall);
+        let wall = of(&stock, wall);
+        let our_cpu = of(&ours, cpu);
+        let cpu = of(&stock, cpu);
         let peak = ours.iter().map(|cost| cost.peak_kib).max().unwrap_or(0) / 1024;
         print(&format!(
             "| {name} | {our_wall:.2} / {wall:.2} | {:.2} | {our_cpu:.2} / {cpu:.2} | {:.2} | {peak} |",

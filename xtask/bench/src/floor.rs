@@ -74,7 +74,8 @@ pub(crate) fn plain(args: &FloorArgs) -> Result<()> {
 /// Moves the payloads of whole frames together at the start of the buffer, each with a line feed.
 /// Returns the bytes that were used, the bytes of lines, and whether a close frame was among them.
 fn unframe(buffer: &mut [u8], filled: usize) -> (usize, usize, bool) {
-    let (mut from, mut to) = (0, 0);
+    let mut from = 0;
+    let mut to = 0;
     loop {
         let (opcode, length, header) = match buffer.get(from..filled) {
             Some([first, 127, long @ ..]) if long.len() >= 8 => {

@@ -100,7 +100,9 @@ impl Feed {
         self.step(symbol);
         let (bids, asks) =
             (self.levels(symbol.ticks.saturating_sub(400)), self.levels(symbol.ticks));
-        let (name, update, ts) = (&symbol.name, symbol.update, self.millis);
+        let name = &symbol.name;
+        let update = symbol.update;
+        let ts = self.millis;
         let _infallible = writeln!(
             lines,
             "{{\"topic\":\"orderbook.50.{name}\",\"type\":\"delta\",\"ts\":{ts},\"data\":{{\"s\":\"{name}\",\"b\":[{bids}],\"a\":[{asks}],\"u\":{update},\"seq\":{}}},\"cts\":{}}}",
@@ -114,7 +116,8 @@ impl Feed {
         let side = if self.random.bool() { "Buy" } else { "Sell" };
         let (name, ts, price, size) =
             (&symbol.name, self.millis, Self::price(symbol.ticks), self.size());
-        let (a, b) = (self.random.u64(..), self.random.u64(..));
+        let a = self.random.u64(..);
+        let b = self.random.u64(..);
         let _infallible = writeln!(
             lines,
             "{{\"topic\":\"publicTrade.{name}\",\"type\":\"snapshot\",\"ts\":{ts},\"data\":[{{\"T\":{},\"s\":\"{name}\",\"S\":\"{side}\",\"v\":\"{size}\",\"p\":\"{price}\",\"i\":\"{:08x}-{:04x}-5{:03x}-{:04x}-{:012x}\",\"BT\":false}}]}}",
@@ -129,9 +132,12 @@ impl Feed {
 
     fn ticker(&mut self, symbol: &mut Symbol, lines: &mut String) {
         self.step(symbol);
-        let (name, ts) = (&symbol.name, self.millis);
-        let (bid, ask) = (Self::price(symbol.ticks), Self::price(symbol.ticks + 1));
-        let (bid_size, ask_size) = (self.size(), self.size());
+        let name = &symbol.name;
+        let ts = self.millis;
+        let bid = Self::price(symbol.ticks);
+        let ask = Self::price(symbol.ticks + 1);
+        let bid_size = self.size();
+        let ask_size = self.size();
         let _infallible = writeln!(
             lines,
             "{{\"topic\":\"tickers.{name}\",\"type\":\"delta\",\"data\":{{\"symbol\":\"{name}\",\"bid1Price\":\"{bid}\",\"bid1Size\":\"{bid_size}\",\"ask1Price\":\"{ask}\",\"ask1Size\":\"{ask_size}\"}},\"cs\":{},\"ts\":{ts}}}",
