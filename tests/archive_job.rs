@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use streamer::exchange::{Market, Options};
+use streamer::exchange::{ExchangeOptions, Market};
 
 use crate::harness::{RunningExchange, TOPIC, Test, faketime, run, split_answers, tool};
 
@@ -32,7 +32,8 @@ fn cat(test: &Test) -> Vec<u8> {
 #[test]
 fn a_closed_hour_is_sealed_while_the_recording_goes_on_across_the_hour() {
     let Some(faketime) = faketime() else { return };
-    let exchange = RunningExchange::start(Options { rate: 2_000, ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { rate: 2_000, ..ExchangeOptions::default() });
     let test = Test::new(&exchange.url)
         .set("archive", json!({ "schedule": "* * * * * *" }))
         .env("LD_PRELOAD", faketime.to_str().unwrap())
@@ -68,7 +69,8 @@ fn a_closed_hour_is_sealed_while_the_recording_goes_on_across_the_hour() {
 
 #[test]
 fn old_hours_are_sealed_at_start_and_removed_by_size() {
-    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { count: Some(10), ..ExchangeOptions::default() });
     let test = test_with_old_hours(&exchange, json!({ "retention": { "max_total_size": "1MiB" } }));
     let lines = Market::new(TOPIC).lines(0..20_000);
     for hour in 1..=3 {
@@ -89,7 +91,8 @@ fn old_hours_are_sealed_at_start_and_removed_by_size() {
 
 #[test]
 fn an_hour_that_cannot_be_sealed_is_retried_and_does_not_stop_the_others() {
-    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { count: Some(10), ..ExchangeOptions::default() });
     let test = test_with_old_hours(&exchange, json!({ "schedule": "* * * * * *" }));
     let bad = write_old_hour(&test, 1, "1\n");
     // A directory in the place of the temporary file makes sealing fail.
@@ -107,7 +110,8 @@ fn an_hour_that_cannot_be_sealed_is_retried_and_does_not_stop_the_others() {
 
 #[test]
 fn a_stop_interrupts_a_long_archive_run() {
-    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { count: Some(10), ..ExchangeOptions::default() });
     let test = test_with_old_hours(&exchange, json!({ "compression": { "level": 9 } }));
     let lines = Market::new(TOPIC).lines(0..400_000);
     let path = write_old_hour(&test, 1, &lines);
@@ -122,7 +126,8 @@ fn a_stop_interrupts_a_long_archive_run() {
 
 #[test]
 fn the_archive_thread_runs_at_the_lowest_priority() {
-    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { count: Some(10), ..ExchangeOptions::default() });
     let test = test_with_old_hours(&exchange, json!({}));
     let recorder = test.start();
     recorder.wait_until(|status| archive_counter(status, "runs") == 1);
@@ -150,7 +155,8 @@ fn the_archive_thread_runs_at_the_lowest_priority() {
 
 #[test]
 fn without_the_archive_section_no_hour_is_sealed() {
-    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { count: Some(10), ..ExchangeOptions::default() });
     let test = Test::new(&exchange.url);
     fs::create_dir(test.output()).unwrap();
     let path = write_old_hour(&test, 1, "1\n");
@@ -163,7 +169,8 @@ fn without_the_archive_section_no_hour_is_sealed() {
 
 #[test]
 fn archive_commands_work_beside_a_running_recorder() {
-    let exchange = RunningExchange::start(Options { rate: 5_000, ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { rate: 5_000, ..ExchangeOptions::default() });
     let test = Test::new(&exchange.url);
     fs::create_dir(test.output()).unwrap();
     write_old_hour(&test, 1, Market::new(TOPIC).lines(0..10));

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use streamer::exchange::{Market, Options};
+use streamer::exchange::{ExchangeOptions, Market};
 
 use crate::harness::{Recorder, RunningExchange, TOPIC, Test, faketime, run, split_answers};
 
@@ -35,7 +35,8 @@ fn step_clock(test: &Test, recorder: &Recorder, offset: &str) {
 
 #[test]
 fn a_clock_that_steps_over_hours_and_days_and_back_overwrites_nothing() {
-    let exchange = RunningExchange::start(Options { rate: 2_000, ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { rate: 2_000, ..ExchangeOptions::default() });
     let Some(test) = test_with_clock_file(&exchange) else { return };
     let test = test.set("archive", json!({ "schedule": "* * * * * *" }));
     let recorder = test.start();
@@ -80,7 +81,11 @@ fn a_drop_at_the_boundary_of_an_hour_is_one_gap_in_both() {
     let Some(library) = faketime() else { return };
     // The server drops the connection repeatedly around the full hour.
     let drop_at = (1..30).map(|drop| drop * 300).collect();
-    let exchange = RunningExchange::start(Options { rate: 1_000, drop_at, ..Options::default() });
+    let exchange = RunningExchange::start(ExchangeOptions {
+        rate: 1_000,
+        drop_at,
+        ..ExchangeOptions::default()
+    });
     let test = Test::new(&exchange.url)
         .env("LD_PRELOAD", library.to_str().unwrap())
         .env("FAKETIME", "@2026-03-01 10:59:57")
@@ -115,7 +120,8 @@ fn seconds_into_hour_at_stop(test: &Test) -> f64 {
 
 #[test]
 fn a_machine_that_boots_in_1970_keeps_what_it_has() {
-    let exchange = RunningExchange::start(Options { rate: 2_000, ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { rate: 2_000, ..ExchangeOptions::default() });
     let Some(test) = test_with_clock_file(&exchange) else { return };
     // The offset is more than 56 years in seconds.
     fs::write(test.path("clock"), "-1780000000").unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use streamer::exchange::{Market, Options};
+use streamer::exchange::{ExchangeOptions, Market};
 
 use crate::harness::{RunningExchange, Server, TOPIC, Test, run};
 
@@ -12,7 +12,8 @@ const KILLS: usize = 50;
 
 #[test]
 fn fifty_kills_lose_nothing_but_what_the_journal_names() {
-    let exchange = RunningExchange::start(Options { rate: 50_000, ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { rate: 50_000, ..ExchangeOptions::default() });
     let test = Test::new(&exchange.url).set("archive", json!({}));
     for kill in 0..KILLS {
         let recorder = test.start();

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use streamer::exchange::{Market, Options};
+use streamer::exchange::{ExchangeOptions, Market};
 
 use crate::harness::{RunningExchange, SmallDisk, TOPIC, Test, split_answers};
 
@@ -54,7 +54,8 @@ fn recorded_trades(test: &Test) -> Vec<u8> {
 
 #[test]
 fn a_full_disk_holds_the_server_back_and_loses_nothing() {
-    let exchange = RunningExchange::start(Options { rate: 2_000, ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { rate: 2_000, ..ExchangeOptions::default() });
     let Some((test, status)) = record_through_full_disk("block", &exchange) else { return };
     exchange.stop();
     assert_eq!((&status["dropped"], &status["connects"]), (&json!(0), &json!(1)));
@@ -70,7 +71,8 @@ fn a_full_disk_holds_the_server_back_and_loses_nothing() {
 
 #[test]
 fn with_drop_newest_what_does_not_fit_is_counted_in_the_journal() {
-    let exchange = RunningExchange::start(Options { rate: 20_000, ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { rate: 20_000, ..ExchangeOptions::default() });
     let Some((test, status)) = record_through_full_disk("drop_newest", &exchange) else { return };
     let sent = exchange.stop();
     let gaps = test.query("gaps");
@@ -89,7 +91,8 @@ fn with_drop_newest_what_does_not_fit_is_counted_in_the_journal() {
 
 #[test]
 fn retention_is_asked_for_before_the_disk_is_full() {
-    let exchange = RunningExchange::start(Options { rate: 100, ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { rate: 100, ..ExchangeOptions::default() });
     let retention = json!({ "min_free_disk": "6MiB" });
     // The job runs on New Year's Day, and at start.
     let archive = json!({ "schedule": "0 0 0 1 1 *", "retention": retention });

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
-use streamer::exchange::{Market, Options};
+use streamer::exchange::{ExchangeOptions, Market};
 
 use crate::harness::{RunningExchange, TOPIC, Test, binary, run, split_answers};
 
@@ -125,7 +125,10 @@ fn what_is_refused_is_set_aside_beside_the_hour_and_no_glob_takes_it_for_data() 
 
 #[test]
 fn a_file_source_replays_an_archive_unchanged() {
-    let exchange = RunningExchange::start(Options { count: Some(30_000), ..Options::default() });
+    let exchange = RunningExchange::start(ExchangeOptions {
+        count: Some(30_000),
+        ..ExchangeOptions::default()
+    });
     let test = Test::new(&exchange.url);
     let recorder = test.start();
     recorder.wait_for_messages(30_001);
@@ -197,7 +200,10 @@ fn every_sink_gets_every_message_and_has_its_own_counters() {
 #[test]
 fn a_sink_that_is_not_required_holds_up_nobody() {
     // One sink dies, one never reads, and the directory of one cannot be created.
-    let exchange = RunningExchange::start(Options { count: Some(50_000), ..Options::default() });
+    let exchange = RunningExchange::start(ExchangeOptions {
+        count: Some(50_000),
+        ..ExchangeOptions::default()
+    });
     let test = Test::new(&exchange.url).without("output_dir");
     let exec = |script: &str| json!({ "type": "exec", "command": ["sh", "-c", script], "required": false });
     let sinks = json!([

@@ -1,16 +1,16 @@
 //! Every message that the exchange sends is in the files.
 
-use streamer::exchange::{Market, Options};
+use streamer::exchange::{ExchangeOptions, Market};
 
 use crate::harness::{RunningExchange, TOPIC, Test, split_answers};
 
 #[test]
 fn the_bytes_in_the_files_are_those_that_were_sent_across_three_reconnects() {
-    let exchange = RunningExchange::start(Options {
+    let exchange = RunningExchange::start(ExchangeOptions {
         rate: 20_000,
         count: Some(20_000),
         drop_at: vec![4_000, 9_000, 15_000],
-        ..Options::default()
+        ..ExchangeOptions::default()
     });
     let test = Test::new(&exchange.url);
     let recorder = test.start();
@@ -27,11 +27,11 @@ fn the_bytes_in_the_files_are_those_that_were_sent_across_three_reconnects() {
 
 #[test]
 fn of_two_connections_that_are_cut_at_the_same_numbers_each_line_is_written_once() {
-    let exchange = RunningExchange::start(Options {
+    let exchange = RunningExchange::start(ExchangeOptions {
         rate: 20_000,
         count: Some(40_000),
         drop_at: vec![8_000, 24_000],
-        ..Options::default()
+        ..ExchangeOptions::default()
     });
     let source = serde_json::json!({ "topics": [TOPIC], "connections": 2 });
     let test = Test::with_source(&exchange.url, source);
@@ -56,7 +56,7 @@ fn of_two_connections_that_are_cut_at_the_same_numbers_each_line_is_written_once
 
 #[test]
 fn a_stop_under_full_load_loses_nothing_that_was_sent() {
-    let exchange = RunningExchange::start(Options::default());
+    let exchange = RunningExchange::start(ExchangeOptions::default());
     let test = Test::new(&exchange.url);
     let recorder = test.start();
     recorder.wait_for_messages(200_000);
@@ -73,7 +73,10 @@ fn a_stop_under_full_load_loses_nothing_that_was_sent() {
 
 #[test]
 fn a_small_buffer_holds_the_server_back_and_loses_nothing() {
-    let exchange = RunningExchange::start(Options { count: Some(100_000), ..Options::default() });
+    let exchange = RunningExchange::start(ExchangeOptions {
+        count: Some(100_000),
+        ..ExchangeOptions::default()
+    });
     let test = Test::new(&exchange.url).set("buffer_size", 10.into());
     let recorder = test.start();
     recorder.wait_for_messages(100_001);
@@ -85,7 +88,8 @@ fn a_small_buffer_holds_the_server_back_and_loses_nothing() {
 
 #[test]
 fn an_idle_recorder_uses_little_memory() {
-    let exchange = RunningExchange::start(Options { count: Some(10), ..Options::default() });
+    let exchange =
+        RunningExchange::start(ExchangeOptions { count: Some(10), ..ExchangeOptions::default() });
     let test = Test::new(&exchange.url);
     let recorder = test.start();
     recorder.wait_for_messages(11);

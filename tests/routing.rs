@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::{Value, json};
-use streamer::exchange::{Market, Options};
+use streamer::exchange::{ExchangeOptions, Market};
 
 use crate::harness::{RunningExchange, Test, run, split_answers};
 
@@ -15,7 +15,7 @@ fn topics(count: usize) -> Vec<String> {
 /// Returns the lines that the files of each topic should hold.
 fn expected_lines(topics: &[String], trades: u64) -> BTreeMap<String, Vec<u8>> {
     let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let all = Market::of(topics).lines(0..trades);
+    let all = Market::from_topics(topics).lines(0..trades);
     for line in all.split_inclusive(|byte| *byte == b'\n') {
         let trade: Value = serde_json::from_slice(line).unwrap();
         let topic = trade["topic"].as_str().unwrap().to_owned();
@@ -36,7 +36,10 @@ fn recorded_lines(test: &Test) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn record(topics: &[String], trades: u64, sink: Value) -> Test {
-    let exchange = RunningExchange::start(Options { count: Some(trades), ..Options::default() });
+    let exchange = RunningExchange::start(ExchangeOptions {
+        count: Some(trades),
+        ..ExchangeOptions::default()
+    });
     let mut sink = sink;
     let test = Test::with_source(&exchange.url, json!({ "topics": topics }));
     sink["type"] = json!("jsonl");
@@ -100,7 +103,10 @@ fn with_a_stem_one_file_takes_all_topics() {
 #[test]
 fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
     let exchanges = [3_000, 2_000].map(|trades| {
-        RunningExchange::start(Options { count: Some(trades), ..Options::default() })
+        RunningExchange::start(ExchangeOptions {
+            count: Some(trades),
+            ..ExchangeOptions::default()
+        })
     });
     let test = Test::new("").without("ws_url").without("topic").without("output_dir");
     let pipeline = |url: &str, name: &str| {

@@ -8,7 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::PrivateKeyDer;
 use serde_json::json;
-use streamer::exchange::{Market, Options};
+use streamer::exchange::{ExchangeOptions, Market};
 
 use crate::harness::{RunningExchange, TOPIC, Test};
 
@@ -54,10 +54,10 @@ impl Certificates {
 }
 
 fn start_exchange(certificates: &Certificates, requires_client: bool) -> RunningExchange {
-    RunningExchange::start(Options {
+    RunningExchange::start(ExchangeOptions {
         count: Some(20_000),
         tls: Some(certificates.server_config(requires_client)),
-        ..Options::default()
+        ..ExchangeOptions::default()
     })
 }
 
@@ -118,7 +118,7 @@ fn an_untrusted_certificate_is_refused_and_the_connect_is_retried() {
 
 #[test]
 fn a_server_without_tls_is_a_tls_error() {
-    let exchange = RunningExchange::start(Options::default());
+    let exchange = RunningExchange::start(ExchangeOptions::default());
     let test = Test::new(&exchange.url.replace("ws://127.0.0.1", "wss://localhost"));
     let recorder = test.start();
     let line = recorder.wait_for(&["disconnected"]);

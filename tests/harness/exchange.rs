@@ -1,6 +1,6 @@
 use std::thread::JoinHandle;
 
-use streamer::exchange::{Exchange, Options};
+use streamer::exchange::{Exchange, ExchangeOptions};
 use tokio_util::sync::CancellationToken;
 
 /// The demo exchange, which runs on a thread of its own.
@@ -11,7 +11,7 @@ pub struct RunningExchange {
 }
 
 impl RunningExchange {
-    pub fn start(options: Options) -> Self {
+    pub fn start(options: ExchangeOptions) -> Self {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let (sender, receiver) = std::sync::mpsc::channel();

@@ -7,9 +7,9 @@ use divan::counter::BytesCount;
 use streamer::clock::UnixNanos;
 use streamer::exchange::Market;
 use streamer::sinks::jsonl::JsonlConfig;
-use streamer::sources::websocket::Encoding;
-use streamer::sources::websocket::frames::{Limits, Unframer};
-use streamer::stats::Stats;
+use streamer::sources::websocket::BinaryEncoding;
+use streamer::sources::websocket::frames::{FrameDecoder, FrameLimits};
+use streamer::stats::PipelineStats;
 use streamer::{Batch, BuildContext, SinkConfig};
 
 /// The number of trades in a block, which is about one read of the recorder at full speed.
@@ -38,11 +38,14 @@ fn batch() -> Batch {
 #[divan::bench]
 fn unframe(bencher: Bencher) {
     let frames = frames();
-    let mut unframer = Unframer::new(Limits { message: 64 << 20, batch: 10_000 }, Encoding::None);
+    let mut unframer = FrameDecoder::new(
+        FrameLimits { max_message_bytes: 64 << 20, max_batch_messages: 10_000 },
+        BinaryEncoding::None,
+    );
     let mut batch = Batch::new();
     bencher.counter(BytesCount::new(frames.len())).bench_local(|| {
         unframer.feed(&frames).expect("the frames are valid");
-        unframer.take(&mut batch);
+        unframer.drain_into(&mut batch);
         batch.len()
     });
 }
@@ -70,14 +73,14 @@ fn unframe_compressed(bencher: Bencher, keeps_context: bool) {
         }
         frames.extend_from_slice(&packed);
     }
-    let limits = Limits { message: 64 << 20, batch: 10_000 };
+    let limits = FrameLimits { max_message_bytes: 64 << 20, max_batch_messages: 10_000 };
     let mut batch = Batch::new();
     // The rate counts bytes on the wire.
     bencher.counter(BytesCount::new(frames.len())).bench_local(|| {
-        let plain = Unframer::new(limits, Encoding::None);
+        let plain = FrameDecoder::new(limits, BinaryEncoding::None);
         let mut unframer = plain.with_deflate(keeps_context);
         unframer.feed(&frames).expect("the frames are valid");
-        unframer.take(&mut batch);
+        unframer.drain_into(&mut batch);
         batch.len()
     });
 }
@@ -99,7 +102,7 @@ fn batch_retain_half(bencher: Bencher) {
 #[divan::bench]
 fn jsonl_sink_write(bencher: Bencher) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let stats = Arc::new(Stats::new());
+    let stats = Arc::new(PipelineStats::new());
     let context = BuildContext::new(vec!["t".to_owned()], stats, 10_000);
     let config = JsonlConfig { output_dir: dir.path().to_owned(), ..JsonlConfig::default() };
     let mut sink = config.build(&context).expect("the configuration is valid");

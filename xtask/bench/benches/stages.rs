@@ -6,12 +6,12 @@ use std::sync::Arc;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use serde_json::{Value, json};
-use streamer::batch::Labeler;
+use streamer::batch::TopicLabeler;
 use streamer::clock::UnixNanos;
 use streamer::exchange::Market;
 use streamer::json::{Pointer, Selector};
 use streamer::stages::{dedup, exec, filter, jq, sample, stamp, validate};
-use streamer::stats::Stats;
+use streamer::stats::PipelineStats;
 use streamer::{Batch, BuildContext, StageConfig};
 
 const TRADES: u64 = 500;
@@ -23,7 +23,7 @@ fn main() {
 fn batch() -> Batch {
     let topics: Vec<String> = (0..100).map(|n| format!("publicTrade.C{n}USDT")).collect();
     let mut batch = Batch::new();
-    for line in Market::of(&topics).lines(0..TRADES).split_inclusive(|b| *b == b'\n') {
+    for line in Market::from_topics(&topics).lines(0..TRADES).split_inclusive(|b| *b == b'\n') {
         batch.push(line.strip_suffix(b"\n").unwrap_or(line));
     }
     batch.set_received(UnixNanos::from_seconds(1_700_000_000));
@@ -32,7 +32,7 @@ fn batch() -> Batch {
 
 fn stage<C: StageConfig>(bencher: Bencher, keys: Value) {
     let config: C = serde_json::from_value(keys).expect("the keys are valid");
-    let context = BuildContext::new(Vec::new(), Arc::new(Stats::new()), 10_000);
+    let context = BuildContext::new(Vec::new(), Arc::new(PipelineStats::new()), 10_000);
     let mut stage = config.build(&context).expect("the configuration is valid");
     bencher.counter(ItemsCount::new(TRADES)).with_inputs(batch).bench_local_values(|mut batch| {
         stage.process(&mut batch).expect("the stage works");
@@ -93,12 +93,12 @@ fn sample_every_10(bencher: Bencher) {
 
 #[divan::bench]
 fn exec_cat(bencher: Bencher) {
-    stage::<exec::ExecConfig>(bencher, json!({ "command": ["cat"] }));
+    stage::<exec::ExecStageConfig>(bencher, json!({ "command": ["cat"] }));
 }
 
 #[divan::bench]
 fn label_topics(bencher: Bencher) {
-    let mut labeler = Labeler::new(Selector::parse("/topic").expect("a pointer"), 1_000);
+    let mut labeler = TopicLabeler::new(Selector::parse("/topic").expect("a pointer"), 1_000);
     let batch = batch();
     let mut labels = Vec::new();
     bencher.counter(ItemsCount::new(TRADES)).bench_local(|| labeler.label(&batch, &mut labels));

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use streamer::exchange::{Exchange, Options};
+use streamer::exchange::{Exchange, ExchangeOptions};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Args)]
@@ -40,12 +40,12 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
             Some(Arc::new(config))
         }
     };
-    let options = Options {
+    let options = ExchangeOptions {
         rate: args.rate,
         count: Some(args.count),
         close_at_end: true,
         tls,
-        ..Options::default()
+        ..ExchangeOptions::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use streamer::exchange::{Exchange, Options};
+use streamer::exchange::{Exchange, ExchangeOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::recorder::Recorder;
@@ -59,10 +59,10 @@ fn main() -> Result<()> {
 /// Starts the exchange. Returns its endpoint, and the handle that stops it and has its count.
 fn serve() -> Result<(String, check::RunningExchange)> {
     let stop = CancellationToken::new();
-    let options = Options {
+    let options = ExchangeOptions {
         rate: RATE,
         drop_at: (1..100_000).map(|drop| drop * DROP_EVERY).collect(),
-        ..Options::default()
+        ..ExchangeOptions::default()
     };
     let (sender, receiver) = std::sync::mpsc::channel();
     let stopped = stop.clone();

@@ -268,8 +268,8 @@ fn literal(text: &str) -> Option<usize> {
         let body = raw[hashes..].strip_prefix('"')?;
         return Some(text.len() - body.len() + body.find(&end)? + end.len());
     }
-    if quote.starts_with('"') {
-        return Some(prefix + 1 + end_of_quoted(&quote[1..], '"')?);
+    if let Some(inner) = quote.strip_prefix('"') {
+        return Some(prefix + 1 + end_of_quoted(inner, '"')?);
     }
     if let Some(inner) = quote.strip_prefix('\'') {
         let mut chars = inner.chars();
