@@ -1,32 +1,32 @@
 //! Files on disk: names, hour files, sealing, retention, and reading it all back. Plain functions
 //! on `std::fs`; no runtime, no configuration.
 
-pub mod account;
-mod ahead;
 pub mod cat;
 pub mod compress;
+pub mod coverage;
 mod decode;
 pub mod digest;
+pub mod dir_lock;
 pub mod directory;
 pub mod disk;
-mod frames;
+mod file_lock;
+pub mod file_name;
 pub mod gaps;
 pub mod hour_file;
+pub mod hour_summary;
+pub mod hour_writer;
 pub mod job;
 pub mod journal;
-pub mod layout;
-mod line_lock;
-pub mod list;
-pub mod lock;
-pub mod open_hour;
+mod parallel;
 pub mod progress;
-mod reconcile;
-pub mod recover;
-pub mod retain;
+mod read_ahead;
+mod reconciler;
+pub mod retention;
 pub mod seal;
-pub mod tail;
+pub mod tail_repair;
+pub mod tail_scan;
 pub mod verify;
-mod workers;
+mod zstd_frame;
 
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,21 @@
 //! The command line.
 
 mod archive;
-mod bar;
+mod archive_args;
 mod cat;
 mod check;
-mod dashes;
 mod demo;
 mod gaps;
+mod go_flags;
 mod init;
 mod ls;
-mod place;
 mod plugins;
 mod profiles;
+mod progress;
 mod report;
 mod run;
+mod time_arg;
 mod verify;
-mod when;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -24,8 +24,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::base::config_error::ConfigError;
 use crate::config::Config;
-use crate::config::error::ConfigError;
 use crate::registry::Registry;
 
 const AFTER_HELP: &str = "\
@@ -129,7 +129,7 @@ pub fn main(registry: Registry) -> ExitCode {
 }
 
 fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, CliError> {
-    let args = dashes::normalize(args, &Cli::command()).map_err(CliError::Usage)?;
+    let args = go_flags::normalize(args, &Cli::command()).map_err(CliError::Usage)?;
     let parsed = Cli::command()
         .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -171,8 +171,9 @@ fn query_status(file: &Path, json: bool) -> Result<ExitCode, CliError> {
         return Err(anyhow::anyhow!(message).into());
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let snapshot =
-        runtime.block_on(crate::status::query_status(&socket)).map_err(anyhow::Error::from)?;
+    let snapshot = runtime
+        .block_on(crate::recorder::status::query_status(&socket))
+        .map_err(anyhow::Error::from)?;
     if json {
         print(&(serde_json::to_string_pretty(&snapshot).unwrap_or_default() + "\n"))
     } else {

@@ -1,12 +1,11 @@
 //! Loading the configuration: from a file to sections that can be built, or to every problem
 //! with its place.
 
-mod archive;
+mod archive_config;
 mod build;
 mod document;
 pub(crate) mod env;
-pub(crate) mod error;
-mod pipelines;
+mod pipeline_config;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -14,13 +13,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::archive::{ArchiveConfig, Schedule};
+pub(crate) use self::archive_config::{ArchiveConfig, Schedule};
 use self::document::{Document, check_mixed_forms};
-use self::error::{ConfigError, Problem, duplicate_keys};
-use self::pipelines::{PipelineConfig, check_archive_dirs, parse_sinks};
-use crate::pipeline::Overflow;
+use self::pipeline_config::{PipelineConfig, check_archive_dirs, parse_sinks};
+use crate::base::config_error::{ConfigError, Problem, duplicate_keys};
+use crate::base::secrets::Secrets;
+use crate::engine::Overflow;
 use crate::registry::Registry;
-use crate::secrets::Secrets;
 
 /// A configuration that was read and checked. Nothing is built yet.
 pub(crate) struct Config {
@@ -104,7 +103,7 @@ impl Config {
         };
         let only = keys.iter().filter(needed).map(|(key, value)| (key.clone(), value.clone()));
         let mut only = Value::Object(only.collect());
-        pipelines::retain_sinks_only(&mut only);
+        pipeline_config::retain_sinks_only(&mut only);
         let secrets = env::expand(&mut only, &|name| std::env::var(name).ok()).map_err(fail)?;
         let secrets = Secrets::new(secrets);
         let fail = |problems| ConfigError::new(file, Some(&text), problems, &secrets);

@@ -5,11 +5,12 @@
 //! into the *running* type, which keeps only what it needs. Registering the config in a
 //! [`Registry`](crate::Registry) is all it takes: loading, `streamer check`, suggestions for typos and the schema follow.
 
-mod context;
+pub mod batch;
+mod build_context;
+mod connection_policy;
 mod disconnect;
-mod event;
-mod reject;
-mod upkeep;
+mod rejected_message;
+mod source_event;
 
 use std::error::Error;
 use std::path::Path;
@@ -21,14 +22,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub use self::context::{BuildContext, RunInfo};
+use self::batch::Batch;
+pub use self::build_context::{BuildContext, RunInfo};
+pub use self::connection_policy::ConnectionPolicy;
 pub use self::disconnect::{Disconnect, DownCause};
-pub use self::event::{DropCause, SourceEvent, SourceScope};
-pub use self::reject::{DestinationGone, RejectedMessage};
-pub use self::upkeep::ConnectionPolicy;
-use crate::batch::Batch;
-use crate::clock::UnixNanos;
-use crate::json::Selector;
+pub use self::rejected_message::{DestinationGone, RejectedMessage};
+pub use self::source_event::{DropCause, SourceEvent, SourceScope};
+use crate::base::json::Selector;
+use crate::base::time::UnixNanos;
 
 /// Any error, on its way to a log line or to the user.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -234,7 +235,7 @@ pub trait Stage: Send {
     /// Edits the batch in place.
     ///
     /// A single message that cannot be edited is no error of the batch: see
-    /// [`Verdict::Fail`](crate::batch::Verdict::Fail) and [`Batch::expand`].
+    /// [`Verdict::Fail`](self::batch::Verdict::Fail) and [`Batch::expand`].
     ///
     /// # Errors
     /// The batch must then be as it was: it goes on unchanged and the failure is counted.
@@ -261,7 +262,7 @@ pub trait Stage: Send {
         Ok(false)
     }
 
-    /// Whether the stage sets messages aside, see [`Verdict::Reject`](crate::batch::Verdict::Reject).
+    /// Whether the stage sets messages aside, see [`Verdict::Reject`](self::batch::Verdict::Reject).
     fn can_reject(&self) -> bool {
         false
     }

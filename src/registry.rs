@@ -1,11 +1,12 @@
 //! The plugins that a program knows: by name, with their schema.
 
-mod kind;
+mod builtin;
+mod plugin_types;
 mod section;
 
 use std::path::Path;
 
-pub(crate) use self::kind::PluginTypes;
+pub(crate) use self::plugin_types::PluginTypes;
 pub(crate) use self::section::{CommonKeys, OnError, Section};
 use self::section::{PluginProperties, parse_config, resolved_keys};
 use crate::plugin::{Sink, SinkConfig, Source, SourceConfig, Stage, StageConfig};

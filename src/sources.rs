@@ -1,6 +1,6 @@
 //! The sources that come with the recorder, one file each.
 pub mod exec;
 pub mod file;
-mod reading;
+mod line_reader;
 pub mod stdin;
 pub mod websocket;

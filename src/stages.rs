@@ -9,4 +9,4 @@ pub mod validate;
 pub mod verbatim;
 
 #[cfg(test)]
-mod testing;
+mod stage_harness;

@@ -5,17 +5,17 @@ use std::io::{self, Read as _, Seek as _, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::ahead::{CHUNKS_IN_FLIGHT, fill_chunk, read_ahead};
 use super::directory::{FileInfo, HourEntry};
 use super::disk::FileError;
-use super::frames::decode_intact_frames;
+use super::file_lock::is_same_file;
+use super::file_name::FileKind;
 use super::journal;
-use super::layout::FileKind;
-use super::line_lock::is_same_file;
 use super::progress::Progress;
-use super::reconcile::{Overlap, Reconciler};
+use super::read_ahead::{CHUNKS_IN_FLIGHT, fill_chunk, read_ahead};
+use super::reconciler::{Overlap, Reconciler};
 use super::seal::SealError;
-use super::tail::find_last_line_end;
+use super::tail_repair::find_last_line_end;
+use super::zstd_frame::decode_intact_frames;
 
 /// Why the lines of an hour did not all come out.
 #[derive(Debug, thiserror::Error)]

@@ -10,10 +10,10 @@ use memchr::memrchr;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::compress_bound;
 
-use super::ahead::read_ahead;
 use super::digest::{Digester, LinesDigest};
 use super::disk::{self, FileError};
 use super::progress::Progress;
+use super::read_ahead::read_ahead;
 use super::seal::SealError;
 
 /// Raw bytes of a frame, at most. A reader that seeks decodes half of

@@ -5,9 +5,9 @@ use std::io::{self, BufReader, Read};
 
 use zstd::stream::read::Decoder;
 
-use super::ahead::{CHUNK_BYTES, CHUNKS_IN_FLIGHT, fill_chunk, read_ahead};
 use super::digest::{Digester, HashingReader, LinesDigest, Sha256Hash};
 use super::journal::SealRecord;
+use super::read_ahead::{CHUNK_BYTES, CHUNKS_IN_FLIGHT, fill_chunk, read_ahead};
 
 /// What a sealed file holds, and what it is itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::ahead::for_each_chunk;
+use super::read_ahead::for_each_chunk;
 
 /// A SHA-256 (FIPS 180-4), shown as 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::disk::FileError;
-use super::layout::{FileKind, Stem, parse_file_name};
-use super::line_lock::is_locked;
-use crate::clock::{Hour, UnixNanos};
+use super::file_lock::is_locked;
+use super::file_name::{FileKind, Stem, parse_file_name};
+use crate::base::time::{Hour, UnixNanos};
 
 /// The hours of a directory, oldest first, those of the same hour by stem.
 #[derive(Debug, Clone, Default)]

@@ -241,7 +241,7 @@ fn write_fault_point(_: &File, _: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-use faults::{fault_point, record_durable_len, write_fault_point};
+use self::injected_fault::{fault_point, record_durable_len, write_fault_point};
 
 #[cfg(test)]
-pub(crate) mod faults;
+pub(crate) mod injected_fault;

@@ -1,9 +1,9 @@
 //! Gaps: the stretches of time in which something may be missing from the archive, and why. They
 //! are worked out from the journals, here and nowhere else.
 
-mod segments;
-mod teller;
-mod topics;
+mod detector;
+mod run_segment;
+mod topic_outages;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use std::time::Duration;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use self::segments::segments_by_run;
-use self::teller::GapDetector;
+use self::detector::GapDetector;
+use self::run_segment::segments_by_run;
 use super::journal::JournalEntry;
-use crate::clock::{Hour, UnixNanos};
+use crate::base::time::{Hour, UnixNanos};
 
 /// A stretch of time in which something may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::disk::{self, FileError};
+use super::file_lock::{is_same_file, open_locked};
+use super::file_name::{FileKind, Stem};
 use super::journal::{self, RecoveredEvent};
-use super::layout::{FileKind, Stem};
-use super::line_lock::{is_same_file, open_locked};
-use super::recover::{Checkpoints, TailScan};
-use super::tail::TailRepair;
-use crate::clock::Hour;
+use super::tail_repair::TailRepair;
+use super::tail_scan::{Checkpoints, TailScan};
+use crate::base::time::Hour;
 
 /// An open hour. Holds whole lines only: what is appended goes in entirely or not at all. It is
 /// locked as long as it is open: a file that can be locked is nobody's and may be sealed.
@@ -222,7 +222,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::PermissionsExt;
 
-    use crate::archive::disk::faults::{InjectedFault, with_fault};
+    use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
 
     fn try_open(dir: &Path) -> Result<(HourFile, OpenReport), FileError> {
         let stem = Stem::from_topic("t").unwrap();

@@ -1,7 +1,7 @@
 //! The archive's job: seal what is closed, record what others sealed, keep within the limits.
 
 mod event;
-mod limits;
+mod removals;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,16 +10,17 @@ pub(crate) use self::event::CompressionRatio;
 pub use self::event::{HourLocation, JobEvent, JobSummary};
 use super::compress::Compression;
 use super::decode::decode_and_digest;
+use super::dir_lock::{DirLock, LastRun, LockError};
 use super::directory::{Directory, HourEntry, SealState};
 use super::disk::{self, FileError};
+use super::file_name::{ARCHIVE_LOCK_NAME, FileKind};
 use super::journal::{self, SealRecord};
-use super::layout::{ARCHIVE_LOCK_NAME, FileKind};
-use super::lock::{DirLock, LastRun, LockError};
+use super::parallel::parallel_for_each;
 use super::progress::{Progress, Stopped};
-use super::retain::{self, RetentionLimits};
+use super::retention;
+use super::retention::RetentionLimits;
 use super::seal::{SealError, SealOutcome, SealTarget, seal};
-use super::workers::parallel_for_each;
-use crate::clock::{Clock, UnixNanos};
+use crate::base::time::{Clock, UnixNanos};
 
 /// For how long after its end an hour is left alone: a writer that takes no lock may have lines
 /// left for it.
@@ -187,8 +188,11 @@ impl Job {
     fn find_leftovers(&self) -> Result<Vec<Leftover>, JobError> {
         let mut leftovers = Vec::new();
         for entry in self.read_directory()?.hours {
-            if retain::is_partially_removed(&self.dir, &entry, self.limits.keep_journals.is_some())
-            {
+            if retention::is_partially_removed(
+                &self.dir,
+                &entry,
+                self.limits.keep_journals.is_some(),
+            ) {
                 leftovers
                     .push(Leftover::PartialRemoval(entry, self.limits.keep_journals.is_some()));
             } else if entry.file(FileKind::SealingTemp).is_some() {
@@ -308,7 +312,7 @@ impl Leftover {
                 disk::remove_if_exists(&entry.path(dir, FileKind::SealingTemp))
                     .map_err(|error| JobEvent::failed(dir, &entry, &error))
             }
-            Self::PartialRemoval(entry, keep) => retain::finish_removal(dir, &entry, keep)
+            Self::PartialRemoval(entry, keep) => retention::finish_removal(dir, &entry, keep)
                 .map_err(|error| JobEvent::failed(dir, &entry, &error)),
         }
     }

@@ -5,7 +5,7 @@
 //! Readers skip events that they do not know, and a line that is torn.
 
 mod event;
-mod waiting;
+mod pending_events;
 mod writer;
 
 use std::fs::File;
@@ -20,11 +20,11 @@ pub use self::event::{
     ClosedEvent, FORMAT_VERSION, JournalEntry, JournalEvent, Mark, OpenEvent, RecoveredEvent,
     SealRecord, SealedPart,
 };
-pub use self::waiting::PendingEvents;
+pub use self::pending_events::PendingEvents;
 pub use self::writer::JournalWriter;
 use super::digest;
 use super::disk::{self, FileError};
-use crate::clock::UnixNanos;
+use crate::base::time::UnixNanos;
 
 /// Of longer journals only the end is read.
 const MAX_READ_BYTES: u64 = 64 << 20;

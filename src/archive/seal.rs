@@ -5,24 +5,24 @@
 //! is about to get its name, rename, sync the directory, note that it has it, remove the lines. A
 //! run that was cut off at any point is taken up by the next.
 
-mod temporary;
+mod temp_file;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::temporary::{SealBase, write_and_verify};
+use self::temp_file::{SealBase, write_and_verify};
 use super::compress::Compression;
 use super::directory::FileInfo;
 use super::disk::{self, FileError};
+use super::file_lock;
+use super::file_name::{FileKind, MAX_CORRUPT_FILES, Stem};
 use super::journal::{self, JournalEvent, SealRecord};
-use super::layout::{FileKind, MAX_CORRUPT_FILES, Stem};
-use super::line_lock;
 use super::progress::{Progress, Stopped};
-use super::reconcile::{Overlap, Reconciler};
-use super::recover::{Checkpoints, TailScan};
-use super::tail::{TailRepair, find_last_line_end, repair_tail};
-use crate::clock::{Clock, Hour};
+use super::reconciler::{Overlap, Reconciler};
+use super::tail_repair::{TailRepair, find_last_line_end, repair_tail};
+use super::tail_scan::{Checkpoints, TailScan};
+use crate::base::time::{Clock, Hour};
 
 /// An hour that is to be sealed.
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +141,7 @@ pub fn seal(
     progress.check_stopped()?;
     let path = target.path(FileKind::Lines);
     let lines = disk::open_read_no_follow(&path)?;
-    if !line_lock::try_lock(&lines, &path)? {
+    if !file_lock::try_lock(&lines, &path)? {
         return Ok(SealOutcome::InUse);
     }
     if let Some(mended) = repair_lines_end(&lines, target, clock)? {
@@ -233,7 +233,7 @@ impl SealTarget<'_> {
 /// Locks the lines again. False when somebody has them open, had them meanwhile, or has replaced
 /// them.
 fn relock_unchanged(lines: &File, path: &Path, info: FileInfo) -> Result<bool, SealError> {
-    if !line_lock::try_lock(lines, path)? {
+    if !file_lock::try_lock(lines, path)? {
         return Ok(false);
     }
     let now = file_info(lines, path)?;

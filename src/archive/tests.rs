@@ -1,11 +1,11 @@
 //! Sealing and the job, on real directories, with every operation failing in turn.
 
-mod crash;
-mod limits;
-mod odd;
-mod others;
-mod power;
-mod recording;
+mod concurrent_writers;
+mod malformed_files;
+mod power_cut;
+mod recording_faults;
+mod retention;
+mod seal_faults;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 
 use super::compress::Compression;
 use super::directory::Directory;
+use super::file_name::{FileKind, Stem};
 use super::job::{Job, JobError, JobEvent, JobSummary};
 use super::journal;
-use super::layout::{FileKind, Stem};
 use super::progress::Progress;
-use super::retain::RetentionLimits;
+use super::retention::RetentionLimits;
 use super::verify::{HourVerdict, verify_hour};
-use crate::clock::{Hour, ManualClock, UnixNanos};
+use crate::base::time::{Hour, ManualClock, UnixNanos};
 
 /// A directory with hours of the stem `t`, at noon on the first day of 1970.
 struct TestArchive {
@@ -277,7 +277,7 @@ fn unsealed_hours_are_removed_only_for_min_free_disk() {
     assert_eq!(unmet, 2, "{events:?}");
     // The disk would be full, and this hour alone can help.
     archive.write(10, FileKind::Lines, vec![b'\n'; 64 << 20]);
-    let (free, _) = super::retain::disk_space(archive.dir.path()).unwrap();
+    let (free, _) = super::retention::disk_space(archive.dir.path()).unwrap();
     archive.job.limits.min_free_disk = Some(free + (32 << 20));
     let (summary, events) = archive.run();
     assert_eq!(summary.removed, 1, "{events:?}");
@@ -290,8 +290,8 @@ fn unsealed_hours_are_removed_only_for_min_free_disk() {
 fn a_second_concurrent_job_is_refused() {
     let archive = TestArchive::new();
     archive.write(10, FileKind::Lines, "1\n");
-    let name = super::layout::ARCHIVE_LOCK_NAME;
-    let _other = super::lock::DirLock::acquire(archive.dir.path(), name).unwrap();
+    let name = super::file_name::ARCHIVE_LOCK_NAME;
+    let _other = super::dir_lock::DirLock::acquire(archive.dir.path(), name).unwrap();
     let refused = archive.try_run().unwrap_err().to_string();
     assert!(refused.contains("another run (pid "), "{refused}");
 }

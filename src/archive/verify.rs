@@ -1,7 +1,7 @@
 //! Proving hours: decode what is sealed, count, hash, and compare with what the journal says.
 
-mod lines;
-mod marks;
+mod line_position;
+mod unsealed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -10,15 +10,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use self::marks::LinePosition;
+use self::line_position::LinePosition;
 use super::decode::{decode_and_hash, is_corruption};
 use super::digest::{Digester, LinesDigest, Sha256Hash};
 use super::directory::HourEntry;
+use super::file_name::FileKind;
 use super::journal::{self, JournalEntry, SealRecord};
-use super::layout::FileKind;
+use super::parallel::parallel_for_each;
 use super::progress::{Progress, Stopped};
-use super::recover::Checkpoints;
-use super::workers::parallel_for_each;
+use super::tail_scan::Checkpoints;
 
 /// What was found out about a sealed hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -122,7 +122,7 @@ pub fn verify_hour(
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if entry.file(FileKind::Lines).is_some() {
-                return lines::verify_unsealed(dir, entry, &entries, progress);
+                return unsealed::verify_unsealed(dir, entry, &entries, progress);
             }
             if let Some(record) = journal::sealed_records(&entries).next_back() {
                 return bad(format!("the file is gone; it held {} messages", record.messages));
@@ -139,7 +139,7 @@ pub fn verify_hour(
         Err(error) => return unreadable("cannot be opened", error),
     };
     let records = journal::seal_records(&entries);
-    let places = match marks::mark_positions(&entries) {
+    let places = match line_position::mark_positions(&entries) {
         Ok(places) => places,
         Err(reason) => return bad(reason),
     };
@@ -153,7 +153,7 @@ pub fn verify_hour(
         Ok(_) => match check_against_journal(&entries, &records, &starts) {
             Ok(verdict) if entry.file(FileKind::Lines).is_some() => {
                 // Late lines, which wait to be sealed.
-                let late = lines::verify_unsealed(dir, entry, &entries, progress)?;
+                let late = unsealed::verify_unsealed(dir, entry, &entries, progress)?;
                 let bad = late.filter(|late| matches!(late, HourVerdict::Bad { .. }));
                 Ok(Some(bad.unwrap_or(verdict)))
             }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 
-use super::bar::ProgressReporter;
-use super::place::ArchiveLocationArgs;
+use super::archive_args::ArchiveLocationArgs;
+use super::progress::ProgressReporter;
 use super::{CliError, print, print_stderr};
 use crate::archive::directory::HourEntry;
+use crate::archive::file_name::FileKind;
 use crate::archive::job::{Job, JobError, JobEvent, JobPlan, JobSummary};
-use crate::archive::layout::FileKind;
 use crate::archive::progress::Progress;
-use crate::clock::{Clock, SystemClock};
+use crate::base::time::{Clock, SystemClock};
 use crate::registry::Registry;
 
 #[derive(Args)]

@@ -7,15 +7,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::place::ArchiveLocationArgs;
-use super::when::{TimeArg, resolve_range};
+use super::archive_args::ArchiveLocationArgs;
+use super::time_arg::{TimeArg, resolve_range};
 use super::{CliError, ignore_broken_pipe, print_stderr};
 use crate::archive::cat::{CatError, cat_hour};
-use crate::archive::layout::Stem;
-use crate::clock::{Clock, Hour, SystemClock};
-use crate::errors::error_chain;
+use crate::archive::file_name::Stem;
+use crate::base::error_chain::error_chain;
+use crate::base::suggest::did_you_mean;
+use crate::base::time::{Clock, Hour, SystemClock};
 use crate::registry::Registry;
-use crate::suggest::did_you_mean;
 
 #[derive(Args)]
 pub(super) struct CatArgs {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{CliError, print};
-use crate::clock::{Clock, SystemClock};
+use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
+use crate::metrics::ProcessStats;
 use crate::registry::Registry;
-use crate::stats::ProcessStats;
 
 pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<ExitCode, CliError> {
     let config = Config::load(file, registry)?;

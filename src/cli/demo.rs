@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::gaps::{HumanDuration, format_cause};
 use super::{CliError, print, run};
-use crate::archive::account::Coverage;
+use crate::archive::coverage::Coverage;
 use crate::archive::directory::Directory;
+use crate::archive::file_name::{FileKind, Stem, parse_file_name};
 use crate::archive::gaps::Gap;
-use crate::archive::layout::{FileKind, Stem, parse_file_name};
 use crate::archive::progress::Progress;
 use crate::archive::verify::{HourVerdict, verify_hour};
-use crate::clock::{Clock, ManualClock, SystemClock};
+use crate::base::time::{Clock, ManualClock, SystemClock};
 use crate::config::{ArchiveConfig, Config};
 use crate::exchange::{Exchange, ExchangeOptions, Market};
 use crate::registry::Registry;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::place::{ArchiveLocationArgs, StemGap};
-use super::when::{TimeArg, resolve_range};
+use super::archive_args::{ArchiveLocationArgs, StemGap};
+use super::time_arg::{TimeArg, resolve_range};
 use super::{CliError, ignore_broken_pipe, print_stderr};
 use crate::archive::gaps::{Gap, GapKind};
-use crate::clock::{Clock, SystemClock, UnixNanos};
+use crate::base::time::{Clock, SystemClock, UnixNanos};
 use crate::registry::Registry;
 
 #[derive(Args)]

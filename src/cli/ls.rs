@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::place::{ArchiveLocationArgs, ListedHour};
+use super::archive_args::{ArchiveLocationArgs, ListedHour};
 use super::{CliError, ignore_broken_pipe};
+use crate::archive::hour_summary::{HourState, HourSummary, summarize_hour};
 use crate::archive::job::CompressionRatio;
-use crate::archive::list::{HourState, HourSummary, summarize_hour};
-use crate::clock::{Clock, SystemClock};
+use crate::base::time::{Clock, SystemClock};
 use crate::registry::Registry;
 
 #[derive(Args)]

@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{CliError, print};
+use crate::base::suggest::did_you_mean;
 use crate::registry::Registry;
-use crate::suggest::did_you_mean;
 
 #[derive(Args)]
 pub(super) struct PluginsArgs {

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{CliError, print, print_stderr};
+use crate::base::suggest::did_you_mean;
 use crate::sources::websocket::Profile;
 use crate::sources::websocket::profile;
-use crate::suggest::did_you_mean;
 
 #[derive(Args)]
 pub(super) struct ProfilesArgs {

@@ -13,12 +13,12 @@ use anyhow::Context as _;
 use clap::Args;
 use indicatif::{DecimalBytes, HumanCount};
 
-use super::place::{ArchiveLocationArgs, StemGap};
-use super::when::{TimeArg, resolve_range};
+use super::archive_args::{ArchiveLocationArgs, StemGap};
+use super::time_arg::{TimeArg, resolve_range};
 use super::{CliError, ignore_broken_pipe, print_stderr};
 use crate::archive::gaps::{Gap, GapKind, HourGaps, gaps_by_hour};
-use crate::archive::list::{HourState, HourSummary, summarize_hour};
-use crate::clock::{Clock, Hour, SystemClock, UnixNanos};
+use crate::archive::hour_summary::{HourState, HourSummary, summarize_hour};
+use crate::base::time::{Clock, Hour, SystemClock, UnixNanos};
 use crate::registry::Registry;
 
 const DAY_SECONDS: u64 = 24 * 3600;

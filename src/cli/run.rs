@@ -14,17 +14,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
 use super::CliError;
-use crate::child;
-use crate::clock::{Clock, SystemClock};
+use crate::base::child_process;
+use crate::base::error_chain::error_chain;
+use crate::base::pacer::Pacer;
+use crate::base::time::{Clock, SystemClock};
 use crate::config::{ArchiveConfig, Config, Schedule};
-use crate::errors::error_chain;
-use crate::logging::Log;
-use crate::pacing::Pacer;
-use crate::pipeline::{Pipeline, PipelineError};
+use crate::engine::{Pipeline, PipelineError};
+use crate::metrics::ProcessStats;
+use crate::recorder::logging::Log;
+use crate::recorder::sidecar::Sidecar;
+use crate::recorder::status::StatusSocket;
 use crate::registry::Registry;
-use crate::sidecar::Sidecar;
-use crate::stats::ProcessStats;
-use crate::status::StatusSocket;
 
 /// More open files than this are of no use.
 const MAX_OPEN_FILES: u64 = 65_536;
@@ -119,7 +119,7 @@ pub(super) fn record(
         anyhow::Ok(ended?)
     });
     runtime.shutdown_background();
-    child::kill_all();
+    child_process::kill_all();
     recorded?;
     Ok(totals)
 }
@@ -235,7 +235,7 @@ async fn handle_signals(
         if stop.is_cancelled() {
             warn!(signal = name, "second signal, exiting at once");
             log.flush();
-            child::kill_all();
+            child_process::kill_all();
             std::process::exit(EXIT_INTERRUPTED);
         }
         info!(signal = name, "stopping");

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::bar::ProgressReporter;
-use super::place::{ArchiveLocationArgs, ListedHour, available_cores};
+use super::archive_args::{ArchiveLocationArgs, ListedHour, available_cores};
+use super::progress::ProgressReporter;
 use super::{CliError, print, print_stderr};
 use crate::archive::directory::HourEntry;
+use crate::archive::file_name::FileKind;
 use crate::archive::gaps::HourGaps;
 use crate::archive::journal::sealed_records;
-use crate::archive::layout::FileKind;
 use crate::archive::progress::Progress;
 use crate::archive::verify::{HourVerdict, verify_hours};
-use crate::clock::{Clock, SystemClock};
+use crate::base::time::{Clock, SystemClock};
 use crate::registry::Registry;
 
 #[derive(Args)]

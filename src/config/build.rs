@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::Config;
 use super::document::with_shorthand_path;
-use super::error::{ConfigError, Problem};
-use super::pipelines::PipelineConfig;
+use super::pipeline_config::PipelineConfig;
 use crate::archive::digest::Sha256Hash;
-use crate::errors::error_chain;
-use crate::pacing::Pacer;
-use crate::pipeline::{NamedPlugin, Pipeline};
+use crate::base::config_error::{ConfigError, Problem};
+use crate::base::error_chain::error_chain;
+use crate::base::pacer::Pacer;
+use crate::engine::{NamedPlugin, Pipeline};
+use crate::metrics::ProcessStats;
 use crate::plugin::{BuildContext, RunInfo};
 use crate::registry::{OnError, Section};
-use crate::stats::ProcessStats;
 
 impl Config {
     /// Makes the pipelines. Touches neither network nor disk but to read what the keys name.

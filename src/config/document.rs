@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::archive::ArchiveConfig;
-use super::error::Problem;
-use crate::pipeline::Overflow;
-use crate::units::{ByteSize, ConfigDuration};
+use super::archive_config::ArchiveConfig;
+use crate::base::config_error::Problem;
+use crate::base::units::{ByteSize, ConfigDuration};
+use crate::engine::Overflow;
 
 /// The least memory for the buffer.
 const MIN_BUFFER_BYTES: ByteSize = ByteSize::from_bytes(64 << 10);

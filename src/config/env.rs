@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::error::Problem;
+use crate::base::config_error::Problem;
 
 /// Replaces `${NAME}` in every string by the environment variable; `$${` stands for a plain `${`.
 /// Gives the values that were put in: they are secrets.

@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::config::error::Problem;
-use crate::json::Selector;
+use crate::base::config_error::Problem;
+use crate::base::json::Selector;
+use crate::base::suggest::did_you_mean;
 use crate::plugin::{BoxError, BuildContext};
-use crate::suggest::did_you_mean;
 
 /// What becomes of a message on which a stage fails.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

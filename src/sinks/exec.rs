@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::debug;
 
-use crate::backoff::Backoff;
-use crate::batch::Batch;
-use crate::child::{ChildProcess, CommandLine, describe_exit};
+use crate::base::backoff::Backoff;
+use crate::base::child_process::{ChildProcess, CommandLine, describe_exit};
+use crate::base::units::ConfigDuration;
+use crate::metrics::Counter;
+use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
-use crate::stats::Counter;
-use crate::units::ConfigDuration;
 
 /// Gives every message as a line to a program's stdin.
 ///
@@ -234,7 +234,7 @@ impl Sink for ExecSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::PipelineStats;
+    use crate::metrics::PipelineStats;
 
     #[test]
     fn lines_left_unread_by_one_program_are_kept_for_the_next_when_the_second_dies_too() {

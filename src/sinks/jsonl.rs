@@ -1,10 +1,10 @@
 //! Writes every message as a line into one file per UTC hour, and keeps a journal of each.
 
-mod links;
+mod connectivity_state;
+mod jsonl_sink;
 mod partition;
-mod route;
-mod sink;
-mod track;
+mod router;
+mod topic_writer;
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::jsonl_sink::{JsonlSettings, JsonlSink};
 pub use self::partition::Partition;
-use self::route::{Router, TopicSource};
-use self::sink::{JsonlSettings, JsonlSink};
+use self::router::{Router, TopicSource};
 use crate::archive::disk::DEFAULT_FILE_MODE;
-use crate::archive::layout::Stem;
-use crate::batch::TopicLabeler;
+use crate::archive::file_name::Stem;
+use crate::base::units::{ConfigDuration, FileMode};
+use crate::plugin::batch::TopicLabeler;
 use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
-use crate::units::{ConfigDuration, FileMode};
 
 /// The shortest interval between marks: receive times within a journal are no finer.
 const MIN_MARK_INTERVAL: ConfigDuration = ConfigDuration::from_secs(1);
@@ -126,7 +126,7 @@ impl JsonlConfig {
             Some(_) if self.stem.is_some() => Err(JsonlError::StemAndPartition),
             Some(Partition::Topic) => by_topic(),
             Some(Partition::By(selector)) => {
-                let labeler = TopicLabeler::new(selector.clone(), crate::pipeline::MAX_TOPICS);
+                let labeler = TopicLabeler::new(selector.clone(), crate::engine::MAX_TOPICS);
                 Ok(Some(Router::new(TopicSource::Line(Box::new(labeler)), beyond())))
             }
         }

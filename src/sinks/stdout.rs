@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
+use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, DestinationGone, Sink, SinkConfig};
 
 /// Writes every message as a line to stdout. When nobody reads it any more, the pipeline ends.

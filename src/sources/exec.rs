@@ -10,14 +10,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::reading::{LineReader, ReadEnd, poll_readable};
-use crate::batch::Batch;
-use crate::child::{ChildProcess, CommandLine, describe_exit};
-use crate::json::Selector;
+use super::line_reader::{LineReader, ReadEnd, poll_readable};
+use crate::base::child_process::{ChildProcess, CommandLine, describe_exit};
+use crate::base::json::Selector;
+use crate::metrics::PipelineStats;
+use crate::plugin::batch::Batch;
 use crate::plugin::{
     BoxError, BuildContext, CloseStatus, Disconnect, DownCause, Source, SourceConfig, SourceError,
 };
-use crate::stats::PipelineStats;
 
 /// A program that has closed its stdout may take so long to end.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);

@@ -10,11 +10,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::reading::{LineReader, ReadEnd};
-use crate::batch::Batch;
-use crate::json::Selector;
+use super::line_reader::{LineReader, ReadEnd};
+use crate::base::json::Selector;
+use crate::metrics::PipelineStats;
+use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Source, SourceConfig, SourceError};
-use crate::stats::PipelineStats;
 
 /// Every line of the files is a message, one file after the other; then the pipeline ends.
 ///

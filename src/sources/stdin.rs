@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::reading::{LineReader, ReadEnd, poll_readable};
-use crate::batch::Batch;
-use crate::json::Selector;
+use super::line_reader::{LineReader, ReadEnd, poll_readable};
+use crate::base::json::Selector;
+use crate::metrics::PipelineStats;
+use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, CloseStatus, Source, SourceConfig, SourceError};
-use crate::stats::PipelineStats;
 
 /// Every line of stdin is a message. At its end the pipeline ends.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]

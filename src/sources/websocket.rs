@@ -2,23 +2,23 @@
 
 mod bootstrap;
 mod config;
-mod conversation;
-mod extension;
-pub mod frames;
-mod head;
-mod inflate;
-mod ledger;
-mod link;
-mod open;
-mod paced;
+mod connect_rate_limiter;
+mod connect_target;
+mod connection;
+mod deflate_extension;
+mod encoding;
+pub mod frame_decoder;
+mod handshake_reader;
+mod paced_stream;
 pub(crate) mod profile;
 mod proxy;
+mod request_builder;
 mod rules;
-mod silence;
+mod silence_monitor;
+mod subscription_table;
+mod subscription_tracker;
 mod template;
 mod tls;
-mod turns;
-mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,27 +30,27 @@ use tracing::debug;
 
 use self::bootstrap::request_url;
 pub use self::config::{ControlMessages, WebsocketConfig};
-use self::conversation::RequestBuilder;
-pub use self::conversation::{PingConfig, SubscribeMessages};
-pub use self::extension::DeflateMode;
-use self::frames::{FrameDecoder, FrameLimits};
-pub use self::inflate::BinaryEncoding;
-use self::link::{KeepAlive, WebsocketConnection};
-use self::open::{ConnectOptions, ConnectTarget, OpenedStream};
+use self::connect_rate_limiter::ConnectRateLimiter;
+use self::connect_target::{ConnectOptions, ConnectTarget, OpenedStream};
+use self::connection::{KeepAlive, WebsocketConnection};
+pub use self::deflate_extension::DeflateMode;
+pub use self::encoding::BinaryEncoding;
+use self::frame_decoder::{FrameDecoder, FrameLimits};
 use self::profile::Bootstrap;
 pub use self::profile::Profile;
+use self::request_builder::RequestBuilder;
+pub use self::request_builder::{PingConfig, SubscribeMessages};
 use self::rules::Rules;
+use self::subscription_tracker::{ProtocolSettings, SubscriptionTracker};
 pub use self::tls::TlsConfig;
-use self::turns::ConnectRateLimiter;
-use self::watch::{ProtocolSettings, SubscriptionTracker};
-use crate::batch::Batch;
-use crate::json::Selector;
+use crate::base::json::Selector;
+use crate::base::secrets::Secrets;
+use crate::metrics::PipelineStats;
+use crate::plugin::batch::Batch;
 use crate::plugin::{
     BoxError, BuildContext, CloseStatus, ConnectionPolicy, Disconnect, DownCause, Source,
     SourceConfig, SourceError, SourceEvent,
 };
-use crate::secrets::Secrets;
-use crate::stats::PipelineStats;
 
 /// A connection from which something came within this was alive.
 const DETECTION_TOLERANCE: Duration = Duration::from_millis(100);

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::batch::Batch;
-use crate::clock::UnixNanos;
-use crate::json::Selector;
+use crate::base::json::Selector;
+use crate::base::time::UnixNanos;
+use crate::base::units::ConfigDuration;
+use crate::metrics::Counter;
+use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
-use crate::stats::Counter;
-use crate::units::ConfigDuration;
 
 /// Leaves out messages that came before, within `window` and the last `max_entries`.
 ///
@@ -131,7 +131,7 @@ impl Stage for Dedup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::StageHarness;
+    use crate::stages::stage_harness::StageHarness;
 
     #[test]
     fn identical_messages_pass_once_per_window() {

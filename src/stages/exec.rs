@@ -1,6 +1,6 @@
 //! Sends messages through a program of any language.
 
-mod running;
+mod running_program;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use self::running::{ProgramFailure, RunningProgram};
-use crate::backoff::Backoff;
-use crate::batch::{Batch, MessageVerdict};
-use crate::child::CommandLine;
-use crate::clock::UnixNanos;
-use crate::errors::error_chain;
+use self::running_program::{ProgramFailure, RunningProgram};
+use crate::base::backoff::Backoff;
+use crate::base::child_process::CommandLine;
+use crate::base::error_chain::error_chain;
+use crate::base::time::UnixNanos;
+use crate::base::units::ConfigDuration;
+use crate::metrics::{Counter, PipelineStats};
+use crate::plugin::batch::{Batch, MessageVerdict};
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
-use crate::stats::{Counter, PipelineStats};
-use crate::units::ConfigDuration;
 
 /// What goes on is told again after this.
 const GARBLED_LOG_INTERVAL: Duration = Duration::from_secs(60);

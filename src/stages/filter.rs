@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::batch::Batch;
-use crate::json::{Pointer, Scalar, scalar_text};
+use crate::base::json::{Pointer, Scalar, scalar_text};
+use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
 /// Keeps the messages in which the value at `pointer` is as wanted.
@@ -132,7 +132,7 @@ impl Stage for Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::StageHarness;
+    use crate::stages::stage_harness::StageHarness;
 
     const MESSAGES: [&str; 5] = [
         r#"{"s":"BTC","n":1,"b":true}"#,

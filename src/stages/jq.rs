@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::batch::Batch;
+use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
 /// A message may become so many: a program that never ends its output must be stopped.
@@ -165,7 +165,7 @@ impl Stage for Jq {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::StageHarness;
+    use crate::stages::stage_harness::StageHarness;
 
     fn run(program: &str, messages: &[&str]) -> (Vec<String>, Vec<String>) {
         StageHarness::new::<JqConfig>(json!({ "program": program })).unwrap().run(messages)

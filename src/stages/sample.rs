@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::batch::Batch;
+use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
 /// Keeps one message of every `every`: the first, and then each `every`th.
@@ -50,7 +50,7 @@ impl Stage for Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::StageHarness;
+    use crate::stages::stage_harness::StageHarness;
 
     #[test]
     fn every_nth_message_is_kept_over_batches() {

@@ -7,8 +7,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::batch::Batch;
-use crate::json::Pointer;
+use crate::base::json::Pointer;
+use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
 /// Adds the time of receipt, in Unix nanoseconds, to every message.
@@ -96,7 +96,7 @@ impl Stage for StampInsert {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::StageHarness;
+    use crate::stages::stage_harness::StageHarness;
 
     #[test]
     fn json_is_wrapped_verbatim_and_other_text_as_a_string() {

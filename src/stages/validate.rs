@@ -7,9 +7,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, MessageVerdict};
+use crate::metrics::Counter;
+use crate::plugin::batch::{Batch, MessageVerdict};
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
-use crate::stats::Counter;
 
 /// Checks that every message is valid JSON (RFC 8259).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -71,7 +71,7 @@ impl Stage for Validate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::StageHarness;
+    use crate::stages::stage_harness::StageHarness;
 
     #[test]
     fn invalid_json_is_dropped_or_rejected_with_the_reason() {

@@ -1,6 +1,6 @@
 //! Gaps of histories that are known, and of any history.
 
-mod written;
+mod scripted_journals;
 
 use proptest::prelude::*;
 

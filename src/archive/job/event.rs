@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::hour_path;
 use crate::archive::directory::HourEntry;
+use crate::archive::file_name::FileKind;
 use crate::archive::journal::SealRecord;
-use crate::archive::layout::FileKind;
-use crate::archive::retain::LimitKind;
+use crate::archive::retention::LimitKind;
 use crate::archive::seal::SealWarning;
-use crate::archive::tail::TailRepair;
-use crate::clock::UnixNanos;
-use crate::errors::error_chain;
+use crate::archive::tail_repair::TailRepair;
+use crate::base::error_chain::error_chain;
+use crate::base::time::UnixNanos;
 
 /// Which hour, and which of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

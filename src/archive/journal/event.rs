@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::archive::digest::Sha256Hash;
-use crate::archive::retain::LimitKind;
+use crate::archive::retention::LimitKind;
 
 /// The version of the format, in every `open`. Readers skip events and fields that they do not
 /// know; what they know does not change its meaning within a version.

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::waiting::PendingEvents;
+use super::pending_events::PendingEvents;
 use super::{JournalEvent, encode_line, ends_with_newline};
 use crate::archive::disk::{self, FileError};
-use crate::archive::line_lock::is_same_file;
-use crate::clock::UnixNanos;
+use crate::archive::file_lock::is_same_file;
+use crate::base::time::UnixNanos;
 
 /// Appends events to a journal.
 #[derive(Debug)]
@@ -156,9 +156,9 @@ fn undo_partial_write(file: &File, path: &Path, length: u64, lines: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::super::read;
-    use super::super::waiting::MAX_PENDING;
     use super::*;
-    use crate::archive::disk::faults::{InjectedFault, with_fault};
+    use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
+    use crate::archive::journal::pending_events::MAX_PENDING;
 
     #[test]
     fn unwritable_events_are_queued_and_overflow_is_counted() {

@@ -6,8 +6,8 @@ use std::fmt::{self, Write as _};
 use indicatif::{DecimalBytes, HumanCount};
 
 use super::{DAY_SECONDS, Grade, HourCell, StemReport};
+use crate::base::time::UnixNanos;
 use crate::cli::gaps::{HumanDuration, format_cause};
-use crate::clock::UnixNanos;
 
 const STYLE: &str = include_str!("style.css");
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{DAY_SECONDS, Grade, HourCell, StemReport};
+use crate::base::time::UnixNanos;
 use crate::cli::gaps::format_gap as gap_text;
-use crate::clock::UnixNanos;
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 

@@ -7,8 +7,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::json::Selector;
-use crate::suggest::did_you_mean;
+use crate::base::json::Selector;
+use crate::base::suggest::did_you_mean;
 
 /// How lines are shared out over files.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::archive::disk::faults::{InjectedFault, with_fault};
+use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
 use crate::archive::journal::{self, JournalEntry, JournalEvent, Mark};
-use crate::batch::Batch;
-use crate::clock::UnixNanos;
+use crate::base::time::UnixNanos;
+use crate::metrics::PipelineStats;
+use crate::plugin::batch::Batch;
 use crate::plugin::{DownCause, SourceEvent, SourceScope};
-use crate::stats::PipelineStats;
 
 /// A sink whose time is in the test's hand.
 struct SinkHarness {
@@ -261,7 +261,7 @@ fn events_are_kept_while_the_hour_cannot_be_opened() {
 /// A sink that files by topic.
 fn sink_by_topic(dir: &std::path::Path, topics: &[&str]) -> Box<dyn Sink> {
     let topics = topics.iter().map(ToString::to_string).collect();
-    let topic = crate::json::Selector::parse("/t").ok();
+    let topic = crate::base::json::Selector::parse("/t").ok();
     let context =
         BuildContext::new(topics, Arc::new(PipelineStats::new()), 10).with_topic_selector(topic);
     let config = JsonlConfig { output_dir: dir.to_owned(), ..JsonlConfig::default() };
@@ -271,7 +271,7 @@ fn sink_by_topic(dir: &std::path::Path, topics: &[&str]) -> Box<dyn Sink> {
 }
 
 fn batch_of_topics(seconds: u64, topics: &[&str]) -> Batch {
-    let mut labeler = TopicLabeler::new(crate::json::Selector::parse("/t").unwrap(), 100);
+    let mut labeler = TopicLabeler::new(crate::base::json::Selector::parse("/t").unwrap(), 100);
     let mut batch = Batch::new();
     for topic in topics {
         batch.push(format!("{{\"t\":\"{topic}\"}}").as_bytes());

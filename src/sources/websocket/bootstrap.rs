@@ -6,10 +6,10 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::open::{ConnectOptions, parse_retry_after};
+use super::connect_target::{ConnectOptions, parse_retry_after};
 use super::profile::Bootstrap;
 use super::template::fill_placeholders;
-use crate::clock::{Clock, SystemClock};
+use crate::base::time::{Clock, SystemClock};
 use crate::plugin::{BoxError, Disconnect, DownCause};
 
 /// More than this is no such answer.

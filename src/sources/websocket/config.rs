@@ -7,13 +7,13 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::conversation::{PingConfig, SubscribeMessages};
-use super::extension::DeflateMode;
-use super::inflate::BinaryEncoding;
+use super::deflate_extension::DeflateMode;
+use super::encoding::BinaryEncoding;
 use super::profile::{self, Profile, ProfileError, VenueLimits};
+use super::request_builder::{PingConfig, SubscribeMessages};
 use super::tls::TlsConfig;
-use crate::json::Selector;
-use crate::units::{ByteSize, ConfigDuration};
+use crate::base::json::Selector;
+use crate::base::units::{ByteSize, ConfigDuration};
 
 /// The longest message that any configuration allows: offsets in a batch are 32 bits wide.
 const MAX_MESSAGE_SIZE: ByteSize = ByteSize::from_mib(1024);

@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::builtin::BUILTIN;
-use super::conversation::PingConfig;
-use super::inflate::BinaryEncoding;
+use super::encoding::BinaryEncoding;
+use super::request_builder::PingConfig;
 use super::rules::{MessagePattern, Rule, Rules};
 use super::template::{TOPICS_PLACEHOLDER, placeholders};
-use crate::config::error::{ConfigError, Problem};
-use crate::json::Selector;
-use crate::secrets::Secrets;
-use crate::suggest::did_you_mean;
-use crate::units::ConfigDuration;
+use crate::base::config_error::{ConfigError, Problem};
+use crate::base::json::Selector;
+use crate::base::secrets::Secrets;
+use crate::base::suggest::did_you_mean;
+use crate::base::units::ConfigDuration;
 
 /// The name of the profile of servers that no other is for.
 pub(super) const GENERIC: &str = "generic";

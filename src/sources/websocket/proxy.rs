@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::link::io_disconnect;
+use super::connection::io_disconnect;
 use crate::plugin::{Disconnect, DownCause};
 
 /// The value of `proxy` that means none, whatever the environment says.

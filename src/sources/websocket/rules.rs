@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::json::{Pointer, PointerError, Scalar, Selector, scalar_text};
+use crate::base::json::{Pointer, PointerError, Scalar, Selector, scalar_text};
 
 /// Longer messages are data, but for answers that name many topics.
 const MAX_ANSWER_BYTES: usize = 256 << 10;

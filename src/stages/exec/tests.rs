@@ -1,7 +1,7 @@
 //! Real programs, good and bad.
 
 use super::*;
-use crate::stages::testing::StageHarness;
+use crate::stages::stage_harness::StageHarness;
 
 #[expect(clippy::needless_pass_by_value, reason = "`json!` gives values")]
 fn harness(script: &str, keys: Value) -> StageHarness {

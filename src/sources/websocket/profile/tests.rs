@@ -1,7 +1,7 @@
 //! What every built-in profile must be, and what one of a user's own can do.
 
-use super::super::conversation::{RequestBuilder, SubscribeMessages};
 use super::*;
+use crate::sources::websocket::request_builder::{RequestBuilder, SubscribeMessages};
 
 #[test]
 fn every_builtin_profile_renders_its_example_requests() {

@@ -1,0 +1,352 @@
+//! An hour that is recorded, rolled, sealed and removed, with every operation of it all failing in
+//! turn.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::*;
+use crate::archive::coverage::Coverage;
+use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
+use crate::archive::hour_writer::{HourWriter, HourWriterOptions};
+use crate::archive::journal::{JournalEvent as Note, OpenEvent};
+use crate::archive::{gaps, hour_summary};
+
+/// A recorder in the hands of a test.
+pub(super) struct TestRecorder {
+    place: HourWriterOptions,
+    run: String,
+    open: Option<HourWriter>,
+    /// Lines that were accepted, by hour.
+    accepted: Vec<(u64, String)>,
+    /// Lines that were not: a crash may have left some of them.
+    refused: Vec<(u64, String)>,
+}
+
+impl TestRecorder {
+    pub(super) fn new(archive: &TestArchive, run: &str) -> Self {
+        let place = HourWriterOptions {
+            dir: archive.dir.path().to_owned(),
+            stem: Stem::from_topic("t").unwrap(),
+            mode: 0o640,
+            sync_interval: Some(Duration::ZERO),
+        };
+        Self { place, run: run.to_owned(), open: None, accepted: Vec::new(), refused: Vec::new() }
+    }
+
+    fn open_hour_at(&mut self, seconds: u64) -> Option<&mut HourWriter> {
+        let time = UnixNanos::from_seconds(seconds);
+        let hour = Hour::containing(time);
+        if self.open.as_ref().is_none_or(|open| open.hour() != hour) {
+            self.close_hour(seconds, false);
+            let opening =
+                OpenEvent { run: self.run.clone(), connected: true, ..OpenEvent::default() };
+            self.open =
+                HourWriter::open(&self.place, hour, time, opening).ok().map(|(open, _)| open);
+        }
+        self.open.as_mut()
+    }
+
+    /// Tries to write lines three times, as the pipeline tries for ever.
+    pub(super) fn write(&mut self, seconds: u64, range: std::ops::Range<u64>) {
+        let (text, count) = (lines(range.clone()), range.end - range.start);
+        let time = UnixNanos::from_seconds(seconds);
+        for _ in 0..3 {
+            let place = self.place.clone();
+            let Some(open) = self.open_hour_at(seconds) else { continue };
+            if open.append(&place, time, text.as_bytes(), count).is_ok() {
+                self.accepted.push((seconds / 3600, text));
+                return;
+            }
+        }
+        self.refused.push((seconds / 3600, text));
+    }
+
+    pub(super) fn record_event(&mut self, seconds: u64, event: Note) {
+        if let Some(open) = self.open_hour_at(seconds) {
+            open.record_event(UnixNanos::from_seconds(seconds), event);
+        }
+    }
+
+    pub(super) fn tick(&mut self, seconds: u64) {
+        let place = self.place.clone();
+        if let Some(open) = self.open_hour_at(seconds) {
+            // A sync that fails is in the journal.
+            drop(open.sync_and_mark_due(&place, UnixNanos::from_seconds(seconds), Duration::ZERO));
+        }
+    }
+
+    pub(super) fn close_hour(&mut self, seconds: u64, stop: bool) {
+        if let Some(open) = self.open.take() {
+            drop(open.close(&self.place, UnixNanos::from_seconds(seconds), stop, false));
+        }
+    }
+
+    /// Whether these lines of an hour are all that were accepted, and at most some of the next.
+    fn is_consistent_with(&self, hour: u64, text: &str) -> bool {
+        let of_hour = |all: &[(u64, String)]| -> String {
+            all.iter().filter(|(of, _)| *of == hour).map(|(_, text)| text.as_str()).collect()
+        };
+        let refused = of_hour(&self.refused);
+        let more = text.strip_prefix(&of_hour(&self.accepted));
+        more.is_some_and(|more| {
+            refused.starts_with(more) && (more.is_empty() || more.ends_with('\n'))
+        })
+    }
+}
+
+pub(super) fn read_gaps(archive: &TestArchive) -> Vec<gaps::Gap> {
+    let hours = Directory::read(archive.dir.path()).unwrap().hours;
+    let account = Coverage::read(archive.dir.path(), &hours, UnixNanos::from_seconds(NOW), 1);
+    account.gaps.into_values().flatten().collect()
+}
+
+/// Hour 10 and a part of hour 11, then a run of the job that seals hour 10 and removes hour 3.
+fn record_and_seal(archive: &TestArchive, recorder: &mut TestRecorder) {
+    recorder.record_event(36_000, Note::Up { connection: 1 });
+    recorder.write(36_010, 0..10);
+    recorder.tick(36_011);
+    recorder.write(36_020, 10..20);
+    recorder.tick(36_021);
+    recorder.write(39_600, 20..30);
+    recorder.tick(39_601);
+    recorder.close_hour(39_602, true);
+    // A run that fails is tried again an hour later.
+    drop(archive.try_run());
+}
+
+fn test_fault_at_every_operation(fault: InjectedFault) {
+    for nth in 0.. {
+        assert!(nth < 200, "it does not come to an end");
+        let mut archive = TestArchive::new();
+        archive.write(3, FileKind::Lines, lines(0..5));
+        archive.run();
+        archive.job.limits.max_age = Some(Duration::from_secs(3 * 3600));
+        let mut recorder = TestRecorder::new(&archive, "first");
+        let ((), came) = with_fault(fault, nth, || record_and_seal(&archive, &mut recorder));
+        let crashed = came && matches!(fault, InjectedFault::Crash);
+        // The recorder starts again, in the hour in which it was.
+        let mut again = TestRecorder::new(&archive, "second");
+        again.record_event(39_700, Note::Up { connection: 1 });
+        again.write(39_710, 30..40);
+        again.close_hour(39_720, true);
+        archive.run();
+        archive.run();
+        let names = archive.names();
+        let what = format!("{nth}: {names:?}");
+        assert!(recorder.is_consistent_with(10, &archive.cat(10)), "{what}");
+        let eleven = archive.cat(11);
+        let before = eleven.strip_suffix(&lines(30..40));
+        assert!(
+            before.is_some_and(|text| recorder.is_consistent_with(11, text)),
+            "{what}: {eleven}"
+        );
+        assert!(crashed || recorder.refused.is_empty(), "{what}: what fails once is tried again");
+        assert!(!archive.path(3, FileKind::Sealed).exists(), "{what}");
+        for verdict in archive.verdicts() {
+            assert!(matches!(verdict, HourVerdict::Intact { .. }), "{verdict:?} at {what}");
+        }
+        let found = read_gaps(&archive);
+        let away = |gap: &&gaps::Gap| gap.kind == gaps::GapKind::NotRunning && gap.to.is_some();
+        let away = found.iter().find(away);
+        let stood = crashed && recorder.accepted.is_empty();
+        assert!(away.is_some() || stood, "it did not run for a while, at {what}: {found:?}");
+        if let (true, Some(gap)) = (crashed, away) {
+            assert!(gap.from.seconds() <= 39_602 && gap.to.unwrap().seconds() == 39_700, "{gap:?}");
+        }
+        if !came {
+            assert!(nth > 30, "only {nth} operations were seen");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_operation_loses_no_accepted_line() {
+    test_fault_at_every_operation(InjectedFault::Crash);
+}
+
+#[test]
+fn a_disk_error_at_any_operation_loses_no_accepted_line() {
+    test_fault_at_every_operation(InjectedFault::Error(ErrorKind::StorageFull));
+    test_fault_at_every_operation(InjectedFault::Error(ErrorKind::Other));
+}
+
+#[test]
+fn verify_reports_lines_removed_from_an_hour() {
+    let archive = TestArchive::new();
+    let mut recorder = TestRecorder::new(&archive, "first");
+    recorder.write(36_010, 0..1000);
+    recorder.tick(36_011);
+    recorder.tick(39_600);
+    fs::remove_file(archive.path(10, FileKind::Lines)).unwrap();
+    recorder.close_hour(39_610, true);
+    archive.run();
+    let verdicts = archive.verdicts();
+    let [HourVerdict::Bad { reason }] = verdicts.as_slice() else { panic!("{verdicts:?}") };
+    assert!(reason.contains("1000 messages were written"), "{reason}");
+    assert_eq!(hour_state(&archive, 10), hour_summary::HourState::Missing);
+}
+
+fn hour_state(archive: &TestArchive, hour: u64) -> hour_summary::HourState {
+    let hours = Directory::read(archive.dir.path()).unwrap().hours;
+    let entry = hours.iter().find(|entry| entry.hour.start_seconds() == hour * 3600).unwrap();
+    let journal = journal::read(&archive.path(hour, FileKind::Journal)).unwrap();
+    let now = UnixNanos::from_seconds(NOW);
+    hour_summary::summarize_hour(
+        archive.dir.path(),
+        entry,
+        &journal,
+        gaps::HourGaps::default(),
+        now,
+    )
+    .unwrap()
+    .state
+}
+
+#[test]
+fn a_restarted_recorder_counts_lines_removed_meanwhile() {
+    let archive = TestArchive::new();
+    let mut recorder = TestRecorder::new(&archive, "first");
+    recorder.record_event(36_000, Note::Up { connection: 1 });
+    recorder.write(36_010, 0..1000);
+    recorder.tick(36_011);
+    drop(recorder);
+    fs::remove_file(archive.path(10, FileKind::Lines)).unwrap();
+    let mut again = TestRecorder::new(&archive, "second");
+    again.record_event(36_020, Note::Up { connection: 1 });
+    again.write(36_030, 1000..1010);
+    again.close_hour(36_040, true);
+    let gaps = read_gaps(&archive);
+    let lost = gaps.iter().find(|gap| gap.kind == gaps::GapKind::Dropped);
+    assert_eq!(lost.unwrap().messages, Some(1000), "{gaps:?}");
+    archive.run();
+    assert!(matches!(archive.verdicts().as_slice(), [HourVerdict::Intact { messages: 10, .. }]));
+}
+
+#[test]
+fn a_late_line_that_waits_for_a_seal_reports_no_loss() {
+    let archive = TestArchive::new();
+    let mut recorder = TestRecorder::new(&archive, "first");
+    recorder.record_event(36_000, Note::Up { connection: 1 });
+    recorder.write(36_010, 0..1000);
+    recorder.tick(39_600);
+    let path = archive.path(10, FileKind::Lines);
+    // What a seal does at its end, from the lock on.
+    let sealing = fs::File::open(&path).unwrap();
+    sealing.lock().unwrap();
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| {
+            recorder.write(39_599, 1000..1001);
+            recorder.close_hour(39_601, false);
+        });
+        // Once it has looked, it waits for the lock.
+        while !has_lock_waiter(&path) {
+            std::thread::yield_now();
+        }
+        let hash = crate::archive::digest::Sha256Hash::digest(b"");
+        let record = journal::SealRecord {
+            raw_bytes: 0,
+            messages: 1000,
+            raw_sha256: hash,
+            stored_bytes: 0,
+            stored_sha256: hash,
+            torn: false,
+            part: None,
+        };
+        let journal = archive.path(10, FileKind::Journal);
+        journal::append(&journal, UnixNanos::from_seconds(39_600), Note::Sealed(record)).unwrap();
+        fs::remove_file(&path).unwrap();
+        drop(sealing);
+        late.join().unwrap();
+    });
+    let gaps = read_gaps(&archive);
+    assert!(gaps.iter().all(|gap| gap.messages.is_none()), "{gaps:?}");
+}
+
+/// Whether this process has the file open twice: by the test, and by whoever waits for its lock.
+fn has_lock_waiter(path: &Path) -> bool {
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let links = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+    links.filter(|link| link == path).count() > 1
+}
+
+#[test]
+fn zeros_in_a_range_that_could_not_be_synced_are_found() {
+    let archive = TestArchive::new();
+    let mut recorder = TestRecorder::new(&archive, "first");
+    recorder.record_event(36_000, Note::Up { connection: 1 });
+    recorder.write(36_010, 0..1000);
+    let broken = InjectedFault::Error(ErrorKind::Other);
+    let ((), came) = with_fault(broken, 0, || recorder.tick(36_011));
+    assert!(came);
+    recorder.write(36_012, 1000..1010);
+    recorder.tick(36_013);
+    drop(recorder);
+    zero_the_start(&archive.path(10, FileKind::Lines));
+    let mut again = TestRecorder::new(&archive, "second");
+    again.record_event(36_020, Note::Up { connection: 1 });
+    again.close_hour(36_040, true);
+    archive.run();
+    assert_eq!(archive.cat(10), "");
+    let lost: u64 = read_gaps(&archive).iter().filter_map(|gap| gap.messages).sum();
+    assert_eq!(lost, 1010);
+}
+
+fn zero_the_start(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[..4096].fill(0);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_close_that_was_not_durable_is_not_trusted() {
+    let archive = TestArchive::new();
+    let mut recorder = TestRecorder::new(&archive, "first");
+    recorder.place.sync_interval = None;
+    recorder.write(36_010, 0..1000);
+    recorder.tick(36_011);
+    recorder.close_hour(36_012, true);
+    zero_the_start(&archive.path(10, FileKind::Lines));
+    assert!(matches!(archive.verdicts().as_slice(), [HourVerdict::Bad { .. }]));
+    archive.run();
+    assert!(!archive.cat(10).contains('\0'));
+}
+
+#[test]
+fn a_removed_hour_can_be_recorded_again() {
+    let mut archive = TestArchive::new();
+    let mut recorder = TestRecorder::new(&archive, "first");
+    recorder.record_event(10_800, Note::Up { connection: 1 });
+    recorder.write(10_810, 0..100);
+    recorder.close_hour(14_400, false);
+    archive.run();
+    archive.job.limits.max_total_size = Some(1);
+    archive.job.limits.keep_journals = Some(Duration::from_secs(100 * 3600));
+    archive.run();
+    assert_eq!(archive.names(), ["t_10800.journal"]);
+    assert_eq!(hour_state(&archive, 3), hour_summary::HourState::Removed);
+    archive.job.limits.max_total_size = None;
+    // The clock is set back.
+    recorder.write(10_900, 100..110);
+    recorder.close_hour(14_400, true);
+    let (_, events) = archive.run();
+    assert!(events.iter().all(|event| !event.is_warning()), "{events:?}");
+    assert!(matches!(archive.verdicts().as_slice(), [HourVerdict::Intact { messages: 10, .. }]));
+}
+
+#[test]
+fn verify_detects_lines_changed_before_sealing() {
+    let archive = TestArchive::new();
+    let mut recorder = TestRecorder::new(&archive, "first");
+    recorder.write(36_010, 0..10);
+    recorder.tick(36_011);
+    recorder.write(36_012, 10..20);
+    recorder.close_hour(36_013, true);
+    let path = archive.path(10, FileKind::Lines);
+    // Two lines become one, and all is as long as before.
+    fs::write(&path, fs::read_to_string(&path).unwrap().replacen('\n', " ", 1)).unwrap();
+    archive.run();
+    let verdicts = archive.verdicts();
+    let [HourVerdict::Bad { reason }] = verdicts.as_slice() else { panic!("{verdicts:?}") };
+    assert!(reason.contains("hold 9 messages, and its journal says 10"), "{reason}");
+}

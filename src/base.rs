@@ -1,0 +1,14 @@
+//! Tools that know nothing of recording: time, units, JSON, errors, processes.
+
+pub(crate) mod backoff;
+pub(crate) mod child_process;
+pub(crate) mod config_error;
+pub(crate) mod error_chain;
+pub mod json;
+pub(crate) mod line_splitter;
+pub(crate) mod pacer;
+pub(crate) mod secrets;
+pub(crate) mod suggest;
+pub(crate) mod symlinks;
+pub mod time;
+pub mod units;

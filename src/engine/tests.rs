@@ -1,0 +1,260 @@
+//! The engine with sources and sinks that do what a test needs.
+
+mod connection_end;
+mod flapping;
+mod overlap;
+mod scripted;
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::base::time::{ManualClock, UnixNanos};
+use crate::metrics::PluginStats;
+use crate::plugin::batch::Batch;
+use crate::plugin::{Disconnect, DownCause, SourceError};
+use crate::registry::CommonKeys;
+
+/// Messages in each batch of [`Numbers`].
+const PER_BATCH: u64 = 10;
+
+/// Gives numbers as fast as they are taken, up to an end, then waits for ever or ends.
+struct NumberSource {
+    next: u64,
+    end: u64,
+    stalls_at_end: bool,
+    /// Connections that fail before the first that stands.
+    failing_connects: u32,
+}
+
+impl NumberSource {
+    fn until(end: u64) -> Self {
+        Self { next: 0, end, stalls_at_end: false, failing_connects: 0 }
+    }
+}
+
+#[async_trait]
+impl Source for NumberSource {
+    fn endpoint(&self) -> String {
+        "numbers".to_owned()
+    }
+
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        if self.failing_connects > 0 {
+            self.failing_connects -= 1;
+            return Err(Disconnect::new(DownCause::Connect, "not yet").into());
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+        if self.next >= self.end {
+            if self.stalls_at_end {
+                std::future::pending::<()>().await;
+            }
+            return Err(SourceError::Ended);
+        }
+        for _ in 0..PER_BATCH {
+            batch.push(self.next.to_string().as_bytes());
+            self.next += 1;
+        }
+        Ok(())
+    }
+}
+
+type SharedBuffer = Arc<Mutex<Vec<u8>>>;
+
+/// Keeps lines in memory. Can be held up, and can fail.
+#[derive(Default)]
+struct MemorySink {
+    lines: SharedBuffer,
+    /// Each write waits for a word here, until nobody speaks any more.
+    write_permits: Option<Receiver<()>>,
+    failures: u32,
+    panics: bool,
+}
+
+impl Sink for MemorySink {
+    fn destination(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        assert!(!self.panics, "the sink panics");
+        if let Some(gate) = &self.write_permits
+            && gate.recv().is_err()
+        {
+            self.write_permits = None;
+        }
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err("the disk is full".into());
+        }
+        self.lines.lock().unwrap().extend_from_slice(batch.as_lines());
+        Ok(())
+    }
+}
+
+/// A sink that is required.
+fn required_sink(sink: Box<dyn Sink>) -> NamedPlugin<dyn Sink> {
+    NamedPlugin::new(
+        sink,
+        CommonKeys::defaults_for("sink"),
+        Arc::new(PluginStats::new("sinks[0] (memory)")),
+    )
+}
+
+struct PipelineHarness {
+    stats: Arc<PipelineStats>,
+    lines: SharedBuffer,
+    stop: CancellationToken,
+}
+
+impl PipelineHarness {
+    fn new() -> Self {
+        let stats = Arc::new(PipelineStats::new());
+        Self { stats, lines: SharedBuffer::default(), stop: CancellationToken::new() }
+    }
+
+    fn sink(&self) -> MemorySink {
+        MemorySink { lines: Arc::clone(&self.lines), ..MemorySink::default() }
+    }
+
+    fn pipeline(source: NumberSource, sink: MemorySink, overflow: Overflow) -> Pipeline {
+        Pipeline {
+            name: "main".to_owned(),
+            sources: vec![Box::new(source)],
+            topic_selector: None,
+            stages: Vec::new(),
+            sinks: vec![required_sink(Box::new(sink))],
+            max_messages: 100,
+            max_bytes: 1 << 20,
+            overflow,
+            shutdown_timeout: Duration::from_millis(200),
+        }
+    }
+
+    async fn run(&self, pipeline: Pipeline) -> Result<(), PipelineError> {
+        let clock = Arc::new(ManualClock::new(UnixNanos::from_seconds(3600)));
+        pipeline.run(Arc::clone(&self.stats), clock, self.stop.clone()).await
+    }
+
+    fn recorded(&self) -> String {
+        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
+    }
+}
+
+fn number_lines(range: std::ops::Range<u64>) -> String {
+    let lines: Vec<_> = range.map(|number| number.to_string() + "\n").collect();
+    lines.concat()
+}
+
+#[tokio::test]
+async fn everything_arrives_in_order_and_is_counted() {
+    let bench = PipelineHarness::new();
+    let pipeline =
+        PipelineHarness::pipeline(NumberSource::until(50_000), bench.sink(), Overflow::Block);
+    bench.run(pipeline).await.unwrap();
+    assert!(bench.recorded() == number_lines(0..50_000));
+    assert_eq!((bench.stats.received.get(), bench.stats.written.get()), (50_000, 50_000));
+    assert_eq!(bench.stats.dropped.get(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_sink_blocks_the_source_without_loss() {
+    let bench = PipelineHarness::new();
+    let (open, gate) = sync_channel(0);
+    let sink = MemorySink { write_permits: Some(gate), ..bench.sink() };
+    let pipeline = PipelineHarness::pipeline(NumberSource::until(1_000), sink, Overflow::Block);
+    std::thread::spawn(move || release_writes(&open, 50));
+    bench.run(pipeline).await.unwrap();
+    assert!(bench.recorded() == number_lines(0..1_000));
+}
+
+fn release_writes(gate: &SyncSender<()>, times: u32) {
+    for _ in 0..times {
+        gate.send(()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn drop_newest_keeps_the_oldest_and_counts_the_rest() {
+    let bench = PipelineHarness::new();
+    let (open, gate) = sync_channel::<()>(0);
+    let sink = MemorySink { write_permits: Some(gate), ..bench.sink() };
+    let mut source = NumberSource::until(1_000);
+    source.stalls_at_end = true;
+    let pipeline = PipelineHarness::pipeline(source, sink, Overflow::DropNewest);
+    let stats = Arc::clone(&bench.stats);
+    let stop = bench.stop.clone();
+    let release = async move {
+        while stats.received.get() < 1_000 {
+            tokio::task::yield_now().await;
+        }
+        drop(open);
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(bench.run(pipeline), release);
+    ended.unwrap();
+    // A hundred fit, of which the sink was holding ten.
+    assert_eq!(bench.stats.dropped.get(), 900);
+    assert_eq!(bench.recorded(), number_lines(0..100));
+}
+
+#[tokio::test]
+async fn a_failed_write_is_retried_until_it_succeeds() {
+    let bench = PipelineHarness::new();
+    let sink = MemorySink { failures: 2, ..bench.sink() };
+    let pipeline = PipelineHarness::pipeline(NumberSource::until(500), sink, Overflow::Block);
+    bench.run(pipeline).await.unwrap();
+    assert!(bench.recorded() == number_lines(0..500));
+    assert_eq!(bench.stats.sink_errors.get(), 2);
+}
+
+#[tokio::test]
+async fn a_shutdown_timeout_reports_the_messages_lost() {
+    let bench = PipelineHarness::new();
+    let (open, gate) = sync_channel::<()>(0);
+    let sink = MemorySink { write_permits: Some(gate), ..bench.sink() };
+    let mut source = NumberSource::until(100);
+    source.stalls_at_end = true;
+    let pipeline = PipelineHarness::pipeline(source, sink, Overflow::Block);
+    let stats = Arc::clone(&bench.stats);
+    let stop = bench.stop.clone();
+    let release = async move {
+        while stats.received.get() < 100 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(bench.run(pipeline), release);
+    assert!(
+        matches!(ended, Err(PipelineError::ShutdownTimeout { messages: 100, .. })),
+        "{ended:?}"
+    );
+    drop(open);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_pipeline_thread_ends_the_program_with_an_error() {
+    let bench = PipelineHarness::new();
+    let sink = MemorySink { panics: true, ..bench.sink() };
+    let pipeline = PipelineHarness::pipeline(NumberSource::until(u64::MAX), sink, Overflow::Block);
+    let ended = bench.run(pipeline).await;
+    assert!(matches!(ended, Err(PipelineError::ThreadPanicked)), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_connects_are_retried_with_growing_delays() {
+    let bench = PipelineHarness::new();
+    let mut source = NumberSource::until(10);
+    source.failing_connects = 5;
+    let begun = tokio::time::Instant::now();
+    bench.run(PipelineHarness::pipeline(source, bench.sink(), Overflow::Block)).await.unwrap();
+    // 0.5 s, then from the upper halves of 1, 2, 4 and 8 s.
+    assert!(begun.elapsed() >= Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(bench.recorded(), number_lines(0..10));
+    assert_eq!(bench.stats.snapshot().disconnects.get("connect"), Some(&5));
+}

@@ -1,0 +1,145 @@
+//! The plugins of one kind.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::{CommonKeys, Section};
+use crate::base::config_error::Problem;
+use crate::base::suggest::did_you_mean;
+
+/// The plugins of one kind; `R` is their running type.
+pub(crate) struct PluginTypes<R> {
+    /// `source`, `stage` or `sink`.
+    kind: &'static str,
+    types: BTreeMap<&'static str, PluginType<R>>,
+    pub(super) aliases: BTreeMap<&'static str, &'static str>,
+}
+
+struct PluginType<R> {
+    parse: ParseFn<R>,
+    schema: fn(&mut SchemaGenerator) -> Schema,
+    example: fn() -> Value,
+}
+
+type ParseFn<R> = fn(Value, &str, CommonKeys) -> Result<Section<R>, Problem>;
+
+impl<R> PluginTypes<R> {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { kind: what, types: BTreeMap::new(), aliases: BTreeMap::new() }
+    }
+
+    pub(super) fn add<C: JsonSchema>(
+        &mut self,
+        name: &'static str,
+        example: fn() -> Value,
+        parse: ParseFn<R>,
+    ) {
+        // `json_schema` rather than a reference, so that `type` can be added to it.
+        self.types.insert(name, PluginType { parse, schema: C::json_schema, example });
+    }
+
+    /// The names of all types, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.types.keys().copied()
+    }
+
+    /// The schema of a type, with the keys that every plugin of the kind has, and an example of it.
+    pub(crate) fn describe(&self, name: &str) -> Option<(Value, Value)> {
+        let canonical = self.aliases.get(name).copied().unwrap_or(name);
+        let entry = self.types.get(canonical)?;
+        let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+        let mut generator = settings.into_generator();
+        let schema = (entry.schema)(&mut generator);
+        let mut example = Map::from_iter([("type".to_owned(), Value::from(canonical))]);
+        if let Value::Object(keys) = (entry.example)() {
+            example.extend(keys);
+        }
+        let schema = self.with_common_keys(canonical, std::iter::empty(), schema);
+        Some((schema.to_value(), Value::Object(example)))
+    }
+
+    /// The first type that has this key.
+    pub(crate) fn type_with_key(&self, key: &str) -> Option<&'static str> {
+        self.types.keys().copied().find(|name| {
+            self.describe(name)
+                .is_some_and(|(schema, _)| schema.pointer(&format!("/properties/{key}")).is_some())
+        })
+    }
+
+    /// Reads the section at `path`: takes `type` off and gives the rest to that type.
+    pub(crate) fn parse(&self, section: Value, path: &str) -> Result<Section<R>, Problem> {
+        let what = self.kind;
+        let Value::Object(mut keys) = section else {
+            return Err(Problem::at(path, format!("a {what} is an object with a `type`")));
+        };
+        let known = || self.types.keys().chain(self.aliases.keys()).copied();
+        let names = || known().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let name = match keys.remove("type") {
+            Some(Value::String(name)) => name,
+            Some(_) => return Err(Problem::at(format!("{path}.type"), "`type` is not a text")),
+            None => {
+                return Err(Problem::at(path, format!("`type` is missing: one of {}", names())));
+            }
+        };
+        let canonical = self.aliases.get(name.as_str()).copied().unwrap_or(name.as_str());
+        let Some(entry) = self.types.get(canonical) else {
+            let hint = did_you_mean(&name, known());
+            let message = format!("unknown {what} type `{name}`{hint}; known: {}", names());
+            return Err(Problem::at(format!("{path}.type"), message));
+        };
+        let common = CommonKeys::take_from(self.kind, &mut keys, path)?;
+        (entry.parse)(Value::Object(keys), path, common)
+    }
+
+    /// The schemas of all types, each with its `type`.
+    pub(crate) fn schemas(&self, generator: &mut SchemaGenerator) -> Vec<Schema> {
+        self.types
+            .iter()
+            .map(|(name, entry)| {
+                let aliases = self.aliases.iter().filter(|(_, of)| *of == name).map(|(a, _)| *a);
+                self.with_common_keys(name, aliases, (entry.schema)(generator))
+            })
+            .collect()
+    }
+
+    /// Adds what is common to all plugins of the kind to the schema of a plugin's section: the `type`
+    /// key, required and first, and the engine's own keys.
+    fn with_common_keys<'a>(
+        &self,
+        name: &'a str,
+        aliases: impl Iterator<Item = &'a str>,
+        mut schema: Schema,
+    ) -> Schema {
+        let names: Vec<_> = std::iter::once(name).chain(aliases).collect();
+        let tag = if let [name] = names.as_slice() {
+            json!({ "const": name })
+        } else {
+            json!({ "enum": names })
+        };
+        let mut properties = Map::from_iter([("type".to_owned(), tag)]);
+        if let Some(Value::Object(rest)) = schema.remove("properties") {
+            properties.extend(rest);
+        }
+        properties.extend(CommonKeys::schema(self.kind));
+        let mut required = vec![Value::from("type")];
+        if let Some(Value::Array(rest)) = schema.remove("required") {
+            required.extend(rest);
+        }
+        schema.insert("title".to_owned(), Value::from(name));
+        schema.insert("type".to_owned(), Value::from("object"));
+        schema.insert("properties".to_owned(), Value::Object(properties));
+        schema.insert("required".to_owned(), Value::Array(required));
+        schema.insert("additionalProperties".to_owned(), Value::Bool(false));
+        schema
+    }
+}
+
+impl<R> fmt::Debug for PluginTypes<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.types.keys()).finish()
+    }
+}
