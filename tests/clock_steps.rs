@@ -153,6 +153,6 @@ fn a_machine_that_boots_in_1970_keeps_what_it_has() {
 
 /// Returns the Unix second at which the current hour began.
 fn current_hour_start() -> u64 {
-    let time = streamer::clock::Clock::now(&streamer::clock::SystemClock);
-    streamer::clock::Hour::containing(time).start_seconds()
+    let time = streamer::time::Clock::now(&streamer::time::SystemClock);
+    streamer::time::Hour::containing(time).start_seconds()
 }

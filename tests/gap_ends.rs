@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
-use streamer::clock::{Clock, SystemClock};
+use streamer::time::{Clock, SystemClock};
 
 use crate::harness::{Peer, Server, Test};
 use crate::venues::{read_json, send_json, test_with_profile};

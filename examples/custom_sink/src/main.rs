@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use streamer::clock::UnixNanos;
+use streamer::time::UnixNanos;
 use streamer::{Batch, BoxError, BuildContext, Registry, Sink, SinkConfig};
 
 /// Counts the messages of each topic, and appends the counts to a file at an interval.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use streamer::clock::UnixNanos;
 use streamer::exchange::Market;
+use streamer::metrics::PipelineStats;
 use streamer::sinks::jsonl::JsonlConfig;
 use streamer::sources::websocket::BinaryEncoding;
-use streamer::sources::websocket::frames::{FrameDecoder, FrameLimits};
-use streamer::stats::PipelineStats;
+use streamer::sources::websocket::frame_decoder::{FrameDecoder, FrameLimits};
+use streamer::time::UnixNanos;
 use streamer::{Batch, BuildContext, SinkConfig};
 
 /// The number of trades in a block, which is about one read of the recorder at full speed.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use serde_json::{Value, json};
-use streamer::batch::TopicLabeler;
-use streamer::clock::UnixNanos;
 use streamer::exchange::Market;
 use streamer::json::{Pointer, Selector};
+use streamer::metrics::PipelineStats;
+use streamer::plugin::batch::TopicLabeler;
 use streamer::stages::{dedup, exec, filter, jq, sample, stamp, validate};
-use streamer::stats::PipelineStats;
+use streamer::time::UnixNanos;
 use streamer::{Batch, BuildContext, StageConfig};
 
 const TRADES: u64 = 500;
