@@ -114,7 +114,7 @@ fn a_drop_at_the_boundary_of_an_hour_is_one_gap_in_both() {
 
 /// Returns the seconds of the hour that had passed when the recorder stopped.
 fn seconds_into_hour_at_stop(test: &Test) -> f64 {
-    let stop = test.journal().into_iter().rfind(|event| event["event"] == "closed").unwrap();
+    let stop = test.journal().into_iter().rfind(|event| event["event"] == "stopping").unwrap();
     (stop["t"].as_u64().unwrap() % 3_600_000_000_000) as f64 / 1e9
 }
 
