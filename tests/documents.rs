@@ -264,6 +264,42 @@ fn every_test_that_the_losses_name_exists() {
 }
 
 #[test]
+fn every_file_and_every_test_in_the_map_of_the_code_exists() {
+    let code = sources(&["src", "tests", "xtask"]);
+    let mut files = Vec::new();
+    list_files(&root().join("src"), &mut files);
+    list_files(&root().join("tests"), &mut files);
+    let mut checked = 0;
+    for page in ["docs/architecture.md", "docs/contributing.md"] {
+        for span in code_spans(&document(page).text) {
+            let exists = if span.ends_with(".rs") {
+                files.iter().any(|file| file.ends_with(&format!("/{span}")))
+            } else if span.starts_with("src/") || span.starts_with("tests/") {
+                root().join(span.replace("NAME", "generic")).exists()
+            } else if span.matches('_').count() > 3 {
+                code.contains(&format!("fn {span}("))
+            } else {
+                continue;
+            };
+            assert!(exists, "{page}: there is no `{span}`");
+            checked += 1;
+        }
+    }
+    assert!(checked > 50);
+}
+
+/// Appends the path of every file below a directory.
+fn list_files(dir: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            list_files(&entry, files);
+        } else {
+            files.push(entry.to_str().unwrap().to_owned());
+        }
+    }
+}
+
+#[test]
 fn every_name_in_the_plugin_guide_exists() {
     let code = sources(&["src"]);
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
