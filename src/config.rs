@@ -1,261 +1,217 @@
-//! Loading the configuration: from a file to sections that can be built, or to every problem
-//! with its place.
+//! Loads a configuration file, and reports every problem with its position.
+//!
+//! Loading checks the keys and gives each plugin section to the plugin that it names. Plugins are
+//! built later, by [`PipelineBuilder`].
 
 mod archive_config;
-mod build;
+mod archive_location;
+mod config_text;
 mod document;
-pub(crate) mod env;
+mod env;
+mod explicit_form;
+mod located_section;
+mod log_config;
+mod pipeline_builder;
 mod pipeline_config;
+mod recorder_settings;
+mod schedule;
 mod schema;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-pub(crate) use self::archive_config::{ArchiveConfig, Schedule};
+pub(crate) use self::archive_config::ArchiveConfig;
+pub(crate) use self::archive_location::ArchiveLocation;
+use self::config_text::ConfigText;
 use self::document::{Document, check_mixed_forms};
-use self::pipeline_config::{PipelineConfig, check_archive_dirs, parse_sinks};
+use self::explicit_form::explicit_form;
+pub(crate) use self::log_config::LogConfig;
+use self::pipeline_builder::PipelineBuilder;
+use self::pipeline_config::{PipelineConfig, check_archive_dirs, parse_sinks, retain_sinks_only};
+pub(crate) use self::recorder_settings::RecorderSettings;
+pub(crate) use self::schedule::Schedule;
+pub use self::schema::config_schema;
 use crate::base::config_error::{ConfigError, Problem, duplicate_keys};
-use crate::base::secrets::Secrets;
-use crate::engine::Overflow;
 use crate::registry::Registry;
 
-/// A configuration that was read and checked. Nothing is built yet.
+/// A configuration that was read and checked; no plugin is built yet.
 pub(crate) struct Config {
-    file: PathBuf,
-    text: String,
-    written_keys: Map<String, Value>,
-    pipelines: Vec<PipelineConfig>,
-    /// The sink that writes messages to stdout.
+    pub(crate) file: PathBuf,
+    pub(crate) settings: RecorderSettings,
+    pub(crate) pipelines: PipelineBuilder,
+    /// Path of the sink section that writes messages to stdout, such as `sinks[0]`.
     pub(crate) stdout_sink: Option<String>,
-    secrets: Secrets,
-    buffer_size: usize,
-    buffer_bytes: usize,
-    overflow: Overflow,
-    /// How long a stop may take.
-    pub(crate) shutdown_timeout: Duration,
-    /// Between status lines in the log.
-    pub(crate) status_interval: Option<Duration>,
-    /// Where status queries are answered.
-    pub(crate) status_socket: Option<PathBuf>,
-    /// Where log lines go.
-    pub(crate) log: LogConfig,
-    /// What happens to closed hours, and where they are.
-    pub(crate) archive: Option<(ArchiveConfig, Vec<PathBuf>)>,
-    /// The explicit form with every default filled in. Secrets are as in the file: `${NAME}`.
+    /// Explicit form of the configuration: every section is written out and every default filled
+    /// in. Strings with `${NAME}` are as in the file, so the value contains no secret.
     pub(crate) resolved: Value,
 }
 
-/// Where log lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogConfig {
-    pub(crate) file: Option<PathBuf>,
-    pub(crate) to_stdout: bool,
-    /// Size at which the file is begun anew; 0 for never.
-    pub(crate) max_size: u64,
-    /// How many older files are kept.
-    pub(crate) max_old_files: u16,
-}
-
 impl Config {
-    /// Reads the file and gives every section to the type that it names.
+    /// Reads and checks the file.
     ///
     /// # Errors
-    /// Every problem that was found, each with its place.
+    /// Every problem that was found, each with its position.
     pub(crate) fn load(file: &Path, registry: &Registry) -> Result<Self, ConfigError> {
-        let text = read_text(file)?;
-        Self::parse(file, &text, registry)
+        Self::from_text(ConfigText::read(file)?, registry)
     }
 
-    /// Where a recorder with this configuration answers. Needs no more of the file than that: no
-    /// secret, no certificate.
+    /// Checks `text` as the content of `file`.
     ///
     /// # Errors
-    /// The file cannot be read, or the key is wrong.
+    /// Every problem that was found, each with its position.
+    pub(crate) fn parse(file: &Path, text: &str, registry: &Registry) -> Result<Self, ConfigError> {
+        Self::from_text(ConfigText::new(file, text), registry)
+    }
+
+    /// Reads the path of the status socket and ignores every other key: the caller needs no
+    /// secrets and no certificates.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the key has a problem.
     pub(crate) fn load_status_socket(file: &Path) -> Result<Option<PathBuf>, ConfigError> {
-        let text = read_text(file)?;
-        let mut keys = parse_object(file, &text)?;
-        let fail = |problems| ConfigError::new(file, Some(&text), problems, &Secrets::default());
-        let mut only = Map::new();
-        if let Some(key) = keys.remove_entry("status_socket") {
-            only.extend([key]);
-        }
-        let mut only = Value::Object(only);
-        env::expand(&mut only, &|name| std::env::var(name).ok()).map_err(fail)?;
-        let document = Document::from_value(only).map_err(|problem| fail(vec![problem]))?;
+        let mut text = ConfigText::read(file)?;
+        let mut keys = text.parse_object()?;
+        let entry = keys.remove_entry("status_socket");
+        let mut needed = Value::Object(entry.into_iter().collect());
+        text.expand_env(&mut needed).map_err(|problems| text.error(problems))?;
+        let document = Document::from_value(needed).map_err(|problem| text.error(vec![problem]))?;
         Ok(non_empty_path(document.status_socket))
     }
 
-    /// Where the hours are, and what happens to them. Needs no more of the file than that.
+    /// Reads the directories of the archive and the section `archive`, and ignores every other
+    /// key.
     ///
     /// # Errors
-    /// The file cannot be read, or these keys are wrong.
+    /// The file cannot be read, these keys have problems, or no sink writes hours.
     pub(crate) fn load_archive(
         file: &Path,
         registry: &Registry,
-    ) -> Result<(ArchiveConfig, Vec<PathBuf>), ConfigError> {
-        let text = read_text(file)?;
-        let keys = parse_object(file, &text)?;
-        let fail = |problems| ConfigError::new(file, Some(&text), problems, &Secrets::default());
-        let needed = |(key, _): &(&String, &Value)| {
+    ) -> Result<ArchiveLocation, ConfigError> {
+        let mut text = ConfigText::read(file)?;
+        let keys = text.parse_object()?;
+        let is_needed = |(key, _): &(&String, &Value)| {
             matches!(key.as_str(), "output_dir" | "sinks" | "pipelines" | "archive")
         };
-        let only = keys.iter().filter(needed).map(|(key, value)| (key.clone(), value.clone()));
-        let mut only = Value::Object(only.collect());
-        pipeline_config::retain_sinks_only(&mut only);
-        let secrets = env::expand(&mut only, &|name| std::env::var(name).ok()).map_err(fail)?;
-        let secrets = Secrets::new(secrets);
-        let fail = |problems| ConfigError::new(file, Some(&text), problems, &secrets);
-        let document = Document::from_value(only).map_err(|problem| fail(vec![problem]))?;
+        let needed = keys.iter().filter(is_needed).map(|(key, value)| (key.clone(), value.clone()));
+        let mut needed = Value::Object(needed.collect());
+        retain_sinks_only(&mut needed);
+        text.expand_env(&mut needed).map_err(|problems| text.error(problems))?;
+        let document = Document::from_value(needed).map_err(|problem| text.error(vec![problem]))?;
         let mut problems = document.check(&keys);
         let sinks = parse_sinks(&document, &keys, registry, &mut problems);
-        let dirs = check_archive_dirs(sinks, &mut problems);
+        let dirs = check_archive_dirs(&sinks, &mut problems);
         if dirs.is_empty() && problems.is_empty() {
-            problems.push(Problem::at("sinks", "none of them writes hours"));
+            problems.push(Problem::at("sinks", "no sink writes hours; a `jsonl` sink does"));
         }
-        if problems.is_empty() {
-            Ok((document.archive.unwrap_or_default(), dirs))
-        } else {
-            Err(fail(problems))
+        if !problems.is_empty() {
+            return Err(text.error(problems));
         }
+        Ok(ArchiveLocation { dirs, config: document.archive.unwrap_or_default() })
     }
 
-    pub(crate) fn parse(file: &Path, text: &str, registry: &Registry) -> Result<Self, ConfigError> {
-        let keys = parse_object(file, text)?;
-        let mut problems = duplicate_keys(text);
+    fn from_text(mut text: ConfigText, registry: &Registry) -> Result<Self, ConfigError> {
+        let keys = text.parse_object()?;
+        let mut problems = duplicate_keys(text.as_str());
         problems.extend(check_mixed_forms(&keys));
         let mut expanded = Value::Object(keys.clone());
-        let expansion = env::expand(&mut expanded, &|name| std::env::var(name).ok());
-        let secrets = match expansion {
-            Ok(secrets) => Secrets::new(secrets),
-            Err(unset) => {
-                problems.extend(unset);
-                return Err(ConfigError::new(file, Some(text), problems, &Secrets::default()));
-            }
-        };
-        let fail = |problems| ConfigError::new(file, Some(text), problems, &secrets);
+        if let Err(unset) = text.expand_env(&mut expanded) {
+            problems.extend(unset);
+            return Err(text.error(problems));
+        }
         let document = match Document::from_value(expanded) {
             Ok(document) => document,
             Err(problem) => {
                 problems.push(suggest_section(problem, registry));
-                return Err(fail(problems));
+                return Err(text.error(problems));
             }
         };
         problems.extend(document.check(&keys));
         let pipelines = PipelineConfig::parse_all(&document, &keys, registry, &mut problems);
-        let sinks = pipelines.iter().flat_map(|pipeline| {
-            let sinks = pipeline.sinks.iter();
-            sinks.map(|(path, sink)| (path.as_str(), sink.archive_dir.as_deref()))
+        let dirs = check_archive(&document, &pipelines, &mut problems);
+        let stdout_sink = check_standard_streams(&document, &pipelines, &mut problems);
+        let resolved = explicit_form(&document, &pipelines, &keys);
+        let resolved = resolved.unwrap_or_else(|problem| {
+            problems.push(problem);
+            Value::Null
         });
-        let dirs = check_archive_dirs(sinks, &mut problems);
-        if document.archive.is_some() && dirs.is_empty() && problems.is_empty() {
-            problems.push(Problem::at(
-                "archive",
-                "is for sinks that write hours, and none of these does",
-            ));
-        }
-        let sources = pipelines.iter().map(|pipeline| &pipeline.source);
-        let stdin = sources.filter(|(_, source)| source.uses_stdin).map(|(path, _)| path);
-        problems.extend(check_single_use(&stdin.collect::<Vec<_>>(), "stdin", "reads"));
-        let sinks = pipelines.iter().flat_map(|pipeline| &pipeline.sinks);
-        let stdout = sinks.filter(|(_, sink)| sink.uses_stdout).map(|(path, _)| path);
-        let stdout: Vec<&String> = stdout.collect();
-        let uses_stdout = stdout.first().map(|path| (*path).clone());
-        problems.extend(check_single_use(&stdout, "stdout", "writes to"));
-        if let Some(path) = &uses_stdout
-            && document.log_to_stdout
-        {
-            let message = format!("`{path}` writes messages to stdout, so the log cannot go there");
-            problems.push(Problem::at("log_to_stdout", message));
-        }
         if !problems.is_empty() {
-            return Err(fail(problems));
+            return Err(text.error(problems));
         }
-        let mut config = Self {
-            file: file.to_owned(),
-            written_keys: keys,
-            pipelines,
-            stdout_sink: uses_stdout,
-            secrets,
-            buffer_size: document.buffer_size as usize,
-            buffer_bytes: usize::try_from(document.buffer_bytes.bytes()).unwrap_or(usize::MAX),
-            overflow: document.overflow,
-            shutdown_timeout: document.shutdown_timeout.to_duration(),
-            status_interval: non_zero_seconds(document.status_interval),
-            status_socket: non_empty_path(document.status_socket.clone()),
-            log: LogConfig {
-                file: non_empty_path(document.log_file.clone()),
-                to_stdout: document.log_to_stdout,
-                max_size: document.log_max_size.bytes(),
-                max_old_files: document.log_files,
-            },
-            archive: document.archive.clone().map(|archive| (archive, dirs)),
-            resolved: Value::Null,
-            text: text.to_owned(),
-        };
-        config.resolved = config.explicit_form(document);
-        Ok(config)
-    }
-
-    fn explicit_form(&self, mut document: Document) -> Value {
-        let named = document.pipelines.is_some();
-        document.pipelines = None;
-        // A document of plain keys is always an object; were it not, there is nothing to show.
-        let mut resolved = serde_json::to_value(document).unwrap_or_default();
-        if let Value::Object(keys) = &mut resolved {
-            for key in ["ws_url", "topic", "output_dir", "source", "stages", "sinks", "pipelines"] {
-                keys.shift_remove(key);
-            }
-            let all = self.pipelines.iter();
-            if named {
-                let all = all.map(|pipeline| (pipeline.name.clone(), pipeline.resolved()));
-                keys.shift_insert(0, "pipelines".to_owned(), Value::Object(all.collect()));
-            } else if let Some(Value::Object(sections)) = all.map(PipelineConfig::resolved).next() {
-                for (index, (key, section)) in sections.into_iter().enumerate() {
-                    keys.shift_insert(index, key, section);
-                }
-            }
-        }
-        let mut template = self.written_keys.clone();
-        if !named {
-            let written = |key| self.written_keys.get(key).cloned().unwrap_or_default();
-            let source = json!({ "url": written("ws_url"), "topics": [written("topic")] });
-            template.entry("source").or_insert(source);
-            template.entry("sinks").or_insert(json!([{ "output_dir": written("output_dir") }]));
-        }
-        env::restore(&mut resolved, &Value::Object(template));
-        resolved
+        Ok(Self {
+            file: text.file.clone(),
+            settings: settings(&document, dirs),
+            pipelines: PipelineBuilder::new(text, keys, &document, pipelines, &resolved),
+            stdout_sink,
+            resolved,
+        })
     }
 }
 
-/// The text of the file.
-fn read_text(file: &Path) -> Result<String, ConfigError> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        let hint = if error.kind() == std::io::ErrorKind::NotFound {
-            "; `streamer init` writes one to start from, `-config FILE` names another"
-        } else {
-            ""
-        };
-        let problem = Problem::at("", format!("cannot read the configuration: {error}{hint}"));
-        ConfigError::new(file, None, vec![problem], &Secrets::default())
-    })?;
-    // A byte order mark is what some editors leave; JSON allows to ignore it (RFC 8259, 8.1).
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
-/// The keys of the file.
-fn parse_object(file: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
-    let value =
-        serde_json::from_str(text).map_err(|error| ConfigError::from_syntax_error(file, &error))?;
-    if let Value::Object(keys) = value {
-        return Ok(keys);
+/// Returns the settings that all pipelines share. `dirs` are the directories of the archive.
+fn settings(document: &Document, dirs: Vec<PathBuf>) -> RecorderSettings {
+    RecorderSettings {
+        shutdown_timeout: document.shutdown_timeout.to_duration(),
+        status_interval: non_zero_seconds(document.status_interval),
+        status_socket: non_empty_path(document.status_socket.clone()),
+        log: LogConfig {
+            file: non_empty_path(document.log_file.clone()),
+            to_stdout: document.log_to_stdout,
+            max_size: document.log_max_size.bytes(),
+            max_old_files: document.log_files,
+        },
+        archive: document.archive.clone().map(|config| ArchiveLocation { dirs, config }),
     }
-    let problem = Problem::at("", "the configuration is an object: { … }");
-    Err(ConfigError::new(file, Some(text), vec![problem], &Secrets::default()))
 }
 
-/// Says where a key belongs that is none of the file itself.
+/// Returns the directories in which sinks write hours. The section `archive` needs at least one.
+fn check_archive(
+    document: &Document,
+    pipelines: &[PipelineConfig],
+    problems: &mut Vec<Problem>,
+) -> Vec<PathBuf> {
+    let sinks = pipelines.iter().flat_map(PipelineConfig::sink_dirs);
+    let dirs = check_archive_dirs(&sinks.collect::<Vec<_>>(), problems);
+    if document.archive.is_some() && dirs.is_empty() && problems.is_empty() {
+        let message = "needs a sink that writes hours, such as `jsonl`, and there is none";
+        problems.push(Problem::at("archive", message));
+    }
+    dirs
+}
+
+/// Checks that at most one source reads stdin and at most one sink or the log writes to stdout,
+/// and returns the path of that sink.
+fn check_standard_streams(
+    document: &Document,
+    pipelines: &[PipelineConfig],
+    problems: &mut Vec<Problem>,
+) -> Option<String> {
+    let sources = pipelines.iter().map(|pipeline| &pipeline.source);
+    let stdin =
+        sources.filter(|source| source.section.properties.uses_stdin).map(|source| &source.path);
+    problems.extend(check_single_use(&stdin.collect::<Vec<_>>(), "reads stdin"));
+    let sinks = pipelines.iter().flat_map(|pipeline| &pipeline.sinks);
+    let stdout = sinks.filter(|sink| sink.section.properties.uses_stdout).map(|sink| &sink.path);
+    let stdout: Vec<&String> = stdout.collect();
+    problems.extend(check_single_use(&stdout, "writes to stdout"));
+    let path = (*stdout.first()?).clone();
+    if document.log_to_stdout {
+        let message = format!("`{path}` writes messages to stdout, so the log cannot go there");
+        problems.push(Problem::at("log_to_stdout", message));
+    }
+    Some(path)
+}
+
+/// Returns a problem when more than one section uses a stream of which the process has one.
+fn check_single_use(paths: &[&String], use_of_stream: &str) -> Option<Problem> {
+    let first = paths.first()?;
+    let second = paths.get(1)?;
+    let message = format!("`{first}` already {use_of_stream}; only one section can");
+    Some(Problem::at(second.as_str(), message))
+}
+
+/// Adds to an unknown top-level key the section that it belongs to, if a plugin has such a key.
 fn suggest_section(mut problem: Problem, registry: &Registry) -> Problem {
     let key = &problem.path;
     let owners = [
@@ -266,16 +222,10 @@ fn suggest_section(mut problem: Problem, registry: &Registry) -> Problem {
     let owner = owners.into_iter().find_map(|(name, kind, place)| Some((name?, kind, place)));
     if let Some((name, kind, place)) = owner.filter(|_| problem.message.starts_with("unknown key"))
     {
-        let message = format!("unknown key `{key}`; a {name} {kind} has it: write it in {place}");
-        problem.message = message;
+        problem.message =
+            format!("unknown key `{key}`; it belongs to the {kind} `{name}`: write it in {place}");
     }
     problem
-}
-
-/// There is one stdin and one stdout for all.
-fn check_single_use(paths: &[&String], what: &str, uses: &str) -> Option<Problem> {
-    let (first, second) = (paths.first()?, paths.get(1)?);
-    Some(Problem::at(second.as_str(), format!("`{first}` {uses} {what}, too; only one can")))
 }
 
 fn non_zero_seconds(number: u32) -> Option<Duration> {

@@ -64,8 +64,10 @@ pub mod sources;
 pub mod stages;
 
 pub use base::{json, time, units};
+pub use config::config_schema;
 pub use plugin::batch::{Batch, Record};
 pub use plugin::{
     BoxError, BuildContext, Sink, SinkConfig, Source, SourceConfig, SourceError, Stage, StageConfig,
 };
+pub use recorder::{Recorder, RecorderError};
 pub use registry::Registry;

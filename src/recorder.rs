@@ -1,5 +1,124 @@
-//! The running recorder: its log, its status socket and its sidecar.
+//! Records what a configuration names until the recording is stopped or every source has ended.
+//!
+//! The recorder owns the runtime, the log, the status socket and the sidecar that archives closed
+//! hours. The command line and a program that embeds the library start it in the same way.
 
+mod file_limit;
 pub(crate) mod logging;
+mod recorder_error;
+mod session;
 pub(crate) mod sidecar;
+mod signals;
 pub(crate) mod status;
+mod status_log;
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+pub use self::recorder_error::RecorderError;
+pub(crate) use self::recorder_error::RecorderErrorKind;
+use self::session::Session;
+use crate::base::child_process;
+use crate::base::pacer::Pacer;
+use crate::base::time::{Clock, SystemClock};
+use crate::config::Config;
+use crate::metrics::{ProcessStats, Snapshot};
+use crate::registry::Registry;
+
+/// A recorder that is configured and not running yet.
+///
+/// One process runs one recorder at a time: the recorder raises the limit of open files, sets the
+/// log of the process unless the program has set a `tracing` subscriber, and kills the child
+/// processes of its plugins at the end.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use std::time::Duration;
+///
+/// use streamer::{Recorder, RecorderError, Registry};
+///
+/// fn record_for_an_hour() -> Result<(), RecorderError> {
+///     let recorder = Recorder::load(Path::new("config.json"), &Registry::builtin())?;
+///     let end = recorder.run(async { tokio::time::sleep(Duration::from_secs(3600)).await })?;
+///     println!("{} messages", end.total.messages);
+///     Ok(())
+/// }
+/// ```
+pub struct Recorder {
+    config: Config,
+    handles_signals: bool,
+    debug: bool,
+}
+
+impl Recorder {
+    /// Reads and checks the configuration file with the plugins of the registry.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the configuration has problems; the error lists all of them.
+    pub fn load(file: &Path, registry: &Registry) -> Result<Self, RecorderError> {
+        Ok(Self::new(Config::load(file, registry)?))
+    }
+
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, handles_signals: false, debug: false }
+    }
+
+    /// Makes the recorder handle the signals of the process.
+    ///
+    /// The first SIGINT or SIGTERM stops the recording, a second one ends the process with exit
+    /// code 130. SIGHUP opens the log file again.
+    #[must_use]
+    pub fn with_signal_handling(mut self) -> Self {
+        self.handles_signals = true;
+        self
+    }
+
+    /// Logs to stdout as well, and messages of level `DEBUG` too.
+    #[must_use]
+    pub(crate) fn with_debug_log(mut self, debug: bool) -> Self {
+        self.debug = debug;
+        self
+    }
+
+    /// Records until `stop` completes, a handled signal arrives or every source has ended, and
+    /// returns the final counters.
+    ///
+    /// Messages that were received before the stop are written, for at most `shutdown_timeout`.
+    /// The recorder has a runtime of its own: call it from a thread that runs no async code. The
+    /// future runs on that runtime.
+    ///
+    /// # Errors
+    /// The recorder could not start, or a pipeline failed. A pipeline that fails does not stop the
+    /// others; the first failure is returned after all have ended.
+    pub fn run(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Snapshot, RecorderError> {
+        let Self { config, handles_signals, debug } = self;
+        let Config { file, settings, pipelines, .. } = config;
+        let stats = Arc::new(ProcessStats::new(SystemClock.now()));
+        let pacer = Arc::new(Pacer::default());
+        let pipelines = pipelines.build(&stats, &pacer)?;
+        let runtime = build_runtime(pacer).map_err(RecorderErrorKind::StartRuntime)?;
+        let session = Session { file, settings, handles_signals, debug, stats };
+        let recorded = runtime.block_on(session.record(pipelines, stop));
+        // The tasks that are left after the pipelines own nothing that must be closed: a name
+        // look-up that hangs must not delay the exit.
+        runtime.shutdown_background();
+        child_process::kill_all();
+        recorded
+    }
+}
+
+/// Builds a runtime of one thread for the network, which pauses before it waits for events for as
+/// long as its sources ask.
+fn build_runtime(pacer: Arc<Pacer>) -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || pacer.pause())
+        .build()
+}

@@ -1,21 +1,23 @@
-//! The plugins that a program knows: by name, with their schema.
+//! The plugins that a program can use, by name.
+//!
+//! A registry is a plain value and no global: tests and programs with plugins of their own make
+//! theirs.
 
-mod builtin;
 mod plugin_types;
 mod section;
 
 use std::path::Path;
 
-pub(crate) use self::plugin_types::PluginTypes;
+pub(crate) use self::plugin_types::{PluginDescription, PluginTypes};
 pub(crate) use self::section::{CommonKeys, OnError, Section};
-use self::section::{PluginProperties, parse_config, resolved_keys};
+use self::section::{PluginProperties, parse_config};
 use crate::plugin::{Sink, SinkConfig, Source, SourceConfig, Stage, StageConfig};
+use crate::{sinks, sources, stages};
 
-/// What a source's section makes: one source, or several that share the topics.
+/// The running sources of a section: one source, or several that share the topics.
 pub(crate) type Sources = Vec<Box<dyn Source>>;
 
-/// A value that knows which types of plugins there are. No global state: tests and third parties
-/// make their own.
+/// The plugins that a configuration may name.
 #[derive(Debug)]
 pub struct Registry {
     sources: PluginTypes<Sources>,
@@ -24,7 +26,28 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry without any plugin.
+    /// Returns a registry with every plugin of this library.
+    pub fn builtin() -> Self {
+        Self::empty()
+            .source::<sources::exec::ExecSourceConfig>()
+            .source::<sources::file::FileConfig>()
+            .source::<sources::stdin::StdinConfig>()
+            .source::<sources::websocket::WebsocketConfig>()
+            .stage::<stages::dedup::DedupConfig>()
+            .stage::<stages::exec::ExecStageConfig>()
+            .stage::<stages::filter::FilterConfig>()
+            .stage::<stages::jq::JqConfig>()
+            .stage::<stages::sample::SampleConfig>()
+            .stage::<stages::stamp::StampConfig>()
+            .stage::<stages::validate::ValidateConfig>()
+            .stage::<stages::verbatim::VerbatimConfig>()
+            .stage_alias("passthrough", "verbatim")
+            .sink::<sinks::exec::ExecSinkConfig>()
+            .sink::<sinks::jsonl::JsonlConfig>()
+            .sink::<sinks::stdout::StdoutConfig>()
+    }
+
+    /// Returns a registry without plugins.
     pub fn empty() -> Self {
         Self {
             sources: PluginTypes::new("source"),
@@ -33,51 +56,44 @@ impl Registry {
         }
     }
 
-    /// Adds a source, or replaces the one of the same name.
+    /// Adds a source, or replaces the source of the same name.
     #[must_use]
     pub fn source<C: SourceConfig>(mut self) -> Self {
         self.sources.add::<C>(C::TYPE, C::example, |value, path, common| {
             let config: C = parse_config(&value, path)?;
-            let (topics, topic) = (config.topics().to_vec(), config.topic_selector());
-            let uses_stdin = config.uses_stdin();
-            let extra = PluginProperties {
-                topics,
-                topic_selector: topic,
-                uses_stdin,
+            let properties = PluginProperties {
+                topics: config.topics().to_vec(),
+                topic_selector: config.topic_selector(),
+                uses_stdin: config.uses_stdin(),
                 ..PluginProperties::default()
             };
-            Ok(Section::new(C::TYPE, resolved_keys(&config), common, extra, move |c| {
-                config.build_all(c)
-            }))
+            Section::new(C::TYPE, path, config, common, properties, C::build_all)
         });
         self
     }
 
-    /// Adds a stage, or replaces the one of the same name.
+    /// Adds a stage, or replaces the stage of the same name.
     #[must_use]
     pub fn stage<C: StageConfig>(mut self) -> Self {
         self.stages.add::<C>(C::TYPE, C::example, |value, path, common| {
             let config: C = parse_config(&value, path)?;
-            let extra = PluginProperties::default();
-            Ok(Section::new(C::TYPE, resolved_keys(&config), common, extra, move |c| {
-                config.build(c)
-            }))
+            let properties = PluginProperties::default();
+            Section::new(C::TYPE, path, config, common, properties, C::build)
         });
         self
     }
 
-    /// Adds a sink, or replaces the one of the same name.
+    /// Adds a sink, or replaces the sink of the same name.
     #[must_use]
     pub fn sink<C: SinkConfig>(mut self) -> Self {
         self.sinks.add::<C>(C::TYPE, C::example, |value, path, common| {
             let config: C = parse_config(&value, path)?;
-            let archive_dir = config.archive_dir().map(Path::to_owned);
-            let uses_stdout = config.uses_stdout();
-            let extra =
-                PluginProperties { archive_dir, uses_stdout, ..PluginProperties::default() };
-            Ok(Section::new(C::TYPE, resolved_keys(&config), common, extra, move |c| {
-                config.build(c)
-            }))
+            let properties = PluginProperties {
+                archive_dir: config.archive_dir().map(Path::to_owned),
+                uses_stdout: config.uses_stdout(),
+                ..PluginProperties::default()
+            };
+            Section::new(C::TYPE, path, config, common, properties, C::build)
         });
         self
     }
@@ -85,7 +101,7 @@ impl Registry {
     /// Makes `alias` another name of the stage `name`.
     #[must_use]
     pub fn stage_alias(mut self, alias: &'static str, name: &'static str) -> Self {
-        self.stages.aliases.insert(alias, name);
+        self.stages.add_alias(alias, name);
         self
     }
 

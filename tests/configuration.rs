@@ -72,7 +72,7 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     (
         "{\"archive\": {\"schedule\": \"5 * * * *\"}}",
-        &["archive.schedule", "the seconds come first"],
+        &["archive.schedule", "write the seconds in front"],
     ),
     (
         "{\"archive\": {\n\"compression\": {\"level\": 22}}}",
@@ -92,9 +92,12 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     (
         "{\n\"url\": \"ws://h\"}",
-        &[":2:1: url: ", "a websocket source has it: write it in `source`"],
+        &[":2:1: url: ", "belongs to the source `websocket`: write it in `source`"],
     ),
-    ("{\"partition\": \"topic\"}", &["a jsonl sink has it: write it in one of the `sinks`"]),
+    (
+        "{\"partition\": \"topic\"}",
+        &["belongs to the sink `jsonl`: write it in one of the `sinks`"],
+    ),
     (
         "{\"stages\": [{\"type\": \"exec\",\n\"command\": \"sed -u\"}]}",
         &[":2:1: stages[0].command: ", "as a list: [\"sed\",\"-u\"]"],
@@ -109,10 +112,10 @@ const BAD: &[(&str, &[&str])] = &[
 
 /// Invalid configurations that no schema can refuse.
 const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
-    ("{\"archive\": {\"schedule\": \"0 0 0 30 2 *\"}}", &["archive.schedule", "never comes"]),
+    ("{\"archive\": {\"schedule\": \"0 0 0 30 2 *\"}}", &["archive.schedule", "has no occurrence"]),
     (
         "{\"archive\": {\"schedule\": \"0 77 * * * *\"}}",
-        &["archive.schedule", "no cron expression"],
+        &["archive.schedule", "is not a cron expression"],
     ),
     (
         "{\"archive\": {\"retention\": {\"max_age\": 0}}}",

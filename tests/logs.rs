@@ -42,7 +42,7 @@ fn sighup_reopens_a_log_that_was_moved_away() {
     recorder.wait_for(&["hour opened"]);
     fs::rename(test.path("log"), test.path("log.old")).unwrap();
     recorder.signal("HUP");
-    recorder.wait_for(&["opened anew"]);
+    recorder.wait_for(&["reopened the log file"]);
     recorder.stop();
     assert!(fs::read_to_string(test.path("log.old")).unwrap().contains("started"));
     assert!(test.log().contains("stopped"));

@@ -1,19 +1,22 @@
-//! `streamer archive`: the sidecar's job, once and now.
+//! `streamer archive`: runs the job of the sidecar once.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 
 use super::archive_args::ArchiveLocationArgs;
+use super::cli_error::CliError;
+use super::output::{
+    DeferredError, OutputFormat, print, print_json_line, print_message, to_json_line,
+};
 use super::progress::ProgressReporter;
-use super::{CliError, print, print_stderr};
 use crate::archive::directory::HourEntry;
 use crate::archive::file_name::FileKind;
-use crate::archive::job::{Job, JobError, JobEvent, JobPlan, JobSummary};
+use crate::archive::job::{Job, JobEvent, JobPlan, JobSummary};
 use crate::archive::progress::Progress;
 use crate::base::time::{Clock, SystemClock};
 use crate::registry::Registry;
@@ -22,10 +25,10 @@ use crate::registry::Registry;
 pub(super) struct ArchiveArgs {
     #[command(flatten)]
     location: ArchiveLocationArgs,
-    /// Say what would be done, and do nothing
+    /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// One JSON object a line for each thing that is done
+    /// Print one JSON object per line for each thing that is done
     #[arg(long)]
     json: bool,
 }
@@ -35,48 +38,43 @@ pub(super) fn archive(
     config: &Path,
     registry: &Registry,
 ) -> Result<ExitCode, CliError> {
-    let place = args.location.resolve(config, registry)?;
+    let format = OutputFormat::from_flag(args.json);
     let mut failed = false;
-    for dir in &place.dirs {
-        let job = place.archive.job(dir.clone());
+    for job in args.location.resolve(config, registry)?.jobs() {
         if args.dry_run {
-            let planned = job.plan(SystemClock.now()).map_err(anyhow::Error::from)?;
-            print(&plan_text(&job, &planned, args.json))?;
+            let plan = job.plan(SystemClock.now()).map_err(anyhow::Error::from)?;
+            print(&match format {
+                OutputFormat::Text => plan_text(&job, &plan),
+                OutputFormat::Json => plan_json(&job, &plan)?,
+            })?;
         } else {
-            let summary = run_job(&job, args.json).map_err(anyhow::Error::from)?;
-            failed |= summary.failures > 0;
+            failed |= run_job(&job, format)?.failures > 0;
         }
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn run_job(job: &Job, json: bool) -> Result<JobSummary, JobError> {
+/// Runs the job and prints its events. An error of the output is returned after the job has ended,
+/// so that a closed terminal does not stop the work.
+fn run_job(job: &Job, format: OutputFormat) -> Result<JobSummary, CliError> {
     let progress = Arc::new(Progress::default());
-    let work = job.plan(SystemClock.now())?.work_bytes();
-    let bar = ProgressReporter::start(&progress, work);
+    let plan = job.plan(SystemClock.now()).map_err(anyhow::Error::from)?;
+    let bar = ProgressReporter::start(&progress, plan.work_bytes());
+    let mut output_error = DeferredError::default();
     let result = job.run(&SystemClock, &progress, &mut |event| {
-        bar.suspend(|| {
-            // Whoever does not read on must not stop the work.
-            if json {
-                drop(print(&json_line(event)));
-            } else if event.is_warning() {
-                print_stderr(&event.to_string());
-            } else {
-                drop(print(&format!("{event}\n")));
-            }
+        bar.suspend(|| match format {
+            OutputFormat::Json => output_error.record(print_json_line(event)),
+            OutputFormat::Text if event.is_warning() => print_message(&event.to_string()),
+            OutputFormat::Text => output_error.record(print(&format!("{event}\n"))),
         });
     });
     bar.finish();
-    let summary = result?;
-    if !json {
-        drop(print(&format!("{}\n", summary_text(&job.dir, &summary))));
+    let summary = result.map_err(anyhow::Error::from)?;
+    if format == OutputFormat::Text {
+        output_error.record(print(&format!("{}\n", summary_text(&job.dir, &summary))));
     }
+    output_error.into_result()?;
     Ok(summary)
-}
-
-fn json_line(event: &JobEvent) -> String {
-    // Plain numbers and texts: this cannot fail.
-    serde_json::to_string(event).unwrap_or_default() + "\n"
 }
 
 fn summary_text(dir: &Path, summary: &JobSummary) -> String {
@@ -98,60 +96,104 @@ fn summary_text(dir: &Path, summary: &JobSummary) -> String {
     text
 }
 
-fn plan_text(job: &Job, planned: &JobPlan, as_json: bool) -> String {
+/// One step of a plan, as `--json` prints it.
+#[derive(Serialize)]
+struct PlannedStep<'a> {
+    event: &'static str,
+    stem: &'a str,
+    /// First second of the hour, RFC 3339.
+    hour: String,
+    path: PathBuf,
+    bytes: u64,
+    reason: String,
+}
+
+impl<'a> PlannedStep<'a> {
+    fn new(
+        event: &'static str,
+        job: &Job,
+        entry: &'a HourEntry,
+        file: FileKind,
+        bytes: u64,
+        reason: String,
+    ) -> Self {
+        Self {
+            event,
+            stem: entry.stem.as_str(),
+            hour: entry.hour.start().to_string(),
+            path: entry.path(&job.dir, file),
+            bytes,
+            reason,
+        }
+    }
+}
+
+/// Returns the steps of a plan, in the order in which they would be done.
+fn planned_steps<'a>(job: &Job, plan: &'a JobPlan) -> Vec<PlannedStep<'a>> {
+    let to_seal = plan.to_seal.iter().map(|entry| {
+        let is_late = entry.file(FileKind::Sealed).is_some();
+        let reason = if is_late { "closed, and partly sealed already" } else { "closed" };
+        let bytes = file_bytes(entry, FileKind::Lines);
+        PlannedStep::new("would_seal", job, entry, FileKind::Lines, bytes, reason.to_owned())
+    });
+    let to_record = plan.to_record.iter().map(|entry| {
+        let reason = "sealed by another program".to_owned();
+        let bytes = file_bytes(entry, FileKind::Sealed);
+        PlannedStep::new("would_record", job, entry, FileKind::Sealed, bytes, reason)
+    });
+    let to_remove = plan.to_remove.iter().filter_map(|(entry, event)| {
+        let JobEvent::Removed { reason, unsealed, bytes, .. } = event else { return None };
+        let warning = if *unsealed { " (IT IS NOT SEALED)" } else { "" };
+        let is_sealed = entry.file(FileKind::Sealed).is_some();
+        let file = if is_sealed { FileKind::Sealed } else { FileKind::Lines };
+        let reason = format!("{reason}{warning}");
+        Some(PlannedStep::new("would_remove", job, entry, file, *bytes, reason))
+    });
+    to_seal.chain(to_record).chain(to_remove).collect()
+}
+
+fn file_bytes(entry: &HourEntry, kind: FileKind) -> u64 {
+    entry.file(kind).map_or(0, |file| file.bytes)
+}
+
+fn plan_json(job: &Job, plan: &JobPlan) -> anyhow::Result<String> {
     let mut text = String::new();
-    let mut line = |event: &str, entry: &HourEntry, kind: FileKind, bytes: u64, reason: &str| {
-        let path = entry.path(&job.dir, kind);
+    for step in planned_steps(job, plan) {
+        text += &to_json_line(&step)?;
+    }
+    for warning in &plan.warnings {
+        text += &to_json_line(warning)?;
+    }
+    Ok(text)
+}
+
+fn plan_text(job: &Job, plan: &JobPlan) -> String {
+    let mut text = String::new();
+    let mut bytes_to_seal = 0;
+    let mut bytes_to_remove = 0;
+    for step in planned_steps(job, plan) {
+        let PlannedStep { event, path, bytes, reason, .. } = step;
+        match event {
+            "would_seal" => bytes_to_seal += bytes,
+            "would_remove" => bytes_to_remove += bytes,
+            _ => {}
+        }
+        let event = event.replace('_', " ");
         // Writing to a String cannot fail.
-        let _infallible = if as_json {
-            let value = json!({
-                "event": event, "stem": entry.stem.as_str(), "hour": entry.hour.start().to_string(),
-                "path": path, "bytes": bytes, "reason": reason,
-            });
-            writeln!(text, "{value}")
-        } else {
-            let event = event.replace('_', " ");
-            writeln!(text, "{event} {}: {bytes} bytes, {reason}", path.display())
-        };
-    };
-    let size = |entry: &HourEntry, kind| entry.file(kind).map_or(0, |file| file.bytes);
-    let (mut to_seal, mut to_go) = (0, 0);
-    for entry in &planned.to_seal {
-        let bytes = size(entry, FileKind::Lines);
-        let late = entry.file(FileKind::Sealed).is_some();
-        let reason = if late { "closed, and partly sealed already" } else { "closed" };
-        line("would_seal", entry, FileKind::Lines, bytes, reason);
-        to_seal += bytes;
+        let _infallible = writeln!(text, "{event} {}: {bytes} bytes, {reason}", path.display());
     }
-    for entry in &planned.to_record {
-        let bytes = size(entry, FileKind::Sealed);
-        line("would_record", entry, FileKind::Sealed, bytes, "sealed by another program");
+    for warning in &plan.warnings {
+        let _infallible = writeln!(text, "{warning}");
     }
-    for (entry, event) in &planned.to_remove {
-        let JobEvent::Removed { reason, unsealed, bytes, .. } = event else { continue };
-        let loud = if *unsealed { " (IT IS NOT SEALED)" } else { "" };
-        let kind =
-            if entry.file(FileKind::Sealed).is_some() { FileKind::Sealed } else { FileKind::Lines };
-        line("would_remove", entry, kind, *bytes, &format!("{reason}{loud}"));
-        to_go += bytes;
-    }
-    for remark in &planned.warnings {
-        if as_json {
-            text += &json_line(remark);
-        } else {
-            let _infallible = writeln!(text, "{remark}");
-        }
-    }
-    if !as_json {
-        let (seal, remove) = (planned.to_seal.len(), planned.to_remove.len());
-        let _infallible = writeln!(
-            text,
-            "{}: {seal} to seal ({to_seal} bytes), at most {remove} to remove ({to_go} bytes)",
-            job.dir.display()
-        );
-        if seal > 0 && remove > 0 {
-            text += "Removals are reckoned with the sizes of now; a run seals first, and may then remove less.\n";
-        }
+    let seal = plan.to_seal.len();
+    let remove = plan.to_remove.len();
+    let _infallible = writeln!(
+        text,
+        "{}: {seal} to seal ({bytes_to_seal} bytes), at most {remove} to remove ({bytes_to_remove} bytes)",
+        job.dir.display()
+    );
+    if seal > 0 && remove > 0 {
+        text += "The removals are computed from the present sizes. A run seals first, and may then remove less.\n";
     }
     text
 }

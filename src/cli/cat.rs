@@ -1,17 +1,19 @@
-//! `streamer cat`: the lines of the archive, in the order of time.
+//! `streamer cat`: prints the lines of the archive, in the order of time.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::Args;
 
 use super::archive_args::ArchiveLocationArgs;
-use super::time_arg::{TimeArg, resolve_range};
-use super::{CliError, ignore_broken_pipe, print_stderr};
+use super::archive_reader::{ArchiveReader, LocatedHour};
+use super::cli_error::CliError;
+use super::output::{ignore_broken_pipe, print_message};
+use super::time_arg::{TimeArg, TimeRange};
 use crate::archive::cat::{CatError, cat_hour};
-use crate::archive::file_name::Stem;
 use crate::base::error_chain::error_chain;
 use crate::base::suggest::did_you_mean;
 use crate::base::time::{Clock, Hour, SystemClock};
@@ -19,14 +21,14 @@ use crate::registry::Registry;
 
 #[derive(Args)]
 pub(super) struct CatArgs {
-    /// Stems, as `streamer ls` shows them, or topics; all when there is none
+    /// Stems, as `streamer ls` shows them, or topics; all stems by default
     stems: Vec<String>,
     #[command(flatten)]
     location: ArchiveLocationArgs,
-    /// From the hour in which this time lies: RFC 3339, a date, or a span such as `2h ago`
+    /// Start with the hour that contains this time: RFC 3339, a date, or a span such as `2h ago`
     #[arg(long, value_name = "TIME")]
     from: Option<TimeArg>,
-    /// Up to the last hour that begins before this time
+    /// End with the last hour that begins before this time
     #[arg(long, value_name = "TIME")]
     to: Option<TimeArg>,
 }
@@ -36,58 +38,66 @@ pub(super) fn cat(
     config: &Path,
     registry: &Registry,
 ) -> Result<ExitCode, CliError> {
-    let place = args.location.resolve(config, registry)?;
-    let now = SystemClock.now();
-    let (from, to) = resolve_range(args.from, args.to, now)?;
-    let from = from.map(Hour::containing);
-    let hours = place.hours()?;
-    let is = |name: &str, dir: &Path, stem: &Stem| {
-        stem.as_str() == name
-            || stem.to_topic().as_deref() == Some(name)
-            || place.label(dir, stem) == name
-    };
+    let archive = args.location.reader(config, registry)?;
+    let range = TimeRange::resolve(args.from, args.to, SystemClock.now())?;
+    let first_hour = range.from.map(Hour::containing);
+    let hours = archive.hours()?;
     for name in &args.stems {
-        let of_name = hours.iter().filter(|(dir, entry)| is(name, dir, &entry.stem));
-        let places: BTreeSet<_> =
-            of_name.map(|(dir, entry)| place.label(dir, &entry.stem)).collect();
-        if places.is_empty() {
-            let known = hours.iter().map(|(_, entry)| entry.stem.as_str());
-            let hint = did_you_mean(name, known);
-            return Err(anyhow::anyhow!(
-                "there is no hour of `{name}`{hint}; `streamer ls` shows what there is"
-            )
-            .into());
-        }
-        if places.len() > 1 {
-            let places = Vec::from_iter(places).join(", ");
-            return Err(anyhow::anyhow!(
-                "`{name}` is in several directories; name one of {places}"
-            )
-            .into());
-        }
+        check_name(&archive, &hours, name)?;
     }
+    let is_selected = |hour: &LocatedHour<'_>| {
+        let has_name =
+            args.stems.is_empty() || args.stems.iter().any(|name| is_named(&archive, hour, name));
+        has_name
+            && first_hour.is_none_or(|first| hour.entry.hour >= first)
+            && range.to.is_none_or(|to| hour.entry.hour.start() < to)
+            && hour.entry.has_lines()
+    };
     let mut out = io::stdout().lock();
     let mut failed = false;
-    for (dir, entry) in &hours {
-        let wanted =
-            args.stems.is_empty() || args.stems.iter().any(|name| is(name, dir, &entry.stem));
-        let after = from.is_none_or(|from| entry.hour >= from);
-        let before = to.is_none_or(|to| entry.hour.start() < to);
-        if !(wanted && after && before && entry.has_lines()) {
-            continue;
-        }
+    for LocatedHour { dir, entry } in hours.iter().filter(|hour| is_selected(hour)) {
         match cat_hour(dir, entry, &mut out) {
             Ok(()) => {}
-            Err(CatError::Write(error)) => return ignore_broken_pipe(Err(error)),
+            Err(CatError::Write(error)) => {
+                ignore_broken_pipe(Err(error))?;
+                return Ok(ExitCode::SUCCESS);
+            }
             Err(error) => {
-                // The other hours are worth having.
+                // A damaged hour does not keep the others from being printed.
                 failed = true;
-                print_stderr(&format!("error: {}", error_chain(&error)));
+                print_message(&format!("error: {}", error_chain(&error)));
             }
         }
     }
-    if let code @ Err(_) = ignore_broken_pipe(out.flush()) {
-        return code;
-    }
+    ignore_broken_pipe(out.flush())?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Returns whether `name` is the stem, the topic or the label of an hour.
+fn is_named(archive: &ArchiveReader, hour: &LocatedHour<'_>, name: &str) -> bool {
+    let stem = &hour.entry.stem;
+    stem.as_str() == name
+        || stem.to_topic().as_deref() == Some(name)
+        || archive.label(hour.dir, stem) == name
+}
+
+/// Checks that `name` selects hours of exactly one stem.
+fn check_name(
+    archive: &ArchiveReader,
+    hours: &[LocatedHour<'_>],
+    name: &str,
+) -> Result<(), CliError> {
+    let named = hours.iter().filter(|hour| is_named(archive, hour, name));
+    let labels: BTreeSet<_> = named.map(|hour| archive.label(hour.dir, &hour.entry.stem)).collect();
+    match labels.len() {
+        0 => {
+            let hint = did_you_mean(name, hours.iter().map(|hour| hour.entry.stem.as_str()));
+            Err(anyhow!("there is no hour of `{name}`{hint}; `streamer ls` lists the hours").into())
+        }
+        1 => Ok(()),
+        _ => {
+            let labels = Vec::from_iter(labels).join(", ");
+            Err(anyhow!("`{name}` is in several directories; write one of {labels}").into())
+        }
+    }
 }

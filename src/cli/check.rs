@@ -1,77 +1,100 @@
-//! `streamer check`: what a configuration would run.
+//! `streamer check`: checks the configuration and prints what it would run.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{CliError, print};
+use super::cli_error::CliError;
+use super::output::{OutputFormat, print, print_json};
 use crate::base::time::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, RecorderSettings};
+use crate::engine::Pipeline;
 use crate::metrics::ProcessStats;
 use crate::registry::Registry;
 
-pub(super) fn check(file: &Path, json: bool, registry: &Registry) -> Result<ExitCode, CliError> {
-    let config = Config::load(file, registry)?;
-    let (resolved, socket, log) =
-        (config.resolved.clone(), config.status_socket.clone(), config.log.clone());
-    let archive = config.archive.clone().map(|(archive, _)| archive);
-    // Building finds what reading does not: a malformed URL, a missing certificate.
-    let pipelines = config.build(&ProcessStats::new(SystemClock.now()), &Arc::default())?;
-    if json {
-        return print(&(serde_json::to_string_pretty(&resolved).unwrap_or_default() + "\n"));
+pub(super) fn check(
+    file: &Path,
+    format: OutputFormat,
+    registry: &Registry,
+) -> Result<ExitCode, CliError> {
+    let Config { pipelines, settings, resolved, .. } = Config::load(file, registry)?;
+    // Building finds problems that parsing does not: a malformed URL, a missing certificate.
+    let stats = ProcessStats::new(SystemClock.now());
+    let pipelines = pipelines.build(&stats, &Arc::default())?;
+    match format {
+        OutputFormat::Json => print_json(&resolved)?,
+        OutputFormat::Text => print(&summary(file, &settings, &pipelines, &resolved))?,
     }
-    let mut text = format!("{} is valid.\n", file.display());
-    let mut row = |what: &str, value: String| {
-        // Writing to a String cannot fail.
-        let _infallible = writeln!(text, "  {what:<8}{value}");
-    };
-    for pipeline in &pipelines {
-        let sections = resolved.pointer(&format!("/pipelines/{}", pipeline.name));
-        if sections.is_some() {
-            row("pipeline", format!(" {}", pipeline.name));
-        }
-        let sections = sections.unwrap_or(&resolved);
-        let type_name = str_at(sections, "/source/type");
-        row("source", format!("{} ({type_name})", pipeline.endpoint()));
-        if let Some(topics) = sections.pointer("/source/topics").and_then(Value::as_array) {
-            let topics: Vec<_> = topics.iter().filter_map(|topic| topic.as_str()).collect();
-            row("topics", format_topics(&topics));
-        }
-        for stage in &pipeline.stages {
-            row("stage", stage.name.clone());
-        }
-        for sink in &pipeline.sinks {
-            let optional = if sink.common.required { "" } else { " (not required)" };
-            row("sink", format!("{} → {}{optional}", sink.name, sink.plugin.destination()));
-        }
-    }
-    row(
-        "archive",
-        archive.map_or("no sidecar: hours stay as they are".to_owned(), |a| a.to_string()),
-    );
-    let path = |path: Option<std::path::PathBuf>| match path {
-        Some(path) => path.display().to_string(),
-        None => "none".to_owned(),
-    };
-    row("log", path(log.file) + if log.to_stdout { ", stdout" } else { "" });
-    row("status", path(socket));
-    print(&text)
+    Ok(ExitCode::SUCCESS)
 }
 
-/// The topics, or the first of very many.
+/// Returns the pipelines and the settings as a table of rows.
+fn summary(
+    file: &Path,
+    settings: &RecorderSettings,
+    pipelines: &[Pipeline],
+    resolved: &Value,
+) -> String {
+    let mut text = format!("{} is valid.\n", file.display());
+    for pipeline in pipelines {
+        let named_sections = resolved.pointer(&format!("/pipelines/{}", pipeline.name));
+        if named_sections.is_some() {
+            push_row(&mut text, "pipeline", &format!(" {}", pipeline.name));
+        }
+        push_pipeline(&mut text, pipeline, named_sections.unwrap_or(resolved));
+    }
+    let archive = settings.archive.as_ref().map_or_else(
+        || "none; closed hours stay as they are".to_owned(),
+        |archive| archive.config.to_string(),
+    );
+    push_row(&mut text, "archive", &archive);
+    let log = &settings.log;
+    let stdout = if log.to_stdout { ", stdout" } else { "" };
+    push_row(&mut text, "log", &format!("{}{stdout}", display_path(log.file.as_ref())));
+    push_row(&mut text, "status", &display_path(settings.status_socket.as_ref()));
+    text
+}
+
+/// Appends the rows of a pipeline. `sections` are its sections in the explicit form.
+fn push_pipeline(text: &mut String, pipeline: &Pipeline, sections: &Value) {
+    let source_type = sections.pointer("/source/type").and_then(Value::as_str).unwrap_or_default();
+    push_row(text, "source", &format!("{} ({source_type})", pipeline.endpoint()));
+    if let Some(topics) = sections.pointer("/source/topics").and_then(Value::as_array) {
+        let topics: Vec<_> = topics.iter().filter_map(Value::as_str).collect();
+        push_row(text, "topics", &format_topics(&topics));
+    }
+    for stage in &pipeline.stages {
+        push_row(text, "stage", &stage.name);
+    }
+    for sink in &pipeline.sinks {
+        let optional = if sink.common.required { "" } else { " (not required)" };
+        let destination = sink.plugin.destination();
+        push_row(text, "sink", &format!("{} → {destination}{optional}", sink.name));
+    }
+}
+
+fn push_row(text: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _infallible = writeln!(text, "  {name:<8}{value}");
+}
+
+fn display_path(path: Option<&PathBuf>) -> String {
+    path.map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+}
+
+/// Returns the topics as a list, of which only the first are shown when there are many.
 fn format_topics(topics: &[&str]) -> String {
     const MAX_SHOWN_TOPICS: usize = 10;
-    let shown = topics.get(..MAX_SHOWN_TOPICS.min(topics.len())).unwrap_or_default().join(", ");
-    match topics.len() {
-        0 => "none".to_owned(),
-        more if more > MAX_SHOWN_TOPICS => format!("{shown} and {} more", more - MAX_SHOWN_TOPICS),
-        _ => shown,
+    if topics.is_empty() {
+        return "none".to_owned();
     }
-}
-
-fn str_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    match topics.split_at_checked(MAX_SHOWN_TOPICS) {
+        Some((shown, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", shown.join(", "), rest.len())
+        }
+        _ => topics.join(", "),
+    }
 }

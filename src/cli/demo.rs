@@ -1,19 +1,25 @@
-//! `streamer demo`: the main job, with no network and no configuration.
+//! `streamer demo`: records a simulated exchange, without a network or a configuration.
+
+mod exchange_thread;
+mod expected_trades;
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::gaps::{HumanDuration, format_cause};
-use super::{CliError, print, run};
+use self::exchange_thread::ExchangeThread;
+use self::expected_trades::ExpectedTrades;
+use super::cli_error::CliError;
+use super::format::{HumanDuration, format_cause, gap_duration};
+use super::output::print;
 use crate::archive::coverage::Coverage;
 use crate::archive::directory::Directory;
 use crate::archive::file_name::{FileKind, Stem, parse_file_name};
@@ -23,34 +29,35 @@ use crate::archive::verify::{HourVerdict, verify_hour};
 use crate::base::time::{Clock, ManualClock, SystemClock};
 use crate::config::{ArchiveConfig, Config};
 use crate::exchange::{Exchange, ExchangeOptions, Market};
+use crate::recorder::Recorder;
 use crate::registry::Registry;
 
 const TOPIC: &str = "publicTrade.BTCUSDT";
-/// Trades that are compared at a time.
-const TRADES_PER_BLOCK: u64 = 10_000;
+/// The exchange drops the connection after so many trades when it sends as fast as possible.
+const UNLIMITED_RATE_DROP_AT: u64 = 1_000_000;
 
 #[derive(Args)]
 pub(super) struct DemoArgs {
-    /// Seconds to record
+    /// Length of the recording in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
-    /// Trades a second; 0 for as fast as possible
+    /// Trades per second; 0 for as fast as possible
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     rate: u64,
-    /// Directory for the recording
+    /// Directory for the recordings
     #[arg(long, value_name = "DIR", default_value = "demo")]
     dir: PathBuf,
-    /// Record nothing: only run the exchange, at this address, to try a configuration against it
+    /// Record nothing and only run the exchange at this address, to test a configuration with it
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["seconds", "dir"])]
     serve: Option<String>,
-    /// With --serve: how many trades there are; then the exchange closes the connection
+    /// With --serve: the number of trades after which the exchange closes the connection
     #[arg(long)]
     count: Option<u64>,
 }
 
 pub(super) fn demo(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, CliError> {
     if args.count.is_some() && args.serve.is_none() {
-        return Err(CliError::Usage("--count goes with --serve".to_owned()));
+        return Err(CliError::Usage("--count needs --serve".to_owned()));
     }
     match &args.serve {
         Some(address) => serve(address, args),
@@ -58,7 +65,7 @@ pub(super) fn demo(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, Cli
     }
 }
 
-/// The exchange alone, until Ctrl-C.
+/// Runs the exchange alone until Ctrl-C, or until it has sent all trades.
 fn serve(address: &str, args: &DemoArgs) -> Result<ExitCode, CliError> {
     let options = ExchangeOptions {
         rate: args.rate,
@@ -72,67 +79,53 @@ fn serve(address: &str, args: &DemoArgs) -> Result<ExitCode, CliError> {
             .await
             .with_context(|| format!("cannot listen at `{address}`"))?;
         let url = exchange.url()?;
-        print(&format!("The exchange listens at {url}, topic {TOPIC}. Ctrl-C ends it.\n"))
-            .map_err(|_| anyhow!("stdout cannot be written"))?;
+        print(&format!("The exchange listens at {url}, topic {TOPIC}. Ctrl-C ends it.\n"))?;
         let stop = CancellationToken::new();
         tokio::select! {
-            sent = exchange.serve(&stop) => anyhow::Ok(Some(sent)),
+            sent = exchange.serve(&stop) => Ok::<_, CliError>(Some(sent)),
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted?;
                 Ok(None)
             }
         }
     })?;
-    print(&sent.map_or_else(String::new, |sent| format!("{sent} trades sent.\n")))
+    if let Some(sent) = sent {
+        print(&format!("{sent} trades sent.\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, CliError> {
-    let begun = SystemClock.now();
-    // A directory of its own each time: what an earlier demo recorded stays.
-    let dir = args.dir.join(begun.to_string().replace(':', "-"));
+    let started = SystemClock.now();
+    // Each demo has a directory of its own, so that earlier recordings stay.
+    let dir = args.dir.join(started.to_string().replace(':', "-"));
     let expected = args.rate.saturating_mul(args.seconds);
-    let drop_at = if args.rate > 0 { expected / 2 } else { 1_000_000 };
+    let drop_at = if args.rate > 0 { expected / 2 } else { UNLIMITED_RATE_DROP_AT };
     let exchange = ExchangeThread::start(ExchangeOptions {
         rate: args.rate,
         drop_at: vec![drop_at.max(1)],
         ..ExchangeOptions::default()
     })?;
-    let config = json!({
-        "output_dir": dir,
-        "topic": TOPIC,
-        "ws_url": exchange.url,
-        "status_interval": 1,
-        "status_socket": "",
-        "log_file": "",
-    });
-    let config = Config::parse(Path::new("demo"), &config.to_string(), registry)?;
-    let url = &exchange.url;
+    let config = demo_config(&dir, &exchange.url, registry)?;
     print(&format!(
-        "An exchange of our own runs at {url}; recording it for {} s.\nIt will drop the connection once on the way.\n\n",
-        args.seconds
+        "A simulated exchange runs at {}; recording it for {} s.\nIt drops the connection once.\n\n",
+        exchange.url, args.seconds
     ))?;
-    let stop = CancellationToken::new();
-    let timer = stop.clone();
-    let seconds = Duration::from_secs(args.seconds);
-    // A thread rather than a task: the runtime is the recorder's own.
-    std::thread::spawn(move || {
-        std::thread::sleep(seconds);
-        timer.cancel();
-    });
-    let stats = run::record(config, "demo", false, &stop)?;
+    let duration = Duration::from_secs(args.seconds);
+    let recorder = Recorder::new(config).with_signal_handling();
+    let end = recorder.run(async move { tokio::time::sleep(duration).await })?.total;
     let sent = exchange.stop()?;
-    let end = stats.snapshot().total;
-    let compared = compare(&dir, sent)?;
+    let other_lines = compare(&dir, sent)?;
 
     let mut text = String::from("\n");
-    let seconds = (SystemClock.now().seconds() - begun.seconds()).max(1);
+    let seconds = (SystemClock.now().seconds() - started.seconds()).max(1);
     // Writing to a String cannot fail.
     let _infallible = writeln!(
         text,
-        "Recorded  {} messages, {} bytes, over {} connections in {seconds} s\nCompared  every one of the {sent} trades that were sent is in the file, in order, byte for byte\n          the other {} lines are the exchange's answers to our subscriptions and pings",
-        end.messages, end.bytes, end.connects, compared.control_lines,
+        "Recorded  {} messages, {} bytes, over {} connections in {seconds} s\nCompared  every one of the {sent} trades that were sent is in the file, in order, byte for byte\n          the other {other_lines} lines are the exchange's answers to our subscriptions and pings",
+        end.messages, end.bytes, end.connects,
     );
-    for (file, messages) in seal(&dir)? {
+    for SealedHour { file, messages } in seal(&dir)? {
         let _infallible = writeln!(
             text,
             "Sealed    {messages} messages, decoded again and compared: {}",
@@ -140,34 +133,52 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, CliError> {
         );
     }
     for gap in closed_gaps(&dir)? {
-        let _infallible = writeln!(
-            text,
-            "Accounted {} {} for {}: {}",
-            gap.from,
-            gap.kind,
-            HumanDuration(gap.to.unwrap_or(gap.from).saturating_since(gap.from)),
-            format_cause(&gap)
-        );
+        let lasting = HumanDuration(gap_duration(&gap, gap.from));
+        let cause = format_cause(&gap);
+        let _infallible =
+            writeln!(text, "Accounted {} {} for {lasting}: {cause}", gap.from, gap.kind);
     }
     let _infallible = writeln!(
         text,
-        "\nNext: `streamer init` writes a configuration, `streamer run` records it."
+        "\nNext: `streamer init` writes a configuration, `streamer run` records with it."
     );
-    print(&text)
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Seals what was recorded, as the sidecar does when the hour is over, and proves it.
-fn seal(dir: &Path) -> anyhow::Result<Vec<(PathBuf, u64)>> {
-    let clock = ManualClock::new(SystemClock.now().saturating_add(Duration::from_secs(2 * 3600)));
+/// Returns a configuration that records the exchange at `url` into `dir`.
+fn demo_config(dir: &Path, url: &str, registry: &Registry) -> Result<Config, CliError> {
+    let dir = dir.to_str().with_context(|| format!("`{}` is not UTF-8", dir.display()))?;
+    let config = json!({
+        "output_dir": dir,
+        "topic": TOPIC,
+        "ws_url": url,
+        "status_interval": 1,
+        "status_socket": "",
+        "log_file": "",
+    });
+    Ok(Config::parse(Path::new("demo"), &config.to_string(), registry)?)
+}
+
+/// A sealed file that was verified.
+struct SealedHour {
+    file: PathBuf,
+    messages: u64,
+}
+
+/// Seals the recorded hours, as the sidecar does when an hour is over, and verifies them.
+fn seal(dir: &Path) -> anyhow::Result<Vec<SealedHour>> {
+    let two_hours = Duration::from_secs(2 * 3600);
+    let clock = ManualClock::new(SystemClock.now().saturating_add(two_hours));
     let job = ArchiveConfig::default().job(dir.to_owned());
     job.run(&clock, &Progress::default(), &mut |_| {})?;
     let mut sealed = Vec::new();
     for entry in Directory::read(dir)?.hours {
         match verify_hour(dir, &entry, &Progress::default())? {
             Some(HourVerdict::Intact { messages, .. }) => {
-                sealed.push((entry.path(dir, FileKind::Sealed), messages));
+                sealed.push(SealedHour { file: entry.path(dir, FileKind::Sealed), messages });
             }
-            // An hour in which nothing came.
+            // An hour without messages.
             None => {}
             verdict => bail!("`{}` is not as it was sealed: {verdict:?}", entry.display_name()),
         }
@@ -175,110 +186,51 @@ fn seal(dir: &Path) -> anyhow::Result<Vec<(PathBuf, u64)>> {
     Ok(sealed)
 }
 
-/// The gaps that have ended: that the demo does not go on is no wonder.
+/// Returns the gaps that have ended. The gap after the end of the demo is left out.
 fn closed_gaps(dir: &Path) -> anyhow::Result<Vec<Gap>> {
-    let account = Coverage::read(dir, &Directory::read(dir)?.hours, SystemClock.now(), 1);
-    let gaps = account.gaps.into_values().flatten();
+    let coverage = Coverage::read(dir, &Directory::read(dir)?.hours, SystemClock.now(), 1);
+    let gaps = coverage.gaps.into_values().flatten();
     Ok(gaps.filter(|gap| gap.to.is_some()).collect())
 }
 
-/// The exchange, on a thread and a runtime of its own.
-struct ExchangeThread {
-    url: String,
-    stop: CancellationToken,
-    thread: JoinHandle<std::io::Result<u64>>,
-}
-
-impl ExchangeThread {
-    fn start(options: ExchangeOptions) -> anyhow::Result<Self> {
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let (tell, told) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("exchange".into()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let exchange = Exchange::bind("127.0.0.1:0", options).await?;
-                // Nobody listens when the demo has failed meanwhile.
-                drop(tell.send(exchange.url()?));
-                Ok(exchange.serve(&stopped).await)
-            })
-        })?;
-        match told.recv() {
-            Ok(url) => Ok(Self { url, stop, thread }),
-            Err(_) => match thread.join() {
-                Ok(Err(error)) => Err(error).context("cannot start an exchange on loopback"),
-                _ => bail!("the exchange died"),
-            },
-        }
-    }
-
-    fn stop(self) -> anyhow::Result<u64> {
-        self.stop.cancel();
-        let sent = self.thread.join().map_err(|_| anyhow!("the exchange died"))?;
-        sent.context("the exchange failed")
-    }
-}
-
-struct Comparison {
-    /// Lines that are no trades.
-    control_lines: u64,
-}
-
-/// Compares what is in the files with what was sent.
-fn compare(dir: &Path, sent: u64) -> anyhow::Result<Comparison> {
-    let stem = Stem::from_topic(TOPIC)?;
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        match entry.file_name().to_str().and_then(parse_file_name) {
-            Some((of, hour, FileKind::Lines)) if of == stem => files.push((hour, entry.path())),
-            _ => {}
-        }
-    }
-    files.sort();
-    let market = Market::new(TOPIC);
-    let mut expected = ExpectedTrades { market, next_trade: 0, block: Vec::new(), offset: 0 };
-    let mut answers = 0;
-    for (_, file) in &files {
-        use std::io::BufRead;
-        let reader = std::io::BufReader::new(std::fs::File::open(file)?);
+/// Compares the recorded trades with the `sent` trades, and returns the number of other lines.
+///
+/// # Errors
+/// A trade is missing, is there twice or differs.
+fn compare(dir: &Path, sent: u64) -> anyhow::Result<u64> {
+    let mut expected = ExpectedTrades::new(Market::new(TOPIC));
+    let mut other_lines = 0;
+    for file in line_files(dir)? {
+        let reader = BufReader::new(File::open(&file)?);
         for (index, line) in reader.split(b'\n').enumerate() {
             let line = line?;
             if line.starts_with(b"{\"success\":") {
-                answers += 1;
+                other_lines += 1;
             } else if !expected.match_next(&line) {
                 bail!("line {} of `{}` is not the trade that was sent", index + 1, file.display());
             }
         }
     }
-    if expected.next_trade != sent {
-        bail!(
-            "{sent} trades were sent, {} are in the files in `{}`",
-            expected.next_trade,
-            dir.display()
-        );
+    let recorded = expected.count();
+    if recorded != sent {
+        bail!("{sent} trades were sent, {recorded} are in the files in `{}`", dir.display());
     }
-    Ok(Comparison { control_lines: answers })
+    Ok(other_lines)
 }
 
-/// The trades as lines, a block at a time.
-struct ExpectedTrades {
-    market: Market,
-    next_trade: u64,
-    block: Vec<u8>,
-    offset: usize,
-}
-
-impl ExpectedTrades {
-    fn match_next(&mut self, line: &[u8]) -> bool {
-        if self.offset >= self.block.len() {
-            self.block = self.market.lines(self.next_trade..self.next_trade + TRADES_PER_BLOCK);
-            self.offset = 0;
+/// Returns the files with lines of the topic, in the order of time.
+fn line_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let topic_stem = Stem::from_topic(TOPIC)?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_name().to_str().and_then(parse_file_name) {
+            Some((stem, hour, FileKind::Lines)) if stem == topic_stem => {
+                files.push((hour, entry.path()));
+            }
+            _ => {}
         }
-        let rest = self.block.get(self.offset..).unwrap_or_default();
-        let same = rest.starts_with(line) && rest.get(line.len()) == Some(&b'\n');
-        self.offset += line.len() + 1;
-        self.next_trade += 1;
-        same
     }
+    files.sort();
+    Ok(files.into_iter().map(|(_, file)| file).collect())
 }

@@ -1,6 +1,6 @@
-//! `streamer gaps`: the stretches of time in which something may be missing, and why.
+//! `streamer gaps`: lists the times at which messages may be missing, with the causes.
 
-use std::io::Write as _;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,9 +8,12 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::archive_args::{ArchiveLocationArgs, StemGap};
-use super::time_arg::{TimeArg, resolve_range};
-use super::{CliError, ignore_broken_pipe, print_stderr};
+use super::archive_args::ArchiveLocationArgs;
+use super::archive_reader::{ArchiveReader, StemGap};
+use super::cli_error::CliError;
+use super::format::{HumanDuration, format_gap, gap_duration, gap_heading};
+use super::output::{OutputFormat, ignore_broken_pipe, print_message};
+use super::time_arg::{TimeArg, TimeRange};
 use crate::archive::gaps::{Gap, GapKind};
 use crate::base::time::{Clock, SystemClock, UnixNanos};
 use crate::registry::Registry;
@@ -25,7 +28,7 @@ pub(super) struct GapsArgs {
     /// Only gaps that begin before this time
     #[arg(long, value_name = "TIME")]
     to: Option<TimeArg>,
-    /// One JSON object a line for each gap
+    /// Print one JSON object per line for each gap
     #[arg(long)]
     json: bool,
 }
@@ -35,37 +38,23 @@ pub(super) fn gaps(
     config: &Path,
     registry: &Registry,
 ) -> Result<ExitCode, CliError> {
-    let place = args.location.resolve(config, registry)?;
+    let archive = args.location.reader(config, registry)?;
     let now = SystemClock.now();
-    let (from, to) = resolve_range(args.from, args.to, now)?;
-    let (_, mut gaps) = place.read_coverage(now)?;
+    let range = TimeRange::resolve(args.from, args.to, now)?;
+    let mut gaps = archive.read_coverage(now)?.gaps;
     gaps.retain(|StemGap { gap, .. }| {
-        let after = from.is_none_or(|from| gap.to.is_none_or(|end| end > from));
-        after && to.is_none_or(|to| gap.from < to)
+        let ends_in_time = range.from.is_none_or(|from| gap.to.is_none_or(|end| end > from));
+        let begins_in_time = range.to.is_none_or(|to| gap.from < to);
+        ends_in_time && begins_in_time
     });
-    let label = |found: &StemGap<'_>| place.label(found.dir, &found.stem);
-    let stem_width = gaps.iter().map(|found| label(found).len()).max().unwrap_or(0).max(4);
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let written = (|| {
-        if !args.json && !gaps.is_empty() {
-            writeln!(out, "{}", header(stem_width))?;
+    match OutputFormat::from_flag(args.json) {
+        OutputFormat::Json => ignore_broken_pipe(write_json(&gaps))?,
+        OutputFormat::Text => {
+            ignore_broken_pipe(write_table(&archive, &gaps, now))?;
+            print_message(&summary(&gaps, now));
         }
-        for found in &gaps {
-            let StemGap { dir, stem, gap } = found;
-            if args.json {
-                serde_json::to_writer(&mut out, &GapLine { stem: stem.as_str(), dir, gap })?;
-                writeln!(out)?;
-            } else {
-                writeln!(out, "{:stem_width$}  {}", label(found), format_gap(gap, now))?;
-            }
-        }
-        out.flush()
-    })();
-    let code = ignore_broken_pipe(written)?;
-    if !args.json {
-        print_stderr(&format_summary(&gaps, now));
     }
-    Ok(code)
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Serialize)]
@@ -76,34 +65,31 @@ struct GapLine<'a> {
     gap: &'a Gap,
 }
 
-fn header(stem_width: usize) -> String {
-    format!(
-        "{:stem_width$}  {:24}  {:24}  {:>10}  {:11}  {:9}  {:>8}  CAUSE",
-        "STEM", "FROM (UTC)", "TO", "LASTING", "KIND", "CERTAINTY", "MESSAGES"
-    )
+fn write_json(gaps: &[StemGap<'_>]) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for StemGap { dir, stem, gap } in gaps {
+        serde_json::to_writer(&mut out, &GapLine { stem: stem.as_str(), dir, gap })?;
+        writeln!(out)?;
+    }
+    out.flush()
 }
 
-/// A gap as a line, without its stem.
-pub(super) fn format_gap(gap: &Gap, now: UnixNanos) -> String {
-    let to = gap.to.map_or("(goes on)".to_owned(), |to| to.to_string());
-    let lasting = HumanDuration(gap.to.unwrap_or(now).saturating_since(gap.from)).to_string();
-    let messages = gap.messages.map_or("-".to_owned(), |messages| messages.to_string());
-    format!(
-        "{:24}  {to:24}  {lasting:>10}  {:11}  {:9}  {messages:>8}  {}",
-        gap.from.to_string(),
-        gap.kind.to_string(),
-        gap.certainty.to_string(),
-        format_cause(gap),
-    )
+fn write_table(archive: &ArchiveReader, gaps: &[StemGap<'_>], now: UnixNanos) -> io::Result<()> {
+    if gaps.is_empty() {
+        return Ok(());
+    }
+    let label = |gap: &StemGap<'_>| archive.label(gap.dir, &gap.stem);
+    let stem_width = gaps.iter().map(|gap| label(gap).len()).max().unwrap_or(0).max(4);
+    let mut out = BufWriter::new(io::stdout().lock());
+    writeln!(out, "{:stem_width$}  {}", "STEM", gap_heading())?;
+    for gap in gaps {
+        writeln!(out, "{:stem_width$}  {}", label(gap), format_gap(&gap.gap, now))?;
+    }
+    out.flush()
 }
 
-/// Its cause with the particulars.
-pub(super) fn format_cause(gap: &Gap) -> String {
-    if gap.detail.is_empty() { gap.cause.clone() } else { format!("{}: {}", gap.cause, gap.detail) }
-}
-
-/// How many gaps of which kind there are.
-fn format_summary(gaps: &[StemGap<'_>], now: UnixNanos) -> String {
+/// Returns the number of gaps and their length, by kind.
+fn summary(gaps: &[StemGap<'_>], now: UnixNanos) -> String {
     if gaps.is_empty() {
         return "no gaps".to_owned();
     }
@@ -111,27 +97,12 @@ fn format_summary(gaps: &[StemGap<'_>], now: UnixNanos) -> String {
         [GapKind::Down, GapKind::NotRunning, GapKind::Dropped, GapKind::Stalled, GapKind::Unknown];
     let parts = kinds.into_iter().filter_map(|kind| {
         let of_kind = gaps.iter().map(|found| &found.gap).filter(|gap| gap.kind == kind);
-        let lasting: Duration =
-            of_kind.clone().map(|gap| gap.to.unwrap_or(now).saturating_since(gap.from)).sum();
+        let total: Duration = of_kind.clone().map(|gap| gap_duration(gap, now)).sum();
         let count = of_kind.count();
-        (count > 0).then(|| format!("{count} {kind} ({})", HumanDuration(lasting)))
+        (count > 0).then(|| format!("{count} {kind} ({})", HumanDuration(total)))
     });
-    let (count, s) = (gaps.len(), if gaps.len() == 1 { "" } else { "s" });
-    format!("{count} gap{s}: {}", parts.collect::<Vec<_>>().join(", "))
-}
-
-/// A length of time in the two largest of its units.
-pub(super) struct HumanDuration(pub(super) Duration);
-
-impl std::fmt::Display for HumanDuration {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let seconds = self.0.as_secs();
-        let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-        match (days, hours, minutes) {
-            (0, 0, 0) => write!(f, "{:.3}s", self.0.as_secs_f64()),
-            (0, 0, _) => write!(f, "{minutes}m{}s", seconds % 60),
-            (0, _, _) => write!(f, "{hours}h{minutes}m"),
-            _ => write!(f, "{days}d{hours}h"),
-        }
-    }
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    let count = gaps.len();
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} gap{plural}: {parts}")
 }

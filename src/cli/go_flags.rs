@@ -1,4 +1,4 @@
-//! Go's spelling of flags: `-config F` beside `--config F`.
+//! Accepts Go's spelling of flags: `-config F` beside `--config F`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,11 +7,11 @@ use clap::{ArgAction, Command};
 
 use crate::base::suggest::did_you_mean;
 
-/// Writes known long flags with two dashes, and Go's `-flag=true` and `-flag=false` as clap
-/// knows them. Stops at `--`.
+/// Returns the arguments with two dashes in front of every known long flag, and with Go's
+/// `-flag=true` and `-flag=false` as clap expects them. Arguments after `--` stay as they are.
 ///
 /// # Errors
-/// A flag of one dash that is none, with a suggestion.
+/// An argument with one dash is no known flag; the message suggests one.
 pub(super) fn normalize(args: Vec<OsString>, command: &Command) -> Result<Vec<OsString>, String> {
     let flags = long_flags(command);
     let mut args = args.into_iter();
@@ -38,7 +38,7 @@ pub(super) fn normalize(args: Vec<OsString>, command: &Command) -> Result<Vec<Os
             (Some(FlagKind::Value), None) => {
                 let mut flag = OsString::from(format!("--{name}"));
                 if let Some(value) = args.next() {
-                    // Joined, since the value may begin with a dash.
+                    // Joined by `=`, because the value may begin with a dash.
                     flag.push("=");
                     flag.push(value);
                 }
@@ -57,10 +57,13 @@ pub(super) fn normalize(args: Vec<OsString>, command: &Command) -> Result<Vec<Os
 
 #[derive(Debug, Clone, Copy)]
 enum FlagKind {
+    /// A flag without a value.
     Switch,
+    /// A flag that takes the next argument.
     Value,
 }
 
+/// Returns the long flags of the program and of all its commands.
 fn long_flags(command: &Command) -> BTreeMap<String, FlagKind> {
     let mut flags = BTreeMap::from([
         ("help".to_owned(), FlagKind::Switch),
@@ -68,12 +71,12 @@ fn long_flags(command: &Command) -> BTreeMap<String, FlagKind> {
     ]);
     for command in std::iter::once(command).chain(command.get_subcommands()) {
         for arg in command.get_arguments() {
-            let takes = match arg.get_action() {
+            let kind = match arg.get_action() {
                 ArgAction::Set | ArgAction::Append => FlagKind::Value,
                 _ => FlagKind::Switch,
             };
             if let Some(long) = arg.get_long() {
-                flags.insert(long.to_owned(), takes);
+                flags.insert(long.to_owned(), kind);
             }
         }
     }

@@ -1,13 +1,16 @@
-//! `streamer init`: a configuration to start from.
+//! `streamer init`: writes a configuration to start from, and its schema.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use serde_json::Value;
 
-use super::{CliError, print, schema_text};
+use super::cli_error::CliError;
+use super::output::{print, to_json_document};
+use crate::config::config_schema;
 use crate::registry::Registry;
 
 const SCHEMA_NAME: &str = "config.schema.json";
@@ -31,34 +34,37 @@ const STARTER: &str = r#"{
 
 pub(super) fn init(file: &Path, registry: &Registry) -> Result<ExitCode, CliError> {
     create_new(file, STARTER)?;
-    let schema = file.with_file_name(SCHEMA_NAME);
-    let (file, shown) = (file.display(), schema.display());
-    let by_schema = if is_foreign(&schema, registry) {
-        format!("`{shown}` is not of this program and was left as it is")
+    let schema = config_schema(registry);
+    let schema_file = file.with_file_name(SCHEMA_NAME);
+    let file = file.display();
+    let shown = schema_file.display();
+    let about_schema = if is_foreign(&schema_file, &schema) {
+        format!("`{shown}` was not written by this program and stays as it is")
     } else {
-        std::fs::write(&schema, schema_text(registry))
+        std::fs::write(&schema_file, to_json_document(&schema)?)
             .with_context(|| format!("cannot write `{shown}`"))?;
-        format!("by {shown} editors explain and check every key")
+        format!("with {shown} an editor explains and checks every key")
     };
     print(&format!(
-        "Wrote {file}; {by_schema}.\nNext: `streamer check -config {file}`, then `streamer run -config {file}`.\n"
-    ))
+        "Wrote {file}; {about_schema}.\nNext: `streamer check -config {file}`, then `streamer run -config {file}`.\n"
+    ))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Whether something else than a schema of this program, of whatever version, has the name.
-fn is_foreign(schema: &Path, registry: &Registry) -> bool {
-    let Ok(text) = std::fs::read_to_string(schema) else { return schema.exists() };
-    let there = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
-    there.get("title") != registry.schema().get("title")
+/// Returns whether the file exists and is not a schema of this program, of any version.
+fn is_foreign(file: &Path, schema: &Value) -> bool {
+    let Ok(text) = std::fs::read_to_string(file) else { return file.exists() };
+    match serde_json::from_str::<Value>(&text) {
+        Ok(found) => found.get("title") != schema.get("title"),
+        Err(_) => true,
+    }
 }
 
+/// Writes a file that must not exist yet.
 fn create_new(file: &Path, text: &str) -> anyhow::Result<()> {
     let mut created = match OpenOptions::new().write(true).create_new(true).open(file) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            anyhow::bail!(
-                "`{}` exists and is left as it is; `-config FILE` names another",
-                file.display()
-            )
+            bail!("`{}` exists and stays as it is; `-config FILE` names another", file.display())
         }
         opened => opened.with_context(|| format!("cannot create `{}`", file.display()))?,
     };

@@ -1,13 +1,15 @@
-//! `streamer ls`: the hours.
+//! `streamer ls`: lists the hours of the archive.
 
-use std::io::Write as _;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::archive_args::{ArchiveLocationArgs, ListedHour};
-use super::{CliError, ignore_broken_pipe};
+use super::archive_args::ArchiveLocationArgs;
+use super::archive_reader::CoveredHour;
+use super::cli_error::CliError;
+use super::output::{OutputFormat, ignore_broken_pipe};
 use crate::archive::hour_summary::{HourState, HourSummary, summarize_hour};
 use crate::archive::job::CompressionRatio;
 use crate::base::time::{Clock, SystemClock};
@@ -17,39 +19,49 @@ use crate::registry::Registry;
 pub(super) struct LsArgs {
     #[command(flatten)]
     location: ArchiveLocationArgs,
-    /// One JSON object a line for each hour
+    /// Print one JSON object per line for each hour
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<ExitCode, CliError> {
-    let place = args.location.resolve(config, registry)?;
-    let now = SystemClock.now();
-    let (hours, _) = place.read_coverage(now)?;
-    let label = |listed: &ListedHour<'_>| place.label(listed.dir, &listed.entry.stem);
-    let stem_width = hours.iter().map(|listed| label(listed).len()).max().unwrap_or(0).max(4);
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let written = (|| {
-        if !args.json {
-            writeln!(out, "{}", header(stem_width))?;
-        }
-        for listed in &hours {
-            let ListedHour { dir, entry, journal, gaps } = listed;
-            let Some(row) = summarize_hour(dir, entry, journal, *gaps, now) else { continue };
-            if args.json {
-                serde_json::to_writer(&mut out, &row)?;
-                writeln!(out)?;
-            } else {
-                writeln!(out, "{}", format_row(&row, &label(listed), stem_width))?;
-            }
-        }
-        out.flush()
-    })();
-    ignore_broken_pipe(written)
+/// An hour as a row of the table.
+struct Row {
+    label: String,
+    summary: HourSummary,
 }
 
-fn header(stem_width: usize) -> String {
-    format!(
+pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<ExitCode, CliError> {
+    let archive = args.location.reader(config, registry)?;
+    let now = SystemClock.now();
+    let coverage = archive.read_coverage(now)?;
+    // An hour of which only a journal exists, without a record of lines, is no row.
+    let rows = coverage.hours.iter().filter_map(|hour| {
+        let CoveredHour { dir, entry, journal, gaps } = hour;
+        let summary = summarize_hour(dir, entry, journal, *gaps, now)?;
+        Some(Row { label: archive.label(dir, &entry.stem), summary })
+    });
+    let rows: Vec<Row> = rows.collect();
+    ignore_broken_pipe(match OutputFormat::from_flag(args.json) {
+        OutputFormat::Text => write_table(&rows),
+        OutputFormat::Json => write_json(&rows),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_json(rows: &[Row]) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for row in rows {
+        serde_json::to_writer(&mut out, &row.summary)?;
+        writeln!(out)?;
+    }
+    out.flush()
+}
+
+fn write_table(rows: &[Row]) -> io::Result<()> {
+    let stem_width = rows.iter().map(|row| row.label.len()).max().unwrap_or(0).max(4);
+    let mut out = BufWriter::new(io::stdout().lock());
+    writeln!(
+        out,
         "{:stem_width$}  {:14}  {:7}  {:>12}  {:>14}  {:>13}  {:>6}  {:>5}  {:>11}",
         "STEM",
         "HOUR (UTC)",
@@ -60,31 +72,36 @@ fn header(stem_width: usize) -> String {
         "RATIO",
         "GAPS",
         "GAP SECONDS"
-    )
+    )?;
+    for row in rows {
+        writeln!(out, "{}", format_row(row, stem_width))?;
+    }
+    out.flush()
 }
 
-fn format_row(row: &HourSummary, label: &str, stem_width: usize) -> String {
+fn format_row(row: &Row, stem_width: usize) -> String {
+    let Row { label, summary } = row;
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-    let ratio = match row.raw_bytes {
-        Some(raw) if row.state == HourState::Sealed => {
-            CompressionRatio(raw, row.stored_bytes).to_string()
+    let ratio = match summary.raw_bytes {
+        Some(raw) if summary.state == HourState::Sealed => {
+            CompressionRatio(raw, summary.stored_bytes).to_string()
         }
         _ => "-".to_owned(),
     };
-    let gaps = match (row.gaps, row.unknown) {
+    let gaps = match (summary.gaps, summary.unknown) {
         (0, _) => "-".to_owned(),
         (count, false) => count.to_string(),
-        // A journal does not tell.
+        // A part of the hour has no journal, so there may be more gaps.
         (count, true) => format!("{count}?"),
     };
-    let seconds = if row.gaps == 0 { "-".to_owned() } else { format!("{:.1}", row.gap_seconds) };
+    let seconds =
+        if summary.gaps == 0 { "-".to_owned() } else { format!("{:.1}", summary.gap_seconds) };
     format!(
-        "{:stem_width$}  {:14}  {:7}  {:>12}  {:>14}  {:>13}  {ratio:>6}  {gaps:>5}  {seconds:>11}",
-        label,
-        row.hour.to_string(),
-        row.state,
-        number(row.messages),
-        number(row.raw_bytes),
-        row.stored_bytes,
+        "{label:stem_width$}  {:14}  {:7}  {:>12}  {:>14}  {:>13}  {ratio:>6}  {gaps:>5}  {seconds:>11}",
+        summary.hour.to_string(),
+        summary.state,
+        number(summary.messages),
+        number(summary.raw_bytes),
+        summary.stored_bytes,
     )
 }

@@ -1,4 +1,4 @@
-//! `streamer plugins`: what a configuration may name.
+//! `streamer plugins`: lists the plugins that a configuration may name.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -6,37 +6,39 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{CliError, print};
+use super::cli_error::CliError;
+use super::output::{OutputFormat, print};
 use crate::base::suggest::did_you_mean;
-use crate::registry::Registry;
+use crate::registry::{PluginDescription, PluginTypes, Registry};
 
 #[derive(Args)]
 pub(super) struct PluginsArgs {
-    /// Say everything of the plugins of this name: their keys, defaults, an example
+    /// Show the plugins of this name with their keys, defaults and an example
     name: Option<String>,
-    /// Print it as JSON
+    /// Print one JSON object per line for each plugin
     #[arg(long)]
     json: bool,
 }
 
-/// A plugin as it is shown.
+/// A plugin with its documentation.
 struct PluginInfo {
     kind: &'static str,
     name: &'static str,
-    schema: Value,
-    example: Value,
+    description: PluginDescription,
 }
 
 impl PluginInfo {
-    fn description(&self) -> &str {
-        self.schema.get("description").and_then(Value::as_str).unwrap_or_default()
+    fn about(&self) -> &str {
+        description_of(&self.description.schema)
     }
 
-    /// The first sentence, or the first paragraph if that is one.
+    /// Returns the first sentence of the description, or its first paragraph without a full stop.
     fn summary(&self) -> String {
-        let paragraph =
-            self.description().split("\n\n").next().unwrap_or_default().replace('\n', " ");
-        paragraph.split_once(". ").map_or(paragraph.clone(), |(first, _)| format!("{first}."))
+        let paragraph = self.about().split("\n\n").next().unwrap_or_default().replace('\n', " ");
+        match paragraph.split_once(". ") {
+            Some((first, _)) => format!("{first}."),
+            None => paragraph,
+        }
     }
 }
 
@@ -46,39 +48,42 @@ pub(super) fn plugins(args: &PluginsArgs, registry: &Registry) -> Result<ExitCod
         None => all.iter().collect(),
         Some(name) => all.iter().filter(|plugin| plugin.name == name).collect(),
     };
-    if let (Some(name), true) = (&args.name, chosen.is_empty()) {
+    if let Some(name) = args.name.as_ref().filter(|_| chosen.is_empty()) {
         let hint = did_you_mean(name, all.iter().map(|plugin| plugin.name));
         let message = format!("there is no plugin `{name}`{hint}; `streamer plugins` lists them");
         return Err(CliError::Usage(message));
     }
-    if args.json {
-        let shown = chosen.iter().map(|plugin| {
-            let PluginInfo { kind, name, schema, example } = plugin;
-            json!({ "kind": kind, "name": name, "summary": plugin.summary(), "schema": schema, "example": example })
-        });
-        let lines: Vec<_> = shown.map(|plugin| plugin.to_string() + "\n").collect();
-        return print(&lines.concat());
-    }
-    print(&if args.name.is_some() { format_details(&chosen) } else { format_list(&chosen) })
+    print(&match (OutputFormat::from_flag(args.json), &args.name) {
+        (OutputFormat::Json, _) => chosen.iter().map(|plugin| format_json(plugin)).collect(),
+        (OutputFormat::Text, Some(_)) => format_details(&chosen),
+        (OutputFormat::Text, None) => format_list(&chosen),
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
+/// Returns all plugins of the registry: sources, stages and sinks, each in alphabetical order.
 fn all_plugins(registry: &Registry) -> Vec<PluginInfo> {
-    let mut all = Vec::new();
-    let mut add = |kind, name: &'static str, described: Option<(Value, Value)>| {
-        if let Some((schema, example)) = described {
-            all.push(PluginInfo { kind, name, schema, example });
-        }
-    };
-    for name in registry.sources().names() {
-        add("source", name, registry.sources().describe(name));
-    }
-    for name in registry.stages().names() {
-        add("stage", name, registry.stages().describe(name));
-    }
-    for name in registry.sinks().names() {
-        add("sink", name, registry.sinks().describe(name));
-    }
+    let mut all = plugins_of(registry.sources(), "source");
+    all.extend(plugins_of(registry.stages(), "stage"));
+    all.extend(plugins_of(registry.sinks(), "sink"));
     all
+}
+
+fn plugins_of<R>(types: &PluginTypes<R>, kind: &'static str) -> Vec<PluginInfo> {
+    let named = types.names().map(|name| {
+        let description = types.describe(name)?;
+        Some(PluginInfo { kind, name, description })
+    });
+    named.flatten().collect()
+}
+
+fn format_json(plugin: &PluginInfo) -> String {
+    let PluginInfo { kind, name, description } = plugin;
+    let PluginDescription { schema, example } = description;
+    let line = json!({
+        "kind": kind, "name": name, "summary": plugin.summary(), "schema": schema, "example": example,
+    });
+    format!("{line}\n")
 }
 
 fn format_list(plugins: &[&PluginInfo]) -> String {
@@ -93,7 +98,7 @@ fn format_list(plugins: &[&PluginInfo]) -> String {
         let _infallible = writeln!(text, "  {:<10} {}", plugin.name, plugin.summary());
     }
     text.push_str(
-        "\n`streamer plugins NAME` shows the keys of one, with defaults and an example.\n",
+        "\n`streamer plugins NAME` shows the keys of a plugin, with defaults and an example.\n",
     );
     text
 }
@@ -104,10 +109,11 @@ fn format_details(plugins: &[&PluginInfo]) -> String {
         let gap = if index > 0 { "\n" } else { "" };
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "{gap}{} {}", plugin.kind, plugin.name);
-        let _infallible = writeln!(text, "{}\n", indent(plugin.description(), 2));
-        let required = plugin.schema.get("required").and_then(Value::as_array);
+        let _infallible = writeln!(text, "{}\n", indent(plugin.about(), 2));
+        let schema = &plugin.description.schema;
+        let required = schema.get("required").and_then(Value::as_array);
         let empty = Map::new();
-        let keys = plugin.schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let keys = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
         for (key, schema) in keys.iter().filter(|(key, _)| *key != "type") {
             let required = required.is_some_and(|all| all.iter().any(|name| name == key));
             let default = match schema.get("default") {
@@ -115,27 +121,31 @@ fn format_details(plugins: &[&PluginInfo]) -> String {
                 Some(default) if !default.is_null() => format!(" = {default}"),
                 _ => String::new(),
             };
-            let about = schema.get("description").and_then(Value::as_str).unwrap_or_default();
-            let about = format!("{about}{}", format_choices(schema));
+            let about = format!("{}{}", description_of(schema), format_choices(schema));
             let _infallible = writeln!(text, "  {key}{default}\n{}", indent(&about, 6));
         }
-        let _infallible = writeln!(text, "\n  for example: {}", plugin.example);
+        let _infallible = writeln!(text, "\n  for example: {}", plugin.description.example);
     }
     text
 }
 
-/// The texts that a key may have, with what they mean, where these are all.
+/// Returns the strings that a key may have, with their meanings; empty for any other key.
 fn format_choices(schema: &Value) -> String {
     let mut text = String::new();
-    let each = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-    for choice in each {
-        let about = choice.get("description").and_then(Value::as_str).unwrap_or_default();
+    let choices = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    for choice in choices {
+        let about = description_of(choice);
         if let Some(value) = choice.get("const").filter(|value| value.is_string()) {
             // Writing to a String cannot fail.
             let _infallible = write!(text, "\n{value}: {}", about.replace('\n', " "));
         }
     }
     text
+}
+
+/// Returns the description in a schema, or an empty text if the plugin's author wrote none.
+fn description_of(schema: &Value) -> &str {
+    schema.get("description").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn indent(text: &str, by: usize) -> String {

@@ -1,4 +1,4 @@
-//! `streamer profiles`: what is known of venues.
+//! `streamer profiles`: lists the venues whose protocol is built in.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -6,60 +6,78 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{CliError, print, print_stderr};
+use super::cli_error::CliError;
+use super::output::{OutputFormat, print, print_json, print_message, to_json_line};
 use crate::base::suggest::did_you_mean;
 use crate::sources::websocket::Profile;
-use crate::sources::websocket::profile;
+use crate::sources::websocket::profile::{self, NamedProfile};
 
 #[derive(Args)]
 pub(super) struct ProfilesArgs {
     /// Show the profile of this name
     name: Option<String>,
-    /// Also those in this directory, as `profile_dir` has them
+    /// Also read the profiles in this directory, as the key `profile_dir` does
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Print it as JSON: a file for `profile_dir`
+    /// Print JSON: one profile is a file for `profile_dir`, a list is one object per line
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn profiles(args: &ProfilesArgs) -> Result<ExitCode, CliError> {
-    let (mut all, mut wrong) = (Vec::new(), Vec::new());
-    for (name, profile) in profile::load_all(args.dir.as_deref()).map_err(anyhow::Error::from)? {
+    let format = OutputFormat::from_flag(args.json);
+    let all = profile::load_all(args.dir.as_deref()).map_err(anyhow::Error::from)?;
+    match &args.name {
+        Some(name) => show_profile(name, all, format),
+        None => list_profiles(all, format),
+    }
+}
+
+/// Prints every profile. A file that is no valid profile is reported after the list.
+fn list_profiles(all: Vec<NamedProfile>, format: OutputFormat) -> Result<ExitCode, CliError> {
+    let mut valid = Vec::new();
+    let mut errors = Vec::new();
+    for (name, profile) in all {
         match profile {
-            Ok(profile) => all.push((name, profile)),
-            Err(error) => wrong.push((name, error)),
+            Ok(profile) => valid.push((name, profile)),
+            Err(error) => errors.push(error),
         }
     }
-    if let Some(wanted) = &args.name
-        && let Some(index) = wrong.iter().position(|(name, _)| name == wanted)
-    {
-        return Err(anyhow::Error::from(wrong.swap_remove(index).1).into());
-    }
-    let Some(wanted) = &args.name else {
-        if args.json {
-            let lines = all.iter().map(|(name, profile)| {
-                serde_json::json!({ "name": name, "profile": profile }).to_string() + "\n"
+    match format {
+        OutputFormat::Text => print(&format_list(&valid))?,
+        OutputFormat::Json => {
+            let lines = valid.iter().map(|(name, profile)| {
+                to_json_line(&serde_json::json!({ "name": name, "profile": profile }))
             });
-            print(&lines.collect::<String>())?;
-        } else {
-            print(&format_list(&all))?;
+            print(&lines.collect::<anyhow::Result<String>>()?)?;
         }
-        for (_, error) in &wrong {
-            print_stderr(&format!("error: {error}"));
-        }
-        return Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    };
-    let Some((name, found)) = all.iter().find(|(name, _)| name == wanted) else {
-        let hint = did_you_mean(wanted, all.iter().map(|(name, _)| name.as_str()));
+    }
+    for error in &errors {
+        print_message(&format!("error: {error}"));
+    }
+    Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the profile of this name.
+fn show_profile(
+    wanted: &str,
+    mut all: Vec<NamedProfile>,
+    format: OutputFormat,
+) -> Result<ExitCode, CliError> {
+    let Some(index) = all.iter().position(|(name, _)| name == wanted) else {
+        let valid = all.iter().filter(|(_, profile)| profile.is_ok());
+        let hint = did_you_mean(wanted, valid.map(|(name, _)| name.as_str()));
         let message =
             format!("there is no profile `{wanted}`{hint}; `streamer profiles` lists them");
         return Err(CliError::Usage(message));
     };
-    if args.json {
-        return print(&(serde_json::to_string_pretty(found).unwrap_or_default() + "\n"));
+    let (name, profile) = all.swap_remove(index);
+    let profile = profile.map_err(anyhow::Error::from)?;
+    match format {
+        OutputFormat::Text => print(&format_details(&name, &profile))?,
+        OutputFormat::Json => print_json(&profile)?,
     }
-    print(&format_details(name, found))
+    Ok(ExitCode::SUCCESS)
 }
 
 fn format_list(all: &[(String, Profile)]) -> String {
@@ -68,16 +86,16 @@ fn format_list(all: &[(String, Profile)]) -> String {
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "{name:<18} {}", profile.about);
     }
-    text.push_str("\n`streamer profiles NAME` shows one; with --json as a file to start from for `profile_dir`.\n");
+    text.push_str("\n`streamer profiles NAME` shows a profile; with --json it prints a file to start from for `profile_dir`.\n");
     text
 }
 
 fn format_details(name: &str, profile: &Profile) -> String {
     let mut text = format!("{name}: {}\n", profile.about);
-    let mut row = |what: &str, value: String| {
+    let mut row = |label: &str, value: String| {
         if !value.is_empty() {
             // Writing to a String cannot fail.
-            let _infallible = writeln!(text, "  {what:<12}{value}");
+            let _infallible = writeln!(text, "  {label:<12}{value}");
         }
     };
     let limits = &profile.limits;
@@ -85,14 +103,14 @@ fn format_details(name: &str, profile: &Profile) -> String {
         0 => String::new(),
         value => format!("{value} {name}"),
     };
-    let all = [
-        number("topics a request", limits.topics_per_request),
-        number("topics a connection", limits.topics_per_connection),
-        number("bytes of topics a connection", limits.topic_bytes_per_connection),
+    let limits_shown = [
+        number("topics per request", limits.topics_per_request),
+        number("topics per connection", limits.topics_per_connection),
+        number("bytes of topics per connection", limits.topic_bytes_per_connection),
         format!("{} between requests", limits.request_interval),
         format!("{} between connects", limits.connect_interval),
     ];
-    let all: Vec<_> = all.into_iter().filter(|limit| !limit.is_empty()).collect();
+    let limits_shown: Vec<_> = limits_shown.into_iter().filter(|limit| !limit.is_empty()).collect();
     row("url", profile.url.clone().unwrap_or_default());
     row("hosts", profile.hosts.join(", "));
     row("a topic is", profile.topic.clone());
@@ -101,7 +119,7 @@ fn format_details(name: &str, profile: &Profile) -> String {
     let ping = profile.ping.as_ref();
     row("ping", ping.map(|p| format!("{} every {}", p.message, p.interval)).unwrap_or_default());
     row("its topic", profile.topic_pointer.as_ref().map(ToString::to_string).unwrap_or_default());
-    row("limits", all.join(", "));
+    row("limits", limits_shown.join(", "));
     for note in &profile.notes {
         row("note", note.clone());
     }

@@ -5,19 +5,26 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate};
 
-use super::CliError;
+use super::cli_error::CliError;
 use crate::base::time::UnixNanos;
-use crate::base::units::ConfigDuration;
+use crate::base::units::{ConfigDuration, UnitError};
 
-/// A time as somebody writes it: absolute, or so long ago.
+/// A time on the command line: absolute, or relative to the present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimeArg {
     At(UnixNanos),
     Ago(Duration),
 }
 
+/// The times of `--from` and `--to`, as far as they are given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeRange {
+    pub(super) from: Option<UnixNanos>,
+    pub(super) to: Option<UnixNanos>,
+}
+
 impl TimeArg {
-    /// The instant, if it is `now`.
+    /// Returns the absolute time, relative to `now`.
     pub(super) fn resolve(self, now: UnixNanos) -> UnixNanos {
         match self {
             Self::At(time) => time,
@@ -29,20 +36,23 @@ impl TimeArg {
     }
 }
 
-/// The two ends of a range, where they are given.
-pub(super) type TimeRange = (Option<UnixNanos>, Option<UnixNanos>);
-
-/// The instants of `--from` and `--to`, if it is `now`.
-pub(super) fn resolve_range(
-    from: Option<TimeArg>,
-    to: Option<TimeArg>,
-    now: UnixNanos,
-) -> Result<TimeRange, CliError> {
-    let (from, to) = (from.map(|when| when.resolve(now)), to.map(|when| when.resolve(now)));
-    if to.is_some() && from > to {
-        return Err(CliError::Usage("--from is later than --to".to_owned()));
+impl TimeRange {
+    /// Returns the absolute times, relative to `now`.
+    ///
+    /// # Errors
+    /// `from` is later than `to`.
+    pub(super) fn resolve(
+        from: Option<TimeArg>,
+        to: Option<TimeArg>,
+        now: UnixNanos,
+    ) -> Result<Self, CliError> {
+        let range =
+            Self { from: from.map(|time| time.resolve(now)), to: to.map(|time| time.resolve(now)) };
+        if range.to.is_some() && range.from > range.to {
+            return Err(CliError::Usage("--from is later than --to".to_owned()));
+        }
+        Ok(range)
     }
-    Ok((from, to))
 }
 
 impl FromStr for TimeArg {
@@ -55,7 +65,7 @@ impl FromStr for TimeArg {
         }
         if let Some(span) = text.strip_suffix("ago") {
             let span: ConfigDuration =
-                span.parse().map_err(|error: crate::base::units::UnitError| error.to_string())?;
+                span.parse().map_err(|error: UnitError| error.to_string())?;
             return Ok(Self::Ago(span.to_duration()));
         }
         let time =

@@ -1,17 +1,20 @@
-//! `streamer verify`: proves every hour.
+//! `streamer verify`: verifies every hour against its journal.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::archive_args::{ArchiveLocationArgs, ListedHour, available_cores};
+use super::archive_args::ArchiveLocationArgs;
+use super::archive_reader::{CoveredHour, available_cores};
+use super::cli_error::CliError;
+use super::output::{DeferredError, OutputFormat, print, print_json_line, print_message};
 use super::progress::ProgressReporter;
-use super::{CliError, print, print_stderr};
 use crate::archive::directory::HourEntry;
 use crate::archive::file_name::FileKind;
 use crate::archive::gaps::HourGaps;
@@ -25,10 +28,10 @@ use crate::registry::Registry;
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     location: ArchiveLocationArgs,
-    /// One JSON object a line for each hour
+    /// Print one JSON object per line for each hour
     #[arg(long)]
     json: bool,
-    /// How many hours are decoded at once; all cores without it
+    /// Number of hours that are decoded at the same time; the default is the number of cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
@@ -38,54 +41,99 @@ pub(super) fn verify(
     config: &Path,
     registry: &Registry,
 ) -> Result<ExitCode, CliError> {
-    let place = args.location.resolve(config, registry)?;
-    let now = SystemClock.now();
-    let (listed, _) = place.read_coverage(now)?;
+    let format = OutputFormat::from_flag(args.json);
+    let archive = args.location.reader(config, registry)?;
+    let hours = archive.read_coverage(SystemClock.now())?.hours;
     let threads = args.threads.map_or(available_cores(), usize::from);
     let progress = Arc::new(Progress::default());
-    let bar = ProgressReporter::start(&progress, listed.iter().map(raw_bytes).sum());
+    let bar = ProgressReporter::start(&progress, hours.iter().map(raw_bytes).sum());
     let mut counts = Counts::default();
+    let mut error = DeferredError::default();
     let gaps: HashMap<_, _> =
-        listed.iter().map(|hour| ((hour.dir, hour.entry.clone()), hour.gaps)).collect();
-    let hours = listed.into_iter().map(|hour| (hour.dir, hour.entry)).collect();
+        hours.iter().map(|hour| ((hour.dir, hour.entry.clone()), hour.gaps)).collect();
+    let hours = hours.into_iter().map(|hour| (hour.dir, hour.entry)).collect();
     verify_hours(hours, threads, &progress, |dir, entry, verdict| {
-        let gaps = gaps.get(&(dir, entry.clone())).copied().unwrap_or_default();
+        let path = entry.path(dir, verified_file(&entry));
+        let Some(gaps) = gaps.get(&(dir, entry.clone())).copied() else {
+            error.record(Err(anyhow!("the gaps of `{}` are not known", path.display()).into()));
+            return;
+        };
         counts.add(&verdict, gaps);
-        let unsealed =
-            entry.file(FileKind::Lines).is_some() && entry.file(FileKind::Sealed).is_none();
-        let path = entry.path(dir, if unsealed { FileKind::Lines } else { FileKind::Sealed });
-        bar.suspend(|| {
-            if args.json {
-                drop(print(&json_line(&path, &entry, &verdict, gaps)));
-            } else if let HourVerdict::Bad { reason } = &verdict {
-                drop(print(&format!("BAD {}: {reason}\n", path.display())));
-            } else if let HourVerdict::Unreadable { reason } = &verdict {
-                drop(print(&format!("UNREADABLE {}: {reason}\n", path.display())));
-            }
-        });
+        let line = VerdictLine::new(&path, &entry, &verdict, gaps);
+        bar.suspend(|| error.record(print_verdict(&line, format)));
     });
     bar.finish();
-    if args.json {
-        // The lines are all there is.
-    } else {
+    error.into_result()?;
+    if format == OutputFormat::Text {
         print(&counts.summary())?;
         if counts.unrecorded > 0 {
-            print_stderr(
-                "Unrecorded hours were sealed by another program; `streamer archive` records what they hold.",
+            print_message(
+                "Unrecorded hours were sealed by another program; `streamer archive` records their content in the journal.",
             );
         }
     }
-    Ok(if counts.bad + counts.unreadable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let failed = counts.bad + counts.unreadable > 0;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Bytes of lines that there are to look at, as far as they are known.
-fn raw_bytes(hour: &ListedHour<'_>) -> u64 {
+/// Returns the file of the hour that the verdict is about.
+fn verified_file(entry: &HourEntry) -> FileKind {
+    let is_unsealed =
+        entry.file(FileKind::Lines).is_some() && entry.file(FileKind::Sealed).is_none();
+    if is_unsealed { FileKind::Lines } else { FileKind::Sealed }
+}
+
+/// Prints a verdict: each one as JSON, only the failures as text.
+fn print_verdict(line: &VerdictLine<'_>, format: OutputFormat) -> Result<(), CliError> {
+    let path = line.path.display();
+    match (format, line.verdict) {
+        (OutputFormat::Json, _) => print_json_line(line),
+        (_, HourVerdict::Bad { reason }) => print(&format!("BAD {path}: {reason}\n")),
+        (_, HourVerdict::Unreadable { reason }) => print(&format!("UNREADABLE {path}: {reason}\n")),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the number of bytes of lines to verify, as far as it is known.
+fn raw_bytes(hour: &CoveredHour<'_>) -> u64 {
     let lines = hour.entry.file(FileKind::Lines).map_or(0, |file| file.bytes);
     let sealed =
         hour.entry.file(FileKind::Sealed).and_then(|_| sealed_records(&hour.journal).next_back());
     lines + sealed.map_or(0, |record| record.raw_bytes)
 }
 
+/// A verdict, as `--json` prints it.
+#[derive(Serialize)]
+struct VerdictLine<'a> {
+    stem: &'a str,
+    /// First second of the hour, RFC 3339.
+    hour: String,
+    path: &'a PathBuf,
+    gaps: u64,
+    gap_seconds: f64,
+    #[serde(flatten)]
+    verdict: &'a HourVerdict,
+}
+
+impl<'a> VerdictLine<'a> {
+    fn new(
+        path: &'a PathBuf,
+        entry: &'a HourEntry,
+        verdict: &'a HourVerdict,
+        gaps: HourGaps,
+    ) -> Self {
+        Self {
+            stem: entry.stem.as_str(),
+            hour: entry.hour.start().to_string(),
+            path,
+            gaps: gaps.count,
+            gap_seconds: gaps.duration.as_secs_f64(),
+            verdict,
+        }
+    }
+}
+
+/// The number of hours by verdict.
 #[derive(Default)]
 struct Counts {
     intact: u64,
@@ -93,8 +141,9 @@ struct Counts {
     unsealed: u64,
     bad: u64,
     unreadable: u64,
-    /// Of those that are not bad or unreadable: whether they have gaps.
+    /// Hours without gaps, not counting bad and unreadable ones.
     complete: u64,
+    /// Hours with gaps, not counting bad and unreadable ones.
     with_gaps: u64,
     messages: u64,
     raw_bytes: u64,
@@ -116,22 +165,22 @@ impl Counts {
         *kind += 1;
         self.messages += messages;
         self.raw_bytes += raw_bytes;
-        let account =
+        let coverage =
             if gaps.duration.is_zero() { &mut self.complete } else { &mut self.with_gaps };
-        *account += 1;
+        *coverage += 1;
     }
 
     fn summary(&self) -> String {
         let Self { intact, unrecorded, unsealed, bad, unreadable, messages, raw_bytes, .. } = self;
         let mut text = format!("{intact} hours intact");
         // Writing to a String cannot fail.
-        for (count, what) in [
-            (unrecorded, "whole but unrecorded"),
+        for (count, label) in [
+            (unrecorded, "intact but unrecorded"),
             (unsealed, "not sealed yet, with all their lines"),
             (unreadable, "unreadable"),
         ] {
             if *count > 0 {
-                let _infallible = write!(text, ", {count} {what}");
+                let _infallible = write!(text, ", {count} {label}");
             }
         }
         let _infallible = writeln!(text, ", {bad} bad; {messages} messages, {raw_bytes} bytes");
@@ -140,21 +189,4 @@ impl Counts {
         text += if self.with_gaps > 0 { " (`streamer gaps` lists them)\n" } else { "\n" };
         text
     }
-}
-
-fn json_line(path: &Path, entry: &HourEntry, verdict: &HourVerdict, gaps: HourGaps) -> String {
-    let mut line = json!({
-        "stem": entry.stem.as_str(),
-        "hour": entry.hour.start().to_string(),
-        "path": path,
-        "gaps": gaps.count,
-        "gap_seconds": gaps.duration.as_secs_f64(),
-    });
-    // Plain numbers and texts: this cannot fail.
-    if let (Value::Object(line), Ok(Value::Object(verdict))) =
-        (&mut line, serde_json::to_value(verdict))
-    {
-        line.extend(verdict);
-    }
-    format!("{line}\n")
 }

@@ -1,66 +1,72 @@
-//! The `archive` section: what happens to hours that are closed.
+//! The section `archive`: compression and retention of closed hours.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use croner::Cron;
-use croner::parser::{CronParser, Seconds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schedule::Schedule;
 use crate::archive::compress::Compression;
 use crate::archive::job::Job;
 use crate::archive::retention::RetentionLimits;
 use crate::base::config_error::Problem;
-use crate::base::time::UnixNanos;
 use crate::base::units::{ByteSize, ConfigDuration};
 
-/// The level with the best ratio for its cost on market data, see BENCHMARKS.md.
+/// zstd level with the best compression for its cost on market data, see BENCHMARKS.md.
 const DEFAULT_LEVEL: u32 = 1;
+/// Range of `compression.level`.
+const MIN_LEVEL: u32 = 1;
+const MAX_LEVEL: u32 = 19;
+/// Maximum of `compression.threads`.
+const MAX_THREADS: u32 = 64;
+/// Minimum of `retention.max_age`: only whole hours are removed.
+const ONE_HOUR: ConfigDuration = ConfigDuration::from_secs(3600);
 
-/// What happens to hours that are closed: they are compressed, proved and, where limits are set,
-/// removed in the end. Without this section they stay as they are.
+/// Compression and retention of closed hours. Each closed hour is compressed, and the compressed
+/// file is decoded and compared before the original is removed. Without this section closed hours
+/// stay as they are.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ArchiveConfig {
-    /// When the job runs, as a cron expression with seconds, in UTC: second, minute, hour, day of
-    /// month, month, day of week. It runs once at start, too.
+    /// Times at which the job runs, as a cron expression with seconds, in UTC: second, minute, hour,
+    /// day of month, month, day of week. The job also runs once at start.
     #[schemars(regex(pattern = r"^\s*(@[a-z]+|\S+(\s+\S+){5,6})\s*$"))]
     pub(crate) schedule: String,
-    /// How hours are compressed.
+    /// Settings of the compression.
     pub(crate) compression: CompressionConfig,
-    /// What the archive may take. Without limits everything is kept for ever.
+    /// Limits of the archive. Without limits everything is kept forever.
     pub(crate) retention: RetentionConfig,
 }
 
-/// How hours are compressed.
+/// Settings of the compression.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CompressionConfig {
-    /// zstd's level: 1 is fast, 19 is small.
-    #[schemars(range(min = 1, max = 19))]
+    /// zstd level: 1 is the fastest, 19 gives the smallest files.
+    #[schemars(range(min = MIN_LEVEL, max = MAX_LEVEL))]
     pub(crate) level: u32,
-    /// Look for repetitions over 64 MiB rather than 4 MiB. Takes some hundred MiB of memory, and
-    /// readers need 64 MiB.
+    /// Search for repetitions over 64 MiB instead of 4 MiB. The compression then takes some hundred
+    /// MiB of memory, and a reader needs 64 MiB.
     pub(crate) long_distance: bool,
-    /// How many hours are compressed at once.
-    #[schemars(range(min = 1, max = 64))]
+    /// Number of hours that are compressed at the same time.
+    #[schemars(range(min = 1, max = MAX_THREADS))]
     pub(crate) threads: u32,
 }
 
-/// What the archive may take: whole hours go, oldest first, never the open one, and unsealed ones
-/// only for `min_free_disk`.
+/// Limits of the archive. Whole hours are removed, oldest first. The open hour is never removed,
+/// and an hour that is not sealed is removed for `min_free_disk` only.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RetentionConfig {
-    /// Hours that ended longer ago are removed.
+    /// Maximum time since the end of an hour. Older hours are removed.
     pub(crate) max_age: Option<ConfigDuration>,
-    /// The most that all files of all hours may take.
+    /// Maximum size of all files of all hours together.
     pub(crate) max_total_size: Option<ByteSize>,
-    /// What stays free on the file system. It is looked at every few seconds.
+    /// Minimum free space on the file system, checked every few seconds.
     pub(crate) min_free_disk: Option<ByteSize>,
-    /// Journals stay when their hour goes, and go this long after it ended. Without it they go with
-    /// their hour.
+    /// Time for which a journal is kept after the end of its hour, even when the hour was removed.
+    /// Without it a journal is removed with its hour.
     pub(crate) keep_journals: Option<ConfigDuration>,
 }
 
@@ -81,7 +87,8 @@ impl Default for CompressionConfig {
 }
 
 impl ArchiveConfig {
-    /// What no type can say.
+    /// Returns the problems that the types do not exclude: ranges, and keys that contradict each
+    /// other.
     pub(crate) fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut check = |good: bool, path: &str, message: &str| {
@@ -90,27 +97,34 @@ impl ArchiveConfig {
             }
         };
         let CompressionConfig { level, threads, .. } = self.compression;
-        check((1..=19).contains(&level), "compression.level", "must be from 1 to 19");
-        check((1..=64).contains(&threads), "compression.threads", "must be from 1 to 64");
+        check(
+            (MIN_LEVEL..=MAX_LEVEL).contains(&level),
+            "compression.level",
+            "must be from 1 to 19",
+        );
+        check((1..=MAX_THREADS).contains(&threads), "compression.threads", "must be from 1 to 64");
         let RetentionConfig { max_age, max_total_size, min_free_disk, keep_journals } =
             self.retention;
-        let zero = "must be more than 0; leave the key out for no limit";
-        let hour = max_age.is_none_or(|age| age >= ConfigDuration::from_secs(3600));
-        let least = "must be at least 1h, as whole hours go; leave the key out for no limit";
-        check(hour, "retention.max_age", least);
-        check(max_total_size != Some(ByteSize::default()), "retention.max_total_size", zero);
-        check(min_free_disk != Some(ByteSize::default()), "retention.min_free_disk", zero);
-        let longer = keep_journals
-            .is_none_or(|keep| keep >= max_age.unwrap_or(ConfigDuration::from_secs(3600)));
-        let least = "must be at least 1h, and no shorter than `max_age`; leave the key out to remove journals with their hours";
-        check(longer, "retention.keep_journals", least);
+        check(
+            max_age.is_none_or(|age| age >= ONE_HOUR),
+            "retention.max_age",
+            "must be at least 1h, because whole hours are removed; leave the key out for no limit",
+        );
+        let not_zero = "must be more than 0; leave the key out for no limit";
+        check(max_total_size != Some(ByteSize::default()), "retention.max_total_size", not_zero);
+        check(min_free_disk != Some(ByteSize::default()), "retention.min_free_disk", not_zero);
+        check(
+            keep_journals.is_none_or(|keep| keep >= max_age.unwrap_or(ONE_HOUR)),
+            "retention.keep_journals",
+            "must be at least 1h and not shorter than `max_age`; leave the key out to remove journals with their hours",
+        );
         if let Err(message) = Schedule::parse(&self.schedule) {
             check(false, "schedule", &message);
         }
         problems
     }
 
-    /// The job for one directory.
+    /// Returns the archive job for one directory.
     pub(crate) fn job(&self, dir: PathBuf) -> Job {
         let RetentionConfig { max_age, max_total_size, min_free_disk, keep_journals } =
             self.retention;
@@ -131,14 +145,14 @@ impl ArchiveConfig {
     }
 }
 
-/// One line for people.
+/// One line for `streamer check`.
 impl fmt::Display for ArchiveConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RetentionConfig { max_age, max_total_size, min_free_disk, keep_journals } =
             self.retention;
         write!(f, "at `{}` UTC, zstd level {}", self.schedule, self.compression.level)?;
         if max_age.is_none() && max_total_size.is_none() && min_free_disk.is_none() {
-            return f.write_str(", everything is kept for ever");
+            return f.write_str(", everything is kept forever");
         }
         if let Some(age) = max_age {
             write!(f, ", max_age {age}")?;
@@ -152,70 +166,6 @@ impl fmt::Display for ArchiveConfig {
         match keep_journals {
             Some(age) => write!(f, ", keep_journals {age}"),
             None => Ok(()),
-        }
-    }
-}
-
-/// A cron expression that was understood.
-#[derive(Debug, Clone)]
-pub(crate) struct Schedule(Cron);
-
-impl Schedule {
-    /// Reads an expression with seconds.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words for its author.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let fields = text.split_whitespace().count();
-        if fields == 5 {
-            let with_seconds = format!("0 {}", text.trim());
-            return Err(format!(
-                "`{text}` has five fields; the seconds come first: \"{with_seconds}\""
-            ));
-        }
-        let parser = CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build();
-        let cron = parser.parse(text).map_err(|error| {
-            format!("`{text}` is no cron expression: {error}; write for example \"0 5 * * * *\" for five minutes past each hour")
-        })?;
-        let schedule = Self(cron);
-        if schedule.next_after(UnixNanos::from_seconds(1_700_000_000)).is_none() {
-            return Err(format!("`{text}` never comes"));
-        }
-        Ok(schedule)
-    }
-
-    /// The expression.
-    pub(crate) fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// When it comes next.
-    pub(crate) fn next_after(&self, now: UnixNanos) -> Option<UnixNanos> {
-        let seconds = i64::try_from(now.seconds()).ok()?;
-        let now = chrono::DateTime::from_timestamp(seconds, 0)?;
-        let next = self.0.find_next_occurrence(&now, false).ok()?;
-        u64::try_from(next.timestamp()).ok().map(UnixNanos::from_seconds)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_schedule_needs_seconds_and_a_future_occurrence() {
-        let schedule = Schedule::parse("0 5 * * * *").unwrap();
-        let next = schedule.next_after(UnixNanos::from_seconds(7200)).unwrap();
-        assert_eq!(next, UnixNanos::from_seconds(7200 + 300));
-        for (bad, words) in [
-            ("5 * * * *", "the seconds come first: \"0 5 * * * *\""),
-            ("often", "is no cron expression"),
-            ("0 61 * * * *", "is no cron expression"),
-            ("0 0 0 30 2 *", "never comes"),
-            ("", "is no cron expression"),
-        ] {
-            let message = Schedule::parse(bad).unwrap_err();
-            assert!(message.contains(words), "{bad}: {message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration file as its author writes it.
+//! The keys of the configuration file, as the user writes them.
 
 use std::path::PathBuf;
 
@@ -11,72 +11,100 @@ use crate::base::config_error::Problem;
 use crate::base::units::{ByteSize, ConfigDuration};
 use crate::engine::Overflow;
 
-/// The least memory for the buffer.
+/// Range of `buffer_size`.
+const MIN_BUFFER_MESSAGES: u32 = 1;
+const MAX_BUFFER_MESSAGES: u32 = 100_000_000;
+/// Minimum of `buffer_bytes`.
 const MIN_BUFFER_BYTES: ByteSize = ByteSize::from_bytes(64 << 10);
+/// Maximum of `log_files`.
+const MAX_LOG_FILES: u16 = 1000;
+/// Maximum length in bytes of `status_socket`, see unix(7).
+const MAX_SOCKET_PATH: usize = 107;
+/// The problem of an empty list of sinks.
+pub(super) const NO_SINK: &str = "is empty: a pipeline needs at least one sink";
 
-/// Which shorthand key stands for a part of which section, and for which key in it.
-const SHORTHAND: [(&str, &str, &str); 3] = [
-    ("ws_url", "source", "source.url"),
-    ("topic", "source", "source.topics[0]"),
-    ("output_dir", "sinks", "sinks[0].output_dir"),
+/// The keys of the sections of a pipeline.
+pub(super) const SECTION_KEYS: [&str; 3] = ["source", "stages", "sinks"];
+
+/// The shorthand keys.
+pub(super) const SHORTHAND: [ShorthandKey; 3] = [
+    ShorthandKey { key: "ws_url", section: "source", stands_for: "source.url" },
+    ShorthandKey { key: "topic", section: "source", stands_for: "source.topics[0]" },
+    ShorthandKey { key: "output_dir", section: "sinks", stands_for: "sinks[0].output_dir" },
 ];
 
-/// Configuration of streamer: where messages come from, what happens to them, where they go.
+/// A top-level key that stands for a key of a section.
+pub(super) struct ShorthandKey {
+    pub(super) key: &'static str,
+    pub(super) section: &'static str,
+    /// Path of the key that it stands for.
+    stands_for: &'static str,
+}
+
+/// The sections of a pipeline, not parsed yet.
+pub(super) struct WrittenSections {
+    pub(super) source: Value,
+    pub(super) stages: Vec<Value>,
+    pub(super) sinks: Vec<Value>,
+}
+
+/// Configuration of streamer: the source of messages, the stages that they pass and the sinks that
+/// store them.
 ///
-/// `ws_url`, `topic` and `output_dir` are shorthand for the sections `source` and `sinks`; a key
-/// and the section it stands for exclude each other.
+/// `ws_url`, `topic` and `output_dir` are shorthand for keys of the sections `source` and `sinks`. A
+/// shorthand key and its section exclude each other.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Document {
-    /// The schema of this file, for editors.
+    /// JSON Schema of this file, for editors.
     #[serde(rename = "$schema", skip_serializing)]
     pub(crate) schema: Option<String>,
-    /// Directory for JSONL output files. Created if it does not exist.
+    /// Directory for JSONL output files. It is created if it does not exist.
     #[schemars(length(min = 1))]
     pub(crate) output_dir: String,
-    /// WebSocket subscription topic. Also the first part of the file names.
+    /// WebSocket subscription topic. It is also the first part of the file names.
     #[schemars(length(min = 1))]
     pub(crate) topic: String,
     /// WebSocket endpoint URL: `ws://…` or `wss://…`.
     #[schemars(regex(pattern = r"^(wss?://|\$\{)"))]
     pub(crate) ws_url: String,
-    /// The source: an object with a `type` and the keys of that type. By default a websocket
-    /// source made from `ws_url` and `topic`.
+    /// The source: an object with a `type` and the keys of that type. The default is a `websocket`
+    /// source with `ws_url` and `topic`.
     pub(crate) source: Option<Value>,
-    /// The stages that every message passes, in order. By default `verbatim` alone.
+    /// The stages that every message passes, in order. The default is `verbatim` alone.
     pub(crate) stages: Option<Vec<Value>>,
-    /// The sinks; each gets every message. By default a jsonl sink made from `output_dir`.
+    /// The sinks; each gets every message. The default is a `jsonl` sink with `output_dir`.
     pub(crate) sinks: Option<Vec<Value>>,
-    /// Several pipelines by name, each with a `source`, `stages` and `sinks` of its own, instead of
-    /// these keys. All share what else the file says.
+    /// Several pipelines by name, each with its own `source`, `stages` and `sinks`. These keys are
+    /// then not allowed at the top level; all other keys apply to every pipeline.
     pub(crate) pipelines: Option<Map<String, Value>>,
-    /// What happens to hours that are closed. By default they stay as they are.
+    /// Compression and retention of closed hours. By default closed hours stay as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) archive: Option<ArchiveConfig>,
-    /// Size of the internal message buffer between network and disk: how many messages may be on
-    /// their way at once.
-    #[schemars(range(min = 1, max = 100_000_000))]
+    /// Size of the message buffer between network and disk: the number of messages that were
+    /// received and are not written yet.
+    #[schemars(range(min = MIN_BUFFER_MESSAGES, max = MAX_BUFFER_MESSAGES))]
     pub(crate) buffer_size: u32,
-    /// The memory that these messages may take. One batch of messages is always let in.
+    /// Maximum memory of the messages in the buffer. An empty buffer accepts one batch of any size.
     pub(crate) buffer_bytes: ByteSize,
-    /// What happens to messages that arrive while the buffer is full.
+    /// Behavior when messages arrive while the buffer is full.
     pub(crate) overflow: Overflow,
-    /// For how long a stop may take to write what is in the buffer. Then it is lost and the exit
-    /// code is 1.
+    /// Maximum time that a stop may take to write the messages in the buffer. After that the rest is
+    /// lost and the exit code is 1.
     pub(crate) shutdown_timeout: ConfigDuration,
-    /// Seconds between status log messages; 0 for none.
+    /// Seconds between status lines in the log; 0 for no status lines.
     pub(crate) status_interval: u32,
-    /// Unix socket path for status queries; empty or null for none. At most 107 bytes.
-    #[schemars(length(max = 107))]
+    /// Path of the Unix socket for status queries, at most 107 bytes; empty or null for no socket.
+    #[schemars(length(max = MAX_SOCKET_PATH))]
     pub(crate) status_socket: Option<PathBuf>,
-    /// Log file path; empty or null for none.
+    /// Path of the log file; empty or null for no file.
     pub(crate) log_file: Option<PathBuf>,
-    /// Also log to stdout.
+    /// Whether to log to stdout as well.
     pub(crate) log_to_stdout: bool,
-    /// Size at which the log file is renamed to `.1` and begun anew; 0 for never.
+    /// Size at which the log file is renamed to `.1` and a new one begins; 0 for no limit.
     pub(crate) log_max_size: ByteSize,
-    /// How many renamed log files are kept: `.1` is the newest.
-    #[schemars(range(max = 1000))]
+    /// Number of renamed log files that are kept; `.1` is the newest.
+    #[schemars(range(max = MAX_LOG_FILES))]
     pub(crate) log_files: u16,
 }
 
@@ -107,14 +135,15 @@ impl Default for Document {
 }
 
 impl Document {
-    /// Reads the document; the sections of plugins stay as they are.
+    /// Parses the document; the sections of plugins stay as they are.
+    ///
+    /// # Errors
+    /// The first key that is unknown or has a value of the wrong type.
     pub(crate) fn from_value(value: Value) -> Result<Self, Problem> {
-        let document: Self = serde_path_to_error::deserialize(value)
-            .map_err(|error| Problem::from_serde("", &error))?;
-        Ok(document)
+        serde_path_to_error::deserialize(value).map_err(|error| Problem::from_serde("", &error))
     }
 
-    /// What no type can say: ranges, and keys that need a value.
+    /// Returns the problems that the types do not exclude: ranges, and keys that need a value.
     pub(crate) fn check(&self, keys: &Map<String, Value>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut check = |good: bool, path: &str, message: &str| {
@@ -126,7 +155,7 @@ impl Document {
         check(
             !shorthand_source || !self.topic.is_empty(),
             "topic",
-            "is empty; name what to subscribe to",
+            "is empty; write the topic to subscribe to",
         );
         check(
             !shorthand_source || !self.ws_url.is_empty(),
@@ -136,20 +165,16 @@ impl Document {
         check(
             self.sinks.is_some() || !self.output_dir.is_empty(),
             "output_dir",
-            "is empty; name a directory, such as \"./output\"",
+            "is empty; write a directory, such as \"./output\"",
         );
-        check(
-            self.sinks.as_ref().is_none_or(|sinks| !sinks.is_empty()),
-            "sinks",
-            "is empty: messages must go somewhere",
-        );
+        check(self.sinks.as_ref().is_none_or(|sinks| !sinks.is_empty()), "sinks", NO_SINK);
         check(
             self.pipelines.as_ref().is_none_or(|pipelines| !pipelines.is_empty()),
             "pipelines",
-            "is empty: name at least one",
+            "is empty: write at least one pipeline",
         );
         check(
-            (1..=100_000_000).contains(&self.buffer_size),
+            (MIN_BUFFER_MESSAGES..=MAX_BUFFER_MESSAGES).contains(&self.buffer_size),
             "buffer_size",
             "must be from 1 to 100000000",
         );
@@ -157,29 +182,29 @@ impl Document {
             let mut steps = path.split('.');
             let first = steps.next().and_then(|key| keys.get(key));
             let value = steps.fold(first, |value, key| value?.get(key));
-            // What serde takes for a section is an array, too.
+            // Serde accepts an array for a struct.
             check(!value.is_some_and(Value::is_array), path, "is an object: { … }");
         }
-        for section in ["source", "stages", "sinks", "pipelines"] {
+        for section in SECTION_KEYS.into_iter().chain(["pipelines"]) {
             let null = keys.get(section).is_some_and(Value::is_null);
             check(!null, section, "is null; leave the key out for the default");
         }
         check(!self.shutdown_timeout.is_zero(), "shutdown_timeout", "must be more than 0");
         check(self.buffer_bytes >= MIN_BUFFER_BYTES, "buffer_bytes", "must be at least 64KiB");
-        check(self.log_files <= 1000, "log_files", "must be at most 1000");
+        check(self.log_files <= MAX_LOG_FILES, "log_files", "must be at most 1000");
         let socket = self.status_socket.as_ref().map_or(0, |path| path.as_os_str().len());
         check(
-            socket <= 107,
+            socket <= MAX_SOCKET_PATH,
             "status_socket",
-            "is longer than the 107 bytes a socket's path may have",
+            "is longer than 107 bytes, the maximum length of the path of a socket",
         );
         problems.extend(self.archive.iter().flat_map(ArchiveConfig::check));
         problems
     }
 
-    /// The sections `source`, `stages` and `sinks`, made from the shorthand where they are not
-    /// written out.
-    pub(crate) fn sections(&self) -> (Value, Vec<Value>, Vec<Value>) {
+    /// Returns the sections `source`, `stages` and `sinks`. A section that the file does not have is
+    /// made from the shorthand keys.
+    pub(super) fn sections(&self) -> WrittenSections {
         let source = self.source.clone().unwrap_or_else(
             || json!({ "type": "websocket", "url": self.ws_url, "topics": [self.topic] }),
         );
@@ -188,41 +213,47 @@ impl Document {
             .sinks
             .clone()
             .unwrap_or_else(|| vec![json!({ "type": "jsonl", "output_dir": self.output_dir })]);
-        (source, stages, sinks)
+        WrittenSections { source, stages, sinks }
     }
 }
 
-/// Shorthand keys that stand beside their section.
-pub(crate) fn check_mixed_forms(keys: &Map<String, Value>) -> Vec<Problem> {
-    let mixed = SHORTHAND
+/// Returns a problem for each key of the file that another key excludes: a shorthand key beside its
+/// section, and a key of a pipeline beside `pipelines`.
+pub(super) fn check_mixed_forms(keys: &Map<String, Value>) -> Vec<Problem> {
+    let beside_section = SHORTHAND
         .iter()
-        .filter(|(key, section, _)| keys.contains_key(*key) && keys.contains_key(*section))
-        .map(|(key, section, stands_for)| {
+        .filter(|shorthand| keys.contains_key(shorthand.key) && keys.contains_key(shorthand.section))
+        .map(|ShorthandKey { key, section, stands_for }| {
             let message = format!("`{key}` and `{section}` exclude each other: `{key}` is shorthand for `{stands_for}`; remove one of them");
             Problem::at(*key, message)
         });
-    let several = ["ws_url", "topic", "output_dir", "source", "stages", "sinks"].into_iter();
-    let several = several
+    let beside_pipelines = pipeline_keys()
         .filter(|key| keys.contains_key("pipelines") && keys.contains_key(*key))
         .map(|key| {
             let message = format!(
-                "`{key}` and `pipelines` exclude each other: write it in each of the pipelines"
+                "`{key}` and `pipelines` exclude each other: write `{key}` in each of the pipelines"
             );
             Problem::at(key, message)
         });
-    mixed.chain(several).collect()
+    beside_section.chain(beside_pipelines).collect()
 }
 
-/// The path under which the author of the file knows `path`: a section that was made from
-/// shorthand has none of its own.
-pub(crate) fn with_shorthand_path(mut problem: Problem, keys: &Map<String, Value>) -> Problem {
-    for (key, section, stands_for) in &SHORTHAND {
-        let within = problem.path.starts_with(stands_for);
-        // What a source made from shorthand finds wrong when it is built is its URL.
-        let url = *key == "ws_url" && problem.path == "source";
-        // And a sink made from shorthand, the topic: its files are named after it.
-        let stem = *key == "topic" && problem.path == "sinks[0]" && !keys.contains_key("sinks");
-        if (within || url || stem) && !keys.contains_key(*section) {
+/// Returns the top-level keys that `pipelines` excludes.
+pub(super) fn pipeline_keys() -> impl Iterator<Item = &'static str> {
+    SHORTHAND.iter().map(|shorthand| shorthand.key).chain(SECTION_KEYS)
+}
+
+/// Replaces the path of a problem by the shorthand key in the file, when the file has that key
+/// instead of the section.
+pub(super) fn with_shorthand_path(mut problem: Problem, keys: &Map<String, Value>) -> Problem {
+    for ShorthandKey { key, section, stands_for } in &SHORTHAND {
+        let is_within = problem.path.starts_with(stands_for);
+        // A source that is made from shorthand keys fails to build because of its URL.
+        let is_url = *key == "ws_url" && problem.path == "source";
+        // A sink that is made from shorthand keys fails to build because of the topic: its files
+        // are named after the topic.
+        let is_stem = *key == "topic" && problem.path == "sinks[0]" && !keys.contains_key("sinks");
+        if (is_within || is_url || is_stem) && !keys.contains_key(*section) {
             (*key).clone_into(&mut problem.path);
             break;
         }

@@ -1,12 +1,15 @@
-//! `${NAME}` in the strings of a configuration, so that secrets stay out of the file.
+//! Expands `${NAME}` in the strings of a configuration, so that secrets stay out of the file.
 
 use serde_json::Value;
 
 use crate::base::config_error::Problem;
 
 /// Replaces `${NAME}` in every string by the environment variable; `$${` stands for a plain `${`.
-/// Gives the values that were put in: they are secrets.
-pub(crate) fn expand(
+/// Returns the inserted values, which are secrets.
+///
+/// # Errors
+/// Every string with a variable that is not set or with an unclosed `${`, each with its path.
+pub(super) fn expand(
     value: &mut Value,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<String>, Vec<Problem>> {
@@ -15,8 +18,8 @@ pub(crate) fn expand(
     if expansion.problems.is_empty() { Ok(expansion.secrets) } else { Err(expansion.problems) }
 }
 
-/// Puts the strings with `${NAME}` back into a value that was made from `template`.
-pub(crate) fn restore(value: &mut Value, template: &Value) {
+/// Restores the strings with `${NAME}` in a value that was made from `template`.
+pub(super) fn restore(value: &mut Value, template: &Value) {
     match (value, template) {
         (value @ Value::String(_), Value::String(text)) if text.contains("${") => {
             *value = Value::from(text.as_str());
@@ -77,7 +80,7 @@ impl Expansion<'_> {
             }
             expanded.push_str(before);
             let Some((name, after)) = after.split_once('}') else {
-                return Err("`${` without its `}`; write `$${` for a plain `${`".to_owned());
+                return Err("`${` is not closed by `}`; write `$${` for a plain `${`".to_owned());
             };
             let Some(value) = (self.lookup)(name) else {
                 return Err(format!("the environment variable `{name}` is not set"));

@@ -1,131 +1,161 @@
-//! The pipelines of a configuration: one, or several with names.
+//! The pipelines of a configuration: one without a name, or several with names.
 
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Document, with_shorthand_path};
+use super::document::{Document, NO_SINK, SECTION_KEYS, WrittenSections, with_shorthand_path};
+use super::located_section::LocatedSection;
 use crate::base::config_error::Problem;
+use crate::base::suggest::did_you_mean;
 use crate::plugin::{Sink, Stage};
-use crate::registry::{Registry, Section, Sources};
+use crate::registry::{PluginTypes, Registry, Sources};
 
 /// The name of the pipeline in a configuration without `pipelines`.
 const DEFAULT_PIPELINE_NAME: &str = "main";
+/// The names that pipelines may have, as a regular expression for the schema.
+pub(super) const PIPELINE_NAME_PATTERN: &str = "^[A-Za-z0-9_-]+$";
 
-/// A pipeline that was read and is not built; each section with its path in the file.
+/// A pipeline whose sections were parsed; its plugins are not built yet.
 pub(super) struct PipelineConfig {
     pub(super) name: String,
-    pub(super) source: (String, Section<Sources>),
-    pub(super) stages: Vec<(String, Section<Box<dyn Stage>>)>,
-    pub(super) sinks: Vec<(String, Section<Box<dyn Sink>>)>,
+    pub(super) source: LocatedSection<Sources>,
+    pub(super) stages: Vec<LocatedSection<Box<dyn Stage>>>,
+    pub(super) sinks: Vec<LocatedSection<Box<dyn Sink>>>,
 }
 
-/// The sections of a pipeline as they are written.
-pub(super) struct PipelineSections {
+/// A sink section's path, and the directory in which the sink writes hours.
+pub(super) struct SinkDir {
+    path: String,
+    dir: Option<PathBuf>,
+}
+
+/// The sections of a pipeline as the file has them.
+struct PipelineSections {
     name: String,
-    /// What stands before the paths of its sections: nothing, or `pipelines.NAME.`.
+    /// The prefix of the sections' paths: empty, or `pipelines.NAME.`.
     prefix: String,
-    source: Value,
-    stages: Vec<Value>,
-    sinks: Vec<Value>,
+    sections: WrittenSections,
 }
 
 impl PipelineConfig {
-    /// Gives every section to the type that it names.
+    /// Parses every section with the plugin that it names. Problems are appended to `problems`; a
+    /// pipeline whose source has one is left out.
     pub(super) fn parse_all(
         document: &Document,
         keys: &Map<String, Value>,
         registry: &Registry,
         problems: &mut Vec<Problem>,
     ) -> Vec<Self> {
-        let all = all_sections(document, problems);
-        let parsed = all.into_iter().filter_map(|sections| {
-            let PipelineSections { name, prefix, source, stages, sinks } = sections;
-            let mut found = |problem| problems.push(with_shorthand_path(problem, keys));
+        let mut parsed = Vec::new();
+        for PipelineSections { name, prefix, sections } in all_sections(document, problems) {
             let path = format!("{prefix}source");
-            let source = registry.sources().parse(source, &path).map_err(&mut found).ok();
-            let stages =
-                with_paths(format!("{prefix}stages"), stages).filter_map(|(path, stage)| {
-                    let stage = registry.stages().parse(stage, &path).map_err(&mut found).ok()?;
-                    Some((path, stage))
-                });
-            let stages = stages.collect();
-            let sinks = with_paths(format!("{prefix}sinks"), sinks).filter_map(|(path, sink)| {
-                let sink = registry.sinks().parse(sink, &path).map_err(&mut found).ok()?;
-                Some((path, sink))
-            });
-            let sinks: Vec<(String, Section<Box<dyn Sink>>)> = sinks.collect();
-            if !sinks.is_empty() && sinks.iter().all(|(_, sink)| !sink.common.required) {
-                let message =
-                    "none of them is required: then nothing that is received need be kept";
-                problems.push(Problem::at(format!("{prefix}sinks"), message));
+            let source = match registry.sources().parse(sections.source, &path) {
+                Ok(section) => Some(LocatedSection { path, section }),
+                Err(problem) => {
+                    problems.push(with_shorthand_path(problem, keys));
+                    None
+                }
+            };
+            let path = format!("{prefix}stages");
+            let stages = parse_list(registry.stages(), &path, sections.stages, keys, problems);
+            let path = format!("{prefix}sinks");
+            let sinks = parse_list(registry.sinks(), &path, sections.sinks, keys, problems);
+            if !sinks.is_empty() && sinks.iter().all(|sink| !sink.section.common.required) {
+                let message = "no sink is required, so no received message has to be stored; make one required";
+                problems.push(Problem::at(path, message));
             }
-            Some(Self { name, source: (path, source?), stages, sinks })
-        });
-        parsed.collect()
+            parsed.extend(source.map(|source| Self { name, source, stages, sinks }));
+        }
+        parsed
     }
 
-    /// The sections with every default filled in.
+    /// Returns the sections with every default filled in.
     pub(super) fn resolved(&self) -> Value {
-        let stages = self.stages.iter().map(|(_, stage)| stage.resolved.clone());
-        let sinks = self.sinks.iter().map(|(_, sink)| sink.resolved.clone());
+        let stages = self.stages.iter().map(|stage| stage.section.resolved.clone());
+        let sinks = self.sinks.iter().map(|sink| sink.section.resolved.clone());
         json!({
-            "source": self.source.1.resolved,
+            "source": self.source.section.resolved,
             "stages": stages.collect::<Vec<_>>(),
             "sinks": sinks.collect::<Vec<_>>(),
         })
     }
+
+    /// Returns the directory of each sink.
+    pub(super) fn sink_dirs(&self) -> impl Iterator<Item = SinkDir> {
+        self.sinks.iter().map(SinkDir::of)
+    }
 }
 
-/// The sinks alone, as `(path, directory of hours)`.
+impl SinkDir {
+    fn of(sink: &LocatedSection<Box<dyn Sink>>) -> Self {
+        Self { path: sink.path.clone(), dir: sink.section.properties.archive_dir.clone() }
+    }
+}
+
+/// Parses the sinks of every pipeline and nothing else, and returns their directories.
 pub(super) fn parse_sinks(
     document: &Document,
     keys: &Map<String, Value>,
     registry: &Registry,
     problems: &mut Vec<Problem>,
-) -> Vec<(String, Option<PathBuf>)> {
+) -> Vec<SinkDir> {
+    let mut dirs = Vec::new();
+    for PipelineSections { prefix, sections, .. } in all_sections(document, problems) {
+        let path = format!("{prefix}sinks");
+        let sinks = parse_list(registry.sinks(), &path, sections.sinks, keys, problems);
+        dirs.extend(sinks.iter().map(SinkDir::of));
+    }
+    dirs
+}
+
+/// Parses the items of the list at `path`; an item with a problem is left out.
+fn parse_list<R>(
+    types: &PluginTypes<R>,
+    path: &str,
+    items: Vec<Value>,
+    keys: &Map<String, Value>,
+    problems: &mut Vec<Problem>,
+) -> Vec<LocatedSection<R>> {
     let mut parsed = Vec::new();
-    for PipelineSections { prefix, sinks, .. } in all_sections(document, problems) {
-        for (path, sink) in with_paths(format!("{prefix}sinks"), sinks) {
-            match registry.sinks().parse(sink, &path) {
-                Ok(sink) => parsed.push((path, sink.archive_dir)),
-                Err(problem) => problems.push(with_shorthand_path(problem, keys)),
-            }
+    for (index, item) in items.into_iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        match types.parse(item, &path) {
+            Ok(section) => parsed.push(LocatedSection { path, section }),
+            Err(problem) => problems.push(with_shorthand_path(problem, keys)),
         }
     }
     parsed
 }
 
-/// Where these sinks write hours. Each must have a directory of its own.
-pub(super) fn check_archive_dirs<P: AsRef<str>, D: AsRef<Path>>(
-    sinks: impl IntoIterator<Item = (P, Option<D>)>,
-    problems: &mut Vec<Problem>,
-) -> Vec<PathBuf> {
-    let mut dirs: Vec<(String, PathBuf)> = Vec::new();
-    for (path, dir) in sinks {
-        let (path, Some(dir)) = (path.as_ref(), dir) else { continue };
-        // `./output` and `output/` are the same.
-        let named = |step: &Component<'_>| *step != Component::CurDir;
-        let plain = |dir: &Path| dir.components().filter(named).collect::<PathBuf>();
-        let (dir, written) = (plain(dir.as_ref()), dir.as_ref().to_owned());
-        match dirs.iter().find(|(_, other)| plain(other) == dir) {
+/// Returns the directories in which sinks write hours. Two sinks must not share a directory.
+pub(super) fn check_archive_dirs(sinks: &[SinkDir], problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    // `./output` and `output/` are the same directory.
+    let is_named = |step: &Component<'_>| *step != Component::CurDir;
+    let normalize = |dir: &Path| dir.components().filter(is_named).collect::<PathBuf>();
+    let mut dirs: Vec<(&str, &Path)> = Vec::new();
+    for SinkDir { path, dir } in sinks {
+        let Some(dir) = dir else { continue };
+        match dirs.iter().find(|(_, other)| normalize(other) == normalize(dir)) {
             Some((other, _)) => {
                 let message = format!(
-                    "`{}` is the directory of `{other}`, too; give each sink one of its own",
-                    written.display()
+                    "`{}` is already the directory of `{other}`; give each sink a directory of its own",
+                    dir.display()
                 );
                 problems.push(Problem::at(format!("{path}.output_dir"), message));
             }
-            None => dirs.push((path.to_owned(), written)),
+            None => dirs.push((path, dir)),
         }
     }
-    dirs.into_iter().map(|(_, dir)| dir).collect()
+    dirs.into_iter().map(|(_, dir)| dir.to_owned()).collect()
 }
 
-/// Leaves of every pipeline nothing but its sinks, so that nothing else need be right.
+/// Removes every section but the sinks from each pipeline, so that problems elsewhere do not
+/// matter.
 pub(super) fn retain_sinks_only(document: &mut Value) {
     let Some(Value::Object(pipelines)) = document.get_mut("pipelines") else { return };
     for pipeline in pipelines.values_mut() {
+        // A pipeline that is no object is reported when it is parsed.
         if let Value::Object(sections) = pipeline {
             sections.retain(|key, _| key == "sinks");
             sections.insert("source".to_owned(), json!({}));
@@ -133,17 +163,18 @@ pub(super) fn retain_sinks_only(document: &mut Value) {
     }
 }
 
-/// The sections of every pipeline, made from the shorthand where they are not written out.
+/// Returns the sections of every pipeline, and makes those that shorthand keys stand for.
 fn all_sections(document: &Document, problems: &mut Vec<Problem>) -> Vec<PipelineSections> {
     let Some(pipelines) = &document.pipelines else {
-        let (source, stages, sinks) = document.sections();
-        let (name, prefix) = (DEFAULT_PIPELINE_NAME.to_owned(), String::new());
-        return vec![PipelineSections { name, prefix, source, stages, sinks }];
+        return vec![PipelineSections {
+            name: DEFAULT_PIPELINE_NAME.to_owned(),
+            prefix: String::new(),
+            sections: document.sections(),
+        }];
     };
     let mut all = Vec::new();
     for (name, pipeline) in pipelines {
-        let path = format!("pipelines.{name}");
-        match parse_named_sections(name, pipeline, &path) {
+        match parse_named_sections(name, pipeline) {
             Ok(sections) => all.push(sections),
             Err(found) => problems.extend(found),
         }
@@ -151,25 +182,28 @@ fn all_sections(document: &Document, problems: &mut Vec<Problem>) -> Vec<Pipelin
     all
 }
 
-fn parse_named_sections(
-    name: &str,
-    pipeline: &Value,
-    path: &str,
-) -> Result<PipelineSections, Vec<Problem>> {
+/// Returns whether `name` consists of the characters that [`PIPELINE_NAME_PATTERN`] allows.
+fn is_pipeline_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+}
+
+fn parse_named_sections(name: &str, pipeline: &Value) -> Result<PipelineSections, Vec<Problem>> {
+    let path = &format!("pipelines.{name}");
     let mut problems = Vec::new();
-    let good = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-    if name.is_empty() || !name.chars().all(good) {
-        let message = "a pipeline's name is made of letters, digits, `_` and `-`";
-        problems.push(Problem::at(path, message));
+    if !is_pipeline_name(name) {
+        let message = "the name of a pipeline consists of letters, digits, `_` and `-`";
+        problems.push(Problem::at(path.as_str(), message));
     }
     let Value::Object(keys) = pipeline else {
-        problems.push(Problem::at(path, "a pipeline is an object with `source` and `sinks`"));
+        problems
+            .push(Problem::at(path.as_str(), "a pipeline is an object with `source` and `sinks`"));
         return Err(problems);
     };
     for key in keys.keys() {
-        if !["source", "stages", "sinks"].contains(&key.as_str()) {
-            let hint = crate::base::suggest::did_you_mean(key, ["source", "stages", "sinks"]);
-            let message = format!("unknown key `{key}`{hint}; known keys: source, stages, sinks");
+        if !SECTION_KEYS.contains(&key.as_str()) {
+            let hint = did_you_mean(key, SECTION_KEYS);
+            let known = SECTION_KEYS.join(", ");
+            let message = format!("unknown key `{key}`{hint}; known keys: {known}");
             problems.push(Problem::at(format!("{path}.{key}"), message));
         }
     }
@@ -185,14 +219,14 @@ fn parse_named_sections(
     let sinks = list("sinks").unwrap_or_default();
     if sinks.is_empty() && problems.is_empty() {
         let (path, message) = if keys.contains_key("sinks") {
-            (format!("{path}.sinks"), "is empty: messages must go somewhere")
+            (format!("{path}.sinks"), NO_SINK)
         } else {
-            (path.to_owned(), "the key `sinks` is missing: messages must go somewhere")
+            (path.clone(), "the key `sinks` is missing: a pipeline needs at least one sink")
         };
         problems.push(Problem::at(path, message));
     }
     let Some(source) = keys.get("source").cloned() else {
-        problems.push(Problem::at(path, "the key `source` is missing"));
+        problems.push(Problem::at(path.as_str(), "the key `source` is missing"));
         return Err(problems);
     };
     if !problems.is_empty() {
@@ -201,13 +235,23 @@ fn parse_named_sections(
     Ok(PipelineSections {
         name: name.to_owned(),
         prefix: format!("{path}."),
-        source,
-        stages,
-        sinks,
+        sections: WrittenSections { source, stages, sinks },
     })
 }
 
-/// The items with their paths: `stages[0]`, `stages[1]`, …
-fn with_paths<T>(section: String, items: Vec<T>) -> impl Iterator<Item = (String, T)> {
-    items.into_iter().enumerate().map(move |(index, item)| (format!("{section}[{index}]"), item))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_and_the_check_allow_the_same_pipeline_names() {
+        // The pattern is simple enough to be read as a set of characters.
+        assert_eq!(PIPELINE_NAME_PATTERN, "^[A-Za-z0-9_-]+$");
+        for allowed in ["a", "Z9", "_-"] {
+            assert!(is_pipeline_name(allowed), "{allowed}");
+        }
+        for refused in ["", "a b", "a.b", "ä"] {
+            assert!(!is_pipeline_name(refused), "{refused}");
+        }
+    }
 }

@@ -1,10 +1,10 @@
-//! Texts that are no configuration.
+//! Arbitrary texts as configurations.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A configuration that is one, with most of its keys.
+/// A valid configuration with most keys.
 const FULL_CONFIG: &str = r#"{
   "buffer_size": 100, "overflow": "block", "log_file": "", "status_socket": "s",
   "source": { "type": "websocket", "url": "ws://h:1/p?q=1", "topics": ["a", "b"],

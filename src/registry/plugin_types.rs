@@ -1,4 +1,4 @@
-//! The plugins of one kind.
+//! The plugins of one kind, by name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,25 +11,32 @@ use super::{CommonKeys, Section};
 use crate::base::config_error::Problem;
 use crate::base::suggest::did_you_mean;
 
-/// The plugins of one kind; `R` is their running type.
+/// The plugins of one kind, by name. `R` is the running type, such as `Box<dyn Sink>`.
 pub(crate) struct PluginTypes<R> {
     /// `source`, `stage` or `sink`.
     kind: &'static str,
     types: BTreeMap<&'static str, PluginType<R>>,
-    pub(super) aliases: BTreeMap<&'static str, &'static str>,
+    aliases: BTreeMap<&'static str, &'static str>,
 }
 
+/// The entry of a plugin: how to parse, describe and demonstrate its section.
 struct PluginType<R> {
     parse: ParseFn<R>,
     schema: fn(&mut SchemaGenerator) -> Schema,
     example: fn() -> Value,
 }
 
+/// The schema of a plugin's section, and an example of such a section.
+pub(crate) struct PluginDescription {
+    pub(crate) schema: Value,
+    pub(crate) example: Value,
+}
+
 type ParseFn<R> = fn(Value, &str, CommonKeys) -> Result<Section<R>, Problem>;
 
 impl<R> PluginTypes<R> {
-    pub(super) fn new(what: &'static str) -> Self {
-        Self { kind: what, types: BTreeMap::new(), aliases: BTreeMap::new() }
+    pub(super) fn new(kind: &'static str) -> Self {
+        Self { kind, types: BTreeMap::new(), aliases: BTreeMap::new() }
     }
 
     pub(super) fn add<C: JsonSchema>(
@@ -38,17 +45,22 @@ impl<R> PluginTypes<R> {
         example: fn() -> Value,
         parse: ParseFn<R>,
     ) {
-        // `json_schema` rather than a reference, so that `type` can be added to it.
+        // The schema itself and no reference to it, so that `type` can be added.
         self.types.insert(name, PluginType { parse, schema: C::json_schema, example });
     }
 
-    /// The names of all types, in order.
+    pub(super) fn add_alias(&mut self, alias: &'static str, name: &'static str) {
+        self.aliases.insert(alias, name);
+    }
+
+    /// Returns the names of all plugins, in alphabetical order and without aliases.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.types.keys().copied()
     }
 
-    /// The schema of a type, with the keys that every plugin of the kind has, and an example of it.
-    pub(crate) fn describe(&self, name: &str) -> Option<(Value, Value)> {
+    /// Returns the description of the plugin `name`, or `None` if there is no such plugin. The schema
+    /// contains the keys that every plugin of the kind has.
+    pub(crate) fn describe(&self, name: &str) -> Option<PluginDescription> {
         let canonical = self.aliases.get(name).copied().unwrap_or(name);
         let entry = self.types.get(canonical)?;
         let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
@@ -59,28 +71,33 @@ impl<R> PluginTypes<R> {
             example.extend(keys);
         }
         let schema = self.with_common_keys(canonical, std::iter::empty(), schema);
-        Some((schema.to_value(), Value::Object(example)))
+        Some(PluginDescription { schema: schema.to_value(), example: Value::Object(example) })
     }
 
-    /// The first type that has this key.
+    /// Returns the first plugin whose section has this key.
     pub(crate) fn type_with_key(&self, key: &str) -> Option<&'static str> {
         self.types.keys().copied().find(|name| {
-            self.describe(name)
-                .is_some_and(|(schema, _)| schema.pointer(&format!("/properties/{key}")).is_some())
+            let description = self.describe(name);
+            description.is_some_and(|description| {
+                description.schema.pointer(&format!("/properties/{key}")).is_some()
+            })
         })
     }
 
-    /// Reads the section at `path`: takes `type` off and gives the rest to that type.
+    /// Parses the section at `path` with the plugin that its `type` names.
+    ///
+    /// # Errors
+    /// The section is no object, its `type` is unknown, or the plugin has a problem with a key.
     pub(crate) fn parse(&self, section: Value, path: &str) -> Result<Section<R>, Problem> {
-        let what = self.kind;
+        let kind = self.kind;
         let Value::Object(mut keys) = section else {
-            return Err(Problem::at(path, format!("a {what} is an object with a `type`")));
+            return Err(Problem::at(path, format!("a {kind} is an object with a `type`")));
         };
         let known = || self.types.keys().chain(self.aliases.keys()).copied();
         let names = || known().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let name = match keys.remove("type") {
             Some(Value::String(name)) => name,
-            Some(_) => return Err(Problem::at(format!("{path}.type"), "`type` is not a text")),
+            Some(_) => return Err(Problem::at(format!("{path}.type"), "`type` is not a string")),
             None => {
                 return Err(Problem::at(path, format!("`type` is missing: one of {}", names())));
             }
@@ -88,14 +105,14 @@ impl<R> PluginTypes<R> {
         let canonical = self.aliases.get(name.as_str()).copied().unwrap_or(name.as_str());
         let Some(entry) = self.types.get(canonical) else {
             let hint = did_you_mean(&name, known());
-            let message = format!("unknown {what} type `{name}`{hint}; known: {}", names());
+            let message = format!("unknown {kind} type `{name}`{hint}; known: {}", names());
             return Err(Problem::at(format!("{path}.type"), message));
         };
-        let common = CommonKeys::take_from(self.kind, &mut keys, path)?;
+        let common = CommonKeys::take_from(kind, &mut keys, path)?;
         (entry.parse)(Value::Object(keys), path, common)
     }
 
-    /// The schemas of all types, each with its `type`.
+    /// Returns the schemas of all plugins, each with its `type`.
     pub(crate) fn schemas(&self, generator: &mut SchemaGenerator) -> Vec<Schema> {
         self.types
             .iter()
@@ -106,8 +123,8 @@ impl<R> PluginTypes<R> {
             .collect()
     }
 
-    /// Adds what is common to all plugins of the kind to the schema of a plugin's section: the `type`
-    /// key, required and first, and the engine's own keys.
+    /// Adds to the schema of a plugin's section the keys of all plugins of the kind: `type`, required
+    /// and first, and the keys that the engine handles.
     fn with_common_keys<'a>(
         &self,
         name: &'a str,

@@ -1,26 +1,29 @@
-//! The picture as one web page: no script, nothing from elsewhere.
+//! The charts as one web page, without scripts and without other files.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use indicatif::{DecimalBytes, HumanCount};
 
-use super::{DAY_SECONDS, Grade, HourCell, StemReport};
+use super::grade::Grade;
+use super::hour_cell::HourCell;
+use super::stem_report::{LongestGaps, StemReport};
 use crate::base::time::UnixNanos;
-use crate::cli::gaps::{HumanDuration, format_cause};
+use crate::cli::format::{HumanDuration, format_cause, gap_duration};
 
 const STYLE: &str = include_str!("style.css");
 
-pub(super) fn render_page(pictures: &BTreeMap<String, StemReport>, now: UnixNanos) -> String {
+/// Returns the page with all charts.
+pub(super) fn render_page(reports: &BTreeMap<String, StemReport>, now: UnixNanos) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
-    let _infallible = write_page(&mut page, pictures, now);
+    let _infallible = write_page(&mut page, reports, now);
     page
 }
 
 fn write_page(
     page: &mut String,
-    pictures: &BTreeMap<String, StemReport>,
+    reports: &BTreeMap<String, StemReport>,
     now: UnixNanos,
 ) -> fmt::Result {
     write!(
@@ -30,14 +33,14 @@ fn write_page(
          <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>Archive</h1>\n<p>As of {now}. Hours are UTC.</p>\n"
     )?;
     write_legend(page)?;
-    for (stem, picture) in pictures {
+    for (stem, report) in reports {
         writeln!(page, "<section>\n<h2>{}</h2>", Escaped(stem))?;
-        writeln!(page, "<p>{}</p>", picture.totals(now))?;
-        write_map(page, picture, now)?;
-        write_gaps(page, picture, now)?;
+        writeln!(page, "<p>{}</p>", report.totals(now))?;
+        write_map(page, report, now)?;
+        write_gaps(page, report, now)?;
         writeln!(page, "</section>")?;
     }
-    if pictures.is_empty() {
+    if reports.is_empty() {
         writeln!(page, "<p>There is nothing to report.</p>")?;
     }
     page.write_str("</body>\n</html>\n")
@@ -45,46 +48,44 @@ fn write_page(
 
 fn write_legend(page: &mut String) -> fmt::Result {
     page.write_str("<p class=\"legend\">")?;
-    for (grade, words) in Grade::ALL {
-        write!(page, "<span><i class=\"{}\"></i>{words}</span> ", css_class(grade))?;
+    for (grade, label) in Grade::LEGEND {
+        write!(page, "<span><i class=\"{}\"></i>{label}</span> ", css_class(grade))?;
     }
-    page.write_str(
-        "<span>height: messages; number: the percentage of the hour that is there</span></p>\n",
-    )
+    page.write_str("<span>height: messages; number: covered percentage of the hour</span></p>\n")
 }
 
-fn write_map(page: &mut String, picture: &StemReport, now: UnixNanos) -> fmt::Result {
+fn write_map(page: &mut String, report: &StemReport, now: UnixNanos) -> fmt::Result {
     page.write_str("<table class=\"map\">\n<tr><th></th>")?;
     for hour in 0..24 {
         write!(page, "<th>{hour:02}</th>")?;
     }
     page.write_str("</tr>\n")?;
-    let most = picture.max_messages();
-    let mut next = None;
-    for (day, cells) in picture.cells_by_day(now) {
-        if next.is_some_and(|next| next != day) {
+    let max_messages = report.max_messages();
+    let mut expected_day = None;
+    for (day, cells) in report.cells_by_day(now) {
+        if expected_day.is_some_and(|expected| expected != day) {
             page.write_str("<tr><th>…</th></tr>\n")?;
         }
-        next = Some(day + DAY_SECONDS);
-        let date = UnixNanos::from_seconds(day).to_string();
-        let date = date.get(..10).unwrap_or(&date);
+        expected_day = Some(day.next());
+        let date = day.date();
         write!(page, "<tr><th>{date}</th>")?;
         for (hour, cell) in cells.into_iter().enumerate() {
-            write_cell(page, &format!("{date} {hour:02}:00"), cell, most)?;
+            write_cell(page, &format!("{date} {hour:02}:00"), cell, max_messages)?;
         }
         page.write_str("</tr>\n")?;
     }
     page.write_str("</table>\n")
 }
 
-fn write_cell(page: &mut String, at: &str, cell: HourCell<'_>, most: u64) -> fmt::Result {
+/// Writes one hour; `time` is its date and time.
+fn write_cell(page: &mut String, time: &str, cell: HourCell<'_>, max_messages: u64) -> fmt::Result {
     let grade = cell.grade();
-    let Some(share) = cell.covered_fraction else {
+    let Some(covered) = cell.covered_fraction else {
         return write!(page, "<td class=\"{}\"></td>", css_class(grade));
     };
-    let percent = floor_percent(share);
-    let height = u128::from(cell.messages()) * 100 / u128::from(most.max(1));
-    write!(page, "<td class=\"{}\" title=\"{at}: {percent} %", css_class(grade))?;
+    let percent = floor_percent(covered);
+    let height = u128::from(cell.messages()) * 100 / u128::from(max_messages.max(1));
+    write!(page, "<td class=\"{}\" title=\"{time}: {percent} %", css_class(grade))?;
     if let Some(row) = cell.row {
         if let Some(messages) = row.messages {
             write!(page, ", {} messages", HumanCount(messages))?;
@@ -101,23 +102,23 @@ fn write_cell(page: &mut String, at: &str, cell: HourCell<'_>, most: u64) -> fmt
     page.write_str("</td>")
 }
 
-/// The whole percentages that are there: 100 is all of it.
-fn floor_percent(share: f64) -> String {
-    format!("{:.0}", (share * 100.0).floor())
+/// Returns the percentage, rounded down: 100 is a complete hour.
+fn floor_percent(fraction: f64) -> String {
+    format!("{:.0}", (fraction * 100.0).floor())
 }
 
-fn write_gaps(page: &mut String, picture: &StemReport, now: UnixNanos) -> fmt::Result {
-    let (gaps, more) = picture.longest_gaps(now);
-    if gaps.is_empty() {
+fn write_gaps(page: &mut String, report: &StemReport, now: UnixNanos) -> fmt::Result {
+    let LongestGaps { shown, omitted } = report.longest_gaps(now);
+    if shown.is_empty() {
         return page.write_str("<p>No gaps.</p>\n");
     }
     page.write_str(
         "<table class=\"gaps\">\n<tr><th>From (UTC)</th><th>To</th><th>Lasting</th><th>Kind</th>\
          <th>Certainty</th><th>Messages</th><th>Cause</th></tr>\n",
     )?;
-    for gap in gaps {
+    for gap in shown {
         let to = gap.to.map_or("goes on".to_owned(), |to| to.to_string());
-        let lasting = HumanDuration(gap.to.unwrap_or(now).saturating_since(gap.from));
+        let lasting = HumanDuration(gap_duration(gap, now));
         let messages = gap.messages.map_or(String::new(), |messages| messages.to_string());
         writeln!(
             page,
@@ -129,8 +130,8 @@ fn write_gaps(page: &mut String, picture: &StemReport, now: UnixNanos) -> fmt::R
         )?;
     }
     page.write_str("</table>\n")?;
-    if more > 0 {
-        writeln!(page, "<p>And {more} shorter ones: <code>streamer gaps</code> lists all.</p>")?;
+    if omitted > 0 {
+        writeln!(page, "<p>And {omitted} shorter ones: <code>streamer gaps</code> lists all.</p>")?;
     }
     Ok(())
 }
@@ -148,7 +149,7 @@ fn css_class(grade: Grade) -> &'static str {
     }
 }
 
-/// A text of somebody else, a server's words say, in which no mark-up is one.
+/// A text from outside, such as a server's message, with every character of markup escaped.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

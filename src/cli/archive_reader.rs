@@ -1,0 +1,102 @@
+//! Reads the hours and the gaps of an archive that may consist of several directories.
+
+use std::path::{Path, PathBuf};
+
+use crate::archive::coverage::Coverage;
+use crate::archive::directory::{Directory, HourEntry};
+use crate::archive::file_name::Stem;
+use crate::archive::gaps::{Gap, HourGaps};
+use crate::archive::journal::JournalEntry;
+use crate::base::time::UnixNanos;
+
+/// The directories of an archive.
+pub(super) struct ArchiveReader {
+    dirs: Vec<PathBuf>,
+}
+
+/// An hour and its directory.
+pub(super) struct LocatedHour<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) entry: HourEntry,
+}
+
+/// An hour with its journal and its gaps.
+pub(super) struct CoveredHour<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) entry: HourEntry,
+    pub(super) journal: Vec<JournalEntry>,
+    pub(super) gaps: HourGaps,
+}
+
+/// A gap with its stem and its directory.
+pub(super) struct StemGap<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) stem: Stem,
+    pub(super) gap: Gap,
+}
+
+/// The hours and the gaps of all directories, each in the order of time.
+pub(super) struct ArchiveCoverage<'a> {
+    pub(super) hours: Vec<CoveredHour<'a>>,
+    pub(super) gaps: Vec<StemGap<'a>>,
+}
+
+impl ArchiveReader {
+    pub(super) fn new(dirs: Vec<PathBuf>) -> Self {
+        Self { dirs }
+    }
+
+    /// Returns the name of a stem: with its directory if the archive has several.
+    pub(super) fn label(&self, dir: &Path, stem: &Stem) -> String {
+        match self.dirs.len() {
+            0 | 1 => stem.as_str().to_owned(),
+            _ => dir.join(stem.as_str()).display().to_string(),
+        }
+    }
+
+    /// Reads every hour of every directory, ordered by time and then by stem.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub(super) fn hours(&self) -> anyhow::Result<Vec<LocatedHour<'_>>> {
+        let mut hours = Vec::new();
+        for dir in &self.dirs {
+            let entries = Directory::read(dir)?.hours;
+            hours.extend(entries.into_iter().map(|entry| LocatedHour { dir, entry }));
+        }
+        hours.sort_by(|a, b| (a.entry.hour, &a.entry.stem).cmp(&(b.entry.hour, &b.entry.stem)));
+        Ok(hours)
+    }
+
+    /// Reads every hour with its journal, and derives the gaps of each stem.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub(super) fn read_coverage(&self, now: UnixNanos) -> anyhow::Result<ArchiveCoverage<'_>> {
+        let mut hours = Vec::new();
+        let mut gaps = Vec::new();
+        for dir in &self.dirs {
+            let entries = Directory::read(dir)?.hours;
+            let mut coverage = Coverage::read(dir, &entries, now, available_cores());
+            let records = std::mem::take(&mut coverage.records);
+            for (entry, record) in entries.into_iter().zip(records) {
+                let gaps = coverage.gaps_in_hour(&entry.stem, entry.hour);
+                // An hour without a journal has no entries; the coverage counts it as unknown.
+                let journal = record.journal.unwrap_or_default();
+                hours.push(CoveredHour { dir, entry, journal, gaps });
+            }
+            for (stem, stem_gaps) in coverage.gaps {
+                let to_stem_gap = |gap| StemGap { dir, stem: stem.clone(), gap };
+                gaps.extend(stem_gaps.into_iter().map(to_stem_gap));
+            }
+        }
+        hours.sort_by(|a, b| (a.entry.hour, &a.entry.stem).cmp(&(b.entry.hour, &b.entry.stem)));
+        gaps.sort_by(|a, b| (a.gap.from, &a.stem).cmp(&(b.gap.from, &b.stem)));
+        Ok(ArchiveCoverage { hours, gaps })
+    }
+}
+
+/// Returns the number of threads that can run at the same time.
+pub(super) fn available_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

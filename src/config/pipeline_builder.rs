@@ -1,0 +1,174 @@
+//! Builds the pipelines of a checked configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::config_text::ConfigText;
+use super::document::{Document, with_shorthand_path};
+use super::located_section::LocatedSection;
+use super::pipeline_config::PipelineConfig;
+use crate::archive::digest::Sha256Hash;
+use crate::base::config_error::{ConfigError, Problem};
+use crate::base::error_chain::error_chain;
+use crate::base::pacer::Pacer;
+use crate::engine::{NamedPlugin, Overflow, Pipeline};
+use crate::metrics::ProcessStats;
+use crate::plugin::{BuildContext, RunInfo, Sink, Stage};
+use crate::registry::OnError;
+
+/// The sections of every pipeline, and the limits that each pipeline gets.
+pub(crate) struct PipelineBuilder {
+    text: ConfigText,
+    written_keys: Map<String, Value>,
+    pipelines: Vec<PipelineConfig>,
+    limits: PipelineLimits,
+    /// SHA-256 of the explicit form, in hexadecimal digits.
+    config_digest: String,
+}
+
+/// The limits that each pipeline gets.
+struct PipelineLimits {
+    max_messages: usize,
+    max_bytes: usize,
+    overflow: Overflow,
+    shutdown_timeout: Duration,
+}
+
+/// Everything that the plugins of one recording share.
+struct BuildShared<'a> {
+    stats: &'a ProcessStats,
+    pacer: &'a Arc<Pacer>,
+    run: RunInfo,
+}
+
+impl PipelineBuilder {
+    pub(super) fn new(
+        text: ConfigText,
+        written_keys: Map<String, Value>,
+        document: &Document,
+        pipelines: Vec<PipelineConfig>,
+        resolved: &Value,
+    ) -> Self {
+        let limits = PipelineLimits {
+            max_messages: document.buffer_size as usize,
+            max_bytes: usize::try_from(document.buffer_bytes.bytes()).unwrap_or(usize::MAX),
+            overflow: document.overflow,
+            shutdown_timeout: document.shutdown_timeout.to_duration(),
+        };
+        let config_digest = Sha256Hash::digest(resolved.to_string().as_bytes()).to_string();
+        Self { text, written_keys, pipelines, limits, config_digest }
+    }
+
+    /// Builds the pipelines. Opens no connection and no file, except those that a key names as
+    /// input, such as a certificate.
+    ///
+    /// # Errors
+    /// The first problem that a plugin has with its section, with its position.
+    pub(crate) fn build(
+        self,
+        stats: &ProcessStats,
+        pacer: &Arc<Pacer>,
+    ) -> Result<Vec<Pipeline>, ConfigError> {
+        let Self { text, written_keys, pipelines, limits, config_digest } = self;
+        let id = format!("{:016x}", fastrand::u64(..));
+        let run = RunInfo { id, config_digest, ..RunInfo::default() };
+        let shared = BuildShared { stats, pacer, run };
+        let built =
+            pipelines.into_iter().map(|pipeline| build_pipeline(pipeline, &limits, &text, &shared));
+        built
+            .collect::<Result<_, _>>()
+            .map_err(|problem| text.error(vec![with_shorthand_path(problem, &written_keys)]))
+    }
+}
+
+fn build_pipeline(
+    config: PipelineConfig,
+    limits: &PipelineLimits,
+    text: &ConfigText,
+    shared: &BuildShared<'_>,
+) -> Result<Pipeline, Problem> {
+    let PipelineConfig { name, source, stages, sinks } = config;
+    let topics = source.section.properties.topics.clone();
+    let topic_selector = source.section.properties.topic_selector.clone();
+    let stats = shared.stats.register_pipeline(&name);
+    let mut context = BuildContext::new(topics, stats, limits.max_messages)
+        .with_pipeline(&name)
+        .with_topic_selector(topic_selector.clone())
+        .with_pacer(Arc::clone(shared.pacer))
+        .with_secrets(text.secrets.clone());
+    let sources = build_section(source, &context)?;
+    let endpoint = sources.first().map(|source| source.endpoint()).unwrap_or_default();
+    context = context.with_run_info(RunInfo { endpoint, ..shared.run.clone() });
+    let (stages, rejecting_stage) = build_stages(stages, &mut context)?;
+    let sinks = build_sinks(sinks, &mut context)?;
+    let mut required = sinks.iter().filter(|sink| sink.common.required);
+    if let Some(path) = rejecting_stage
+        && !required.any(|sink| sink.plugin.wants_rejected())
+    {
+        let message =
+            "rejects messages, and no required sink stores rejected messages; a `jsonl` sink does";
+        return Err(Problem::at(path, message));
+    }
+    Ok(Pipeline {
+        name,
+        sources,
+        topic_selector,
+        stages,
+        sinks,
+        max_messages: limits.max_messages,
+        max_bytes: limits.max_bytes,
+        overflow: limits.overflow,
+        shutdown_timeout: limits.shutdown_timeout,
+    })
+}
+
+type Stages = Vec<NamedPlugin<dyn Stage>>;
+
+/// Builds the stages, and returns with them the path of the first one that can reject messages.
+fn build_stages(
+    sections: Vec<LocatedSection<Box<dyn Stage>>>,
+    context: &mut BuildContext,
+) -> Result<(Stages, Option<String>), Problem> {
+    let mut stages = Vec::new();
+    let mut rejecting_stage = None;
+    for located in sections {
+        let stats = context.set_plugin(&plugin_name(&located));
+        let common = located.section.common;
+        let path = located.path.clone();
+        let plugin = build_section(located, context)?;
+        if plugin.can_reject() || common.on_error == OnError::Reject {
+            rejecting_stage.get_or_insert(path);
+        }
+        stages.push(NamedPlugin::new(plugin, common, stats));
+    }
+    Ok((stages, rejecting_stage))
+}
+
+fn build_sinks(
+    sections: Vec<LocatedSection<Box<dyn Sink>>>,
+    context: &mut BuildContext,
+) -> Result<Vec<NamedPlugin<dyn Sink>>, Problem> {
+    let mut sinks = Vec::new();
+    for located in sections {
+        let stats = context.set_plugin(&plugin_name(&located));
+        let common = located.section.common;
+        sinks.push(NamedPlugin::new(build_section(located, context)?, common, stats));
+    }
+    Ok(sinks)
+}
+
+/// Builds the plugin of a section.
+fn build_section<R>(located: LocatedSection<R>, context: &BuildContext) -> Result<R, Problem> {
+    let LocatedSection { path, section } = located;
+    let keys = section.resolved.clone();
+    section.build(context).map_err(|error| Problem::in_section(&path, error_chain(&*error), &keys))
+}
+
+/// Returns the name of a plugin in messages: `stages[0] (filter)`, also for `pipelines.a.stages[0]`,
+/// because every message names the pipeline.
+fn plugin_name<R>(located: &LocatedSection<R>) -> String {
+    let path = located.path.rsplit('.').next().unwrap_or(&located.path);
+    format!("{path} ({})", located.section.type_name)
+}

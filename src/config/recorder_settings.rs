@@ -1,0 +1,21 @@
+//! The settings of the recorder itself, which all pipelines share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::archive_location::ArchiveLocation;
+use super::log_config::LogConfig;
+
+/// The settings of the recorder itself, which all pipelines share.
+#[derive(Debug, Clone)]
+pub(crate) struct RecorderSettings {
+    /// Maximum time that a stop may take.
+    pub(crate) shutdown_timeout: Duration,
+    /// Time between status lines in the log; `None` for no status lines.
+    pub(crate) status_interval: Option<Duration>,
+    /// Path of the Unix socket that answers status queries.
+    pub(crate) status_socket: Option<PathBuf>,
+    pub(crate) log: LogConfig,
+    /// The archive that the sidecar works on; `None` when closed hours stay as they are.
+    pub(crate) archive: Option<ArchiveLocation>,
+}

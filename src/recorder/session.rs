@@ -1,0 +1,175 @@
+//! One recording on the recorder's runtime, from opening the sinks to the last log line.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, error, info, info_span, warn};
+
+use super::file_limit::raise_file_limit;
+use super::logging::Log;
+use super::recorder_error::{RecorderError, RecorderErrorKind};
+use super::sidecar::Sidecar;
+use super::signals::SignalHandler;
+use super::status::StatusSocket;
+use super::status_log::log_status_periodically;
+use crate::base::error_chain::error_chain;
+use crate::base::time::SystemClock;
+use crate::config::{ArchiveLocation, RecorderSettings, Schedule};
+use crate::engine::{Pipeline, PipelineError};
+use crate::metrics::{ProcessStats, Snapshot};
+
+/// One recording: the settings of the process and its counters.
+pub(super) struct Session {
+    /// Configuration file, for the log.
+    pub(super) file: PathBuf,
+    pub(super) settings: RecorderSettings,
+    pub(super) handles_signals: bool,
+    pub(super) debug: bool,
+    pub(super) stats: Arc<ProcessStats>,
+}
+
+impl Session {
+    /// Runs the pipelines until `stop` completes, a signal arrives or all have ended, and returns
+    /// the final counters.
+    pub(super) async fn record(
+        self,
+        mut pipelines: Vec<Pipeline>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Snapshot, RecorderError> {
+        let Self { file, settings, handles_signals, debug, stats } = self;
+        let socket = match &settings.status_socket {
+            Some(path) => Some(StatusSocket::bind(path).await?),
+            None => None,
+        };
+        for pipeline in &mut pipelines {
+            pipeline.open_required_sinks()?;
+        }
+        raise_file_limit();
+        // Registered before the log says "started": whoever reads that may send a signal at once.
+        let signals = handles_signals.then(SignalHandler::register);
+        let log = Log::start(&settings.log, debug, &stats).map_err(RecorderErrorKind::StartLog)?;
+        let log = Arc::new(log);
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            pid = std::process::id(),
+            config = %file.display(),
+            endpoint = %join_descriptions(&pipelines, Pipeline::endpoint),
+            output = %join_descriptions(&pipelines, Pipeline::destinations),
+            status_socket = ?settings.status_socket,
+            "started"
+        );
+        if rustix::process::geteuid().is_root() {
+            warn!(
+                "running as root: run the recorder as a user of its own, so that a flaw in it gives an attacker no more than that user's rights"
+            );
+        }
+        let token = CancellationToken::new();
+        // Tasks of their own: when data arrives, the runtime polls the tasks of the connections
+        // and not these.
+        let mut background = JoinSet::new();
+        background.spawn({
+            let token = token.clone();
+            async move {
+                stop.await;
+                token.cancel();
+            }
+        });
+        if let Some(socket) = socket {
+            let stats = Arc::clone(&stats);
+            background.spawn(async move { socket.serve(&stats).await });
+        }
+        if let Some(interval) = settings.status_interval {
+            background.spawn(log_status_periodically(interval, Arc::clone(&stats)));
+        }
+        let sidecar = match &settings.archive {
+            Some(archive) => Some(start_sidecar(archive, &stats, &token)?),
+            None => None,
+        };
+        if let Some(sidecar) = &sidecar {
+            let progress = sidecar.progress();
+            let token = token.clone();
+            background.spawn(async move {
+                token.cancelled().await;
+                progress.request_stop();
+            });
+        }
+        match signals {
+            Some(Ok(signals)) => {
+                background.spawn(signals.handle(Arc::clone(&log), token.clone()));
+            }
+            Some(Err(error)) => {
+                warn!(%error, "cannot handle signals: a signal ends the recording without a clean stop");
+            }
+            None => {}
+        }
+        let ended = run_pipelines(pipelines, &stats, &token).await;
+        if let Some(sidecar) = sidecar {
+            sidecar.stop(settings.shutdown_timeout).await;
+        }
+        // Drops the status socket, which removes its file.
+        background.shutdown().await;
+        let end = stats.snapshot();
+        info!(
+            messages = end.total.messages,
+            bytes = end.total.bytes,
+            dropped = end.total.dropped,
+            connects = end.total.connects,
+            uptime_seconds = end.uptime_seconds,
+            "stopped"
+        );
+        log.flush();
+        ended?;
+        Ok(end)
+    }
+}
+
+/// Runs the pipelines until each has ended, and returns the first failure. A pipeline that fails
+/// does not stop the others.
+async fn run_pipelines(
+    pipelines: Vec<Pipeline>,
+    stats: &Arc<ProcessStats>,
+    stop: &CancellationToken,
+) -> Result<(), PipelineError> {
+    let names_pipelines = pipelines.len() > 1;
+    let mut running = JoinSet::new();
+    for pipeline in pipelines {
+        let stats = stats.register_pipeline(&pipeline.name);
+        let stop = stop.clone();
+        let name = pipeline.name.clone();
+        let span = if names_pipelines { info_span!("pipeline", name) } else { Span::none() };
+        let run = async move {
+            let ended = pipeline.run(stats, Arc::new(SystemClock), stop).await;
+            if let Err(failure) = &ended {
+                error!(error = %error_chain(failure), "the recording failed");
+            }
+            ended
+        };
+        running.spawn(run.instrument(span));
+    }
+    let mut first = Ok(());
+    while let Some(ended) = running.join_next().await {
+        // The panic hook has logged a task that panicked.
+        first = first.and(ended.unwrap_or(Err(PipelineError::ThreadPanicked)));
+    }
+    first
+}
+
+/// Joins the descriptions of all pipelines with commas.
+fn join_descriptions(pipelines: &[Pipeline], describe: impl Fn(&Pipeline) -> String) -> String {
+    pipelines.iter().map(describe).collect::<Vec<_>>().join(", ")
+}
+
+/// Starts the sidecar with one job per directory of the archive.
+fn start_sidecar(
+    archive: &ArchiveLocation,
+    stats: &Arc<ProcessStats>,
+    stop: &CancellationToken,
+) -> Result<Sidecar, RecorderErrorKind> {
+    let schedule =
+        Schedule::parse(&archive.config.schedule).map_err(RecorderErrorKind::Schedule)?;
+    let jobs = archive.jobs().collect();
+    Sidecar::start(jobs, schedule, Arc::clone(stats), stop).map_err(RecorderErrorKind::StartSidecar)
+}

@@ -1,0 +1,60 @@
+//! The signals that stop the recording or reopen the log.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::logging::Log;
+use crate::base::child_process;
+
+/// Exit code of the process after a second SIGINT or SIGTERM.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// The registered signals: from the registration on they do not end the process.
+pub(super) struct SignalHandler {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl SignalHandler {
+    /// Registers SIGINT, SIGTERM and SIGHUP.
+    ///
+    /// # Errors
+    /// The operating system refuses a handler; the signals keep their default action.
+    pub(super) fn register() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Handles signals until the task is dropped: the first SIGINT or SIGTERM cancels `stop`, the
+    /// second one exits at once, SIGHUP opens the log file again.
+    #[expect(clippy::exit, reason = "the second signal asks for an exit without a clean end")]
+    pub(super) async fn handle(mut self, log: Arc<Log>, stop: CancellationToken) {
+        loop {
+            let name = tokio::select! {
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.hangup.recv() => {
+                    log.reopen();
+                    info!("SIGHUP: reopened the log file");
+                    continue;
+                }
+            };
+            if stop.is_cancelled() {
+                warn!(signal = name, "second signal, exiting at once");
+                log.flush();
+                child_process::kill_all();
+                std::process::exit(EXIT_INTERRUPTED);
+            }
+            info!(signal = name, "stopping");
+            stop.cancel();
+        }
+    }
+}
