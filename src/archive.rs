@@ -23,6 +23,7 @@ mod read_ahead;
 mod reconciler;
 pub mod retention;
 pub mod seal;
+pub mod seal_error;
 pub mod tail_repair;
 pub mod tail_scan;
 pub mod verify;

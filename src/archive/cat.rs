@@ -13,7 +13,7 @@ use super::journal;
 use super::progress::Progress;
 use super::read_ahead::{CHUNKS_IN_FLIGHT, fill_chunk, read_ahead};
 use super::reconciler::{Overlap, Reconciler};
-use super::seal::SealError;
+use super::seal_error::SealError;
 use super::tail_repair::find_last_line_end;
 use super::zstd_frame::decode_intact_frames;
 

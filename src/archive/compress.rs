@@ -14,7 +14,7 @@ use super::digest::{Digester, LinesDigest};
 use super::disk::{self, FileError};
 use super::progress::Progress;
 use super::read_ahead::read_ahead;
-use super::seal::SealError;
+use super::seal_error::SealError;
 
 /// Raw bytes of a frame, at most. A reader that seeks decodes half of
 /// one on average, a damaged file loses one; larger frames gain nothing in ratio (BENCHMARKS.md).

@@ -19,7 +19,8 @@ use super::parallel::parallel_for_each;
 use super::progress::{Progress, Stopped};
 use super::retention;
 use super::retention::RetentionLimits;
-use super::seal::{SealError, SealOutcome, SealTarget, seal};
+use super::seal::{SealOutcome, SealTarget, seal};
+use super::seal_error::SealError;
 use crate::base::time::{Clock, UnixNanos};
 
 /// For how long after its end an hour is left alone: a writer that takes no lock may have lines

@@ -14,7 +14,7 @@ use super::file_name::{FileKind, Stem};
 use super::journal;
 use super::journal::{JournalEntry, JournalEvent, SealRecord};
 use super::progress::{Progress, Stopped};
-use super::seal::SealError;
+use super::seal_error::SealError;
 use crate::base::time::{Hour, UnixNanos};
 
 /// So many bytes at the start of a file of lines are not the same as all that is sealed by chance:

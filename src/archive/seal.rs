@@ -5,35 +5,26 @@
 //! is about to get its name, rename, sync the directory, note that it has it, remove the lines. A
 //! run that was cut off at any point is taken up by the next.
 
+mod seal_target;
 mod temp_file;
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
+pub use self::seal_target::SealTarget;
 use self::temp_file::{SealBase, write_and_verify};
 use super::compress::Compression;
 use super::directory::FileInfo;
 use super::disk::{self, FileError};
 use super::file_lock;
-use super::file_name::{FileKind, MAX_CORRUPT_FILES, Stem};
+use super::file_name::{FileKind, MAX_CORRUPT_FILES};
 use super::journal::{self, JournalEvent, SealRecord};
-use super::progress::{Progress, Stopped};
+use super::progress::Progress;
 use super::reconciler::{Overlap, Reconciler};
+use super::seal_error::SealError;
 use super::tail_repair::{TailRepair, find_last_line_end, repair_tail};
 use super::tail_scan::{Checkpoints, TailScan};
-use crate::base::time::{Clock, Hour};
-
-/// An hour that is to be sealed.
-#[derive(Debug, Clone, Copy)]
-pub struct SealTarget<'a> {
-    /// The directory.
-    pub dir: &'a Path,
-    /// The first part of the hour's file names.
-    pub stem: &'a Stem,
-    /// The hour.
-    pub hour: Hour,
-}
+use crate::base::time::Clock;
 
 /// What became of an hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,61 +61,6 @@ pub enum SealWarning {
         /// How many.
         messages: u64,
     },
-}
-
-/// Why an hour was not sealed. Its lines are where they were.
-#[derive(Debug, thiserror::Error)]
-pub enum SealError {
-    /// An operation failed.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// Reading ahead failed; becomes a [`FileError`] where the path is known.
-    #[error("cannot read")]
-    Io(#[from] io::Error),
-    /// The disk is nearly full.
-    #[error("only {available} bytes are free in `{}`, and {reserve} are left for the recorder: free some, or set `retention`", dir.display())]
-    NoSpace {
-        /// The directory.
-        dir: PathBuf,
-        /// Bytes that are free.
-        available: u64,
-        /// Bytes that stay free.
-        reserve: u64,
-    },
-    /// What was decoded is not what was compressed.
-    #[error("`{}` does not decode to the lines that went into it; nothing was changed. Memory or disk may be failing", .0.display())]
-    ReadBackMismatch(PathBuf),
-    /// The sealed file that was to be extended is not what it was.
-    #[error("`{}` is not what was sealed before; run `streamer verify`", .0.display())]
-    BaseMismatch(PathBuf),
-    /// The lines changed meanwhile.
-    #[error("`{}` was rewritten while it was sealed", .0.display())]
-    LinesRewritten(PathBuf),
-    /// There are too many corrupt files of this hour.
-    #[error("`{}` is corrupt, and {MAX_CORRUPT_FILES} corrupt files of its hour are kept already", .0.display())]
-    TooManyCorrupt(PathBuf),
-    /// The work was told to stop.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-}
-
-impl SealError {
-    /// Gives an error of the system its place.
-    pub(super) fn with_path(self, action: &'static str, path: &Path) -> Self {
-        match self {
-            Self::Io(source) => FileError::from_io(action, path)(source).into(),
-            other => other,
-        }
-    }
-
-    /// Whether there was no room.
-    pub fn is_no_space(&self) -> bool {
-        match self {
-            Self::NoSpace { .. } => true,
-            Self::File(error) => error.is_no_space(),
-            _ => false,
-        }
-    }
 }
 
 /// Seals the lines of an hour.
@@ -218,16 +154,6 @@ fn report_lost_lines(
         remark(SealWarning::LinesLost { messages: record.messages });
     }
     Ok(())
-}
-
-impl SealTarget<'_> {
-    fn path(&self, kind: FileKind) -> PathBuf {
-        self.stem.path(self.dir, self.hour, kind)
-    }
-
-    fn append_event(&self, clock: &dyn Clock, event: JournalEvent) -> Result<(), FileError> {
-        journal::append(&self.path(FileKind::Journal), clock.now(), event)
-    }
 }
 
 /// Locks the lines again. False when somebody has them open, had them meanwhile, or has replaced

@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::{SealError, SealTarget};
+use super::seal_target::SealTarget;
 use crate::archive::compress::{Compression, FrameOutput, compress_range, write_line_feed_frame};
 use crate::archive::decode::{SealedDigest, decode_and_digest, decode_and_hash};
 use crate::archive::digest;
@@ -18,6 +18,7 @@ use crate::archive::journal::{SealRecord, SealedPart};
 use crate::archive::progress::Progress;
 use crate::archive::read_ahead::{CHUNK_BYTES, for_each_chunk};
 use crate::archive::retention::disk_space;
+use crate::archive::seal_error::SealError;
 use crate::base::time::UnixNanos;
 
 /// The disk is never filled to its end: a recorder writes to it, too. One part in this many stays

@@ -1,0 +1,33 @@
+//! The hour that one call of `seal` works on.
+
+use std::path::{Path, PathBuf};
+
+use crate::archive::disk::FileError;
+use crate::archive::file_name::{FileKind, Stem};
+use crate::archive::journal::{self, JournalEvent};
+use crate::base::time::{Clock, Hour};
+
+/// An hour that is to be sealed.
+#[derive(Debug, Clone, Copy)]
+pub struct SealTarget<'a> {
+    /// The directory.
+    pub dir: &'a Path,
+    /// The first part of the hour's file names.
+    pub stem: &'a Stem,
+    /// The hour.
+    pub hour: Hour,
+}
+
+impl SealTarget<'_> {
+    pub(super) fn path(&self, kind: FileKind) -> PathBuf {
+        self.stem.path(self.dir, self.hour, kind)
+    }
+
+    pub(super) fn append_event(
+        &self,
+        clock: &dyn Clock,
+        event: JournalEvent,
+    ) -> Result<(), FileError> {
+        journal::append(&self.path(FileKind::Journal), clock.now(), event)
+    }
+}
