@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::directory::{FileInfo, HourEntry};
 use super::disk::FileError;
-use super::file_lock::is_same_file;
+use super::file_id::is_same_file;
 use super::file_name::FileKind;
 use super::journal;
 use super::progress::Progress;
@@ -56,7 +56,9 @@ pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<()
         let info = FileInfo::from_metadata(&lines.metadata().map_err(fail())?);
         let standing = sealed_prefix_len(dir, entry, lines, info)?;
         // What was just compared must be what is read: it may have been replaced meanwhile.
-        if is_same_file(sealed, &sealed_path) {
+        if is_same_file(sealed, &sealed_path)
+            .map_err(FileError::from_io("look up the name of", &sealed_path))?
+        {
             let sealed = sealed.try_clone().map_err(FileError::from_io("read", &sealed_path))?;
             break match standing {
                 Some(skip) => (Some(sealed), skip),

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::disk::{chown_like_parent, no_follow_flag, require_regular};
-use super::file_lock::is_same_file;
+use super::file_id::is_same_file;
 use super::file_name::ARCHIVE_LOCK_NAME;
 use crate::base::time::UnixNanos;
 
@@ -118,7 +118,7 @@ impl DirLock {
 
     /// Whether the directory still has this lock: nobody has removed or moved it.
     pub fn is_in_place(&self) -> bool {
-        is_same_file(&self.file, &self.path)
+        is_same_file(&self.file, &self.path).is_ok_and(|same| same)
     }
 }
 

@@ -1,54 +1,52 @@
-//! The file of one hour while it is being written.
+//! The `.jsonl` of one hour while it is being written.
 
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::disk::{self, FileError};
-use super::file_lock::{is_same_file, open_locked};
+use super::file_lock::{LockedFile, open_locked};
 use super::file_name::{FileKind, Stem};
 use super::journal::{self, RecoveredEvent};
+use super::locked_handle::LockedHandle;
 use super::tail_repair::TailRepair;
 use super::tail_scan::{Checkpoints, TailScan};
 use crate::base::time::Hour;
 
-/// An open hour. Holds whole lines only: what is appended goes in entirely or not at all. It is
-/// locked as long as it is open: a file that can be locked is nobody's and may be sealed.
+/// The open `.jsonl` of an hour.
+///
+/// The file holds complete lines only: an append writes all of its lines or none. The file is
+/// locked as long as its handle is open, so that nobody seals it.
 #[derive(Debug)]
 pub struct HourFile {
-    /// None while it rests.
-    file: Option<File>,
-    /// Device and inode of the file.
-    file_id: (u64, u64),
+    handle: LockedHandle,
     path: PathBuf,
-    mode: u32,
-    /// Bytes that are known to be whole lines.
+    /// Bytes that are complete lines.
     length: u64,
-    /// The number of these lines.
+    /// Number of these lines.
     messages: u64,
-    /// Bytes that are known to be durable.
+    /// Bytes that no further sync is needed for; see [`HourFile::sync_watermark`].
     sync_watermark: u64,
-    /// Whether the file's name is not yet known to be durable.
+    /// Whether the file's name may not be durable yet.
     dir_sync_pending: bool,
     /// Whether a write failed and the file may be longer than `length`.
     needs_truncate: bool,
 }
 
-/// What was found when an hour was opened that exists.
+/// Findings about an hour file that existed when it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// What was done about a last line that was not whole.
+    /// Repair of an incomplete last line.
     pub repair: Option<TailRepair>,
-    /// What its journal should say, unless its recorder closed it.
+    /// Event for the journal, unless the recorder closed the file in order.
     pub recovered: Option<RecoveredEvent>,
 }
 
 impl HourFile {
-    /// Opens the hour for appending and creates it if need be. What a crash or a power cut did to
-    /// its end is mended first; what is no line goes to the hour's `.torn` file.
+    /// Opens the file for appending, and creates it with `mode` if it does not exist. The damage
+    /// that a crash or a power cut did to its end is repaired first: bytes that are not complete
+    /// lines move to the hour's `.torn` file.
     ///
     /// # Errors
-    /// [`FileError`]; the file is as it was, or shortened with its end kept aside.
+    /// [`FileError`]: the file is unchanged, or shortened with its end in the `.torn` file.
     pub fn open(
         dir: &Path,
         stem: &Stem,
@@ -56,68 +54,66 @@ impl HourFile {
         mode: u32,
     ) -> Result<(Self, OpenReport), FileError> {
         let path = stem.path(dir, hour, FileKind::Lines);
-        let (file, new) = open_locked(&path, mode)?;
-        // Only now: whoever had the lock may have sealed what was there. A journal that cannot be read
-        // vouches for nothing: then all of the lines are looked through.
+        let LockedFile { file, created } = open_locked(&path, mode)?;
+        // The journal is read after the lock was taken: its last holder may have sealed the lines.
+        // A journal that cannot be read vouches for nothing, so that all lines are scanned.
         let journal = journal::read(&stem.path(dir, hour, FileKind::Journal)).unwrap_or_default();
-        let claims = if new { Checkpoints::default() } else { Checkpoints::from_journal(&journal) };
-        let finding = TailScan::scan(&file, &claims).map_err(FileError::from_io("read", &path))?;
-        let recovery =
-            finding.repair(&file, &path, &stem.path(dir, hour, FileKind::Torn), &claims)?;
-        let (length, messages) = (recovery.bytes, recovery.messages);
-        let identity = file_id(&file.metadata().map_err(FileError::from_io("look at", &path))?);
+        let checkpoints =
+            if created { Checkpoints::default() } else { Checkpoints::from_journal(&journal) };
+        let scan =
+            TailScan::scan(&file, &checkpoints).map_err(FileError::from_io("read", &path))?;
+        let torn = stem.path(dir, hour, FileKind::Torn);
+        let recovery = scan.repair(&file, &path, &torn, &checkpoints)?;
         let mut file = Self {
-            file: Some(file),
-            file_id: identity,
+            handle: LockedHandle::new(file, &path, mode)?,
             path,
-            mode,
-            length,
-            messages,
-            sync_watermark: length,
-            dir_sync_pending: new,
+            length: recovery.bytes,
+            messages: recovery.messages,
+            sync_watermark: recovery.bytes,
+            dir_sync_pending: created,
             needs_truncate: false,
         };
-        if !new && recovery.recovered.is_some() {
-            // What is there may be with the kernel alone.
+        if !created && recovery.recovered.is_some() {
+            // The lines of the run before may be in the page cache alone.
             file.sync()?;
         }
-        let recovered = recovery.recovered.filter(|_| !new);
+        let recovered = recovery.recovered.filter(|_| !created);
         Ok((file, OpenReport { repair: recovery.repair, recovered }))
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The number of bytes in it, all of them whole lines.
+    /// Returns the number of bytes in the file, all of them complete lines.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The number of lines in it.
+    /// Returns the number of lines in the file.
     pub fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// How many of the bytes are durable.
+    /// Returns the number of bytes that no further sync is needed for: they are durable, or a sync
+    /// of them failed and must not be repeated.
     pub fn sync_watermark(&self) -> u64 {
         self.sync_watermark
     }
 
-    /// Appends whole lines: so many.
+    /// Appends `messages` complete lines.
     ///
     /// # Errors
-    /// [`FileError`]; the file then still ends where it did, or is cut back to that before
-    /// the next append.
+    /// [`FileError`]: none of the lines is in the file. A part that was written is cut off at once,
+    /// or before the next append.
     pub fn append(&mut self, lines: &[u8], messages: u64) -> Result<(), FileError> {
-        self.ensure_open()?;
-        let Some(file) = &self.file else { return Ok(()) };
+        let file = self.handle.ensure_open(&self.path, self.length)?;
         if self.needs_truncate {
             disk::truncate(file, &self.path, self.length)?;
             self.needs_truncate = false;
         }
-        // Goes on after short writes and interruptions.
+        // Continues after short writes and interruptions.
         if let Err(error) = disk::write_all(file, &self.path, lines) {
             self.needs_truncate = disk::truncate(file, &self.path, self.length).is_err();
             return Err(error);
@@ -127,24 +123,25 @@ impl HourFile {
         Ok(())
     }
 
-    /// Makes durable what was appended, and the file's name with it.
+    /// Makes the appended lines durable, and the file's name with them.
     ///
+    /// # Durability
     /// After a failed fsync the kernel may have dropped the pages that it could not write, and a
     /// second fsync would succeed without them (Rebello et al., "Can Applications Recover from fsync
-    /// Failures?", USENIX ATC 2020). So it is not repeated for the same bytes: they are in doubt, and
-    /// the file is opened anew.
+    /// Failures?", USENIX ATC 2020). So the sync of the same bytes is not repeated: they are in
+    /// doubt, and the file is opened anew.
     ///
     /// # Errors
-    /// [`FileError`]; it is then unknown what of the bytes behind [`HourFile::synced`] is on the disk.
+    /// [`FileError`]: it is unknown how many of the bytes since the previous
+    /// [`HourFile::sync_watermark`] are on the disk.
     pub fn sync(&mut self) -> Result<(), FileError> {
-        self.ensure_open()?;
-        let Some(file) = &self.file else { return Ok(()) };
-        if let Err(error) = disk::sync_data(file, &self.path) {
-            self.sync_watermark = self.length;
-            self.replace_handle();
+        let file = self.handle.ensure_open(&self.path, self.length)?;
+        let synced = disk::sync_data(file, &self.path);
+        self.sync_watermark = self.length;
+        if let Err(error) = synced {
+            self.handle.replace(&self.path);
             return Err(error);
         }
-        self.sync_watermark = self.length;
         if self.dir_sync_pending {
             disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
             self.dir_sync_pending = false;
@@ -152,73 +149,39 @@ impl HourFile {
         Ok(())
     }
 
-    /// Takes note of a sync of the whole file system, see [`disk::sync_all`].
-    pub(super) fn record_file_system_sync(&mut self, good: bool) {
+    /// Records a successful sync of the whole file system, see [`disk::sync_file_system`].
+    pub(super) fn record_file_system_sync(&mut self) {
         self.sync_watermark = self.length;
-        if good {
-            self.dir_sync_pending = false;
-        } else {
-            self.replace_handle();
-        }
+        self.dir_sync_pending = false;
     }
 
-    /// Replaces the handle by a new one on the same file. Where that cannot be, the old one stays.
-    fn replace_handle(&mut self) {
-        let Some(old) = &self.file else { return };
-        // A lock is of the handle that took it, so it is given up for a moment. Who takes it then
-        // finds that the hour is not over, or that lines come behind what it seals.
-        drop(old.unlock());
-        if let Ok((file, _)) = open_locked(&self.path, self.mode)
-            && is_same_file(old, &self.path)
-        {
-            self.file = Some(file);
-        } else {
-            drop(old.try_lock());
-        }
+    /// Records a failed sync of the whole file system. As after a failed [`HourFile::sync`], the
+    /// bytes are in doubt and the file is opened anew.
+    pub(super) fn record_failed_file_system_sync(&mut self) {
+        self.sync_watermark = self.length;
+        self.handle.replace(&self.path);
     }
 
-    /// Closes the handle until it is needed again: a process may have so many. The lock goes with
-    /// it, so that the hour may be sealed when it is over.
+    /// Closes the handle until the next append or sync, since the number of descriptors of a
+    /// process is limited. The lock is given up too: the hour may be sealed once it is over.
     pub fn close_handle(&mut self) {
-        // What is torn is cut by this handle, or by whoever opens the hour next.
+        // A partial write is cut off by this handle, or by the next process that opens the hour.
         if !self.needs_truncate {
-            self.file = None;
+            self.handle.close();
         }
     }
 
-    /// Opens the handle again. What somebody else has changed meanwhile is not gone on with.
-    fn ensure_open(&mut self) -> Result<(), FileError> {
-        if self.file.is_some() {
-            return Ok(());
-        }
-        let (file, new) = open_locked(&self.path, self.mode)?;
-        let found = file.metadata().map_err(FileError::from_io("look at", &self.path))?;
-        if new || file_id(&found) != self.file_id || found.len() != self.length {
-            let changed = std::io::Error::other("it was changed by somebody else");
-            return Err(FileError::from_io("go on with", &self.path)(changed));
-        }
-        self.file = Some(file);
-        Ok(())
-    }
-
-    /// Whether the file's name still leads to it: nobody has removed or moved it.
+    /// Returns whether the file's name still leads to this file: nobody has removed, moved or, while
+    /// the handle was closed, changed it.
     pub fn is_in_place(&self) -> bool {
-        match &self.file {
-            Some(file) => is_same_file(file, &self.path),
-            None => std::fs::metadata(&self.path)
-                .is_ok_and(|found| file_id(&found) == self.file_id && found.len() == self.length),
-        }
+        self.handle.is_in_place(&self.path, self.length)
     }
-}
-
-fn file_id(file: &Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::fs::{self, File};
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::PermissionsExt;
 
@@ -231,16 +194,16 @@ mod tests {
     }
 
     fn open(dir: &Path) -> (HourFile, Option<TailRepair>) {
-        let (file, found) = try_open(dir).unwrap();
-        (file, found.repair)
+        let (file, report) = try_open(dir).unwrap();
+        (file, report.repair)
     }
 
     #[test]
     fn an_existing_hour_is_appended_to() {
         let dir = tempfile::tempdir().unwrap();
         open(dir.path()).0.append(b"1\n", 1).unwrap();
-        let (mut file, mended) = open(dir.path());
-        assert_eq!(mended, None);
+        let (mut file, repair) = open(dir.path());
+        assert_eq!(repair, None);
         file.append(b"2\n", 1).unwrap();
         file.sync().unwrap();
         assert_eq!(fs::read(dir.path().join("t_3600.jsonl")).unwrap(), b"1\n2\n");
@@ -260,9 +223,9 @@ mod tests {
         let long = "x".repeat(200_000);
         for (torn, times) in [("{\"a\":", 1), (long.as_str(), 2)] {
             fs::write(&path, format!("one\ntwo\n{torn}")).unwrap();
-            let (mut file, mended) = open(dir.path());
+            let (mut file, repair) = open(dir.path());
             let kept_in = dir.path().join("t_3600.torn");
-            assert_eq!(mended, Some(TailRepair::Truncated { bytes: torn.len() as u64, kept_in }));
+            assert_eq!(repair, Some(TailRepair::Truncated { bytes: torn.len() as u64, kept_in }));
             file.append(b"three\n", 1).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\nthree\n");
             let kept = fs::read_to_string(dir.path().join("t_3600.torn")).unwrap();
@@ -331,14 +294,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut file, _) = open(dir.path());
         file.append(b"1\n", 1).unwrap();
-        let handle = |file: &HourFile| file.file.as_ref().unwrap().as_raw_fd();
+        let handle = |file: &HourFile| file.handle.file().unwrap().as_raw_fd();
         let before = handle(&file);
-        // Keeps the number of the first handle from being given again.
-        let _other = file.file.as_ref().unwrap().try_clone().unwrap();
+        // Keeps the descriptor of the first handle from being reused.
+        let _other = file.handle.file().unwrap().try_clone().unwrap();
         let (failed, _) =
             with_fault(InjectedFault::Error(std::io::ErrorKind::Other), 0, || file.sync().is_err());
         assert!(failed && handle(&file) != before);
-        assert_eq!(file.sync_watermark(), 2, "these bytes are given up, not tried again");
+        assert_eq!(file.sync_watermark(), 2, "the bytes that failed are not synced again");
         file.append(b"2\n", 1).unwrap();
         file.sync().unwrap();
         assert_eq!(fs::read(file.path()).unwrap(), b"1\n2\n");

@@ -1,4 +1,4 @@
-//! The hour that is being recorded: its lines and its journal, written by one hand.
+//! The writer of one hour: its lines and its journal, which tells how far the lines have come.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -6,62 +6,85 @@ use std::time::{Duration, Instant};
 use super::disk::FileError;
 use super::file_name::{FileKind, Stem};
 use super::hour_file::{HourFile, OpenReport};
-use super::journal;
-use super::journal::{ClosedEvent, JournalEvent, JournalWriter, Mark, OpenEvent};
+use super::journal::{self, ClosedEvent, JournalEvent, JournalWriter, Mark, OpenEvent};
 use super::tail_scan::Checkpoints;
 use crate::base::time::{Hour, UnixNanos};
 
-/// Ticks come about once a second: one that is early by this much counts.
-const TICK_SLACK: Duration = Duration::from_millis(200);
+/// Time by which a tick may come early and still count. Ticks come about once a second: without the
+/// slack, an interval of whole seconds would often wait for one more tick.
+pub(crate) const TICK_SLACK: Duration = Duration::from_millis(200);
 
-/// Where an hour is written, and how.
+/// Location, mode and durability of the files of an hour.
 #[derive(Debug, Clone)]
 pub struct HourWriterOptions {
-    /// The directory.
+    /// Directory of the archive.
     pub dir: PathBuf,
-    /// The first part of the file names.
+    /// First part of the file names.
     pub stem: Stem,
-    /// The mode of new files.
+    /// Mode of new files.
     pub mode: u32,
-    /// How often lines are made durable; `None` leaves it to the system.
+    /// Interval at which lines are made durable; `None` leaves it to the system.
     pub sync_interval: Option<Duration>,
 }
 
-/// An hour that is open: lines go to its `.jsonl`, which exists once there are any, and what happens
-/// goes to its `.journal`.
+/// Reason for which an hour is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The recorder goes on in another hour.
+    Rolled,
+    /// The recorder stops.
+    Stopped,
+}
+
+/// Moment at which the journal's `closed` event becomes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalSync {
+    /// At once.
+    Now,
+    /// Later, by a sync of the whole file system for which the caller is responsible.
+    Deferred,
+}
+
+/// An open hour. Lines go to its `.jsonl`, which is created with the first line, and events to its
+/// `.journal`.
 #[derive(Debug)]
 pub struct HourWriter {
+    options: HourWriterOptions,
     hour: Hour,
+    /// `None` until the first line.
     lines: Option<HourFile>,
     journal: JournalWriter,
-    /// The failure of the journal that was not told yet.
+    /// Latest failure of the journal, until [`HourWriter::take_journal_error`].
     journal_error: Option<FileError>,
+    /// Length of the lines at the last mark.
     marked_bytes: u64,
     last_mark: Instant,
     last_sync: Instant,
-    /// When the bytes that are durable were so.
+    /// Time of the last sync, from which on lines are in doubt when the next sync fails.
     synced_at: UnixNanos,
     first_received: Option<UnixNanos>,
     last_received: Option<UnixNanos>,
+    /// Whether no sync has failed.
     all_synced: bool,
 }
 
 impl HourWriter {
-    /// Opens the hour. What a run before left torn is mended.
+    /// Opens the hour and repairs what the run before left incomplete.
     ///
     /// # Errors
-    /// Its lines, which exist, cannot be opened.
+    /// The file of its lines exists and cannot be opened.
     pub fn open(
-        place: &HourWriterOptions,
+        options: &HourWriterOptions,
         hour: Hour,
         now: UnixNanos,
-        opening: OpenEvent,
+        open_event: OpenEvent,
     ) -> Result<(Self, Option<OpenReport>), FileError> {
-        let journal = place.stem.path(&place.dir, hour, FileKind::Journal);
-        let mut open = Self {
+        let journal_path = options.stem.path(&options.dir, hour, FileKind::Journal);
+        let mut writer = Self {
+            options: options.clone(),
             hour,
             lines: None,
-            journal: JournalWriter::new(journal, place.mode),
+            journal: JournalWriter::new(journal_path, options.mode),
             journal_error: None,
             marked_bytes: 0,
             last_mark: Instant::now(),
@@ -71,127 +94,136 @@ impl HourWriter {
             last_received: None,
             all_synced: true,
         };
-        let lines = place.stem.path(&place.dir, hour, FileKind::Lines);
-        let exists = lines.try_exists().map_err(FileError::from_io("look for", &lines))?;
-        let found = if exists {
-            Some(open.open_lines(place, now)?)
+        let lines_path = options.stem.path(&options.dir, hour, FileKind::Lines);
+        let exists =
+            lines_path.try_exists().map_err(FileError::from_io("look for", &lines_path))?;
+        let report = if exists {
+            let (_, report) = writer.open_lines(now)?;
+            report
         } else {
-            open.report_missing_lines(now);
+            writer.report_missing_lines(now);
             None
         };
-        let (bytes, messages) = open.position();
-        open.marked_bytes = bytes;
-        open.record_event(
+        let (bytes, messages) = writer.position();
+        writer.marked_bytes = bytes;
+        writer.record_event(
             now,
             JournalEvent::Open(Box::new(OpenEvent {
                 v: journal::FORMAT_VERSION,
                 bytes,
                 messages,
-                ..opening
+                ..open_event
             })),
         );
-        Ok((open, found))
+        Ok((writer, report))
     }
 
-    /// Says so when there were lines, and their file is gone. (Who seals an hour says that first.)
+    /// Records a `recovered` event when the journal says that there were lines and their file is
+    /// gone. (A seal or a removal records that it takes the file, before it does.)
     fn report_missing_lines(&mut self, now: UnixNanos) {
-        let claims =
-            Checkpoints::from_journal(&journal::read(self.journal.path()).unwrap_or_default());
-        let lost = claims.assess_loss(0, 0);
-        if lost.lost > 0 {
-            self.record_event(now, JournalEvent::Recovered(lost));
+        match journal::read(self.journal.path()) {
+            Ok(entries) => {
+                let loss = Checkpoints::from_journal(&entries).assess_loss(0, 0);
+                if loss.lost > 0 {
+                    self.record_event(now, JournalEvent::Recovered(loss));
+                }
+            }
+            Err(error) => {
+                self.journal_error = Some(FileError::from_io("read", self.journal.path())(error));
+            }
         }
     }
 
+    /// Returns the file of the lines. Opens it, and records what was recovered, if it is not open.
     fn open_lines(
         &mut self,
-        place: &HourWriterOptions,
         now: UnixNanos,
-    ) -> Result<OpenReport, FileError> {
-        let (file, found) = HourFile::open(&place.dir, &place.stem, self.hour, place.mode)?;
-        self.lines = Some(file);
-        if let Some(recovered) = found.recovered {
-            self.record_event(now, JournalEvent::Recovered(recovered));
+    ) -> Result<(&mut HourFile, Option<OpenReport>), FileError> {
+        match &mut self.lines {
+            Some(file) => Ok((file, None)),
+            unopened @ None => {
+                let HourWriterOptions { dir, stem, mode, .. } = &self.options;
+                let (file, report) = HourFile::open(dir, stem, self.hour, *mode)?;
+                if let Some(recovered) = report.recovered {
+                    let event = JournalEvent::Recovered(recovered);
+                    append_event(&mut self.journal, &mut self.journal_error, now, event);
+                }
+                Ok((unopened.insert(file), Some(report)))
+            }
         }
-        Ok(found)
     }
 
-    /// The hour.
+    /// Returns the hour.
     pub fn hour(&self) -> Hour {
         self.hour
     }
 
-    /// The lines, once there are any.
+    /// Returns the file of the lines; `None` as long as there are no lines.
     pub fn lines_file(&self) -> Option<&HourFile> {
         self.lines.as_ref()
     }
 
-    /// Appends whole lines, received then: so many. Gives what was found when the file had to be
-    /// opened for them.
+    /// Appends `messages` complete lines, received at `received`. Returns a report when the file had
+    /// to be opened.
     ///
     /// # Errors
-    /// Nothing of them is in the file.
+    /// [`FileError`]: none of the lines is in the file.
     pub fn append(
         &mut self,
-        place: &HourWriterOptions,
         received: UnixNanos,
         lines: &[u8],
         messages: u64,
     ) -> Result<Option<OpenReport>, FileError> {
-        let opened = self.lines.is_none();
-        let found = opened.then(|| self.open_lines(place, received)).transpose()?;
-        if let Some(file) = &mut self.lines {
-            file.append(lines, messages)?;
-        }
+        let (file, report) = self.open_lines(received)?;
+        file.append(lines, messages)?;
         self.first_received.get_or_insert(received);
         self.last_received = Some(received);
-        Ok(found)
+        Ok(report)
     }
 
-    /// Notes an event in the journal.
+    /// Appends an event to the journal. A failure is kept for [`HourWriter::take_journal_error`].
     pub fn record_event(&mut self, at: UnixNanos, event: JournalEvent) {
-        let noted = self.journal.append(at, event);
-        self.journal_error = noted.err().or(self.journal_error.take());
+        append_event(&mut self.journal, &mut self.journal_error, at, event);
     }
 
-    /// Makes lines durable and marks how far they have come, when that is due; marks not before
-    /// `mark_interval` has passed.
+    /// Syncs the lines if the sync interval has passed, and records a mark if lines were appended
+    /// and `mark_interval` has passed since the last mark.
     ///
     /// # Errors
-    /// Lines could not be made durable. The journal says so.
+    /// The sync of the lines failed. A `sync_failed` event in the journal says so.
     pub fn sync_and_mark_due(
         &mut self,
-        place: &HourWriterOptions,
         now: UnixNanos,
         mark_interval: Duration,
     ) -> Result<(), FileError> {
-        let due = |last: Instant, interval| last.elapsed() + TICK_SLACK >= interval;
-        let moved = self.position().0 != self.marked_bytes;
-        let mark = moved && due(self.last_mark, mark_interval);
-        let sync = place.sync_interval.is_some_and(|interval| due(self.last_sync, interval));
-        let synced = if sync { self.sync_lines(now) } else { Ok(()) };
-        if mark {
+        let is_due = |last: Instant, interval| last.elapsed() + TICK_SLACK >= interval;
+        let sync_interval = self.options.sync_interval;
+        let has_new_lines = self.position().0 != self.marked_bytes;
+        let mark_due = has_new_lines && is_due(self.last_mark, mark_interval);
+        let sync_due = sync_interval.is_some_and(|interval| is_due(self.last_sync, interval));
+        let lines_synced = if sync_due { self.sync_lines(now) } else { Ok(()) };
+        if mark_due {
             self.write_mark(now);
         }
-        let written = self.journal.flush();
-        let journalled =
-            written.and_then(|()| place.sync_interval.map_or(Ok(()), |_| self.journal.sync()));
-        self.journal_error = journalled.err().or(self.journal_error.take());
-        synced
+        let flushed = self.journal.flush();
+        let journaled =
+            flushed.and_then(|()| sync_interval.map_or(Ok(()), |_| self.journal.sync()));
+        self.journal_error = journaled.err().or(self.journal_error.take());
+        lines_synced
     }
 
     fn write_mark(&mut self, now: UnixNanos) {
         let (bytes, messages) = self.position();
         let synced = self.lines.as_ref().map_or(0, HourFile::sync_watermark);
         let synced = (synced < bytes).then_some(synced);
-        // A time of receipt: with it the journal finds the lines of a minute.
+        // The time of receipt, so that the lines of a minute can be found by the journal.
         let at = self.last_received.unwrap_or(now);
         self.record_event(at, JournalEvent::Mark(Mark { bytes, messages, synced }));
         self.marked_bytes = bytes;
         self.last_mark = Instant::now();
     }
 
-    /// Whether there is something that is not known to be durable.
+    /// Returns whether there are lines or events that are not known to be durable.
     pub fn is_dirty(&self) -> bool {
         self.has_unsynced_lines() || self.journal.is_dirty()
     }
@@ -200,13 +232,15 @@ impl HourWriter {
         self.lines.as_ref().is_some_and(|file| file.sync_watermark() < file.length())
     }
 
-    /// Takes note of a sync of the whole file system: the error, where it failed.
+    /// Records a sync of the whole file system, with its error if it failed.
     pub fn record_file_system_sync(&mut self, now: UnixNanos, error: Option<&FileError>) {
-        if self.has_unsynced_lines()
-            && let Some(file) = &mut self.lines
+        if let Some(file) = self.lines.as_mut().filter(|file| file.sync_watermark() < file.length())
         {
             let (from, to) = (file.sync_watermark(), file.length());
-            file.record_file_system_sync(error.is_none());
+            match error {
+                None => file.record_file_system_sync(),
+                Some(_) => file.record_failed_file_system_sync(),
+            }
             self.record_sync(now, from, to, error);
         }
         if error.is_none() {
@@ -214,6 +248,7 @@ impl HourWriter {
         }
     }
 
+    /// Syncs the lines. Without lines, or without new ones, there is nothing to sync.
     fn sync_lines(&mut self, now: UnixNanos) -> Result<(), FileError> {
         let Some(file) = self.lines.as_mut().filter(|file| file.sync_watermark() < file.length())
         else {
@@ -225,17 +260,19 @@ impl HourWriter {
         synced
     }
 
+    /// Records that the bytes `from..to` were synced, or that their sync failed.
     fn record_sync(&mut self, now: UnixNanos, from: u64, to: u64, error: Option<&FileError>) {
         self.last_sync = Instant::now();
         if let Some(error) = error {
-            let (since, error) = (self.synced_at.nanos(), error.source.to_string());
+            let since = self.synced_at.nanos();
+            let error = error.source.to_string();
             self.record_event(now, JournalEvent::SyncFailed { from, to, since, error });
             self.all_synced = false;
         }
         self.synced_at = now;
     }
 
-    /// Closes the handles until they are needed again.
+    /// Closes the file handles until they are needed again.
     pub fn close_handles(&mut self) {
         if let Some(file) = &mut self.lines {
             file.close_handle();
@@ -243,54 +280,67 @@ impl HourWriter {
         self.journal.close_handle();
     }
 
-    /// Leaves the hour: lines are made durable, and the journal says that it is whole. Its own last
-    /// words are made durable unless `together` says that somebody else does it.
-    ///
-    /// # Errors
-    /// Lines could not be made durable. They are with the kernel.
+    /// Syncs the lines and records a `closed` event, which says that the hour is complete. Returns
+    /// the failures: the lines are in the file nevertheless, but may not be durable.
     pub fn close(
         mut self,
-        place: &HourWriterOptions,
         now: UnixNanos,
-        stop: bool,
-        together: bool,
+        reason: CloseReason,
+        journal_sync: JournalSync,
     ) -> CloseErrors {
-        let synced = if place.sync_interval.is_some() { self.sync_lines(now) } else { Ok(()) };
+        let syncs = self.options.sync_interval.is_some();
+        let lines_synced = if syncs { self.sync_lines(now) } else { Ok(()) };
         let (bytes, messages) = self.position();
-        let nanos = |time: Option<UnixNanos>| time.map(UnixNanos::nanos);
-        let (first, last) = (nanos(self.first_received), nanos(self.last_received));
-        let durable = self.all_synced && place.sync_interval.is_some();
         self.record_event(
             now,
-            JournalEvent::Closed(ClosedEvent { bytes, messages, first, last, stop, durable }),
+            JournalEvent::Closed(ClosedEvent {
+                bytes,
+                messages,
+                first: self.first_received.map(UnixNanos::nanos),
+                last: self.last_received.map(UnixNanos::nanos),
+                stop: reason == CloseReason::Stopped,
+                durable: syncs && self.all_synced,
+            }),
         );
-        let sync = place.sync_interval.is_some() && !together;
-        let journalled = if sync { self.journal.sync() } else { Ok(()) };
-        let journal = journalled.err().or(self.journal_error);
-        CloseErrors { lines: synced, journal }
+        let journaled = match journal_sync {
+            JournalSync::Now if syncs => self.journal.sync(),
+            JournalSync::Now | JournalSync::Deferred => Ok(()),
+        };
+        CloseErrors { lines: lines_synced.err(), journal: journaled.err().or(self.journal_error) }
     }
 
-    /// Bytes and number of the lines.
+    /// Returns the length and the number of the lines.
     fn position(&self) -> (u64, u64) {
         self.lines.as_ref().map_or((0, 0), |file| (file.length(), file.messages()))
     }
 
-    /// What went wrong with the journal since this was last asked.
+    /// Takes the latest failure of the journal since the last call.
     pub fn take_journal_error(&mut self) -> Option<FileError> {
         self.journal_error.take()
     }
 
-    /// Whether the names of the files still lead to them: nobody has removed or moved them.
+    /// Returns whether the names of the files still lead to them: nobody has removed or moved them.
     pub fn is_in_place(&self) -> bool {
         self.lines.as_ref().is_none_or(HourFile::is_in_place) && self.journal.is_in_place()
     }
 }
 
-/// What went wrong at the end of an hour.
+fn append_event(
+    journal: &mut JournalWriter,
+    journal_error: &mut Option<FileError>,
+    at: UnixNanos,
+    event: JournalEvent,
+) {
+    if let Err(error) = journal.append(at, event) {
+        *journal_error = Some(error);
+    }
+}
+
+/// Failures at the end of an hour.
 #[derive(Debug)]
 pub struct CloseErrors {
-    /// Lines could not be made durable. They are with the kernel.
-    pub lines: Result<(), FileError>,
+    /// The lines could not be made durable. They are in the file.
+    pub lines: Option<FileError>,
     /// The journal could not be written.
     pub journal: Option<FileError>,
 }

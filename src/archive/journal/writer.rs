@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::pending_events::PendingEvents;
 use super::{JournalEvent, encode_line, ends_with_newline};
 use crate::archive::disk::{self, FileError};
-use crate::archive::file_lock::is_same_file;
+use crate::archive::file_id::is_same_file;
 use crate::base::time::UnixNanos;
 
 /// Appends events to a journal.
@@ -136,7 +136,7 @@ impl JournalWriter {
     /// Whether the journal's name still leads to it: nobody has removed or moved it.
     pub fn is_in_place(&self) -> bool {
         match &self.file {
-            Some(file) => is_same_file(file, &self.path),
+            Some(file) => is_same_file(file, &self.path).is_ok_and(|same| same),
             None => !self.was_written || self.path.exists(),
         }
     }

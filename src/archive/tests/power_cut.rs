@@ -8,6 +8,7 @@ use super::recording_faults::{TestRecorder, read_gaps};
 use super::*;
 use crate::archive::disk::injected_fault::durable_lengths_after;
 use crate::archive::gaps::{Certainty, GapKind};
+use crate::archive::hour_writer::CloseReason;
 use crate::archive::journal::JournalEvent as Note;
 
 const PAGE: usize = 4096;
@@ -79,7 +80,7 @@ proptest! {
         let mut again = TestRecorder::new(&archive, "second");
         again.record_event(37_000, Note::Up { connection: 1 });
         again.write(37_001, 0..3);
-        again.close_hour(37_002, true);
+        again.close_hour(37_002, CloseReason::Stopped);
         archive.run();
         let text = archive.cat(10);
         prop_assert!(text.ends_with(&lines(0..3)));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::archive::coverage::Coverage;
 use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
-use crate::archive::hour_writer::{HourWriter, HourWriterOptions};
+use crate::archive::hour_writer::{CloseReason, HourWriter, HourWriterOptions, JournalSync};
 use crate::archive::journal::{JournalEvent as Note, OpenEvent};
 use crate::archive::{gaps, hour_summary};
 
@@ -37,7 +37,7 @@ impl TestRecorder {
         let time = UnixNanos::from_seconds(seconds);
         let hour = Hour::containing(time);
         if self.open.as_ref().is_none_or(|open| open.hour() != hour) {
-            self.close_hour(seconds, false);
+            self.close_hour(seconds, CloseReason::Rolled);
             let opening =
                 OpenEvent { run: self.run.clone(), connected: true, ..OpenEvent::default() };
             self.open =
@@ -51,9 +51,8 @@ impl TestRecorder {
         let (text, count) = (lines(range.clone()), range.end - range.start);
         let time = UnixNanos::from_seconds(seconds);
         for _ in 0..3 {
-            let place = self.place.clone();
             let Some(open) = self.open_hour_at(seconds) else { continue };
-            if open.append(&place, time, text.as_bytes(), count).is_ok() {
+            if open.append(time, text.as_bytes(), count).is_ok() {
                 self.accepted.push((seconds / 3600, text));
                 return;
             }
@@ -68,16 +67,16 @@ impl TestRecorder {
     }
 
     pub(super) fn tick(&mut self, seconds: u64) {
-        let place = self.place.clone();
         if let Some(open) = self.open_hour_at(seconds) {
             // A sync that fails is in the journal.
-            drop(open.sync_and_mark_due(&place, UnixNanos::from_seconds(seconds), Duration::ZERO));
+            drop(open.sync_and_mark_due(UnixNanos::from_seconds(seconds), Duration::ZERO));
         }
     }
 
-    pub(super) fn close_hour(&mut self, seconds: u64, stop: bool) {
+    pub(super) fn close_hour(&mut self, seconds: u64, reason: CloseReason) {
         if let Some(open) = self.open.take() {
-            drop(open.close(&self.place, UnixNanos::from_seconds(seconds), stop, false));
+            let now = UnixNanos::from_seconds(seconds);
+            drop(open.close(now, reason, JournalSync::Now));
         }
     }
 
@@ -109,7 +108,7 @@ fn record_and_seal(archive: &TestArchive, recorder: &mut TestRecorder) {
     recorder.tick(36_021);
     recorder.write(39_600, 20..30);
     recorder.tick(39_601);
-    recorder.close_hour(39_602, true);
+    recorder.close_hour(39_602, CloseReason::Stopped);
     // A run that fails is tried again an hour later.
     drop(archive.try_run());
 }
@@ -128,7 +127,7 @@ fn test_fault_at_every_operation(fault: InjectedFault) {
         let mut again = TestRecorder::new(&archive, "second");
         again.record_event(39_700, Note::Up { connection: 1 });
         again.write(39_710, 30..40);
-        again.close_hour(39_720, true);
+        again.close_hour(39_720, CloseReason::Stopped);
         archive.run();
         archive.run();
         let names = archive.names();
@@ -179,7 +178,7 @@ fn verify_reports_lines_removed_from_an_hour() {
     recorder.tick(36_011);
     recorder.tick(39_600);
     fs::remove_file(archive.path(10, FileKind::Lines)).unwrap();
-    recorder.close_hour(39_610, true);
+    recorder.close_hour(39_610, CloseReason::Stopped);
     archive.run();
     let verdicts = archive.verdicts();
     let [HourVerdict::Bad { reason }] = verdicts.as_slice() else { panic!("{verdicts:?}") };
@@ -215,7 +214,7 @@ fn a_restarted_recorder_counts_lines_removed_meanwhile() {
     let mut again = TestRecorder::new(&archive, "second");
     again.record_event(36_020, Note::Up { connection: 1 });
     again.write(36_030, 1000..1010);
-    again.close_hour(36_040, true);
+    again.close_hour(36_040, CloseReason::Stopped);
     let gaps = read_gaps(&archive);
     let lost = gaps.iter().find(|gap| gap.kind == gaps::GapKind::Dropped);
     assert_eq!(lost.unwrap().messages, Some(1000), "{gaps:?}");
@@ -237,7 +236,7 @@ fn a_late_line_that_waits_for_a_seal_reports_no_loss() {
     std::thread::scope(|scope| {
         let late = scope.spawn(|| {
             recorder.write(39_599, 1000..1001);
-            recorder.close_hour(39_601, false);
+            recorder.close_hour(39_601, CloseReason::Rolled);
         });
         // Once it has looked, it waits for the lock.
         while !has_lock_waiter(&path) {
@@ -285,7 +284,7 @@ fn zeros_in_a_range_that_could_not_be_synced_are_found() {
     zero_the_start(&archive.path(10, FileKind::Lines));
     let mut again = TestRecorder::new(&archive, "second");
     again.record_event(36_020, Note::Up { connection: 1 });
-    again.close_hour(36_040, true);
+    again.close_hour(36_040, CloseReason::Stopped);
     archive.run();
     assert_eq!(archive.cat(10), "");
     let lost: u64 = read_gaps(&archive).iter().filter_map(|gap| gap.messages).sum();
@@ -305,7 +304,7 @@ fn a_close_that_was_not_durable_is_not_trusted() {
     recorder.place.sync_interval = None;
     recorder.write(36_010, 0..1000);
     recorder.tick(36_011);
-    recorder.close_hour(36_012, true);
+    recorder.close_hour(36_012, CloseReason::Stopped);
     zero_the_start(&archive.path(10, FileKind::Lines));
     assert!(matches!(archive.verdicts().as_slice(), [HourVerdict::Bad { .. }]));
     archive.run();
@@ -318,7 +317,7 @@ fn a_removed_hour_can_be_recorded_again() {
     let mut recorder = TestRecorder::new(&archive, "first");
     recorder.record_event(10_800, Note::Up { connection: 1 });
     recorder.write(10_810, 0..100);
-    recorder.close_hour(14_400, false);
+    recorder.close_hour(14_400, CloseReason::Rolled);
     archive.run();
     archive.job.limits.max_total_size = Some(1);
     archive.job.limits.keep_journals = Some(Duration::from_secs(100 * 3600));
@@ -328,7 +327,7 @@ fn a_removed_hour_can_be_recorded_again() {
     archive.job.limits.max_total_size = None;
     // The clock is set back.
     recorder.write(10_900, 100..110);
-    recorder.close_hour(14_400, true);
+    recorder.close_hour(14_400, CloseReason::Stopped);
     let (_, events) = archive.run();
     assert!(events.iter().all(|event| !event.is_warning()), "{events:?}");
     assert!(matches!(archive.verdicts().as_slice(), [HourVerdict::Intact { messages: 10, .. }]));
@@ -341,7 +340,7 @@ fn verify_detects_lines_changed_before_sealing() {
     recorder.write(36_010, 0..10);
     recorder.tick(36_011);
     recorder.write(36_012, 10..20);
-    recorder.close_hour(36_013, true);
+    recorder.close_hour(36_013, CloseReason::Stopped);
     let path = archive.path(10, FileKind::Lines);
     // Two lines become one, and all is as long as before.
     fs::write(&path, fs::read_to_string(&path).unwrap().replacen('\n', " ", 1)).unwrap();

@@ -21,7 +21,7 @@ use super::topic_writer::TopicWriter;
 use crate::archive::dir_lock::DirLock;
 use crate::archive::disk::sync_file_system;
 use crate::archive::file_name::{RECORDER_LOCK_NAME, Stem};
-use crate::archive::hour_writer::HourWriterOptions;
+use crate::archive::hour_writer::{HourWriterOptions, TICK_SLACK};
 use crate::archive::journal::OpenEvent;
 use crate::base::symlinks::check_foreign_links;
 use crate::base::time::{Hour, UnixNanos};
@@ -34,8 +34,6 @@ use crate::plugin::{BoxError, BuildContext, RejectedMessage, Sink, SourceEvent};
 const FILE_SYSTEM_SYNC_THRESHOLD: usize = 16;
 /// All tracks together mark their journals so often.
 const MIN_MARK_SPACING: Duration = Duration::from_millis(50);
-/// Ticks come about once a second: one that is early by this much counts.
-const TICK_SLACK: Duration = Duration::from_millis(200);
 /// So many tracks are looked at in a second for whether their files are still in place.
 const PLACE_CHECKS_PER_TICK: usize = 64;
 

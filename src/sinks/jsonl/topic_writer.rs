@@ -6,7 +6,9 @@ use tracing::{debug, error, info, warn};
 
 use crate::archive::disk::FileError;
 use crate::archive::hour_file::OpenReport;
-use crate::archive::hour_writer::{CloseErrors, HourWriter, HourWriterOptions};
+use crate::archive::hour_writer::{
+    CloseErrors, CloseReason, HourWriter, HourWriterOptions, JournalSync,
+};
 use crate::archive::journal::{JournalEvent, OpenEvent, PendingEvents};
 use crate::archive::tail_repair::TailRepair;
 use crate::base::error_chain::error_chain;
@@ -119,11 +121,13 @@ impl TopicWriter {
                 info!(%file, bytes, messages, "hour closed");
             }
         }
-        let CloseErrors { lines, journal } = open.close(&self.options, now, stop, together);
+        let reason = if stop { CloseReason::Stopped } else { CloseReason::Rolled };
+        let journal_sync = if together { JournalSync::Deferred } else { JournalSync::Now };
+        let CloseErrors { lines, journal } = open.close(now, reason, journal_sync);
         if let Some(error) = journal {
             stats.report_journal_error(&error);
         }
-        lines
+        lines.map_or(Ok(()), Err)
     }
 
     /// The same to go on in another hour: what fails is reported, and no reason to hold that up.
@@ -183,7 +187,7 @@ impl TopicWriter {
         messages: u64,
     ) -> Result<(), BoxError> {
         let Some(open) = &mut self.hour_writer else { return Ok(()) };
-        if let Some(found) = open.append(&self.options, received, lines, messages)? {
+        if let Some(found) = open.append(received, lines, messages)? {
             log_opened(open, Some(found), self.is_one_of_many);
         }
         Ok(())
@@ -236,7 +240,7 @@ impl TopicWriter {
     ) -> Result<(), FileError> {
         self.journal_rejected(now);
         let Some(open) = &mut self.hour_writer else { return Ok(()) };
-        let synced = open.sync_and_mark_due(&self.options, now, mark_interval);
+        let synced = open.sync_and_mark_due(now, mark_interval);
         self.report_journal_error(stats);
         synced
     }

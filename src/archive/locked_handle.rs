@@ -1,0 +1,88 @@
+//! A locked file handle that can be closed to save descriptors and opened again.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::disk::FileError;
+use super::file_id::{FileId, is_same_file};
+use super::file_lock::{LockedFile, open_locked};
+
+/// The handle of a file that this process appends to. The lock of the file belongs to the handle:
+/// both are given up by [`LockedHandle::close`].
+#[derive(Debug)]
+pub(super) struct LockedHandle {
+    /// `None` between [`LockedHandle::close`] and the next use.
+    file: Option<File>,
+    id: FileId,
+    /// Mode of the file, should it have to be created.
+    mode: u32,
+}
+
+impl LockedHandle {
+    /// Takes over a file that is open and locked.
+    ///
+    /// # Errors
+    /// The file at `path` cannot be examined.
+    pub(super) fn new(file: File, path: &Path, mode: u32) -> Result<Self, FileError> {
+        let metadata = file.metadata().map_err(FileError::from_io("look at", path))?;
+        Ok(Self { file: Some(file), id: FileId::from_metadata(&metadata), mode })
+    }
+
+    /// Returns the handle, and opens and locks the file again if it was closed.
+    ///
+    /// # Errors
+    /// The file cannot be opened or locked, or it is not the file of `bytes` bytes that was closed:
+    /// somebody has changed or replaced it, so nothing may be appended.
+    pub(super) fn ensure_open(&mut self, path: &Path, bytes: u64) -> Result<&File, FileError> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            closed @ None => {
+                let LockedFile { file, created } = open_locked(path, self.mode)?;
+                let metadata = file.metadata().map_err(FileError::from_io("look at", path))?;
+                let same = FileId::from_metadata(&metadata) == self.id && metadata.len() == bytes;
+                if created || !same {
+                    let changed = std::io::Error::other("another program has changed it");
+                    return Err(FileError::from_io("go on with", path)(changed));
+                }
+                Ok(closed.insert(file))
+            }
+        }
+    }
+
+    /// Replaces an open handle by a new one on the same file. The old handle stays when that fails.
+    /// There is nothing to replace when the handle is closed: the next use opens a new one.
+    pub(super) fn replace(&mut self, path: &Path) {
+        let Some(old) = &self.file else { return };
+        // A lock belongs to the handle that took it, so it is given up for a moment. A seal that
+        // takes it then finds that the hour is not over, or that lines follow those that it seals.
+        drop(old.unlock());
+        match open_locked(path, self.mode) {
+            Ok(new) if is_same_file(old, path).is_ok_and(|same| same) => self.file = Some(new.file),
+            // Without the lock the old handle still writes to the file; another holder of the lock
+            // notices that the file has grown.
+            _ => drop(old.try_lock()),
+        }
+    }
+
+    /// Closes the file and gives up its lock, until [`LockedHandle::ensure_open`].
+    pub(super) fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Returns whether `path` still leads to the file, and, if the handle is closed, whether the
+    /// file still has `bytes` bytes. A path that cannot be looked up counts as moved.
+    pub(super) fn is_in_place(&self, path: &Path, bytes: u64) -> bool {
+        match &self.file {
+            Some(file) => is_same_file(file, path).is_ok_and(|same| same),
+            None => std::fs::metadata(path).is_ok_and(|metadata| {
+                FileId::from_metadata(&metadata) == self.id && metadata.len() == bytes
+            }),
+        }
+    }
+
+    /// The open handle.
+    #[cfg(test)]
+    pub(super) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+}
