@@ -1,7 +1,8 @@
-//! Files on disk: names, hour files, sealing, retention, and reading it all back. Plain functions
-//! on `std::fs`; no runtime, no configuration.
+//! Files on disk: their names, hour files and journals, sealing, retention, and reading them back.
+//! Plain functions on `std::fs`, without a runtime and without configuration.
 
 pub mod cat;
+mod checkpoints;
 pub mod compress;
 pub mod coverage;
 mod decode;
@@ -10,22 +11,28 @@ pub mod dir_lock;
 pub mod directory;
 pub mod disk;
 mod file_id;
+mod file_info;
 mod file_lock;
 pub mod file_name;
 pub mod gaps;
+mod hashing_reader;
+pub mod hour_entry;
 pub mod hour_file;
 pub mod hour_summary;
 pub mod hour_writer;
 pub mod job;
 pub mod journal;
+mod line_position;
 mod locked_handle;
 mod parallel;
 pub mod progress;
 mod read_ahead;
+mod read_block;
 mod reconciler;
 pub mod retention;
 pub mod seal;
 pub mod seal_error;
+pub mod sha256_hash;
 pub mod tail_repair;
 pub mod tail_scan;
 pub mod verify;

@@ -1,4 +1,4 @@
-//! Lines to zstd frames (RFC 8878).
+//! Compression of lines to zstd frames (RFC 8878).
 
 use std::fs::File;
 use std::io;
@@ -16,81 +16,87 @@ use super::progress::Progress;
 use super::read_ahead::read_ahead;
 use super::seal_error::SealError;
 
-/// Raw bytes of a frame, at most. A reader that seeks decodes half of
-/// one on average, a damaged file loses one; larger frames gain nothing in ratio (BENCHMARKS.md).
+/// Largest number of raw bytes in a frame. A reader that seeks decodes half of one on average, and a
+/// damaged file loses one; larger frames gain nothing in ratio (BENCHMARKS.md).
 pub const FRAME_BYTES: usize = 4 << 20;
-/// The same with long-distance matching, which has nothing to find in small frames.
-const LONG_FRAME_BYTES: usize = 64 << 20;
-/// The window of long-distance matching, as a power of two: that of its frames, and within what
-/// every reader takes without being told to.
+/// Window of long-distance matching, as a power of two. Every decoder accepts it without being told
+/// to.
 const LONG_WINDOW_LOG: u32 = 26;
+/// Largest number of raw bytes in a frame with long-distance matching, which finds nothing in frames
+/// that are smaller than its window.
+const LONG_FRAME_BYTES: usize = 1 << LONG_WINDOW_LOG;
+/// Buffers between reading and compressing: one is filled while the other is compressed.
+const FRAMES_IN_FLIGHT: usize = 2;
 
-/// How to compress.
+/// Settings of the compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compression {
-    /// zstd's level, 1 to 19.
+    /// Level of zstd, 1 to 19.
     pub level: i32,
-    /// Whether to look for repetitions over 64 MiB.
+    /// Whether to search for repetitions over 64 MiB.
     pub long_distance: bool,
 }
 
-/// Where frames are written.
+/// File to which frames are appended.
 #[derive(Clone, Copy)]
 pub(super) struct FrameOutput<'a> {
     pub(super) file: &'a File,
     pub(super) path: &'a Path,
 }
 
-/// Compresses a range of the file `lines` into frames that end at line ends, unless a line is longer than a frame. `each_frame` is asked
-/// before every frame.
+/// Compresses a range of the file `lines` into frames, and returns the digest of the range. Frames
+/// end at line ends, unless a line is longer than a frame. `before_frame` is called before every
+/// frame and may end the work.
+///
+/// # Errors
+/// [`SealError`]: the lines cannot be read or the frames not written, or the error of
+/// `before_frame`, or a stop was requested.
 pub(super) fn compress_range(
     lines: &File,
     path: &Path,
     range: Range<u64>,
-    out: FrameOutput<'_>,
+    output: FrameOutput<'_>,
     compression: Compression,
     progress: &Progress,
-    mut each_frame: impl FnMut() -> Result<(), SealError>,
+    mut before_frame: impl FnMut() -> Result<(), SealError>,
 ) -> Result<LinesDigest, SealError> {
-    let fail = FileError::from_io;
-    let size = if compression.long_distance { LONG_FRAME_BYTES } else { FRAME_BYTES };
-    let mut compressor = new_compressor(compression).map_err(fail("compress", path))?;
+    let compress_error = || FileError::from_io("compress", path);
+    let frame_bytes = if compression.long_distance { LONG_FRAME_BYTES } else { FRAME_BYTES };
+    let mut compressor = new_compressor(compression).map_err(compress_error())?;
     let mut stored = Vec::new();
     let mut write_frame = |frame: &[u8]| {
-        each_frame()?;
+        before_frame()?;
         stored.clear();
         stored.reserve(compress_bound(frame.len()));
-        compressor.compress_to_buffer(frame, &mut stored).map_err(fail("compress", path))?;
-        disk::write_all(out.file, out.path, &stored)?;
+        compressor.compress_to_buffer(frame, &mut stored).map_err(compress_error())?;
+        disk::write_all(output.file, output.path, &stored)?;
         Ok(progress.advance(frame.len())?)
     };
     if range.is_empty() {
-        // An empty file is an empty frame: no tool takes a file of no bytes.
+        // No lines are an empty frame: many tools refuse a file of no bytes.
         write_frame(&[])?;
     }
     let mut digester = Digester::new();
     let mut position = range.start;
-    // Hashed where they are read, beside the compression.
+    // The hash is computed on the thread that reads, beside the compression.
     let fill = |frame: &mut Vec<u8>| {
-        fill_frame(lines, position..range.end, size, frame)?;
+        fill_frame(lines, position..range.end, frame_bytes, frame)?;
         position += frame.len() as u64;
         digester.update(frame);
         Ok(())
     };
-    // One is filled while the other is compressed.
-    read_ahead(2, fill, write_frame).map_err(|error: SealError| error.with_path("read", path))?;
+    read_ahead(FRAMES_IN_FLIGHT, fill, write_frame)
+        .map_err(|error: SealError| error.with_path("read", path))?;
     Ok(digester.finish())
 }
 
-/// Writes a frame that is a line feed: what is behind it begins a line of its own.
-pub(super) fn write_line_feed_frame(out: FrameOutput<'_>) -> Result<(), FileError> {
+/// Writes a frame that consists of a line feed, so that the next frame begins with a new line.
+pub(super) fn write_line_feed_frame(output: FrameOutput<'_>) -> Result<(), FileError> {
     let compression = Compression { level: 1, long_distance: false };
-    let frame = new_compressor(compression).and_then(|mut compressor| compressor.compress(b"\n"));
-    disk::write_all(
-        out.file,
-        out.path,
-        &frame.map_err(FileError::from_io("compress into", out.path))?,
-    )
+    let frame = new_compressor(compression)
+        .and_then(|mut compressor| compressor.compress(b"\n"))
+        .map_err(FileError::from_io("compress into", output.path))?;
+    disk::write_all(output.file, output.path, &frame)
 }
 
 fn new_compressor(compression: Compression) -> io::Result<Compressor<'static>> {
@@ -104,16 +110,21 @@ fn new_compressor(compression: Compression) -> io::Result<Compressor<'static>> {
     Ok(compressor)
 }
 
-/// Reads the lines that end within the next `size` bytes, or as much of one that is longer: a file
-/// without line feeds must not take all memory.
-fn fill_frame(lines: &File, range: Range<u64>, size: usize, frame: &mut Vec<u8>) -> io::Result<()> {
-    let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-    frame.resize(size.min(left), 0);
+/// Reads the lines that end within the first `frame_bytes` of the range, or `frame_bytes` of a line
+/// that is longer: memory stays bounded for a file without line feeds.
+fn fill_frame(
+    lines: &File,
+    range: Range<u64>,
+    frame_bytes: usize,
+    frame: &mut Vec<u8>,
+) -> io::Result<()> {
+    let remaining = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    frame.resize(frame_bytes.min(remaining), 0);
     lines.read_exact_at(frame, range.start)?;
-    if left > size
-        && let Some(feed) = memrchr(b'\n', frame)
+    if remaining > frame_bytes
+        && let Some(line_feed) = memrchr(b'\n', frame)
     {
-        frame.truncate(feed + 1);
+        frame.truncate(line_feed + 1);
     }
     Ok(())
 }

@@ -1,74 +1,84 @@
-//! Sealed files (zstd frames, RFC 8878) back to lines.
+//! Decoding of sealed files (zstd frames, RFC 8878) to lines.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 
 use zstd::stream::read::Decoder;
 
-use super::digest::{Digester, HashingReader, LinesDigest, Sha256Hash};
+use super::digest::{Digester, LinesDigest};
+use super::hashing_reader::{HashingReader, StoredDigest};
 use super::journal::SealRecord;
-use super::read_ahead::{CHUNK_BYTES, CHUNKS_IN_FLIGHT, fill_chunk, read_ahead};
+use super::read_ahead::{CHUNKS_IN_FLIGHT, fill_chunk, read_ahead};
+use super::read_block::BLOCK_BYTES;
 
-/// What a sealed file holds, and what it is itself.
+/// Digests of a sealed file: of its lines, and of the compressed file itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SealedDigest {
     pub(super) lines: LinesDigest,
-    pub(super) stored_sha256: Sha256Hash,
-    pub(super) stored_bytes: u64,
+    pub(super) stored: StoredDigest,
 }
 
 impl From<SealedDigest> for SealRecord {
-    /// The record of a file that was found as it is.
-    fn from(decoded: SealedDigest) -> Self {
-        let SealedDigest { lines, stored_sha256, stored_bytes } = decoded;
+    /// Returns the record of a file whose origin is unknown.
+    fn from(SealedDigest { lines, stored }: SealedDigest) -> Self {
         Self {
             raw_bytes: lines.bytes,
             messages: lines.messages,
             raw_sha256: lines.sha256,
-            stored_bytes,
-            stored_sha256,
+            stored_bytes: stored.bytes,
+            stored_sha256: stored.sha256,
             torn: !lines.line_terminated,
             part: None,
         }
     }
 }
 
-/// Decodes a sealed file to its end, hands every chunk on, and takes the digests. The frames'
-/// checksums are compared on the way.
+/// Decodes a sealed file to its end, calls `each` with every chunk, and returns the digests. The
+/// checksums of the frames are verified.
+///
+/// # Errors
+/// The first error of the file, of the decoder (see [`is_corruption`]) or of `each`.
 pub(super) fn decode_and_digest<E: From<io::Error>>(
     file: File,
     mut each: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<SealedDigest, E> {
     let mut digester = Digester::new();
-    let (stored_sha256, stored_bytes) = decode_and_hash(file, |chunk| {
+    let stored = decode_and_hash(file, |chunk| {
         digester.update(chunk);
         each(chunk)
     })?;
-    Ok(SealedDigest { lines: digester.finish(), stored_sha256, stored_bytes })
+    Ok(SealedDigest { lines: digester.finish(), stored })
 }
 
-/// The same without a digest of the lines; gives the hash and the length of the file.
+/// Decodes a sealed file like [`decode_and_digest`], without a digest of the lines.
+///
+/// # Errors
+/// See [`decode_and_digest`].
 pub(super) fn decode_and_hash<E: From<io::Error>>(
     file: File,
     each: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(Sha256Hash, u64), E> {
-    let mut hashing = HashingReader::new(file);
-    decode_stream(&mut hashing, each)?;
-    Ok(hashing.finish())
+) -> Result<StoredDigest, E> {
+    let mut reader = HashingReader::new(file);
+    decode_stream(&mut reader, each)?;
+    Ok(reader.finish())
 }
 
-/// The same without any digest.
+/// Decodes frames to the end of `sealed` and calls `each` with every chunk.
+///
+/// # Errors
+/// See [`decode_and_digest`].
 pub(super) fn decode_stream<E: From<io::Error>>(
     sealed: impl Read + Send,
     each: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut decoder = Decoder::with_buffer(BufReader::with_capacity(CHUNK_BYTES, sealed))?;
+    let mut decoder = Decoder::with_buffer(BufReader::with_capacity(BLOCK_BYTES, sealed))?;
     read_ahead(CHUNKS_IN_FLIGHT, |chunk| fill_chunk(&mut decoder, chunk), each)
 }
 
-/// Whether the error says that the bytes are no good, rather than that they cannot be read: a disk
-/// that fails, a frame that wants more memory than there may be.
+/// Returns whether an error of the decoder means that the bytes are corrupt, rather than that they
+/// cannot be read: the disk fails, or a frame needs more memory than the decoder allows.
 pub(super) fn is_corruption(error: &io::Error) -> bool {
+    // The zstd crate reports its errors as text alone.
     error.raw_os_error().is_none() && !error.to_string().contains("memory")
 }
 
@@ -93,7 +103,7 @@ mod tests {
         let mut flipped = good.clone();
         *flipped.last_mut().unwrap() ^= 1;
         assert!(is_corruption(&failure(&flipped)));
-        // EIO: the disk fails, which says nothing of the bytes.
+        // EIO: the disk fails, which says nothing about the bytes.
         assert!(!is_corruption(&io::Error::from_raw_os_error(5)));
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(28).unwrap();

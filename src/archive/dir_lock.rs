@@ -1,24 +1,33 @@
-//! One recorder a directory, and one run of the archive's job.
+//! Locks of a directory: one recorder, and one run of the archive's job, at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::disk::{chown_like_parent, no_follow_flag, require_regular};
+use super::disk::{DEFAULT_FILE_MODE, FileError, NO_FOLLOW, chown_like_parent, require_regular};
 use super::file_id::is_same_file;
 use super::file_name::ARCHIVE_LOCK_NAME;
 use crate::base::time::UnixNanos;
 
-/// The right to write to a directory, or to work on its archive. Ends with the value, or with the process, however it ends.
+/// Largest number of bytes that are read of a lock file, which is shorter.
+const MAX_CONTENT_BYTES: u64 = 64;
+/// Third line of the lock file after a run that deferred removals.
+const DEFERRED_LINE: &str = "put off";
+
+/// Right to record to a directory, or to run the job on its archive. It ends with the value, and
+/// with the process, however that ends.
+///
+/// The lock file has a line with the process id, for the error of others. That of the job also has
+/// the time of the last run, in Unix nanoseconds, and then `put off` if the run deferred removals.
 #[derive(Debug)]
 pub struct DirLock {
-    /// Holds the lock for as long as it is open.
+    /// Open as long as the lock is held.
     file: File,
     path: PathBuf,
 }
 
-/// Why a directory cannot be had.
+/// Reason for which the lock of a directory was not acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// The lock file cannot be used.
@@ -26,26 +35,26 @@ pub enum LockError {
     Open {
         /// The lock file.
         path: PathBuf,
-        /// The system's words.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Another process works on the archive.
+    /// Another process runs the job.
     #[error("another run ({holder}) is at work on the archive in `{}`; try again when it has ended", dir.display())]
     ArchiveJobRunning {
         /// The directory.
         dir: PathBuf,
-        /// Its process, as `pid 123`, where it is known.
+        /// The other process, as `pid 123` or `pid unknown`.
         holder: String,
     },
-    /// Another process writes there.
+    /// Another process records to the directory.
     #[error("another recorder ({holder}) is writing to `{}`; stop it or choose another `output_dir`", dir.display())]
     RecorderRunning {
         /// The directory.
         dir: PathBuf,
-        /// Its process, as `pid 123`, where it is known.
+        /// The other process, as `pid 123` or `pid unknown`.
         holder: String,
     },
-    /// This process writes there already.
+    /// Another sink of this process records to the directory.
     #[error("two sinks of this configuration write to `{}`; give each an `output_dir` of its own", dir.display())]
     DuplicateSink {
         /// The directory.
@@ -54,10 +63,10 @@ pub enum LockError {
 }
 
 impl DirLock {
-    /// Takes the lock of this name in a directory that exists.
+    /// Acquires the lock of this name in an existing directory.
     ///
     /// # Errors
-    /// [`LockError::Held`] and [`LockError::Busy`] name the process that has it.
+    /// [`LockError`]; the error of a lock that is held names the process that holds it.
     pub fn acquire(dir: &Path, name: &str) -> Result<Self, LockError> {
         let path = dir.join(name);
         let open_error = |source| LockError::Open { path: path.clone(), source };
@@ -66,8 +75,8 @@ impl DirLock {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o640)
-            .custom_flags(no_follow_flag())
+            .mode(DEFAULT_FILE_MODE)
+            .custom_flags(NO_FOLLOW)
             .open(&path)
             .map_err(open_error)?;
         let mut file = require_regular(file).map_err(open_error)?;
@@ -75,11 +84,11 @@ impl DirLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                // The pid is a courtesy: without it the error is still true.
-                let text = read_content(&mut file);
-                let pid = text.lines().next().unwrap_or_default();
-                let known = !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
-                let holder = if known { format!("pid {pid}") } else { "pid unknown".to_owned() };
+                // Without the pid the error is less helpful, and still true.
+                let content = read_content(&mut file).unwrap_or_default();
+                let pid = content.lines().next().unwrap_or_default();
+                let is_known = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+                let holder = if is_known { format!("pid {pid}") } else { "pid unknown".to_owned() };
                 if name == ARCHIVE_LOCK_NAME {
                     return Err(LockError::ArchiveJobRunning { dir: dir.to_owned(), holder });
                 }
@@ -90,72 +99,87 @@ impl DirLock {
             }
             Err(TryLockError::Error(source)) => return Err(open_error(source)),
         }
-        let last_run = parse_last_run(&read_content(&mut file));
+        let last_run = parse_last_run(&read_content(&mut file).map_err(open_error)?);
         let mut lock = Self { file, path };
-        lock.write_state(last_run);
+        // A full disk must not keep the recorder from starting: the lock is held without a content.
+        drop(lock.write_content(last_run));
         Ok(lock)
     }
 
-    /// Notes that a run ends, for [`last_run`].
-    pub fn record_run(&mut self, run: LastRun) {
-        self.write_state(Some(run));
+    /// Records a run of the job, for [`read_last_run`].
+    ///
+    /// # Errors
+    /// [`FileError`]: the next run does not know of this one.
+    pub fn record_run(&mut self, run: LastRun) -> Result<(), FileError> {
+        self.write_content(Some(run)).map_err(FileError::from_io("record the run in", &self.path))
     }
 
-    /// Writes the process, and when it last did its work. A full disk must not keep the recorder
-    /// from starting: the lock is held without that.
-    fn write_state(&mut self, last_run: Option<LastRun>) {
+    /// Writes the id of this process and the last run.
+    fn write_content(&mut self, last_run: Option<LastRun>) -> io::Result<()> {
         let pid = std::process::id();
-        let text = match last_run {
-            Some(LastRun { at, removals_deferred: put_off }) => {
-                format!("{pid}\n{}\n{}", at.nanos(), if put_off { "put off\n" } else { "" })
-            }
+        let content = match last_run {
             None => format!("{pid}\n"),
+            Some(LastRun { at, removals_deferred: false }) => format!("{pid}\n{}\n", at.nanos()),
+            Some(LastRun { at, removals_deferred: true }) => {
+                format!("{pid}\n{}\n{DEFERRED_LINE}\n", at.nanos())
+            }
         };
-        if self.file.rewind().is_ok() && self.file.set_len(0).is_ok() {
-            drop(self.file.write_all(text.as_bytes()));
-        }
+        self.file.rewind()?;
+        self.file.set_len(0)?;
+        self.file.write_all(content.as_bytes())
     }
 
-    /// Whether the directory still has this lock: nobody has removed or moved it.
+    /// Returns whether the name in the directory still leads to this lock: nobody has removed or
+    /// moved it. A name that cannot be looked up counts as moved.
     pub fn is_in_place(&self) -> bool {
         is_same_file(&self.file, &self.path).is_ok_and(|same| same)
     }
 }
 
-/// A program that is being started has a copy of the file until it runs: the lock must not wait for
-/// that.
 impl Drop for DirLock {
+    /// Unlocks explicitly, since closing alone is not enough: a program that is being started has a
+    /// copy of the handle until it runs.
     fn drop(&mut self) {
-        // Closing does the rest.
+        // Closing the file is then the only way left.
         drop(self.file.unlock());
     }
 }
 
-/// The last run of the archive's job.
+/// Last run of the archive's job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastRun {
-    /// When it was, by the clock that it had.
+    /// Time of the run, by the clock that it had.
     pub at: UnixNanos,
-    /// Whether it put removals off, since it did not believe that clock.
+    /// Whether the run deferred removals, since it did not trust that clock.
     pub removals_deferred: bool,
 }
 
-/// When the archive's job was last done in the directory.
-pub fn read_last_run(dir: &Path) -> Option<LastRun> {
-    parse_last_run(&read_content(&mut File::open(dir.join(ARCHIVE_LOCK_NAME)).ok()?))
+/// Returns the last run of the archive's job in the directory; `None` if there was none. A time that
+/// is garbled counts as 1970, as after a reset of the clock, so that removals are deferred once.
+///
+/// # Errors
+/// The lock file exists and cannot be read.
+pub fn read_last_run(dir: &Path) -> Result<Option<LastRun>, FileError> {
+    let path = dir.join(ARCHIVE_LOCK_NAME);
+    let content = match File::open(&path).and_then(|mut file| read_content(&mut file)) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(FileError::from_io("read", &path)(error)),
+    };
+    Ok(parse_last_run(&content))
 }
 
-fn parse_last_run(text: &str) -> Option<LastRun> {
-    let mut lines = text.lines().skip(1);
-    let at = lines.next()?.parse().ok().map(UnixNanos::new)?;
+fn parse_last_run(content: &str) -> Option<LastRun> {
+    let mut lines = content.lines().skip(1);
+    let at = lines.next()?.parse().map_or(UnixNanos::default(), UnixNanos::new);
     Some(LastRun { at, removals_deferred: lines.next().is_some() })
 }
 
-/// The first bytes of the lock file; nothing when they are no text.
-fn read_content(file: &mut File) -> String {
-    let mut text = String::new();
-    drop(file.take(64).read_to_string(&mut text));
-    text
+/// Reads the lock file. Bytes that are not UTF-8 are replaced.
+fn read_content(file: &mut File) -> io::Result<String> {
+    let mut content = Vec::new();
+    file.take(MAX_CONTENT_BYTES).read_to_end(&mut content)?;
+    Ok(String::from_utf8_lossy(&content).into_owned())
 }
 
 #[cfg(test)]
@@ -186,5 +210,25 @@ mod tests {
         let refused = DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap_err();
         assert!(matches!(refused, LockError::Open { .. }), "{refused}");
         assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious\n");
+    }
+
+    #[test]
+    fn the_last_run_survives_further_locks_and_a_garbled_one_counts_as_1970() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(ARCHIVE_LOCK_NAME);
+        assert_eq!(read_last_run(dir.path()).unwrap(), None);
+        let run = LastRun { at: UnixNanos::new(17), removals_deferred: true };
+        let mut lock = DirLock::acquire(dir.path(), ARCHIVE_LOCK_NAME).unwrap();
+        lock.record_run(run).unwrap();
+        drop(lock);
+        drop(DirLock::acquire(dir.path(), ARCHIVE_LOCK_NAME).unwrap());
+        assert_eq!(read_last_run(dir.path()).unwrap(), Some(run));
+        std::fs::write(&path, "123\ngarbled\n").unwrap();
+        drop(DirLock::acquire(dir.path(), ARCHIVE_LOCK_NAME).unwrap());
+        let garbled = read_last_run(dir.path()).unwrap().unwrap();
+        assert_eq!(garbled, LastRun { at: UnixNanos::new(0), removals_deferred: false });
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(read_last_run(dir.path()).is_err(), "what cannot be read is not `never`");
     }
 }

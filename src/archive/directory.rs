@@ -1,205 +1,122 @@
-//! One view of a directory: the hours in it, each with its files.
+//! The listing of a directory: its hours, each with its files. No other code of this program lists an
+//! archive directory.
 
-use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use super::disk::FileError;
-use super::file_lock::is_locked;
-use super::file_name::{FileKind, Stem, parse_file_name};
-use crate::base::time::{Hour, UnixNanos};
+use super::file_info::FileInfo;
+use super::file_name::{FileName, Stem, resembles_file_name};
+use super::hour_entry::HourEntry;
+use crate::base::time::Hour;
 
-/// The hours of a directory, oldest first, those of the same hour by stem.
+/// Hours of a directory, in the order of time, and then of their stems.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
-    /// Its path.
+    /// Path of the directory.
     pub path: PathBuf,
-    /// The hours.
+    /// Hours in the directory.
     pub hours: Vec<HourEntry>,
-    /// Names that are ours on what is no regular file: a symbolic link, a FIFO, a directory. Nobody
-    /// touches them.
+    /// Paths with a name of the archive that are not regular files, but symbolic links, FIFOs or
+    /// directories. The archive leaves them alone.
     pub non_regular: Vec<PathBuf>,
-    /// Files that look like hours, but whose names are not as this program spells them: the number
-    /// is no start of an hour, say. Nobody touches them either.
+    /// Files that resemble those of an hour, but whose names the archive would spell differently:
+    /// the number may not be the start of an hour. The archive leaves them alone.
     pub unrecognized: Vec<PathBuf>,
 }
 
-/// The files of one hour of one stem.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HourEntry {
-    /// The first part of their names.
-    pub stem: Stem,
-    /// The hour.
-    pub hour: Hour,
-    files: BTreeMap<FileKind, FileInfo>,
-}
-
-/// A file of an hour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FileInfo {
-    /// Its length.
-    pub bytes: u64,
-    /// Its inode.
-    pub inode: u64,
-    /// When it was last written.
-    pub modified: UnixNanos,
-    /// When it was created, where the file system knows: an inode's number is used again.
-    pub created: Option<UnixNanos>,
-}
-
-impl FileInfo {
-    pub(super) fn from_metadata(metadata: &Metadata) -> Self {
-        let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
-        let nanos = u64::try_from(metadata.mtime_nsec()).unwrap_or(0);
-        Self {
-            bytes: metadata.len(),
-            inode: metadata.ino(),
-            modified: UnixNanos::new(seconds.saturating_mul(1_000_000_000).saturating_add(nanos)),
-            created: metadata
-                .created()
-                .ok()
-                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-                .map(|since| UnixNanos::default().saturating_add(since)),
-        }
-    }
-}
-
-/// How far an hour is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SealState {
-    /// Somebody writes to it, or may yet.
-    Open,
-    /// Its lines, or some of them, wait to be sealed.
-    Closed,
-    /// All of it is sealed.
-    Sealed,
-}
-
 impl Directory {
-    /// Looks at the directory. Files that are not ours are not in it.
+    /// Lists the directory. Files of other programs are left out.
     ///
     /// # Errors
     /// The directory cannot be read.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        let fail = FileError::from_io("read the directory", path);
+        let read_error = FileError::from_io("read the directory", path);
         match std::fs::metadata(path) {
             Ok(metadata) if !metadata.is_dir() => {
-                return Err(fail(io::ErrorKind::NotADirectory.into()));
+                return Err(read_error(io::ErrorKind::NotADirectory.into()));
             }
-            Err(error) => return Err(fail(error)),
+            Err(error) => return Err(read_error(error)),
             Ok(_) => {}
         }
         Self::scan(path).map_err(|error| {
-            fail(error.into_io_error().unwrap_or_else(|| io::Error::other("it changes too fast")))
+            let is_loop = || io::Error::other("a symbolic link leads back to the directory");
+            read_error(error.into_io_error().unwrap_or_else(is_loop))
         })
     }
 
     fn scan(path: &Path) -> Result<Self, walkdir::Error> {
         let mut hours: BTreeMap<(Hour, Stem), HourEntry> = BTreeMap::new();
-        let (mut strange, mut nearly) = (Vec::new(), Vec::new());
-        // Symbolic links are not followed, but for the directory itself.
+        let mut non_regular = Vec::new();
+        let mut unrecognized = Vec::new();
+        // Symbolic links are not followed, except that the directory itself may be one.
         let entries = WalkDir::new(path).min_depth(1).max_depth(1).follow_root_links(true);
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
-                // Removed since the directory was listed.
+                // The file was removed since the directory was listed.
                 Err(error) if is_not_found(&error) && error.depth() > 0 => continue,
                 Err(error) => return Err(error),
             };
             let name = entry.file_name().to_string_lossy();
-            let Some((stem, hour, kind)) = parse_file_name(&name) else {
-                if name.contains('_') && (name.ends_with(".jsonl") || name.ends_with(".jsonl.zst"))
-                {
-                    nearly.push(entry.path().to_owned());
+            let Some(FileName { stem, hour, kind }) = FileName::parse(&name) else {
+                if resembles_file_name(&name) {
+                    unrecognized.push(entry.path().to_owned());
                 }
                 continue;
             };
             if !entry.file_type().is_file() {
-                strange.push(entry.into_path());
+                non_regular.push(entry.into_path());
                 continue;
             }
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
+                // The same.
                 Err(error) if is_not_found(&error) => continue,
                 Err(error) => return Err(error),
             };
-            let files = BTreeMap::new();
             hours
                 .entry((hour, stem.clone()))
-                .or_insert(HourEntry { stem, hour, files })
-                .files
-                .insert(kind, FileInfo::from_metadata(&metadata));
+                .or_insert_with(|| HourEntry::new(stem, hour))
+                .insert_file(kind, FileInfo::from_metadata(&metadata));
         }
-        strange.sort();
-        nearly.sort();
-        Ok(Self {
-            path: path.to_owned(),
-            hours: hours.into_values().collect(),
-            non_regular: strange,
-            unrecognized: nearly,
-        })
+        non_regular.sort();
+        unrecognized.sort();
+        let hours = hours.into_values().collect();
+        Ok(Self { path: path.to_owned(), hours, non_regular, unrecognized })
     }
+}
+
+/// Returns the stems that have a file of an hour for which `is_wanted` returns `true`. Reads the
+/// names alone, which is faster than [`Directory::read`] in a directory of many files.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn stems_with_hours(
+    dir: &Path,
+    is_wanted: impl Fn(Hour) -> bool,
+) -> Result<BTreeSet<Stem>, FileError> {
+    let read_error = || FileError::from_io("read the directory", dir);
+    let mut stems = BTreeSet::new();
+    for entry in std::fs::read_dir(dir).map_err(read_error())? {
+        let name = entry.map_err(read_error())?.file_name();
+        let parsed = name.to_str().and_then(FileName::parse);
+        stems.extend(parsed.filter(|file| is_wanted(file.hour)).map(|file| file.stem));
+    }
+    Ok(stems)
 }
 
 fn is_not_found(error: &walkdir::Error) -> bool {
-    error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-}
-
-impl HourEntry {
-    /// The file of this kind.
-    pub fn file(&self, kind: FileKind) -> Option<FileInfo> {
-        self.files.get(&kind).copied()
-    }
-
-    /// The kinds of files that there are.
-    pub fn kinds(&self) -> impl Iterator<Item = FileKind> {
-        self.files.keys().copied()
-    }
-
-    /// The path of a file of this hour.
-    pub fn path(&self, dir: &Path, kind: FileKind) -> PathBuf {
-        self.stem.path(dir, self.hour, kind)
-    }
-
-    /// The name of its lines, or of its sealed file, or of what there is: what the hour is called
-    /// in messages.
-    pub fn display_name(&self) -> String {
-        // In the order of the kinds, lines come first and the sealed file second.
-        let kind = self.files.keys().next().copied().unwrap_or(FileKind::Lines);
-        self.path(Path::new(""), kind).display().to_string()
-    }
-
-    /// Bytes of all its files.
-    pub fn total_bytes(&self) -> u64 {
-        self.files.values().map(|file| file.bytes).sum()
-    }
-
-    /// Whether there are lines in it, sealed or not.
-    pub fn has_lines(&self) -> bool {
-        self.files.contains_key(&FileKind::Lines) || self.files.contains_key(&FileKind::Sealed)
-    }
-
-    /// How far it is. Looks whether somebody holds the file of its lines.
-    pub fn seal_state(&self, dir: &Path, now: UnixNanos) -> SealState {
-        if !self.files.contains_key(&FileKind::Lines) {
-            SealState::Sealed
-        } else if self.hour.end() > now || is_locked(&self.path(dir, FileKind::Lines)) {
-            SealState::Open
-        } else {
-            SealState::Closed
-        }
-    }
+    error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{self, File};
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -228,25 +145,22 @@ mod tests {
             0,
         )
         .unwrap();
-        let view = Directory::read(dir.path()).unwrap();
-        let names: Vec<_> = view.hours.iter().map(HourEntry::display_name).collect();
+        let directory = Directory::read(dir.path()).unwrap();
+        let names: Vec<_> = directory.hours.iter().map(HourEntry::display_name).collect();
         assert_eq!(names, ["a_0.jsonl", "a_3600.jsonl.zst", "b_3600.jsonl"]);
-        assert_eq!(view.hours[1].total_bytes(), 4);
-        assert_eq!(view.non_regular, [at("d_0.jsonl"), at("f_0.jsonl"), at("l_0.jsonl")]);
+        assert_eq!(directory.hours[1].total_bytes(), 4);
+        assert_eq!(directory.non_regular, [at("d_0.jsonl"), at("f_0.jsonl"), at("l_0.jsonl")]);
     }
 
     #[test]
-    fn an_hour_is_open_until_it_ends_and_its_lock_is_released() {
+    fn stems_are_found_by_the_hours_of_their_files() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("a_3600.jsonl"), "").unwrap();
-        let view = Directory::read(dir.path()).unwrap();
-        let state = |now| view.hours[0].seal_state(dir.path(), UnixNanos::from_seconds(now));
-        assert_eq!(
-            (state(0), state(7199), state(7200)),
-            (SealState::Open, SealState::Open, SealState::Closed)
-        );
-        let held = File::open(dir.path().join("a_3600.jsonl")).unwrap();
-        held.lock().unwrap();
-        assert_eq!(state(7200), SealState::Open);
+        for name in ["b_3600.jsonl", "a_3600.journal", "c_0.jsonl", "notes.txt"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let hour = Hour::starting_at(3600).unwrap();
+        let found = stems_with_hours(dir.path(), |found| found == hour).unwrap();
+        assert_eq!(found.iter().map(Stem::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(stems_with_hours(&dir.path().join("missing"), |_| true).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! The one place that spells a file name.
+//! The spelling of all file names in an archive directory. No other module spells or parses one.
 //!
 //! A file of an hour is `<stem>_<hour><suffix>`, where `<hour>` is the Unix second at which the
-//! UTC hour starts and the suffix says what is in it, see [`Kind`]. The stem is the topic,
+//! UTC hour starts and the suffix tells the content, see [`FileKind`]. The stem is the topic,
 //! percent-encoded so that any topic gives a safe name and the name gives the topic back.
 
 use std::fmt::{self, Write as _};
@@ -9,41 +9,44 @@ use std::path::{Path, PathBuf};
 
 use crate::base::time::Hour;
 
-/// The longest file name that common file systems take.
+/// Longest file name that common file systems accept.
 const MAX_NAME_BYTES: usize = 255;
-/// What follows the stem in the longest name: `_`, a number, `.jsonl.zst.corrupt-99`.
+/// Length of what follows the stem in the longest name: `_`, a number, `.jsonl.zst.corrupt-99`.
 const MAX_SUFFIX_BYTES: usize = 1 + 14 + 21;
+/// Longest stem.
+const MAX_STEM_BYTES: usize = MAX_NAME_BYTES - MAX_SUFFIX_BYTES;
 
-/// The lock of a directory: one recorder at a time.
+/// Name of the lock of a directory: one recorder at a time.
 pub const RECORDER_LOCK_NAME: &str = ".streamer.lock";
-/// The lock of a directory's archive: one run that seals and removes at a time.
+/// Name of the lock of a directory's archive: one run of the job at a time.
 pub const ARCHIVE_LOCK_NAME: &str = ".streamer.archive.lock";
 
-/// What a file of an hour holds.
+/// Content of a file of an hour, and its suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
     /// `.jsonl`: the lines, while they are written and until they are sealed.
     Lines,
     /// `.jsonl.zst`: the sealed lines.
     Sealed,
-    /// `.jsonl.zst.tmp`: lines that are being sealed. Nobody reads it, a new run begins it anew.
+    /// `.jsonl.zst.tmp`: lines that are being sealed. It is not read, and the next seal begins it
+    /// anew.
     SealingTemp,
     /// `.jsonl.zst.corrupt`, `.jsonl.zst.corrupt-2` to `-99`: a sealed file that could not be
     /// decoded, while its lines were still there to be sealed again.
     Corrupt(u8),
-    /// `.journal`: what happened in the hour.
+    /// `.journal`: the events of the hour.
     Journal,
-    /// `.torn`: last lines that were not whole.
+    /// `.torn`: incomplete last lines.
     Torn,
-    /// `.rejects`: messages that a stage set aside, JSON lines.
+    /// `.rejects`: messages that a stage rejected, as JSON lines.
     Rejects,
 }
 
-/// The number of corrupt files that an hour may have.
+/// Largest number of corrupt files that are kept of an hour.
 pub const MAX_CORRUPT_FILES: u8 = 99;
 
-/// The suffix, with its dot.
 impl fmt::Display for FileKind {
+    /// Writes the suffix, with its dot.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lines => f.write_str(".jsonl"),
@@ -59,7 +62,7 @@ impl fmt::Display for FileKind {
 }
 
 impl FileKind {
-    /// The kind that a suffix stands for; it is given without its first dot.
+    /// Returns the kind of a suffix, which is given without its first dot.
     fn from_suffix(suffix: &str) -> Option<Self> {
         Some(match suffix {
             "jsonl" => Self::Lines,
@@ -78,32 +81,32 @@ impl FileKind {
     }
 }
 
-/// The first part of the names of a topic's files.
+/// First part of the names of a topic's files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stem(String);
 
-/// A topic that no file can be named after.
+/// Reason for which a topic cannot be part of a file name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StemError {
-    /// There is no text at all.
+    /// The topic is the empty text.
     #[error("the topic is empty")]
     Empty,
-    /// The name would be longer than file systems take.
+    /// The name would be longer than file systems accept.
     #[error("the topic gives a file name of {length} bytes; at most {max} fit")]
     TooLong {
-        /// The length of the encoded topic.
+        /// Length of the encoded topic.
         length: usize,
-        /// The length that fits.
+        /// Largest length that fits.
         max: usize,
     },
 }
 
 impl Stem {
-    /// The stem for a topic. Letters, digits and `._@=+-` stay; every other byte, and a `.` or `-`
-    /// at the start, becomes `%XX`.
+    /// Returns the stem of a topic. Letters, digits and `._@=+-` stay; every other byte, and a `.`
+    /// or `-` at the start, becomes `%XX`.
     ///
     /// # Errors
-    /// See [`StemError`].
+    /// [`StemError`]
     pub fn from_topic(topic: &str) -> Result<Self, StemError> {
         if topic.is_empty() {
             return Err(StemError::Empty);
@@ -111,61 +114,92 @@ impl Stem {
         let mut stem = String::with_capacity(topic.len());
         for (index, byte) in topic.bytes().enumerate() {
             // A leading dot hides a file from `*.jsonl`; a leading dash is an option to many tools.
-            let leading = index == 0 && matches!(byte, b'.' | b'-');
-            if is_unescaped(byte) && !leading {
+            let is_leading_mark = index == 0 && matches!(byte, b'.' | b'-');
+            if is_unescaped(byte) && !is_leading_mark {
                 stem.push(char::from(byte));
             } else {
                 // Writing to a String cannot fail.
                 let _infallible = write!(stem, "%{byte:02X}");
             }
         }
-        let max = MAX_NAME_BYTES - MAX_SUFFIX_BYTES;
-        if stem.len() > max {
-            return Err(StemError::TooLong { length: stem.len(), max });
+        if stem.len() > MAX_STEM_BYTES {
+            return Err(StemError::TooLong { length: stem.len(), max: MAX_STEM_BYTES });
         }
         Ok(Self(stem))
     }
 
-    /// The stem as it stands in file names.
+    /// Returns the stem as it stands in file names.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The topic that the stem was made from, or `None` when it was not made by
-    /// [`Stem::from_topic`].
+    /// Returns the topic of the stem, or `None` if [`Stem::from_topic`] does not make this stem of
+    /// any topic.
     pub fn to_topic(&self) -> Option<String> {
-        let mut bytes = Vec::with_capacity(self.0.len());
-        let mut rest = self.0.bytes();
-        while let Some(byte) = rest.next() {
+        let mut topic = Vec::with_capacity(self.0.len());
+        let mut bytes = self.0.bytes();
+        while let Some(byte) = bytes.next() {
             if byte != b'%' {
-                bytes.push(byte);
+                topic.push(byte);
                 continue;
             }
-            let high = char::from(rest.next()?).to_digit(16)?;
-            let low = char::from(rest.next()?).to_digit(16)?;
-            bytes.push(u8::try_from(high * 16 + low).ok()?);
+            let high = char::from(bytes.next()?).to_digit(16)?;
+            let low = char::from(bytes.next()?).to_digit(16)?;
+            topic.push(u8::try_from(high * 16 + low).ok()?);
         }
-        String::from_utf8(bytes).ok().filter(|topic| Self::from_topic(topic).as_ref() == Ok(self))
+        String::from_utf8(topic).ok().filter(|topic| Self::from_topic(topic).as_ref() == Ok(self))
     }
 
-    /// The path of a file of the hour.
+    /// Returns the path of a file of the hour.
     pub fn path(&self, dir: &Path, hour: Hour, kind: FileKind) -> PathBuf {
-        dir.join(format!("{}_{}{kind}", self.0, hour.start_seconds()))
+        dir.join(spell(self, hour, kind))
     }
 }
 
-/// Takes a file's name apart; `None` when it is not one of ours.
-pub fn parse_file_name(name: &str) -> Option<(Stem, Hour, FileKind)> {
-    // The number ends at the first dot after the last underscore, and no suffix has an underscore.
-    let (stem, rest) = name.rsplit_once('_')?;
-    let (number, suffix) = rest.split_once('.')?;
-    let hour = Hour::starting_at(parse_canonical_number(number)?)?;
-    let stem = Stem(stem.to_owned());
-    stem.to_topic()?;
-    Some((stem, hour, FileKind::from_suffix(suffix)?))
+/// Name of a file of an hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileName {
+    /// First part of the name.
+    pub stem: Stem,
+    /// The hour.
+    pub hour: Hour,
+    /// Content of the file, and last part of the name.
+    pub kind: FileKind,
 }
 
-/// The number, if it is written as we write it: "007200" and "+7200" are numbers, too.
+impl FileName {
+    /// Parses a file name. Returns `None` for a name that the archive does not give, also if it is
+    /// another spelling of one.
+    pub fn parse(name: &str) -> Option<Self> {
+        // The number ends at the first dot after the last underscore; no suffix has an underscore.
+        let (stem, number_and_suffix) = name.rsplit_once('_')?;
+        let (number, suffix) = number_and_suffix.split_once('.')?;
+        let hour = Hour::starting_at(parse_canonical_number(number)?)?;
+        let stem = Stem(stem.to_owned());
+        stem.to_topic()?;
+        Some(Self { stem, hour, kind: FileKind::from_suffix(suffix)? })
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&spell(&self.stem, self.hour, self.kind))
+    }
+}
+
+fn spell(stem: &Stem, hour: Hour, kind: FileKind) -> String {
+    format!("{}_{}{kind}", stem.0, hour.start_seconds())
+}
+
+/// Returns whether a name that [`FileName::parse`] rejects resembles that of lines or of a sealed
+/// file, so that the user may have expected the archive to take it.
+pub(super) fn resembles_file_name(name: &str) -> bool {
+    let has_suffix =
+        [FileKind::Lines, FileKind::Sealed].iter().any(|kind| name.ends_with(&kind.to_string()));
+    name.contains('_') && has_suffix
+}
+
+/// Parses a number that is spelled as the archive spells it. `007200` and `+7200` are not.
 fn parse_canonical_number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
@@ -191,7 +225,8 @@ mod tests {
         assert_eq!(stem("-rf"), "%2Drf");
         assert_eq!(stem("trades BTC €"), "trades%20BTC%20%E2%82%AC");
         assert_eq!(Stem::from_topic(""), Err(StemError::Empty));
-        assert!(matches!(Stem::from_topic(&"x".repeat(300)), Err(StemError::TooLong { .. })));
+        let too_long = StemError::TooLong { length: 300, max: MAX_STEM_BYTES };
+        assert_eq!(Stem::from_topic(&"x".repeat(300)), Err(too_long));
     }
 
     #[test]
@@ -208,7 +243,7 @@ mod tests {
             ("publicTrade.BTCUSDT_1699999200.journal", FileKind::Journal),
             ("publicTrade.BTCUSDT_1699999200.jsonl.zst.corrupt-2", FileKind::Corrupt(2)),
         ] {
-            assert_eq!(parse_file_name(name), Some((stem.clone(), hour, kind)));
+            assert_eq!(FileName::parse(name), Some(FileName { stem: stem.clone(), hour, kind }));
         }
     }
 
@@ -231,7 +266,7 @@ mod tests {
             "a%2f_3600.jsonl",
             ".a_3600.jsonl",
         ] {
-            assert_eq!(parse_file_name(name), None, "{name}");
+            assert_eq!(FileName::parse(name), None, "{name}");
         }
     }
 
@@ -254,7 +289,11 @@ mod tests {
             hour: u32,
             kind in kinds(),
         ) {
-            let Ok(stem) = Stem::from_topic(&topic) else { return Ok(()) };
+            let stem = match Stem::from_topic(&topic) {
+                Ok(stem) => stem,
+                Err(StemError::TooLong { .. }) => return Ok(()),
+                Err(StemError::Empty) => unreachable!("the pattern matches no empty text"),
+            };
             let hour = Hour::starting_at(u64::from(hour) * 3600).unwrap();
             let path = stem.path(Path::new("/dir"), hour, kind);
             prop_assert_eq!(path.parent(), Some(Path::new("/dir")));
@@ -262,16 +301,15 @@ mod tests {
             prop_assert!(!name.starts_with(['.', '-']) && name.is_ascii());
             prop_assert_eq!(stem.to_topic(), Some(topic));
             prop_assert!(name.len() <= MAX_NAME_BYTES);
-            prop_assert_eq!(parse_file_name(name), Some((stem, hour, kind)));
+            prop_assert_eq!(FileName::parse(name), Some(FileName { stem, hour, kind }));
         }
 
         #[test]
         fn any_parsed_name_round_trips(
             name in "\\PC{0,30}|[a_.]{1,4}(3600|7200|1)(\\.(jsonl|zst|tmp|journal|torn|corrupt-?2?)){0,4}"
         ) {
-            if let Some((stem, hour, kind)) = parse_file_name(&name) {
-                let path = stem.path(Path::new(""), hour, kind);
-                prop_assert_eq!(path.to_str(), Some(name.as_str()));
+            if let Some(parsed) = FileName::parse(&name) {
+                prop_assert_eq!(parsed.to_string(), name);
             }
         }
     }

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::checkpoints::Checkpoints;
 use super::disk::{self, FileError};
 use super::file_lock::{LockedFile, open_locked};
 use super::file_name::{FileKind, Stem};
 use super::journal::{self, RecoveredEvent};
+use super::line_position::LinePosition;
 use super::locked_handle::LockedHandle;
 use super::tail_repair::TailRepair;
-use super::tail_scan::{Checkpoints, TailScan};
+use super::tail_scan::TailScan;
 use crate::base::time::Hour;
 
 /// The open `.jsonl` of an hour.
@@ -19,15 +21,13 @@ use crate::base::time::Hour;
 pub struct HourFile {
     handle: LockedHandle,
     path: PathBuf,
-    /// Bytes that are complete lines.
-    length: u64,
-    /// Number of these lines.
-    messages: u64,
+    /// End of the complete lines.
+    position: LinePosition,
     /// Bytes that no further sync is needed for; see [`HourFile::sync_watermark`].
     sync_watermark: u64,
     /// Whether the file's name may not be durable yet.
     dir_sync_pending: bool,
-    /// Whether a write failed and the file may be longer than `length`.
+    /// Whether a write failed and the file may be longer than `position`.
     needs_truncate: bool,
 }
 
@@ -67,9 +67,8 @@ impl HourFile {
         let mut file = Self {
             handle: LockedHandle::new(file, &path, mode)?,
             path,
-            length: recovery.bytes,
-            messages: recovery.messages,
-            sync_watermark: recovery.bytes,
+            position: recovery.position,
+            sync_watermark: recovery.position.bytes,
             dir_sync_pending: created,
             needs_truncate: false,
         };
@@ -88,12 +87,17 @@ impl HourFile {
 
     /// Returns the number of bytes in the file, all of them complete lines.
     pub fn length(&self) -> u64 {
-        self.length
+        self.position.bytes
     }
 
     /// Returns the number of lines in the file.
     pub fn messages(&self) -> u64 {
-        self.messages
+        self.position.messages
+    }
+
+    /// Returns the length and the number of the lines.
+    pub(super) fn position(&self) -> LinePosition {
+        self.position
     }
 
     /// Returns the number of bytes that no further sync is needed for: they are durable, or a sync
@@ -108,18 +112,18 @@ impl HourFile {
     /// [`FileError`]: none of the lines is in the file. A part that was written is cut off at once,
     /// or before the next append.
     pub fn append(&mut self, lines: &[u8], messages: u64) -> Result<(), FileError> {
-        let file = self.handle.ensure_open(&self.path, self.length)?;
+        let file = self.handle.ensure_open(&self.path, self.position.bytes)?;
         if self.needs_truncate {
-            disk::truncate(file, &self.path, self.length)?;
+            disk::truncate(file, &self.path, self.position.bytes)?;
             self.needs_truncate = false;
         }
         // Continues after short writes and interruptions.
         if let Err(error) = disk::write_all(file, &self.path, lines) {
-            self.needs_truncate = disk::truncate(file, &self.path, self.length).is_err();
+            self.needs_truncate = disk::truncate(file, &self.path, self.position.bytes).is_err();
             return Err(error);
         }
-        self.length += lines.len() as u64;
-        self.messages += messages;
+        self.position.bytes += lines.len() as u64;
+        self.position.messages += messages;
         Ok(())
     }
 
@@ -135,9 +139,9 @@ impl HourFile {
     /// [`FileError`]: it is unknown how many of the bytes since the previous
     /// [`HourFile::sync_watermark`] are on the disk.
     pub fn sync(&mut self) -> Result<(), FileError> {
-        let file = self.handle.ensure_open(&self.path, self.length)?;
+        let file = self.handle.ensure_open(&self.path, self.position.bytes)?;
         let synced = disk::sync_data(file, &self.path);
-        self.sync_watermark = self.length;
+        self.sync_watermark = self.position.bytes;
         if let Err(error) = synced {
             self.handle.replace(&self.path);
             return Err(error);
@@ -151,14 +155,14 @@ impl HourFile {
 
     /// Records a successful sync of the whole file system, see [`disk::sync_file_system`].
     pub(super) fn record_file_system_sync(&mut self) {
-        self.sync_watermark = self.length;
+        self.sync_watermark = self.position.bytes;
         self.dir_sync_pending = false;
     }
 
     /// Records a failed sync of the whole file system. As after a failed [`HourFile::sync`], the
     /// bytes are in doubt and the file is opened anew.
     pub(super) fn record_failed_file_system_sync(&mut self) {
-        self.sync_watermark = self.length;
+        self.sync_watermark = self.position.bytes;
         self.handle.replace(&self.path);
     }
 
@@ -174,7 +178,7 @@ impl HourFile {
     /// Returns whether the file's name still leads to this file: nobody has removed, moved or, while
     /// the handle was closed, changed it.
     pub fn is_in_place(&self) -> bool {
-        self.handle.is_in_place(&self.path, self.length)
+        self.handle.is_in_place(&self.path, self.position.bytes)
     }
 }
 

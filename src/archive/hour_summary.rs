@@ -1,63 +1,65 @@
-//! What there is to say of an hour without decoding it.
+//! The summary of an hour, from its journal and the sizes of its files. Sealed files are not decoded.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use super::digest::{Sha256Hash, count_line_feeds};
-use super::directory::{FileInfo, HourEntry, SealState};
+use super::checkpoints::Checkpoints;
+use super::digest::count_line_feeds;
+use super::file_info::FileInfo;
 use super::file_name::FileKind;
 use super::gaps::HourGaps;
-use super::journal;
-use super::journal::{JournalEntry, JournalEvent, SealRecord};
+use super::hour_entry::{HourEntry, SealState};
+use super::journal::{self, JournalEntry, JournalEvent, SealRecord};
+use super::line_position::LinePosition;
 use super::read_ahead::for_each_chunk;
-use super::tail_scan::Checkpoints;
+use super::sha256_hash::Sha256Hash;
 use crate::base::time::{Hour, UnixNanos};
 
-/// An hour in a list.
+/// Row of an hour in a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HourSummary {
-    /// The first part of its file names.
+    /// First part of the file names.
     pub stem: String,
     /// The hour; in JSON its first second, RFC 3339.
     #[serde(serialize_with = "serialize_hour_start")]
     pub hour: Hour,
-    /// Its lines, or the sealed file.
+    /// Path of the lines, else of the sealed file, else of another file.
     pub path: PathBuf,
-    /// How far it is.
+    /// State of the hour.
     pub state: HourState,
-    /// The number of its lines, where it is known.
+    /// Number of lines; `None` if it is not known.
     pub messages: Option<u64>,
-    /// Their bytes, where they are known.
+    /// Length of the lines; `None` if it is not known.
     pub raw_bytes: Option<u64>,
-    /// Bytes on disk of its lines, sealed or not.
+    /// Length of the files that hold the lines, sealed or not.
     pub stored_bytes: u64,
-    /// The hash of the lines; known once all of them are sealed.
+    /// Hash of the lines; `None` unless all of them are sealed.
     pub sha256: Option<Sha256Hash>,
-    /// How many gaps reach into it.
+    /// Number of gaps that reach into the hour.
     pub gaps: u64,
-    /// For how many seconds of it something may be missing.
+    /// Seconds of the hour for which messages may be missing.
     pub gap_seconds: f64,
-    /// Whether that is in part because a journal does not tell.
+    /// Whether `gap_seconds` includes time for which a journal is missing or unreadable.
     pub unknown: bool,
 }
 
-/// What there is of an hour.
+/// State of an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HourState {
-    /// Somebody writes to it, or may yet.
+    /// The hour is not over, or somebody has its lines open for writing.
     Open,
-    /// Its lines, or some of them, wait to be sealed.
+    /// The hour is over, and lines of it wait to be sealed.
     Closed,
-    /// All of it is sealed.
+    /// All of its lines are sealed.
     Sealed,
-    /// A recorder listened, and nothing came.
+    /// A recorder listened, and no message arrived.
     Empty,
-    /// Its sealed file is gone, and retention did not remove it.
+    /// The file of its lines is gone, and retention did not remove it.
     Missing,
-    /// Retention removed it. Its journal is kept.
+    /// Retention removed its files, except the journal.
     Removed,
 }
 
@@ -74,13 +76,14 @@ impl std::fmt::Display for HourState {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn serialize_hour_start<S: Serializer>(hour: &Hour, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&hour.start())
 }
 
-/// The row of an hour, of which the journal says this; `None` when there is nothing to say. Lines
-/// that are not sealed are counted, what is sealed is known from the journal.
+/// Returns the summary of an hour with this journal; `None` if the hour has neither lines nor a
+/// journal that mentions a recorder. Lines that are not sealed are counted; the number of sealed
+/// ones is in the journal.
 pub fn summarize_hour(
     dir: &Path,
     entry: &HourEntry,
@@ -88,10 +91,11 @@ pub fn summarize_hour(
     gaps: HourGaps,
     now: UnixNanos,
 ) -> Option<HourSummary> {
-    let (lines, sealed) = (entry.file(FileKind::Lines), entry.file(FileKind::Sealed));
+    let lines = entry.file(FileKind::Lines);
+    let sealed = entry.file(FileKind::Sealed);
     let record = sealed.and_then(|sealed| find_seal_record(journal, sealed.bytes));
     let state = hour_state(dir, entry, journal, now)?;
-    let mut row = HourSummary {
+    let mut summary = HourSummary {
         stem: entry.stem.as_str().to_owned(),
         hour: entry.hour,
         path: dir.join(entry.display_name()),
@@ -107,36 +111,40 @@ pub fn summarize_hour(
     if let (HourState::Missing | HourState::Removed, Some(record)) =
         (state, journal::all_sealed_records(journal).next_back())
     {
-        (row.messages, row.raw_bytes) = (Some(record.messages), Some(record.raw_bytes));
+        summary.messages = Some(record.messages);
+        summary.raw_bytes = Some(record.raw_bytes);
     } else if state == HourState::Missing {
-        (row.messages, row.raw_bytes) = (None, None);
+        summary.messages = None;
+        summary.raw_bytes = None;
     }
-    let add = |sum: &mut Option<u64>, more: Option<u64>| {
-        *sum = sum.zip(more).map(|(sum, more)| sum + more);
+    // A sum with an unknown part is unknown.
+    let add = |sum: &mut Option<u64>, part: Option<u64>| {
+        *sum = sum.zip(part).map(|(sum, part)| sum + part);
     };
     if sealed.is_some() {
-        add(&mut row.messages, record.as_ref().map(|record| record.messages));
-        add(&mut row.raw_bytes, record.as_ref().map(|record| record.raw_bytes));
+        add(&mut summary.messages, record.as_ref().map(|record| record.messages));
+        add(&mut summary.raw_bytes, record.as_ref().map(|record| record.raw_bytes));
     }
-    // A run that was cut off leaves lines that are sealed already.
+    // An interrupted seal leaves lines that are sealed already.
     let part = record.as_ref().and_then(|record| record.part.as_ref());
-    let same_file = |lines: FileInfo| {
+    let is_sealed_part = |lines: FileInfo| {
         part.is_some_and(|part| {
-            (part.inode, part.modified) == (lines.inode, lines.modified.nanos())
+            part.inode == lines.inode && part.modified == lines.modified.nanos()
         })
     };
-    // Or somebody decompressed it, which keeps the time.
-    let same_time =
+    // A tool that decompresses keeps the time of the sealed file.
+    let is_decompressed =
         |lines: FileInfo| sealed.is_some_and(|sealed| sealed.modified == lines.modified);
-    let twice = lines.is_some_and(|lines| same_file(lines) || same_time(lines));
-    if lines.is_some() && !twice {
-        let counted = count_file(&entry.path(dir, FileKind::Lines));
-        add(&mut row.messages, counted.map(|(messages, _)| messages));
-        add(&mut row.raw_bytes, counted.map(|(_, bytes)| bytes));
+    let unsealed = lines.filter(|lines| !is_sealed_part(*lines) && !is_decompressed(*lines));
+    if unsealed.is_some() {
+        let counted = count_lines(&entry.path(dir, FileKind::Lines));
+        add(&mut summary.messages, counted.map(|counted| counted.messages));
+        add(&mut summary.raw_bytes, counted.map(|counted| counted.bytes));
     }
-    Some(row)
+    Some(summary)
 }
 
+/// Returns the state of the hour; `None` if no recorder listened in it.
 fn hour_state(
     dir: &Path,
     entry: &HourEntry,
@@ -162,20 +170,21 @@ fn hour_state(
     }
 }
 
-/// What the journal says of a sealed file of this length.
+/// Returns the newest record of the journal that fits a sealed file of this length.
 fn find_seal_record(journal: &[JournalEntry], stored_bytes: u64) -> Option<SealRecord> {
     let records = journal::seal_records(journal);
     records.into_iter().rev().find(|record| record.stored_bytes == stored_bytes)
 }
 
-/// The lines and bytes of a file.
-fn count_file(path: &Path) -> Option<(u64, u64)> {
-    let (mut messages, mut bytes) = (0, 0);
+/// Counts the lines and bytes of a file. A file that cannot be read has an unknown number: the list
+/// shows the other hours, and `streamer verify` reports the error.
+fn count_lines(path: &Path) -> Option<LinePosition> {
+    let mut count = LinePosition::default();
     for_each_chunk(File::open(path).ok()?, |chunk| {
-        messages += count_line_feeds(chunk);
-        bytes += chunk.len() as u64;
+        count.messages += count_line_feeds(chunk);
+        count.bytes += chunk.len() as u64;
         std::io::Result::Ok(())
     })
     .ok()?;
-    Some((messages, bytes))
+    Some(count)
 }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::checkpoints::Checkpoints;
 use super::disk::FileError;
 use super::file_name::{FileKind, Stem};
 use super::hour_file::{HourFile, OpenReport};
 use super::journal::{self, ClosedEvent, JournalEvent, JournalWriter, Mark, OpenEvent};
-use super::tail_scan::Checkpoints;
+use super::line_position::LinePosition;
 use crate::base::time::{Hour, UnixNanos};
 
 /// Time by which a tick may come early and still count. Ticks come about once a second: without the
@@ -104,7 +105,7 @@ impl HourWriter {
             writer.report_missing_lines(now);
             None
         };
-        let (bytes, messages) = writer.position();
+        let LinePosition { bytes, messages } = writer.position();
         writer.marked_bytes = bytes;
         writer.record_event(
             now,
@@ -123,7 +124,7 @@ impl HourWriter {
     fn report_missing_lines(&mut self, now: UnixNanos) {
         match journal::read(self.journal.path()) {
             Ok(entries) => {
-                let loss = Checkpoints::from_journal(&entries).assess_loss(0, 0);
+                let loss = Checkpoints::from_journal(&entries).assess_loss(LinePosition::default());
                 if loss.lost > 0 {
                     self.record_event(now, JournalEvent::Recovered(loss));
                 }
@@ -198,7 +199,7 @@ impl HourWriter {
     ) -> Result<(), FileError> {
         let is_due = |last: Instant, interval| last.elapsed() + TICK_SLACK >= interval;
         let sync_interval = self.options.sync_interval;
-        let has_new_lines = self.position().0 != self.marked_bytes;
+        let has_new_lines = self.position().bytes != self.marked_bytes;
         let mark_due = has_new_lines && is_due(self.last_mark, mark_interval);
         let sync_due = sync_interval.is_some_and(|interval| is_due(self.last_sync, interval));
         let lines_synced = if sync_due { self.sync_lines(now) } else { Ok(()) };
@@ -213,7 +214,7 @@ impl HourWriter {
     }
 
     fn write_mark(&mut self, now: UnixNanos) {
-        let (bytes, messages) = self.position();
+        let LinePosition { bytes, messages } = self.position();
         let synced = self.lines.as_ref().map_or(0, HourFile::sync_watermark);
         let synced = (synced < bytes).then_some(synced);
         // The time of receipt, so that the lines of a minute can be found by the journal.
@@ -290,7 +291,7 @@ impl HourWriter {
     ) -> CloseErrors {
         let syncs = self.options.sync_interval.is_some();
         let lines_synced = if syncs { self.sync_lines(now) } else { Ok(()) };
-        let (bytes, messages) = self.position();
+        let LinePosition { bytes, messages } = self.position();
         self.record_event(
             now,
             JournalEvent::Closed(ClosedEvent {
@@ -310,8 +311,8 @@ impl HourWriter {
     }
 
     /// Returns the length and the number of the lines.
-    fn position(&self) -> (u64, u64) {
-        self.lines.as_ref().map_or((0, 0), |file| (file.length(), file.messages()))
+    fn position(&self) -> LinePosition {
+        self.lines.as_ref().map(HourFile::position).unwrap_or_default()
     }
 
     /// Takes the latest failure of the journal since the last call.

@@ -11,9 +11,10 @@ pub use self::event::{HourLocation, JobEvent, JobSummary};
 use super::compress::Compression;
 use super::decode::decode_and_digest;
 use super::dir_lock::{DirLock, LastRun, LockError};
-use super::directory::{Directory, HourEntry, SealState};
+use super::directory::Directory;
 use super::disk::{self, FileError};
 use super::file_name::{ARCHIVE_LOCK_NAME, FileKind};
+use super::hour_entry::{HourEntry, SealState};
 use super::journal::{self, SealRecord};
 use super::parallel::parallel_for_each;
 use super::progress::{Progress, Stopped};
@@ -149,7 +150,7 @@ impl Job {
             if self.limits != RetentionLimits::default()
                 && let Ok(mut lock) = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)
             {
-                lock.record_run(LastRun { at: clock.now(), removals_deferred: false });
+                lock.record_run(LastRun { at: clock.now(), removals_deferred: false })?;
             }
             return Ok(summary);
         }
@@ -177,7 +178,7 @@ impl Job {
         for (_, failure) in unsealed {
             tell(failure);
         }
-        lock.record_run(LastRun { at: clock.now(), removals_deferred: put_off });
+        lock.record_run(LastRun { at: clock.now(), removals_deferred: put_off })?;
         Ok(summary)
     }
 

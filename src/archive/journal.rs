@@ -80,8 +80,8 @@ pub fn read_compacted(path: &Path) -> io::Result<Option<Vec<JournalEntry>>> {
 }
 
 fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut file = match disk::open_read_no_follow(path) {
-        Ok(file) => disk::require_regular(file)?,
+    let mut file = match disk::open_regular(path) {
+        Ok(file) => file,
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.source),
     };

@@ -1,5 +1,5 @@
-//! What to do with lines for an hour that has a sealed file already: a crash left both, lines came
-//! late, another program compressed the hour, or somebody decompressed it again.
+//! The comparison of lines with the sealed file of the same hour. Both exist when a seal was
+//! interrupted, when lines came late, or when another program compressed or decompressed the hour.
 
 use std::fs::File;
 use std::io::{self, Seek as _};
@@ -8,43 +8,42 @@ use std::path::Path;
 
 use super::decode::{decode_and_digest, is_corruption};
 use super::digest;
-use super::directory::FileInfo;
 use super::disk::FileError;
+use super::file_info::FileInfo;
 use super::file_name::{FileKind, Stem};
-use super::journal;
-use super::journal::{JournalEntry, JournalEvent, SealRecord};
+use super::journal::{self, JournalEntry, JournalEvent, SealRecord};
 use super::progress::{Progress, Stopped};
 use super::seal_error::SealError;
 use crate::base::time::{Hour, UnixNanos};
 
-/// So many bytes at the start of a file of lines are not the same as all that is sealed by chance:
-/// an hour of a few heartbeats may be.
+/// Number of bytes from which on an equal start of two files is no coincidence. An hour of a few
+/// heartbeats may well begin like another.
 const MIN_CONCLUSIVE_BYTES: u64 = 64 << 10;
 
-/// How a file of lines stands to the sealed file of its hour.
+/// Relation of a file of lines to the sealed file of its hour.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Overlap {
-    /// There is no sealed file, or all of it is in the lines: these are sealed by themselves.
+    /// There is no sealed file, or all of it is in the lines: the lines are sealed on their own.
     Supersedes,
-    /// The first `skip` bytes are in the sealed file already, those behind are not.
+    /// The first `skip` bytes of the lines are in the sealed file, the others are not.
     Extends {
-        /// Bytes of the lines.
+        /// Bytes at the start of the lines that are sealed already.
         skip: u64,
-        /// What the sealed file holds.
+        /// Content of the sealed file.
         base: SealRecord,
     },
     /// All lines are in the sealed file.
     Contained {
-        /// What it holds.
+        /// Content of the sealed file.
         record: SealRecord,
-        /// Whether the journal says so already.
+        /// Whether the journal has this record as `sealed`.
         recorded: bool,
     },
-    /// The sealed file cannot be decoded.
+    /// The sealed file cannot be decoded, for the reason of the decoder.
     Corrupt(String),
 }
 
-/// A file of lines and the sealed file of its hour, side by side.
+/// A file of lines and the hour whose sealed file it is compared with.
 pub(super) struct Reconciler<'a> {
     pub(super) dir: &'a Path,
     pub(super) stem: &'a Stem,
@@ -55,52 +54,63 @@ pub(super) struct Reconciler<'a> {
 }
 
 impl Reconciler<'_> {
-    /// Compares them.
+    /// Compares the lines with the sealed file: by the journal if it knows the sealed file, else
+    /// byte by byte.
+    ///
+    /// # Errors
+    /// [`SealError::File`] if a file cannot be read, [`SealError::Stopped`] if a stop was requested.
     pub(super) fn reconcile(&self) -> Result<Overlap, SealError> {
-        let path = self.stem.path(self.dir, self.hour, FileKind::Sealed);
-        let fail = |action| FileError::from_io(action, &path);
-        let sealed = match File::open(&path) {
+        let sealed_path = self.path(FileKind::Sealed);
+        let sealed_error = |action| FileError::from_io(action, &sealed_path);
+        let sealed = match File::open(&sealed_path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Overlap::Supersedes);
             }
-            Err(error) => return Err(fail("open")(error).into()),
+            Err(error) => return Err(sealed_error("open")(error).into()),
         };
-        let info = FileInfo::from_metadata(&sealed.metadata().map_err(fail("read the size of"))?);
-        let journal = self.stem.path(self.dir, self.hour, FileKind::Journal);
-        let entries =
-            journal::read_compacted(&journal).map_err(FileError::from_io("read", &journal))?;
-        let entries = entries.unwrap_or_default();
-        if let Some(record) = find_current_record(&sealed, &entries).map_err(fail("read"))? {
+        let metadata = sealed.metadata().map_err(sealed_error("read the size of"))?;
+        let sealed_info = FileInfo::from_metadata(&metadata);
+        let lines_path = self.path(FileKind::Lines);
+        let journal_path = self.path(FileKind::Journal);
+        let entries = journal::read_compacted(&journal_path)
+            .map_err(FileError::from_io("read", &journal_path))?
+            .unwrap_or_default();
+        if let Some(record) =
+            find_current_record(&sealed, &entries).map_err(sealed_error("read"))?
+        {
             self.progress.check_stopped()?;
-            let lines = self.stem.path(self.dir, self.hour, FileKind::Lines);
             let skip = self
-                .recorded_prefix_len(info, &record)
-                .map_err(FileError::from_io("read", &lines))?;
+                .recorded_prefix_len(sealed_info, &record)
+                .map_err(FileError::from_io("read", &lines_path))?;
             return Ok(match skip {
                 Some(skip) if skip == self.lines_info.bytes => {
-                    let recorded =
-                        entries.iter().any(|e| e.event == JournalEvent::Sealed(record.clone()));
+                    let sealed_event = JournalEvent::Sealed(record.clone());
+                    let recorded = entries.iter().any(|entry| entry.event == sealed_event);
                     Overlap::Contained { record, recorded }
                 }
                 skip => Overlap::Extends { skip: skip.unwrap_or(0), base: record },
             });
         }
-        match self.compare_bytes(sealed, info) {
+        match self.compare_bytes(sealed, sealed_info) {
             Ok(overlap) => Ok(overlap),
             Err(CompareError::Lines(error)) => {
-                let lines = self.stem.path(self.dir, self.hour, FileKind::Lines);
-                Err(FileError::from_io("read", &lines)(error).into())
+                Err(FileError::from_io("read", &lines_path)(error).into())
             }
             Err(CompareError::Sealed(error)) if is_corruption(&error) => {
                 Ok(Overlap::Corrupt(error.to_string()))
             }
-            Err(CompareError::Sealed(error)) => Err(fail("read")(error).into()),
+            Err(CompareError::Sealed(error)) => Err(sealed_error("read")(error).into()),
             Err(CompareError::Stopped) => Err(Stopped.into()),
         }
     }
 
-    /// How many bytes at the start of the lines are in the sealed file, whose record is known.
+    fn path(&self, kind: FileKind) -> std::path::PathBuf {
+        self.stem.path(self.dir, self.hour, kind)
+    }
+
+    /// Returns the number of bytes at the start of the lines that are in the sealed file of this
+    /// record; `None` if no relation is evident.
     fn recorded_prefix_len(
         &self,
         sealed: FileInfo,
@@ -118,24 +128,26 @@ impl Reconciler<'_> {
                 return Ok(Some(part.bytes));
             }
         }
-        // Somebody decompressed it: the time is kept by some tools, and chance is ruled out by size.
-        let likely =
+        // Somebody may have decompressed the file. Some tools keep the time; without it, only a
+        // large file rules out coincidence.
+        let is_conclusive =
             record.raw_bytes >= MIN_CONCLUSIVE_BYTES || sealed.modified == self.lines_info.modified;
-        if likely && journal::has_sealed_prefix(record, self.lines, self.lines_info.bytes)? {
+        if is_conclusive && journal::has_sealed_prefix(record, self.lines, self.lines_info.bytes)? {
             return Ok(Some(record.raw_bytes));
         }
         Ok(None)
     }
 
-    /// Compares them byte by byte: nothing is known of the sealed file.
+    /// Compares the two files byte by byte, when the journal does not know the sealed file.
     fn compare_bytes(&self, sealed: File, info: FileInfo) -> Result<Overlap, CompareError> {
         let length = self.lines_info.bytes;
-        let again = sealed.try_clone()?;
-        let (mut position, mut same) = (0, true);
+        let sealed_again = sealed.try_clone()?;
+        let mut position = 0;
+        let mut same = true;
         let decoded = decode_and_digest(sealed, |chunk| {
             self.progress.check_stopped()?;
-            let left = usize::try_from(length.saturating_sub(position)).unwrap_or(usize::MAX);
-            let common = chunk.get(..left.min(chunk.len())).unwrap_or_default();
+            let remaining = usize::try_from(length.saturating_sub(position)).unwrap_or(usize::MAX);
+            let (common, _) = chunk.split_at(remaining.min(chunk.len()));
             same = same && self.lines_match_at(position, common)?;
             position += chunk.len() as u64;
             Ok::<(), CompareError>(())
@@ -148,41 +160,44 @@ impl Reconciler<'_> {
         if same && raw_bytes < length {
             return Ok(Overlap::Supersedes);
         }
-        // The journal is lost, but a sealed file has the time of the lines that went into it last.
+        // A sealed file has the time of the lines that were added to it last: those may be its end,
+        // when the journal was lost.
         if info.modified == self.lines_info.modified
             && raw_bytes > length
-            && self.is_suffix_of(again, raw_bytes - length)?
+            && self.is_suffix_of(sealed_again, raw_bytes - length)?
         {
             return Ok(Overlap::Contained { record, recorded: false });
         }
         Ok(Overlap::Extends { skip: 0, base: record })
     }
 
-    /// Whether the lines are what the sealed file holds from this byte on.
-    fn is_suffix_of(&self, mut sealed: File, from: u64) -> Result<bool, CompareError> {
+    /// Returns whether the lines are the content of the sealed file from byte `start` on.
+    fn is_suffix_of(&self, mut sealed: File, start: u64) -> Result<bool, CompareError> {
         sealed.rewind()?;
-        let (mut position, mut same) = (0, true);
+        let mut position = 0_u64;
+        let mut same = true;
         decode_and_digest(sealed, |chunk| {
             self.progress.check_stopped()?;
-            let skip = usize::try_from(from.saturating_sub(position)).unwrap_or(usize::MAX);
-            let tail = chunk.get(skip.min(chunk.len())..).unwrap_or_default();
-            same = same && self.lines_match_at(position.max(from) - from, tail)?;
+            let skip = usize::try_from(start.saturating_sub(position)).unwrap_or(usize::MAX);
+            let (_, suffix) = chunk.split_at(skip.min(chunk.len()));
+            same = same && self.lines_match_at(position.max(start) - start, suffix)?;
             position += chunk.len() as u64;
             Ok::<(), CompareError>(())
         })?;
         Ok(same)
     }
 
-    /// Whether these bytes stand at this place of the lines.
+    /// Returns whether the lines have these bytes at this position.
     fn lines_match_at(&self, position: u64, bytes: &[u8]) -> Result<bool, CompareError> {
-        let mut own = vec![0; bytes.len()];
+        let mut lines = vec![0; bytes.len()];
         if !bytes.is_empty() {
-            self.lines.read_exact_at(&mut own, position).map_err(CompareError::Lines)?;
+            self.lines.read_exact_at(&mut lines, position).map_err(CompareError::Lines)?;
         }
-        Ok(own == bytes)
+        Ok(lines == bytes)
     }
 }
 
+/// Error of a comparison, by the file that it concerns.
 enum CompareError {
     Stopped,
     Lines(io::Error),
@@ -201,8 +216,8 @@ impl From<Stopped> for CompareError {
     }
 }
 
-/// What the journal says of the sealed file as it is: the newest record that fits. A run that was
-/// cut off may have noted what it was about to put there.
+/// Returns the newest record of the journal that fits the sealed file as it is. The newest of all
+/// need not fit: an interrupted run may have recorded what it was about to put there.
 fn find_current_record(
     mut file: &File,
     entries: &[JournalEntry],
@@ -214,7 +229,7 @@ fn find_current_record(
         return Ok(None);
     }
     let hash = digest::digest_prefix(file, length)?.sha256;
-    // What follows reads the file from its start.
+    // The caller reads the file from its start.
     file.rewind()?;
     Ok(records.into_iter().rev().find(|record| record.stored_sha256 == hash))
 }

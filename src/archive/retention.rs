@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::directory::HourEntry;
 use super::disk;
 use super::disk::FileError;
 use super::file_lock;
 use super::file_name::{FileKind, Stem};
+use super::hour_entry::HourEntry;
 use super::journal;
 use crate::base::time::{Hour, UnixNanos};
 
@@ -166,11 +166,10 @@ pub(super) fn remove_hour(
     keep_journal: bool,
 ) -> Result<bool, FileError> {
     let path = entry.path(dir, FileKind::Lines);
-    let lines =
-        match entry.file(FileKind::Lines).map(|_| disk::open_read_no_follow(&path)).transpose() {
-            Err(error) if error.source.kind() == ErrorKind::NotFound => None,
-            lines => lines?,
-        };
+    let lines = match entry.file(FileKind::Lines).map(|_| disk::open_regular(&path)).transpose() {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => None,
+        lines => lines?,
+    };
     if let Some(lines) = &lines
         && !file_lock::try_lock(lines, &path)?
     {

@@ -1,9 +1,10 @@
-//! Sealing: the lines of a closed hour become a compressed file that was decoded and compared.
+//! Sealing: the lines of a closed hour become a compressed file, which is decoded again and compared
+//! with them before it replaces them.
 //!
-//! The order is such that at every moment the hour is on disk, whole, under a name of ours:
-//! sync the lines, compress to `.jsonl.zst.tmp`, sync, decode and compare, note in the journal what
-//! is about to get its name, rename, sync the directory, note that it has it, remove the lines. A
-//! run that was cut off at any point is taken up by the next.
+//! At every moment the complete hour is on disk, under one of the archive's names. The order is:
+//! sync the lines, compress to `.jsonl.zst.tmp`, sync, decode and compare, record `sealing` in the
+//! journal, rename, sync the directory, record `sealed`, remove the lines. The next run resumes a
+//! seal that was interrupted at any point.
 
 mod seal_target;
 mod temp_file;
@@ -13,86 +14,88 @@ use std::path::{Path, PathBuf};
 
 pub use self::seal_target::SealTarget;
 use self::temp_file::{SealBase, write_and_verify};
+use super::checkpoints::Checkpoints;
 use super::compress::Compression;
-use super::directory::FileInfo;
 use super::disk::{self, FileError};
+use super::file_info::FileInfo;
 use super::file_lock;
 use super::file_name::{FileKind, MAX_CORRUPT_FILES};
 use super::journal::{self, JournalEvent, SealRecord};
 use super::progress::Progress;
 use super::reconciler::{Overlap, Reconciler};
 use super::seal_error::SealError;
-use super::tail_repair::{TailRepair, find_last_line_end, repair_tail};
-use super::tail_scan::{Checkpoints, TailScan};
+use super::tail_repair::{FileTail, TailRepair};
+use super::tail_scan::TailScan;
 use crate::base::time::Clock;
 
-/// What became of an hour.
+/// Outcome of a seal that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SealOutcome {
-    /// It is sealed.
+    /// The lines were sealed.
     Sealed {
-        /// What the sealed file holds.
+        /// Content of the sealed file.
         record: SealRecord,
-        /// Bytes of the lines that were added to it now.
+        /// Bytes of lines that this seal added to it.
         raw_bytes: u64,
-        /// Bytes by which it grew.
+        /// Bytes by which the sealed file grew.
         stored_bytes: u64,
     },
-    /// It was: a run before was cut off at its end.
+    /// The lines were in the sealed file already, since a run before was interrupted at its end.
     AlreadySealed(SealRecord),
-    /// Somebody writes to it.
+    /// Somebody has the lines open for writing.
     InUse,
 }
 
-/// Something that deserves a word though the hour was sealed.
+/// Finding that the user should learn of, though the hour was sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SealWarning {
     /// The last line had no line feed.
     TailRepaired(TailRepair),
-    /// The sealed file that was there could not be decoded.
+    /// The existing sealed file could not be decoded.
     CorruptQuarantined {
-        /// Where it is now.
+        /// Path to which it was moved.
         kept_in: PathBuf,
-        /// What is wrong with it.
+        /// Error of the decoder.
         reason: String,
     },
     /// Lines that were sealed before are gone with their file.
     LinesLost {
-        /// How many.
+        /// Number of lines.
         messages: u64,
     },
 }
 
-/// Seals the lines of an hour.
+/// Seals the lines of an hour. Warnings are passed to `warn`.
 ///
 /// # Errors
-/// [`SealError`]: the lines are where they were, and the next run tries again.
+/// [`SealError`]: the lines are unchanged, and the next run tries again.
 pub fn seal(
     target: SealTarget<'_>,
     compression: Compression,
     clock: &dyn Clock,
     progress: &Progress,
-    remark: &mut dyn FnMut(SealWarning),
+    warn: &mut dyn FnMut(SealWarning),
 ) -> Result<SealOutcome, SealError> {
     progress.check_stopped()?;
     let path = target.path(FileKind::Lines);
-    let lines = disk::open_read_no_follow(&path)?;
+    let lines = disk::open_regular(&path)?;
     if !file_lock::try_lock(&lines, &path)? {
         return Ok(SealOutcome::InUse);
     }
-    if let Some(mended) = repair_lines_end(&lines, target, clock)? {
-        remark(SealWarning::TailRepaired(mended));
+    if let Some(repair) = repair_lines_end(&lines, target, clock)? {
+        warn(SealWarning::TailRepaired(repair));
     }
     disk::sync(&lines, &path)?;
     let info = file_info(&lines, &path)?;
+    // Compression takes long: a recorder whose clock was set back must not wait for it.
     lines.unlock().map_err(FileError::from_io("unlock", &path))?;
 
     let SealTarget { dir, stem, hour } = target;
-    let pair = Reconciler { dir, stem, hour, lines: &lines, lines_info: info, progress };
-    let (skip, base, corrupt) = match pair.reconcile()? {
+    let reconciler = Reconciler { dir, stem, hour, lines: &lines, lines_info: info, progress };
+    let (skip, base, corrupt) = match reconciler.reconcile()? {
         Overlap::Supersedes => (0, None, None),
         Overlap::Extends { skip, base } => (skip, Some(base), None),
-        Overlap::Corrupt(why) => (0, None, Some(why)),
+        Overlap::Corrupt(reason) => (0, None, Some(reason)),
         Overlap::Contained { record, recorded } => {
             if !relock_unchanged(&lines, &path, info)? {
                 return Ok(SealOutcome::InUse);
@@ -104,60 +107,59 @@ pub fn seal(
             return Ok(SealOutcome::AlreadySealed(record));
         }
     };
-    let replaces = SealBase { skip_bytes: skip, record: base };
-    let written = write_and_verify(target, &lines, info, &replaces, compression, progress);
-    let sealed = written.and_then(|(record, part)| {
+    let base = SealBase { skip_bytes: skip, record: base };
+    let written = write_and_verify(target, &lines, info, &base, compression, progress);
+    let outcome = written.and_then(|(record, part)| {
         if !relock_unchanged(&lines, &path, info)? {
             return Ok(SealOutcome::InUse);
         }
-        if let Some(why) = corrupt {
-            // Only now that there is something better: who is still writing it has not removed the
-            // lines.
-            remark(SealWarning::CorruptQuarantined {
-                kept_in: quarantine_corrupt(target)?,
-                reason: why,
-            });
-        } else if replaces.record.is_none() {
-            report_lost_lines(target, &lines, info, remark)?;
+        if let Some(reason) = corrupt {
+            // Not before the lock above: a program that was still writing the sealed file removes
+            // the lines when it is done, and then the lock fails.
+            let kept_in = quarantine_corrupt(target)?;
+            warn(SealWarning::CorruptQuarantined { kept_in, reason });
+        } else if base.record.is_none() {
+            report_lost_lines(target, &lines, info, warn)?;
         }
         target.append_event(clock, JournalEvent::Sealing(record.clone()))?;
         disk::rename(&target.path(FileKind::SealingTemp), &target.path(FileKind::Sealed))?;
         disk::sync_dir(dir)?;
         target.append_event(clock, JournalEvent::Sealed(record.clone()))?;
         disk::remove_if_exists(&path)?;
-        let before = replaces.record.map_or(0, |base| base.stored_bytes);
-        let stored_bytes = record.stored_bytes - before;
+        let bytes_before = base.record.map_or(0, |base| base.stored_bytes);
+        let stored_bytes = record.stored_bytes - bytes_before;
         Ok(SealOutcome::Sealed { record, raw_bytes: part.bytes, stored_bytes })
     });
-    if !matches!(sealed, Ok(SealOutcome::Sealed { .. })) {
-        // The next run removes it if this cannot.
+    if !matches!(outcome, Ok(SealOutcome::Sealed { .. })) {
+        // If this fails, the next run removes it.
         drop(disk::remove_if_exists(&target.path(FileKind::SealingTemp)));
     }
-    sealed
+    outcome
 }
 
-/// Says so when lines were sealed before that neither the sealed file nor these lines have.
+/// Warns of lines that were sealed before and are neither in the sealed file nor in these lines.
 fn report_lost_lines(
     target: SealTarget<'_>,
     lines: &File,
     info: FileInfo,
-    remark: &mut dyn FnMut(SealWarning),
+    warn: &mut dyn FnMut(SealWarning),
 ) -> Result<(), SealError> {
     let path = target.path(FileKind::Journal);
     let entries = journal::read_compacted(&path).map_err(FileError::from_io("read", &path))?;
+    // An hour without a journal, or whose journal has no seal, was not sealed before.
     let entries = entries.unwrap_or_default();
     let Some(record) = journal::sealed_records(&entries).next_back() else { return Ok(()) };
     let path = target.path(FileKind::Lines);
-    let kept = journal::has_sealed_prefix(record, lines, info.bytes)
+    let contained = journal::has_sealed_prefix(record, lines, info.bytes)
         .map_err(FileError::from_io("read", &path))?;
-    if !kept {
-        remark(SealWarning::LinesLost { messages: record.messages });
+    if !contained {
+        warn(SealWarning::LinesLost { messages: record.messages });
     }
     Ok(())
 }
 
-/// Locks the lines again. False when somebody has them open, had them meanwhile, or has replaced
-/// them.
+/// Locks the lines again. Returns `false` when somebody has them open for writing, has appended to
+/// them since, or has replaced them.
 fn relock_unchanged(lines: &File, path: &Path, info: FileInfo) -> Result<bool, SealError> {
     if !file_lock::try_lock(lines, path)? {
         return Ok(false);
@@ -174,46 +176,45 @@ fn file_info(lines: &File, path: &Path) -> Result<FileInfo, FileError> {
     Ok(FileInfo::from_metadata(&metadata))
 }
 
-/// Mends the end of the lines, which are locked. They are opened for writing only if need be.
+/// Repairs the end of the lines, which are locked. They are opened for writing only if need be.
 fn repair_lines_end(
     lines: &File,
     target: SealTarget<'_>,
     clock: &dyn Clock,
 ) -> Result<Option<TailRepair>, FileError> {
-    let (path, torn) = (target.path(FileKind::Lines), target.path(FileKind::Torn));
+    let path = target.path(FileKind::Lines);
+    let torn = target.path(FileKind::Torn);
     let journal = target.path(FileKind::Journal);
-    let claims = Checkpoints::from_journal(
-        &journal::read(&journal).map_err(FileError::from_io("read", &journal))?,
-    );
-    if !claims.has_any() {
-        // No recorder of ours wrote it: all but the end is as it should be.
-        let length = lines.metadata().map_err(FileError::from_io("read the size of", &path))?.len();
-        let whole = find_last_line_end(lines, length.saturating_sub(1), length);
-        if whole.map_err(FileError::from_io("read", &path))? == Some(length) || length == 0 {
+    let entries = journal::read(&journal).map_err(FileError::from_io("read", &journal))?;
+    let checkpoints = Checkpoints::from_journal(&entries);
+    if checkpoints.is_empty() {
+        // No recorder of ours wrote the lines: only the last line may be incomplete.
+        let tail = FileTail::read(lines).map_err(FileError::from_io("read", &path))?;
+        if tail.is_intact() {
             return Ok(None);
         }
-        return Ok(repair_tail(&disk::open_append(&path)?, &path, &torn)?.1);
+        return Ok(tail.repair(&disk::open_append(&path)?, &path, &torn)?.1);
     }
-    let finding = TailScan::scan(lines, &claims).map_err(FileError::from_io("read", &path))?;
-    let recovery = if finding.is_intact() {
-        finding.repair(lines, &path, &torn, &claims)?
+    let scan = TailScan::scan(lines, &checkpoints).map_err(FileError::from_io("read", &path))?;
+    let recovery = if scan.is_intact() {
+        scan.repair(lines, &path, &torn, &checkpoints)?
     } else {
-        finding.repair(&disk::open_append(&path)?, &path, &torn, &claims)?
+        scan.repair(&disk::open_append(&path)?, &path, &torn, &checkpoints)?
     };
-    if let Some(found) = recovery.recovered {
-        target.append_event(clock, JournalEvent::Recovered(found))?;
+    if let Some(event) = recovery.recovered {
+        target.append_event(clock, JournalEvent::Recovered(event))?;
     }
     Ok(recovery.repair)
 }
 
-/// Moves a sealed file that cannot be decoded out of the way. Nothing is overwritten.
+/// Moves a sealed file that cannot be decoded to the first free name of [`FileKind::Corrupt`].
 fn quarantine_corrupt(target: SealTarget<'_>) -> Result<PathBuf, SealError> {
     let sealed = target.path(FileKind::Sealed);
     for number in 1..=MAX_CORRUPT_FILES {
-        let aside = target.path(FileKind::Corrupt(number));
-        if !aside.exists() {
-            disk::rename(&sealed, &aside)?;
-            return Ok(aside);
+        let corrupt = target.path(FileKind::Corrupt(number));
+        if !corrupt.exists() {
+            disk::rename(&sealed, &corrupt)?;
+            return Ok(corrupt);
         }
     }
     Err(SealError::TooManyCorrupt(sealed))

@@ -1,4 +1,4 @@
-//! The error of sealing and of the work that it is made of.
+//! The error of sealing and of the steps that it consists of.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,44 +7,44 @@ use super::disk::FileError;
 use super::file_name::MAX_CORRUPT_FILES;
 use super::progress::Stopped;
 
-/// Why an hour was not sealed. Its lines are where they were.
+/// Reason for which an hour was not sealed. Its lines are unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// An operation failed.
+    /// An operation on a file failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Reading ahead failed; becomes a [`FileError`] where the path is known.
+    /// Reading ahead failed. Becomes a [`FileError`] where the path is known.
     #[error("cannot read")]
     Io(#[from] io::Error),
     /// The disk is nearly full.
-    #[error("only {available} bytes are free in `{}`, and {reserve} are left for the recorder: free some, or set `retention`", dir.display())]
+    #[error("only {available} bytes are free in `{}`, of which {reserve} are reserved for the recorder: free some space, or set `retention`", dir.display())]
     NoSpace {
-        /// The directory.
+        /// Directory of the archive.
         dir: PathBuf,
         /// Bytes that are free.
         available: u64,
         /// Bytes that stay free.
         reserve: u64,
     },
-    /// What was decoded is not what was compressed.
+    /// The compressed file does not decode to the lines that were compressed.
     #[error("`{}` does not decode to the lines that went into it; nothing was changed. Memory or disk may be failing", .0.display())]
     ReadBackMismatch(PathBuf),
-    /// The sealed file that was to be extended is not what it was.
+    /// The sealed file that was to be extended differs from its record in the journal.
     #[error("`{}` is not what was sealed before; run `streamer verify`", .0.display())]
     BaseMismatch(PathBuf),
-    /// The lines changed meanwhile.
+    /// The lines were changed, other than by an append, while they were sealed.
     #[error("`{}` was rewritten while it was sealed", .0.display())]
     LinesRewritten(PathBuf),
-    /// There are too many corrupt files of this hour.
-    #[error("`{}` is corrupt, and {MAX_CORRUPT_FILES} corrupt files of its hour are kept already", .0.display())]
+    /// The hour has as many corrupt files as it may have.
+    #[error("`{}` is corrupt, and {MAX_CORRUPT_FILES} corrupt files of its hour are kept already; remove some", .0.display())]
     TooManyCorrupt(PathBuf),
-    /// The work was told to stop.
+    /// A stop was requested.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
 impl SealError {
-    /// Gives an error of the system its place.
+    /// Adds the action and the path to a bare I/O error; other errors have theirs.
     pub(super) fn with_path(self, action: &'static str, path: &Path) -> Self {
         match self {
             Self::Io(source) => FileError::from_io(action, path)(source).into(),
@@ -52,7 +52,7 @@ impl SealError {
         }
     }
 
-    /// Whether there was no room.
+    /// Returns whether the disk has no space for the sealed file.
     pub fn is_no_space(&self) -> bool {
         match self {
             Self::NoSpace { .. } => true,

@@ -1,261 +1,156 @@
-//! Lines that their recorder did not close: a crash may have torn the last one, and a power cut may
-//! have taken or zeroed what was not yet durable.
+//! The scan of lines that their recorder did not close: a crash may have torn the last line, and a
+//! power cut may have taken or zeroed what was not durable yet.
 //!
-//! What the journal says was durable is believed; only what came after it is looked through.
+//! The scan relies on the journal for what was durable, and reads only what follows.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
 use memchr::memmem::Finder;
 
+use super::checkpoints::Checkpoints;
 use super::digest::count_line_feeds;
-use super::disk;
 use super::disk::FileError;
-use super::journal::{JournalEntry, JournalEvent, Mark, RecoveredEvent, entries_since_removal};
-use super::tail_repair::{TailRepair, append_to_torn_file, find_last_line_end, is_complete_json};
+use super::journal::RecoveredEvent;
+use super::line_position::LinePosition;
+use super::read_block::{BLOCK_BYTES, read_block};
+use super::tail_repair::{FileTail, TailRepair, find_last_line_end, is_complete_json};
 
-/// So many zero bytes in a row are no text that somebody sent: file systems leave them, by blocks,
-/// for what had its place but was not written when the power went. A sector is the least.
+/// Shortest run of zero bytes that is taken for damage: a sector. No text has as many; file systems
+/// leave them, by blocks, where space was allocated but not written when the power failed.
 const ZERO_RUN: [u8; 512] = [0; 512];
-const BLOCK_BYTES: usize = 256 << 10;
 
-/// What the journal says of the `.jsonl` that is there now.
-#[derive(Debug, Default)]
-pub struct Checkpoints {
-    /// How far the lines had come, and when.
-    marks: Vec<(u64, Mark)>,
-    /// Whether the recorder left it by its own will after the last mark, or it was recovered.
-    closed: bool,
-    /// The first byte of which it is not known whether the disk has it: a sync failed.
-    unsynced_from: Option<u64>,
-}
-
-impl Checkpoints {
-    /// Reads them out of the journal of the hour.
-    pub fn from_journal(entries: &[JournalEntry]) -> Self {
-        let mut claims = Self::default();
-        for JournalEntry { t, event } in entries_since_removal(entries) {
-            match event {
-                JournalEvent::Open(open) => {
-                    let mark = Mark { bytes: open.bytes, messages: open.messages, synced: None };
-                    if claims.marks.is_empty() || open.bytes == 0 {
-                        claims = Self { marks: vec![(*t, mark)], ..Self::default() };
-                    }
-                    claims.closed = false;
-                }
-                JournalEvent::Mark(mark) => {
-                    claims.marks.push((*t, *mark));
-                    claims.closed = false;
-                }
-                JournalEvent::Recovered(found) => {
-                    let (bytes, messages) = (found.bytes, found.messages);
-                    let mark = Mark { bytes, messages, synced: None };
-                    // Whoever looked has seen to it.
-                    claims = Self { marks: vec![(*t, mark)], closed: true, unsynced_from: None };
-                }
-                JournalEvent::Closed(closed) => {
-                    let (bytes, messages) = (closed.bytes, closed.messages);
-                    let synced =
-                        if closed.durable { None } else { Some(claims.last_durable(bytes).bytes) };
-                    claims.marks.push((*t, Mark { bytes, messages, synced }));
-                    claims.closed = true;
-                }
-                JournalEvent::SyncFailed { from, .. } => {
-                    claims.unsynced_from =
-                        Some(claims.unsynced_from.map_or(*from, |doubt| doubt.min(*from)));
-                }
-                // Its lines are gone, or about to go; what is there later is another file.
-                JournalEvent::Sealed(_) => claims = Self::default(),
-                _ => {}
-            }
-        }
-        claims
-    }
-
-    /// Whether a recorder wrote of it at all.
-    pub(super) fn has_any(&self) -> bool {
-        !self.marks.is_empty()
-    }
-
-    /// Whether it says that there were more bytes than these.
-    pub(super) fn has_beyond(&self, bytes: u64) -> bool {
-        self.last().is_some_and(|last| last.bytes > bytes)
-    }
-
-    /// The furthest mark all of whose bytes were durable, within this length.
-    fn last_durable(&self, length: u64) -> Mark {
-        let most = self.unsynced_from.unwrap_or(u64::MAX).min(length);
-        let held = |mark: &Mark| mark.bytes <= most && mark.synced.is_none_or(|s| s >= mark.bytes);
-        let marks = self.marks.iter().rev().map(|(_, mark)| *mark);
-        marks.into_iter().find(held).unwrap_or_default()
-    }
-
-    /// What was said last.
-    pub(super) fn last(&self) -> Option<Mark> {
-        self.marks.last().map(|(_, mark)| *mark)
-    }
-
-    /// How many bytes and lines there were, mark by mark.
-    pub(super) fn positions(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.marks.iter().map(|(_, mark)| (mark.bytes, mark.messages))
-    }
-
-    /// What is lost when so much is there.
-    pub(super) fn assess_loss(&self, bytes: u64, messages: u64) -> RecoveredEvent {
-        let said = self.last().unwrap_or_default();
-        // More bytes than are there are a line at least.
-        let gone = said.messages.saturating_sub(messages).max(1);
-        let lost = if said.bytes > bytes { gone } else { 0 };
-        // When the lines were last known to reach no further than this.
-        let within = self.marks.iter().rev().find(|(_, mark)| mark.bytes <= bytes);
-        let since = within.or(self.marks.first()).map_or(0, |(t, _)| *t);
-        RecoveredEvent { bytes, messages, cut: 0, lost, since }
-    }
-}
-
-/// What is found in a file of lines.
+/// Findings of a scan.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TailScan {
-    /// Its length.
-    length: u64,
-    /// Where its whole lines end.
-    lines_end: u64,
-    /// The number of these lines.
+    tail: FileTail,
+    /// Number of the complete lines.
     messages: u64,
-    /// Whether what comes then is a whole line but for its line feed.
-    lacks_line_feed: bool,
-    /// Whether zeros follow instead of lines.
+    /// Whether zeros follow the complete lines.
     has_zeros: bool,
-    /// Whether there was nothing to look for: the recorder closed it.
+    /// Whether no scan was needed, since the recorder closed the file.
     vouched: bool,
 }
 
-/// What became of it.
+/// State of a file after its repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Recovery {
-    /// Bytes of its lines.
-    pub(super) bytes: u64,
-    /// The number of its lines.
-    pub(super) messages: u64,
-    /// What was done about its end.
+    /// Length and number of the lines.
+    pub(super) position: LinePosition,
+    /// Repair of the last line.
     pub(super) repair: Option<TailRepair>,
-    /// What the journal should say of it; nothing where its recorder closed it.
+    /// Event for the journal; `None` if the recorder closed the file and it is as it was.
     pub(super) recovered: Option<RecoveredEvent>,
 }
 
 impl TailScan {
-    /// Looks through what the journal does not vouch for.
-    pub(super) fn scan(file: &File, claims: &Checkpoints) -> io::Result<Self> {
+    /// Scans the part of the file that the journal does not vouch for.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn scan(file: &File, checkpoints: &Checkpoints) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        let last = claims.last().unwrap_or_default();
-        let vouched = claims.closed && claims.last_durable(length).bytes == length;
-        if last.bytes == length && (vouched || !claims.has_any()) {
-            let messages = last.messages;
-            return Ok(Self {
-                length,
-                lines_end: length,
-                messages,
-                lacks_line_feed: false,
-                has_zeros: false,
-                vouched: true,
-            });
+        let last = checkpoints.last().unwrap_or_default();
+        let vouched = checkpoints.is_closed() && checkpoints.last_durable(length).bytes == length;
+        if last.bytes == length && (vouched || checkpoints.is_empty()) {
+            let tail = FileTail { length, lines_end: length, lacks_line_feed: false };
+            return Ok(Self { tail, messages: last.messages, has_zeros: false, vouched: true });
         }
-        let from = claims.last_durable(length);
-        let zeros = find_zero_run(file, from.bytes, length)?;
-        let (zeroed, end) = (zeros.is_some(), zeros.unwrap_or(length));
-        let whole = find_last_line_end(file, from.bytes, end)?.unwrap_or(from.bytes);
-        let messages = from.messages + count_lines_between(file, from.bytes, whole)?;
-        let document = end == length && whole < length && is_complete_json(file, whole, length)?;
+        let from = checkpoints.last_durable(length);
+        let zeros = find_zero_run(file, from.bytes..length)?;
+        let end = zeros.unwrap_or(length);
+        let lines_end = find_last_line_end(file, from.bytes..end)?.unwrap_or(from.bytes);
+        let messages = from.messages + count_lines(file, from.bytes..lines_end)?;
+        let lacks_line_feed =
+            end == length && lines_end < length && is_complete_json(file, lines_end..length)?;
         Ok(Self {
-            length,
-            lines_end: whole,
+            tail: FileTail { length, lines_end, lacks_line_feed },
             messages,
-            lacks_line_feed: document,
-            has_zeros: zeroed,
+            has_zeros: zeros.is_some(),
             vouched: false,
         })
     }
 
-    /// Whether nothing is to be done.
+    /// Returns whether the file consists of complete lines.
     pub(super) fn is_intact(&self) -> bool {
-        self.lines_end == self.length
+        self.tail.is_intact()
     }
 
-    /// What is wrong with these lines, so many, that a crash does not explain; in words.
-    pub(super) fn describe_damage(&self, claims: &Checkpoints, messages: u64) -> Option<String> {
-        let said = claims.last().unwrap_or_default();
-        if said.bytes > self.length || said.messages > messages {
-            let said = said.messages;
+    /// Describes damage that a crash does not explain, in words for the user. `messages` is the
+    /// number of lines in the file.
+    pub(super) fn describe_damage(
+        &self,
+        checkpoints: &Checkpoints,
+        messages: u64,
+    ) -> Option<String> {
+        let stated = checkpoints.last().unwrap_or_default();
+        if stated.bytes > self.tail.length || stated.messages > messages {
+            let stated = stated.messages;
             return Some(format!(
-                "its journal says that {said} messages were written, and it holds {messages}"
+                "its journal says that {stated} messages were written, and it holds {messages}"
             ));
         }
-        // A last line that is torn is a matter of course while it is written, and after a crash.
-        let cut = self.length - self.lines_end;
+        // A torn last line alone is normal: while the file is written, and after a crash.
+        let from_end = self.tail.length - self.tail.lines_end;
         (self.has_zeros)
-            .then(|| format!("zeros stand where lines should be, {cut} bytes from the end"))
+            .then(|| format!("zeros stand where lines should be, {from_end} bytes from the end"))
     }
 
-    /// Does what is to be done about the end of the file, which is open for appending. Gives what
-    /// is there then.
+    /// Repairs the end of the file. The file must be open for appending unless it is intact.
+    ///
+    /// # Errors
+    /// [`FileError`]: what is cut off is in the `.torn` file before it is cut off.
     pub(super) fn repair(
         &self,
         file: &File,
         path: &Path,
         torn: &Path,
-        claims: &Checkpoints,
+        checkpoints: &Checkpoints,
     ) -> Result<Recovery, FileError> {
-        let (mut bytes, mut messages, mut mended) = (self.lines_end, self.messages, None);
-        if self.lacks_line_feed {
-            disk::write_all(file, path, b"\n")?;
-            (bytes, messages) = (self.length + 1, messages + 1);
-            mended = Some(TailRepair::LineFeedAdded);
-        } else if !self.is_intact() {
-            append_to_torn_file(file, path, self.lines_end, self.length, torn)?;
-            disk::truncate(file, path, self.lines_end)?;
-            let kept_in = PathBuf::from(torn);
-            mended = Some(TailRepair::Truncated { bytes: self.length - self.lines_end, kept_in });
-        }
-        let cut = if self.lacks_line_feed { 0 } else { self.length - self.lines_end };
-        let found = RecoveredEvent { bytes, messages, cut, ..claims.assess_loss(bytes, messages) };
-        // What was closed is worth a word only when it is not what it was.
-        let changed = !self.is_intact() || found.lost > 0;
-        let found = (!self.vouched && (changed || !claims.closed)).then_some(found);
-        Ok(Recovery { bytes, messages, repair: mended, recovered: found })
+        let (bytes, repair) = self.tail.repair(file, path, torn)?;
+        let (added, cut) = match &repair {
+            None => (0, 0),
+            Some(TailRepair::LineFeedAdded) => (1, 0),
+            Some(TailRepair::Truncated { bytes, .. }) => (0, *bytes),
+        };
+        let position = LinePosition { bytes, messages: self.messages + added };
+        let event = RecoveredEvent { cut, ..checkpoints.assess_loss(position) };
+        // A file that was closed needs the event only when it is not as it was.
+        let changed = repair.is_some() || event.lost > 0;
+        let needs_event = !self.vouched && (changed || !checkpoints.is_closed());
+        Ok(Recovery { position, repair, recovered: needs_event.then_some(event) })
     }
 }
 
-/// Where the first long run of zeros within `from..to` begins.
-fn find_zero_run(file: &File, from: u64, to: u64) -> io::Result<Option<u64>> {
+/// Returns the start of the first run of zeros that lies within the range.
+fn find_zero_run(file: &File, range: Range<u64>) -> io::Result<Option<u64>> {
     let finder = Finder::new(&ZERO_RUN);
-    let mut at = from;
-    let mut block = vec![0; BLOCK_BYTES];
-    while at < to {
-        let size = usize::try_from(to - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
-        let part = block.get_mut(..size).unwrap_or_default();
-        file.read_exact_at(part, at)?;
-        if let Some(found) = finder.find(part) {
-            return Ok(Some(at + found as u64));
+    let mut buffer = Vec::new();
+    let mut start = range.start;
+    while start < range.end {
+        let block = read_block(file, start..range.end, &mut buffer)?;
+        if let Some(offset) = finder.find(block) {
+            return Ok(Some(start + offset as u64));
         }
-        // A run may go on in the next block.
-        let step = if size == BLOCK_BYTES { BLOCK_BYTES - ZERO_RUN.len() } else { size };
-        at += step as u64;
+        // The blocks overlap, since a run may begin in one and end in the next.
+        let step =
+            if block.len() == BLOCK_BYTES { BLOCK_BYTES - ZERO_RUN.len() } else { block.len() };
+        start += step as u64;
     }
     Ok(None)
 }
 
-/// The number of line feeds within `from..to`.
-fn count_lines_between(file: &File, from: u64, to: u64) -> io::Result<u64> {
-    let (mut at, mut lines) = (from, 0);
-    let mut block = vec![0; BLOCK_BYTES];
-    while at < to {
-        let size = usize::try_from(to - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
-        let part = block.get_mut(..size).unwrap_or_default();
-        file.read_exact_at(part, at)?;
-        lines += count_line_feeds(part);
-        at += size as u64;
+/// Counts the line feeds within the range.
+fn count_lines(file: &File, range: Range<u64>) -> io::Result<u64> {
+    let mut buffer = Vec::new();
+    let mut start = range.start;
+    let mut lines = 0;
+    while start < range.end {
+        let block = read_block(file, start..range.end, &mut buffer)?;
+        lines += count_line_feeds(block);
+        start += block.len() as u64;
     }
     Ok(lines)
 }
@@ -263,6 +158,8 @@ fn count_lines_between(file: &File, from: u64, to: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::disk;
+    use crate::archive::journal::{ClosedEvent, JournalEntry, JournalEvent, Mark};
 
     fn mark(t: u64, bytes: u64, messages: u64) -> JournalEntry {
         JournalEntry { t, event: JournalEvent::Mark(Mark { bytes, messages, synced: None }) }
@@ -273,13 +170,17 @@ mod tests {
         let (path, torn) = (dir.path().join("f"), dir.path().join("torn"));
         std::fs::write(&path, content).unwrap();
         let file = disk::open_append(&path).unwrap();
-        let claims = Checkpoints::from_journal(entries);
-        let finding = TailScan::scan(&file, &claims).unwrap();
-        let recovery = finding.repair(&file, &path, &torn, &claims).unwrap();
-        let left = std::fs::read(&path).unwrap();
-        assert_eq!(recovery.bytes, left.len() as u64);
-        assert_eq!(recovery.messages, count_line_feeds(&left), "the count is that of the file");
-        (recovery, left, std::fs::read(&torn).unwrap_or_default())
+        let checkpoints = Checkpoints::from_journal(entries);
+        let scan = TailScan::scan(&file, &checkpoints).unwrap();
+        let recovery = scan.repair(&file, &path, &torn, &checkpoints).unwrap();
+        let content = std::fs::read(&path).unwrap();
+        assert_eq!(recovery.position.bytes, content.len() as u64);
+        assert_eq!(
+            recovery.position.messages,
+            count_line_feeds(&content),
+            "the count is that of the file"
+        );
+        (recovery, content, std::fs::read(&torn).unwrap_or_default())
     }
 
     #[test]
@@ -299,11 +200,11 @@ mod tests {
         assert_eq!(torn.len(), 1_002 + 1);
         let found = recovery.recovered.unwrap();
         assert_eq!((found.cut, found.lost, found.since), (1_002, 0, 5));
-        // A zero that was sent is no sign of anything, and what was durable is not looked at.
+        // A single zero may have been sent, and what was durable is not scanned.
         let (recovery, ..) = recovered(&[mark(5, 300, 100)], b"a\0\n".repeat(1_000).as_slice());
-        assert_eq!(recovery.messages, 1_000);
+        assert_eq!(recovery.position.messages, 1_000);
         let (recovery, ..) = recovered(&[mark(5, 3_000, 1_000)], &b"{}\n".repeat(1_000));
-        assert_eq!((recovery.messages, recovery.recovered.unwrap().lost), (1_000, 0));
+        assert_eq!((recovery.position.messages, recovery.recovered.unwrap().lost), (1_000, 0));
     }
 
     #[test]
@@ -314,7 +215,7 @@ mod tests {
         let found = recovery.recovered.unwrap();
         assert_eq!((found.messages, found.lost, found.since), (22, 8, 2));
         let (recovery, ..) = recovered(&entries, b"");
-        assert_eq!((recovery.recovered.unwrap().lost, recovery.messages), (30, 0));
+        assert_eq!((recovery.recovered.unwrap().lost, recovery.position.messages), (30, 0));
     }
 
     #[test]
@@ -328,6 +229,4 @@ mod tests {
         let found = recovery.recovered.unwrap();
         assert_eq!((found.messages, found.lost, found.since), (500, 500, 1));
     }
-
-    use crate::archive::journal::ClosedEvent;
 }

@@ -10,15 +10,16 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use self::line_position::LinePosition;
+use super::checkpoints::Checkpoints;
 use super::decode::{decode_and_hash, is_corruption};
-use super::digest::{Digester, LinesDigest, Sha256Hash};
-use super::directory::HourEntry;
+use super::digest::{Digester, LinesDigest};
 use super::file_name::FileKind;
+use super::hour_entry::HourEntry;
 use super::journal::{self, JournalEntry, SealRecord};
+use super::line_position::LinePosition;
 use super::parallel::parallel_for_each;
 use super::progress::{Progress, Stopped};
-use super::tail_scan::Checkpoints;
+use super::sha256_hash::Sha256Hash;
 
 /// What was found out about a sealed hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -129,7 +130,7 @@ pub fn verify_hour(
             }
             let claims = Checkpoints::from_journal(&entries);
             if claims.has_beyond(0) {
-                let lost = claims.assess_loss(0, 0).lost;
+                let lost = claims.assess_loss(LinePosition::default()).lost;
                 return bad(format!(
                     "the lines are gone; its journal says that {lost} messages were written"
                 ));
@@ -243,7 +244,7 @@ impl PrefixHashes {
         while !chunk.is_empty() {
             let here = self.digester.bytes();
             let wanted = self.pending_lengths.last().map_or(u64::MAX, |next| next - here);
-            let place = self.pending_positions.last().map_or(u64::MAX, |(bytes, _)| bytes - here);
+            let place = self.pending_positions.last().map_or(u64::MAX, |place| place.bytes - here);
             let next = usize::try_from(wanted.min(place)).unwrap_or(usize::MAX);
             let (part, rest) = chunk.split_at(next.min(chunk.len()));
             self.digester.update(part);
@@ -259,7 +260,9 @@ impl PrefixHashes {
             self.hashes.insert(bytes, self.digester.clone().finish().sha256);
         }
         let found = self.digester.messages();
-        while let Some((_, said)) = self.pending_positions.pop_if(|(place, _)| *place == bytes) {
+        while let Some(LinePosition { messages: said, .. }) =
+            self.pending_positions.pop_if(|place| place.bytes == bytes)
+        {
             if said != found {
                 self.mismatch.get_or_insert((bytes, said, found));
             }

@@ -1,4 +1,4 @@
-//! A sealed file frame by frame, so that damage costs the frames that it hit and no others.
+//! Decoding of a sealed file frame by frame, so that damage costs only the frames that it hit.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,17 +9,20 @@ use memchr::memmem;
 use zstd::bulk::Decompressor;
 
 use super::decode::decode_stream;
-use super::read_ahead::CHUNK_BYTES;
+use super::read_block::{MAX_BUFFERED_BYTES, read_block, read_range};
 
-/// The first bytes of a frame (RFC 8878, 3.1.1).
-const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-/// The first byte of a skippable frame may differ in its low half (RFC 8878, 3.1.2).
+/// First bytes of a frame (RFC 8878, 3.1.1).
+const ZSTD_MAGIC: u32 = 0xFD2F_B528;
+/// First bytes of a skippable frame; the low half of the first byte may be anything (RFC 8878,
+/// 3.1.2).
 const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
-/// Larger frames, as other programs write them, are not held in memory.
-const MAX_BUFFERED_FRAME: u64 = 16 << 20;
+/// Length of the longest frame header (RFC 8878, 3.1.1.1).
+const MAX_HEADER_BYTES: u64 = 18;
 
-/// Decodes the frames in order and hands on the lines of each once its checksum was compared. What
-/// is damaged is left out and told to `damaged`, as bytes of the file.
+/// Decodes the frames in order, and passes the lines of each to `each` once its checksum was
+/// verified. Damaged frames are left out, and passed to `damaged` as a range of the file and the
+/// decoder's reason. Of a frame that is too large to hold in memory, as other programs write them,
+/// the lines before the damage are passed on.
 ///
 /// # Errors
 /// The file cannot be read, or `each` failed.
@@ -30,46 +33,46 @@ pub(super) fn decode_intact_frames<E: From<io::Error>>(
 ) -> Result<(), E> {
     let length = file.metadata()?.len();
     let mut decompressor = Decompressor::new()?;
-    let (mut stored, mut lines) = (Vec::new(), Vec::new());
+    let mut stored_buffer = Vec::new();
+    let mut lines = Vec::new();
     let mut start = 0;
     while start < length {
-        let whole = match parse_frame(file, start, length) {
+        let frame_end = match parse_frame(file, start, length) {
             Ok(frame) if frame.skippable => Ok(frame.end),
             Ok(ZstdFrame { end, content_len: Some(content), .. })
-                if content.max(end - start) <= MAX_BUFFERED_FRAME =>
+                if content.max(end - start) <= MAX_BUFFERED_BYTES =>
             {
-                stored.resize(usize::try_from(end - start).unwrap_or(0), 0);
-                file.read_exact_at(&mut stored, start)?;
+                let stored = read_range(file, start..end, &mut stored_buffer)?;
                 lines.clear();
-                lines.reserve(usize::try_from(content).unwrap_or(0));
-                let decoded = decompressor.decompress_to_buffer(&stored, &mut lines);
+                // The limit above fits any `usize`.
+                lines.reserve(usize::try_from(content).unwrap_or(usize::MAX));
+                let decoded = decompressor.decompress_to_buffer(stored, &mut lines);
                 if decoded.is_ok() {
                     each(&lines)?;
                 }
                 decoded.map(|_| end)
             }
             Ok(frame) => {
-                // What is decoded before damage shows is out already.
-                let mut untaken = None;
-                let part = FileRange { file, position: start, end: frame.end };
-                let decoded = decode_stream(part, |chunk| {
+                let mut each_error = None;
+                let range = FileRange { file, position: start, end: frame.end };
+                let decoded = decode_stream(range, |chunk| {
                     each(chunk).map_err(|error| {
-                        untaken = Some(error);
-                        io::Error::other("not taken")
+                        each_error = Some(error);
+                        io::Error::other("the receiver of the lines failed")
                     })
                 });
-                if let Some(error) = untaken {
+                if let Some(error) = each_error {
                     return Err(error);
                 }
                 decoded.map(|()| frame.end)
             }
             Err(error) => Err(error),
         };
-        start = match whole {
+        start = match frame_end {
             Ok(end) => end,
             Err(error) if error.raw_os_error().is_some() => return Err(error.into()),
             Err(error) => {
-                // Where the frame seems to end is not to be relied on.
+                // The end that a damaged frame claims is not reliable.
                 let next = find_next_frame(file, start + 1, length)?;
                 damaged(start..next, error.to_string());
                 next
@@ -79,87 +82,94 @@ pub(super) fn decode_intact_frames<E: From<io::Error>>(
     Ok(())
 }
 
+/// Extent of a frame.
 struct ZstdFrame {
     end: u64,
-    /// Bytes of its lines, where it says so.
+    /// Number of bytes that it decodes to, if its header states it.
     content_len: Option<u64>,
     skippable: bool,
 }
 
-/// The extent of the frame that starts here, by its header and those of its blocks (RFC 8878,
-/// 3.1.1.1 and 3.1.1.2).
+/// Determines the extent of the frame that begins at `start`, from its header and those of its
+/// blocks (RFC 8878, 3.1.1.1 and 3.1.1.2).
 fn parse_frame(file: &File, start: u64, length: u64) -> io::Result<ZstdFrame> {
-    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let mut header = [0; 18];
-    let have = usize::try_from((length - start).min(18)).unwrap_or(0);
-    let header = header.get_mut(..have).unwrap_or_default();
-    file.read_exact_at(header, start)?;
-    let number = |at: usize, bytes: usize| {
-        let part = header.get(at..at + bytes).ok_or_else(|| bad("incomplete frame"))?;
-        Ok::<u64, io::Error>(part.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut buffer = Vec::new();
+    let header = read_range(file, start..length.min(start + MAX_HEADER_BYTES), &mut buffer)?;
+    let number = |offset: usize, bytes: usize| {
+        let field =
+            header.get(offset..offset + bytes).ok_or_else(|| invalid("incomplete frame"))?;
+        Ok::<u64, io::Error>(field.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     };
     let magic = number(0, 4)?;
     if magic & 0xFFFF_FFF0 == u64::from(SKIPPABLE_MAGIC) {
         let end = start + 8 + number(4, 4)?;
         let frame = ZstdFrame { end, content_len: None, skippable: true };
-        return if end <= length { Ok(frame) } else { Err(bad("incomplete frame")) };
+        return if end <= length { Ok(frame) } else { Err(invalid("incomplete frame")) };
     }
-    if magic != u64::from(u32::from_le_bytes(ZSTD_MAGIC)) {
-        return Err(bad("no frame starts here"));
+    if magic != u64::from(ZSTD_MAGIC) {
+        return Err(invalid("no frame starts here"));
     }
     let descriptor = number(4, 1)?;
     let single_segment = descriptor & 0x20 != 0;
-    let window = usize::from(!single_segment);
-    let dictionary = [0, 1, 2, 4].get(usize::try_from(descriptor & 3).unwrap_or(0)).copied();
-    let content_at = 5 + window + dictionary.unwrap_or(0);
-    let (content_bytes, content) = match (descriptor >> 6, single_segment) {
-        (0, false) => (0, None),
-        (0, true) => (1, Some(number(content_at, 1)?)),
-        (1, _) => (2, Some(number(content_at, 2)? + 256)),
-        (2, _) => (4, Some(number(content_at, 4)?)),
-        _ => (8, Some(number(content_at, 8)?)),
+    let window_bytes = usize::from(!single_segment);
+    let dictionary_bytes = match descriptor & 3 {
+        0 => 0,
+        1 => 1,
+        2 => 2,
+        _ => 4,
     };
-    let mut at = start + (content_at + content_bytes) as u64;
+    let content_offset = 5 + window_bytes + dictionary_bytes;
+    let (content_bytes, content_len) = match (descriptor >> 6, single_segment) {
+        (0, false) => (0, None),
+        (0, true) => (1, Some(number(content_offset, 1)?)),
+        (1, _) => (2, Some(number(content_offset, 2)? + 256)),
+        (2, _) => (4, Some(number(content_offset, 4)?)),
+        _ => (8, Some(number(content_offset, 8)?)),
+    };
+    let mut position = start + (content_offset + content_bytes) as u64;
     loop {
-        if at + 3 > length {
-            return Err(bad("incomplete frame"));
+        if position + 3 > length {
+            return Err(invalid("incomplete frame"));
         }
-        let mut block = [0; 4];
-        file.read_exact_at(block.get_mut(..3).unwrap_or_default(), at)?;
-        let block = u32::from_le_bytes(block);
+        let mut block_header = [0; 3];
+        file.read_exact_at(&mut block_header, position)?;
+        let [low, middle, high] = block_header;
+        let block = u32::from_le_bytes([low, middle, high, 0]);
         let stored = match block >> 1 & 3 {
             1 => 1,
-            3 => return Err(bad("a block of no known type")),
+            3 => return Err(invalid("a block of no known type")),
             _ => u64::from(block >> 3),
         };
-        at += 3 + stored;
+        position += 3 + stored;
         if block & 1 == 1 {
             break;
         }
     }
-    let end = at + if descriptor & 4 != 0 { 4 } else { 0 };
-    let frame = ZstdFrame { end, content_len: content, skippable: false };
-    if end <= length { Ok(frame) } else { Err(bad("incomplete frame")) }
+    let checksum_bytes = if descriptor & 4 != 0 { 4 } else { 0 };
+    let end = position + checksum_bytes;
+    let frame = ZstdFrame { end, content_len, skippable: false };
+    if end <= length { Ok(frame) } else { Err(invalid("incomplete frame")) }
 }
 
-/// Where the next frame seems to start; the file's end when none does.
-fn find_next_frame(file: &File, from: u64, length: u64) -> io::Result<u64> {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut at = from;
-    while at < length {
-        let have = usize::try_from((length - at).min(CHUNK_BYTES as u64)).unwrap_or(CHUNK_BYTES);
-        let part = chunk.get_mut(..have).unwrap_or_default();
-        file.read_exact_at(part, at)?;
-        if let Some(found) = memmem::find(part, &ZSTD_MAGIC) {
-            return Ok(at + found as u64);
+/// Returns the first position from `start` on at which a frame seems to begin; the end of the file
+/// when there is none.
+fn find_next_frame(file: &File, start: u64, length: u64) -> io::Result<u64> {
+    let magic = ZSTD_MAGIC.to_le_bytes();
+    let mut buffer = Vec::new();
+    let mut position = start;
+    while position < length {
+        let block = read_block(file, position..length, &mut buffer)?;
+        if let Some(offset) = memmem::find(block, &magic) {
+            return Ok(position + offset as u64);
         }
-        // It may lie across the end of the chunk.
-        at += (have.saturating_sub(ZSTD_MAGIC.len() - 1)).max(1) as u64;
+        // The blocks overlap, since the magic number may lie across their border.
+        position += block.len().saturating_sub(magic.len() - 1).max(1) as u64;
     }
     Ok(length)
 }
 
-/// A part of a file, as a reader.
+/// A reader of a range of a file, which leaves the position of the handle alone.
 struct FileRange<'a> {
     file: &'a File,
     position: u64,
@@ -168,10 +178,9 @@ struct FileRange<'a> {
 
 impl Read for FileRange<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left =
-            usize::try_from(self.end - self.position).unwrap_or(usize::MAX).min(buffer.len());
-        let length =
-            self.file.read_at(buffer.get_mut(..left).unwrap_or_default(), self.position)?;
+        let remaining = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
+        let (part, _) = buffer.split_at_mut(remaining.min(buffer.len()));
+        let length = self.file.read_at(part, self.position)?;
         self.position += length as u64;
         Ok(length)
     }
@@ -183,10 +192,11 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Write as _;
 
-    /// Three frames: with checksum and size, as of old programs without either, with checksum.
+    /// Writes three frames, the second of them without checksum and size, as old programs do.
     fn file(change: impl FnOnce(&mut Vec<u8>)) -> (Vec<Vec<u8>>, Vec<u64>, File) {
         let mut stored = Vec::new();
-        let (mut parts, mut starts) = (Vec::new(), Vec::new());
+        let mut parts = Vec::new();
+        let mut starts = Vec::new();
         for number in 0..3_u8 {
             let line = format!("{{\"frame\":{number},\"text\":\"{}\"}}\n", "xyz".repeat(50));
             let lines = line.repeat(40).into_bytes();
@@ -205,7 +215,8 @@ mod tests {
     }
 
     fn decoded(file: &File) -> (Vec<u8>, Vec<Range<u64>>) {
-        let (mut lines, mut damage) = (Vec::new(), Vec::new());
+        let mut lines = Vec::new();
+        let mut damage = Vec::new();
         let each = |chunk: &[u8]| {
             lines.extend_from_slice(chunk);
             io::Result::Ok(())

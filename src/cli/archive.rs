@@ -14,8 +14,8 @@ use super::output::{
     DeferredError, OutputFormat, print, print_json_line, print_message, to_json_line,
 };
 use super::progress::ProgressReporter;
-use crate::archive::directory::HourEntry;
 use crate::archive::file_name::FileKind;
+use crate::archive::hour_entry::HourEntry;
 use crate::archive::job::{Job, JobEvent, JobPlan, JobSummary};
 use crate::archive::progress::Progress;
 use crate::base::time::{Clock, SystemClock};

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::coverage::Coverage;
-use crate::archive::directory::{Directory, HourEntry};
+use crate::archive::directory::Directory;
 use crate::archive::file_name::Stem;
 use crate::archive::gaps::{Gap, HourGaps};
+use crate::archive::hour_entry::HourEntry;
 use crate::archive::journal::JournalEntry;
 use crate::base::time::UnixNanos;
 

@@ -22,7 +22,7 @@ use super::format::{HumanDuration, format_cause, gap_duration};
 use super::output::print;
 use crate::archive::coverage::Coverage;
 use crate::archive::directory::Directory;
-use crate::archive::file_name::{FileKind, Stem, parse_file_name};
+use crate::archive::file_name::{FileKind, Stem};
 use crate::archive::gaps::Gap;
 use crate::archive::progress::Progress;
 use crate::archive::verify::{HourVerdict, verify_hour};
@@ -222,15 +222,11 @@ fn compare(dir: &Path, sent: u64) -> anyhow::Result<u64> {
 fn line_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let topic_stem = Stem::from_topic(TOPIC)?;
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        match entry.file_name().to_str().and_then(parse_file_name) {
-            Some((stem, hour, FileKind::Lines)) if stem == topic_stem => {
-                files.push((hour, entry.path()));
-            }
-            _ => {}
+    // In the order of the hours.
+    for entry in Directory::read(dir)?.hours {
+        if entry.stem == topic_stem && entry.file(FileKind::Lines).is_some() {
+            files.push(entry.path(dir, FileKind::Lines));
         }
     }
-    files.sort();
-    Ok(files.into_iter().map(|(_, file)| file).collect())
+    Ok(files)
 }

@@ -9,7 +9,7 @@ use super::config_text::ConfigText;
 use super::document::{Document, with_shorthand_path};
 use super::located_section::LocatedSection;
 use super::pipeline_config::PipelineConfig;
-use crate::archive::digest::Sha256Hash;
+use crate::archive::sha256_hash::Sha256Hash;
 use crate::base::config_error::{ConfigError, Problem};
 use crate::base::error_chain::error_chain;
 use crate::base::pacer::Pacer;

@@ -1,26 +1,29 @@
-//! What goes wrong on a thread, in tests.
+//! Faults that tests inject into the operations of the current thread, and the lengths that a power
+//! cut would leave.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-use super::*;
-
+/// Fault of an operation.
 #[derive(Clone, Copy)]
 pub(crate) enum InjectedFault {
-    /// The operation fails with this error; those after it work. A write is done by half, as on a
-    /// disk that is full.
+    /// The operation fails with this error, and later ones work. Half of a write is done, as on a
+    /// full disk.
     Error(io::ErrorKind),
-    /// The process ends before the operation: it and all after it do nothing. A write is done
-    /// by half.
+    /// The process ends before the operation: this one and all later ones do nothing. Half of a
+    /// write is done.
     Crash,
-    /// Nothing fails, but this is done before the operation.
+    /// Nothing fails, but the function is called before the operation.
     Interleave(&'static dyn Fn()),
 }
 
-/// The fault, how many operations work before it, and whether it has come.
 #[derive(Clone, Copy)]
 struct FaultPlan {
     fault: InjectedFault,
+    /// Number of operations that work before the fault.
     remaining: usize,
     triggered: bool,
 }
@@ -29,7 +32,8 @@ thread_local! {
     static FAULT_PLAN: Cell<Option<FaultPlan>> = const { Cell::new(None) };
 }
 
-/// Runs `work` with the fault at the `nth` operation, from 0. Gives whether it came to that.
+/// Runs `work` with the fault at operation number `nth`, counted from 0. Returns the result and
+/// whether the fault was triggered.
 pub(crate) fn with_fault<T>(
     fault: InjectedFault,
     nth: usize,
@@ -40,14 +44,16 @@ pub(crate) fn with_fault<T>(
     (result, FAULT_PLAN.take().is_some_and(|plan| plan.triggered))
 }
 
+/// Counts an operation, and fails if the plan says so. Without a plan nothing fails.
 pub(super) fn fault_point() -> io::Result<()> {
     let Some(mut plan) = FAULT_PLAN.get() else { return Ok(()) };
     let result = match (plan.remaining, plan.fault) {
         (0, InjectedFault::Error(kind)) if !plan.triggered => Err(kind.into()),
         (0, InjectedFault::Crash) => Err(io::Error::other("the process has ended")),
-        (0, InjectedFault::Interleave(deed)) if !plan.triggered => {
+        (0, InjectedFault::Interleave(interleaved)) if !plan.triggered => {
+            // The operations of the function itself are not counted.
             FAULT_PLAN.set(None);
-            deed();
+            interleaved();
             plan.triggered = true;
             Ok(())
         }
@@ -59,12 +65,13 @@ pub(super) fn fault_point() -> io::Result<()> {
     result
 }
 
+/// Counts a write, and does half of it if it fails, unless the process has ended before.
 pub(super) fn write_fault_point(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    let ended = FAULT_PLAN
+    let has_crashed = FAULT_PLAN
         .get()
         .is_some_and(|plan| plan.triggered && matches!(plan.fault, InjectedFault::Crash));
     let result = fault_point();
-    if result.is_err() && !ended {
+    if result.is_err() && !has_crashed {
         file.write_all(&bytes[..bytes.len() / 2])?;
     }
     result
@@ -74,17 +81,19 @@ thread_local! {
     static DURABLE_LENGTHS: RefCell<Option<BTreeMap<PathBuf, u64>>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` and gives, for each file that was synced, the length that is durable.
+/// Runs `work` and returns, with its result, the length at the last sync of each file that was
+/// synced.
 pub(crate) fn durable_lengths_after<T>(work: impl FnOnce() -> T) -> (T, BTreeMap<PathBuf, u64>) {
     DURABLE_LENGTHS.set(Some(BTreeMap::new()));
     let result = work();
     (result, DURABLE_LENGTHS.take().unwrap_or_default())
 }
 
+/// Records the length of a file that was synced, if [`durable_lengths_after`] runs.
 pub(super) fn record_durable_len(file: &File, path: &Path) {
-    DURABLE_LENGTHS.with_borrow_mut(|durable| {
-        if let (Some(durable), Ok(metadata)) = (durable, file.metadata()) {
-            durable.insert(path.to_owned(), metadata.len());
+    DURABLE_LENGTHS.with_borrow_mut(|lengths| {
+        if let (Some(lengths), Ok(metadata)) = (lengths, file.metadata()) {
+            lengths.insert(path.to_owned(), metadata.len());
         }
     });
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::hour_path;
-use crate::archive::directory::HourEntry;
 use crate::archive::file_name::FileKind;
+use crate::archive::hour_entry::HourEntry;
 use crate::archive::journal::SealRecord;
 use crate::archive::retention::LimitKind;
 use crate::archive::seal::SealWarning;

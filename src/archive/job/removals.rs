@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{Job, JobError, JobEvent, hour_states, is_ready_to_seal};
 use crate::archive::dir_lock::{LastRun, read_last_run};
-use crate::archive::directory::{Directory, HourEntry, SealState};
+use crate::archive::directory::Directory;
 use crate::archive::file_name::FileKind;
+use crate::archive::hour_entry::{HourEntry, SealState};
 use crate::archive::progress::Progress;
 use crate::archive::retention;
 use crate::archive::retention::{
@@ -74,7 +75,7 @@ impl Job {
         // Once: a schedule of a week is no clock that jumps.
         let jumped =
             |last: &LastRun| now.abs_diff(last.at) > MAX_CLOCK_JUMP && !last.removals_deferred;
-        let Some(last) = read_last_run(&self.dir).filter(jumped) else {
+        let Some(last) = read_last_run(&self.dir)?.filter(jumped) else {
             return Ok((removals, remarks));
         };
         let by_age = |(_, event): &(HourEntry, JobEvent)| {

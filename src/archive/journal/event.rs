@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::digest::Sha256Hash;
 use crate::archive::retention::LimitKind;
+use crate::archive::sha256_hash::Sha256Hash;
 
 /// The version of the format, in every `open`. Readers skip events and fields that they do not
 /// know; what they know does not change its meaning within a version.

@@ -1,4 +1,4 @@
-//! The hour that one call of `seal` works on.
+//! The hour that a seal works on.
 
 use std::path::{Path, PathBuf};
 
@@ -7,22 +7,24 @@ use crate::archive::file_name::{FileKind, Stem};
 use crate::archive::journal::{self, JournalEvent};
 use crate::base::time::{Clock, Hour};
 
-/// An hour that is to be sealed.
+/// Hour that is to be sealed.
 #[derive(Debug, Clone, Copy)]
 pub struct SealTarget<'a> {
-    /// The directory.
+    /// Directory of the archive.
     pub dir: &'a Path,
-    /// The first part of the hour's file names.
+    /// First part of the hour's file names.
     pub stem: &'a Stem,
     /// The hour.
     pub hour: Hour,
 }
 
 impl SealTarget<'_> {
+    /// Returns the path of a file of the hour.
     pub(super) fn path(&self, kind: FileKind) -> PathBuf {
         self.stem.path(self.dir, self.hour, kind)
     }
 
+    /// Appends an event to the hour's journal and makes it durable.
     pub(super) fn append_event(
         &self,
         clock: &dyn Clock,

@@ -1,4 +1,4 @@
-//! The temporary file of a seal: written, and read back.
+//! The temporary file of a seal: it is written, and read back, before it gets its name.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -8,131 +8,145 @@ use std::path::Path;
 use super::seal_target::SealTarget;
 use crate::archive::compress::{Compression, FrameOutput, compress_range, write_line_feed_frame};
 use crate::archive::decode::{SealedDigest, decode_and_digest, decode_and_hash};
-use crate::archive::digest;
-use crate::archive::digest::{Digester, LinesDigest};
-use crate::archive::directory::FileInfo;
-use crate::archive::disk;
-use crate::archive::disk::FileError;
+use crate::archive::digest::{self, Digester, LinesDigest};
+use crate::archive::disk::{self, FileError};
+use crate::archive::file_info::FileInfo;
 use crate::archive::file_name::FileKind;
 use crate::archive::journal::{SealRecord, SealedPart};
 use crate::archive::progress::Progress;
-use crate::archive::read_ahead::{CHUNK_BYTES, for_each_chunk};
+use crate::archive::read_ahead::for_each_chunk;
+use crate::archive::read_block::BLOCK_BYTES;
 use crate::archive::retention::disk_space;
 use crate::archive::seal_error::SealError;
 use crate::base::time::UnixNanos;
 
-/// The disk is never filled to its end: a recorder writes to it, too. One part in this many stays
-/// free, but no more than `MAX_RESERVE`: sealing is what makes room.
+/// Part of the disk that a seal leaves free, as a divisor of its size: a recorder writes to it, too.
 const RESERVE_DIVISOR: u64 = 100;
+/// Most bytes that a seal leaves free. Little, since sealing is what makes room.
 const MAX_RESERVE_BYTES: u64 = 16 << 20;
 
-/// What the lines are added to.
+/// Sealed file to which the lines are added.
 pub(super) struct SealBase {
-    /// Bytes of the lines that are in it already.
+    /// Bytes at the start of the lines that are in it already.
     pub(super) skip_bytes: u64,
-    /// The sealed file that gets further frames.
+    /// Content of the sealed file that is extended; `None` for a new file.
     pub(super) record: Option<SealRecord>,
 }
 
-/// Compresses to the temporary file and reads it back; gives what it holds, and what is new in it.
+/// Compresses the lines to the temporary file, syncs it and reads it back. Returns its content, and
+/// the digest of the lines that are new in it.
+///
+/// # Errors
+/// [`SealError`]; the temporary file is to be removed.
 pub(super) fn write_and_verify(
     target: SealTarget<'_>,
     lines: &File,
     info: FileInfo,
-    replaces: &SealBase,
+    base: &SealBase,
     compression: Compression,
     progress: &Progress,
 ) -> Result<(SealRecord, LinesDigest), SealError> {
     let path = target.path(FileKind::Lines);
-    let tmp = target.path(FileKind::SealingTemp);
-    let file = disk::create(&tmp)?;
-    let out = FrameOutput { file: &file, path: &tmp };
-    let SealBase { skip_bytes: skip, record: base } = replaces;
+    let sealed = target.path(FileKind::Sealed);
+    let temp = target.path(FileKind::SealingTemp);
+    let file = disk::create(&temp)?;
+    let output = FrameOutput { file: &file, path: &temp };
+    let SealBase { skip_bytes: skip, record: base } = base;
     if let Some(base) = base {
-        copy_prefix(&target.path(FileKind::Sealed), base.stored_bytes, out, progress)?;
+        copy_prefix(&sealed, base.stored_bytes, output, progress)?;
         if base.torn {
-            write_line_feed_frame(out)?;
+            write_line_feed_frame(output)?;
         }
     }
-    let room = || check_free_space(target.dir);
-    let part = compress_range(lines, &path, *skip..info.bytes, out, compression, progress, room)?;
-    disk::copy_metadata(&file, &tmp, lines)?;
-    disk::sync(&file, &tmp)?;
-    let checked = match base {
-        None => verify_lines(file, &tmp, lines, &part, progress),
-        Some(base) => verify_extended(file, &tmp, base, &part, progress),
+    let before_frame = || check_free_space(target.dir);
+    let range = *skip..info.bytes;
+    let part = compress_range(lines, &path, range, output, compression, progress, before_frame)?;
+    disk::copy_metadata(&file, &temp, lines)?;
+    disk::sync(&file, &temp)?;
+    let verified = match base {
+        None => verify_lines(file, &temp, lines, &part, progress),
+        Some(base) => verify_extended(file, &temp, &sealed, base, &part, progress),
     };
-    let decoded = checked.map_err(|error| error.with_path("read back", &tmp))?;
+    let decoded = verified.map_err(|error| error.with_path("read back", &temp))?;
     let sha256 = if *skip == 0 {
         part.sha256
     } else {
         digest::digest_prefix(lines, info.bytes).map_err(FileError::from_io("read", &path))?.sha256
     };
-    // A crash after an extension must find the whole of what is sealed of this file.
-    let from = SealedPart {
+    // All lines of the `.jsonl`, not only the new ones: after a crash the next run compares these
+    // with the `.jsonl` that it finds.
+    let sealed_part = SealedPart {
         bytes: info.bytes,
         sha256,
         inode: info.inode,
         modified: info.modified.nanos(),
         created: info.created.map(UnixNanos::nanos),
     };
-    Ok((SealRecord { part: Some(from), ..SealRecord::from(decoded) }, part))
+    Ok((SealRecord { part: Some(sealed_part), ..SealRecord::from(decoded) }, part))
 }
 
 /// Decodes the temporary file and compares every byte with the lines that went into it.
 fn verify_lines(
     mut file: File,
-    tmp: &Path,
+    temp: &Path,
     lines: &File,
     part: &LinesDigest,
     progress: &Progress,
 ) -> Result<SealedDigest, SealError> {
+    let mismatch = || SealError::ReadBackMismatch(temp.to_owned());
     file.rewind()?;
-    let (mut position, mut same) = (0, true);
-    let mut own = vec![0; CHUNK_BYTES];
-    let (stored_sha256, stored_bytes) = decode_and_hash(file, |chunk| {
+    let mut position = 0;
+    let mut same = true;
+    let mut buffer = vec![0; BLOCK_BYTES];
+    let stored = decode_and_hash(file, |chunk| {
         progress.advance(chunk.len())?;
         let end = position + chunk.len() as u64;
-        let own = own.get_mut(..chunk.len()).filter(|_| end <= part.bytes);
-        let Some(own) = own else { return Err(SealError::ReadBackMismatch(tmp.to_owned())) };
-        lines.read_exact_at(own, position)?;
-        same &= own == chunk;
+        let original = buffer.get_mut(..chunk.len()).filter(|_| end <= part.bytes);
+        let original = original.ok_or_else(mismatch)?;
+        lines.read_exact_at(original, position)?;
+        same &= original == chunk;
         position = end;
         Ok::<(), SealError>(())
     })?;
     if same && position == part.bytes {
-        Ok(SealedDigest { lines: *part, stored_sha256, stored_bytes })
+        Ok(SealedDigest { lines: *part, stored })
     } else {
-        Err(SealError::ReadBackMismatch(tmp.to_owned()))
+        Err(mismatch())
     }
 }
 
-/// Decodes the temporary file and compares the hashes of what was sealed before and of what is new.
+/// Decodes the temporary file and compares the hash of the lines that were sealed before, and the
+/// digest of the new ones.
 fn verify_extended(
     mut file: File,
-    tmp: &Path,
+    temp: &Path,
+    sealed: &Path,
     base: &SealRecord,
     part: &LinesDigest,
     progress: &Progress,
 ) -> Result<SealedDigest, SealError> {
     file.rewind()?;
-    let (mut before, mut behind) = (Digester::new(), Digester::new());
-    let mut feeds = usize::from(base.torn);
+    let mut old_lines = Digester::new();
+    let mut new_lines = Digester::new();
+    // The frame that separates the two, if the last line had no line feed.
+    let mut separator_bytes = usize::from(base.torn);
     let decoded = decode_and_digest(file, |chunk| {
         progress.advance(chunk.len())?;
-        let left = usize::try_from(base.raw_bytes - before.bytes()).unwrap_or(usize::MAX);
-        let (first, rest) = chunk.split_at(left.min(chunk.len()));
-        before.update(first);
-        let feed = feeds.min(rest.len());
-        feeds -= feed;
-        behind.update(rest.get(feed..).unwrap_or_default());
+        let old_left = usize::try_from(base.raw_bytes - old_lines.bytes()).unwrap_or(usize::MAX);
+        let (old, rest) = chunk.split_at(old_left.min(chunk.len()));
+        old_lines.update(old);
+        let (separator, new) = rest.split_at(separator_bytes.min(rest.len()));
+        separator_bytes -= separator.len();
+        new_lines.update(new);
         Ok::<(), SealError>(())
     })?;
-    if before.finish().sha256 != base.raw_sha256 {
-        return Err(SealError::BaseMismatch(tmp.with_extension("")));
+    if old_lines.finish().sha256 != base.raw_sha256 {
+        return Err(SealError::BaseMismatch(sealed.to_owned()));
     }
-    let same = behind.finish() == *part;
-    if same { Ok(decoded) } else { Err(SealError::ReadBackMismatch(tmp.to_owned())) }
+    if new_lines.finish() != *part {
+        return Err(SealError::ReadBackMismatch(temp.to_owned()));
+    }
+    Ok(decoded)
 }
 
 /// Copies the first `length` bytes of a file.
@@ -150,7 +164,7 @@ fn copy_prefix(
     .map_err(|error: SealError| error.with_path("read", from))
 }
 
-/// Whether there is room for another frame.
+/// Checks that the disk has more free space than the reserve.
 fn check_free_space(dir: &Path) -> Result<(), SealError> {
     let (available, total) = disk_space(dir)?;
     let reserve = (total / RESERVE_DIVISOR).min(MAX_RESERVE_BYTES);

@@ -242,7 +242,7 @@ fn a_late_line_that_waits_for_a_seal_reports_no_loss() {
         while !has_lock_waiter(&path) {
             std::thread::yield_now();
         }
-        let hash = crate::archive::digest::Sha256Hash::digest(b"");
+        let hash = crate::archive::sha256_hash::Sha256Hash::digest(b"");
         let record = journal::SealRecord {
             raw_bytes: 0,
             messages: 1000,

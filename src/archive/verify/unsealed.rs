@@ -5,13 +5,14 @@ use std::io;
 use std::path::Path;
 
 use super::HourVerdict;
+use crate::archive::checkpoints::Checkpoints;
 use crate::archive::digest::Digester;
-use crate::archive::directory::HourEntry;
 use crate::archive::file_name::FileKind;
+use crate::archive::hour_entry::HourEntry;
 use crate::archive::journal::JournalEntry;
 use crate::archive::progress::{Progress, Stopped};
 use crate::archive::read_ahead::for_each_chunk;
-use crate::archive::tail_scan::{Checkpoints, TailScan};
+use crate::archive::tail_scan::TailScan;
 
 /// Looks at the lines of an hour, which may be open and grow meanwhile.
 pub(super) fn verify_unsealed(

@@ -1,11 +1,9 @@
 //! Which files are open, and which tracks there are.
 
-use std::collections::BTreeSet;
-
 use tracing::warn;
 
 use super::JsonlSink;
-use crate::archive::file_name::parse_file_name;
+use crate::archive::directory::stems_with_hours;
 use crate::base::time::{Clock, Hour, SystemClock};
 use crate::sinks::jsonl::router::Router;
 use crate::sinks::jsonl::topic_writer::TopicWriter;
@@ -77,13 +75,8 @@ impl JsonlSink {
             return;
         }
         let now = Hour::containing(SystemClock.now());
-        let Ok(entries) = std::fs::read_dir(&self.settings.dir) else { return };
-        let mut stems = BTreeSet::new();
-        for entry in entries.flatten() {
-            let parsed = entry.file_name().to_str().and_then(parse_file_name);
-            let recent = |hour: &Hour| hour.end() >= now.start() && *hour <= now;
-            stems.extend(parsed.filter(|(_, hour, _)| recent(hour)).map(|(stem, ..)| stem));
-        }
+        let recent = |hour: Hour| hour.end() >= now.start() && hour <= now;
+        let Ok(stems) = stems_with_hours(&self.settings.dir, recent) else { return };
         for stem in stems {
             if self.writers.iter().all(|track| track.options.stem != stem) {
                 self.add_writer(stem);

@@ -1,0 +1,128 @@
+//! The journal's statements on how far the lines of an hour had come, and when.
+
+use super::journal::{JournalEntry, JournalEvent, Mark, RecoveredEvent, entries_since_removal};
+use super::line_position::LinePosition;
+
+/// Statements of the journal on the `.jsonl` that exists now.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoints {
+    /// How far the lines had come, in the order of time.
+    checkpoints: Vec<Checkpoint>,
+    /// Whether the recorder closed the file after the last mark, or the file was recovered.
+    closed: bool,
+    /// First byte that a failed sync leaves in doubt.
+    unsynced_from: Option<u64>,
+}
+
+/// A mark, or another event with the same statement.
+#[derive(Debug, Clone, Copy)]
+struct Checkpoint {
+    /// Time of the event, Unix nanoseconds.
+    t: u64,
+    mark: Mark,
+}
+
+impl Checkpoints {
+    /// Reads the statements out of the journal of the hour. Those on a file that was sealed or
+    /// removed are left out: what exists now is another file.
+    pub(super) fn from_journal(entries: &[JournalEntry]) -> Self {
+        let mut found = Self::default();
+        for JournalEntry { t, event } in entries_since_removal(entries) {
+            let t = *t;
+            match event {
+                JournalEvent::Open(open) => {
+                    let mark = Mark { bytes: open.bytes, messages: open.messages, synced: None };
+                    if found.is_empty() || open.bytes == 0 {
+                        found = Self::starting_with(Checkpoint { t, mark });
+                    }
+                    found.closed = false;
+                }
+                JournalEvent::Mark(mark) => {
+                    found.checkpoints.push(Checkpoint { t, mark: *mark });
+                    found.closed = false;
+                }
+                JournalEvent::Recovered(RecoveredEvent { bytes, messages, .. }) => {
+                    let mark = Mark { bytes: *bytes, messages: *messages, synced: None };
+                    // A recovery scans the file, and syncs it.
+                    found = Self::starting_with(Checkpoint { t, mark });
+                    found.closed = true;
+                }
+                JournalEvent::Closed(closed) => {
+                    let (bytes, messages) = (closed.bytes, closed.messages);
+                    let synced =
+                        if closed.durable { None } else { Some(found.last_durable(bytes).bytes) };
+                    let mark = Mark { bytes, messages, synced };
+                    found.checkpoints.push(Checkpoint { t, mark });
+                    found.closed = true;
+                }
+                JournalEvent::SyncFailed { from, .. } => {
+                    let first = found.unsynced_from.map_or(*from, |first| first.min(*from));
+                    found.unsynced_from = Some(first);
+                }
+                // The lines of the file are gone with it, or about to go.
+                JournalEvent::Sealed(_) => found = Self::default(),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn starting_with(checkpoint: Checkpoint) -> Self {
+        Self { checkpoints: vec![checkpoint], closed: false, unsynced_from: None }
+    }
+
+    /// Returns whether the journal says nothing on the file: no recorder of ours wrote it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.checkpoints.is_empty()
+    }
+
+    /// Returns whether the recorder closed the file, or the file was recovered, after the last mark.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Returns whether the journal says that there were more than `bytes` bytes.
+    pub(super) fn has_beyond(&self, bytes: u64) -> bool {
+        self.last().is_some_and(|last| last.bytes > bytes)
+    }
+
+    /// Returns the furthest mark within `length` all of whose bytes were durable; the start of the
+    /// file when there is none.
+    pub(super) fn last_durable(&self, length: u64) -> Mark {
+        let limit = self.unsynced_from.unwrap_or(u64::MAX).min(length);
+        let is_durable = |mark: &Mark| {
+            mark.bytes <= limit && mark.synced.is_none_or(|synced| synced >= mark.bytes)
+        };
+        let marks = self.checkpoints.iter().rev().map(|checkpoint| checkpoint.mark);
+        marks.into_iter().find(is_durable).unwrap_or_default()
+    }
+
+    /// Returns the last statement.
+    pub(super) fn last(&self) -> Option<Mark> {
+        self.checkpoints.last().map(|checkpoint| checkpoint.mark)
+    }
+
+    /// Returns the length and the number of the lines at each mark, in the order of time.
+    pub(super) fn positions(&self) -> impl Iterator<Item = LinePosition> {
+        self.checkpoints.iter().map(|Checkpoint { mark, .. }| LinePosition {
+            bytes: mark.bytes,
+            messages: mark.messages,
+        })
+    }
+
+    /// Compares the last statement with what the file has. Where the journal says nothing, nothing
+    /// is known to be lost, and the time since when is 0.
+    pub(super) fn assess_loss(&self, found: LinePosition) -> RecoveredEvent {
+        let LinePosition { bytes, messages } = found;
+        let (Some(first), Some(last)) = (self.checkpoints.first(), self.last()) else {
+            return RecoveredEvent { bytes, messages, ..RecoveredEvent::default() };
+        };
+        // Bytes that are missing are at least one line, even if the journal counts no more lines.
+        let missing = last.messages.saturating_sub(messages).max(1);
+        let lost = if last.bytes > bytes { missing } else { 0 };
+        // The lines were last known to reach no further than this.
+        let within =
+            self.checkpoints.iter().rev().find(|checkpoint| checkpoint.mark.bytes <= bytes);
+        RecoveredEvent { bytes, messages, cut: 0, lost, since: within.unwrap_or(first).t }
+    }
+}
