@@ -1,16 +1,16 @@
 //! Records WebSocket feeds verbatim into one JSONL file per UTC hour, for months, unattended.
 //!
-//! The program is `streamer`; this library is how to extend it. A program of your own with a
-//! stage of your own is the stage, and a `main` that registers it:
+//! The program `streamer` is built from this library. A program of your own extends it with plugins:
+//! it implements a stage, registers the stage and runs the same command line.
 //!
 //! ```no_run
 //! use streamer::{Batch, BoxError, BuildContext, Registry, Stage, StageConfig};
 //!
-//! /// Keeps messages that are longer than this.
+//! /// Keeps messages that are longer than a limit.
 //! #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(deny_unknown_fields)]
 //! struct LongerThan {
-//!     /// Bytes that a message must exceed.
+//!     /// Number of bytes that a message must exceed.
 //!     bytes: usize,
 //! }
 //!
@@ -33,10 +33,12 @@
 //! }
 //! ```
 //!
-//! The guide is `docs/plugins.md`. The contract is in [`plugin`]; what moves is a [`Batch`]; the list of what there is, a
-//! [`Registry`].
+//! The guide to plugins is `docs/plugins.md`. The traits of plugins are in [`plugin`], the messages
+//! that plugins exchange are in a [`Batch`], and a [`Registry`] lists the plugins of a program.
+//!
+//! A program that has a command line of its own records with a [`Recorder`].
 
-/// The guide's code is compiled.
+/// Compiles the examples of the guide.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/plugins.md")]
 struct Guide;
@@ -50,8 +52,8 @@ pub mod plugin;
 mod recorder;
 mod registry;
 
-// For the tests, the benchmark and the soak test of this workspace alone: no part of the plugin
-// contract, and subject to change at any time.
+// Public only for the tests, the benchmark and the soak test of this workspace. These modules are no
+// part of the plugin contract and change at any time.
 #[doc(hidden)]
 pub mod archive;
 #[doc(hidden)]

@@ -35,18 +35,30 @@ use crate::registry::Registry;
 /// log of the process unless the program has set a `tracing` subscriber, and kills the child
 /// processes of its plugins at the end.
 ///
-/// ```no_run
-/// use std::path::Path;
-/// use std::time::Duration;
+/// A recording that ends with its source, a file:
 ///
-/// use streamer::{Recorder, RecorderError, Registry};
+/// ```
+/// use streamer::{Recorder, Registry};
 ///
-/// fn record_for_an_hour() -> Result<(), RecorderError> {
-///     let recorder = Recorder::load(Path::new("config.json"), &Registry::builtin())?;
-///     let end = recorder.run(async { tokio::time::sleep(Duration::from_secs(3600)).await })?;
-///     println!("{} messages", end.total.messages);
-///     Ok(())
-/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let trades = dir.path().join("trades.jsonl");
+/// std::fs::write(&trades, "{\"price\":1}\n{\"price\":2}\n")?;
+/// let config = dir.path().join("config.json");
+/// let text = serde_json::json!({
+///     "source": { "type": "file", "paths": [trades] },
+///     "sinks": [{ "type": "jsonl", "output_dir": dir.path().join("output"), "stem": "trades" }],
+///     "status_socket": "",
+///     "log_file": "",
+/// });
+/// std::fs::write(&config, text.to_string())?;
+///
+/// let recorder = Recorder::load(&config, &Registry::builtin())?;
+/// // A recording without an end of its own needs a future that completes.
+/// let end = recorder.run(std::future::pending())?;
+/// assert_eq!(end.total.messages, 2);
+/// # Ok(())
+/// # }
 /// ```
 pub struct Recorder {
     config: Config,

@@ -99,7 +99,7 @@ pub(crate) struct Document {
     pub(crate) status_socket: Option<PathBuf>,
     /// Path of the log file; empty or null for no file.
     pub(crate) log_file: Option<PathBuf>,
-    /// Whether to log to stdout as well.
+    /// Log to stdout as well.
     pub(crate) log_to_stdout: bool,
     /// Size at which the log file is renamed to `.1` and a new one begins; 0 for no limit.
     pub(crate) log_max_size: ByteSize,

@@ -117,9 +117,9 @@ pub(crate) struct PluginProperties {
     pub(crate) topic_selector: Option<Selector>,
     /// Directory in which a sink writes hours; `None` for all other plugins.
     pub(crate) archive_dir: Option<PathBuf>,
-    /// Whether a source reads stdin.
+    /// Set if a source reads stdin.
     pub(crate) uses_stdin: bool,
-    /// Whether a sink writes messages to stdout.
+    /// Set if a sink writes messages to stdout.
     pub(crate) uses_stdout: bool,
 }
 

@@ -9,8 +9,8 @@ pub(super) struct HourCell<'a> {
     /// Fraction of the hour in which the recorder received messages, from 0 to 1; `None` for an hour
     /// without a recording and without a gap.
     pub(super) covered_fraction: Option<f64>,
-    /// Whether a part of the hour has no journal.
-    pub(super) unknown: bool,
+    /// Set if a part of the hour has no journal.
+    pub(super) has_unknown: bool,
     /// The files of the hour; `None` if there are none.
     pub(super) row: Option<&'a HourSummary>,
 }
@@ -19,7 +19,7 @@ impl HourCell<'_> {
     pub(super) fn grade(self) -> Grade {
         match self.covered_fraction {
             None => Grade::NoData,
-            Some(_) if self.unknown => Grade::Unknown,
+            Some(_) if self.has_unknown => Grade::Unknown,
             Some(covered) => Grade::of_fraction(covered),
         }
     }

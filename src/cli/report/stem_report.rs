@@ -80,7 +80,7 @@ impl StemReport {
         let covered = 1.0 - (gap_duration.as_secs_f64() / length.as_secs_f64()).min(1.0);
         HourCell {
             covered_fraction: has_data.then_some(if is_missing { 0.0 } else { covered }),
-            unknown: gaps.is_some_and(|gaps| gaps.has_unknown),
+            has_unknown: gaps.is_some_and(|gaps| gaps.has_unknown),
             row,
         }
     }
