@@ -35,7 +35,6 @@ impl SignalHandler {
 
     /// Handles signals until the task is dropped: the first SIGINT or SIGTERM cancels `stop`, the
     /// second one exits at once, SIGHUP opens the log file again.
-    #[expect(clippy::exit, reason = "the second signal asks for an exit without a clean end")]
     pub(super) async fn handle(mut self, log: Arc<Log>, stop: CancellationToken) {
         loop {
             let name = tokio::select! {
@@ -51,6 +50,7 @@ impl SignalHandler {
                 warn!(signal = name, "second signal, exiting at once");
                 log.flush();
                 child_process::kill_all();
+                // The second signal asks for an exit without a clean end.
                 std::process::exit(EXIT_INTERRUPTED);
             }
             info!(signal = name, "stopping");
