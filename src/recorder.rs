@@ -11,6 +11,7 @@ pub(crate) mod sidecar;
 mod signals;
 pub(crate) mod status;
 mod status_log;
+mod verbosity;
 
 use std::future::Future;
 use std::io;
@@ -22,6 +23,7 @@ use tokio::runtime::Runtime;
 pub use self::recorder_error::RecorderError;
 pub(crate) use self::recorder_error::RecorderErrorKind;
 use self::session::Session;
+pub(crate) use self::verbosity::Verbosity;
 use crate::base::child_process;
 use crate::base::pacer::Pacer;
 use crate::base::time::{Clock, SystemClock};
@@ -63,7 +65,7 @@ use crate::registry::Registry;
 pub struct Recorder {
     config: Config,
     handles_signals: bool,
-    debug: bool,
+    verbosity: Verbosity,
 }
 
 impl Recorder {
@@ -76,7 +78,7 @@ impl Recorder {
     }
 
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, handles_signals: false, debug: false }
+        Self { config, handles_signals: false, verbosity: Verbosity::default() }
     }
 
     /// Makes the recorder handle the signals of the process.
@@ -89,10 +91,10 @@ impl Recorder {
         self
     }
 
-    /// Logs to stdout as well, and messages of level `DEBUG` too.
+    /// Sets the amount of detail in the log.
     #[must_use]
-    pub(crate) fn with_debug_log(mut self, debug: bool) -> Self {
-        self.debug = debug;
+    pub(crate) fn with_verbosity(mut self, verbosity: Verbosity) -> Self {
+        self.verbosity = verbosity;
         self
     }
 
@@ -110,13 +112,13 @@ impl Recorder {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Snapshot, RecorderError> {
-        let Self { config, handles_signals, debug } = self;
+        let Self { config, handles_signals, verbosity } = self;
         let Config { file, settings, pipelines, .. } = config;
         let stats = Arc::new(ProcessStats::new(SystemClock.now()));
         let pacer = Arc::new(Pacer::default());
         let pipelines = pipelines.build(&stats, &pacer)?;
         let runtime = build_runtime(pacer).map_err(RecorderErrorKind::StartRuntime)?;
-        let session = Session { file, settings, handles_signals, debug, stats };
+        let session = Session { file, settings, handles_signals, verbosity, stats };
         let recorded = runtime.block_on(session.record(pipelines, stop));
         // The tasks that are left after the pipelines own nothing that must be closed: a name
         // look-up that hangs must not delay the exit.

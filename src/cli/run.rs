@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::cli_error::CliError;
 use crate::config::Config;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, Verbosity};
 use crate::registry::Registry;
 
 pub(super) fn run(file: &Path, debug: bool, registry: &Registry) -> Result<ExitCode, CliError> {
@@ -14,10 +14,9 @@ pub(super) fn run(file: &Path, debug: bool, registry: &Registry) -> Result<ExitC
         let message = format!("-debug logs to stdout, where `{sink}` writes messages");
         return Err(CliError::Usage(message));
     }
+    let verbosity = if debug { Verbosity::Debug } else { Verbosity::Normal };
+    let recorder = Recorder::new(config).with_signal_handling().with_verbosity(verbosity);
     // A signal is the only stop.
-    Recorder::new(config)
-        .with_signal_handling()
-        .with_debug_log(debug)
-        .run(std::future::pending())?;
+    recorder.run(std::future::pending())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 
 use self::log_file::LogFile;
+use super::verbosity::Verbosity;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::LogConfig;
 use crate::metrics::ProcessStats;
@@ -49,14 +50,14 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Starts the log and makes it that of the whole process. `debug` logs to stdout as well, and
-    /// more.
+    /// Starts the log and makes it the log of the whole process.
     pub(crate) fn start(
         config: &LogConfig,
-        debug: bool,
+        verbosity: Verbosity,
         stats: &Arc<ProcessStats>,
     ) -> io::Result<Self> {
-        let console = match (config.to_stdout || debug, &config.file) {
+        let is_debug = verbosity == Verbosity::Debug;
+        let console = match (config.to_stdout || is_debug, &config.file) {
             (true, _) => Console::Stdout,
             (false, Some(_)) => Console::None,
             (false, None) => Console::Stderr,
@@ -75,7 +76,7 @@ impl Log {
         std::thread::Builder::new()
             .name("log".into())
             .spawn(move || write_lines(&received, file, console, &counters))?;
-        let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
+        let level = if is_debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
         let lines = LogLineWriter { commands: orders.clone(), stats: Arc::clone(stats) };
         // The scheduler of the sidecar tells of its own birth.
         let levels = Targets::new()

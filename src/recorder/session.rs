@@ -15,6 +15,7 @@ use super::sidecar::Sidecar;
 use super::signals::SignalHandler;
 use super::status::StatusSocket;
 use super::status_log::log_status_periodically;
+use super::verbosity::Verbosity;
 use crate::base::error_chain::error_chain;
 use crate::base::time::SystemClock;
 use crate::config::{ArchiveLocation, RecorderSettings, Schedule};
@@ -27,7 +28,7 @@ pub(super) struct Session {
     pub(super) file: PathBuf,
     pub(super) settings: RecorderSettings,
     pub(super) handles_signals: bool,
-    pub(super) debug: bool,
+    pub(super) verbosity: Verbosity,
     pub(super) stats: Arc<ProcessStats>,
 }
 
@@ -39,7 +40,7 @@ impl Session {
         mut pipelines: Vec<Pipeline>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Snapshot, RecorderError> {
-        let Self { file, settings, handles_signals, debug, stats } = self;
+        let Self { file, settings, handles_signals, verbosity, stats } = self;
         let socket = match &settings.status_socket {
             Some(path) => Some(StatusSocket::bind(path).await?),
             None => None,
@@ -50,8 +51,8 @@ impl Session {
         raise_file_limit();
         // Registered before the log says "started": whoever reads that may send a signal at once.
         let signals = handles_signals.then(SignalHandler::register);
-        let log = Log::start(&settings.log, debug, &stats).map_err(RecorderErrorKind::StartLog)?;
-        let log = Arc::new(log);
+        let log = Log::start(&settings.log, verbosity, &stats);
+        let log = Arc::new(log.map_err(RecorderErrorKind::StartLog)?);
         info!(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
