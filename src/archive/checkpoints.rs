@@ -6,9 +6,9 @@ use super::line_position::LinePosition;
 /// Statements of the journal on the `.jsonl` that exists now.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
-    /// How far the lines had come, in the order of time.
+    /// Positions that the lines had reached, in the order of time.
     checkpoints: Vec<Checkpoint>,
-    /// Whether the recorder closed the file after the last mark, or the file was recovered.
+    /// `true` if the recorder closed the file, or the file was recovered, after the last mark.
     closed: bool,
     /// First byte that a failed sync leaves in doubt.
     unsynced_from: Option<u64>,
@@ -48,10 +48,9 @@ impl Checkpoints {
                     found.closed = true;
                 }
                 JournalEvent::Closed(closed) => {
-                    let (bytes, messages) = (closed.bytes, closed.messages);
-                    let synced =
-                        if closed.durable { None } else { Some(found.last_durable(bytes).bytes) };
-                    let mark = Mark { bytes, messages, synced };
+                    let durable_bytes = || found.last_durable(closed.bytes).bytes;
+                    let synced = (!closed.durable).then(durable_bytes);
+                    let mark = Mark { bytes: closed.bytes, messages: closed.messages, synced };
                     found.checkpoints.push(Checkpoint { t, mark });
                     found.closed = true;
                 }

@@ -19,8 +19,8 @@ use super::seal_error::SealError;
 /// Largest number of raw bytes in a frame. A reader that seeks decodes half of one on average, and a
 /// damaged file loses one; larger frames gain nothing in ratio (BENCHMARKS.md).
 pub const FRAME_BYTES: usize = 4 << 20;
-/// Window of long-distance matching, as a power of two. Every decoder accepts it without being told
-/// to.
+/// Window of long-distance matching, as a power of two. Every decoder accepts it without an
+/// option.
 const LONG_WINDOW_LOG: u32 = 26;
 /// Largest number of raw bytes in a frame with long-distance matching, which finds nothing in frames
 /// that are smaller than its window.
@@ -33,7 +33,7 @@ const FRAMES_IN_FLIGHT: usize = 2;
 pub struct Compression {
     /// Level of zstd, 1 to 19.
     pub level: i32,
-    /// Whether to search for repetitions over 64 MiB.
+    /// `true` to search for repetitions within 64 MiB (long-distance matching).
     pub long_distance: bool,
 }
 

@@ -17,7 +17,7 @@ pub struct LinesDigest {
     pub messages: u64,
     /// Hash of the bytes.
     pub sha256: Sha256Hash,
-    /// Whether the last byte is a line feed, or there is no byte.
+    /// `true` if the last byte is a line feed, or there is no byte.
     pub line_terminated: bool,
 }
 

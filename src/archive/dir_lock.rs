@@ -129,8 +129,8 @@ impl DirLock {
         self.file.write_all(content.as_bytes())
     }
 
-    /// Returns whether the name in the directory still leads to this lock: nobody has removed or
-    /// moved it. A name that cannot be looked up counts as moved.
+    /// Returns whether the name in the directory still leads to this lock, and was not removed or
+    /// moved. A name that cannot be looked up counts as moved.
     pub fn is_in_place(&self) -> bool {
         is_same_file(&self.file, &self.path).is_ok_and(|same| same)
     }
@@ -150,7 +150,7 @@ impl Drop for DirLock {
 pub struct LastRun {
     /// Time of the run, by the clock that it had.
     pub at: UnixNanos,
-    /// Whether the run deferred removals, since it did not trust that clock.
+    /// `true` if the run deferred removals, since it did not trust that clock.
     pub removals_deferred: bool,
 }
 

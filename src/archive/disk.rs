@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 /// Mode of new files: the owner writes, the group reads.
 pub const DEFAULT_FILE_MODE: u32 = 0o640;
 
-/// Flag for opening that refuses a symbolic link, which somebody may have put where a file of the
+/// Flag for opening that refuses a symbolic link: another user may have put one where a file of the
 /// archive belongs.
 pub(super) const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 /// Flag for opening that does not wait for the writer of a FIFO.

@@ -1,7 +1,7 @@
 //! The advisory lock (`flock(2)`) of a file of lines.
 //!
 //! The lock is held by the writer for as long as it has the hour open, and by a seal or a removal
-//! while it takes the file's name away. A file that can be locked is therefore in nobody's use.
+//! while it takes the file's name away. A file that can be locked is therefore not in use.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -18,14 +18,14 @@ const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct LockedFile {
     pub(super) file: File,
-    /// Whether the file did not exist before.
+    /// `true` if the file did not exist before.
     pub(super) created: bool,
 }
 
 /// Opens the file for appending, creates it with `mode` if it does not exist, and locks it.
 ///
 /// # Errors
-/// The file cannot be opened, or somebody else holds its lock for longer than [`LOCK_TIMEOUT`].
+/// The file cannot be opened, or another handle holds its lock for longer than [`LOCK_TIMEOUT`].
 pub(super) fn open_locked(path: &Path, mode: u32) -> Result<LockedFile, FileError> {
     let started = Instant::now();
     loop {
@@ -45,7 +45,7 @@ pub(super) fn open_locked(path: &Path, mode: u32) -> Result<LockedFile, FileErro
     }
 }
 
-/// Locks an open file. Returns `false` when somebody else holds the lock, or when `path` leads to
+/// Locks an open file. Returns `false` when another handle holds the lock, or when `path` leads to
 /// another file by now.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub(super) fn try_lock(file: &File, path: &Path) -> Result<bool, FileError> {
     }
 }
 
-/// Returns whether somebody holds the lock of the file. A file that cannot be opened counts as not
+/// Returns whether another handle holds the lock of the file. A file that cannot be opened counts as not
 /// locked: the error shows when the file is sealed or removed.
 ///
 /// `flock(2)` cannot be queried, so this takes a shared lock for a moment. A [`try_lock`] elsewhere

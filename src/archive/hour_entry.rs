@@ -22,7 +22,7 @@ pub struct HourEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SealState {
-    /// The hour is not over, or somebody has its lines open for writing.
+    /// The hour is not over, or a process has its lines open for writing.
     Open,
     /// The hour is over, and lines of it wait to be sealed.
     Closed,

@@ -16,7 +16,7 @@ use crate::base::time::Hour;
 /// The open `.jsonl` of an hour.
 ///
 /// The file holds complete lines only: an append writes all of its lines or none. The file is
-/// locked as long as its handle is open, so that nobody seals it.
+/// locked as long as its handle is open, so that no other process seals it.
 #[derive(Debug)]
 pub struct HourFile {
     handle: LockedHandle,
@@ -25,9 +25,9 @@ pub struct HourFile {
     position: LinePosition,
     /// Bytes that no further sync is needed for; see [`HourFile::sync_watermark`].
     sync_watermark: u64,
-    /// Whether the file's name may not be durable yet.
+    /// Set until the file's name is durable.
     dir_sync_pending: bool,
-    /// Whether a write failed and the file may be longer than `position`.
+    /// Set when a write failed and the file may be longer than `position`.
     needs_truncate: bool,
 }
 
@@ -175,8 +175,8 @@ impl HourFile {
         }
     }
 
-    /// Returns whether the file's name still leads to this file: nobody has removed, moved or, while
-    /// the handle was closed, changed it.
+    /// Returns whether the file's name still leads to this file: it was not removed, moved or,
+    /// while the handle was closed, changed.
     pub fn is_in_place(&self) -> bool {
         self.handle.is_in_place(&self.path, self.position.bytes)
     }
@@ -267,6 +267,8 @@ mod tests {
         fs::write(file.path(), "other\n").unwrap();
         assert!(!file.is_in_place());
         assert!(file.append(b"3\n", 1).is_err());
+        assert!(file.sync().is_err(), "what is not in the file is not called durable");
+        assert_eq!((file.length(), file.messages()), (4, 2));
         assert_eq!(fs::read(file.path()).unwrap(), b"other\n");
     }
 

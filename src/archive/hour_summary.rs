@@ -41,7 +41,7 @@ pub struct HourSummary {
     pub gaps: u64,
     /// Seconds of the hour for which messages may be missing.
     pub gap_seconds: f64,
-    /// Whether `gap_seconds` includes time for which a journal is missing or unreadable.
+    /// `true` if `gap_seconds` includes time for which a journal is missing or unreadable.
     pub unknown: bool,
 }
 
@@ -49,7 +49,7 @@ pub struct HourSummary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HourState {
-    /// The hour is not over, or somebody has its lines open for writing.
+    /// The hour is not over, or a process has its lines open for writing.
     Open,
     /// The hour is over, and lines of it wait to be sealed.
     Closed,

@@ -1,5 +1,6 @@
-//! The writer of one hour: its lines and its journal, which tells how far the lines have come.
+//! The writer of one hour: its lines and its journal, which records how far the lines have come.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -65,7 +66,7 @@ pub struct HourWriter {
     synced_at: UnixNanos,
     first_received: Option<UnixNanos>,
     last_received: Option<UnixNanos>,
-    /// Whether no sync has failed.
+    /// Cleared when a sync fails.
     all_synced: bool,
 }
 
@@ -237,12 +238,12 @@ impl HourWriter {
     pub fn record_file_system_sync(&mut self, now: UnixNanos, error: Option<&FileError>) {
         if let Some(file) = self.lines.as_mut().filter(|file| file.sync_watermark() < file.length())
         {
-            let (from, to) = (file.sync_watermark(), file.length());
+            let range = file.sync_watermark()..file.length();
             match error {
                 None => file.record_file_system_sync(),
                 Some(_) => file.record_failed_file_system_sync(),
             }
-            self.record_sync(now, from, to, error);
+            self.record_sync(now, range, error);
         }
         if error.is_none() {
             self.journal.mark_synced();
@@ -255,16 +256,17 @@ impl HourWriter {
         else {
             return Ok(());
         };
-        let (from, to) = (file.sync_watermark(), file.length());
+        let range = file.sync_watermark()..file.length();
         let synced = file.sync();
-        self.record_sync(now, from, to, synced.as_ref().err());
+        self.record_sync(now, range, synced.as_ref().err());
         synced
     }
 
-    /// Records that the bytes `from..to` were synced, or that their sync failed.
-    fn record_sync(&mut self, now: UnixNanos, from: u64, to: u64, error: Option<&FileError>) {
+    /// Records that this range of the lines was synced, or that its sync failed.
+    fn record_sync(&mut self, now: UnixNanos, range: Range<u64>, error: Option<&FileError>) {
         self.last_sync = Instant::now();
         if let Some(error) = error {
+            let Range { start: from, end: to } = range;
             let since = self.synced_at.nanos();
             let error = error.source.to_string();
             self.record_event(now, JournalEvent::SyncFailed { from, to, since, error });
@@ -320,7 +322,7 @@ impl HourWriter {
         self.journal_error.take()
     }
 
-    /// Returns whether the names of the files still lead to them: nobody has removed or moved them.
+    /// Returns whether the names of the files still lead to them: they were not removed or moved.
     pub fn is_in_place(&self) -> bool {
         self.lines.as_ref().is_none_or(HourFile::is_in_place) && self.journal.is_in_place()
     }

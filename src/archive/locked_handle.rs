@@ -32,7 +32,7 @@ impl LockedHandle {
     ///
     /// # Errors
     /// The file cannot be opened or locked, or it is not the file of `bytes` bytes that was closed:
-    /// somebody has changed or replaced it, so nothing may be appended.
+    /// another program has changed or replaced it, so nothing may be appended.
     pub(super) fn ensure_open(&mut self, path: &Path, bytes: u64) -> Result<&File, FileError> {
         match &mut self.file {
             Some(file) => Ok(file),

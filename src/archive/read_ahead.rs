@@ -44,7 +44,7 @@ pub(super) fn read_ahead<E: From<io::Error>>(
             if !chunk.is_empty() {
                 take(&chunk)?;
             }
-            // The thread may have ended: then nobody needs the buffer.
+            // The thread may have ended; then the buffer is not needed.
             drop(empty_sender.send(chunk));
         }
         Ok(())

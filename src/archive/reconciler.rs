@@ -36,7 +36,7 @@ pub(super) enum Overlap {
     Contained {
         /// Content of the sealed file.
         record: SealRecord,
-        /// Whether the journal has this record as `sealed`.
+        /// `true` if the journal has this record as `sealed`.
         recorded: bool,
     },
     /// The sealed file cannot be decoded, for the reason of the decoder.
@@ -128,8 +128,8 @@ impl Reconciler<'_> {
                 return Ok(Some(part.bytes));
             }
         }
-        // Somebody may have decompressed the file. Some tools keep the time; without it, only a
-        // large file rules out coincidence.
+        // The lines may be the decompressed file. Some tools keep the time; without it, only a large
+        // file rules out coincidence.
         let is_conclusive =
             record.raw_bytes >= MIN_CONCLUSIVE_BYTES || sealed.modified == self.lines_info.modified;
         if is_conclusive && journal::has_sealed_prefix(record, self.lines, self.lines_info.bytes)? {

@@ -42,7 +42,7 @@ pub enum SealOutcome {
     },
     /// The lines were in the sealed file already, since a run before was interrupted at its end.
     AlreadySealed(SealRecord),
-    /// Somebody has the lines open for writing.
+    /// Another process has the lines open for writing.
     InUse,
 }
 
@@ -158,7 +158,7 @@ fn report_lost_lines(
     Ok(())
 }
 
-/// Locks the lines again. Returns `false` when somebody has them open for writing, has appended to
+/// Locks the lines again. Returns `false` when another process has them open for writing, has appended to
 /// them since, or has replaced them.
 fn relock_unchanged(lines: &File, path: &Path, info: FileInfo) -> Result<bool, SealError> {
     if !file_lock::try_lock(lines, path)? {

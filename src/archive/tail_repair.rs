@@ -33,7 +33,7 @@ pub(super) struct FileTail {
     pub(super) length: u64,
     /// Length up to the end of the last complete line.
     pub(super) lines_end: u64,
-    /// Whether the rest is a complete line but for its line feed.
+    /// `true` if the rest is a complete line but for its line feed.
     pub(super) lacks_line_feed: bool,
 }
 
@@ -135,7 +135,8 @@ mod tests {
 
     fn repaired(text: &str) -> (Option<TailRepair>, String, Option<String>) {
         let dir = tempfile::tempdir().unwrap();
-        let (path, torn) = (dir.path().join("f"), dir.path().join("torn"));
+        let path = dir.path().join("f");
+        let torn = dir.path().join("torn");
         fs::write(&path, text).unwrap();
         let file = disk::open_append(&path).unwrap();
         let (length, repair) = FileTail::read(&file).unwrap().repair(&file, &path, &torn).unwrap();

@@ -28,9 +28,9 @@ pub(super) struct TailScan {
     tail: FileTail,
     /// Number of the complete lines.
     messages: u64,
-    /// Whether zeros follow the complete lines.
+    /// `true` if zeros follow the complete lines.
     has_zeros: bool,
-    /// Whether no scan was needed, since the recorder closed the file.
+    /// `true` if no scan was needed, since the recorder closed the file.
     vouched: bool,
 }
 
@@ -167,7 +167,8 @@ mod tests {
 
     fn recovered(entries: &[JournalEntry], content: &[u8]) -> (Recovery, Vec<u8>, Vec<u8>) {
         let dir = tempfile::tempdir().unwrap();
-        let (path, torn) = (dir.path().join("f"), dir.path().join("torn"));
+        let path = dir.path().join("f");
+        let torn = dir.path().join("torn");
         std::fs::write(&path, content).unwrap();
         let file = disk::open_append(&path).unwrap();
         let checkpoints = Checkpoints::from_journal(entries);

@@ -1,4 +1,4 @@
-//! Sealing and the job, on real directories, with every operation failing in turn.
+//! Tests of sealing and of the job on real directories, also with a fault at every operation.
 
 mod concurrent_writers;
 mod malformed_files;
@@ -21,13 +21,14 @@ use super::retention::RetentionLimits;
 use super::verify::{HourVerdict, verify_hour};
 use crate::base::time::{Hour, ManualClock, UnixNanos};
 
-/// A directory with hours of the stem `t`, at noon on the first day of 1970.
+/// Directory with hours of the stem `t`, and a clock at a minute past noon of the first day of 1970.
 struct TestArchive {
     dir: tempfile::TempDir,
     job: Job,
     clock: ManualClock,
 }
 
+/// Time at which the tests begin, Unix seconds.
 const NOW: u64 = 12 * 3600 + 60;
 
 impl TestArchive {
@@ -51,11 +52,11 @@ impl TestArchive {
         fs::write(self.path(hour, kind), content).unwrap();
     }
 
-    /// Writes lines that came late, into a file that was created and written after all others.
+    /// Writes late lines, into a file that is created and written after the sealed file.
     fn write_late(&self, hour: u64, content: &str) {
         let path = self.path(hour, FileKind::Lines);
         let sealed = fs::metadata(self.path(hour, FileKind::Sealed)).unwrap();
-        // The times of files go by ticks of some milliseconds.
+        // The times of files have a resolution of some milliseconds.
         loop {
             fs::write(&path, content).unwrap();
             let late = fs::metadata(&path).unwrap();
@@ -70,8 +71,8 @@ impl TestArchive {
 
     fn try_run(&self) -> Result<(JobSummary, Vec<JobEvent>), JobError> {
         let mut events = Vec::new();
-        let mut tell = |event: &JobEvent| events.push(event.clone());
-        let summary = self.job.run(&self.clock, &Progress::default(), &mut tell)?;
+        let mut report = |event: &JobEvent| events.push(event.clone());
+        let summary = self.job.run(&self.clock, &Progress::default(), &mut report)?;
         Ok((summary, events))
     }
 
@@ -79,7 +80,7 @@ impl TestArchive {
         self.try_run().unwrap()
     }
 
-    /// The lines of the hour, as `cat` gives them.
+    /// Returns the lines of the hour, as `cat` writes them.
     fn cat(&self, hour: u64) -> String {
         let mut lines = Vec::new();
         for entry in Directory::read(self.dir.path()).unwrap().hours {
@@ -90,7 +91,7 @@ impl TestArchive {
         String::from_utf8(lines).unwrap()
     }
 
-    /// The lines of the sealed hour, as the library decodes them.
+    /// Returns the lines of the sealed file, decoded by the zstd library.
     fn decode_sealed(&self, hour: u64) -> String {
         let file = fs::read(self.path(hour, FileKind::Sealed)).unwrap();
         String::from_utf8(zstd::decode_all(file.as_slice()).unwrap()).unwrap()
@@ -107,7 +108,7 @@ impl TestArchive {
     }
 }
 
-/// The files in a directory, the locks aside.
+/// Returns the names of the files in a directory, except the locks.
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(dir)
         .unwrap()
@@ -118,7 +119,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// `from..to` as lines.
+/// Returns a line for each number of the range.
 fn lines(range: std::ops::Range<u64>) -> String {
     let mut lines = String::new();
     for number in range {
@@ -177,7 +178,7 @@ fn late_lines_are_appended_to_the_sealed_file_as_a_frame() {
     assert!(matches!(events.as_slice(), [JobEvent::Sealed { messages: 150, .. }]), "{events:?}");
     assert_eq!(archive.decode_sealed(10), lines(0..150));
     assert!(fs::read(archive.path(10, FileKind::Sealed)).unwrap().starts_with(&before));
-    // Even when they look like those that are sealed already.
+    // Also when they equal those that are sealed already.
     archive.write_late(10, &lines(100..150));
     archive.run();
     assert_eq!(archive.decode_sealed(10), lines(0..150) + &lines(100..150));
@@ -195,18 +196,22 @@ fn frames_end_at_line_ends_and_carry_their_size_and_checksum() {
     archive.write(10, FileKind::Lines, &long);
     archive.run();
     let stored = fs::read(archive.path(10, FileKind::Sealed)).unwrap();
-    let (mut rest, mut frames, mut raw) = (stored.as_slice(), 0, 0);
+    let mut rest = stored.as_slice();
+    let mut frames = 0;
+    let mut raw_bytes = 0;
     while !rest.is_empty() {
         let size = zstd::zstd_safe::find_frame_compressed_size(rest).unwrap();
         let declared = zstd::zstd_safe::get_frame_content_size(rest).unwrap().unwrap();
         assert_eq!(rest[4] & 0b100, 0b100, "RFC 8878, 3.1.1.1.1: Content_Checksum_flag");
         let decoded = zstd::decode_all(&rest[..size]).unwrap();
         assert_eq!(decoded.len() as u64, declared);
-        // A line that is longer is cut: memory stays bounded.
+        // A longer line is divided: memory stays bounded.
         assert!(decoded.ends_with(b"\n") || decoded.len() == super::compress::FRAME_BYTES);
-        (rest, frames, raw) = (&rest[size..], frames + 1, raw + decoded.len());
+        rest = &rest[size..];
+        frames += 1;
+        raw_bytes += decoded.len();
     }
-    assert_eq!(raw, long.len());
+    assert_eq!(raw_bytes, long.len());
     assert!(frames >= 4, "{frames}");
     assert!(archive.decode_sealed(10) == long);
 }
@@ -232,7 +237,7 @@ fn the_sealed_file_keeps_mode_owner_and_time_of_the_lines() {
 fn hours_sealed_by_other_programs_are_adopted() {
     let archive = TestArchive::new();
     archive.write(9, FileKind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
-    // Compressed with the original kept, and compressed while it still grew.
+    // Compressed with the original kept, and compressed while the original grew.
     archive.write(10, FileKind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
     archive.write(10, FileKind::Lines, lines(0..10));
     archive.write(11, FileKind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
@@ -267,7 +272,7 @@ fn retention_removes_whole_hours_and_names_the_limit() {
 fn unsealed_hours_are_removed_only_for_min_free_disk() {
     let mut archive = TestArchive::new();
     archive.write(10, FileKind::Lines, "1\n");
-    // A sealing that cannot succeed.
+    // A directory in place of the temporary file: the seal fails.
     fs::create_dir(archive.path(10, FileKind::SealingTemp)).unwrap();
     archive.job.limits.max_age = Some(std::time::Duration::ZERO);
     archive.job.limits.max_total_size = Some(0);
@@ -275,7 +280,7 @@ fn unsealed_hours_are_removed_only_for_min_free_disk() {
     assert_eq!((summary.removed, summary.failures), (0, 1), "{events:?}");
     let unmet = events.iter().filter(|event| matches!(event, JobEvent::Unmet { .. })).count();
     assert_eq!(unmet, 2, "{events:?}");
-    // The disk would be full, and this hour alone can help.
+    // Only the removal of this hour frees enough of the disk.
     archive.write(10, FileKind::Lines, vec![b'\n'; 64 << 20]);
     let (free, _) = super::retention::disk_space(archive.dir.path()).unwrap();
     archive.job.limits.min_free_disk = Some(free + (32 << 20));
@@ -325,7 +330,7 @@ fn sealing_works_in_parallel_and_with_long_distance_matching() {
     let mut archive = TestArchive::new();
     archive.job.threads = 3;
     archive.job.compression.long_distance = true;
-    // The second half repeats the first, farther apart than a window of level 1.
+    // The second half repeats the first, at a distance beyond the window of level 1.
     let mut half = String::new();
     let mut noise = fastrand::Rng::with_seed(1);
     for _ in 0..300_000 {

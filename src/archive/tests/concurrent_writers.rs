@@ -1,4 +1,4 @@
-//! Other programs and other hands in the same directory, before, after and while the job runs.
+//! Tests of other programs and users in the same directory, before, after and while the job runs.
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use crate::archive::hour_file::HourFile;
 use crate::archive::hour_summary::{HourState, summarize_hour};
 use crate::archive::seal::{SealOutcome, SealTarget, SealWarning, seal};
 
-/// What `unzstd` leaves: the lines beside the sealed file, with its time.
+/// Decompresses the sealed file as `unzstd` does: the lines have its time.
 fn unzstd(archive: &TestArchive, hour: u64) {
     let sealed = fs::metadata(archive.path(hour, FileKind::Sealed)).unwrap();
     archive.write(hour, FileKind::Lines, archive.decode_sealed(hour));
@@ -29,8 +29,9 @@ fn a_recorder_that_appends_during_a_seal_loses_nothing() {
         let path = archive.path(10, FileKind::Lines);
         let recorder: Arc<Mutex<Option<JoinHandle<()>>>> = Arc::default();
         let started = Arc::clone(&recorder);
-        let deed = move || {
-            let (dir, held) = (dir.clone(), is_locked(&path));
+        let append_late = move || {
+            let dir = dir.clone();
+            let held = is_locked(&path);
             let late = std::thread::spawn(move || {
                 let hour = Hour::starting_at(10 * 3600).unwrap();
                 let (mut file, _) =
@@ -38,21 +39,21 @@ fn a_recorder_that_appends_during_a_seal_loses_nothing() {
                 file.append(lines(100..101).as_bytes(), 1).unwrap();
             });
             if held {
-                // It waits until the hour is sealed.
+                // The thread waits until the hour is sealed.
                 *started.lock().unwrap() = Some(late);
             } else {
                 late.join().unwrap();
             }
         };
-        let (result, came) =
-            with_fault(InjectedFault::Interleave(Box::leak(Box::new(deed))), nth, || {
+        let (result, triggered) =
+            with_fault(InjectedFault::Interleave(Box::leak(Box::new(append_late))), nth, || {
                 archive.try_run()
             });
         if let Some(late) = recorder.lock().unwrap().take() {
             late.join().unwrap();
         }
         result.unwrap();
-        if !came {
+        if !triggered {
             assert!(nth > 10, "only {nth} operations were seen");
             return;
         }
@@ -82,8 +83,8 @@ fn locked_and_rewritten_files_are_not_sealed() {
     let path = archive.path(10, FileKind::Lines);
     let rewrite: &'static _ = Box::leak(Box::new(move || fs::write(&path, "other\n").unwrap()));
     // The third operation is a write to the temporary file.
-    let (result, came) = with_fault(InjectedFault::Interleave(rewrite), 3, run);
-    assert!(came && result.is_err(), "{result:?}");
+    let (result, triggered) = with_fault(InjectedFault::Interleave(rewrite), 3, run);
+    assert!(triggered && result.is_err(), "{result:?}");
     assert_eq!(archive.cat(10), "other\n");
     assert_eq!(archive.names(), ["t_36000.jsonl"]);
 }
@@ -94,15 +95,17 @@ fn a_half_written_foreign_zstd_file_is_not_set_aside_as_corrupt() {
     archive.write(10, FileKind::Lines, lines(0..1000));
     let whole = zstd::encode_all(lines(0..1000).as_bytes(), 3).unwrap();
     archive.write(10, FileKind::Sealed, &whole[..whole.len() / 2]);
-    let (sealed, path) = (archive.path(10, FileKind::Sealed), archive.path(10, FileKind::Lines));
-    // It comes to its end while the lines are sealed.
-    let deed: &'static _ = Box::leak(Box::new(move || {
+    let sealed = archive.path(10, FileKind::Sealed);
+    let path = archive.path(10, FileKind::Lines);
+    // The other program finishes while the lines are sealed.
+    let finish: &'static _ = Box::leak(Box::new(move || {
         let mut file = fs::File::options().append(true).open(&sealed).unwrap();
         file.write_all(&whole[whole.len() / 2..]).unwrap();
         fs::remove_file(&path).unwrap();
     }));
-    let (result, came) = with_fault(InjectedFault::Interleave(deed), 3, || archive.try_run());
-    assert!(came && result.is_ok());
+    let (result, triggered) =
+        with_fault(InjectedFault::Interleave(finish), 3, || archive.try_run());
+    assert!(triggered && result.is_ok());
     assert_eq!(archive.names().iter().filter(|name| name.contains("corrupt")).count(), 0);
     assert_eq!(archive.cat(10), lines(0..1000));
 }
@@ -110,7 +113,8 @@ fn a_half_written_foreign_zstd_file_is_not_set_aside_as_corrupt() {
 #[test]
 fn a_decompressed_hour_is_not_sealed_twice() {
     let archive = TestArchive::new();
-    // Of another program, of ours, and of ours with late lines; by unzstd, and by redirection.
+    // Hour 9 was sealed by another program, hour 10 has late lines. All are decompressed by
+    // `unzstd`, and hour 11 again by redirection, which does not keep the time.
     archive.write(9, FileKind::Sealed, zstd::encode_all(lines(0..10).as_bytes(), 3).unwrap());
     archive.write(10, FileKind::Lines, lines(0..10));
     archive.write(11, FileKind::Lines, lines(0..10_000));
@@ -194,8 +198,8 @@ fn cat_writes_the_lines_beside_a_corrupt_sealed_file() {
     archive.write(10, FileKind::Lines, lines(0..10));
     archive.write(10, FileKind::Sealed, "no zstd");
     let mut out = Vec::new();
-    let view = Directory::read(archive.dir.path()).unwrap();
-    let failed = super::super::cat::cat_hour(archive.dir.path(), &view.hours[0], &mut out);
+    let directory = Directory::read(archive.dir.path()).unwrap();
+    let failed = super::super::cat::cat_hour(archive.dir.path(), &directory.hours[0], &mut out);
     assert!(failed.is_err());
     assert_eq!(out, lines(0..10).as_bytes());
 }
@@ -205,18 +209,19 @@ fn ls_does_not_count_lines_twice_after_a_crash() {
     for nth in 0.. {
         let archive = TestArchive::new();
         archive.write(10, FileKind::Lines, lines(0..100));
-        let (_, came) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
-        let view = Directory::read(archive.dir.path()).unwrap();
-        let entry = view.hours.iter().find(|entry| entry.hour.start_seconds() == 36_000).unwrap();
+        let (_, triggered) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
+        let directory = Directory::read(archive.dir.path()).unwrap();
+        let entry =
+            directory.hours.iter().find(|entry| entry.hour.start_seconds() == 36_000).unwrap();
         let journal = journal::read_compacted(&archive.path(10, FileKind::Journal))
             .unwrap()
             .unwrap_or_default();
         let now = UnixNanos::from_seconds(NOW);
-        let row =
+        let summary =
             summarize_hour(archive.dir.path(), entry, &journal, HourGaps::default(), now).unwrap();
-        assert_eq!(row.messages, Some(100), "crash at {nth}: {:?}", archive.names());
-        assert_eq!(row.state == HourState::Sealed, !archive.path(10, FileKind::Lines).exists());
-        if !came {
+        assert_eq!(summary.messages, Some(100), "crash at {nth}: {:?}", archive.names());
+        assert_eq!(summary.state == HourState::Sealed, !archive.path(10, FileKind::Lines).exists());
+        if !triggered {
             return;
         }
     }
@@ -229,7 +234,7 @@ fn an_unreachable_size_limit_removes_nothing() {
         archive.write(hour, FileKind::Lines, lines(0..10));
     }
     archive.run();
-    // The open hour alone is too large.
+    // The open hour alone exceeds the limit.
     archive.write(12, FileKind::Lines, lines(0..100_000));
     archive.job.limits.max_total_size = Some(1_000);
     let (summary, events) = archive.run();
@@ -248,8 +253,8 @@ fn cat_skips_damaged_frames_and_never_writes_altered_lines() {
     let frame = zstd::decode_all(&good[..first]).unwrap();
     let cat = || {
         let mut out = Vec::new();
-        let view = Directory::read(archive.dir.path()).unwrap();
-        let error = super::super::cat::cat_hour(archive.dir.path(), &view.hours[0], &mut out);
+        let directory = Directory::read(archive.dir.path()).unwrap();
+        let error = super::super::cat::cat_hour(archive.dir.path(), &directory.hours[0], &mut out);
         (String::from_utf8(out).unwrap(), error.unwrap_err().to_string())
     };
     let mut flipped = good.clone();
@@ -263,7 +268,7 @@ fn cat_skips_damaged_frames_and_never_writes_altered_lines() {
     let (out, error) = cat();
     assert!(lines(0..700_000).starts_with(&out) && out.ends_with('\n') && out.len() > frame.len());
     assert!(error.contains("incomplete frame"), "{error}");
-    // The lines are still there in whole: they are what counts.
+    // The complete lines still exist: they are written instead.
     archive.write(10, FileKind::Lines, lines(0..700_001));
     assert!(archive.cat(10) == lines(0..700_001));
 }

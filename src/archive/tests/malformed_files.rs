@@ -1,4 +1,4 @@
-//! Files of ours that are not as they should be.
+//! Tests of archive files that are empty, damaged, unreadable or of an unexpected kind.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -67,8 +67,8 @@ fn foreign_files_are_untouched_and_non_regular_ones_reported() {
     fs::create_dir(at("d_36000.jsonl")).unwrap();
     let (summary, events) = archive.run();
     assert_eq!((summary.sealed, summary.failures), (1, 0), "{events:?}");
-    let words = events.iter().filter(|event| event.to_string().contains("no regular file"));
-    assert_eq!(words.count(), 3);
+    let remarks = events.iter().filter(|event| event.to_string().contains("no regular file"));
+    assert_eq!(remarks.count(), 3);
     assert_eq!(archive.names().len(), 10);
 }
 
@@ -151,7 +151,7 @@ fn a_failing_hour_does_not_stop_the_others() {
     for hour in [9, 10, 11] {
         archive.write(hour, FileKind::Lines, "1\n");
     }
-    // Root reads everything, but writes to no directory.
+    // A directory in place of the temporary file: even root cannot write to it.
     fs::create_dir(archive.path(10, FileKind::SealingTemp)).unwrap();
     let (summary, events) = archive.run();
     assert_eq!((summary.sealed, summary.failures), (2, 1), "{events:?}");
@@ -167,7 +167,7 @@ fn a_read_only_directory_is_a_lock_file_error() {
     let result = archive.try_run();
     fs::set_permissions(archive.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
     if rustix::process::geteuid().is_root() {
-        // Root may.
+        // Root may write all the same.
         assert!(result.is_ok());
     } else {
         let error = result.unwrap_err().to_string();
@@ -187,7 +187,7 @@ fn a_missing_directory_is_named_in_the_error() {
 #[test]
 fn an_unreadable_hour_is_a_failure() {
     if rustix::process::geteuid().is_root() {
-        // Root may open everything; `tests/archive.rs` does this as somebody else.
+        // Root may open everything; `tests/archive.rs` tests this as another user.
         return;
     }
     let archive = TestArchive::new();

@@ -1,4 +1,5 @@
-//! A power cut: what was not synced may be gone, cut anywhere, or zeros, page by page.
+//! Tests of a power cut: bytes that were not synced may be cut off anywhere, or be zeros, page by
+//! page.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +10,16 @@ use super::*;
 use crate::archive::disk::injected_fault::durable_lengths_after;
 use crate::archive::gaps::{Certainty, GapKind};
 use crate::archive::hour_writer::CloseReason;
-use crate::archive::journal::JournalEvent as Note;
+use crate::archive::journal::JournalEvent;
 
 const PAGE: usize = 4096;
 
-/// Does to a file what a power cut may do: of what was not durable, a part of the length is there,
-/// and of its pages some are zeros.
+/// Damages a file as a power cut may: a part of the bytes that were not durable remains, and some of
+/// its pages are zeros.
 fn simulate_power_cut(path: &Path, durable: usize, rng: &mut fastrand::Rng) {
     let mut content = fs::read(path).unwrap();
     content.truncate(durable + rng.usize(..=content.len() - durable));
-    // The page in which the durable part ends was written with it, and may be written again.
+    // The page in which the durable part ends was written with it.
     let mut page = durable.next_multiple_of(PAGE);
     while page < content.len() {
         let end = (page + PAGE).min(content.len());
@@ -30,7 +31,7 @@ fn simulate_power_cut(path: &Path, durable: usize, rng: &mut fastrand::Rng) {
     fs::write(path, content).unwrap();
 }
 
-/// Records for some seconds, each with so many lines. Every third second is synced.
+/// Records one batch of lines a second, of these sizes. Every third second is synced.
 fn record_seconds(
     archive: &TestArchive,
     seconds: &[u64],
@@ -38,7 +39,7 @@ fn record_seconds(
     let mut recorder = TestRecorder::new(archive, "first");
     let mut sent = 0;
     let ((), durable) = durable_lengths_after(|| {
-        recorder.record_event(36_000, Note::Up { connection: 1 });
+        recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
         for (second, count) in (0..).zip(seconds) {
             recorder.write(36_001 + second, sent..sent + count);
             sent += count;
@@ -61,7 +62,7 @@ proptest! {
     ) {
         let archive = TestArchive::new();
         let (recorder, sent, durable) = record_seconds(&archive, &seconds);
-        // The power is gone: nothing is closed.
+        // Without power nothing is closed.
         std::mem::forget(recorder);
         let mut rng = fastrand::Rng::with_seed(seed);
         for kind in [FileKind::Lines, FileKind::Journal] {
@@ -71,14 +72,14 @@ proptest! {
         }
         let synced: u64 = seconds.iter().take((seconds.len() - 1) / 3 * 3 + 1).sum();
         if sealed_first {
-            // Nobody records in that hour again.
+            // The hour is sealed before a recorder starts again.
             release_leaked_lock(&archive);
             archive.run();
             archive.clock.set(UnixNanos::from_seconds(NOW + 3600));
         }
         release_leaked_lock(&archive);
         let mut again = TestRecorder::new(&archive, "second");
-        again.record_event(37_000, Note::Up { connection: 1 });
+        again.record_event(37_000, JournalEvent::Up { connection: 1 });
         again.write(37_001, 0..3);
         again.close_hour(37_002, CloseReason::Stopped);
         archive.run();
@@ -91,15 +92,16 @@ proptest! {
             prop_assert!(matches!(verdict, HourVerdict::Intact { .. }), "{verdict:?}");
         }
         let found = read_gaps(&archive);
-        let told = found.iter().any(|gap| {
+        let reported = found.iter().any(|gap| {
             let crash = gap.kind == GapKind::NotRunning && gap.certainty == Certainty::AtMost;
             crash && gap.from.seconds() < 36_010 && gap.to.is_some_and(|to| to.seconds() == 37_000)
         });
-        prop_assert!(told, "{found:?}");
+        prop_assert!(reported, "{found:?}");
     }
 }
 
-/// A recorder that lost its power holds no lock; the one that was forgotten here does.
+/// Replaces the file of the lines by a copy, since the recorder that was leaked in this process still
+/// holds the lock of the original.
 fn release_leaked_lock(archive: &TestArchive) {
     let path = archive.path(10, FileKind::Lines);
     if path.exists() {

@@ -1,4 +1,4 @@
-//! An hour that is recorded, rolled, sealed and removed, with every operation of it all failing in
+//! Tests of an hour that is recorded, rolled, sealed and removed, with a fault at every operation in
 //! turn.
 
 use std::io::ErrorKind;
@@ -8,29 +8,29 @@ use super::*;
 use crate::archive::coverage::Coverage;
 use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
 use crate::archive::hour_writer::{CloseReason, HourWriter, HourWriterOptions, JournalSync};
-use crate::archive::journal::{JournalEvent as Note, OpenEvent};
+use crate::archive::journal::{JournalEvent, OpenEvent};
 use crate::archive::{gaps, hour_summary};
 
-/// A recorder in the hands of a test.
+/// Recorder that a test drives by hand.
 pub(super) struct TestRecorder {
-    place: HourWriterOptions,
+    options: HourWriterOptions,
     run: String,
     open: Option<HourWriter>,
-    /// Lines that were accepted, by hour.
+    /// Lines that were accepted, with the number of their hour.
     accepted: Vec<(u64, String)>,
-    /// Lines that were not: a crash may have left some of them.
+    /// Lines that were refused, likewise. A crash may have left some of them in the file.
     refused: Vec<(u64, String)>,
 }
 
 impl TestRecorder {
     pub(super) fn new(archive: &TestArchive, run: &str) -> Self {
-        let place = HourWriterOptions {
+        let options = HourWriterOptions {
             dir: archive.dir.path().to_owned(),
             stem: Stem::from_topic("t").unwrap(),
             mode: 0o640,
             sync_interval: Some(Duration::ZERO),
         };
-        Self { place, run: run.to_owned(), open: None, accepted: Vec::new(), refused: Vec::new() }
+        Self { options, run: run.to_owned(), open: None, accepted: Vec::new(), refused: Vec::new() }
     }
 
     fn open_hour_at(&mut self, seconds: u64) -> Option<&mut HourWriter> {
@@ -38,17 +38,18 @@ impl TestRecorder {
         let hour = Hour::containing(time);
         if self.open.as_ref().is_none_or(|open| open.hour() != hour) {
             self.close_hour(seconds, CloseReason::Rolled);
-            let opening =
+            let open_event =
                 OpenEvent { run: self.run.clone(), connected: true, ..OpenEvent::default() };
             self.open =
-                HourWriter::open(&self.place, hour, time, opening).ok().map(|(open, _)| open);
+                HourWriter::open(&self.options, hour, time, open_event).ok().map(|(open, _)| open);
         }
         self.open.as_mut()
     }
 
-    /// Tries to write lines three times, as the pipeline tries for ever.
+    /// Tries up to three times to write lines; the pipeline tries until it succeeds.
     pub(super) fn write(&mut self, seconds: u64, range: std::ops::Range<u64>) {
-        let (text, count) = (lines(range.clone()), range.end - range.start);
+        let text = lines(range.clone());
+        let count = range.end - range.start;
         let time = UnixNanos::from_seconds(seconds);
         for _ in 0..3 {
             let Some(open) = self.open_hour_at(seconds) else { continue };
@@ -60,7 +61,7 @@ impl TestRecorder {
         self.refused.push((seconds / 3600, text));
     }
 
-    pub(super) fn record_event(&mut self, seconds: u64, event: Note) {
+    pub(super) fn record_event(&mut self, seconds: u64, event: JournalEvent) {
         if let Some(open) = self.open_hour_at(seconds) {
             open.record_event(UnixNanos::from_seconds(seconds), event);
         }
@@ -68,7 +69,7 @@ impl TestRecorder {
 
     pub(super) fn tick(&mut self, seconds: u64) {
         if let Some(open) = self.open_hour_at(seconds) {
-            // A sync that fails is in the journal.
+            // The journal records a sync that fails.
             drop(open.sync_and_mark_due(UnixNanos::from_seconds(seconds), Duration::ZERO));
         }
     }
@@ -80,7 +81,8 @@ impl TestRecorder {
         }
     }
 
-    /// Whether these lines of an hour are all that were accepted, and at most some of the next.
+    /// Returns whether the text has all accepted lines of the hour, followed by at most some of the
+    /// refused ones.
     fn is_consistent_with(&self, hour: u64, text: &str) -> bool {
         let of_hour = |all: &[(u64, String)]| -> String {
             all.iter().filter(|(of, _)| *of == hour).map(|(_, text)| text.as_str()).collect()
@@ -95,13 +97,13 @@ impl TestRecorder {
 
 pub(super) fn read_gaps(archive: &TestArchive) -> Vec<gaps::Gap> {
     let hours = Directory::read(archive.dir.path()).unwrap().hours;
-    let account = Coverage::read(archive.dir.path(), &hours, UnixNanos::from_seconds(NOW), 1);
-    account.gaps.into_values().flatten().collect()
+    let coverage = Coverage::read(archive.dir.path(), &hours, UnixNanos::from_seconds(NOW), 1);
+    coverage.gaps.into_values().flatten().collect()
 }
 
-/// Hour 10 and a part of hour 11, then a run of the job that seals hour 10 and removes hour 3.
+/// Records hour 10 and a part of hour 11, then runs the job, which seals hour 10 and removes hour 3.
 fn record_and_seal(archive: &TestArchive, recorder: &mut TestRecorder) {
-    recorder.record_event(36_000, Note::Up { connection: 1 });
+    recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
     recorder.write(36_010, 0..10);
     recorder.tick(36_011);
     recorder.write(36_020, 10..20);
@@ -109,23 +111,23 @@ fn record_and_seal(archive: &TestArchive, recorder: &mut TestRecorder) {
     recorder.write(39_600, 20..30);
     recorder.tick(39_601);
     recorder.close_hour(39_602, CloseReason::Stopped);
-    // A run that fails is tried again an hour later.
+    // A run that fails is repeated an hour later.
     drop(archive.try_run());
 }
 
 fn test_fault_at_every_operation(fault: InjectedFault) {
     for nth in 0.. {
-        assert!(nth < 200, "it does not come to an end");
+        assert!(nth < 200, "the recording does not end");
         let mut archive = TestArchive::new();
         archive.write(3, FileKind::Lines, lines(0..5));
         archive.run();
         archive.job.limits.max_age = Some(Duration::from_secs(3 * 3600));
         let mut recorder = TestRecorder::new(&archive, "first");
-        let ((), came) = with_fault(fault, nth, || record_and_seal(&archive, &mut recorder));
-        let crashed = came && matches!(fault, InjectedFault::Crash);
-        // The recorder starts again, in the hour in which it was.
+        let ((), triggered) = with_fault(fault, nth, || record_and_seal(&archive, &mut recorder));
+        let crashed = triggered && matches!(fault, InjectedFault::Crash);
+        // The recorder starts again in the same hour.
         let mut again = TestRecorder::new(&archive, "second");
-        again.record_event(39_700, Note::Up { connection: 1 });
+        again.record_event(39_700, JournalEvent::Up { connection: 1 });
         again.write(39_710, 30..40);
         again.close_hour(39_720, CloseReason::Stopped);
         archive.run();
@@ -139,20 +141,27 @@ fn test_fault_at_every_operation(fault: InjectedFault) {
             before.is_some_and(|text| recorder.is_consistent_with(11, text)),
             "{what}: {eleven}"
         );
-        assert!(crashed || recorder.refused.is_empty(), "{what}: what fails once is tried again");
+        assert!(
+            crashed || recorder.refused.is_empty(),
+            "{what}: an operation that fails once is repeated"
+        );
         assert!(!archive.path(3, FileKind::Sealed).exists(), "{what}");
         for verdict in archive.verdicts() {
             assert!(matches!(verdict, HourVerdict::Intact { .. }), "{verdict:?} at {what}");
         }
         let found = read_gaps(&archive);
-        let away = |gap: &&gaps::Gap| gap.kind == gaps::GapKind::NotRunning && gap.to.is_some();
-        let away = found.iter().find(away);
-        let stood = crashed && recorder.accepted.is_empty();
-        assert!(away.is_some() || stood, "it did not run for a while, at {what}: {found:?}");
-        if let (true, Some(gap)) = (crashed, away) {
+        let is_downtime =
+            |gap: &&gaps::Gap| gap.kind == gaps::GapKind::NotRunning && gap.to.is_some();
+        let downtime = found.iter().find(is_downtime);
+        let recorded_nothing = crashed && recorder.accepted.is_empty();
+        assert!(
+            downtime.is_some() || recorded_nothing,
+            "it did not run for a while, at {what}: {found:?}"
+        );
+        if let (true, Some(gap)) = (crashed, downtime) {
             assert!(gap.from.seconds() <= 39_602 && gap.to.unwrap().seconds() == 39_700, "{gap:?}");
         }
-        if !came {
+        if !triggered {
             assert!(nth > 30, "only {nth} operations were seen");
             return;
         }
@@ -206,13 +215,13 @@ fn hour_state(archive: &TestArchive, hour: u64) -> hour_summary::HourState {
 fn a_restarted_recorder_counts_lines_removed_meanwhile() {
     let archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");
-    recorder.record_event(36_000, Note::Up { connection: 1 });
+    recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
     recorder.write(36_010, 0..1000);
     recorder.tick(36_011);
     drop(recorder);
     fs::remove_file(archive.path(10, FileKind::Lines)).unwrap();
     let mut again = TestRecorder::new(&archive, "second");
-    again.record_event(36_020, Note::Up { connection: 1 });
+    again.record_event(36_020, JournalEvent::Up { connection: 1 });
     again.write(36_030, 1000..1010);
     again.close_hour(36_040, CloseReason::Stopped);
     let gaps = read_gaps(&archive);
@@ -226,11 +235,11 @@ fn a_restarted_recorder_counts_lines_removed_meanwhile() {
 fn a_late_line_that_waits_for_a_seal_reports_no_loss() {
     let archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");
-    recorder.record_event(36_000, Note::Up { connection: 1 });
+    recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
     recorder.write(36_010, 0..1000);
     recorder.tick(39_600);
     let path = archive.path(10, FileKind::Lines);
-    // What a seal does at its end, from the lock on.
+    // The last steps of a seal, from the lock on.
     let sealing = fs::File::open(&path).unwrap();
     sealing.lock().unwrap();
     std::thread::scope(|scope| {
@@ -238,7 +247,7 @@ fn a_late_line_that_waits_for_a_seal_reports_no_loss() {
             recorder.write(39_599, 1000..1001);
             recorder.close_hour(39_601, CloseReason::Rolled);
         });
-        // Once it has looked, it waits for the lock.
+        // Wait until the writer has opened the file and waits for its lock.
         while !has_lock_waiter(&path) {
             std::thread::yield_now();
         }
@@ -253,7 +262,8 @@ fn a_late_line_that_waits_for_a_seal_reports_no_loss() {
             part: None,
         };
         let journal = archive.path(10, FileKind::Journal);
-        journal::append(&journal, UnixNanos::from_seconds(39_600), Note::Sealed(record)).unwrap();
+        journal::append(&journal, UnixNanos::from_seconds(39_600), JournalEvent::Sealed(record))
+            .unwrap();
         fs::remove_file(&path).unwrap();
         drop(sealing);
         late.join().unwrap();
@@ -262,7 +272,8 @@ fn a_late_line_that_waits_for_a_seal_reports_no_loss() {
     assert!(gaps.iter().all(|gap| gap.messages.is_none()), "{gaps:?}");
 }
 
-/// Whether this process has the file open twice: by the test, and by whoever waits for its lock.
+/// Returns whether this process has the file open twice: in the test, and in the thread that waits
+/// for the lock.
 fn has_lock_waiter(path: &Path) -> bool {
     let open = fs::read_dir("/proc/self/fd").unwrap();
     let links = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
@@ -273,17 +284,17 @@ fn has_lock_waiter(path: &Path) -> bool {
 fn zeros_in_a_range_that_could_not_be_synced_are_found() {
     let archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");
-    recorder.record_event(36_000, Note::Up { connection: 1 });
+    recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
     recorder.write(36_010, 0..1000);
     let broken = InjectedFault::Error(ErrorKind::Other);
-    let ((), came) = with_fault(broken, 0, || recorder.tick(36_011));
-    assert!(came);
+    let ((), triggered) = with_fault(broken, 0, || recorder.tick(36_011));
+    assert!(triggered);
     recorder.write(36_012, 1000..1010);
     recorder.tick(36_013);
     drop(recorder);
     zero_the_start(&archive.path(10, FileKind::Lines));
     let mut again = TestRecorder::new(&archive, "second");
-    again.record_event(36_020, Note::Up { connection: 1 });
+    again.record_event(36_020, JournalEvent::Up { connection: 1 });
     again.close_hour(36_040, CloseReason::Stopped);
     archive.run();
     assert_eq!(archive.cat(10), "");
@@ -301,7 +312,7 @@ fn zero_the_start(path: &Path) {
 fn a_close_that_was_not_durable_is_not_trusted() {
     let archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");
-    recorder.place.sync_interval = None;
+    recorder.options.sync_interval = None;
     recorder.write(36_010, 0..1000);
     recorder.tick(36_011);
     recorder.close_hour(36_012, CloseReason::Stopped);
@@ -315,7 +326,7 @@ fn a_close_that_was_not_durable_is_not_trusted() {
 fn a_removed_hour_can_be_recorded_again() {
     let mut archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");
-    recorder.record_event(10_800, Note::Up { connection: 1 });
+    recorder.record_event(10_800, JournalEvent::Up { connection: 1 });
     recorder.write(10_810, 0..100);
     recorder.close_hour(14_400, CloseReason::Rolled);
     archive.run();
@@ -325,7 +336,7 @@ fn a_removed_hour_can_be_recorded_again() {
     assert_eq!(archive.names(), ["t_10800.journal"]);
     assert_eq!(hour_state(&archive, 3), hour_summary::HourState::Removed);
     archive.job.limits.max_total_size = None;
-    // The clock is set back.
+    // The clock was set back: hour 3 is recorded again.
     recorder.write(10_900, 100..110);
     recorder.close_hour(14_400, CloseReason::Stopped);
     let (_, events) = archive.run();
@@ -342,7 +353,7 @@ fn verify_detects_lines_changed_before_sealing() {
     recorder.write(36_012, 10..20);
     recorder.close_hour(36_013, CloseReason::Stopped);
     let path = archive.path(10, FileKind::Lines);
-    // Two lines become one, and all is as long as before.
+    // Two lines become one of the same length.
     fs::write(&path, fs::read_to_string(&path).unwrap().replacen('\n', " ", 1)).unwrap();
     archive.run();
     let verdicts = archive.verdicts();

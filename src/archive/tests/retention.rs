@@ -1,4 +1,4 @@
-//! What goes, when, and on whose word.
+//! Tests of removals: their order, their resumption, and the guard against a clock that jumps.
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ fn keep_journals_keeps_journals_of_removed_hours() {
     // Hour 1 ended ten hours ago.
     assert_eq!(summary.removed, 3, "{events:?}");
     assert_eq!(archive.names(), ["t_10800.journal", "t_3600.journal", "t_7200.journal"]);
-    assert!(archive.verdicts().is_empty(), "what was removed is not missed");
+    assert!(archive.verdicts().is_empty(), "a removed hour is not reported as missing");
     let (summary, events) = archive.run();
     assert_eq!(summary.removed, 2, "{events:?}");
     assert!(events[0].to_string().contains("for `keep_journals`"), "{}", events[0]);
     assert_eq!(archive.names(), ["t_10800.journal"]);
-    // Without the key they go with what is left of their hours.
+    // Without the key, journals are removed with their hours.
     archive.job.limits.keep_journals = None;
     archive.run();
     assert_eq!(archive.names(), Vec::<String>::new());
@@ -42,14 +42,14 @@ fn an_interrupted_removal_with_kept_journal_is_resumed() {
         archive.write(3, FileKind::Torn, "x");
         archive.job.limits.max_age = Some(HOUR);
         archive.job.limits.keep_journals = Some(HOUR * 100);
-        let (_, came) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
+        let (_, triggered) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
         archive.run();
         assert_eq!(archive.names(), ["t_10800.journal"], "crash at {nth}");
-        if !came {
+        if !triggered {
             return;
         }
     }
-    panic!("the run does not come to an end");
+    panic!("the run does not end");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_clock_jump_defers_removals_by_one_run() {
     }
     archive.run();
     archive.job.limits.max_age = Some(HOUR * 24);
-    // A machine without a battery: its clock was set from 1970.
+    // The clock of a machine without a battery, which was set from 1970.
     archive.clock.set(UnixNanos::from_seconds(NOW + 20_000 * DAY));
     let planned = archive.job.plan(archive.clock.now()).unwrap();
     assert!(planned.to_remove.is_empty());
@@ -97,7 +97,7 @@ fn a_weekly_schedule_is_not_a_clock_jump() {
         archive.job.limits.max_age = Some(HOUR);
         let mut removed = 0;
         for run in 1..=2 {
-            // Each a second later than the last.
+            // Each run starts a second later than the schedule says.
             archive.clock.set(UnixNanos::from_seconds(NOW + run * (days * DAY + 1)));
             removed += archive.run().0.removed;
         }

@@ -1,4 +1,4 @@
-//! A run that is cut off before any one of its operations, and the next run.
+//! Tests of a run that is interrupted at each of its operations, and of the next run.
 
 use std::io::ErrorKind;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
 
 /// Runs the job with the fault at each operation in turn, each time on a fresh archive, and then
-/// once more without. `prepare` fills the hour 10, which holds `expected` from then on.
+/// once more without a fault. `prepare` writes hour 10, whose lines must be `expected` from then on.
 fn test_fault_at_every_operation(
     fault: InjectedFault,
     prepare: impl Fn(&TestArchive),
@@ -17,13 +17,13 @@ fn test_fault_at_every_operation(
         InjectedFault::Crash | InjectedFault::Interleave(_) => "a crash".to_owned(),
     };
     for nth in 0.. {
-        assert!(nth < 200, "the run does not come to an end");
+        assert!(nth < 200, "the run does not end");
         let archive = TestArchive::new();
         prepare(&archive);
-        let (_, came) = with_fault(fault, nth, || archive.try_run());
+        let (_, triggered) = with_fault(fault, nth, || archive.try_run());
         assert!(archive.cat(10) == expected, "{name} at {nth}: {:?}", archive.names());
         let bad = archive.verdicts().iter().any(|v| matches!(v, HourVerdict::Bad { .. }));
-        assert!(!bad, "{name} at {nth}: nothing is lost, so nothing is bad");
+        assert!(!bad, "{name} at {nth}: no line is lost, so no hour is bad");
         archive.run();
         let names = archive.names();
         assert!(archive.decode_sealed(10) == expected, "{name} at {nth}: {names:?}");
@@ -35,7 +35,7 @@ fn test_fault_at_every_operation(
         let verdicts = archive.verdicts();
         let intact = matches!(verdicts.as_slice(), [HourVerdict::Intact { .. }]);
         assert!(intact, "{name} at {nth}: {verdicts:?}");
-        if !came {
+        if !triggered {
             assert!(nth > 10, "only {nth} operations were seen");
             return;
         }
@@ -111,7 +111,7 @@ fn an_interrupted_seal_is_resumed_after_further_lines() {
                 expected += &lines(0..10);
             }
             archive.write(10, FileKind::Lines, lines(10..20));
-            let (_, came) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
+            let (_, triggered) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
             // A clock that steps back lets the recorder open the hour again.
             let file = fs::File::options()
                 .append(true)
@@ -126,7 +126,7 @@ fn an_interrupted_seal_is_resumed_after_further_lines() {
             );
             archive.run();
             assert!(archive.decode_sealed(10) == expected, "late {late}, crash at {nth}");
-            if !came {
+            if !triggered {
                 break;
             }
         }
@@ -140,11 +140,11 @@ fn an_interrupted_seal_is_resumed_without_a_journal() {
         archive.write(10, FileKind::Lines, lines(0..10));
         archive.run();
         archive.write(10, FileKind::Lines, lines(10..20));
-        let (_, came) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
+        let (_, triggered) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
         drop(fs::remove_file(archive.path(10, FileKind::Journal)));
         archive.run();
         assert_eq!(archive.decode_sealed(10), lines(0..20), "crash at {nth}");
-        if !came {
+        if !triggered {
             break;
         }
     }
@@ -158,11 +158,11 @@ fn an_interrupted_removal_is_resumed() {
         archive.run();
         archive.write(3, FileKind::Torn, "x");
         archive.job.limits.max_total_size = Some(0);
-        let (_, came) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
+        let (_, triggered) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
         assert!(
             !archive.verdicts().iter().any(|verdict| matches!(verdict, HourVerdict::Bad { .. }))
         );
-        // Even when the limit does not ask for it any more.
+        // Also when the limit has been removed from the configuration meanwhile.
         if archive.path(3, FileKind::Sealed).exists() {
             archive.run();
         } else {
@@ -170,7 +170,7 @@ fn an_interrupted_removal_is_resumed() {
             archive.run();
         }
         assert_eq!(archive.names(), Vec::<String>::new(), "crash at {nth}");
-        if !came {
+        if !triggered {
             return;
         }
     }
