@@ -3,11 +3,13 @@
 pub(crate) mod backoff;
 pub(crate) mod child_process;
 pub(crate) mod config_error;
+pub(crate) mod connection_id;
 pub(crate) mod error_chain;
 pub mod json;
 pub(crate) mod line_splitter;
 pub(crate) mod pacer;
 pub(crate) mod secrets;
+pub(crate) mod shard_index;
 pub(crate) mod suggest;
 pub(crate) mod symlinks;
 pub mod time;

@@ -9,7 +9,7 @@ mod section;
 use std::path::Path;
 
 pub(crate) use self::plugin_types::{PluginDescription, PluginTypes};
-pub(crate) use self::section::{CommonKeys, OnError, Section};
+pub(crate) use self::section::Section;
 use self::section::{PluginProperties, parse_config};
 use crate::plugin::{Sink, SinkConfig, Source, SourceConfig, Stage, StageConfig};
 use crate::{sinks, sources, stages};

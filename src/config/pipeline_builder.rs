@@ -15,8 +15,7 @@ use crate::base::error_chain::error_chain;
 use crate::base::pacer::Pacer;
 use crate::engine::{NamedPlugin, Overflow, Pipeline};
 use crate::metrics::ProcessStats;
-use crate::plugin::{BuildContext, RunInfo, Sink, Stage};
-use crate::registry::OnError;
+use crate::plugin::{BuildContext, OnError, RunInfo, Sink, Stage};
 
 /// The sections of every pipeline, and the limits that each pipeline gets.
 pub(crate) struct PipelineBuilder {

@@ -1,9 +1,10 @@
-//! Keeps a connection standing: makes it again when it is lost, and replaces it in good time where it
-//! is known to end.
+//! Keeps one connection established: makes it again when it is lost, and replaces it before it is
+//! known to end.
 //!
-//! A replacement is made beside the connection that stands. That one is closed when the new one is
-//! [settled](Told::Settled) and has gone on for a moment, so that neither what is on its way is lost
-//! nor what a slower server of the same venue has yet to send.
+//! A replacement is made beside the current connection. The current one is closed
+//! [`OVERLAP_DURATION`] after the new one is [delivering](ConnectionEvent::Delivering), so that
+//! neither messages in flight are lost nor those that a slower server of the same venue has yet to
+//! send.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -16,78 +17,96 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::connection_event::{ConnectionEvent, ConnectionNotice};
 use super::connection_group::ConnectionGroup;
-use super::connection_task::{
-    CloseOutcome, ConnectionEvent, ConnectionSummary, ConnectionTask, DETECTION_TOLERANCE,
-    EndedConnection,
-};
+use super::connection_task::ConnectionTask;
+use super::ended_connection::{CloseOutcome, ConnectionSummary, EndedConnection};
+use super::line_index::LineIndex;
+use super::overlap::{ASSUME_DELIVERING_AFTER, OVERLAP_DURATION};
 use crate::base::backoff::Backoff;
 use crate::base::error_chain::error_chain;
 use crate::plugin::{BoxError, ConnectionPolicy, Disconnect, DownCause, Source, SourceError};
 
-/// A new connection of which nothing is known is trusted after this.
-pub(super) const ASSUME_DELIVERING_AFTER: Duration = Duration::from_secs(30);
-/// For how long both go on when the new one is settled.
-pub(super) const OVERLAP_DURATION: Duration = Duration::from_secs(2);
-/// The least time between two replacements, should a server announce its end at every connect.
+/// Minimum time between two replacements, in case a server announces its end at every connect.
 const MIN_REPLACE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Each connection says four words in its life, and there are two.
-const EVENT_CAPACITY: usize = 16;
+/// Room for the events of a slot: each of its two connections has at most four.
+const NOTICE_CAPACITY: usize = 16;
 
-/// Keeps one connection of a group.
+/// Keeps one connection of a group established.
 pub(crate) struct ConnectionSlot {
     group: Arc<ConnectionGroup>,
-    /// What makes further connections; never connected itself.
+    /// The source that further connections are duplicated from. It is never connected itself.
     template: Option<Box<dyn Source>>,
-    /// The source that is connected next.
+    /// The source that is connected next; `None` to duplicate the template.
     next_source: Option<Box<dyn Source>>,
-    /// The connection, and behind it the one that is to replace it.
-    connections: Vec<RunningConnection>,
-    /// Which of them is looked at first.
-    poll_first: usize,
-    /// When a link is to be started.
-    connect_at: Option<Instant>,
-    /// When the first is to be replaced.
-    replace_at: Option<Instant>,
-    /// When the second is to be replaced, once it is the first: its server has announced its end.
+    current: Option<RunningConnection>,
+    /// The connection that is to replace the current one.
+    replacement: Option<RunningConnection>,
+    /// Whether the replacement is polled before the current connection at the next turn.
+    poll_replacement_first: bool,
+    deadlines: SlotDeadlines,
+    /// Time at which the replacement is to be replaced in turn, since its server has announced its
+    /// end.
     next_replace_at: Option<Instant>,
-    /// When it is to be closed, since it is replaced.
-    retire_at: Option<Instant>,
-    /// The age at which a connection is replaced, and how much less that is for the first.
     max_age: Option<Duration>,
+    /// Time by which the first connection is replaced earlier than `max_age`.
     age_offset: Duration,
     last_replacement: Option<Instant>,
     backoff: Backoff,
-    event_sender: Sender<(usize, ConnectionEvent)>,
-    event_receiver: Receiver<(usize, ConnectionEvent)>,
+    notice_sender: Sender<ConnectionNotice>,
+    notice_receiver: Receiver<ConnectionNotice>,
 }
 
 struct RunningConnection {
-    index: usize,
+    line: LineIndex,
     is_connected: bool,
     close_token: CancellationToken,
     future: Pin<Box<dyn Future<Output = EndedConnection> + Send>>,
 }
 
-/// As many feeds as the source wants connections at once.
+/// The part that a connection plays in its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Current,
+    Replacement,
+}
+
+/// The times at which a slot acts.
+#[derive(Debug, Default)]
+struct SlotDeadlines {
+    /// Time at which a connection is to be made.
+    connect_at: Option<Instant>,
+    /// Time at which a replacement of the current connection is to be scheduled.
+    replace_at: Option<Instant>,
+    /// Time at which the current connection, which is replaced, is to be closed.
+    retire_at: Option<Instant>,
+}
+
+impl SlotDeadlines {
+    fn next(&self) -> Option<Instant> {
+        [self.connect_at, self.replace_at, self.retire_at].into_iter().flatten().min()
+    }
+}
+
+/// Creates a slot for each connection that the source wants at once.
 pub(super) fn build_slots(group: ConnectionGroup, source: Box<dyn Source>) -> Vec<ConnectionSlot> {
     let ConnectionPolicy { connections, max_age } = source.connection_policy();
     let mut sources = vec![source];
     while sources.len() < connections
-        && let Some(again) = sources.first().and_then(|source| source.duplicate())
+        && let Some(duplicate) = sources.first().and_then(|source| source.duplicate())
     {
-        sources.push(again);
+        sources.push(duplicate);
     }
-    group.stats.set_expected_connections(group.scope.source_index, sources.len());
+    group.stats.set_expected_connections(group.scope.shard.get(), sources.len());
     let group = Arc::new(group);
-    let all = u32::try_from(sources.len()).unwrap_or(u32::MAX);
-    let feed = |(place, source)| {
-        // So that they do not all come of age at once.
-        let head_start = max_age.unwrap_or_default() * place / (2 * all);
-        ConnectionSlot::new(Arc::clone(&group), source, max_age, head_start)
+    let count = u32::try_from(sources.len()).unwrap_or(u32::MAX);
+    let build = |(position, source)| {
+        // The offsets keep the connections from reaching their maximum age together.
+        let age_offset = max_age.unwrap_or_default() * position / (2 * count);
+        ConnectionSlot::new(Arc::clone(&group), source, max_age, age_offset)
     };
-    (0..).zip(sources).map(feed).collect()
+    (0..).zip(sources).map(build).collect()
 }
 
 impl ConnectionSlot {
@@ -95,246 +114,308 @@ impl ConnectionSlot {
         group: Arc<ConnectionGroup>,
         source: Box<dyn Source>,
         max_age: Option<Duration>,
-        head_start: Duration,
+        age_offset: Duration,
     ) -> Self {
-        let (tell, told) = channel(EVENT_CAPACITY);
+        let (notice_sender, notice_receiver) = channel(NOTICE_CAPACITY);
         Self {
             group,
             template: source.duplicate(),
             next_source: Some(source),
-            connections: Vec::new(),
-            poll_first: 0,
-            connect_at: Some(Instant::now()),
-            replace_at: None,
+            current: None,
+            replacement: None,
+            poll_replacement_first: false,
+            deadlines: SlotDeadlines {
+                connect_at: Some(Instant::now()),
+                ..SlotDeadlines::default()
+            },
             next_replace_at: None,
-            retire_at: None,
             max_age,
-            age_offset: head_start,
+            age_offset,
             last_replacement: None,
             backoff: Backoff::default(),
-            event_sender: tell,
-            event_receiver: told,
+            notice_sender,
+            notice_receiver,
         }
     }
 
-    /// Runs until told to stop or the source ends, then returns; the queue may still hold
-    /// batches.
+    /// Runs until the recorder stops or the source ends. The queue may then still hold batches.
     ///
     /// # Errors
-    /// What the source calls fatal.
+    /// [`SourceError::Fatal`] of the source, or no source is left to connect.
     pub(crate) async fn run(mut self) -> Result<(), BoxError> {
-        let mut refused = false;
+        let result = self.run_until_ended().await;
+        self.group.log_drops();
+        result
+    }
+
+    async fn run_until_ended(&mut self) -> Result<(), BoxError> {
+        let mut intake_stopped = false;
         loop {
-            if self.connections.is_empty() && (refused || self.group.stop.is_cancelled()) {
-                break;
+            let is_idle = self.current.is_none();
+            if is_idle && (intake_stopped || self.group.stop.is_cancelled()) {
+                return Ok(());
             }
-            let (stop, group) = (self.group.stop.clone(), Arc::clone(&self.group));
-            let (idle, due) = (self.connections.is_empty(), self.next_deadline());
+            let stop = self.group.stop.clone();
+            let group = Arc::clone(&self.group);
+            let deadline = self.deadlines.next();
             tokio::select! {
+                // A connection that has ended is handled before its last events, which then find no
+                // connection, and before a timer that might make the next one.
                 biased;
-                ended = next_ended_connection(&mut self.connections, &mut self.poll_first) => {
-                    if let Some(result) = self.on_connection_ended(ended) {
-                        self.group.log_drops();
+                (role, ended) = next_ended_connection(
+                    &mut self.current,
+                    &mut self.replacement,
+                    &mut self.poll_replacement_first,
+                ) => {
+                    if let Some(result) = self.on_connection_ended(role, ended) {
                         return result;
                     }
                 }
-                Some((number, told)) = self.event_receiver.recv() => self.on_connection_event(number, told),
-                () = stop.cancelled(), if idle => {}
-                () = group.producer.intake_stopped(), if !refused => {
-                    refused = true;
-                    (self.connect_at, self.replace_at, self.retire_at) = (None, None, None);
-                    self.connections.iter().for_each(|link| link.close_token.cancel());
+                Some(notice) = self.notice_receiver.recv() => self.on_notice(notice),
+                () = stop.cancelled(), if is_idle => {}
+                () = group.producer.intake_stopped(), if !intake_stopped => {
+                    intake_stopped = true;
+                    self.deadlines = SlotDeadlines::default();
+                    for connection in self.current.iter().chain(&self.replacement) {
+                        connection.close_token.cancel();
+                    }
                 }
-                () = sleep_until_some(due) => self.on_timer(),
+                () = sleep_until_some(deadline) => self.on_timer()?,
             }
         }
-        self.group.log_drops();
+    }
+
+    fn on_timer(&mut self) -> Result<(), BoxError> {
+        let now = Instant::now();
+        let is_due = |deadline: &mut Option<Instant>| deadline.take_if(|at| *at <= now).is_some();
+        if is_due(&mut self.deadlines.connect_at) {
+            self.start_connection()?;
+        }
+        if is_due(&mut self.deadlines.replace_at) {
+            self.schedule_replacement("it is as old as `max_connection_age` allows");
+        }
+        // The current connection may have been lost since.
+        if is_due(&mut self.deadlines.retire_at)
+            && let Some(current) = &self.current
+        {
+            current.close_token.cancel();
+        }
         Ok(())
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        [self.connect_at, self.replace_at, self.retire_at].into_iter().flatten().min()
-    }
-
-    fn on_timer(&mut self) {
-        let now = Instant::now();
-        if self.connect_at.is_some_and(|at| at <= now) {
-            self.connect_at = None;
-            self.start_connection();
-        }
-        if self.replace_at.is_some_and(|at| at <= now) {
-            self.replace_at = None;
-            self.schedule_replacement("it is as old as `max_connection_age` allows");
-        }
-        if self.retire_at.is_some_and(|at| at <= now) {
-            self.retire_at = None;
-            if let Some(first) = self.connections.first() {
-                first.close_token.cancel();
-            }
-        }
-    }
-
-    fn start_connection(&mut self) {
+    /// Starts the current connection, or its replacement if there is one.
+    ///
+    /// # Errors
+    /// No source is left to connect.
+    fn start_connection(&mut self) -> Result<(), BoxError> {
         if self.group.producer.is_intake_stopped() {
-            return;
+            return Ok(());
         }
-        let again = || self.template.as_ref().and_then(|seed| seed.duplicate());
-        let Some(source) = self.next_source.take().or_else(again) else { return };
-        let number = self.group.add_connection();
-        let end = self.group.stop.child_token();
-        let link = ConnectionTask {
-            group: Arc::clone(&self.group),
-            source,
-            index: number,
-            events: self.event_sender.clone(),
-            close_token: end.clone(),
-            summary: ConnectionSummary::default(),
-            last_received: Instant::now(),
-            drained_at: Instant::now(),
+        let free = match (&self.current, &self.replacement) {
+            (None, _) => &mut self.current,
+            (Some(_), None) => &mut self.replacement,
+            (Some(_), Some(_)) => {
+                error!("internal error: a slot would make a third connection");
+                return Ok(());
+            }
         };
-        self.connections.push(RunningConnection {
-            index: number,
+        let duplicate = || self.template.as_ref().and_then(|template| template.duplicate());
+        let Some(source) = self.next_source.take().or_else(duplicate) else {
+            if self.current.is_some() {
+                error!("the connection is not replaced, because the source cannot be duplicated");
+                return Ok(());
+            }
+            return Err("no source is left to connect".into());
+        };
+        let line = self.group.add_connection();
+        let close_token = self.group.stop.child_token();
+        let notices = self.notice_sender.clone();
+        let task = ConnectionTask::new(
+            Arc::clone(&self.group),
+            source,
+            line,
+            notices,
+            close_token.clone(),
+        );
+        *free = Some(RunningConnection {
+            line,
             is_connected: false,
-            close_token: end,
-            future: Box::pin(link.run()),
+            close_token,
+            future: Box::pin(task.run()),
         });
+        Ok(())
     }
 
-    /// Sees to it that a second connection is made.
+    /// Schedules a replacement of the current connection, unless one is under way.
     fn schedule_replacement(&mut self, why: &str) {
-        let pending = self.connections.len() != 1 || self.connect_at.is_some();
-        if self.template.is_none() || pending {
+        let is_replaceable = self.current.is_some() && self.template.is_some();
+        let is_under_way = self.replacement.is_some() || self.deadlines.connect_at.is_some();
+        if !is_replaceable || is_under_way {
             return;
         }
         info!(why, "the connection is replaced: another is made before it is closed");
         let now = Instant::now();
         let earliest = self.last_replacement.map_or(now, |before| before + MIN_REPLACE_INTERVAL);
-        self.connect_at = Some(earliest.max(now));
-        self.last_replacement = self.connect_at;
+        self.deadlines.connect_at = Some(earliest.max(now));
+        self.last_replacement = self.deadlines.connect_at;
     }
 
-    fn on_connection_event(&mut self, number: usize, told: ConnectionEvent) {
-        let Some(place) = self.connections.iter().position(|link| link.index == number) else {
+    fn on_notice(&mut self, ConnectionNotice { line, event }: ConnectionNotice) {
+        let is_of = |connection: &Option<RunningConnection>| {
+            connection.as_ref().is_some_and(|connection| connection.line == line)
+        };
+        let (role, connection) = if is_of(&self.current) {
+            (Role::Current, &mut self.current)
+        } else if is_of(&self.replacement) {
+            (Role::Replacement, &mut self.replacement)
+        } else {
+            // The connection has ended since it sent the event.
             return;
         };
         let now = Instant::now();
-        match (told, place) {
+        match (event, role) {
             (ConnectionEvent::Connected, _) => {
-                if let Some(link) = self.connections.get_mut(place) {
-                    link.is_connected = true;
+                if let Some(connection) = connection {
+                    connection.is_connected = true;
                 }
-                if place == 0 {
+                if role == Role::Current {
                     self.schedule_age_replacement(now);
                 }
             }
-            (ConnectionEvent::Subscribed | ConnectionEvent::Delivering, 0) => {}
-            (ConnectionEvent::Subscribed, _) => {
-                self.retire_at.get_or_insert(now + ASSUME_DELIVERING_AFTER);
+            (ConnectionEvent::Subscribed | ConnectionEvent::Delivering, Role::Current) => {}
+            (ConnectionEvent::Subscribed, Role::Replacement) => {
+                self.deadlines.retire_at.get_or_insert(now + ASSUME_DELIVERING_AFTER);
             }
-            (ConnectionEvent::Delivering, _) => self.retire_at = Some(now + OVERLAP_DURATION),
-            (ConnectionEvent::CloseAnnounced, 0) => {
-                self.schedule_replacement("its server announces its end")
+            (ConnectionEvent::Delivering, Role::Replacement) => {
+                self.deadlines.retire_at = Some(now + OVERLAP_DURATION);
             }
-            // Its turn comes.
-            (ConnectionEvent::CloseAnnounced, _) => {
-                self.next_replace_at = Some(now + MIN_REPLACE_INTERVAL)
+            (ConnectionEvent::CloseAnnounced, Role::Current) => {
+                self.schedule_replacement("its server has announced that it will end it");
+            }
+            (ConnectionEvent::CloseAnnounced, Role::Replacement) => {
+                self.next_replace_at = Some(now + MIN_REPLACE_INTERVAL);
             }
         }
     }
 
-    /// From now on it counts how old the first is.
+    /// Schedules the replacement of the current connection, whose age counts from `now` on.
     fn schedule_age_replacement(&mut self, now: Instant) {
-        let age = self.max_age.map(|age| age.saturating_sub(std::mem::take(&mut self.age_offset)));
-        let by_age = age.map(|age| now + age);
-        self.replace_at = [self.next_replace_at.take(), by_age].into_iter().flatten().min();
+        let age_offset = std::mem::take(&mut self.age_offset);
+        let aged_at = self.max_age.map(|max_age| now + max_age.saturating_sub(age_offset));
+        let announced = self.next_replace_at.take();
+        self.deadlines.replace_at = [announced, aged_at].into_iter().flatten().min();
     }
 
-    /// A connection has ended. `Some` when the feed has, too.
+    /// Handles the end of a connection. Returns the result of the slot if it ends, too.
     fn on_connection_ended(
         &mut self,
-        (place, ended): (usize, EndedConnection),
+        role: Role,
+        ended: EndedConnection,
     ) -> Option<Result<(), BoxError>> {
-        self.connections.remove(place);
-        self.retire_at = None;
-        if place > 0 {
-            self.next_replace_at = None;
-        }
-        let EndedConnection { index: number, source, summary: history, result: how } = ended;
-        let lost = match how {
-            Ok(left) if self.group.is_stopping() => {
-                match left {
-                    // It may have sent nothing more from the moment in which it was told to end.
-                    CloseOutcome::Clean(left)
-                        if left.silent_for.is_some_and(|it| it > DETECTION_TOLERANCE) =>
-                    {
-                        self.group.on_lost(number, &left);
-                    }
-                    CloseOutcome::Clean(_) => self.group.on_closed(number),
-                    CloseOutcome::Unacknowledged(lost) => self.group.on_lost(number, &lost),
-                }
-                return None;
+        self.deadlines.retire_at = None;
+        match role {
+            Role::Current => self.current = self.replacement.take(),
+            Role::Replacement => {
+                self.replacement = None;
+                self.next_replace_at = None;
             }
-            Ok(CloseOutcome::Clean(left) | CloseOutcome::Unacknowledged(left)) => {
-                self.group.on_lost(number, &left);
-                self.group.stats.replaced.add(1);
-                info!(lasted = ?history.duration, "the connection is replaced");
-                self.on_promoted();
+        }
+        let EndedConnection { line, source, summary, result } = ended;
+        let lost = match result {
+            Ok(outcome) => {
+                self.on_connection_closed(line, &summary, &outcome);
                 return None;
             }
             Err(SourceError::Ended) => {
-                self.group.on_closed(number);
+                self.group.on_closed(line);
                 return Some(Ok(()));
             }
             Err(SourceError::Fatal(error)) => {
                 let lost = Disconnect::new(DownCause::Other, error_chain(&*error));
                 self.group.stats.record_disconnect(&lost, self.group.clock.now());
-                self.group.on_lost(number, &lost);
+                self.group.on_lost(line, &lost);
                 return Some(Err(error));
             }
             Err(SourceError::Disconnected(lost)) => lost,
         };
-        if history.has_data && lost.cause != DownCause::Refused {
-            self.backoff.record_success(history.duration);
+        if summary.has_data && lost.cause != DownCause::Refused {
+            self.backoff.record_success(summary.duration);
         }
         self.group.stats.record_disconnect(&lost, self.group.clock.now());
-        self.group.on_lost(number, &lost);
-        let replaced = place == 0 && !self.connections.is_empty();
-        let retry_in = (!replaced).then(|| self.backoff.next_delay(lost.retry_after));
-        log_disconnect(&source.endpoint(), &history, &lost, retry_in);
+        self.group.on_lost(line, &lost);
+        let is_replaced = role == Role::Current && self.current.is_some();
+        let retry_in = (!is_replaced).then(|| self.backoff.next_delay(lost.retry_after));
+        log_disconnect(&source.endpoint(), &summary, &lost, retry_in);
         if let Some(delay) = retry_in {
-            self.connect_at = Some(Instant::now() + delay);
+            self.deadlines.connect_at = Some(Instant::now() + delay);
         }
-        if self.connections.is_empty() {
+        if self.current.is_none() {
             self.next_source = Some(source);
-            self.replace_at = None;
-        } else if replaced {
+            self.deadlines.replace_at = None;
+        } else if is_replaced {
             self.on_promoted();
         }
         None
     }
 
-    /// The second connection is now the first.
+    /// Handles the end of a connection that the recorder closed.
+    fn on_connection_closed(
+        &mut self,
+        line: LineIndex,
+        summary: &ConnectionSummary,
+        outcome: &CloseOutcome,
+    ) {
+        let (CloseOutcome::Clean(closed)
+        | CloseOutcome::Delayed(closed)
+        | CloseOutcome::Unacknowledged(closed)) = outcome;
+        if !self.group.is_stopping() {
+            self.group.on_lost(line, closed);
+            self.group.stats.replaced.add(1);
+            info!(lasted = ?summary.duration, "the connection is replaced");
+            self.on_promoted();
+        } else if matches!(outcome, CloseOutcome::Clean(_)) {
+            self.group.on_closed(line);
+        } else {
+            self.group.on_lost(line, closed);
+        }
+    }
+
+    /// Takes note that the replacement has become the current connection.
     fn on_promoted(&mut self) {
-        if self.connections.first().is_some_and(|link| link.is_connected) {
+        if self.current.as_ref().is_some_and(|current| current.is_connected) {
             self.schedule_age_replacement(Instant::now());
         }
     }
 }
 
-/// Waits for the one that ends first. They take turns in being looked at first, so that none waits for
-/// another that is always ready.
+/// Waits for the connection that ends first.
+///
+/// The connections take turns in being polled first, so that neither waits for one that is always
+/// ready.
+///
+/// # Cancel safety
+/// Cancel-safe: the connections stay where they are.
 async fn next_ended_connection(
-    links: &mut [RunningConnection],
-    turn: &mut usize,
-) -> (usize, EndedConnection) {
+    current: &mut Option<RunningConnection>,
+    replacement: &mut Option<RunningConnection>,
+    replacement_first: &mut bool,
+) -> (Role, EndedConnection) {
     poll_fn(|cx| {
-        *turn = turn.wrapping_add(1);
-        for step in 0..links.len() {
-            let place = turn.wrapping_add(step) % links.len();
-            if let Some(link) = links.get_mut(place)
-                && let Poll::Ready(ended) = link.future.as_mut().poll(cx)
+        let order = if *replacement_first {
+            [Role::Replacement, Role::Current]
+        } else {
+            [Role::Current, Role::Replacement]
+        };
+        *replacement_first = !*replacement_first;
+        for role in order {
+            let connection = match role {
+                Role::Current => &mut *current,
+                Role::Replacement => &mut *replacement,
+            };
+            if let Some(connection) = connection
+                && let Poll::Ready(ended) = connection.future.as_mut().poll(cx)
             {
-                return Poll::Ready((place, ended));
+                return Poll::Ready((role, ended));
             }
         }
         Poll::Pending
@@ -351,17 +432,18 @@ async fn sleep_until_some(time: Option<Instant>) {
 
 fn log_disconnect(
     endpoint: &str,
-    history: &ConnectionSummary,
+    summary: &ConnectionSummary,
     lost: &Disconnect,
     retry_in: Option<Duration>,
 ) {
     let cause = lost.cause.as_str();
     // Debug quotes the server's words and escapes what a terminal would obey.
     let detail = &lost.detail;
-    let ConnectionSummary { duration: lasted, messages, .. } = history;
+    let lasted = summary.duration;
+    let messages = summary.messages;
     let retry_in = retry_in.unwrap_or_default();
     if lost.cause == DownCause::Refused {
-        // What a person must look at: waiting alone is unlikely to heal it.
+        // A person must look at a refusal: waiting alone is unlikely to heal it.
         error!(endpoint, cause, ?detail, ?lasted, messages, ?retry_in, "disconnected");
     } else {
         warn!(endpoint, cause, ?detail, ?lasted, messages, ?retry_in, "disconnected");

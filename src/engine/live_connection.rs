@@ -1,41 +1,43 @@
-//! A connection that stands, and what comes over it.
+//! An established connection, and the topics that arrive over it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection_slot::ASSUME_DELIVERING_AFTER;
-use crate::plugin::DownCause;
+use super::overlap::ASSUME_DELIVERING_AFTER;
+use crate::plugin::{ConnectionId, DownCause};
 
-/// A connection that stands.
+/// An established connection, and the topics that arrive over it.
 #[derive(Clone)]
 pub(super) struct LiveConnection {
-    /// Its number in this recording.
-    pub(super) id: u64,
+    pub(super) id: ConnectionId,
+    /// Whether a message with data has arrived.
     pub(super) has_data: bool,
+    /// Whether the server is known to send the subscribed topics.
     pub(super) is_delivering: bool,
-    /// Since when all is answered that it subscribes to.
+    /// Time at which the server had answered all subscriptions.
     pub(super) subscribed_at: Option<Instant>,
-    /// The topics of which messages come.
+    /// Topics whose messages arrive.
     pub(super) active_topics: HashSet<String>,
-    /// Those of which nothing comes, or that may be so.
+    /// Topics whose messages do not arrive, or may not.
     pub(super) inactive_topics: BTreeMap<String, InactiveTopic>,
 }
 
-/// Why a topic does not come.
+/// The reason why a topic does not arrive.
 #[derive(Clone)]
 pub(super) struct InactiveTopic {
     pub(super) cause: DownCause,
     pub(super) detail: String,
-    /// Whether the sinks were told: they are not while another connection brings it.
+    /// Whether the sinks know. They are not told while another connection delivers the topic.
     pub(super) is_reported: bool,
 }
 
 impl LiveConnection {
-    pub(super) fn new(connection: u64) -> Self {
+    /// Creates a connection over which nothing has arrived yet.
+    pub(super) fn new(id: ConnectionId) -> Self {
         Self {
-            id: connection,
+            id,
             has_data: false,
             is_delivering: false,
             subscribed_at: None,
@@ -44,14 +46,16 @@ impl LiveConnection {
         }
     }
 
-    /// Whether it is known, or trusted, to have brought all for so long.
-    pub(super) fn has_covered(&self, last: Duration) -> bool {
+    /// Returns whether the connection is known, or trusted, to have delivered everything during the
+    /// last `period`.
+    pub(super) fn has_covered(&self, period: Duration) -> bool {
+        // A connection without all its answers covers nothing.
         let Some(subscribed) = self.subscribed_at else { return false };
         let age = subscribed.elapsed();
-        (self.is_delivering || age >= ASSUME_DELIVERING_AFTER) && age >= last
+        (self.is_delivering || age >= ASSUME_DELIVERING_AFTER) && age >= period
     }
 
-    /// From now on these come, too.
+    /// Marks the topics active.
     pub(super) fn set_active(&mut self, topics: Vec<String>) {
         for topic in &topics {
             self.inactive_topics.remove(topic);
@@ -59,20 +63,18 @@ impl LiveConnection {
         self.active_topics.extend(topics);
     }
 
-    /// Of this nothing comes any more, or that may be so.
-    pub(super) fn set_inactive(&mut self, topic: &str, cause: DownCause, detail: &str) {
+    /// Marks the topic inactive.
+    pub(super) fn set_inactive(&mut self, topic: &str, reason: InactiveTopic) {
         self.active_topics.remove(topic);
-        let (detail, told) = (detail.to_owned(), false);
-        self.inactive_topics
-            .insert(topic.to_owned(), InactiveTopic { cause, detail, is_reported: told });
+        self.inactive_topics.insert(topic.to_owned(), reason);
     }
 
-    /// Whether it brings this.
+    /// Returns whether the topic's messages arrive.
     pub(super) fn is_active(&self, topic: &str) -> bool {
         self.active_topics.contains(topic)
     }
 
-    /// Whether it is known of this topic whether it comes.
+    /// Returns whether the topic is known to be active or inactive.
     pub(super) fn is_confirmed(&self, topic: &str) -> bool {
         self.is_active(topic) || self.inactive_topics.contains_key(topic)
     }

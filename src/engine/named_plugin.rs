@@ -1,38 +1,46 @@
-//! A plugin, and what the engine knows of it.
+//! A plugin with its name, its common keys and its counters.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::metrics::PluginStats;
-use crate::registry::CommonKeys;
+use crate::plugin::CommonKeys;
 
-/// What fails again and again is told of this often.
+/// Interval at which a failure that persists is logged again.
 pub(super) const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A plugin and the name by which messages speak of it, such as `sinks[0] (jsonl)`.
+/// A plugin with its name, its common keys and its counters.
 pub(crate) struct NamedPlugin<T: ?Sized> {
+    /// The name by which messages refer to the plugin, such as `sinks[0] (jsonl)`.
     pub(crate) name: String,
     pub(crate) plugin: Box<T>,
     pub(crate) common: CommonKeys,
     pub(crate) stats: Arc<PluginStats>,
-    /// The last failure that the log was told of, and when.
-    last_logged: Option<(String, Instant)>,
+    last_logged: Option<LoggedFailure>,
+}
+
+/// A failure that is in the log.
+struct LoggedFailure {
+    message: String,
+    at: Instant,
 }
 
 impl<T: ?Sized> NamedPlugin<T> {
+    /// Creates a plugin with the name of its counters.
     pub(crate) fn new(plugin: Box<T>, common: CommonKeys, stats: Arc<PluginStats>) -> Self {
         Self { name: stats.name().to_owned(), plugin, common, stats, last_logged: None }
     }
 
-    /// Whether the log should be told of this failure, rather than that it was told of it a short
-    /// time ago.
-    pub(super) fn record_failure(&mut self, words: &str) -> bool {
-        let told = self.last_logged.as_ref();
-        let told =
-            told.is_some_and(|(told, at)| told == words && at.elapsed() < FAILURE_LOG_INTERVAL);
-        if !told {
-            self.last_logged = Some((words.to_owned(), Instant::now()));
+    /// Records a failure and returns whether it is to be logged: the same failure is logged at most
+    /// once in [`FAILURE_LOG_INTERVAL`].
+    pub(super) fn record_failure(&mut self, message: &str) -> bool {
+        let is_repeated = self.last_logged.as_ref().is_some_and(|last| {
+            last.message == message && last.at.elapsed() < FAILURE_LOG_INTERVAL
+        });
+        if !is_repeated {
+            let message = message.to_owned();
+            self.last_logged = Some(LoggedFailure { message, at: Instant::now() });
         }
-        !told
+        !is_repeated
     }
 }

@@ -1,8 +1,10 @@
-//! The one queue of a pipeline: batches from the network task to the pipeline thread.
+//! The queue of a pipeline: items from the network tasks to the pipeline thread.
 //!
-//! Bounded by messages and by memory. A batch counts until its consumer gives it back, so the
-//! bound holds for everything that is on its way to disk. Buffers go round: a batch that comes
-//! back is handed out again by [`Producer::spare`].
+//! The queue is bounded by messages and by memory. A batch counts until its consumer releases it,
+//! so the bound holds for everything that is on its way to disk. Buffers are reused: a released
+//! batch is handed out again by [`Producer::take_spare`].
+
+mod queue_item;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,95 +13,66 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::queue_item::QueueItem;
 use crate::base::time::UnixNanos;
 use crate::metrics::QueueUsage;
 use crate::plugin::SourceEvent;
 use crate::plugin::batch::Batch;
 
-/// At most this many empty batches are kept for reuse, and none larger than this.
+/// Maximum number of empty batches that are kept for reuse.
 const MAX_SPARE_BATCHES: usize = 16;
+/// Maximum size, in bytes, of an empty batch that is kept for reuse.
 const MAX_SPARE_BATCH_BYTES: usize = 512 << 10;
-/// How many of them stay when nothing happens: every tick frees one of the others.
+/// Number of empty batches that stay while the queue is idle. Every tick frees one of the others.
 const IDLE_SPARE_BATCHES: usize = 2;
-/// While messages flow the consumer looks for more by itself this often, which is cheaper than to
-/// be woken for every batch.
+/// Interval at which the consumer polls while messages flow, which is cheaper than to be woken for
+/// every batch.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// From this much on a dozing consumer is woken.
-const WAKE_BYTES: usize = 128 << 10;
-/// Once this share of the memory limit is taken, a batch that uses less than half of its buffer is
-/// moved to a smaller one.
-const SHRINK_DIVISOR: usize = 16;
+/// Amount of queued data, in bytes, from which a dozing consumer is woken.
+const WAKE_BYTES: u64 = 128 << 10;
+/// Divisor of the memory limit. Beyond this share, a batch that uses less than half of its buffer
+/// is moved to a smaller one.
+const SHRINK_DIVISOR: u64 = 16;
+/// Number of newest items among which a drop event may be merged with an earlier one.
+const MERGE_DEPTH: usize = 4;
 
-/// What goes through the queue.
-#[derive(Debug)]
-pub(crate) enum QueueItem {
-    /// Messages.
-    Batch(Batch),
-    /// The time, about once a second.
-    Tick(UnixNanos),
-    /// Something happened to the source, then.
-    Event(UnixNanos, SourceEvent),
-}
-
-impl QueueItem {
-    /// Adds what was dropped to what was dropped before for the same cause.
-    fn try_merge(&mut self, now: UnixNanos, event: &SourceEvent) -> bool {
-        match (self, event) {
-            (
-                Self::Event(
-                    at,
-                    SourceEvent::Dropped { since: first, messages: sum, cause: before },
-                ),
-                SourceEvent::Dropped { since, messages, cause },
-            ) if before == cause => {
-                (*at, *first) = (now, *since.min(first));
-                *sum += messages;
-                true
-            }
-            _ => false,
-        }
-    }
-}
-
-/// How much may be in the queue at once. One batch is always let in.
+/// The limits of a queue. A single batch is accepted whatever its size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueueLimits {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
 }
 
-/// Makes a queue and its two ends.
+/// Creates a queue and returns its two ends.
 pub(crate) fn batch_queue(limits: QueueLimits) -> (Producer, Consumer) {
     let shared = Arc::new(QueueShared {
-        limits,
+        limits: QueueUsage { messages: limits.messages as u64, bytes: limits.bytes as u64 },
         state: Mutex::default(),
         item_ready: Condvar::new(),
         space_freed: Notify::new(),
         intake_stop: CancellationToken::new(),
     });
-    (Producer { shared: Arc::clone(&shared) }, Consumer { shared, flowing: false })
+    (Producer { shared: Arc::clone(&shared) }, Consumer { shared, is_flowing: false })
 }
 
 struct QueueShared {
-    limits: QueueLimits,
+    limits: QueueUsage,
     state: Mutex<QueueState>,
     /// Signals the consumer that there is an item, or that the queue is closed.
     item_ready: Condvar,
     /// Signals producers that there may be room.
     space_freed: Notify,
-    /// Cancelled when nothing more is to come.
+    /// Canceled when the queue is to accept no more batches.
     intake_stop: CancellationToken,
 }
 
 #[derive(Default)]
 struct QueueState {
     items: VecDeque<QueueItem>,
-    messages: usize,
-    bytes: usize,
-    closed: bool,
-    consumer_state: ConsumerState,
-    /// Whether the consumer has died: there is no room for which to wait.
-    consumer_dropped: bool,
+    /// Batches in the queue and with the consumer.
+    usage: QueueUsage,
+    is_closed: bool,
+    consumer: ConsumerState,
     spare_batches: Vec<Batch>,
 }
 
@@ -112,16 +85,18 @@ impl QueueState {
     }
 }
 
-/// What the consumer waits for.
+/// The state of the consumer's thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum ConsumerState {
-    /// It is at work.
+    /// The consumer works, and looks for items by itself.
     #[default]
     Busy,
-    /// It looks again soon.
+    /// The consumer sleeps for a moment at most.
     Dozing,
-    /// It must be woken.
+    /// The consumer sleeps until it is woken.
     Parked,
+    /// The consumer no longer exists.
+    Dropped,
 }
 
 impl QueueShared {
@@ -132,16 +107,16 @@ impl QueueShared {
 
     fn push_item(&self, mut state: MutexGuard<'_, QueueState>, item: QueueItem) {
         state.items.push_back(item);
-        let crowded = state.bytes >= WAKE_BYTES.min(self.limits.bytes / 2)
-            || state.messages > self.limits.messages / 2;
-        let wake = match state.consumer_state {
-            ConsumerState::Busy => false,
-            ConsumerState::Dozing => crowded,
+        let is_crowded = state.usage.bytes >= WAKE_BYTES.min(self.limits.bytes / 2)
+            || state.usage.messages > self.limits.messages / 2;
+        let wake = match state.consumer {
+            ConsumerState::Busy | ConsumerState::Dropped => false,
+            ConsumerState::Dozing => is_crowded,
             ConsumerState::Parked => true,
         };
         if wake {
-            // Once: until it is up, further items need not wake it.
-            state.consumer_state = ConsumerState::Busy;
+            // Once: until the consumer is up, further items need not wake it.
+            state.consumer = ConsumerState::Busy;
         }
         drop(state);
         if wake {
@@ -150,56 +125,70 @@ impl QueueShared {
     }
 }
 
-/// The network end. Every clone is the same end.
+/// The reason why a batch is not in the queue, with the batch.
+#[derive(Debug)]
+pub(crate) enum PushError {
+    /// The queue has no room.
+    Full(Batch),
+    /// The consumer no longer exists: its thread has ended.
+    Closed(Batch),
+}
+
+/// The network end of a queue. Clones are the same end.
 #[derive(Clone)]
 pub(crate) struct Producer {
     shared: Arc<QueueShared>,
 }
 
 impl Producer {
-    /// Puts a batch into the queue, or gives it back when there is no room.
-    pub(crate) fn try_push(&self, mut batch: Batch) -> Result<(), Batch> {
+    /// Puts a batch into the queue without waiting.
+    ///
+    /// # Errors
+    /// [`PushError`], with the batch.
+    pub(crate) fn try_push(&self, mut batch: Batch) -> Result<(), PushError> {
+        let limits = self.shared.limits;
         let mut state = self.shared.lock_state();
-        if state.consumer_dropped {
-            return Ok(());
+        if state.consumer == ConsumerState::Dropped {
+            return Err(PushError::Closed(batch));
         }
-        let busy = state.messages > 0;
-        let crowded = state.bytes > self.shared.limits.bytes / SHRINK_DIVISOR;
-        if crowded && batch.as_lines().len() * 2 < batch.capacity() {
-            // The consumer is behind: what waits should take no more memory than it needs.
+        let is_crowded = state.usage.bytes > limits.bytes / SHRINK_DIVISOR;
+        if is_crowded && batch.as_lines().len() * 2 < batch.capacity() {
+            // The consumer is behind: batches that wait should take no more memory than they need.
             batch.shrink_to_fit();
         }
-        let (messages, bytes) = (batch.len(), batch.capacity());
-        let limits = self.shared.limits;
-        let fits = state.messages + messages <= limits.messages
-            && state.bytes.saturating_add(bytes) <= limits.bytes;
-        if busy && !fits {
-            return Err(batch);
+        let added = batch_usage(&batch);
+        let messages = state.usage.messages + added.messages;
+        let bytes = state.usage.bytes + added.bytes;
+        let fits = messages <= limits.messages && bytes <= limits.bytes;
+        if state.usage.messages > 0 && !fits {
+            return Err(PushError::Full(batch));
         }
-        state.messages += messages;
-        state.bytes = state.bytes.saturating_add(bytes);
+        state.usage = QueueUsage { messages, bytes };
         self.shared.push_item(state, QueueItem::Batch(batch));
         Ok(())
     }
 
     /// Waits for room, then puts the batch into the queue.
     ///
+    /// # Errors
+    /// The batch, if the consumer no longer exists.
+    ///
     /// # Cancel safety
     /// Not cancel-safe: a batch that waits is lost with the future.
-    pub(crate) async fn push(&self, mut batch: Batch) {
+    pub(crate) async fn push(&self, mut batch: Batch) -> Result<(), Batch> {
         loop {
             // Made before the attempt, so that room that appears in between is not missed.
             let room = self.shared.space_freed.notified();
             match self.try_push(batch) {
-                Ok(()) => return,
-                Err(back) => batch = back,
+                Ok(()) => return Ok(()),
+                Err(PushError::Closed(rejected)) => return Err(rejected),
+                Err(PushError::Full(rejected)) => batch = rejected,
             }
             room.await;
         }
     }
 
-    /// Tells the consumer the time. Needs no room; ticks that would stand next to each other in
-    /// the queue become one.
+    /// Sends the consumer the time. Needs no room; adjacent ticks are merged.
     pub(crate) fn push_tick(&self, now: UnixNanos) {
         let mut state = self.shared.lock_state();
         if state.spare_batches.len() > IDLE_SPARE_BATCHES {
@@ -212,12 +201,12 @@ impl Producer {
         }
     }
 
-    /// Tells the consumer of something that happened to the source. Needs no room. What is dropped
-    /// while nothing is taken out becomes one event.
+    /// Sends the consumer an event of the source. Needs no room; drops of the same cause are merged
+    /// while the queue stands still.
     pub(crate) fn push_event(&self, at: UnixNanos, event: SourceEvent) {
         let mut state = self.shared.lock_state();
-        let waiting = state.items.iter_mut().rev().take(4);
-        if !waiting
+        let newest = state.items.iter_mut().rev().take(MERGE_DEPTH);
+        if !newest
             .take_while(|item| !matches!(item, QueueItem::Batch(_)))
             .any(|item| item.try_merge(at, &event))
         {
@@ -225,65 +214,64 @@ impl Producer {
         }
     }
 
-    /// An empty batch, with a buffer that has been round before if there is one.
+    /// Returns an empty batch, with a buffer that was used before if there is one.
     pub(crate) fn take_spare(&self) -> Batch {
         self.shared.lock_state().spare_batches.pop().unwrap_or_default()
     }
 
-    /// Takes back a batch of [`Producer::spare`] that was not needed.
+    /// Takes back a batch that was not needed, for [`Producer::take_spare`].
     pub(crate) fn recycle(&self, mut batch: Batch) {
         batch.clear();
         self.shared.lock_state().recycle(batch);
     }
 
-    /// How full the queue is.
+    /// Returns how full the queue is.
     pub(crate) fn usage(&self) -> QueueUsage {
-        let state = self.shared.lock_state();
-        QueueUsage { messages: state.messages as u64, bytes: state.bytes as u64 }
+        self.shared.lock_state().usage
     }
 
-    /// No batch will follow: the consumer drains the queue and then gets `None`.
+    /// Closes the queue: the consumer drains it and then gets `None`.
     pub(crate) fn finish(&self) {
-        self.shared.lock_state().closed = true;
+        self.shared.lock_state().is_closed = true;
         self.shared.item_ready.notify_one();
     }
 
-    /// Whether nothing more is to come.
+    /// Returns whether the consumer wants no more batches.
     pub(crate) fn is_intake_stopped(&self) -> bool {
         self.shared.intake_stop.is_cancelled()
     }
 
-    /// Waits until nothing more is to come.
+    /// Waits until the consumer wants no more batches.
     pub(crate) async fn intake_stopped(&self) {
         self.shared.intake_stop.cancelled().await;
     }
 }
 
-/// The disk end.
+/// The disk end of a queue.
 pub(crate) struct Consumer {
     shared: Arc<QueueShared>,
-    /// Whether the last item was a batch, so that another is likely to come soon.
-    flowing: bool,
+    /// Whether the last item was a batch, so that another is likely to follow soon.
+    is_flowing: bool,
 }
 
 impl Consumer {
-    /// Takes the next item, if there is one now.
+    /// Takes the next item, if there is one.
     pub(crate) fn try_pop(&mut self) -> Option<QueueItem> {
         let item = self.shared.lock_state().items.pop_front();
         self.track_flow(item)
     }
 
-    /// Waits a moment for the next item, if one is likely to come soon.
+    /// Takes the next item, and waits for it for a moment if one is likely to follow soon.
     pub(crate) fn pop_timeout(&mut self) -> Option<QueueItem> {
         let mut state = self.shared.lock_state();
-        if self.flowing && state.items.is_empty() && !state.closed {
-            state.consumer_state = ConsumerState::Dozing;
+        if self.is_flowing && state.items.is_empty() && !state.is_closed {
+            state.consumer = ConsumerState::Dozing;
             (state, _) = self
                 .shared
                 .item_ready
                 .wait_timeout(state, POLL_INTERVAL)
                 .unwrap_or_else(PoisonError::into_inner);
-            state.consumer_state = ConsumerState::Busy;
+            state.consumer = ConsumerState::Busy;
         }
         let item = state.items.pop_front();
         drop(state);
@@ -292,11 +280,11 @@ impl Consumer {
 
     /// Waits for the next item; `None` when the queue is empty and closed.
     pub(crate) fn pop(&mut self) -> Option<QueueItem> {
-        let mut doze = self.flowing;
+        let mut doze = self.is_flowing;
         let mut state = self.shared.lock_state();
-        while state.items.is_empty() && !state.closed {
+        while state.items.is_empty() && !state.is_closed {
             if doze {
-                state.consumer_state = ConsumerState::Dozing;
+                state.consumer = ConsumerState::Dozing;
                 (state, _) = self
                     .shared
                     .item_ready
@@ -304,11 +292,11 @@ impl Consumer {
                     .unwrap_or_else(PoisonError::into_inner);
                 doze = false;
             } else {
-                state.consumer_state = ConsumerState::Parked;
+                state.consumer = ConsumerState::Parked;
                 state = self.shared.item_ready.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
-        state.consumer_state = ConsumerState::Busy;
+        state.consumer = ConsumerState::Busy;
         let item = state.items.pop_front();
         drop(state);
         self.track_flow(item)
@@ -316,44 +304,46 @@ impl Consumer {
 
     fn track_flow(&mut self, item: Option<QueueItem>) -> Option<QueueItem> {
         if let Some(item) = &item {
-            self.flowing = matches!(item, QueueItem::Batch(_));
+            self.is_flowing = matches!(item, QueueItem::Batch(_));
         }
         item
     }
 
-    /// Nothing more is to come; what is there is still taken.
+    /// Asks producers for no more batches. Batches that arrive all the same are still taken.
     pub(crate) fn stop_intake(&self) {
         self.shared.intake_stop.cancel();
         self.shared.space_freed.notify_waiters();
     }
 
-    /// Gives a batch back after use. `taken` is its use when it was popped, since stages may have
-    /// changed it.
+    /// Releases a batch after use. `taken` is its usage when it was popped, since stages may have
+    /// changed the batch.
     pub(crate) fn release(&self, mut batch: Batch, taken: QueueUsage) {
         batch.clear();
         let mut state = self.shared.lock_state();
-        state.messages =
-            state.messages.saturating_sub(usize::try_from(taken.messages).unwrap_or(0));
-        state.bytes = state.bytes.saturating_sub(usize::try_from(taken.bytes).unwrap_or(0));
+        debug_assert!(
+            taken.messages <= state.usage.messages && taken.bytes <= state.usage.bytes,
+            "{taken:?} is released and was not taken"
+        );
+        state.usage.messages = state.usage.messages.saturating_sub(taken.messages);
+        state.usage.bytes = state.usage.bytes.saturating_sub(taken.bytes);
         state.recycle(batch);
         drop(state);
         self.shared.space_freed.notify_waiters();
     }
 }
 
-/// What a batch counts for.
+/// Returns the share of a queue's limits that a batch takes.
 pub(crate) fn batch_usage(batch: &Batch) -> QueueUsage {
     QueueUsage { messages: batch.len() as u64, bytes: batch.capacity() as u64 }
 }
 
-/// When the consumer dies, producers must not wait for room that never comes.
+/// Frees producers that wait for room, which a dead consumer does not make.
 impl Drop for Consumer {
     fn drop(&mut self) {
         let mut state = self.shared.lock_state();
-        state.consumer_dropped = true;
+        state.consumer = ConsumerState::Dropped;
         state.items.clear();
-        state.messages = 0;
-        state.bytes = 0;
+        state.usage = QueueUsage::default();
         drop(state);
         self.stop_intake();
     }

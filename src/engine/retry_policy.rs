@@ -1,4 +1,4 @@
-//! Trying again what a sink cannot do, and when that has lasted long enough.
+//! Retries of failed sinks, and the time after which a sink is given up.
 
 use std::time::{Duration, Instant};
 
@@ -6,17 +6,21 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::named_plugin::{FAILURE_LOG_INTERVAL, NamedPlugin};
-use super::sinks::SinkGone;
+use super::sink_call::SinkCall;
+use super::sink_gone::SinkGone;
 use crate::base::error_chain::error_chain;
 use crate::metrics::PipelineStats;
 use crate::plugin::{BoxError, DestinationGone, Sink};
 
-/// Pauses between attempts at a write that fails.
+/// Pause after the first failed attempt. Each further pause is twice as long.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Longest pause between two attempts.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// For how long others wait for a sink that fails: as long as the recording goes on. When it is
-/// stopped, something must be left of `shutdown_timeout` for them.
+/// The time for which a failing sink is retried: without limit as long as the recording runs.
+///
+/// After the stop a sink for which others wait is given up in time, so that they get a part of
+/// `shutdown_timeout`. By default there is no stop.
 #[derive(Default)]
 pub(super) struct RetryPolicy {
     stop: CancellationToken,
@@ -24,78 +28,95 @@ pub(super) struct RetryPolicy {
     stopped_at: Option<Instant>,
 }
 
+/// The limit on the retries of a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RetryLimit {
+    /// The sink is retried until it succeeds.
+    Unlimited,
+    /// Others wait for the sink: after the stop it is given up in time.
+    WhileOthersWait,
+}
+
 impl RetryPolicy {
+    /// Creates a policy that leaves others half of `shutdown_timeout` after the stop.
     pub(super) fn new(stop: CancellationToken, shutdown_timeout: Duration) -> Self {
         Self { stop, stop_grace: shutdown_timeout / 2, stopped_at: None }
     }
 
-    /// Takes note of the stop. To be called now and then.
+    /// Records the time of the stop. To be called regularly.
     pub(super) fn observe_stop(&mut self) {
         if self.stopped_at.is_none() && self.stop.is_cancelled() {
             self.stopped_at = Some(Instant::now());
         }
     }
 
-    /// Whether a sink that has failed for so long is given up: each has a part of the time.
-    fn check_exhausted(&mut self, failing: Duration) -> bool {
+    /// Returns whether a sink that has failed for `failing` is given up: each gets a part of the
+    /// time.
+    fn is_exhausted(&mut self, failing: Duration) -> bool {
         self.observe_stop();
-        let over = |stopped: Instant| stopped.elapsed() >= self.stop_grace;
-        self.stopped_at.is_some_and(over) && failing >= self.stop_grace / 4
+        let is_over = |stopped: Instant| stopped.elapsed() >= self.stop_grace;
+        self.stopped_at.is_some_and(is_over) && failing >= self.stop_grace / 4
     }
 
-    /// Waits so long, or until the recording is stopped.
+    /// Sleeps for `pause`, or until the recording is stopped.
     fn sleep(&self, pause: Duration) {
-        let begun = Instant::now();
+        let started = Instant::now();
         let was_stopped = self.stop.is_cancelled();
         let pause = if was_stopped { pause.min(self.stop_grace / 4) } else { pause };
-        while let Some(left) = pause.checked_sub(begun.elapsed()).filter(|left| !left.is_zero())
+        while let Some(remaining) =
+            pause.checked_sub(started.elapsed()).filter(|remaining| !remaining.is_zero())
             && self.stop.is_cancelled() == was_stopped
         {
-            std::thread::sleep(left.min(MIN_RETRY_DELAY));
+            std::thread::sleep(remaining.min(MIN_RETRY_DELAY));
         }
     }
 }
 
-/// Tries until it is done. With `others` that wait, only as long as they can.
+/// Repeats a call of a sink until it succeeds or the sink is given up.
+///
+/// # Errors
+/// The destination is gone for good, or the limit is reached.
 pub(super) fn retry_until(
     sink: &mut NamedPlugin<dyn Sink>,
     stats: &PipelineStats,
-    patience: &mut RetryPolicy,
-    others: bool,
-    what: &str,
+    policy: &mut RetryPolicy,
+    limit: RetryLimit,
+    call: SinkCall,
     mut attempt: impl FnMut(&mut (dyn Sink + 'static)) -> Result<(), BoxError>,
 ) -> Result<(), SinkGone> {
     let Err(mut error) = attempt(&mut *sink.plugin) else { return Ok(()) };
-    let begun = Instant::now();
-    let mut reported: Option<Instant> = None;
+    let started = Instant::now();
+    let mut logged_at: Option<Instant> = None;
     let mut pause = MIN_RETRY_DELAY;
     loop {
         stats.sink_errors.add(1);
         sink.stats.errors.add(1);
-        if error.is::<DestinationGone>() || (others && patience.check_exhausted(begun.elapsed())) {
+        let is_given_up =
+            limit == RetryLimit::WhileOthersWait && policy.is_exhausted(started.elapsed());
+        if error.is::<DestinationGone>() || is_given_up {
             stats.clear_stall(&sink.name);
             return Err(SinkGone { sink: sink.name.clone(), source: error });
         }
-        let words = error_chain(&*error);
-        if reported.is_none_or(|at| at.elapsed() >= FAILURE_LOG_INTERVAL) {
-            let stalled_seconds = begun.elapsed().as_secs();
-            let meanwhile = if sink.common.required {
+        let message = error_chain(&*error);
+        if logged_at.is_none_or(|at| at.elapsed() >= FAILURE_LOG_INTERVAL) {
+            let stalled_seconds = started.elapsed().as_secs();
+            let consequence = if sink.common.required {
                 "messages wait in the buffer"
             } else {
-                "what does not fit into its buffer is dropped, and the others go on"
+                "messages that do not fit into its buffer are dropped, and the other sinks continue"
             };
-            error!(sink = sink.name, error = %words, stalled_seconds, "{what} failed, trying again; {meanwhile}");
-            reported = Some(Instant::now());
+            error!(sink = sink.name, error = %message, stalled_seconds, "{call} failed, trying again; {consequence}");
+            logged_at = Some(Instant::now());
         }
-        stats.record_stall(&sink.name, words);
-        patience.sleep(pause);
+        stats.record_stall(&sink.name, message);
+        policy.sleep(pause);
         pause = (pause * 2).min(MAX_RETRY_DELAY);
         match attempt(&mut *sink.plugin) {
             Ok(()) => break,
-            Err(again) => error = again,
+            Err(next) => error = next,
         }
     }
     stats.clear_stall(&sink.name);
-    info!(sink = sink.name, stalled_seconds = begun.elapsed().as_secs(), "writing again");
+    info!(sink = sink.name, stalled_seconds = started.elapsed().as_secs(), "writing again");
     Ok(())
 }

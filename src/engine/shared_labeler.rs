@@ -1,16 +1,16 @@
-//! Finds the topics of messages, for both threads of a pipeline.
+//! The labeler that both threads of a pipeline share.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
-use super::MAX_TOPICS;
 use crate::base::json::Selector;
 use crate::metrics::PipelineStats;
-use crate::plugin::batch::{Batch, TopicLabeler};
+use crate::plugin::batch::{Batch, MAX_TOPICS, TopicLabeler};
 
-/// Labels messages, where somebody asks for topics. All copies are of one labeler, so that a number
-/// means the same everywhere.
+/// Labels messages with their topics, if a plugin of the pipeline asks for topics.
+///
+/// All clones share one labeler, so that a number means the same topic everywhere.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedLabeler {
     labeler: Option<Arc<Mutex<TopicLabeler>>>,
@@ -18,31 +18,34 @@ pub(crate) struct SharedLabeler {
 }
 
 impl SharedLabeler {
-    /// Labels by what the selector finds; none without one.
-    pub(crate) fn new(topic: Option<Selector>, stats: Arc<PipelineStats>) -> Self {
-        let labeler = topic.map(|topic| Arc::new(Mutex::new(TopicLabeler::new(topic, MAX_TOPICS))));
+    /// Creates a labeler that finds topics by the selector, and labels nothing without one.
+    pub(crate) fn new(selector: Option<Selector>, stats: Arc<PipelineStats>) -> Self {
+        let labeler =
+            selector.map(|selector| Arc::new(Mutex::new(TopicLabeler::new(selector, MAX_TOPICS))));
         Self { labeler, stats }
     }
 
-    /// Finds the topics of messages that have just been read: what they say of it is still in the cache
-    /// of whoever read them. They get numbers and no names: the table of names is a new one whenever
-    /// a topic is new while a batch has it, and many batches may wait.
+    /// Numbers the topics of messages that have just been read, while they are in the CPU cache.
+    ///
+    /// The table of names is attached later. Appending to a table that a batch holds copies it, and
+    /// many batches may wait in the queue.
     pub(crate) fn assign_topic_ids(&self, batch: &mut Batch) {
         if let Some(mut labeler) = self.lock_labeler() {
             self.label_batch(&mut labeler, batch);
         }
     }
 
-    /// Labels messages that are new, from the source or from a stage.
+    /// Attaches topic numbers and names to messages that lack them: from the source or from a stage.
     pub(crate) fn attach_topics(&self, batch: &mut Batch) {
         if batch.topics().is_some() {
             return;
         }
+        // Without a labeler no plugin asks for topics.
         let Some(mut labeler) = self.lock_labeler() else { return };
         if !batch.has_topic_ids() {
             self.label_batch(&mut labeler, batch);
         }
-        batch.set_topic_table(Arc::clone(labeler.table()));
+        batch.set_topic_table(labeler.table().clone());
     }
 
     fn lock_labeler(&self) -> Option<MutexGuard<'_, TopicLabeler>> {
@@ -51,17 +54,17 @@ impl SharedLabeler {
     }
 
     fn label_batch(&self, labeler: &mut TopicLabeler, batch: &mut Batch) {
-        let mut numbers = batch.take_topic_ids();
-        labeler.label(batch, &mut numbers);
-        batch.set_topic_ids(numbers);
-        let beyond = labeler.take_over_limit();
-        if beyond > 0 {
+        let mut topic_ids = batch.take_topic_ids();
+        labeler.label(batch, &mut topic_ids);
+        batch.set_topic_ids(topic_ids);
+        let over_limit = labeler.take_over_limit();
+        if over_limit > 0 {
             if self.stats.beyond_topics.get() == 0 {
                 warn!(
-                    "there are more topics than {MAX_TOPICS}; messages of further ones are like such that have none. Is the topic's pointer right?"
+                    "there are more topics than {MAX_TOPICS}; messages of further topics are treated as messages without one. Is the topic's pointer right?"
                 );
             }
-            self.stats.beyond_topics.add(beyond);
+            self.stats.beyond_topics.add(over_limit);
         }
     }
 }
@@ -72,8 +75,8 @@ mod tests {
 
     #[test]
     fn queued_batches_hold_no_topic_table_and_ids_stay_stable() {
-        let topic = Some(Selector::parse("/t").unwrap());
-        let labels = SharedLabeler::new(topic, Arc::new(PipelineStats::new()));
+        let selector = Some(Selector::parse("/t").unwrap());
+        let labels = SharedLabeler::new(selector, Arc::new(PipelineStats::new()));
         let mut waiting: Vec<Batch> = (0..50)
             .map(|number| {
                 let mut batch = Batch::new();
@@ -82,8 +85,8 @@ mod tests {
                 batch
             })
             .collect();
-        let names = Arc::clone(labels.lock_labeler().unwrap().table());
-        assert_eq!(Arc::strong_count(&names), 2, "the labeler's and this one");
+        let table = labels.lock_labeler().unwrap().table().clone();
+        assert_eq!(table.share_count(), 2, "the labeler's and this one");
         for (number, batch) in waiting.iter_mut().enumerate() {
             labels.attach_topics(batch);
             let topic = batch.records().next().unwrap().topic.map(str::to_owned);

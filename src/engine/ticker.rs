@@ -1,5 +1,5 @@
-//! What happens once a second: sinks are told the time, and what else the counters and the clock
-//! say.
+//! The regular work of a pipeline, once a second: sends sinks the time, and reports drops, clock
+//! steps and suspends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,31 +9,48 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::queue::Producer;
-use super::stall_detector::StallDetector;
+use super::stall_detector::{StallDetector, TICK_INTERVAL};
 use crate::base::time::{Clock, UnixNanos};
 use crate::metrics::PipelineStats;
 use crate::plugin::{DropCause, SourceEvent};
 
-/// How often sinks are told the time.
-pub(super) const TICK_INTERVAL: Duration = Duration::from_secs(1);
-/// A machine that was suspended for less is not told of.
+/// Longest suspend of the machine that is not reported.
 const SUSPEND_THRESHOLD: Duration = Duration::from_secs(1);
-/// A wall clock that differs by more from what a tick's monotonic time says has stepped. Slewing
-/// (adjtime, 0.5 ms a second at most) stays below, and so does a leap second that is repeated.
+/// Largest deviation of the wall clock from monotonic time within a tick that is not a step.
+///
+/// Slewing (adjtime, at most 0.5 ms a second) stays below, and so does a repeated leap second.
 const CLOCK_STEP_THRESHOLD: Duration = Duration::from_secs(2);
 
-/// Tells the sinks of a pipeline the time.
+/// Does the regular work of a pipeline.
 pub(super) struct Ticker {
     producer: Producer,
     stats: Arc<PipelineStats>,
     clock: Arc<dyn Clock>,
     stall_detector: Arc<StallDetector>,
-    /// The wall clock at the last tick, and when that was.
-    last_tick: (UnixNanos, Instant),
-    /// For how long the machine had been suspended by then.
+    last_tick: ClockSample,
+    /// Dropped messages that the sinks know of.
+    reported_dropped: u64,
+    /// Undecodable messages that the sinks know of.
+    reported_undecodable: u64,
+}
+
+/// The clocks at one moment.
+#[derive(Debug, Clone, Copy)]
+struct ClockSample {
+    wall: UnixNanos,
+    monotonic: Instant,
+    /// Time for which the machine had been suspended since it booted.
     suspended_total: Duration,
-    /// What of the counters the sinks know.
-    reported_counts: [u64; 2],
+}
+
+impl ClockSample {
+    fn now(clock: &dyn Clock) -> Self {
+        Self {
+            wall: clock.now(),
+            monotonic: Instant::now(),
+            suspended_total: clock.suspended_total(),
+        }
+    }
 }
 
 impl Ticker {
@@ -41,66 +58,72 @@ impl Ticker {
         producer: Producer,
         stats: Arc<PipelineStats>,
         clock: Arc<dyn Clock>,
-        pulse: Arc<StallDetector>,
+        stall_detector: Arc<StallDetector>,
     ) -> Self {
-        let (last, suspended) = ((clock.now(), Instant::now()), clock.suspended_total());
+        let last_tick = ClockSample::now(&*clock);
         Self {
             producer,
             stats,
             clock,
-            stall_detector: pulse,
-            last_tick: last,
-            suspended_total: suspended,
-            reported_counts: [0; 2],
+            stall_detector,
+            last_tick,
+            reported_dropped: 0,
+            reported_undecodable: 0,
         }
     }
 
-    /// Ticks until the feed has ended, then tells what is left to tell.
-    pub(super) async fn run(mut self, ended: CancellationToken) {
+    /// Ticks until the sources have ended, and once more to report the rest.
+    pub(super) async fn run(mut self, sources_ended: CancellationToken) {
         let mut ticks = interval(TICK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while ended.run_until_cancelled(ticks.tick()).await.is_some() {
+        while sources_ended.run_until_cancelled(ticks.tick()).await.is_some() {
             self.tick();
         }
         self.tick();
     }
 
     fn tick(&mut self) {
-        let (now, at) = (self.clock.now(), Instant::now());
         self.stall_detector.heartbeat();
-        let (before, then) = self.last_tick;
-        let suspended = self.clock.suspended_total();
-        let slept = suspended.saturating_sub(self.suspended_total);
-        self.suspended_total = suspended;
-        let expected = before.saturating_add(at - then).saturating_add(slept);
+        let last = self.last_tick;
+        let now = ClockSample::now(&*self.clock);
+        self.last_tick = now;
+        self.report_suspend_and_step(last, now);
+        self.report_drops(last.wall, now.wall);
+        self.producer.push_tick(now.wall);
+        self.stats.record_sample(self.producer.usage());
+    }
+
+    fn report_suspend_and_step(&self, last: ClockSample, now: ClockSample) {
+        let slept = now.suspended_total.saturating_sub(last.suspended_total);
         if slept > SUSPEND_THRESHOLD {
             warn!(?slept, "the machine was suspended");
-            self.producer.push_event(now, SourceEvent::Suspended { slept });
+            self.producer.push_event(now.wall, SourceEvent::Suspended { slept });
         }
-        if now.abs_diff(expected) > CLOCK_STEP_THRESHOLD {
-            warn!(%expected, %now, "the clock stepped");
-            self.producer.push_event(now, SourceEvent::ClockStepped { expected });
+        let elapsed = now.monotonic - last.monotonic;
+        let expected = last.wall.saturating_add(elapsed).saturating_add(slept);
+        if now.wall.abs_diff(expected) > CLOCK_STEP_THRESHOLD {
+            warn!(%expected, now = %now.wall, "the clock stepped");
+            self.producer.push_event(now.wall, SourceEvent::ClockStepped { expected });
         }
-        for (told, counter, cause) in [
-            (0, &self.stats.dropped, DropCause::Overflow),
-            (1, &self.stats.undecodable, DropCause::Undecodable),
-        ] {
-            let Some(told) = self.reported_counts.get_mut(told) else { continue };
-            let messages = counter.get() - *told;
-            if messages > 0 {
-                *told += messages;
-                // A clock that stepped back must not make it end before it began.
-                let since = before.min(now);
-                self.producer.push_event(now, SourceEvent::Dropped { since, messages, cause });
-            }
-        }
-        let (messages, since) = self.stats.drain_stage_loss();
+    }
+
+    /// Reports the messages that were lost since the last tick.
+    fn report_drops(&mut self, last: UnixNanos, now: UnixNanos) {
+        let dropped = self.stats.dropped.get() - self.reported_dropped;
+        self.reported_dropped += dropped;
+        self.send_dropped(dropped, last, now, DropCause::Overflow);
+        let undecodable = self.stats.undecodable.get() - self.reported_undecodable;
+        self.reported_undecodable += undecodable;
+        self.send_dropped(undecodable, last, now, DropCause::Undecodable);
+        let (lost, since) = self.stats.drain_stage_loss();
+        self.send_dropped(lost, since.min(last), now, DropCause::Stage);
+    }
+
+    fn send_dropped(&self, messages: u64, since: UnixNanos, now: UnixNanos, cause: DropCause) {
         if messages > 0 {
-            let (since, cause) = (since.min(before).min(now), DropCause::Stage);
+            // After a step back of the clock the period must not end before it begins.
+            let since = since.min(now);
             self.producer.push_event(now, SourceEvent::Dropped { since, messages, cause });
         }
-        self.producer.push_tick(now);
-        self.stats.record_sample(self.producer.usage());
-        self.last_tick = (now, at);
     }
 }

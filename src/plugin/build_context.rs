@@ -1,37 +1,39 @@
-//! What plugins are told when they are built.
+//! The surroundings of a plugin that is built.
 
 use std::sync::Arc;
 
+use super::RunInfo;
 use crate::base::json::Selector;
 use crate::base::pacer::Pacer;
 use crate::base::secrets::Secrets;
 use crate::metrics::{Counter, PipelineStats, PluginStats};
 
-/// What a plugin is given when it is built.
+/// The surroundings in which a plugin is built: its pipeline, its counters and the recording.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BuildContext {
-    /// What the source of this pipeline subscribes to.
+    /// Topics to which the source of this pipeline subscribes.
     pub topics: Vec<String>,
-    /// Where messages say what their topic is; `None` when the source does not know.
+    /// Rule that finds the topic in a message; `None` if the source has none.
     pub topic_selector: Option<Selector>,
-    /// The name of the pipeline.
+    /// Name of the pipeline.
     pub pipeline: String,
-    /// The counters of this pipeline.
+    /// Counters of the pipeline.
     pub stats: Arc<PipelineStats>,
-    /// The counters of the plugin that is built.
+    /// Counters of the plugin.
     pub plugin_stats: Arc<PluginStats>,
-    /// The most messages a batch should hold (`buffer_size`), at least 1.
+    /// Maximum number of messages that a batch should hold (`buffer_size`), at least 1.
     pub max_batch_messages: usize,
-    /// Where sources ask for a rest after a small read.
+    /// Pacer of the thread on which sources run; sources request a pause from it after a small
+    /// read.
     pub pacer: Arc<Pacer>,
-    /// What tells this recording from others.
+    /// Identity of the recording.
     pub run_info: RunInfo,
     secrets: Secrets,
 }
 
 impl BuildContext {
-    /// A context for a pipeline whose source subscribes to `topics`.
+    /// Creates a context for a pipeline whose source subscribes to `topics`.
     pub fn new(topics: Vec<String>, stats: Arc<PipelineStats>, max_batch: usize) -> Self {
         Self {
             topics,
@@ -46,69 +48,60 @@ impl BuildContext {
         }
     }
 
-    /// A counter of the plugin's own, shown by `streamer status --json` under this name.
+    /// Returns a counter of the plugin, which `streamer status --json` shows under this name.
     pub fn counter(&self, name: &'static str) -> Arc<Counter> {
         self.plugin_stats.register_counter(name)
     }
 
-    /// The same for messages that say there what their topic is.
+    /// Sets the rule that finds the topic in a message.
     #[must_use]
-    pub fn with_topic_selector(mut self, topic: Option<Selector>) -> Self {
-        self.topic_selector = topic;
+    pub fn with_topic_selector(mut self, selector: Option<Selector>) -> Self {
+        self.topic_selector = selector;
         self
     }
 
-    /// The same for a pipeline of this name.
+    /// Sets the name of the pipeline.
     #[must_use]
     pub(crate) fn with_pipeline(mut self, name: &str) -> Self {
         name.clone_into(&mut self.pipeline);
         self
     }
 
-    /// From now on for the plugin of this name, such as `stages[0] (filter)`.
+    /// Registers the counters of the plugin that is built next, such as `stages[0] (filter)`, and
+    /// returns them.
     pub(crate) fn set_plugin(&mut self, name: &str) -> Arc<PluginStats> {
         self.plugin_stats = self.stats.register_plugin(name);
         Arc::clone(&self.plugin_stats)
     }
 
-    /// The same with the pacer of the thread on which sources will run.
+    /// Sets the pacer of the thread on which sources run.
     #[must_use]
     pub fn with_pacer(mut self, pacer: Arc<Pacer>) -> Self {
         self.pacer = pacer;
         self
     }
 
-    /// The same for a recording that is known so.
+    /// Sets the identity of the recording.
     #[must_use]
-    pub fn with_run_info(mut self, run: RunInfo) -> Self {
-        self.run_info = run;
+    pub fn with_run_info(mut self, run_info: RunInfo) -> Self {
+        self.run_info = run_info;
         self
     }
 
-    /// The same with texts that [`BuildContext::mask`] hides.
+    /// Sets the texts that [`BuildContext::mask`] hides.
     #[must_use]
     pub(crate) fn with_secrets(mut self, secrets: Secrets) -> Self {
         self.secrets = secrets;
         self
     }
 
-    /// The text with every secret that came from `${NAME}` replaced by `***`, for logs.
+    /// Returns the text with every secret that came from `${NAME}` replaced by `***`, for logs.
     pub fn mask(&self, text: &str) -> String {
         self.secrets.mask(text)
     }
 
+    /// Returns the texts that [`BuildContext::mask`] hides.
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.secrets
     }
-}
-
-/// One recording: what its journals say of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RunInfo {
-    /// A text that no other recording has.
-    pub id: String,
-    /// The SHA-256 of the resolved configuration, in which secrets are as in the file: `${NAME}`.
-    pub config_digest: String,
-    /// What is connected to, see [`Source::endpoint`](super::Source::endpoint).
-    pub endpoint: String,
 }

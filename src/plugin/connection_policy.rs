@@ -1,19 +1,21 @@
-//! How a source is kept connected beyond one connection at a time.
+//! The number of connections that a source needs, and their age limit.
 
 use std::time::Duration;
 
-/// What the engine does so that a connection that ends leaves no gap. It can where the source can be
-/// doubled, see [`Source::again`](super::Source::again).
+/// The number of connections that the engine keeps for a source, and their age limit.
+///
+/// Several connections, or a replacement made before the old connection is closed, let one
+/// connection end without a gap. They require [`Source::duplicate`](super::Source::duplicate).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionPolicy {
-    /// How many connections are kept at once; what comes over several is handed on once.
+    /// Number of connections kept at once. A message that arrives over several is forwarded once.
     pub connections: usize,
-    /// A connection of this age is replaced: another is made before it is closed.
+    /// Age at which a connection is replaced by another, which is made before the old one closes.
     pub max_age: Option<Duration>,
 }
 
 impl Default for ConnectionPolicy {
-    /// One connection, for as long as it lasts.
+    /// Returns the policy of one connection without an age limit.
     fn default() -> Self {
         Self { connections: 1, max_age: None }
     }

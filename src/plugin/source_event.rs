@@ -1,121 +1,80 @@
-//! What happens to a source, as sinks are told of it.
+//! Events of a source that sinks receive in order with its messages.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DownCause;
+use super::{ConnectionId, DownCause, DropCause, SourceScope};
 use crate::base::time::UnixNanos;
 
-/// Something that happened to the source. Sinks that keep account of the recording note it.
+/// An event of a source. Sinks that account for the completeness of the recording journal it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceEvent {
-    /// Messages of these topics come from now on. Told before the [`Up`](Self::Up) of the connection,
-    /// once or topic by topic, and also later, when the server accepts what it had refused.
+    /// Messages of these topics arrive from now on.
+    ///
+    /// Sent before the [`Up`](Self::Up) of the connection, at once or topic by topic, and also
+    /// later, when the server accepts a topic that it had refused.
     Subscribed {
-        /// The number of the connection in this recording, from 1.
-        connection: u64,
-        /// The topics.
+        /// Connection over which the topics arrive.
+        connection: ConnectionId,
+        /// Topics that arrive.
         topics: Arc<[String]>,
     },
-    /// It is connected, and all that it subscribes to is answered.
+    /// A connection is established, and the server has answered all its subscriptions.
     Up {
-        /// The number of the connection in this recording, from 1.
-        connection: u64,
-        /// Of what.
+        /// Connection that is up.
+        connection: ConnectionId,
+        /// Part of the source that is up.
         scope: SourceScope,
     },
-    /// It is not connected: the connection was lost, or none could be made.
+    /// A connection was lost or could not be made, and no other has covered its topics.
     Down {
-        /// The kind of cause.
+        /// Kind of reason.
         cause: DownCause,
-        /// The particulars in words, without control characters. May quote the server.
+        /// Particulars in words, without control characters. May quote the server.
         detail: String,
-        /// Since when nothing had been heard, where the connection was given up for that.
+        /// Time of the last sign of life, if the loss was noticed later than it may have happened.
         silent_since: Option<UnixNanos>,
-        /// Of what.
+        /// Part of the source that is down.
         scope: SourceScope,
     },
-    /// Nothing of a topic comes, or that may be so, while the others go on: the server refuses it, say.
-    /// Until it is [subscribed](Self::Subscribed) to.
+    /// A topic does not arrive, or may not, while others do: the server refuses it, for example.
+    ///
+    /// The topic stays down until it is [subscribed](Self::Subscribed).
     TopicDown {
-        /// The topic.
+        /// Topic that does not arrive.
         topic: String,
-        /// The kind of cause.
+        /// Kind of reason.
         cause: DownCause,
-        /// The particulars in words, perhaps the server's.
+        /// Particulars in words. May quote the server.
         detail: String,
-        /// For how long nothing of it had come, where that is why.
+        /// Time since the last message of the topic, if its silence is the reason.
         silent_for: Option<Duration>,
     },
-    /// The server did not confirm these topics: whether anything of them comes is uncertain.
+    /// The server did not confirm these topics, so it is uncertain whether they arrive.
     Unconfirmed {
-        /// The topics.
+        /// Topics without a confirmation.
         topics: Vec<String>,
     },
-    /// Messages were received and will not come.
+    /// Messages were received and lost.
     Dropped {
-        /// Since when, at most about a second ago.
+        /// Lower bound of the time at which the first of them was received.
         since: UnixNanos,
-        /// How many.
+        /// Number of messages.
         messages: u64,
-        /// Why.
+        /// Reason for the loss.
         cause: DropCause,
     },
-    /// Nothing more comes: the recorder has stopped listening, and writes what it has.
+    /// The recorder has stopped reading. No message and no further event follows.
     Ended,
-    /// The machine was suspended, until now.
+    /// The machine was suspended until now.
     Suspended {
-        /// For how long.
+        /// Length of the suspend.
         slept: Duration,
     },
-    /// The wall clock stepped: forward, or back.
+    /// The wall clock stepped, forward or back.
     ClockStepped {
-        /// What it would show now.
+        /// Time that the clock would show now without the step.
         expected: UnixNanos,
     },
-}
-
-/// What of the source is meant: one of the connections that share its topics.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceScope {
-    /// The number of the connection among them, from 0.
-    pub source_index: usize,
-    /// How many they are.
-    pub source_count: usize,
-    /// Its topics; empty when it is not known, or all.
-    pub topics: Arc<[String]>,
-}
-
-impl Default for SourceScope {
-    /// All of the source.
-    fn default() -> Self {
-        Self { source_index: 0, source_count: 1, topics: Arc::default() }
-    }
-}
-
-/// Why messages that were received are not handed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DropCause {
-    /// The queue was full (`overflow: "drop_newest"`).
-    Overflow,
-    /// They are binary, and not text after decoding.
-    Undecodable,
-    /// A stage had them when it failed: at most so many.
-    Stage,
-    /// The recorder stopped, and the sink could not take them.
-    GivenUp,
-}
-
-impl DropCause {
-    /// The cause as it is spelled in journals.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Overflow => "overflow",
-            Self::Undecodable => "undecodable",
-            Self::Stage => "stage",
-            Self::GivenUp => "given_up",
-        }
-    }
 }

@@ -7,9 +7,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{CommonKeys, Section};
+use super::Section;
 use crate::base::config_error::Problem;
 use crate::base::suggest::did_you_mean;
+use crate::plugin::CommonKeys;
 
 /// The plugins of one kind, by name. `R` is the running type, such as `Box<dyn Sink>`.
 pub(crate) struct PluginTypes<R> {

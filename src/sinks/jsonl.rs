@@ -126,7 +126,7 @@ impl JsonlConfig {
             Some(_) if self.stem.is_some() => Err(JsonlError::StemAndPartition),
             Some(Partition::Topic) => by_topic(),
             Some(Partition::By(selector)) => {
-                let labeler = TopicLabeler::new(selector.clone(), crate::engine::MAX_TOPICS);
+                let labeler = TopicLabeler::new(selector.clone(), crate::plugin::batch::MAX_TOPICS);
                 Ok(Some(Router::new(TopicSource::Line(Box::new(labeler)), beyond())))
             }
         }

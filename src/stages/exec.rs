@@ -19,7 +19,7 @@ use crate::base::time::UnixNanos;
 use crate::base::units::ConfigDuration;
 use crate::metrics::{Counter, PipelineStats};
 use crate::plugin::batch::{Batch, MessageVerdict};
-use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
+use crate::plugin::{BoxError, BuildContext, DrainStatus, Stage, StageConfig};
 
 /// What goes on is told again after this.
 const GARBLED_LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -197,16 +197,17 @@ impl Stage for ExecStage {
         Ok(())
     }
 
-    fn drain_ready(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
-        Ok(self.with_program(batch, RunningProgram::collect))
+    fn drain_ready(&mut self, batch: &mut Batch) -> Result<DrainStatus, BoxError> {
+        let more = self.with_program(batch, RunningProgram::collect);
+        Ok(if more { DrainStatus::More } else { DrainStatus::Done })
     }
 
-    fn close(&mut self, batch: &mut Batch) -> Result<bool, BoxError> {
-        let more = self.with_program(batch, RunningProgram::close_input_and_drain);
-        if !more {
-            self.program = None;
+    fn close(&mut self, batch: &mut Batch) -> Result<DrainStatus, BoxError> {
+        if self.with_program(batch, RunningProgram::close_input_and_drain) {
+            return Ok(DrainStatus::More);
         }
-        Ok(more)
+        self.program = None;
+        Ok(DrainStatus::Done)
     }
 }
 

@@ -1,110 +1,151 @@
-//! Finding the same texts in message after message.
+//! A selector that remembers where it found its values in the previous message.
 
 use std::borrow::Cow;
 
+use super::json_cursor::JsonCursor;
+use super::selector::TemplateIndex;
 use super::{Pointer, Selector};
 
-/// A place in a message further than this from its start is found by a walk each time.
+/// Longest prefix, in bytes, that is remembered. A value further into a message is found by a walk.
 const MAX_PREFIX_LEN: usize = 128;
-/// A value longer than this is no name that comes again.
+/// Longest value, in bytes, that is worth caching. A longer one is no name that recurs.
 const MAX_CACHED_VALUE_LEN: usize = 255;
 
-/// Finds in each message what its selector selects, as it is written there. Messages of a feed mostly
-/// have one shape, and then all of this costs the comparison of a few bytes.
+/// Finds in each message the values that its selector selects, as they are written there.
+///
+/// The messages of a feed mostly have one shape, and then a lookup costs the comparison of a few
+/// bytes.
 #[derive(Debug)]
 pub(crate) struct CachedSelector {
     selector: Selector,
-    /// For each pointer of the selector, in order.
-    prefixes: Vec<PrefixCache>,
+    pointers: CachedPointers,
 }
 
-/// What stood before a value when it was last found. The walk to a value looks at nothing else, so
-/// where the same bytes stand again, the value begins at their end.
-#[derive(Debug, Default)]
-struct PrefixCache(Vec<u8>);
+/// The pointers of a selector with their caches.
+#[derive(Debug)]
+enum CachedPointers {
+    /// The selector is a single pointer.
+    Single(CachedPointer),
+    /// The pointers of each template, in order.
+    Templates(Vec<Vec<CachedPointer>>),
+}
 
-impl PrefixCache {
-    fn find<'a>(&mut self, pointer: &Pointer, json: &'a [u8]) -> Option<&'a [u8]> {
-        if let Some(rest) = json.strip_prefix(self.0.as_slice())
-            && !self.0.is_empty()
+/// A pointer, and the bytes that preceded its value when it was last found.
+///
+/// The walk to a value looks at nothing but these bytes, so in a message that begins with the same
+/// bytes the value begins where they end.
+#[derive(Debug)]
+struct CachedPointer {
+    pointer: Pointer,
+    prefix: Vec<u8>,
+}
+
+impl CachedPointer {
+    fn new(pointer: &Pointer) -> Self {
+        Self { pointer: pointer.clone(), prefix: Vec::new() }
+    }
+
+    fn find<'a>(&mut self, json: &'a [u8]) -> Option<&'a [u8]> {
+        if let Some(rest) = json.strip_prefix(self.prefix.as_slice())
+            && !self.prefix.is_empty()
         {
-            return super::json_cursor::JsonCursor::new(rest).value();
+            return JsonCursor::new(rest).value();
         }
-        let value = pointer.find(json)?;
+        let value = self.pointer.find(json)?;
         let start = value.as_ptr().addr() - json.as_ptr().addr();
-        if let Some(before) = json.get(..start).filter(|_| start <= MAX_PREFIX_LEN) {
-            self.0.clear();
-            self.0.extend_from_slice(before);
+        if let Some(prefix) = json.get(..start).filter(|_| start <= MAX_PREFIX_LEN) {
+            self.prefix.clear();
+            self.prefix.extend_from_slice(prefix);
         }
         Some(value)
     }
 }
 
 impl CachedSelector {
+    /// Creates a cache that has seen no message yet.
     pub(crate) fn new(selector: Selector) -> Self {
-        let trails = selector.pointers().flatten().map(|_| PrefixCache::default()).collect();
-        Self { selector, prefixes: trails }
+        let pointers = match selector.as_pointer() {
+            Some(pointer) => CachedPointers::Single(CachedPointer::new(pointer)),
+            None => CachedPointers::Templates(
+                selector.pointers().map(|all| all.map(CachedPointer::new).collect()).collect(),
+            ),
+        };
+        Self { selector, pointers }
     }
 
-    /// The text of a message, and whether all messages that are [`written`](Self::written) like it
-    /// have the same.
+    /// Returns the text that is selected in a message with this [`raw_key`](Self::raw_key).
+    ///
+    /// `buffer` holds the text where it must be put together.
     pub(crate) fn resolve_text<'a>(
         &self,
         json: &'a [u8],
-        written: &RawKey<'_>,
-        room: &'a mut String,
-    ) -> (Option<Cow<'a, str>>, bool) {
-        let whole = self.selector.render_template(written.template, json, room).is_some();
-        (self.selector.select(json, room), whole && written.is_cacheable)
+        key: &RawKey<'_>,
+        buffer: &'a mut String,
+    ) -> ResolvedText<'a> {
+        match self.selector.select_template(json, buffer) {
+            Some((template, text)) => ResolvedText {
+                text: Some(text),
+                is_cacheable: key.is_cacheable && template == key.template,
+            },
+            None => ResolvedText { text: None, is_cacheable: false },
+        }
     }
 
-    /// The bytes of the values that are selected: messages that give the same bytes have the same
-    /// text, unless their template gives none. Nothing means that there is no text. `room` is where
-    /// they are put together, where that is needed.
+    /// Returns the bytes of the selected values, or `None` if the message has no text.
+    ///
+    /// Messages with the same key have the same text if [`resolve_text`](Self::resolve_text) says
+    /// that it is cacheable. `buffer` holds the key where it must be put together.
     pub(crate) fn raw_key<'a>(
         &mut self,
         json: &'a [u8],
-        room: &'a mut Vec<u8>,
+        buffer: &'a mut Vec<u8>,
     ) -> Option<RawKey<'a>> {
-        let mut trails = self.prefixes.iter_mut();
-        if let Some(pointer) = self.selector.as_pointer() {
-            let value = trails.next()?.find(pointer, json)?;
-            let lasting = is_cacheable(value);
-            return can_have_text(value).then_some(RawKey {
-                bytes: value,
-                template: 0,
-                is_cacheable: lasting,
-            });
-        }
-        for (number, pointers) in self.selector.pointers().enumerate() {
-            room.clear();
-            room.extend_from_slice(&number.to_le_bytes());
-            let (mut whole, mut lasting) = (true, true);
-            for pointer in pointers {
-                let trail = trails.next()?;
-                let value = trail.find(pointer, json).filter(|value| whole && can_have_text(value));
-                let value = value.unwrap_or_else(|| {
-                    whole = false;
-                    &[]
-                });
-                lasting &= is_cacheable(value);
-                room.extend_from_slice(&value.len().to_le_bytes());
-                room.extend_from_slice(value);
+        let templates = match &mut self.pointers {
+            CachedPointers::Templates(templates) => templates,
+            CachedPointers::Single(pointer) => {
+                let value = pointer.find(json).filter(|value| can_have_text(value))?;
+                let is_cacheable = is_cacheable(value);
+                let template = TemplateIndex::default();
+                return Some(RawKey { bytes: value, template, is_cacheable });
             }
-            if whole {
-                return Some(RawKey { bytes: room, template: number, is_cacheable: lasting });
+        };
+        for (number, pointers) in templates.iter_mut().enumerate() {
+            buffer.clear();
+            buffer.extend_from_slice(&number.to_le_bytes());
+            let mut is_complete = true;
+            let mut all_cacheable = true;
+            for pointer in pointers {
+                // Searched even after a miss, so that each pointer keeps its prefix up to date.
+                let value = pointer.find(json);
+                let value = value.filter(|value| is_complete && can_have_text(value));
+                is_complete = value.is_some();
+                let value = value.unwrap_or_default();
+                all_cacheable &= is_cacheable(value);
+                buffer.extend_from_slice(&value.len().to_le_bytes());
+                buffer.extend_from_slice(value);
+            }
+            if is_complete {
+                let template = TemplateIndex::new(number);
+                return Some(RawKey { bytes: buffer, template, is_cacheable: all_cacheable });
             }
         }
         None
     }
 }
 
-/// The values of a message, see [`Seeker::written`].
+/// The selected values of a message as they are written there.
 pub(crate) struct RawKey<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Which template of the selector they are of.
-    pub(crate) template: usize,
-    /// Whether they are short enough to be kept.
+    /// The template of the selector that selected the values.
+    template: TemplateIndex,
+    /// Whether all values are short enough to be cached.
+    is_cacheable: bool,
+}
+
+/// The text that a selector selects in a message.
+pub(crate) struct ResolvedText<'a> {
+    pub(crate) text: Option<Cow<'a, str>>,
+    /// Whether every message with the same [`RawKey`] has this text.
     pub(crate) is_cacheable: bool,
 }
 
@@ -112,7 +153,7 @@ fn is_cacheable(value: &[u8]) -> bool {
     value.len() <= MAX_CACHED_VALUE_LEN
 }
 
-/// Whether a value can have a text, see [`super::text`].
+/// Returns whether a value can have a text, see [`scalar_text`](super::scalar_text).
 fn can_have_text(value: &[u8]) -> bool {
     !matches!(value.first(), None | Some(b'{' | b'[' | b'n'))
 }

@@ -1,43 +1,44 @@
-//! The walk itself.
+//! The walk through a JSON text to one of its values.
 
-use super::PointerToken;
+use super::pointer_token::PointerToken;
 
-/// A place in a JSON text.
+/// A position in a JSON text.
 #[derive(Clone, Copy)]
 pub(super) struct JsonCursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> JsonCursor<'a> {
+    /// Creates a cursor at the start of the text.
     pub(super) fn new(json: &'a [u8]) -> Self {
         Self { rest: json }
     }
 
-    /// Goes from a container to one of its values.
-    pub(super) fn enter(&mut self, step: &PointerToken) -> Option<()> {
+    /// Moves from a container to one of its values; `None` if there is no such value.
+    pub(super) fn enter(&mut self, token: &PointerToken) -> Option<()> {
         self.skip_space();
         match self.next_byte()? {
-            b'{' => self.enter_object(&step.key),
-            b'[' => self.enter_array(step.index?),
+            b'{' => self.enter_object(&token.key),
+            b'[' => self.enter_array(token.index?),
             _ => None,
         }
     }
 
-    /// The value that begins here, as it is written.
+    /// Returns the bytes of the value at the cursor.
     pub(super) fn value(mut self) -> Option<&'a [u8]> {
         self.skip_space();
-        let from = self.rest;
+        let start = self.rest;
         self.skip_value()?;
-        from.get(..from.len() - self.rest.len()).filter(|value| !value.is_empty())
+        start.get(..start.len() - self.rest.len()).filter(|value| !value.is_empty())
     }
 
-    fn enter_object(&mut self, wanted: &str) -> Option<()> {
+    fn enter_object(&mut self, name: &str) -> Option<()> {
         loop {
             self.skip_space();
             let key = self.read_string()?;
             self.skip_space();
             self.expect_byte(b':')?;
-            if is_key(key, wanted) {
+            if is_key(key, name) {
                 return Some(());
             }
             self.skip_space();
@@ -55,7 +56,7 @@ impl<'a> JsonCursor<'a> {
             self.expect_byte(b',')?;
         }
         self.skip_space();
-        // An empty array, or one that ends here.
+        // The array may be empty, or end here.
         (*self.rest.first()? != b']').then_some(())
     }
 
@@ -64,14 +65,14 @@ impl<'a> JsonCursor<'a> {
             b'"' => self.read_string().map(drop),
             b'{' | b'[' => self.skip_container(),
             _ => {
-                let ends = |byte: &u8| b",]} \t\r\n".contains(byte);
-                let length = self.rest.iter().position(ends).unwrap_or(self.rest.len());
+                let is_end = |byte: &u8| b",]} \t\r\n".contains(byte);
+                let length = self.rest.iter().position(is_end).unwrap_or(self.rest.len());
                 self.advance(length)
             }
         }
     }
 
-    /// Brackets are counted and not matched: in JSON they do.
+    /// Skips an object or an array by counting brackets, without checking that they match in kind.
     fn skip_container(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -92,17 +93,17 @@ impl<'a> JsonCursor<'a> {
         }
     }
 
-    /// A string, with its quotes.
+    /// Reads a string and returns it with its quotes.
     fn read_string(&mut self) -> Option<&'a [u8]> {
-        let from = self.rest;
+        let start = self.rest;
         self.expect_byte(b'"')?;
         loop {
             let stop = memchr::memchr2(b'"', b'\\', self.rest)?;
-            let escape = self.rest.get(stop) == Some(&b'\\');
-            // The byte behind a backslash is never the end.
-            self.advance(stop + 1 + usize::from(escape))?;
-            if !escape {
-                return from.get(..from.len() - self.rest.len());
+            let is_escape = self.rest.get(stop) == Some(&b'\\');
+            // The byte after a backslash never ends the string.
+            self.advance(stop + 1 + usize::from(is_escape))?;
+            if !is_escape {
+                return start.get(..start.len() - self.rest.len());
             }
         }
     }
@@ -129,17 +130,17 @@ impl<'a> JsonCursor<'a> {
     }
 }
 
-/// Whether the skipping of a container must look at the byte.
+/// Returns whether [`JsonCursor::skip_container`] must look at the byte.
 fn is_structural(byte: u8) -> bool {
     matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')
 }
 
-/// Whether a key, with its quotes, says this.
-fn is_key(key: &[u8], wanted: &str) -> bool {
+/// Returns whether a key, given with its quotes, spells `name`.
+fn is_key(key: &[u8], name: &str) -> bool {
     let inner = key.get(1..key.len().saturating_sub(1)).unwrap_or_default();
-    // A backslash stands for something else than itself, even where the bytes are the same.
+    // With a backslash the bytes differ from the text, so equal bytes prove nothing.
     match memchr::memchr(b'\\', inner) {
-        None => inner == wanted.as_bytes(),
-        Some(_) => serde_json::from_slice::<String>(key).is_ok_and(|key| key == wanted),
+        None => inner == name.as_bytes(),
+        Some(_) => serde_json::from_slice::<String>(key).is_ok_and(|key| key == name),
     }
 }

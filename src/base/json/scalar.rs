@@ -1,12 +1,10 @@
-//! Values without parts, compared with what is written in a message.
+//! Strings, numbers and booleans as they are written in JSON.
 
 use std::borrow::Cow;
 
 use serde_json::{Number, Value};
 
-use super::scalar_text;
-
-/// A value without parts.
+/// A JSON value that is not `null`, an object or an array.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Scalar {
     Text(String),
@@ -16,7 +14,7 @@ pub(crate) enum Scalar {
 }
 
 impl Scalar {
-    /// The scalar in this value; objects, arrays and `null` are none.
+    /// Returns the scalar in this value, or `None` for objects, arrays and `null`.
     pub(crate) fn from_value(value: &Value) -> Option<Self> {
         match value {
             Value::String(text) => Some(Self::Text(text.clone())),
@@ -27,28 +25,45 @@ impl Scalar {
         }
     }
 
-    /// Whether a value as it is written is this one.
+    /// Returns whether the JSON text `value` spells this scalar.
     pub(crate) fn matches(&self, value: &[u8]) -> bool {
         match self {
-            Self::Text(wanted) => {
+            Self::Text(expected) => {
                 value.first() == Some(&b'"')
-                    && scalar_text(value).is_some_and(|text: Cow<'_, str>| text == *wanted)
+                    && scalar_text(value).is_some_and(|text: Cow<'_, str>| text == *expected)
             }
-            Self::Bool(wanted) => value == *wanted,
-            Self::Number(wanted) => {
-                let number = value.first().is_some_and(|b| b.is_ascii_digit() || *b == b'-');
-                number
+            Self::Bool(expected) => value == *expected,
+            Self::Number(expected) => {
+                let is_number = value.first().is_some_and(|b| b.is_ascii_digit() || *b == b'-');
+                is_number
                     && serde_json::from_slice(value)
-                        .is_ok_and(|found| numbers_equal(wanted, &found))
+                        .is_ok_and(|found| numbers_equal(expected, &found))
             }
         }
     }
 }
 
-/// Whether two numbers have the same value, however they are written.
+/// Returns whether two numbers have the same value, whatever their notation.
 fn numbers_equal(a: &Number, b: &Number) -> bool {
     match (a.as_i128(), b.as_i128()) {
         (Some(a), Some(b)) => a == b,
         _ => a.as_f64() == b.as_f64(),
+    }
+}
+
+/// Returns the text of a JSON value: a string unescaped, a number, `true` or `false` verbatim.
+///
+/// `null`, objects and arrays have no text.
+pub fn scalar_text(value: &[u8]) -> Option<Cow<'_, str>> {
+    match value.first()? {
+        b'"' => {
+            let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+            if memchr::memchr(b'\\', inner).is_none() {
+                return Some(Cow::Borrowed(std::str::from_utf8(inner).ok()?));
+            }
+            serde_json::from_slice(value).ok().map(Cow::Owned)
+        }
+        b'{' | b'[' | b'n' => None,
+        _ => Some(Cow::Borrowed(std::str::from_utf8(value).ok()?)),
     }
 }

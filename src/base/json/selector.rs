@@ -1,4 +1,4 @@
-//! A text that is taken from a message: its topic, or what tells it from others.
+//! Rules by which a text is taken from a message: its topic, or a key that identifies it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,39 +10,53 @@ use serde_json::Value;
 
 use super::{Pointer, PointerError, scalar_text};
 
-/// Says which text is taken from a message: a JSON Pointer, such as `/topic`; several in a template,
-/// such as `{/arg/channel}.{/arg/instId}`; or a list of these, of which the first that is complete
-/// counts.
+/// A rule by which a text is taken from a message.
+///
+/// It is written as a JSON Pointer, such as `/topic`; as a template with several pointers, such as
+/// `{/arg/channel}.{/arg/instId}`; or as a list of these, of which the first that finds all its
+/// values counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
     alternatives: Vec<Template>,
 }
 
-/// What stands between pointers, and the pointers: `before` comes in front of each.
+/// Pointers with the literal text between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Template {
     parts: Vec<TemplatePart>,
     suffix: String,
 }
 
+/// A pointer, and the literal text in front of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct TemplatePart {
     literal: String,
     pointer: Pointer,
 }
 
-/// A text that is no selector.
+/// The position of a template in the list of a selector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct TemplateIndex(usize);
+
+impl TemplateIndex {
+    /// Returns the index of the template at this position, from 0.
+    pub(super) const fn new(position: usize) -> Self {
+        Self(position)
+    }
+}
+
+/// The error for a text that is not a selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
-    /// One of its pointers is none.
+    /// A pointer in the text is not a JSON Pointer.
     #[error(transparent)]
     Pointer(#[from] PointerError),
-    /// A brace that is not closed, or none at all.
+    /// The text has an unbalanced brace, or neither a pointer nor a brace.
     #[error(
         "`{0}` is neither a JSON Pointer such as \"/topic\" nor a template of such in braces, as \"{{/arg/channel}}.{{/arg/instId}}\""
     )]
     Template(String),
-    /// An empty list.
+    /// The list of pointers is empty.
     #[error("the list of pointers is empty")]
     Empty,
 }
@@ -54,14 +68,13 @@ impl Template {
             return Ok(Self { parts: vec![part], suffix: String::new() });
         }
         let fail = || SelectorError::Template(text.to_owned());
-        let (mut parts, mut rest) = (Vec::new(), text);
-        while let Some((before, behind)) = rest.split_once('{') {
-            let (pointer, behind) = behind.split_once('}').ok_or_else(fail)?;
-            parts.push(TemplatePart {
-                literal: before.to_owned(),
-                pointer: Pointer::parse(pointer)?,
-            });
-            rest = behind;
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((literal, after_brace)) = rest.split_once('{') {
+            let (pointer, after_pointer) = after_brace.split_once('}').ok_or_else(fail)?;
+            let pointer = Pointer::parse(pointer)?;
+            parts.push(TemplatePart { literal: literal.to_owned(), pointer });
+            rest = after_pointer;
         }
         if parts.is_empty() || rest.contains('}') {
             return Err(fail());
@@ -69,16 +82,17 @@ impl Template {
         Ok(Self { parts, suffix: rest.to_owned() })
     }
 
+    /// Appends the text of a message; `None` if a pointer finds no text.
     fn render(&self, json: &[u8], out: &mut String) -> Option<()> {
-        for TemplatePart { literal: before, pointer } in &self.parts {
-            out.push_str(before);
+        for TemplatePart { literal, pointer } in &self.parts {
+            out.push_str(literal);
             out.push_str(&scalar_text(pointer.find(json)?)?);
         }
         out.push_str(&self.suffix);
         Some(())
     }
 
-    /// The pointer, when there is nothing else.
+    /// Returns the pointer, if the template is nothing else.
     fn as_pointer(&self) -> Option<&Pointer> {
         match self.parts.as_slice() {
             [part] if part.literal.is_empty() && self.suffix.is_empty() => Some(&part.pointer),
@@ -92,15 +106,15 @@ impl fmt::Display for Template {
         if let Some(pointer) = self.as_pointer() {
             return pointer.fmt(f);
         }
-        for TemplatePart { literal: before, pointer } in &self.parts {
-            write!(f, "{before}{{{pointer}}}")?;
+        for TemplatePart { literal, pointer } in &self.parts {
+            write!(f, "{literal}{{{pointer}}}")?;
         }
         f.write_str(&self.suffix)
     }
 }
 
 impl Selector {
-    /// A selector of one pointer or template.
+    /// Parses a selector of one pointer or template.
     ///
     /// # Errors
     /// [`SelectorError`].
@@ -108,7 +122,8 @@ impl Selector {
         Ok(Self { alternatives: vec![Template::parse(text)?] })
     }
 
-    /// A selector of several, of which the first that is complete counts.
+    /// Parses a selector of several alternatives, of which the first that finds all its values
+    /// counts.
     ///
     /// # Errors
     /// [`SelectorError`].
@@ -120,33 +135,32 @@ impl Selector {
         Ok(Self { alternatives: alternatives.collect::<Result<_, _>>()? })
     }
 
-    /// The text that it takes from this message. `room` is where it is put together, where that is
-    /// needed.
-    pub fn select<'a>(&self, json: &'a [u8], room: &'a mut String) -> Option<Cow<'a, str>> {
+    /// Returns the text that is selected in a message, if there is one.
+    ///
+    /// `buffer` holds the text where it must be put together.
+    pub fn select<'a>(&self, json: &'a [u8], buffer: &'a mut String) -> Option<Cow<'a, str>> {
+        Some(self.select_template(json, buffer)?.1)
+    }
+
+    /// Returns the text that is selected in a message, with the template that selected it.
+    pub(super) fn select_template<'a>(
+        &self,
+        json: &'a [u8],
+        buffer: &'a mut String,
+    ) -> Option<(TemplateIndex, Cow<'a, str>)> {
         if let Some(pointer) = self.as_pointer() {
-            return scalar_text(pointer.find(json)?);
+            return Some((TemplateIndex::default(), scalar_text(pointer.find(json)?)?));
         }
-        for template in &self.alternatives {
-            room.clear();
-            if template.render(json, room).is_some() {
-                return Some(Cow::Borrowed(room.as_str()));
+        for (position, template) in self.alternatives.iter().enumerate() {
+            buffer.clear();
+            if template.render(json, buffer).is_some() {
+                return Some((TemplateIndex(position), Cow::Borrowed(buffer.as_str())));
             }
         }
         None
     }
 
-    /// The text that the template of this number takes, if it is complete.
-    pub(super) fn render_template(
-        &self,
-        number: usize,
-        json: &[u8],
-        room: &mut String,
-    ) -> Option<()> {
-        room.clear();
-        self.alternatives.get(number)?.render(json, room)
-    }
-
-    /// The pointer, when there is nothing else.
+    /// Returns the pointer, if the selector is nothing else.
     pub(super) fn as_pointer(&self) -> Option<&Pointer> {
         match self.alternatives.as_slice() {
             [template] => template.as_pointer(),
@@ -154,7 +168,7 @@ impl Selector {
         }
     }
 
-    /// The pointers of each template, in order.
+    /// Returns the pointers of each template, in order.
     pub(super) fn pointers(&self) -> impl Iterator<Item = impl Iterator<Item = &Pointer>> {
         self.alternatives.iter().map(|template| template.parts.iter().map(|part| &part.pointer))
     }
@@ -175,8 +189,9 @@ impl<'de> Deserialize<'de> for Selector {
             Value::String(text) => Self::parse(&text).map_err(D::Error::custom),
             Value::Array(items) => {
                 let texts: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
-                let texts = texts
-                    .ok_or_else(|| D::Error::custom("a list of pointers is a list of texts"))?;
+                let texts = texts.ok_or_else(|| {
+                    D::Error::custom("a list of pointers must contain texts only")
+                })?;
                 Self::any_of(&texts).map_err(D::Error::custom)
             }
             other => {
@@ -202,7 +217,7 @@ impl JsonSchema for Selector {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Which text is taken from a message: a JSON Pointer (RFC 6901), such as \"/topic\"; several in a template, such as \"{/arg/channel}.{/arg/instId}\"; or a list of these, of which the first that is complete counts.",
+            "description": "The text that is taken from a message: a JSON Pointer (RFC 6901), such as \"/topic\"; a template with several, such as \"{/arg/channel}.{/arg/instId}\"; or a list of these, of which the first that finds all its values counts.",
             "type": ["string", "array"],
             "items": { "type": "string" },
             "minItems": 1,

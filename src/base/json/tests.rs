@@ -1,6 +1,9 @@
-use super::*;
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use super::*;
 
 fn find<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
     let found = Pointer::parse(pointer).unwrap().find(json.as_bytes());

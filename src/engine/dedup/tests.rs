@@ -1,6 +1,10 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
+use super::expected_copies::{COPY_WINDOW, MAX_EXPECTED};
 use super::*;
+use crate::engine::overlap::OVERLAP_DURATION;
 
 /// What a link does next.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +31,7 @@ fn step() -> impl Strategy<Value = ArbiterStep> {
 /// A server with two links to a recorder.
 struct ArbiterSimulation {
     arbiter: LineArbiter,
-    connections: [usize; 2],
+    lines: [LineIndex; 2],
     in_flight: [Vec<String>; 2],
     written: Vec<String>,
     now: Instant,
@@ -35,15 +39,10 @@ struct ArbiterSimulation {
 
 impl ArbiterSimulation {
     fn new() -> Self {
-        let (mut twins, now) = (LineArbiter::default(), Instant::now());
-        let numbers = [twins.add_connection(now), twins.add_connection(now)];
-        Self {
-            arbiter: twins,
-            connections: numbers,
-            in_flight: Default::default(),
-            written: Vec::new(),
-            now,
-        }
+        let mut arbiter = LineArbiter::default();
+        let now = Instant::now();
+        let lines = [arbiter.add_line(now), arbiter.add_line(now)];
+        Self { arbiter, lines, in_flight: Default::default(), written: Vec::new(), now }
     }
 
     fn deliver(&mut self, link: usize, count: usize) {
@@ -52,19 +51,19 @@ impl ArbiterSimulation {
         for message in self.in_flight[link].drain(..count) {
             batch.push(message.as_bytes());
         }
-        self.arbiter.remove_duplicates(self.connections[link], &mut batch, self.now);
+        self.arbiter.remove_duplicates(self.lines[link], &mut batch, self.now);
         let texts = batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap());
         self.written.extend(texts);
     }
 
     fn reconnect(&mut self, link: usize) {
         self.in_flight[link].clear();
-        self.arbiter.remove_connection(self.connections[link]);
-        self.connections[link] = self.arbiter.add_connection(self.now);
+        self.arbiter.remove_line(self.lines[link]);
+        self.lines[link] = self.arbiter.add_line(self.now);
     }
 
     fn mark_delivering(&mut self, link: usize) {
-        self.arbiter.mark_delivering(self.connections[link], self.now);
+        self.arbiter.mark_delivering(self.lines[link], self.now);
     }
 
     fn deliver_all(&mut self) {
@@ -73,11 +72,7 @@ impl ArbiterSimulation {
     }
 
     fn is_empty(&self) -> bool {
-        self.arbiter
-            .connections
-            .iter()
-            .flatten()
-            .all(|owed| owed.current.is_empty() && owed.previous.is_empty())
+        self.arbiter.lines.iter().all(ExpectedCopies::is_empty)
     }
 }
 
@@ -93,38 +88,38 @@ proptest! {
         steps in prop::collection::vec(step(), 0..60),
         known in any::<bool>(),
     ) {
-        let mut play = ArbiterSimulation::new();
-        let settle = |play: &mut ArbiterSimulation, link| if known { play.mark_delivering(link) };
-        settle(&mut play, 0);
-        settle(&mut play, 1);
+        let mut simulation = ArbiterSimulation::new();
+        let settle = |simulation: &mut ArbiterSimulation, link| if known { simulation.mark_delivering(link) };
+        settle(&mut simulation, 0);
+        settle(&mut simulation, 1);
         let mut brought = Vec::new();
         for (sent, step) in steps.into_iter().enumerate() {
             match step {
                 ArbiterStep::Send { lost, .. } => for (link, lost) in lost.into_iter().enumerate() {
                     if !lost {
                         // No two are alike.
-                        play.in_flight[link].push(sent.to_string());
+                        simulation.in_flight[link].push(sent.to_string());
                     }
                 },
                 ArbiterStep::Deliver(link) => {
-                    brought.extend(play.in_flight[link].first().cloned());
-                    play.deliver(link, 1);
+                    brought.extend(simulation.in_flight[link].first().cloned());
+                    simulation.deliver(link, 1);
                 }
                 ArbiterStep::Reconnect(link) => {
-                    play.reconnect(link);
-                    settle(&mut play, link);
+                    simulation.reconnect(link);
+                    settle(&mut simulation, link);
                 }
-                ArbiterStep::MarkDelivering(link) => play.mark_delivering(link),
+                ArbiterStep::MarkDelivering(link) => simulation.mark_delivering(link),
             }
         }
         brought.sort();
         brought.dedup();
-        play.written.sort();
+        simulation.written.sort();
         if !known {
             // What a link owed that was not yet known to bring all may come twice, when the other is cut.
-            play.written.dedup();
+            simulation.written.dedup();
         }
-        prop_assert_eq!(play.written, brought);
+        prop_assert_eq!(simulation.written, brought);
     }
 
     #[test]
@@ -132,8 +127,8 @@ proptest! {
         steps in prop::collection::vec(step(), 0..60),
         whole in 0..2_usize,
     ) {
-        let mut play = ArbiterSimulation::new();
-        play.mark_delivering(whole);
+        let mut simulation = ArbiterSimulation::new();
+        simulation.mark_delivering(whole);
         let mut sent = Vec::new();
         for step in steps {
             match step {
@@ -142,20 +137,20 @@ proptest! {
                     sent.push(kind.to_string());
                     for (link, lost) in lost.into_iter().enumerate() {
                         if !lost {
-                            play.in_flight[link].push(kind.to_string());
+                            simulation.in_flight[link].push(kind.to_string());
                         }
                     }
                 }
-                ArbiterStep::Deliver(link) => play.deliver(link, 1),
-                ArbiterStep::Reconnect(link) if link != whole => play.reconnect(link),
+                ArbiterStep::Deliver(link) => simulation.deliver(link, 1),
+                ArbiterStep::Reconnect(link) if link != whole => simulation.reconnect(link),
                 ArbiterStep::Reconnect(_) => {}
-                ArbiterStep::MarkDelivering(link) => play.mark_delivering(link),
+                ArbiterStep::MarkDelivering(link) => simulation.mark_delivering(link),
             }
         }
-        play.deliver_all();
+        simulation.deliver_all();
         for kind in 0..4 {
             let kind = kind.to_string();
-            prop_assert_eq!(count(&play.written, &kind), count(&sent, &kind));
+            prop_assert_eq!(count(&simulation.written, &kind), count(&sent, &kind));
         }
     }
 
@@ -164,62 +159,66 @@ proptest! {
         sent in prop::collection::vec((0..3_u8, any::<[bool; 2]>()), 0..40),
         order in prop::collection::vec(0..2_usize, 0..100),
     ) {
-        let mut play = ArbiterSimulation::new();
+        let mut simulation = ArbiterSimulation::new();
         for (kind, lost) in sent {
             for (link, lost) in lost.into_iter().enumerate() {
                 if !lost {
-                    play.in_flight[link].push(kind.to_string());
+                    simulation.in_flight[link].push(kind.to_string());
                 }
             }
         }
-        let brought = play.in_flight.clone();
+        let brought = simulation.in_flight.clone();
         for link in order {
-            play.deliver(link, 1);
+            simulation.deliver(link, 1);
         }
-        play.deliver_all();
+        simulation.deliver_all();
         for kind in 0..3 {
             let kind = kind.to_string();
             let most = brought.iter().map(|link| count(link, &kind)).max().unwrap();
-            prop_assert_eq!(count(&play.written, &kind), most);
+            prop_assert_eq!(count(&simulation.written, &kind), most);
         }
     }
 }
 
 #[test]
 fn connections_in_step_hold_no_expected_copies() {
-    let mut play = ArbiterSimulation::new();
+    let mut simulation = ArbiterSimulation::new();
     for number in 0..1_000 {
         for link in 0..2 {
-            play.in_flight[link].push(number.to_string());
-            play.deliver(link, 1);
+            simulation.in_flight[link].push(number.to_string());
+            simulation.deliver(link, 1);
         }
     }
-    assert_eq!(play.written.len(), 1_000);
-    assert!(play.is_empty());
+    assert_eq!(simulation.written.len(), 1_000);
+    assert!(simulation.is_empty());
 }
 
 #[test]
 fn a_single_connection_is_not_deduplicated() {
-    let mut twins = LineArbiter::default();
-    let link = twins.add_connection(Instant::now());
+    let mut arbiter = LineArbiter::default();
+    let link = arbiter.add_line(Instant::now());
     let mut batch = Batch::new();
     batch.push(b"a");
     batch.push(b"a");
-    assert_eq!(twins.remove_duplicates(link, &mut batch, Instant::now()), ArbiterCounts::default());
+    assert_eq!(
+        arbiter.remove_duplicates(link, &mut batch, Instant::now()),
+        ArbiterCounts::default()
+    );
     assert_eq!(batch.len(), 2);
 }
 
 #[test]
 fn expected_copies_expire_and_count_as_unpaired() {
     let begun = Instant::now();
-    let mut twins = LineArbiter::default();
-    let (first, second) = (twins.add_connection(begun), twins.add_connection(begun));
-    twins.mark_delivering(second, begun);
+    let mut arbiter = LineArbiter::default();
+    let first = arbiter.add_line(begun);
+    let second = arbiter.add_line(begun);
+    arbiter.mark_delivering(second, begun);
     let mut bring = |link, after: u32| {
         let mut batch = Batch::new();
         batch.push(b"a");
-        let paired = twins.remove_duplicates(link, &mut batch, begun + COPY_WINDOW / 4 * after);
-        (batch.len(), paired.duplicates, paired.unpaired)
+        let counts = arbiter.remove_duplicates(link, &mut batch, begun + COPY_WINDOW / 4 * after);
+        (batch.len(), counts.duplicates, counts.unpaired)
     };
     assert_eq!(bring(first, 0), (1, 0, 0));
     assert_eq!(bring(first, 2), (1, 0, 0));
@@ -232,19 +231,18 @@ fn expected_copies_expire_and_count_as_unpaired() {
 
 #[test]
 fn a_stalled_connection_holds_a_bounded_number_of_copies() {
-    let mut twins = LineArbiter::default();
-    let (first, _stopped) =
-        (twins.add_connection(Instant::now()), twins.add_connection(Instant::now()));
+    let mut arbiter = LineArbiter::default();
+    let first = arbiter.add_line(Instant::now());
+    let _stopped = arbiter.add_line(Instant::now());
     let mut batch = Batch::new();
     for number in 0..MAX_EXPECTED as u64 * 2 {
         batch.push(&number.to_le_bytes());
         if batch.len() == 1_000 {
-            twins.remove_duplicates(first, &mut batch, Instant::now());
+            arbiter.remove_duplicates(first, &mut batch, Instant::now());
             batch.clear();
         }
     }
-    let held =
-        twins.connections.iter().flatten().map(|owed| owed.current.len() + owed.previous.len());
+    let held = arbiter.lines.iter().map(|line| line.current.len() + line.previous.len());
     let held: usize = held.sum();
     assert!(held <= MAX_EXPECTED + 2_000, "{held}");
 }
@@ -254,43 +252,44 @@ fn unconfirmed_copies_swallow_no_repeat_once_their_connection_is_gone() {
     let begun = Instant::now();
     // Never settled, settled when the other goes, settled long before, with the other still there.
     for (settled_after, gone) in [(None, true), (Some(0), true), (Some(0), false)] {
-        let mut twins = LineArbiter::default();
-        let old = twins.add_connection(begun);
-        twins.mark_connected(old);
-        twins.mark_delivering(old, begun);
-        let new = twins.add_connection(begun);
-        assert!(deliver_heartbeat(&mut twins, old, begun));
-        twins.mark_connected(new);
-        twins.mark_subscribed(new, begun);
+        let mut arbiter = LineArbiter::default();
+        let old = arbiter.add_line(begun);
+        arbiter.mark_connected(old);
+        arbiter.mark_delivering(old, begun);
+        let new = arbiter.add_line(begun);
+        assert!(deliver_heartbeat(&mut arbiter, old, begun));
+        arbiter.mark_connected(new);
+        arbiter.mark_subscribed(new, begun);
         if let Some(after) = settled_after {
-            twins.mark_delivering(new, begun + Duration::from_secs(after));
+            arbiter.mark_delivering(new, begun + Duration::from_secs(after));
         }
         let mut now = begun;
         if gone {
-            twins.remove_connection(old);
+            arbiter.remove_line(old);
         } else {
             now += OVERLAP_DURATION;
         }
-        assert!(deliver_heartbeat(&mut twins, new, now), "{settled_after:?} {gone}");
+        assert!(deliver_heartbeat(&mut arbiter, new, now), "{settled_after:?} {gone}");
     }
 }
 
 #[test]
 fn a_copy_just_after_delivery_is_confirmed_is_removed() {
     let begun = Instant::now();
-    let mut twins = LineArbiter::default();
-    let (old, new) = (twins.add_connection(begun), twins.add_connection(begun));
-    assert!(deliver_heartbeat(&mut twins, old, begun));
-    twins.mark_delivering(new, begun);
-    assert!(!deliver_heartbeat(&mut twins, new, begun + OVERLAP_DURATION / 2));
-    assert!(deliver_heartbeat(&mut twins, new, begun + OVERLAP_DURATION / 2));
+    let mut arbiter = LineArbiter::default();
+    let old = arbiter.add_line(begun);
+    let new = arbiter.add_line(begun);
+    assert!(deliver_heartbeat(&mut arbiter, old, begun));
+    arbiter.mark_delivering(new, begun);
+    assert!(!deliver_heartbeat(&mut arbiter, new, begun + OVERLAP_DURATION / 2));
+    assert!(deliver_heartbeat(&mut arbiter, new, begun + OVERLAP_DURATION / 2));
 }
 
 /// A message that the server repeats, as it comes: whether it is written.
-fn deliver_heartbeat(twins: &mut LineArbiter, link: usize, now: Instant) -> bool {
+fn deliver_heartbeat(arbiter: &mut LineArbiter, line: LineIndex, now: Instant) -> bool {
     let mut batch = Batch::new();
     batch.push(b"a heartbeat");
-    twins.remove_duplicates(link, &mut batch, now);
+    arbiter.remove_duplicates(line, &mut batch, now);
     !batch.is_empty()
 }
 
@@ -299,38 +298,52 @@ fn a_wrong_expected_copy_does_not_remove_later_messages() {
     let begun = Instant::now();
     let second = Duration::from_secs(1);
     for stays in [false, true] {
-        let mut twins = LineArbiter::default();
-        let old = twins.add_connection(begun);
-        twins.mark_connected(old);
-        twins.mark_delivering(old, begun);
-        let new = twins.add_connection(begun);
-        twins.mark_connected(new);
-        twins.mark_subscribed(new, begun);
+        let mut arbiter = LineArbiter::default();
+        let old = arbiter.add_line(begun);
+        arbiter.mark_connected(old);
+        arbiter.mark_delivering(old, begun);
+        let new = arbiter.add_line(begun);
+        arbiter.mark_connected(new);
+        arbiter.mark_subscribed(new, begun);
         // Of this the new one gets no copy, but of all that follow.
-        assert!(deliver_heartbeat(&mut twins, old, begun));
-        twins.mark_delivering(new, begun);
+        assert!(deliver_heartbeat(&mut arbiter, old, begun));
+        arbiter.mark_delivering(new, begun);
         let mut now = begun;
         for _ in 0..if stays { 5 } else { 1 } {
             now += second;
-            assert!(deliver_heartbeat(&mut twins, old, now));
-            assert!(!deliver_heartbeat(&mut twins, new, now));
+            assert!(deliver_heartbeat(&mut arbiter, old, now));
+            assert!(!deliver_heartbeat(&mut arbiter, new, now));
         }
-        twins.remove_connection(old);
-        assert!(deliver_heartbeat(&mut twins, new, now + second), "{stays}");
+        arbiter.remove_line(old);
+        assert!(deliver_heartbeat(&mut arbiter, new, now + second), "{stays}");
     }
 }
 
 #[test]
 fn a_failed_connect_expires_no_expected_copies() {
     let begun = Instant::now();
-    let mut twins = LineArbiter::default();
-    let (old, new) = (twins.add_connection(begun), twins.add_connection(begun));
-    twins.mark_connected(old);
-    twins.mark_subscribed(old, begun);
-    twins.mark_connected(new);
-    twins.mark_subscribed(new, begun);
-    assert!(deliver_heartbeat(&mut twins, old, begun));
-    let failed = twins.add_connection(begun);
-    twins.remove_connection(failed);
-    assert!(!deliver_heartbeat(&mut twins, new, begun), "its copy");
+    let mut arbiter = LineArbiter::default();
+    let old = arbiter.add_line(begun);
+    let new = arbiter.add_line(begun);
+    arbiter.mark_connected(old);
+    arbiter.mark_subscribed(old, begun);
+    arbiter.mark_connected(new);
+    arbiter.mark_subscribed(new, begun);
+    assert!(deliver_heartbeat(&mut arbiter, old, begun));
+    let failed = arbiter.add_line(begun);
+    arbiter.remove_line(failed);
+    assert!(!deliver_heartbeat(&mut arbiter, new, begun), "its copy");
+}
+
+#[test]
+fn a_batch_of_an_unknown_line_is_forwarded() {
+    let now = Instant::now();
+    let mut arbiter = LineArbiter::default();
+    let first = arbiter.add_line(now);
+    let removed = arbiter.add_line(now);
+    arbiter.remove_line(removed);
+    assert!(deliver_heartbeat(&mut arbiter, first, now));
+    assert!(deliver_heartbeat(&mut arbiter, removed, now), "rather twice than not at all");
+    arbiter.mark_delivering(removed, now);
+    assert_eq!(arbiter.add_line(now), removed, "an index is used again");
 }

@@ -14,8 +14,7 @@ use super::*;
 use crate::base::time::{ManualClock, UnixNanos};
 use crate::metrics::PluginStats;
 use crate::plugin::batch::Batch;
-use crate::plugin::{Disconnect, DownCause, SourceError};
-use crate::registry::CommonKeys;
+use crate::plugin::{CommonKeys, Disconnect, DownCause, SourceError};
 
 /// Messages in each batch of [`Numbers`].
 const PER_BATCH: u64 = 10;

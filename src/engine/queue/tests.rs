@@ -17,7 +17,7 @@ fn pop_batch(consumer: &mut Consumer) -> (Batch, QueueUsage) {
             let taken = batch_usage(&batch);
             (batch, taken)
         }
-        other => panic!("no batch: {other:?}"),
+        other => panic!("not a batch: {other:?}"),
     }
 }
 
@@ -108,19 +108,20 @@ async fn a_producer_waits_for_room_and_loses_nothing() {
         seen
     });
     for _ in 0..10_000 {
-        producer.push(batch(3)).await;
+        producer.push(batch(3)).await.unwrap();
     }
     producer.finish();
     assert_eq!(thread.join().unwrap(), 30_000);
 }
 
 #[tokio::test]
-async fn a_dropped_consumer_unblocks_the_producer() {
+async fn a_dropped_consumer_unblocks_the_producer_and_rejects_its_batch() {
     let (producer, consumer) = batch_queue(QueueLimits { messages: 1, bytes: 1 << 20 });
-    producer.push(batch(1)).await;
+    producer.push(batch(1)).await.unwrap();
     let waiting = producer.push(batch(1));
     drop(consumer);
-    waiting.await;
+    assert_eq!(waiting.await.unwrap_err().len(), 1, "it was not written");
+    assert!(matches!(producer.try_push(batch(2)), Err(PushError::Closed(lost)) if lost.len() == 2));
     assert!(producer.is_intake_stopped());
 }
 

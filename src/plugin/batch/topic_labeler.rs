@@ -1,24 +1,20 @@
-//! The topics of messages: each message of a labelled batch has the number of its topic.
+//! Finds the topic of each message of a batch.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::Batch;
+use super::{Batch, TopicId, TopicTable};
 use crate::base::json::{CachedSelector, RawKey, Selector};
 
-/// The number of a topic within a [`Labeler`], from 1; 0 for a message that has none.
-pub type TopicId = u32;
+/// Maximum number of topics that a pipeline distinguishes. Messages of further topics count as
+/// messages without one.
+///
+/// A pointer at a value that differs in every message must not fill the memory.
+pub(crate) const MAX_TOPICS: usize = 10_000;
 
-/// The number of messages without a topic: answers, pongs, heartbeats.
-pub const NO_TOPIC: TopicId = 0;
-
-/// The names of topics by their numbers. Numbers never change their meaning; new ones are added.
-pub type TopicTable = Arc<Vec<Arc<str>>>;
-
-/// Finds the topics of messages.
+/// Finds the topics of messages and numbers them.
 #[derive(Debug)]
 pub struct TopicLabeler {
     selector: CachedSelector,
@@ -27,79 +23,85 @@ pub struct TopicLabeler {
     ids_by_name: HashMap<Arc<str>, TopicId, RandomState>,
     table: TopicTable,
     max_topics: usize,
-    /// Messages whose topic would have been one too many.
+    /// Messages whose topic exceeded the limit.
     over_limit: u64,
 }
 
 impl TopicLabeler {
-    /// A labeler that knows no topic yet, and will know `limit` at most: messages of others are like
-    /// such that have none.
-    pub fn new(selector: Selector, limit: usize) -> Self {
-        let names = Arc::new(vec![Arc::from("")]);
+    /// Creates a labeler that numbers at most `max_topics` topics. Messages of further topics are
+    /// labeled as messages without one.
+    pub fn new(selector: Selector, max_topics: usize) -> Self {
         Self {
             selector: CachedSelector::new(selector),
             ids_by_raw_key: HashMap::default(),
             ids_by_name: HashMap::default(),
-            table: names,
-            max_topics: limit,
+            table: TopicTable::new([]),
+            max_topics,
             over_limit: 0,
         }
     }
 
-    /// The number of a topic, which it is given if need be and if there is room.
+    /// Returns the number of a topic. A new topic gets the next number, if there is room.
     pub fn intern(&mut self, topic: &str) -> TopicId {
+        if topic.is_empty() {
+            return TopicId::NONE;
+        }
         if let Some(id) = self.ids_by_name.get(topic) {
             return *id;
         }
-        let next = TopicId::try_from(self.ids_by_name.len() + 1).unwrap_or(NO_TOPIC);
-        if topic.is_empty() || self.ids_by_name.len() >= self.max_topics || next == NO_TOPIC {
-            self.over_limit += u64::from(!topic.is_empty());
-            return NO_TOPIC;
-        }
+        let next = TopicId::new(self.table.len());
+        let Some(next) = next.filter(|_| self.ids_by_name.len() < self.max_topics) else {
+            self.over_limit += 1;
+            return TopicId::NONE;
+        };
         let name: Arc<str> = Arc::from(topic);
         self.ids_by_name.insert(Arc::clone(&name), next);
-        Arc::make_mut(&mut self.table).push(name);
+        self.table.push(name);
         next
     }
 
-    /// The names so far.
+    /// Returns the names of the topics so far.
     pub fn table(&self) -> &TopicTable {
         &self.table
     }
 
-    /// How many messages had a topic beyond the limit, since this was last asked.
+    /// Returns and resets the number of messages whose topic exceeded the limit.
     pub fn take_over_limit(&mut self) -> u64 {
         std::mem::take(&mut self.over_limit)
     }
 
-    /// The numbers of the topics of these messages, in order.
+    /// Replaces `labels` by the topic numbers of the messages, in order.
     pub fn label(&mut self, batch: &Batch, labels: &mut Vec<TopicId>) {
         labels.clear();
-        let mut room = Vec::new();
+        let mut buffer = Vec::new();
         for record in batch.records() {
-            let written = self.selector.raw_key(record.payload, &mut room);
-            labels.push(match written {
-                Some(written) => match self.ids_by_raw_key.get(written.bytes) {
+            let raw_key = self.selector.raw_key(record.payload, &mut buffer);
+            labels.push(match raw_key {
+                Some(raw_key) => match self.ids_by_raw_key.get(raw_key.bytes) {
                     Some(id) => *id,
-                    None => self.intern_raw_key(record.payload, &written),
+                    None => self.intern_raw_key(record.payload, &raw_key),
                 },
-                None => NO_TOPIC,
+                None => TopicId::NONE,
             });
         }
     }
 
-    /// The number of a topic that is not known in this spelling.
-    fn intern_raw_key(&mut self, payload: &[u8], written: &RawKey<'_>) -> TopicId {
-        let mut room = String::new();
-        let (topic, lasting) = self.selector.resolve_text(payload, written, &mut room);
-        let topic = topic.map(Cow::into_owned);
-        let id = topic.map_or(NO_TOPIC, |topic| self.intern(&topic));
-        // One topic may be spelled in endless ways: rather that all are learned anew.
+    /// Returns the number of a topic whose spelling is not cached, and caches it.
+    fn intern_raw_key(&mut self, payload: &[u8], raw_key: &RawKey<'_>) -> TopicId {
+        let mut buffer = String::new();
+        let resolved = self.selector.resolve_text(payload, raw_key, &mut buffer);
+        let is_cacheable = resolved.is_cacheable;
+        // A message whose values spell no text has no topic.
+        let id = match resolved.text.map(std::borrow::Cow::into_owned) {
+            Some(topic) => self.intern(&topic),
+            None => TopicId::NONE,
+        };
+        // A topic has any number of spellings, so the cache is bounded by starting afresh.
         if self.ids_by_raw_key.len() > 2 * self.max_topics {
             self.ids_by_raw_key.clear();
         }
-        if lasting && id != NO_TOPIC {
-            self.ids_by_raw_key.insert(written.bytes.into(), id);
+        if is_cacheable && !id.is_none() {
+            self.ids_by_raw_key.insert(raw_key.bytes.into(), id);
         }
         id
     }
@@ -119,14 +121,14 @@ mod tests {
         }
         let mut labels = Vec::new();
         labeler.label(&batch, &mut labels);
-        assert_eq!(labels, [1, 2, NO_TOPIC, 1, NO_TOPIC]);
+        assert_eq!(labels.iter().map(|id| id.index()).collect::<Vec<_>>(), [1, 2, 0, 1, 0]);
         assert_eq!(labeler.take_over_limit(), 1);
-        batch.set_topics(labels, Arc::clone(labeler.table()));
+        batch.set_topics(labels, labeler.table().clone());
         let topics: Vec<_> = batch.records().map(|record| record.topic).collect();
         assert_eq!(topics, [Some("a"), Some("b"), None, Some("a"), None]);
     }
 
-    /// Messages much alike, of which some are no JSON.
+    /// Messages that differ little, some of which are not JSON.
     fn any_message() -> impl Strategy<Value = String> {
         let value =
             r#"("[ab]{0,2}"|"\\u0061"|"\\x"|null|[0-9]|true|\{"b":"a"\}|\["a","b"\]|\]|\[\]|)"#;
@@ -156,9 +158,10 @@ mod tests {
             for message in &messages {
                 batch.push(message.as_bytes());
             }
-            let (mut labeler, mut labels) = (TopicLabeler::new(selector.clone(), 100), Vec::new());
+            let mut labeler = TopicLabeler::new(selector.clone(), 100);
+            let mut labels = Vec::new();
             labeler.label(&batch, &mut labels);
-            batch.set_topics(labels, Arc::clone(labeler.table()));
+            batch.set_topics(labels, labeler.table().clone());
             for record in batch.records() {
                 let mut room = String::new();
                 let found = selector.select(record.payload, &mut room);

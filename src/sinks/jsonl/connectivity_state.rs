@@ -30,10 +30,10 @@ impl ConnectivityState {
     pub(super) fn apply(&mut self, event: &SourceEvent) -> Vec<String> {
         match event {
             SourceEvent::Up { scope, .. } => {
-                self.connections_down_mut(scope).remove(&scope.source_index);
+                self.connections_down_mut(scope).remove(&scope.shard.get());
             }
             SourceEvent::Down { scope, .. } => {
-                self.connections_down_mut(scope).insert(scope.source_index);
+                self.connections_down_mut(scope).insert(scope.shard.get());
             }
             SourceEvent::TopicDown { topic, .. } => drop(self.topics_down.insert(topic.clone())),
             SourceEvent::Subscribed { topics, .. } => {
@@ -45,7 +45,7 @@ impl ConnectivityState {
     }
 
     fn connections_down_mut(&mut self, scope: &SourceScope) -> &mut BTreeSet<usize> {
-        self.connections_down.get_or_insert_with(|| (0..scope.source_count).collect())
+        self.connections_down.get_or_insert_with(|| (0..scope.shard_count).collect())
     }
 
     /// The event as the journal has it of this topic, or of all that comes; `None` where it says
@@ -67,16 +67,16 @@ impl ConnectivityState {
                 let whole = topic.is_some() || self.all_up();
                 // Of a topic that the source knows by name more was told before.
                 let news = whole && (topic.is_none() || scope.topics.is_empty());
-                return news.then_some(JournalEvent::Up { connection: *connection });
+                return news.then_some(JournalEvent::Up { connection: connection.get() });
             }
             SourceEvent::Subscribed { connection, topics } => {
                 let comes = topic.is_some_and(|topic| topics.iter().any(|other| other == topic));
-                return comes.then_some(JournalEvent::Up { connection: *connection });
+                return comes.then_some(JournalEvent::Up { connection: connection.get() });
             }
             SourceEvent::Down { cause, detail, silent_since, scope } => {
-                let of = match (topic, scope.source_count) {
+                let of = match (topic, scope.shard_count) {
                     (Some(_), _) | (None, 0 | 1) => String::new(),
-                    (None, feeds) => format!("connection {} of {feeds}: ", scope.source_index + 1),
+                    (None, feeds) => format!("connection {} of {feeds}: ", scope.shard.get() + 1),
                 };
                 let since = silent_since.map(UnixNanos::nanos);
                 let (cause, detail) = (cause.as_str().to_owned(), format!("{of}{detail}"));

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::CONTROL_STEM;
-use crate::engine::MAX_TOPICS;
 use crate::metrics::Counter;
-use crate::plugin::batch::{Batch, NO_TOPIC, TopicId, TopicLabeler, TopicTable};
+use crate::plugin::batch::{Batch, MAX_TOPICS, TopicId, TopicLabeler, TopicTable};
 
 /// Lines are kept back until there are so many bytes of them, so that one write serves many lines
 /// of a topic; and no longer than messages keep coming without a pause.
@@ -99,7 +98,7 @@ impl Router {
         Some(
             labels
                 .iter()
-                .map(|label| self.writer_by_topic.get(*label as usize).copied().unwrap_or(0)),
+                .map(|label| self.writer_by_topic.get(label.index()).copied().unwrap_or(0)),
         )
     }
 }
@@ -110,11 +109,11 @@ fn assign_writers(
     named: &HashMap<String, usize>,
     add: &mut impl FnMut(&str) -> usize,
 ) {
-    for (id, name) in names.iter().enumerate().skip(places.len()) {
-        let place = if id == NO_TOPIC as usize {
+    for (id, name) in names.names().enumerate().skip(places.len()) {
+        let place = if id == TopicId::NONE.index() {
             0
         } else {
-            named.get(&**name).copied().unwrap_or_else(|| add(name))
+            named.get(name).copied().unwrap_or_else(|| add(name))
         };
         places.push(u32::try_from(place).unwrap_or(0));
     }

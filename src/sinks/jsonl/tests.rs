@@ -9,7 +9,7 @@ use crate::archive::journal::{self, JournalEntry, JournalEvent, Mark};
 use crate::base::time::UnixNanos;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
-use crate::plugin::{DownCause, SourceEvent, SourceScope};
+use crate::plugin::{ConnectionId, DownCause, SourceEvent, SourceScope};
 
 /// A sink whose time is in the test's hand.
 struct SinkHarness {
@@ -111,7 +111,10 @@ fn a_tick_closes_the_hour_when_nothing_arrives() {
 fn journal_events_are_in_order_with_the_lines() {
     let mut by_hand = SinkHarness::new();
     by_hand.tick(3600);
-    by_hand.event(3601, &SourceEvent::Up { connection: 1, scope: SourceScope::default() });
+    by_hand.event(
+        3601,
+        &SourceEvent::Up { connection: ConnectionId::new(1), scope: SourceScope::default() },
+    );
     by_hand.write(3602, "a");
     by_hand.tick(3603);
     let down = SourceEvent::Down {
@@ -252,7 +255,10 @@ fn events_are_kept_while_the_hour_cannot_be_opened() {
             by_hand.sink.on_event(UnixNanos::from_seconds(7300), &down).is_err()
         });
         by_hand.tick(7310);
-        by_hand.event(9001, &SourceEvent::Up { connection: 2, scope: SourceScope::default() });
+        by_hand.event(
+            9001,
+            &SourceEvent::Up { connection: ConnectionId::new(2), scope: SourceScope::default() },
+        );
         let events = by_hand.event_names(7200);
         assert!(events.contains(&"down".to_owned()), "failure at {nth}: {events:?}");
     }
@@ -278,7 +284,7 @@ fn batch_of_topics(seconds: u64, topics: &[&str]) -> Batch {
     }
     let mut labels = Vec::new();
     labeler.label(&batch, &mut labels);
-    batch.set_topics(labels, Arc::clone(labeler.table()));
+    batch.set_topics(labels, labeler.table().clone());
     batch.set_received(UnixNanos::from_seconds(seconds));
     batch
 }

@@ -27,8 +27,8 @@ fn run_to_end(bench: &mut StageHarness, messages: &[&str]) -> (Vec<String>, usiz
             failed += batch.take_failures().len();
         }
     };
-    rest(&mut |batch| bench.stage.drain_ready(batch).unwrap());
-    rest(&mut |batch| bench.stage.close(batch).unwrap());
+    rest(&mut |batch| bench.stage.drain_ready(batch).unwrap() == DrainStatus::More);
+    rest(&mut |batch| bench.stage.close(batch).unwrap() == DrainStatus::More);
     (out, failed)
 }
 
@@ -93,7 +93,7 @@ fn endless_output_is_bounded_in_memory() {
     let mut more = true;
     while more {
         let mut batch = Batch::new();
-        more = bench.stage.drain_ready(&mut batch).unwrap();
+        more = bench.stage.drain_ready(&mut batch).unwrap() == DrainStatus::More;
         assert!(batch.as_lines().len() < 10 << 20);
         failed.extend(batch.take_failures().into_iter().map(|failed| failed.reason));
     }

@@ -10,9 +10,9 @@ use super::scripted::{
 };
 use super::*;
 use crate::engine::connection_group::ConnectionGroup;
+use crate::engine::line_index::LineIndex;
 use crate::engine::queue::{Consumer, QueueItem};
-use crate::plugin::{ConnectionPolicy, SourceEvent};
-use crate::registry::OnError;
+use crate::plugin::{ConnectionPolicy, OnError, SourceEvent};
 
 #[tokio::test]
 async fn an_unanswered_close_reports_a_gap_since_the_last_message() {
@@ -25,7 +25,7 @@ async fn an_unanswered_close_reports_a_gap_since_the_last_message() {
 }
 
 /// What is said of two connections that stood for a minute and leave at the stop.
-async fn silences_at_stop(leave: impl Fn(&ConnectionGroup, [usize; 2])) -> Vec<u64> {
+async fn silences_at_stop(leave: impl Fn(&ConnectionGroup, [LineIndex; 2])) -> Vec<u64> {
     let bench = PipelineHarness::new();
     let (group, mut consumer) = test_group(&bench);
     let links = [group.add_connection(), group.add_connection()];
@@ -272,11 +272,109 @@ async fn a_close_announced_by_a_lost_replacement_does_not_apply_to_the_next() {
     assert_eq!(bench.stats.snapshot().replaced, 1);
 }
 
+/// Can be duplicated so many times.
+struct FewSource {
+    duplicates: AtomicU32,
+    connects: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl Source for FewSource {
+    fn endpoint(&self) -> String {
+        "few".to_owned()
+    }
+
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        self.connects.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        batch.push(b"x");
+        Ok(())
+    }
+
+    fn connection_policy(&self) -> ConnectionPolicy {
+        ConnectionPolicy { connections: 1, max_age: Some(Duration::from_secs(20)) }
+    }
+
+    fn duplicate(&self) -> Option<Box<dyn Source>> {
+        let left = self.duplicates.load(Ordering::Relaxed).checked_sub(1)?;
+        self.duplicates.store(left, Ordering::Relaxed);
+        let connects = Arc::clone(&self.connects);
+        Some(Box::new(Self { duplicates: AtomicU32::new(left), connects }))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_cannot_be_replaced_goes_on() {
+    let bench = PipelineHarness::new();
+    let connects = Arc::<AtomicU32>::default();
+    // The template, and one replacement.
+    let source = FewSource { duplicates: AtomicU32::new(2), connects: Arc::clone(&connects) };
+    let sink = RecordingSink::default();
+    let log = Arc::clone(&sink.log);
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        tokio::time::resume();
+        bench.stop.cancel();
+    };
+    let pipeline = Pipeline { max_messages: 1_000, ..scripted_pipeline(source, vec![sink]) };
+    let (ended, ()) = tokio::join!(bench.run(pipeline), end);
+    ended.unwrap();
+    assert_eq!(connects.load(Ordering::Relaxed), 2);
+    let messages = log.lock().unwrap().iter().filter(|line| *line == "x").count();
+    assert!(messages > 100, "{messages}");
+}
+
+#[tokio::test]
+async fn messages_after_the_end_of_the_pipeline_thread_are_counted_as_dropped() {
+    let bench = PipelineHarness::new();
+    for overflow in [Overflow::Block, Overflow::DropNewest] {
+        let (group, consumer) = test_group(&bench);
+        let group = ConnectionGroup { overflow, ..group };
+        let line = group.add_connection();
+        group.on_connected(line);
+        drop(consumer);
+        let mut batch = Batch::new();
+        batch.push(b"1");
+        batch.push(b"2");
+        let before = bench.stats.dropped.get();
+        group.deliver(line, batch, Instant::now()).await;
+        assert_eq!(bench.stats.dropped.get() - before, 2, "{overflow:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_connection_that_is_not_established_reaches_the_sinks() {
+    let bench = PipelineHarness::new();
+    let (group, mut consumer) = test_group(&bench);
+    let line = group.add_connection();
+    let refused = topic_refused("a", "no");
+    group.on_source_event(line, refused.clone());
+    assert!(matches!(consumer.try_pop(), Some(QueueItem::Event(_, event)) if event == refused));
+}
+
+#[tokio::test]
+async fn a_panic_of_an_optional_sink_is_counted() {
+    let bench = PipelineHarness::new();
+    let mut optional = required_sink(Box::new(MemorySink { panics: true, ..bench.sink() }));
+    optional.common.required = false;
+    let sink = RecordingSink::default();
+    let log = Arc::clone(&sink.log);
+    let mut pipeline = scripted_pipeline(NumberSource::until(PER_BATCH), vec![sink]);
+    pipeline.sinks.push(optional);
+    bench.run(pipeline).await.unwrap();
+    assert_eq!(bench.stats.sink_errors.get(), 1);
+    assert_eq!(log.lock().unwrap().len() as u64, PER_BATCH, "the required sink goes on");
+}
+
 /// A group with room for ten messages.
 fn test_group(bench: &PipelineHarness) -> (ConnectionGroup, Consumer) {
     let (producer, consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
     let group = ConnectionGroup {
-        scope: SourceScope { source_index: 0, source_count: 1, topics: Vec::new().into() },
+        scope: SourceScope::default(),
         producer,
         overflow: Overflow::Block,
         labeler: SharedLabeler::new(None, Arc::clone(&bench.stats)),

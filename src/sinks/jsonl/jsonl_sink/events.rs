@@ -19,7 +19,7 @@ impl JsonlSink {
         self.clock_reading = (at, Instant::now());
         let again = self.connectivity.apply(event);
         if let SourceEvent::Subscribed { connection, .. } = event {
-            first = first.and(self.journal_topics_up(at, *connection, again));
+            first = first.and(self.journal_topics_up(at, connection.get(), again));
         }
         let alone = self.sole_topic().cloned();
         for index in self.affected_writers(event) {

@@ -58,7 +58,7 @@ fn user_profiles_override_builtins_and_errors_name_file_and_line() {
         ),
         (
             r#"{"about": "x", "subscribe": "", "answers": [{"when": {"a": 1}, "is": "control"}]}"#,
-            "answers[0]: `a` is no JSON Pointer",
+            "answers[0]: `a` is not a JSON Pointer",
         ),
         (
             r#"{"about": "x", "subscribe": "{topic}", "topics_per_request": 1}"#,
@@ -75,7 +75,7 @@ fn user_profiles_override_builtins_and_errors_name_file_and_line() {
         ),
         (
             r#"{"about": "x", "subscribe": "{topic}", "welcome": {"type": 1}}"#,
-            "welcome: `type` is no JSON Pointer",
+            "welcome: `type` is not a JSON Pointer",
         ),
     ] {
         write("bad.json", text);

@@ -1,0 +1,189 @@
+//! The sinks that run on one thread and for which that thread waits.
+
+use std::sync::Arc;
+
+use tracing::error;
+
+use super::abandoned_sink::AbandonedSink;
+use super::named_plugin::NamedPlugin;
+use super::retry_policy::{RetryLimit, RetryPolicy, retry_until};
+use super::sink_call::SinkCall;
+use super::sink_gone::SinkGone;
+use crate::base::error_chain::error_chain;
+use crate::base::time::UnixNanos;
+use crate::metrics::PipelineStats;
+use crate::plugin::batch::Batch;
+use crate::plugin::{BoxError, RejectedMessage, Sink, SourceEvent};
+
+/// The sinks that run on one thread and for which that thread waits.
+///
+/// A failed call is retried. A sink that is gone for good is abandoned, and the others continue.
+pub(super) struct InlineSinks {
+    active: Vec<NamedPlugin<dyn Sink>>,
+    abandoned: Vec<AbandonedSink>,
+    /// Number of optional sinks that also wait when one of these fails.
+    waiting_optional: usize,
+    /// Receive time of the last messages.
+    last_received: UnixNanos,
+    /// Receive time of the first messages since the last flush.
+    unflushed_since: Option<UnixNanos>,
+    retry_policy: RetryPolicy,
+    stats: Arc<PipelineStats>,
+}
+
+impl InlineSinks {
+    /// Creates the sinks of a thread. `waiting_optional` is the number of optional sinks that also
+    /// wait when one of these fails.
+    pub(super) fn new(
+        sinks: Vec<NamedPlugin<dyn Sink>>,
+        waiting_optional: usize,
+        retry_policy: RetryPolicy,
+        stats: Arc<PipelineStats>,
+    ) -> Self {
+        Self {
+            active: sinks,
+            abandoned: Vec::new(),
+            waiting_optional,
+            last_received: UnixNanos::default(),
+            unflushed_since: None,
+            retry_policy,
+            stats,
+        }
+    }
+
+    /// Opens every sink, however long it takes.
+    pub(super) fn open(&mut self) -> Result<(), SinkGone> {
+        let Self { active, retry_policy, stats, .. } = self;
+        active.iter_mut().try_for_each(|sink| {
+            let limit = RetryLimit::Unlimited;
+            retry_until(sink, stats, retry_policy, limit, SinkCall::Open, Sink::open)
+        })
+    }
+
+    /// Writes the batch to every sink, however long it takes.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), SinkGone> {
+        let messages = batch.len() as u64;
+        self.retry_policy.observe_stop();
+        self.last_received = batch.received();
+        self.unflushed_since.get_or_insert(self.last_received);
+        let written = self.retry_each(|sink| sink.write(batch), messages);
+        for sink in &mut self.abandoned {
+            sink.record_missed(messages, self.last_received);
+        }
+        written
+    }
+
+    /// Writes messages that stages set aside to the sinks that store them.
+    pub(super) fn write_rejected(&mut self, rejected: &[RejectedMessage]) -> Result<(), SinkGone> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        self.retry_each(
+            |sink| if sink.wants_rejected() { sink.write_rejected(rejected) } else { Ok(()) },
+            0,
+        )
+    }
+
+    /// Makes every sink hand its messages to the operating system.
+    pub(super) fn flush(&mut self) -> Result<(), SinkGone> {
+        let flushed = self.retry_each(Sink::flush, 0);
+        self.unflushed_since = None;
+        flushed
+    }
+
+    /// Repeats a call of each sink until it succeeds, and abandons the sinks that are gone. Returns
+    /// the first of these.
+    fn retry_each(
+        &mut self,
+        mut attempt: impl FnMut(&mut (dyn Sink + 'static)) -> Result<(), BoxError>,
+        messages: u64,
+    ) -> Result<(), SinkGone> {
+        let Self { active, abandoned, retry_policy, stats, .. } = self;
+        let mut first_gone = Ok(());
+        let mut waiting = active.len() + self.waiting_optional;
+        let gone = active.extract_if(.., |sink| {
+            let limit =
+                if waiting > 1 { RetryLimit::WhileOthersWait } else { RetryLimit::Unlimited };
+            match retry_until(sink, stats, retry_policy, limit, SinkCall::Write, &mut attempt) {
+                Ok(()) => {
+                    sink.stats.taken.add(messages);
+                    record_given(sink);
+                    false
+                }
+                Err(gone) => {
+                    waiting -= 1;
+                    if first_gone.is_ok() {
+                        first_gone = Err(gone);
+                    }
+                    true
+                }
+            }
+        });
+        let until = self.last_received;
+        let since = self.unflushed_since.unwrap_or(until);
+        abandoned.extend(gone.map(|sink| AbandonedSink::new(sink, since, until)));
+        first_gone
+    }
+
+    /// Returns whether every sink is abandoned.
+    pub(super) fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Sends every sink the time.
+    pub(super) fn tick(&mut self, now: UnixNanos) {
+        self.retry_policy.observe_stop();
+        self.call_each(SinkCall::Tick, |sink| sink.tick(now));
+    }
+
+    /// Sends every sink an event, also those that are abandoned.
+    pub(super) fn on_event(&mut self, at: UnixNanos, event: &SourceEvent) {
+        self.retry_policy.observe_stop();
+        for sink in &mut self.abandoned {
+            sink.on_event(at, event);
+        }
+        self.call_each(SinkCall::Event, |sink| sink.on_event(at, event));
+    }
+
+    /// Returns the largest number of messages that a sink has and the operating system has not.
+    pub(super) fn buffered(&self) -> u64 {
+        self.active.iter().map(|sink| sink.plugin.buffered()).max().unwrap_or(0)
+    }
+
+    /// Closes every sink and returns the first failure.
+    pub(super) fn close(&mut self) -> Result<(), BoxError> {
+        let mut first = Ok(());
+        for sink in &mut self.active {
+            if let Err(error) = sink.plugin.close() {
+                error!(sink = sink.name, error = %error_chain(&*error), "close failed");
+                first = first.and(Err(error));
+            }
+            record_given(sink);
+        }
+        self.abandoned.iter_mut().for_each(AbandonedSink::report_missed_and_close);
+        first
+    }
+
+    fn call_each(
+        &mut self,
+        call: SinkCall,
+        mut attempt: impl FnMut(&mut (dyn Sink + 'static)) -> Result<(), BoxError>,
+    ) {
+        for sink in &mut self.active {
+            if let Err(error) = attempt(&mut *sink.plugin) {
+                self.stats.sink_errors.add(1);
+                sink.stats.errors.add(1);
+                let message = error_chain(&*error);
+                if sink.record_failure(&message) {
+                    error!(sink = sink.name, error = %message, "{call} failed");
+                }
+            }
+        }
+    }
+}
+
+/// Counts the messages that the sink has handed to the operating system.
+fn record_given(sink: &NamedPlugin<dyn Sink>) {
+    let given = sink.stats.taken.get().saturating_sub(sink.plugin.buffered());
+    sink.stats.given.add(given.saturating_sub(sink.stats.given.get()));
+}

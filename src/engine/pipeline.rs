@@ -1,0 +1,226 @@
+//! A pipeline: connects sources, stages and sinks, and runs them until the stop.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info_span};
+
+use super::connection_group::ConnectionGroup;
+use super::connection_slot::{ConnectionSlot, build_slots};
+use super::inline_sinks::InlineSinks;
+use super::named_plugin::NamedPlugin;
+use super::optional_sink::spawn_optional_sink;
+use super::overflow::Overflow;
+use super::pipeline_error::PipelineError;
+use super::pump::{Pump, PumpError};
+use super::queue::{Producer, QueueLimits, batch_queue};
+use super::retry_policy::RetryPolicy;
+use super::shared_labeler::SharedLabeler;
+use super::sink_output::SinkOutput;
+use super::sinks::Sinks;
+use super::stage_chain::StageChain;
+use super::stall_detector::StallDetector;
+use super::ticker::Ticker;
+use crate::base::json::Selector;
+use crate::base::time::Clock;
+use crate::metrics::PipelineStats;
+use crate::plugin::{BoxError, ShardIndex, Sink, Source, SourceEvent, SourceScope, Stage};
+
+/// Size of the pipeline thread's stack, in bytes. Stages may recurse deeply; only the part that is
+/// used takes memory.
+const PIPELINE_STACK_BYTES: usize = 64 << 20;
+
+/// A pipeline that is built and not yet running.
+pub(crate) struct Pipeline {
+    /// Name of the pipeline, by default `main`.
+    pub(crate) name: String,
+    /// Sources that share the topics, each with a connection of its own.
+    pub(crate) sources: Vec<Box<dyn Source>>,
+    /// Rule that finds the topic in a message.
+    pub(crate) topic_selector: Option<Selector>,
+    pub(crate) stages: Vec<NamedPlugin<dyn Stage>>,
+    pub(crate) sinks: Vec<NamedPlugin<dyn Sink>>,
+    /// Maximum number of messages in the queue.
+    pub(crate) max_messages: usize,
+    /// Maximum memory of the queue, in bytes.
+    pub(crate) max_bytes: usize,
+    pub(crate) overflow: Overflow,
+    /// Time after the stop within which everything must be written and closed.
+    pub(crate) shutdown_timeout: Duration,
+}
+
+impl Pipeline {
+    /// Opens the required sinks, in order. The others open on their own threads.
+    ///
+    /// # Errors
+    /// [`PipelineError::OpenSink`].
+    pub(crate) fn open_required_sinks(&mut self) -> Result<(), PipelineError> {
+        for sink in self.sinks.iter_mut().filter(|sink| sink.common.required) {
+            sink.plugin
+                .open()
+                .map_err(|source| PipelineError::OpenSink { sink: sink.name.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// Returns the endpoint of the sources, for the log.
+    pub(crate) fn endpoint(&self) -> String {
+        let first = self.sources.first().map(|source| source.endpoint()).unwrap_or_default();
+        match self.sources.len() {
+            0 | 1 => first,
+            count => format!("{first} ({count} connections)"),
+        }
+    }
+
+    /// Returns the destinations of the sinks, for the log.
+    pub(crate) fn destinations(&self) -> String {
+        let sinks = self.sinks.iter().map(|sink| sink.plugin.destination());
+        sinks.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Records until `stop`, then drains and closes, for at most `shutdown_timeout`.
+    ///
+    /// # Errors
+    /// [`PipelineError`]: what was received may then be lost.
+    pub(crate) async fn run(
+        self,
+        stats: Arc<PipelineStats>,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+    ) -> Result<(), PipelineError> {
+        let limits = QueueLimits { messages: self.max_messages, bytes: self.max_bytes };
+        let (producer, consumer) = batch_queue(limits);
+        let wants_topics = self.sinks.iter().any(|sink| sink.plugin.wants_topics())
+            || self.stages.iter().any(|stage| stage.plugin.wants_topics());
+        let selector = self.topic_selector.filter(|_| wants_topics);
+        let labeler = SharedLabeler::new(selector, Arc::clone(&stats));
+        let retry_policy = RetryPolicy::new(stop.clone(), self.shutdown_timeout);
+        let sinks = start_sinks(self.sinks, limits, retry_policy, &stats)
+            .map_err(|source| PipelineError::SpawnThread { source })?;
+        let output = SinkOutput::new(sinks, Arc::clone(&stats));
+        let stages = StageChain::new(self.stages, labeler.clone(), Arc::clone(&stats));
+        let pump = Pump::new(stages, output, consumer, Arc::clone(&stats));
+        let mut pump_done =
+            start_pump(pump).map_err(|source| PipelineError::SpawnThread { source })?;
+
+        let stall_detector = Arc::<StallDetector>::default();
+        let shard_count = self.sources.len();
+        let connection_counter = Arc::default();
+        let mut slots = Vec::new();
+        for (position, source) in self.sources.into_iter().enumerate() {
+            let scope = SourceScope {
+                shard: ShardIndex::new(position),
+                shard_count,
+                topics: source.topics().into(),
+            };
+            let group = ConnectionGroup {
+                scope,
+                producer: producer.clone(),
+                overflow: self.overflow,
+                labeler: labeler.clone(),
+                stats: Arc::clone(&stats),
+                clock: Arc::clone(&clock),
+                stop: stop.clone(),
+                connection_counter: Arc::clone(&connection_counter),
+                stall_detector: Arc::clone(&stall_detector),
+                state: Mutex::default(),
+                delivery_order: tokio::sync::Mutex::default(),
+            };
+            slots.append(&mut build_slots(group, source));
+        }
+        // A task of its own, so that a slot is polled only when data arrives. It ends with the set.
+        let mut ticker_task = JoinSet::new();
+        let sources_ended = CancellationToken::new();
+        let ticker = Ticker::new(producer.clone(), stats, Arc::clone(&clock), stall_detector);
+        ticker_task.spawn(ticker.run(sources_ended.clone()));
+        let run_and_drain = async {
+            let sources_result = tokio::select! {
+                result = run_slots(slots) => result,
+                // Before its queue is closed the thread ends by a panic, or when no sink is left.
+                result = &mut pump_done => return (Ok(()), result),
+            };
+            producer.push_event(clock.now(), SourceEvent::Ended);
+            sources_ended.cancel();
+            // The last tick must be in the queue before the queue is closed.
+            drop(ticker_task.join_next().await);
+            producer.finish();
+            (sources_result, pump_done.await)
+        };
+        let limit = self.shutdown_timeout;
+        let (sources_result, pump_result) = tokio::select! {
+            results = run_and_drain => results,
+            () = wait_for_deadline(&stop, limit) => {
+                return Err(shutdown_timeout(&producer, limit));
+            }
+        };
+        match pump_result {
+            Err(_) => Err(PipelineError::ThreadPanicked),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(())) => sources_result.map_err(|source| PipelineError::Source { source }),
+        }
+    }
+}
+
+/// Starts the threads of the sinks that are not required.
+fn start_sinks(
+    sinks: Vec<NamedPlugin<dyn Sink>>,
+    limits: QueueLimits,
+    retry_policy: RetryPolicy,
+    stats: &Arc<PipelineStats>,
+) -> std::io::Result<Sinks> {
+    let (required, optional): (Vec<_>, Vec<_>) =
+        sinks.into_iter().partition(|sink| sink.common.required);
+    let optional = optional.into_iter().map(|sink| spawn_optional_sink(sink, limits, stats));
+    let optional = optional.collect::<Result<Vec<_>, _>>()?;
+    let required = InlineSinks::new(required, optional.len(), retry_policy, Arc::clone(stats));
+    Ok(Sinks::new(required, optional))
+}
+
+/// Starts the pipeline thread. The receiver gets its result, and is closed if the thread panics.
+fn start_pump(pump: Pump) -> std::io::Result<oneshot::Receiver<Result<(), PumpError>>> {
+    let span = Span::current();
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new().name("pipeline".into()).stack_size(PIPELINE_STACK_BYTES).spawn(
+        move || {
+            let _within = span.enter();
+            // The receiver is gone only after the deadline, when nobody asks for the result.
+            drop(sender.send(pump.run()));
+        },
+    )?;
+    Ok(receiver)
+}
+
+async fn wait_for_deadline(stop: &CancellationToken, limit: Duration) {
+    stop.cancelled().await;
+    sleep(limit).await;
+}
+
+fn shutdown_timeout(producer: &Producer, limit: Duration) -> PipelineError {
+    PipelineError::ShutdownTimeout { limit, messages: producer.usage().messages }
+}
+
+/// Runs the slots until all have ended, and returns the first failure.
+async fn run_slots(mut slots: Vec<ConnectionSlot>) -> Result<(), BoxError> {
+    if slots.len() == 1
+        && let Some(slot) = slots.pop()
+    {
+        // A single slot needs no task, and is polled only when data arrives.
+        return slot.run().await;
+    }
+    let mut tasks = JoinSet::new();
+    for (number, slot) in slots.into_iter().enumerate() {
+        tasks.spawn(slot.run().instrument(info_span!("connection", number)));
+    }
+    let mut first = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        first = first.and(ended.unwrap_or_else(|error| Err(error.into())));
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests;

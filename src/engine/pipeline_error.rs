@@ -1,0 +1,25 @@
+//! The errors of a pipeline.
+
+use std::time::Duration;
+
+use super::pump::PumpError;
+use crate::plugin::BoxError;
+
+/// The reason why a pipeline failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PipelineError {
+    #[error("cannot open {sink}")]
+    OpenSink { sink: String, source: BoxError },
+    #[error("cannot start the pipeline thread")]
+    SpawnThread { source: std::io::Error },
+    #[error("the source gave up")]
+    Source { source: BoxError },
+    #[error(transparent)]
+    Pump(#[from] PumpError),
+    #[error("the pipeline thread died; what was in the queue is lost, see the log")]
+    ThreadPanicked,
+    #[error(
+        "not done {limit:?} after the stop (`shutdown_timeout`); {messages} messages in the queue, and what stages and sinks had kept back, are lost"
+    )]
+    ShutdownTimeout { limit: Duration, messages: u64 },
+}

@@ -1,0 +1,104 @@
+//! The sinks of a pipeline, with the account of what they have written.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::sink_gone::SinkGone;
+use super::sinks::Sinks;
+use crate::base::time::UnixNanos;
+use crate::metrics::{PipelineStats, QueueUsage};
+use crate::plugin::batch::Batch;
+use crate::plugin::{BoxError, RejectedMessage, SourceEvent};
+
+/// Time for which sinks may keep messages in memory while more arrive.
+const MAX_FLUSH_DELAY: Duration = Duration::from_millis(200);
+
+/// The sinks of a pipeline, with the account of what they have written.
+pub(super) struct SinkOutput {
+    sinks: Sinks,
+    stats: Arc<PipelineStats>,
+    /// Messages and bytes that are with the sinks and not yet counted as written.
+    unwritten: QueueUsage,
+    /// Time since when sinks keep messages in memory.
+    unflushed_since: Option<Instant>,
+}
+
+impl SinkOutput {
+    pub(super) fn new(sinks: Sinks, stats: Arc<PipelineStats>) -> Self {
+        Self { sinks, stats, unwritten: QueueUsage::default(), unflushed_since: None }
+    }
+
+    /// Writes the batch to every sink.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), SinkGone> {
+        let written = self.sinks.write(batch);
+        self.unwritten.messages += batch.len() as u64;
+        self.unwritten.bytes += batch.as_lines().len() as u64;
+        self.record_written();
+        if self.unwritten.messages > 0 {
+            self.unflushed_since.get_or_insert_with(Instant::now);
+        }
+        written
+    }
+
+    /// Writes messages that stages set aside.
+    pub(super) fn write_rejected(&mut self, rejected: &[RejectedMessage]) -> Result<(), SinkGone> {
+        self.sinks.write_rejected(rejected)
+    }
+
+    /// Makes every sink hand its messages to the operating system.
+    pub(super) fn flush(&mut self) -> Result<(), SinkGone> {
+        self.unflushed_since = None;
+        let flushed = self.sinks.flush();
+        self.record_written();
+        flushed
+    }
+
+    /// Returns whether sinks keep messages in memory.
+    pub(super) fn is_unflushed(&self) -> bool {
+        self.unflushed_since.is_some()
+    }
+
+    /// Returns whether sinks have kept messages in memory for too long.
+    pub(super) fn is_flush_due(&self) -> bool {
+        self.unflushed_since.is_some_and(|since| since.elapsed() >= MAX_FLUSH_DELAY)
+    }
+
+    /// Returns whether no sink is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
+    /// Sends every sink the time.
+    pub(super) fn tick(&mut self, now: UnixNanos) {
+        self.sinks.tick(now);
+    }
+
+    /// Sends every sink an event of the source.
+    pub(super) fn on_event(&mut self, at: UnixNanos, event: &SourceEvent) {
+        self.sinks.on_event(at, event);
+    }
+
+    /// Closes every sink and returns the first failure.
+    pub(super) fn close(&mut self) -> Result<(), BoxError> {
+        self.sinks.close()
+    }
+
+    /// Counts the messages that every required sink has handed to the operating system.
+    fn record_written(&mut self) {
+        let QueueUsage { messages, bytes } = self.unwritten;
+        let written = messages.saturating_sub(self.sinks.buffered());
+        if written == 0 {
+            return;
+        }
+        // A share of the bytes, which is exact as soon as nothing is kept in memory.
+        let share = if written == messages {
+            bytes
+        } else {
+            let share = u128::from(bytes) * u128::from(written) / u128::from(messages);
+            u64::try_from(share).expect("a share is not more than the whole")
+        };
+        self.stats.written.add(written);
+        self.stats.written_bytes.add(share);
+        self.unwritten = QueueUsage { messages: messages - written, bytes: bytes - share };
+    }
+}
