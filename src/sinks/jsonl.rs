@@ -1,10 +1,21 @@
 //! Writes every message as a line into one file per UTC hour, and keeps a journal of each.
 
+mod clock_reading;
 mod connectivity_state;
+mod event_fan_out;
 mod jsonl_sink;
+mod layout;
+mod open_files;
+mod output_dir;
 mod partition;
+mod reject_files;
 mod router;
 mod topic_writer;
+mod topic_writer_template;
+mod topic_writers;
+mod write_buffer;
+mod writer_index;
+mod writer_list;
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +23,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::jsonl_sink::{JsonlSettings, JsonlSink};
+use self::jsonl_sink::JsonlSink;
+use self::open_files::MIN_OPEN_FILES;
 pub use self::partition::Partition;
 use self::router::{Router, TopicSource};
+use self::topic_writers::JsonlSettings;
 use crate::archive::disk::DEFAULT_FILE_MODE;
 use crate::archive::file_name::Stem;
 use crate::base::units::{ConfigDuration, FileMode};
-use crate::plugin::batch::TopicLabeler;
+use crate::plugin::batch::{MAX_TOPICS, TopicLabeler};
 use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
 
-/// The shortest interval between marks: receive times within a journal are no finer.
+/// Shortest `mark_interval`. Receive times within a journal are no finer.
 const MIN_MARK_INTERVAL: ConfigDuration = ConfigDuration::from_secs(1);
-
-/// The stem of what has no topic, where lines are filed by topic.
-const CONTROL_STEM: &str = "control";
-/// The least that `max_open_files` may be.
-const MIN_OPEN_FILES: u32 = 16;
 
 /// Writes every message as a line into one file per UTC hour, or one per hour and topic.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +53,7 @@ pub struct JsonlConfig {
     pub partition: Option<Partition>,
     /// How many files may be open at once. Of more topics those that were not written to for the
     /// longest time are closed, and opened again when they are. At least 16.
-    #[schemars(range(min = 16))]
+    #[schemars(range(min = MIN_OPEN_FILES))]
     pub max_open_files: u32,
     /// How often written lines are made durable (fdatasync), while there are new ones: the most
     /// that a power cut can take. 0 leaves it to the operating system.
@@ -112,23 +120,31 @@ impl JsonlConfig {
         Ok(())
     }
 
-    /// How lines find their files; `None` when there is one file.
+    /// Returns the router of a sink with a file for each topic, or `None` for a single file.
     fn build_router(&self, context: &BuildContext) -> Result<Option<Router>, JsonlError> {
-        let beyond = || context.counter("beyond_topics");
-        let several = context.topics.len() > 1 && self.stem.is_none();
-        let by_topic = || match &context.topic_selector {
-            Some(_) => Ok(Some(Router::new(TopicSource::Batch, beyond()))),
+        let has_several_topics = context.topics.len() > 1 && self.stem.is_none();
+        let by_source_topic = || match &context.topic_selector {
+            Some(_) => Ok(Some(Router::new(TopicSource::Batch, context))),
             None => Err(JsonlError::NoTopicPointer(context.topics.len())),
         };
         match &self.partition {
-            None if several => by_topic(),
+            None if has_several_topics => by_source_topic(),
             None | Some(Partition::None) => Ok(None),
             Some(_) if self.stem.is_some() => Err(JsonlError::StemAndPartition),
-            Some(Partition::Topic) => by_topic(),
+            Some(Partition::Topic) => by_source_topic(),
             Some(Partition::By(selector)) => {
-                let labeler = TopicLabeler::new(selector.clone(), crate::plugin::batch::MAX_TOPICS);
-                Ok(Some(Router::new(TopicSource::Line(Box::new(labeler)), beyond())))
+                let labeler = TopicLabeler::new(selector.clone(), MAX_TOPICS);
+                Ok(Some(Router::new(TopicSource::Line(Box::new(labeler)), context)))
             }
+        }
+    }
+
+    /// Returns the stem of a sink with a single file.
+    fn single_stem(&self, context: &BuildContext) -> Result<Stem, BoxError> {
+        match (&self.stem, context.topics.as_slice()) {
+            (Some(stem), _) => Ok(Stem::from_topic(stem)?),
+            (None, [topic]) => Ok(Stem::from_topic(topic)?),
+            (None, _) => Err(JsonlError::NoStem.into()),
         }
     }
 }
@@ -147,28 +163,18 @@ impl SinkConfig for JsonlConfig {
     fn build(self, context: &BuildContext) -> Result<Box<dyn Sink>, BoxError> {
         self.check()?;
         let router = self.build_router(context)?;
-        let stems = match (&router, &self.stem, context.topics.as_slice()) {
-            (None, Some(stem), _) => vec![Stem::from_topic(stem)?],
-            (None, None, [topic]) => vec![Stem::from_topic(topic)?],
-            (None, None, _) => return Err(JsonlError::NoStem.into()),
-            (Some(router), _, topics) => {
-                let mut stems = vec![Stem::from_topic(CONTROL_STEM)?];
-                if router.is_by_topic() {
-                    for topic in topics.iter().filter(|topic| *topic != CONTROL_STEM) {
-                        stems.push(Stem::from_topic(topic)?);
-                    }
-                }
-                stems
-            }
-        };
         let settings = JsonlSettings {
-            dir: self.output_dir,
-            mode: self.file_mode.bits(),
+            dir: self.output_dir.clone(),
+            file_mode: self.file_mode,
             sync_interval: self.sync_interval.to_non_zero_duration(),
             mark_interval: self.mark_interval.to_duration(),
-            max_open_files: self.max_open_files as usize,
+            max_open_files: self.max_open_files,
         };
-        Ok(Box::new(JsonlSink::new(settings, stems, router, context)))
+        let sink = match router {
+            Some(router) => JsonlSink::partitioned(settings, router, context)?,
+            None => JsonlSink::single_file(settings, self.single_stem(context)?, context),
+        };
+        Ok(Box::new(sink))
     }
 }
 

@@ -1,67 +1,75 @@
-//! Which line goes to which file.
+//! The assignment of lines to topic writers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use tracing::warn;
+use tracing::{error, warn};
 
-use super::CONTROL_STEM;
-use crate::metrics::Counter;
+use super::layout::Layout;
+use super::topic_writers::TopicWriters;
+use super::write_buffer::WriteBuffer;
+use super::writer_index::WriterIndex;
+use crate::archive::file_name::Stem;
+use crate::metrics::{Counter, PluginStats};
+use crate::plugin::BuildContext;
 use crate::plugin::batch::{Batch, MAX_TOPICS, TopicId, TopicLabeler, TopicTable};
 
-/// Lines are kept back until there are so many bytes of them, so that one write serves many lines
-/// of a topic; and no longer than messages keep coming without a pause.
-pub(super) const MAX_BUFFERED_BYTES: usize = 8 << 20;
+/// The stem of lines without a topic, where lines are filed by topic.
+pub(super) const CONTROL_STEM: &str = "control";
 
-/// Where the topic of a line comes from.
+/// The place where the topic of a line is found.
 pub(super) enum TopicSource {
-    /// The source has found it.
+    /// The labels of the batch, which the source found.
     Batch,
-    /// It is looked for in the line, as it is written.
+    /// The line itself.
     Line(Box<TopicLabeler>),
 }
 
-/// Finds the file of every line. Files are known by their place in a list, of which the first is for
-/// lines without a topic.
+/// A router that finds the writer of each line by its topic.
 pub(super) struct Router {
     topic_source: TopicSource,
+    /// The labels of the last batch, with [`TopicSource::Line`].
     line_topics: Vec<TopicId>,
-    /// For each topic the place of its file.
-    writer_by_topic: Vec<u32>,
-    /// The places of names that were known before their topics were seen.
-    writer_by_name: HashMap<String, usize>,
-    /// Lines whose topic was one too many.
+    /// The writer of each topic, by the topic's id.
+    writer_by_topic: Vec<WriterIndex>,
+    /// Lines whose topic is one too many.
     beyond_topics: Arc<Counter>,
+    plugin_stats: Arc<PluginStats>,
+    has_logged_missing_labels: bool,
 }
 
 impl Router {
-    pub(super) fn new(topics: TopicSource, beyond: Arc<Counter>) -> Self {
+    /// Returns a router that knows no topic yet.
+    pub(super) fn new(topic_source: TopicSource, context: &BuildContext) -> Self {
         Self {
-            beyond_topics: beyond,
-            topic_source: topics,
+            topic_source,
             line_topics: Vec::new(),
             writer_by_topic: Vec::new(),
-            writer_by_name: HashMap::new(),
+            beyond_topics: context.counter("beyond_topics"),
+            plugin_stats: Arc::clone(&context.plugin_stats),
+            has_logged_missing_labels: false,
         }
     }
 
-    pub(super) fn is_by_topic(&self) -> bool {
-        matches!(self.topic_source, TopicSource::Batch)
+    /// Returns the layout of files that the router serves.
+    pub(super) fn layout(&self) -> Layout {
+        match self.topic_source {
+            TopicSource::Batch => Layout::SourceTopics,
+            TopicSource::Line(_) => Layout::LineTopics,
+        }
     }
 
-    /// Tells of a file for this name.
-    pub(super) fn register(&mut self, name: &str, place: usize) {
-        self.writer_by_name.insert(name.to_owned(), place);
-    }
-
-    /// The place of the file of this name.
-    pub(super) fn writer_index(&self, name: &str) -> Option<usize> {
-        self.writer_by_name.get(name).copied()
-    }
-
-    /// Finds the topics of the lines. One that is new gets its place from `add`.
-    pub(super) fn resolve_topics(&mut self, batch: &Batch, mut add: impl FnMut(&str) -> usize) {
-        let names = match &mut self.topic_source {
+    /// Copies the lines of the batch into the buffer, each with its writer. A topic that is new
+    /// gets a writer.
+    ///
+    /// A line goes to the first writer when it has no topic, a topic beyond [`MAX_TOPICS`], or one
+    /// that no file can be named after.
+    pub(super) fn route(
+        &mut self,
+        batch: &Batch,
+        writers: &mut TopicWriters,
+        buffer: &mut WriteBuffer,
+    ) {
+        let (labels, names) = match &mut self.topic_source {
             TopicSource::Line(labeler) => {
                 labeler.label(batch, &mut self.line_topics);
                 let beyond = labeler.take_over_limit();
@@ -73,48 +81,66 @@ impl Router {
                     }
                     self.beyond_topics.add(beyond);
                 }
-                labeler.table()
+                (self.line_topics.as_slice(), labeler.table())
             }
-            TopicSource::Batch => {
-                let Some((_, names)) = batch.topics() else { return };
-                names
-            }
+            TopicSource::Batch => match batch.topics() {
+                Some(topics) => topics,
+                None => {
+                    self.report_missing_labels(batch);
+                    buffer.push(batch, std::iter::repeat(WriterIndex::FIRST));
+                    return;
+                }
+            },
         };
         if self.writer_by_topic.len() < names.len() {
-            assign_writers(&mut self.writer_by_topic, names, &self.writer_by_name, &mut add);
+            assign_writers(&mut self.writer_by_topic, names, writers);
         }
+        // A label outside the table means no topic, as in `Record::topic`.
+        let writer_of = |label: &TopicId| self.writer_by_topic.get(label.index()).copied();
+        let writers = labels.iter().map(|label| writer_of(label).unwrap_or(WriterIndex::FIRST));
+        buffer.push(batch, writers);
     }
 
-    /// The place of the file of each line that was met last, in order; none where there are no topics
-    /// and all go to the first.
-    pub(super) fn writer_indices<'a>(
-        &'a self,
-        batch: &'a Batch,
-    ) -> Option<impl Iterator<Item = u32> + use<'a>> {
-        let labels = match self.topic_source {
-            TopicSource::Line(_) => self.line_topics.as_slice(),
-            TopicSource::Batch => batch.topics()?.0,
-        };
-        Some(
-            labels
-                .iter()
-                .map(|label| self.writer_by_topic.get(label.index()).copied().unwrap_or(0)),
-        )
+    /// Counts and logs a batch without labels, which the engine owes a sink that wants topics.
+    fn report_missing_labels(&mut self, batch: &Batch) {
+        self.plugin_stats.errors.add(1);
+        if !std::mem::replace(&mut self.has_logged_missing_labels, true) {
+            let messages = batch.len();
+            error!(
+                messages,
+                "the batch has no topic labels, so its lines go to `{CONTROL_STEM}`; this is a bug of the recorder, and further batches without labels are only counted"
+            );
+        }
     }
 }
 
+/// Extends `writer_by_topic` to all topics of the table.
 fn assign_writers(
-    places: &mut Vec<u32>,
+    writer_by_topic: &mut Vec<WriterIndex>,
     names: &TopicTable,
-    named: &HashMap<String, usize>,
-    add: &mut impl FnMut(&str) -> usize,
+    writers: &mut TopicWriters,
 ) {
-    for (id, name) in names.names().enumerate().skip(places.len()) {
-        let place = if id == TopicId::NONE.index() {
-            0
+    for (id, name) in names.names().enumerate().skip(writer_by_topic.len()) {
+        let index = if id == TopicId::NONE.index() {
+            WriterIndex::FIRST
         } else {
-            named.get(name).copied().unwrap_or_else(|| add(name))
+            writers.index_of(name).unwrap_or_else(|| add_writer(name, writers))
         };
-        places.push(u32::try_from(place).unwrap_or(0));
+        writer_by_topic.push(index);
+    }
+}
+
+/// Adds a writer for a topic of which a line was just received.
+fn add_writer(topic: &str, writers: &mut TopicWriters) -> WriterIndex {
+    match Stem::from_topic(topic) {
+        Ok(stem) => {
+            let index = writers.add_topic(topic, stem);
+            writers.get_mut(index).set_connected(true);
+            index
+        }
+        Err(error) => {
+            warn!(topic, %error, "no file can be named after this topic; its lines go to `{CONTROL_STEM}`");
+            WriterIndex::FIRST
+        }
     }
 }

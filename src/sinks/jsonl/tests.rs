@@ -25,13 +25,13 @@ impl SinkHarness {
         let context = BuildContext::new(vec!["t".to_owned()], Arc::clone(&stats), 10);
         let settings = JsonlSettings {
             dir: dir.path().to_owned(),
-            mode: DEFAULT_FILE_MODE,
+            file_mode: FileMode::new(DEFAULT_FILE_MODE),
             sync_interval: Some(Duration::ZERO),
             mark_interval: Duration::ZERO,
             max_open_files: 512,
         };
-        let stems = vec![Stem::from_topic("t").unwrap()];
-        let mut sink = JsonlSink::new(settings, stems, None, &context);
+        let stem = Stem::from_topic("t").unwrap();
+        let mut sink = JsonlSink::single_file(settings, stem, &context);
         sink.open().unwrap();
         Self { dir, sink, stats }
     }
@@ -358,6 +358,29 @@ fn a_failed_write_of_one_topic_neither_loses_nor_duplicates_lines() {
         }
     }
     assert!(came >= 3, "too few failures: {came}");
+}
+
+#[test]
+fn a_batch_without_labels_is_written_to_the_control_file_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = crate::base::json::Selector::parse("/t").ok();
+    let context = BuildContext::new(vec!["a".to_owned()], Arc::new(PipelineStats::new()), 10)
+        .with_topic_selector(topic);
+    let config = JsonlConfig {
+        output_dir: dir.path().to_owned(),
+        partition: Some(Partition::Topic),
+        ..JsonlConfig::default()
+    };
+    let mut sink = config.build(&context).unwrap();
+    sink.open().unwrap();
+    let mut batch = Batch::new();
+    batch.push(b"{\"t\":\"a\"}");
+    batch.set_received(UnixNanos::from_seconds(3_600));
+    sink.write(&batch).unwrap();
+    sink.close().unwrap();
+    let lines = std::fs::read_to_string(dir.path().join("control_3600.jsonl")).unwrap();
+    assert_eq!(lines, "{\"t\":\"a\"}\n");
+    assert_eq!(context.plugin_stats.snapshot().errors, 1);
 }
 
 #[test]

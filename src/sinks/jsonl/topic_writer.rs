@@ -1,10 +1,11 @@
-//! The hours of one stem, one after the other.
+//! The writer of one topic's hour files.
 
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
 use crate::archive::disk::FileError;
+use crate::archive::file_name::Stem;
 use crate::archive::hour_file::OpenReport;
 use crate::archive::hour_writer::{
     CloseErrors, CloseReason, HourWriter, HourWriterOptions, JournalSync,
@@ -16,113 +17,138 @@ use crate::base::time::{Hour, UnixNanos};
 use crate::metrics::PipelineStats;
 use crate::plugin::BoxError;
 
-/// What is written under one stem.
-pub(super) struct TopicWriter {
-    pub(super) options: HourWriterOptions,
-    topic: Option<String>,
-    /// Whether the topic is spelled as it was asked for, so that it is told of that alone.
-    pub(super) is_subscribed_topic: bool,
-    /// Whether the log would be full of it.
-    is_one_of_many: bool,
-    hour_writer: Option<HourWriter>,
-    /// What every journal says of this recording.
-    open_event: OpenEvent,
-    /// Events that came while no hour could be opened.
-    pending_events: PendingEvents,
-    /// Since when and why lines cannot be written, while that is so.
-    stall: Option<WriteStall>,
-    /// Messages set aside and not yet in the journal.
-    pub(super) unjournaled_rejects: u64,
-    /// When it was last needed, as the sink counts; and whether it has files open.
-    pub(super) last_used: u64,
-    pub(super) is_open: bool,
+/// The log level at which hours are opened and closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HourLogLevel {
+    /// A sink with one file.
+    Info,
+    /// A sink with a file for each of thousands of topics, which would fill the log.
+    Debug,
 }
 
+/// The writer of the hour files that have one stem: one hour after the other.
+pub(super) struct TopicWriter {
+    options: HourWriterOptions,
+    /// The topic of the lines, if the source subscribed to exactly this topic. Of events that name
+    /// topics, its journal then records only those that concern it.
+    subscribed_topic: Option<String>,
+    log_level: HourLogLevel,
+    hour: Option<Box<HourWriter>>,
+    /// The first event of the next journal.
+    open_event: OpenEvent,
+    /// Events that happened while no hour could be opened.
+    pending_events: PendingEvents,
+    /// The stall, while lines cannot be written.
+    stall: Option<WriteStall>,
+    /// Rejected messages that were written and are not yet in the journal.
+    unjournaled_rejects: u64,
+}
+
+/// A time in which lines cannot be written.
 struct WriteStall {
     since: UnixNanos,
     error: String,
-    /// Whether the journal has it. There is none where the hour cannot be opened.
+    /// Whether the journal has the event. There is no journal where the hour cannot be opened.
     is_journaled: bool,
 }
 
 impl TopicWriter {
+    /// Returns a writer without an open hour.
     pub(super) fn new(
-        place: HourWriterOptions,
-        topic: Option<String>,
-        opening: OpenEvent,
-        one_of_many: bool,
+        options: HourWriterOptions,
+        subscribed_topic: Option<String>,
+        open_event: OpenEvent,
+        log_level: HourLogLevel,
     ) -> Self {
         Self {
-            options: place,
-            topic,
-            is_subscribed_topic: false,
-            is_one_of_many: one_of_many,
-            hour_writer: None,
-            open_event: opening,
+            options,
+            subscribed_topic,
+            log_level,
+            hour: None,
+            open_event,
             pending_events: PendingEvents::default(),
             stall: None,
             unjournaled_rejects: 0,
-            last_used: 0,
-            is_open: false,
         }
     }
 
-    /// The topic of its lines, if they have one.
-    pub(super) fn topic(&self) -> Option<&str> {
-        self.topic.as_deref()
+    /// Returns the topic of the lines, if the source subscribed to exactly this topic.
+    pub(super) fn subscribed_topic(&self) -> Option<&str> {
+        self.subscribed_topic.as_deref()
     }
 
-    /// Whether this hour is open.
+    /// Returns the first part of the file names.
+    pub(super) fn stem(&self) -> &Stem {
+        &self.options.stem
+    }
+
+    /// Returns whether `hour` is open.
     pub(super) fn is_hour_open(&self, hour: Hour) -> bool {
-        self.hour_writer.as_ref().is_some_and(|current| current.hour() == hour)
+        self.hour.as_ref().is_some_and(|open| open.hour() == hour)
     }
 
+    /// Returns whether the last write failed.
     pub(super) fn is_stalled(&self) -> bool {
         self.stall.is_some()
     }
 
-    /// Opens the hour of this time; none must be open.
+    /// Takes `hour` out of the writer if it is open. [`TopicWriter::set_hour`] puts it back.
+    pub(super) fn take_hour(&mut self, hour: Hour) -> Option<Box<HourWriter>> {
+        self.hour.take_if(|open| open.hour() == hour)
+    }
+
+    /// Opens the hour of `time`. The journal of the hour begins with the events that are pending.
+    ///
+    /// # Errors
+    /// The lines of the hour cannot be opened. Pending events stay pending.
     pub(super) fn open_hour(
         &mut self,
         time: UnixNanos,
         stats: &PipelineStats,
-    ) -> Result<(), FileError> {
-        let opening = OpenEvent { part: self.open_event.part + 1, ..self.open_event.clone() };
+    ) -> Result<Box<HourWriter>, FileError> {
+        let open_event = OpenEvent { part: self.open_event.part + 1, ..self.open_event.clone() };
         let hour = Hour::containing(time);
-        let (mut open, found) = HourWriter::open(&self.options, hour, time, opening)?;
+        let (mut open, report) = HourWriter::open(&self.options, hour, time, open_event)?;
         self.open_event.part += 1;
-        log_opened(&open, found, self.is_one_of_many);
+        log_opened(&open, report, self.log_level);
         for (t, event) in self.pending_events.iter() {
             open.record_event(t, event);
         }
         self.pending_events.clear();
-        self.hour_writer = Some(open);
-        self.report_journal_error(stats);
-        Ok(())
+        if let Some(error) = open.take_journal_error() {
+            stats.report_journal_error(&error);
+        }
+        Ok(Box::new(open))
     }
 
-    /// Makes the open hour durable and closes it, also when the first fails: the lines are with
-    /// the kernel already.
+    /// Makes `hour` the open hour and returns it for writing.
+    pub(super) fn set_hour(&mut self, hour: Box<HourWriter>) -> OpenHour<'_> {
+        OpenHour { hour: self.hour.insert(hour), stall: &mut self.stall, log_level: self.log_level }
+    }
+
+    /// Closes the open hour, if there is one, and makes its lines durable. The hour is closed also
+    /// when that fails: the lines are with the kernel already.
+    ///
+    /// # Errors
+    /// Lines may not be durable.
     pub(super) fn close_hour(
         &mut self,
         now: UnixNanos,
-        stop: bool,
-        together: bool,
+        reason: CloseReason,
+        journal_sync: JournalSync,
         stats: &PipelineStats,
     ) -> Result<(), FileError> {
         self.journal_rejected(now);
-        let Some(open) = self.hour_writer.take() else { return Ok(()) };
+        let Some(open) = self.hour.take() else { return Ok(()) };
         if let Some(lines) = open.lines_file() {
-            let (bytes, messages) = (lines.length(), lines.messages());
+            let bytes = lines.length();
+            let messages = lines.messages();
             let file = lines.path().display();
-            if self.is_one_of_many {
-                debug!(%file, bytes, messages, "hour closed");
-            } else {
-                info!(%file, bytes, messages, "hour closed");
+            match self.log_level {
+                HourLogLevel::Info => info!(%file, bytes, messages, "hour closed"),
+                HourLogLevel::Debug => debug!(%file, bytes, messages, "hour closed"),
             }
         }
-        let reason = if stop { CloseReason::Stopped } else { CloseReason::Rolled };
-        let journal_sync = if together { JournalSync::Deferred } else { JournalSync::Now };
         let CloseErrors { lines, journal } = open.close(now, reason, journal_sync);
         if let Some(error) = journal {
             stats.report_journal_error(&error);
@@ -130,108 +156,86 @@ impl TopicWriter {
         lines.map_or(Ok(()), Err)
     }
 
-    /// The same to go on in another hour: what fails is reported, and no reason to hold that up.
+    /// Closes the open hour to go on in another. An error is logged, since it must not hold up the
+    /// next hour.
     pub(super) fn close_hour_or_log(
         &mut self,
         now: UnixNanos,
-        together: bool,
+        journal_sync: JournalSync,
         stats: &PipelineStats,
     ) {
-        if let Err(error) = self.close_hour(now, false, together, stats) {
-            warn!(%error, cause = %error.source, "hour may not be durable");
+        if let Err(error) = self.close_hour(now, CloseReason::Rolled, journal_sync, stats) {
+            warn!(%error, cause = %error.source, "the lines of the closed hour may not be durable");
         }
     }
 
-    /// When somebody removed or moved away what is open, lines would go where nobody finds them:
-    /// then the next message begins a new file.
+    /// Gives up the open hour when somebody removed or moved a file of it, since lines would go
+    /// where nobody finds them. The next message begins a new file.
     pub(super) fn ensure_in_place(&mut self) {
-        if let Some(open) = &self.hour_writer
-            && !open.is_in_place()
-        {
-            let (dir, hour) = (self.options.dir.display(), open.hour());
-            error!(%dir, %hour, "a file of the open hour was removed or moved away, a new one will be begun");
-            self.hour_writer = None;
+        if let Some(moved) = self.hour.take_if(|open| !open.is_in_place()) {
+            let dir = self.options.dir.display();
+            let hour = moved.hour();
+            error!(%dir, %hour, "a file of the open hour was removed or moved away; the next message begins a new one");
         }
     }
 
-    /// A journal that cannot be written holds nothing up, but is told of.
+    /// Reports the last error of the open journal, if there is one. A journal that cannot be
+    /// written does not hold up the lines.
     pub(super) fn report_journal_error(&mut self, stats: &PipelineStats) {
-        if let Some(error) = self.hour_writer.as_mut().and_then(HourWriter::take_journal_error) {
+        if let Some(error) = self.hour.as_mut().and_then(|open| open.take_journal_error()) {
             stats.report_journal_error(&error);
         }
     }
 
-    /// Notes the event in the open hour; without one it waits.
+    /// Records the event in the open journal. While no hour is open, the event waits for the next
+    /// journal.
     pub(super) fn record_event(&mut self, at: UnixNanos, event: JournalEvent) {
-        match &mut self.hour_writer {
+        match &event {
+            JournalEvent::Up { .. } => self.set_connected(true),
+            JournalEvent::Down { .. } => self.set_connected(false),
+            _ => {}
+        }
+        match &mut self.hour {
             Some(open) => open.record_event(at, event),
             None => self.pending_events.push(at, event),
         }
     }
 
-    /// Whether the source is connected, from the next hour on.
+    /// Sets whether the next journal begins with a connected source.
     pub(super) fn set_connected(&mut self, connected: bool) {
         self.open_event.connected = connected;
     }
 
-    /// Of which of several topics nothing comes, from the next hour on.
+    /// Sets the inactive topics with which the next journal begins.
     pub(super) fn set_topics_down(&mut self, topics: Vec<String>) {
         self.open_event.topics_down = topics;
     }
 
-    /// Appends lines to the open hour.
-    pub(super) fn append(
-        &mut self,
-        received: UnixNanos,
-        lines: &[u8],
-        messages: u64,
-    ) -> Result<(), BoxError> {
-        let Some(open) = &mut self.hour_writer else { return Ok(()) };
-        if let Some(found) = open.append(received, lines, messages)? {
-            log_opened(open, Some(found), self.is_one_of_many);
-        }
-        Ok(())
+    /// Counts rejected messages that were written, for the next journal entry about them.
+    pub(super) fn count_rejects(&mut self, messages: u64) {
+        self.unjournaled_rejects += messages;
     }
 
-    /// Notes that lines cannot be written, or can again.
-    pub(super) fn record_write_result(
-        &mut self,
-        written: Result<(), BoxError>,
-        now: UnixNanos,
-    ) -> Result<(), BoxError> {
-        match (written, self.stall.take()) {
-            (Ok(()), None) => Ok(()),
-            (Ok(()), Some(stall)) => {
-                if let Some(open) = &mut self.hour_writer {
-                    if !stall.is_journaled {
-                        open.record_event(stall.since, JournalEvent::Stall { error: stall.error });
-                    }
-                    open.record_event(now, JournalEvent::Resume);
-                }
-                Ok(())
-            }
-            (Err(error), stall) => {
-                self.stall = Some(stall.unwrap_or_else(|| self.begin_stall(&*error, now)));
-                Err(error)
-            }
-        }
-    }
-
-    /// Lines cannot be written from now on.
-    fn begin_stall(
+    /// Records that lines cannot be written, unless that is known already.
+    pub(super) fn record_stall(
         &mut self,
         error: &(dyn std::error::Error + 'static),
         since: UnixNanos,
-    ) -> WriteStall {
+    ) {
+        if self.stall.is_some() {
+            return;
+        }
         let error = error_chain(error);
-        let noted = self.hour_writer.is_some();
-        if let Some(open) = &mut self.hour_writer {
+        if let Some(open) = &mut self.hour {
             open.record_event(since, JournalEvent::Stall { error: error.clone() });
         }
-        WriteStall { since, error, is_journaled: noted }
+        self.stall = Some(WriteStall { since, error, is_journaled: self.hour.is_some() });
     }
 
-    /// Marks and syncs what is due.
+    /// Writes marks and syncs lines, where that is due.
+    ///
+    /// # Errors
+    /// Lines may not be durable.
     pub(super) fn tick(
         &mut self,
         now: UnixNanos,
@@ -239,7 +243,7 @@ impl TopicWriter {
         stats: &PipelineStats,
     ) -> Result<(), FileError> {
         self.journal_rejected(now);
-        let Some(open) = &mut self.hour_writer else { return Ok(()) };
+        let Some(open) = &mut self.hour else { return Ok(()) };
         let synced = open.sync_and_mark_due(now, mark_interval);
         self.report_journal_error(stats);
         synced
@@ -252,31 +256,68 @@ impl TopicWriter {
         }
     }
 
+    /// Returns whether the open hour has bytes that are not known to be durable.
     pub(super) fn is_dirty(&self) -> bool {
-        self.hour_writer.as_ref().is_some_and(HourWriter::is_dirty)
+        self.hour.as_ref().is_some_and(|open| open.is_dirty())
     }
 
+    /// Records the result of a sync of the whole file system for the open hour.
     pub(super) fn record_file_system_sync(&mut self, now: UnixNanos, error: Option<&FileError>) {
-        if let Some(open) = &mut self.hour_writer {
+        if let Some(open) = &mut self.hour {
             open.record_file_system_sync(now, error);
         }
     }
 
-    /// Closes its files until they are needed again.
+    /// Closes the file descriptors of the open hour until the next write or event.
     pub(super) fn close_handles(&mut self) {
-        self.is_open = false;
-        if let Some(open) = &mut self.hour_writer {
+        if let Some(open) = &mut self.hour {
             open.close_handles();
         }
     }
 }
 
-/// Tells in the log of an hour that was opened.
-fn log_opened(open: &HourWriter, found: Option<OpenReport>, one_of_many: bool) {
+/// The open hour of a [`TopicWriter`].
+pub(super) struct OpenHour<'a> {
+    hour: &'a mut HourWriter,
+    stall: &'a mut Option<WriteStall>,
+    log_level: HourLogLevel,
+}
+
+impl OpenHour<'_> {
+    /// Appends `messages` complete lines that were received at `received`.
+    ///
+    /// # Errors
+    /// None of the lines is in the file.
+    pub(super) fn append(
+        &mut self,
+        received: UnixNanos,
+        lines: &[u8],
+        messages: u64,
+    ) -> Result<(), BoxError> {
+        if let Some(report) = self.hour.append(received, lines, messages)? {
+            log_opened(self.hour, Some(report), self.log_level);
+        }
+        Ok(())
+    }
+
+    /// Records that lines can be written again, if there was a stall.
+    pub(super) fn record_resume(&mut self, now: UnixNanos) {
+        if let Some(WriteStall { since, error, is_journaled }) = self.stall.take() {
+            if !is_journaled {
+                self.hour.record_event(since, JournalEvent::Stall { error });
+            }
+            self.hour.record_event(now, JournalEvent::Resume);
+        }
+    }
+}
+
+/// Logs that an hour was opened, and the repairs that its lines needed. An hour without lines is
+/// logged with its first line.
+fn log_opened(open: &HourWriter, report: Option<OpenReport>, log_level: HourLogLevel) {
     let Some(lines) = open.lines_file() else { return };
     let file = lines.path().display();
-    let found = found.unwrap_or_default();
-    match found.repair {
+    let report = report.unwrap_or_default();
+    match report.repair {
         Some(TailRepair::Truncated { bytes, kept_in }) => {
             let kept_in = kept_in.display();
             warn!(%file, bytes, %kept_in, "torn last line cut");
@@ -284,14 +325,14 @@ fn log_opened(open: &HourWriter, found: Option<OpenReport>, one_of_many: bool) {
         Some(TailRepair::LineFeedAdded) => warn!(%file, "line feed added to the last line"),
         None => {}
     }
-    if let Some(recovered) = found.recovered.filter(|recovered| recovered.lost > 0) {
+    if let Some(recovered) = report.recovered.filter(|recovered| recovered.lost > 0) {
         let since = UnixNanos::new(recovered.since);
         error!(%file, messages = recovered.lost, %since, "lines that were written are gone");
     }
-    let (bytes, messages) = (lines.length(), lines.messages());
-    if one_of_many {
-        debug!(%file, bytes, messages, "hour opened");
-    } else {
-        info!(%file, bytes, messages, "hour opened");
+    let bytes = lines.length();
+    let messages = lines.messages();
+    match log_level {
+        HourLogLevel::Info => info!(%file, bytes, messages, "hour opened"),
+        HourLogLevel::Debug => debug!(%file, bytes, messages, "hour opened"),
     }
 }

@@ -1,0 +1,63 @@
+//! The directory of the files.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::archive::dir_lock::DirLock;
+use crate::archive::file_name::RECORDER_LOCK_NAME;
+use crate::base::symlinks::check_foreign_links;
+use crate::base::units::FileMode;
+use crate::plugin::BoxError;
+
+/// The directory to which a sink writes, locked against other recorders from
+/// [`OutputDir::lock`] on.
+#[derive(Debug)]
+pub(super) struct OutputDir {
+    path: PathBuf,
+    /// The mode of files in it; the mode of the directory follows from it.
+    file_mode: FileMode,
+    lock: Option<DirLock>,
+}
+
+/// The directory cannot be created.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot create the directory `{}` (`output_dir`)", dir.display())]
+struct CreateDirError {
+    dir: PathBuf,
+    source: std::io::Error,
+}
+
+impl OutputDir {
+    /// Returns the directory without touching the disk.
+    pub(super) fn new(path: PathBuf, file_mode: FileMode) -> Self {
+        Self { path, file_mode, lock: None }
+    }
+
+    /// Returns the path of the directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Creates the directory if it does not exist and locks it.
+    ///
+    /// # Errors
+    /// The path leads over another user's link, the directory cannot be created, or another
+    /// recorder holds the lock.
+    pub(super) fn lock(&mut self) -> Result<(), BoxError> {
+        check_foreign_links(&self.path)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(self.file_mode.directory_bits())
+            .create(&self.path)
+            .map_err(|source| CreateDirError { dir: self.path.clone(), source })?;
+        self.lock = Some(DirLock::acquire(&self.path, RECORDER_LOCK_NAME)?);
+        Ok(())
+    }
+
+    /// Returns whether the directory was locked and somebody removed or moved it, or its lock,
+    /// since.
+    pub(super) fn is_lock_lost(&self) -> bool {
+        self.lock.as_ref().is_some_and(|lock| !lock.is_in_place())
+    }
+}

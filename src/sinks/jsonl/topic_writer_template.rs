@@ -1,0 +1,90 @@
+//! The properties that the topic writers of one sink share.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::layout::Layout;
+use super::topic_writer::{HourLogLevel, TopicWriter};
+use crate::archive::file_name::Stem;
+use crate::archive::hour_writer::HourWriterOptions;
+use crate::archive::journal::OpenEvent;
+use crate::base::units::FileMode;
+use crate::plugin::BuildContext;
+
+/// A template from which the topic writers of one sink are made.
+pub(super) struct TopicWriterTemplate {
+    dir: PathBuf,
+    file_mode: FileMode,
+    sync_interval: Option<Duration>,
+    layout: Layout,
+    /// The first event of every journal of this recording, with the topics of the source.
+    open_event: OpenEvent,
+    subscribed_topics: HashSet<String>,
+}
+
+impl TopicWriterTemplate {
+    /// Returns a template for files in `dir`.
+    pub(super) fn new(
+        dir: PathBuf,
+        file_mode: FileMode,
+        sync_interval: Option<Duration>,
+        layout: Layout,
+        context: &BuildContext,
+    ) -> Self {
+        let run = context.run_info.clone();
+        let open_event = OpenEvent {
+            run: run.id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            config: run.config_digest,
+            source: run.endpoint,
+            topics: context.topics.clone(),
+            ..OpenEvent::default()
+        };
+        let subscribed_topics = context.topics.iter().cloned().collect();
+        Self { dir, file_mode, sync_interval, layout, open_event, subscribed_topics }
+    }
+
+    /// Sets whether journals of writers that are made later begin with a connected source.
+    pub(super) fn set_connected(&mut self, connected: bool) {
+        self.open_event.connected = connected;
+    }
+
+    /// Returns the first writer: the only one, or the one for lines without a topic.
+    pub(super) fn first_writer(&self, stem: Stem) -> TopicWriter {
+        let mut open_event = self.open_event.clone();
+        if self.layout == Layout::SourceTopics {
+            // The topics have journals of their own.
+            open_event.topics = Vec::new();
+        }
+        self.build(stem, None, open_event)
+    }
+
+    /// Returns the writer of a topic.
+    pub(super) fn topic_writer(&self, topic: &str, stem: Stem) -> TopicWriter {
+        // Thousands of journals need not each name thousands of topics.
+        let open_event = OpenEvent { topics: vec![topic.to_owned()], ..self.open_event.clone() };
+        self.build(stem, self.subscribed_topics.get(topic).cloned(), open_event)
+    }
+
+    fn build(
+        &self,
+        stem: Stem,
+        subscribed_topic: Option<String>,
+        open_event: OpenEvent,
+    ) -> TopicWriter {
+        let options = HourWriterOptions {
+            dir: self.dir.clone(),
+            stem,
+            mode: self.file_mode.bits(),
+            sync_interval: self.sync_interval,
+        };
+        let log_level = match self.layout {
+            Layout::SingleFile => HourLogLevel::Info,
+            Layout::SourceTopics | Layout::LineTopics => HourLogLevel::Debug,
+        };
+        TopicWriter::new(options, subscribed_topic, open_event, log_level)
+    }
+}

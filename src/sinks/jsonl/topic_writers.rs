@@ -1,0 +1,444 @@
+//! All topic writers of one sink.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::error;
+
+use super::clock_reading::ClockReading;
+use super::layout::Layout;
+use super::open_files::OpenFiles;
+use super::output_dir::OutputDir;
+use super::topic_writer::{OpenHour, TopicWriter};
+use super::topic_writer_template::TopicWriterTemplate;
+use super::writer_index::WriterIndex;
+use super::writer_list::WriterList;
+use crate::archive::directory::stems_with_hours;
+use crate::archive::disk::sync_file_system;
+use crate::archive::file_name::{FileKind, Stem};
+use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK};
+use crate::archive::journal::JournalEvent;
+use crate::base::error_chain::error_chain;
+use crate::base::time::{Clock, Hour, SystemClock, UnixNanos};
+use crate::base::units::FileMode;
+use crate::metrics::PipelineStats;
+use crate::plugin::{BoxError, BuildContext};
+
+/// Number of dirty writers from which on one sync of the file system replaces a sync of each file.
+const FILE_SYSTEM_SYNC_THRESHOLD: usize = 16;
+/// Shortest average time between two marks, over the journals of all writers.
+const MIN_MARK_SPACING: Duration = Duration::from_millis(50);
+/// Number of writers a tick for which the sink checks that their files are in place.
+const PLACE_CHECKS_PER_TICK: usize = 64;
+
+/// The settings of the files of one sink.
+#[derive(Debug, Clone)]
+pub(super) struct JsonlSettings {
+    pub(super) dir: PathBuf,
+    pub(super) file_mode: FileMode,
+    /// Time between two syncs; `None` leaves syncing to the operating system.
+    pub(super) sync_interval: Option<Duration>,
+    pub(super) mark_interval: Duration,
+    pub(super) max_open_files: u32,
+}
+
+/// The topic writers of one output directory.
+///
+/// There is always a first writer: the only one, or the one for lines without a topic. Writers are
+/// added and never removed.
+pub(super) struct TopicWriters {
+    dir: OutputDir,
+    layout: Layout,
+    sync_interval: Option<Duration>,
+    mark_interval: Duration,
+    template: TopicWriterTemplate,
+    writers: WriterList,
+    index_by_topic: HashMap<String, WriterIndex>,
+    /// The limit on open files; `None` for a single file, which stays open.
+    open_files: Option<OpenFiles>,
+    clock: ClockReading,
+    last_sync: Instant,
+    /// Position of the writer whose files are checked next.
+    next_place_check: usize,
+    stats: Arc<PipelineStats>,
+}
+
+impl TopicWriters {
+    /// Returns writers of which the first has the stem `first`. Touches no disk.
+    pub(super) fn new(
+        settings: JsonlSettings,
+        layout: Layout,
+        first: Stem,
+        context: &BuildContext,
+    ) -> Self {
+        let JsonlSettings { dir, file_mode, sync_interval, mark_interval, max_open_files } =
+            settings;
+        let template =
+            TopicWriterTemplate::new(dir.clone(), file_mode, sync_interval, layout, context);
+        let evictions = context.counter("rested");
+        let open_files = match layout {
+            Layout::SingleFile => None,
+            Layout::SourceTopics | Layout::LineTopics => {
+                Some(OpenFiles::new(max_open_files, evictions))
+            }
+        };
+        let mut index_by_topic = HashMap::new();
+        if layout != Layout::SingleFile
+            && let Some(topic) = first.to_topic()
+        {
+            index_by_topic.insert(topic, WriterIndex::FIRST);
+        }
+        Self {
+            dir: OutputDir::new(dir, file_mode),
+            layout,
+            sync_interval,
+            mark_interval,
+            writers: WriterList::new(template.first_writer(first)),
+            template,
+            index_by_topic,
+            open_files,
+            clock: ClockReading::new(UnixNanos::default()),
+            last_sync: Instant::now(),
+            next_place_check: 0,
+            stats: Arc::clone(&context.stats),
+        }
+    }
+
+    /// Creates and locks the directory, and adds the topics that a former run found in lines.
+    ///
+    /// # Errors
+    /// See [`OutputDir::lock`].
+    pub(super) fn open_dir(&mut self) -> Result<(), BoxError> {
+        self.dir.lock()?;
+        if let Some(open_files) = &self.open_files {
+            open_files.check_process_limit();
+        }
+        if self.layout == Layout::LineTopics {
+            self.add_recent_topics();
+        }
+        Ok(())
+    }
+
+    /// Locks the directory again when somebody removed or moved it, or its lock.
+    ///
+    /// # Errors
+    /// See [`OutputDir::lock`].
+    pub(super) fn ensure_dir_locked(&mut self) -> Result<(), BoxError> {
+        if self.dir.is_lock_lost() {
+            let dir = self.dir.path().display();
+            error!(%dir, "the lock was removed or moved away, taking it anew");
+            self.open_dir()?;
+        }
+        Ok(())
+    }
+
+    /// Adds the topics of recent files: their journals must record it, too, when none of their
+    /// lines is received.
+    fn add_recent_topics(&mut self) {
+        let now = Hour::containing(SystemClock.now());
+        let is_recent = |hour: Hour| hour.end() >= now.start() && hour <= now;
+        match stems_with_hours(self.dir.path(), is_recent) {
+            Ok(stems) => {
+                for stem in stems {
+                    // A stem that no topic has belongs to somebody else's files.
+                    if let Some(topic) = stem.to_topic()
+                        && self.index_of(&topic).is_none()
+                    {
+                        self.add_topic(&topic, stem);
+                    }
+                }
+            }
+            Err(error) => {
+                let dir = self.dir.path().display();
+                error!(%dir, error = error_chain(&error), "cannot look for the topics of a former run; a topic is recorded from its next line on");
+            }
+        }
+    }
+
+    /// Adds a writer for the topic, whose file names begin with `stem`.
+    pub(super) fn add_topic(&mut self, topic: &str, stem: Stem) -> WriterIndex {
+        let index = self.writers.push(self.template.topic_writer(topic, stem));
+        self.index_by_topic.insert(topic.to_owned(), index);
+        index
+    }
+
+    /// Returns the writer of the topic, or `None` when the topic has none of its own.
+    pub(super) fn index_of(&self, topic: &str) -> Option<WriterIndex> {
+        self.index_by_topic.get(topic).copied()
+    }
+
+    /// Returns the writers.
+    pub(super) fn list(&self) -> &WriterList {
+        &self.writers
+    }
+
+    /// Returns the writer at the index, for changes.
+    pub(super) fn get_mut(&mut self, index: WriterIndex) -> &mut TopicWriter {
+        self.writers.get_mut(index)
+    }
+
+    /// Returns the way in which lines are shared out.
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Returns the path of the files, with `*` for the parts that differ.
+    pub(super) fn file_pattern(&self) -> PathBuf {
+        let stem = match self.layout {
+            Layout::SingleFile => self.writers.get(WriterIndex::FIRST).stem().as_str(),
+            Layout::SourceTopics | Layout::LineTopics => "*",
+        };
+        self.dir.path().join(format!("{stem}_*.jsonl"))
+    }
+
+    /// Returns the path of the writer's file of this kind for the hour of `time`.
+    pub(super) fn file_path(&self, index: WriterIndex, time: UnixNanos, kind: FileKind) -> PathBuf {
+        self.writers.get(index).stem().path(self.dir.path(), Hour::containing(time), kind)
+    }
+
+    /// Sets the wall clock.
+    pub(super) fn set_clock(&mut self, now: UnixNanos) {
+        self.clock = ClockReading::new(now);
+    }
+
+    /// Sets whether journals of writers that are added later begin with a connected source.
+    pub(super) fn set_connected(&mut self, connected: bool) {
+        self.template.set_connected(connected);
+    }
+
+    /// Opens the hour of `time` unless it is open, and returns it for writing. Another hour that is
+    /// open is closed first. `time` may lie a little before the wall clock.
+    ///
+    /// # Errors
+    /// The hour cannot be opened.
+    fn open_hour(&mut self, index: WriterIndex, time: UnixNanos) -> Result<OpenHour<'_>, BoxError> {
+        self.mark_used(index);
+        let hour = match self.writers.get_mut(index).take_hour(Hour::containing(time)) {
+            Some(open) => open,
+            None => self.open_next_hour(index, time)?,
+        };
+        Ok(self.writers.get_mut(index).set_hour(hour))
+    }
+
+    fn open_next_hour(
+        &mut self,
+        index: WriterIndex,
+        time: UnixNanos,
+    ) -> Result<Box<HourWriter>, BoxError> {
+        let now = self.clock.now();
+        self.writers.get_mut(index).close_hour_or_log(now, JournalSync::Now, &self.stats);
+        // Without its directory no hour can be opened.
+        self.ensure_dir_locked()?;
+        let opened = self.writers.get_mut(index).open_hour(time, &self.stats);
+        if let Err(error) = &opened {
+            self.reduce_open_files(&error.source);
+        }
+        Ok(opened?)
+    }
+
+    /// Marks the files of the writer as just used. Closes those of the writer that was not used for
+    /// the longest time, if there are too many.
+    fn mark_used(&mut self, index: WriterIndex) {
+        if let Some(open_files) = &mut self.open_files
+            && let Some(evicted) = open_files.mark_used(index)
+        {
+            self.writers.get_mut(evicted).close_handles();
+        }
+    }
+
+    /// Keeps fewer files open from now on when `error` says that there is no file descriptor left.
+    fn reduce_open_files(&mut self, error: &io::Error) {
+        if let Some(open_files) = &mut self.open_files
+            && open_files.reduce_limit(error)
+        {
+            self.writers.iter_mut().for_each(TopicWriter::close_handles);
+        }
+    }
+
+    /// Appends `messages` complete lines that were received at `received` to their hour.
+    ///
+    /// # Errors
+    /// None of the lines is in the file. The journal has a stall.
+    pub(super) fn append(
+        &mut self,
+        index: WriterIndex,
+        received: UnixNanos,
+        lines: &[u8],
+        messages: u64,
+    ) -> Result<(), BoxError> {
+        let writer = self.writers.get_mut(index);
+        if writer.is_stalled() {
+            writer.ensure_in_place();
+        }
+        let clock = self.clock;
+        let written = self.open_hour(index, received).and_then(|mut open| {
+            open.append(received, lines, messages)?;
+            open.record_resume(clock.now());
+            Ok(())
+        });
+        let writer = self.writers.get_mut(index);
+        if let Err(error) = &written {
+            writer.record_stall(&**error, clock.now());
+        }
+        writer.report_journal_error(&self.stats);
+        written
+    }
+
+    /// Records events in the journal of the writer. Where no hour can be opened, they wait for the
+    /// next journal: a source tells each event once.
+    ///
+    /// # Errors
+    /// The hour of `at` cannot be opened.
+    pub(super) fn record_events(
+        &mut self,
+        index: WriterIndex,
+        at: UnixNanos,
+        events: Vec<JournalEvent>,
+    ) -> Result<(), BoxError> {
+        let opened = self.open_hour(index, at).map(drop);
+        let writer = self.writers.get_mut(index);
+        for event in events {
+            writer.record_event(at, event);
+        }
+        writer.report_journal_error(&self.stats);
+        opened
+    }
+
+    /// Returns whether `hour` begins after the wall clock of the last tick or event.
+    pub(super) fn is_ahead_of_clock(&self, hour: Hour) -> bool {
+        hour > Hour::containing(self.clock.wall())
+    }
+
+    /// Closes every other hour than that of `now`, and opens that one.
+    ///
+    /// # Errors
+    /// The first error of a writer whose hour cannot be opened. The others go on.
+    pub(super) fn roll_hour(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+        let hour = Hour::containing(now);
+        let overdue: Vec<WriterIndex> = self
+            .writers
+            .indices()
+            .filter(|index| !self.writers.get(*index).is_hour_open(hour))
+            .collect();
+        let sync_together = overdue.len() >= FILE_SYSTEM_SYNC_THRESHOLD;
+        if sync_together {
+            self.sync_file_system_if_many_dirty(now);
+            for &index in &overdue {
+                self.mark_used(index);
+                self.writers.get_mut(index).close_hour_or_log(
+                    now,
+                    JournalSync::Deferred,
+                    &self.stats,
+                );
+            }
+        }
+        let mut result = Ok(());
+        for &index in &overdue {
+            result = result.and(self.open_hour(index, now).map(drop));
+        }
+        if sync_together {
+            self.sync_file_system_if_many_dirty(now);
+        }
+        result
+    }
+
+    /// Makes everything durable with one sync of the file system, where many writers are dirty.
+    fn sync_file_system_if_many_dirty(&mut self, now: UnixNanos) {
+        let dirty = self.writers.iter().filter(|writer| writer.is_dirty()).count();
+        if self.sync_interval.is_none() || dirty < FILE_SYSTEM_SYNC_THRESHOLD {
+            return;
+        }
+        let synced = sync_file_system(self.dir.path());
+        let error = synced.as_ref().err();
+        if let Some(error) = error {
+            error!(%error, cause = %error.source, "lines may not be durable");
+        }
+        for writer in self.writers.iter_mut() {
+            writer.record_file_system_sync(now, error);
+        }
+        self.last_sync = Instant::now();
+    }
+
+    /// Checks that files are in place, goes on to the hour of `now`, and marks and syncs what is
+    /// due.
+    ///
+    /// # Errors
+    /// The first error. One writer that cannot go on does not hold up the others.
+    pub(super) fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+        self.set_clock(now);
+        let mut result = self.ensure_dir_locked();
+        self.check_files_in_place();
+        result = result.and(self.roll_hour(now));
+        let is_sync_due = self
+            .sync_interval
+            .is_some_and(|interval| self.last_sync.elapsed() + TICK_SLACK >= interval);
+        if is_sync_due {
+            self.sync_file_system_if_many_dirty(now);
+        }
+        let writers = u32::try_from(self.writers.len()).unwrap_or(u32::MAX);
+        let mark_interval = self.mark_interval.max(MIN_MARK_SPACING * writers);
+        for index in self.writers.indices() {
+            let writer = self.writers.get_mut(index);
+            let ticked = writer.tick(now, mark_interval, &self.stats);
+            result = result.and(ticked.map_err(BoxError::from));
+            if let Some(open_files) = &self.open_files
+                && !open_files.is_open(index)
+            {
+                // The tick may have opened files that do not count as open.
+                writer.close_handles();
+            }
+        }
+        result
+    }
+
+    /// Checks the files of some writers, of others at each tick.
+    fn check_files_in_place(&mut self) {
+        for _ in 0..self.writers.len().min(PLACE_CHECKS_PER_TICK) {
+            self.next_place_check = (self.next_place_check + 1) % self.writers.len();
+            self.writers
+                .get_mut(WriterIndex::from_position(self.next_place_check))
+                .ensure_in_place();
+        }
+    }
+
+    /// Closes all hours and makes their lines durable.
+    ///
+    /// # Errors
+    /// The first error; all hours are closed.
+    pub(super) fn close(&mut self) -> Result<(), BoxError> {
+        let now = self.clock.now();
+        let sync_together =
+            self.writers.len() >= FILE_SYSTEM_SYNC_THRESHOLD && self.sync_interval.is_some();
+        let journal_sync = if sync_together { JournalSync::Deferred } else { JournalSync::Now };
+        if sync_together {
+            self.sync_file_system_if_many_dirty(now);
+        }
+        let mut result = Ok(());
+        for index in self.writers.indices() {
+            self.mark_used(index);
+            let closed = self.writers.get_mut(index).close_hour(
+                now,
+                CloseReason::Stopped,
+                journal_sync,
+                &self.stats,
+            );
+            result = result.and(closed.map_err(BoxError::from));
+        }
+        if sync_together {
+            result = result.and(sync_file_system(self.dir.path()).map_err(BoxError::from));
+        }
+        result
+    }
+
+    /// Locks the directory anew where the only writer is stalled: another file system may be
+    /// mounted there by now.
+    pub(super) fn recover_stalled_dir(&mut self) {
+        if self.writers.get(WriterIndex::FIRST).is_stalled() {
+            // The next tick returns the error, and so does opening the next hour.
+            drop(self.ensure_dir_locked());
+        }
+    }
+}
