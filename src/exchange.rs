@@ -1,10 +1,10 @@
-//! An exchange of our own on loopback: what the demo records, what tests and benchmarks run
-//! against.
+//! A simulated exchange on loopback, for the demo, for tests and for benchmarks.
 //!
-//! It speaks the protocol of the configuration's short form: `{"op":"subscribe","args":["…"]}` is
-//! acknowledged, `{"op":"ping"}` answered, and trades follow, of all topics in turn. Trade number *n*
-//! is a function of the topics and *n* alone, so that whoever recorded them can be checked. The numbers go on over
-//! connections: a client that connects again gets the next. Connections at the same time each get all trades.
+//! Its protocol is the one of the short form of the configuration: the exchange acknowledges
+//! `{"op":"subscribe","args":["…"]}`, answers `{"op":"ping"}` and sends trades of all topics in
+//! turn. Trade number *n* is a function of the topics and *n* alone, so that a recording can be
+//! checked. Numbers continue across connections: a client that connects again gets the next trade.
+//! Connections at the same time each get all trades.
 
 mod market;
 
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async};
@@ -27,75 +27,95 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::market::Market;
 
-/// Trades that are sent in one write when the rate is not limited.
+/// Number of trades in one write when the rate is not limited.
 const TRADES_PER_BURST: u64 = 512;
-/// The most trades in one write: a rate that cannot be kept up with takes no more memory.
+/// Maximum number of trades in one write. It bounds the memory at a rate that cannot be sustained.
 const MAX_TRADES_PER_WRITE: u64 = 16_384;
-/// How often a limited rate sends what is due.
+/// Time between two writes when the rate is limited.
 const SEND_INTERVAL: Duration = Duration::from_millis(2);
-/// Topics that the exchange knows begin so.
+/// Beginning of the topics that the exchange knows.
 const TOPIC_PREFIX: &str = "publicTrade.";
 
-/// What an exchange does.
+/// The behavior of an exchange.
 #[derive(Debug, Clone, Default)]
 pub struct ExchangeOptions {
-    /// Trades a second; 0 for as fast as they are taken.
+    /// Trades a second; 0 sends trades as fast as the client reads them.
     pub rate: u64,
-    /// The number of trades that there are; when they are sent the connection stays open and quiet.
+    /// Number of trades; the connection stays open and quiet after the last. `None` has no end.
     pub count: Option<u64>,
-    /// Whether the exchange closes the connection once `count` trades are sent.
+    /// Whether the exchange closes the connection after the last trade.
     pub close_at_end: bool,
-    /// A connection is dropped, without a close frame, each time when it has come to this number of
-    /// trades. Ascending.
+    /// Numbers of trades, ascending, at each of which the connection is dropped without a close
+    /// frame.
     pub drop_at: Vec<u64>,
-    /// Speaks TLS with this certificate.
+    /// The TLS configuration with the certificate; `None` for a connection without TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
-/// An exchange that listens.
+/// An exchange that listens for clients.
 #[derive(Debug)]
 pub struct Exchange {
     listener: TcpListener,
     state: Arc<ExchangeState>,
 }
 
-/// What the connections of an exchange share.
+/// The state that the connections of an exchange share.
 #[derive(Debug)]
 struct ExchangeState {
     options: ExchangeOptions,
-    /// The most trades that one of them has got.
+    /// Largest number of trades that were sent to one connection.
     sent: AtomicU64,
-    subscriptions: AtomicU64,
+    /// Number of answered requests.
+    answers: AtomicU64,
 }
 
-/// How a connection is left.
+/// The end of a connection.
 enum ServeOutcome {
-    /// The client ended it, or the exchange closed it by handshake.
+    /// The client ended the connection, or the exchange closed it by handshake.
     Closed,
-    /// The exchange is to drop it.
+    /// The exchange must drop the connection.
     Dropped,
 }
 
+/// The result of a message of the client.
+enum Handled {
+    /// The connection goes on.
+    Answered,
+    /// The client subscribed to more topics.
+    Subscribed,
+    /// The client ended the connection.
+    Closed,
+}
+
+/// The next thing to do for a connection.
+enum Turn<'a> {
+    /// Handle a message of the client, or the end of its messages.
+    Handle(Option<Result<Message, Error>>),
+    /// Send the trades of the market that are due.
+    Send(&'a Market),
+}
+
 impl Exchange {
-    /// Listens at the address; port 0 takes a free one.
+    /// Listens at the address. Port 0 takes a free port.
     ///
     /// # Errors
-    /// The address cannot be had.
+    /// The address is not available.
     pub async fn bind(address: &str, options: ExchangeOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        let (sent, subscriptions) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { listener, state: Arc::new(ExchangeState { options, sent, subscriptions }) })
+        let sent = AtomicU64::new(0);
+        let answers = AtomicU64::new(0);
+        Ok(Self { listener, state: Arc::new(ExchangeState { options, sent, answers }) })
     }
 
-    /// Where it listens.
+    /// Returns the address at which the exchange listens.
     ///
     /// # Errors
-    /// The system cannot tell.
+    /// The kernel does not say.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// The endpoint for a recorder.
+    /// Returns the URL for a recorder.
     ///
     /// # Errors
     /// As [`Exchange::address`].
@@ -104,15 +124,16 @@ impl Exchange {
         Ok(format!("{scheme}://{}", self.address()?))
     }
 
-    /// Serves clients until `stop`. Gives the number of trades that were sent.
+    /// Serves clients until `stop`. Returns the number of trades that were sent.
     pub async fn serve(self, stop: &CancellationToken) -> u64 {
         let mut clients = JoinSet::new();
         while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
-            // Without a file descriptor for this client, the next may find one.
+            // Out of file descriptors, for example. There may be one for the next client.
             let Ok((client, _)) = accepted else { continue };
-            let (desk, stop) = (Arc::clone(&self.state), stop.clone());
+            let state = Arc::clone(&self.state);
+            let stop = stop.clone();
             clients.spawn(async move {
-                let served = Box::pin(desk.serve_client(client));
+                let served = Box::pin(state.serve_client(client));
                 stop.run_until_cancelled(served).await
             });
             while clients.try_join_next().is_some() {}
@@ -124,12 +145,12 @@ impl Exchange {
 
 impl ExchangeState {
     fn sent(&self) -> u64 {
-        // Relaxed: nothing else depends on it.
+        // Relaxed: no other data depends on the number.
         self.sent.load(Ordering::Relaxed)
     }
 
     async fn serve_client(&self, client: TcpStream) {
-        // A client that goes away is served by waiting for the next one.
+        // A client that goes away is no error of the exchange.
         let _gone: Result<(), Error> = async {
             client.set_nodelay(true)?;
             match &self.options.tls {
@@ -147,7 +168,7 @@ impl ExchangeState {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut market = None;
+        let mut market: Option<Market> = None;
         let mut subscribed = Vec::new();
         let begun = Instant::now();
         let first = self.sent();
@@ -156,25 +177,33 @@ impl ExchangeState {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut frames = Vec::new();
         loop {
-            let sending = market.is_some() && self.remaining_trades(sent) > 0;
-            let full_speed = sending && self.options.rate == 0;
-            let left = tokio::select! {
+            let open_market = market.as_ref().filter(|_| self.remaining_trades(sent) > 0);
+            let turn = tokio::select! {
+                // Messages first: a client at full speed must not wait for its pong.
                 biased;
-                // Answers before trades: a client at full speed must not wait for its pong.
-                message = socket.next() => {
-                    self.handle_message(&mut socket, message, &mut subscribed, &mut market).await?
+                message = socket.next() => Turn::Handle(message),
+                market = self.wait_until_due(open_market, &mut ticks) => Turn::Send(market),
+            };
+            let outcome = match turn {
+                Turn::Handle(message) => {
+                    match self.handle_message(&mut socket, message, &mut subscribed).await? {
+                        Handled::Answered => None,
+                        Handled::Subscribed => {
+                            market = Some(Market::from_topics(&subscribed));
+                            None
+                        }
+                        Handled::Closed => Some(ServeOutcome::Closed),
+                    }
                 }
-                _ = ticks.tick(), if sending && !full_speed => {
-                    let due = trades_due(self.options.rate, begun.elapsed());
-                    self.send_trades(&mut socket, market.as_ref(), &mut sent, first + due, &mut frames).await?
-                }
-                () = std::future::ready(()), if full_speed => {
-                    tokio::task::consume_budget().await;
-                    let until = sent + TRADES_PER_BURST;
-                    self.send_trades(&mut socket, market.as_ref(), &mut sent, until, &mut frames).await?
+                Turn::Send(market) => {
+                    let until = match self.options.rate {
+                        0 => sent + TRADES_PER_BURST,
+                        rate => first + trades_due(rate, begun.elapsed()),
+                    };
+                    self.send_trades(&mut socket, market, &mut sent, until, &mut frames).await?
                 }
             };
-            match left {
+            match outcome {
                 None => {}
                 Some(ServeOutcome::Closed) => return Ok(()),
                 Some(ServeOutcome::Dropped) => return end_without_close_frame(socket).await,
@@ -182,35 +211,55 @@ impl ExchangeState {
         }
     }
 
+    /// Waits until trades of the market are due, and returns the market. Waits forever without one.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: the future changes nothing before it is ready.
+    async fn wait_until_due<'a>(
+        &self,
+        market: Option<&'a Market>,
+        ticks: &mut Interval,
+    ) -> &'a Market {
+        let Some(market) = market else { return std::future::pending().await };
+        if self.options.rate == 0 {
+            tokio::task::consume_budget().await;
+        } else {
+            ticks.tick().await;
+        }
+        market
+    }
+
+    /// Answers a message of the client. The topics of a subscription are added to `subscribed`.
     async fn handle_message<S>(
         &self,
         socket: &mut WebSocketStream<S>,
         message: Option<Result<Message, Error>>,
         subscribed: &mut Vec<String>,
-        market: &mut Option<Market>,
-    ) -> Result<Option<ServeOutcome>, Error>
+    ) -> Result<Handled, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Some(message) = message else {
-            return Ok(Some(ServeOutcome::Closed));
+            return Ok(Handled::Closed);
         };
         let text = match message? {
             Message::Text(text) => text,
             Message::Ping(_) => {
                 socket.flush().await?;
-                return Ok(None);
+                return Ok(Handled::Answered);
             }
-            _ => return Ok(None),
+            _ => return Ok(Handled::Answered),
         };
+        // A text that is no request has no operation, and is answered with an error.
         let request: ClientRequest = serde_json::from_str(&text).unwrap_or_default();
-        let (success, words) = match (request.op.as_str(), request.args.as_slice()) {
+        let mut handled = Handled::Answered;
+        let (success, ret_msg) = match (request.op.as_str(), request.args.as_slice()) {
             ("ping", _) => (true, "pong".to_owned()),
             ("subscribe", topics @ [_, ..])
                 if topics.iter().all(|t| t.starts_with(TOPIC_PREFIX)) =>
             {
                 subscribed.extend_from_slice(topics);
-                *market = Some(Market::from_topics(subscribed));
+                handled = Handled::Subscribed;
                 (true, String::new())
             }
             ("subscribe", topics) => {
@@ -218,22 +267,23 @@ impl ExchangeState {
             }
             (op, _) => (false, format!("error:unknown op {op}")),
         };
-        let connection = self.subscriptions.fetch_add(1, Ordering::Relaxed);
+        // Relaxed: the number only has to be unique.
+        let number = self.answers.fetch_add(1, Ordering::Relaxed);
         let answer = serde_json::json!({
             "success": success,
-            "ret_msg": words,
-            "conn_id": format!("00000000-0000-4000-8000-{connection:012}"),
+            "ret_msg": ret_msg,
+            "conn_id": format!("00000000-0000-4000-8000-{number:012}"),
             "op": request.op,
         });
         socket.send(Message::text(answer.to_string())).await?;
-        Ok(None)
+        Ok(handled)
     }
 
     /// Sends the trades up to number `until`, as far as the options allow.
     async fn send_trades<S>(
         &self,
         socket: &mut WebSocketStream<S>,
-        market: Option<&Market>,
+        market: &Market,
         sent: &mut u64,
         until: u64,
         frames: &mut Vec<u8>,
@@ -241,11 +291,8 @@ impl ExchangeState {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Some(market) = market else {
-            return Ok(None);
-        };
         let from = *sent;
-        let drop_at = self.options.drop_at.iter().copied().find(|&at| at > from);
+        let drop_at = self.options.drop_at.iter().copied().find(|&number| number > from);
         let until = until
             .min(from + MAX_TRADES_PER_WRITE)
             .min(from + self.remaining_trades(from))
@@ -270,7 +317,7 @@ impl ExchangeState {
         Ok(None)
     }
 
-    /// Trades that may still be sent after so many.
+    /// Returns the number of trades that follow the first `sent` trades.
     fn remaining_trades(&self, sent: u64) -> u64 {
         self.options.count.unwrap_or(u64::MAX).saturating_sub(sent)
     }
@@ -283,14 +330,14 @@ struct ClientRequest {
     args: Vec<String>,
 }
 
-/// Trades that a rate gives in this time.
+/// Returns the number of trades that are due `time` after the first, at `rate` trades a second.
 fn trades_due(rate: u64, time: Duration) -> u64 {
-    let nanos = u128::from(rate) * time.as_nanos();
-    u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX)
+    let trades = u128::from(rate) * time.as_nanos() / 1_000_000_000;
+    u64::try_from(trades).unwrap_or(u64::MAX)
 }
 
-/// Ends the stream without a close frame, but so that the client gets every byte: a socket that is
-/// closed with unread input would reset the connection.
+/// Ends the stream without a close frame. Reads the input to its end before, since closing a socket
+/// with unread input resets the connection, and the client would not get every byte.
 async fn end_without_close_frame<S>(socket: WebSocketStream<S>) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
