@@ -2,6 +2,7 @@
 
 pub(crate) mod backoff;
 pub(crate) mod child_process;
+pub(crate) mod command_line;
 pub(crate) mod config_error;
 pub(crate) mod connection_id;
 pub(crate) mod error_chain;

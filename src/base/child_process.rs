@@ -1,198 +1,134 @@
-//! Programs that run beside the recorder and speak lines over pipes.
+//! External programs that run beside the recorder and exchange lines with it over pipes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Access, access};
-use rustix::io::ioctl_fionbio;
+use rustix::io::{ioctl_fionbio, ioctl_fionread};
 use rustix::process::{Pid, Signal, kill_process_group};
-use schemars::JsonSchema;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Value, json};
-use tracing::{Span, warn};
+use tracing::{Span, error, warn};
 
-/// How much of what a program says on stderr goes to the log: so many lines a minute.
+/// Maximum number of lines a minute of a program's stderr that go to the log.
 const MAX_STDERR_LINES_PER_MINUTE: u32 = 60;
-/// A line of it is cut there.
+/// Number of bytes at which a line of stderr is cut.
 const MAX_STDERR_LINE_BYTES: u64 = 1000;
-/// So many of the bytes that a program was given are remembered: more than a pipe holds (64 KiB, pipe(7))
-/// and what programs commonly read ahead.
-const SENT_TAIL_BYTES: usize = 320 << 10;
-/// How often a program that is to end is looked at.
+/// Number of bytes that a pipe holds (pipe(7)).
+const PIPE_BYTES: usize = 64 << 10;
+/// Number of bytes that a program is assumed to read ahead of its work. The documentation of the
+/// exec stage (`replies: "any"`) promises this number.
+const READ_AHEAD_BYTES: usize = 256 << 10;
+/// Number of bytes sent to a program that are remembered.
+const SENT_TAIL_BYTES: usize = READ_AHEAD_BYTES + PIPE_BYTES;
+/// Time between two checks of a program that is about to end.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The process groups that run: what a process leaves behind when it ends in a hurry. The system keeps
-/// them for the process, and so does this.
-static PROCESS_GROUPS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+/// The process groups that run. They belong to the process, as in the kernel: a process that ends in
+/// a hurry must not leave them behind.
+static PROCESS_GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-fn process_groups() -> MutexGuard<'static, BTreeSet<u32>> {
+fn process_groups() -> MutexGuard<'static, Vec<Pid>> {
     PROCESS_GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends every program that still runs, since this process is about to.
+/// Kills every program that still runs. Called when this process is about to end.
 pub(crate) fn kill_all() {
     for group in std::mem::take(&mut *process_groups()) {
         kill_group(group);
     }
 }
 
-fn kill_group(group: u32) {
-    if let Ok(pid) = i32::try_from(group)
-        && let Some(pid) = Pid::from_raw(pid)
-    {
-        // It may be gone.
-        let _gone = kill_process_group(pid, Signal::KILL);
-    }
+fn kill_group(group: Pid) {
+    // The group may be gone.
+    let _gone = kill_process_group(group, Signal::KILL);
 }
 
-/// A program and its surroundings, as the configuration has them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub(crate) struct CommandLine(
-    /// The program, and its arguments. It is looked for in `PATH` unless it has a `/`.
-    #[serde(deserialize_with = "deserialize_command")]
-    #[schemars(length(min = 1))]
-    Vec<String>,
-);
-
-/// A program that cannot be found.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CommandError {
-    /// No program is named.
-    #[error("`command` is empty: name a program, as [\"jq\", \"-c\", \".\"]")]
-    Empty,
-    /// It is not there.
-    #[error("`command`: there is no program `{0}` that may be run")]
-    NotFound(String),
-}
-
-fn deserialize_command<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<String>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    // What was written as for a shell is shown as it should be.
-    let example = match &value {
-        Value::String(words) => words.split_whitespace().collect(),
-        _ => json!(["jq", "-c", "."]),
-    };
-    let no_list =
-        |_| D::Error::custom(format!("write the program and its arguments as a list: {example}"));
-    serde_json::from_value(value).map_err(no_list)
-}
-
-impl CommandLine {
-    /// Checks that the program is there.
-    ///
-    /// # Errors
-    /// It is not, or none is named.
-    pub(crate) fn check(&self) -> Result<(), CommandError> {
-        let Some(program) = self.0.first().filter(|program| !program.is_empty()) else {
-            return Err(CommandError::Empty);
-        };
-        let found = if program.contains('/') {
-            is_executable(Path::new(program))
-        } else {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|dir| is_executable(&dir.join(program)))
-        };
-        if found { Ok(()) } else { Err(CommandError::NotFound(program.clone())) }
-    }
-
-    /// The name of the program, for the log.
-    pub(crate) fn name(&self) -> &str {
-        self.0.first().map_or("", String::as_str)
-    }
-
-    /// Starts the program in a process group of its own. Its stdin and stdout are pipes; what it says
-    /// on stderr goes to the log.
-    pub(crate) fn start(&self, env: &BTreeMap<String, String>) -> io::Result<ChildProcess> {
-        let mut command = Command::new(self.name());
-        command.args(self.0.iter().skip(1)).envs(env).process_group(0);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = command.spawn()?;
-        let (name, span) = (self.name().to_owned(), Span::current());
-        if let Some(stderr) = process.stderr.take() {
-            std::thread::Builder::new().name("stderr".to_owned()).spawn(move || {
-                let _within = span.enter();
-                log_stderr(&name, stderr);
-            })?;
-        }
-        process_groups().insert(process.id());
-        let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
-        Ok(ChildProcess {
-            process,
-            stdin,
-            stdout,
-            started_at: Instant::now(),
-            killed: false,
-            sent_tail: Vec::new(),
-        })
-    }
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.is_file() && access(path, Access::EXEC_OK).is_ok()
-}
-
-/// Tells the log what the program says on stderr, until it says nothing more.
-fn log_stderr(program: &str, stderr: ChildStderr) {
-    let mut stderr = BufReader::new(stderr);
-    let (mut since, mut told, mut untold) = (Instant::now(), 0, 0_u64);
-    let mut words = Vec::new();
-    loop {
-        words.clear();
-        match stderr.by_ref().take(MAX_STDERR_LINE_BYTES).read_until(b'\n', &mut words) {
-            Ok(read) if read > 0 => {}
-            _ => break,
-        }
-        if since.elapsed() >= Duration::from_secs(60) {
-            (since, told) = (Instant::now(), 0);
-        }
-        if told < MAX_STDERR_LINES_PER_MINUTE {
-            told += 1;
-            let words = String::from_utf8_lossy(&words);
-            let words = words.trim_end();
-            // Debug escapes what a terminal would obey.
-            warn!(program, untold, says = ?words, "stderr");
-            untold = 0;
-        } else {
-            untold += 1;
-        }
-    }
-    if untold > 0 {
-        warn!(program, untold, "more was said on stderr");
-    }
-}
-
-/// A program that runs. It is ended with everything it has started when this is dropped.
+/// A running program. Dropping the value kills the program and everything that it started.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
-    process: std::process::Child,
+    process: Child,
     pub(crate) stdin: Option<ChildStdin>,
     pub(crate) stdout: Option<ChildStdout>,
     pub(crate) started_at: Instant,
     killed: bool,
-    /// The bytes that it was given last.
+    /// The bytes that were sent last, from the start of a line on.
     sent_tail: Vec<u8>,
 }
 
-/// What can be done with the pipes now.
+/// The operations that [`ChildProcess::wait_ready`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Reading from stdout.
+    Read,
+    /// Reading from stdout and writing to stdin.
+    ReadWrite,
+}
+
+/// The operations that would not block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PipeReadiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
 }
 
+/// The input that a program has not processed with certainty.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct UnreadInput {
+    /// Lines that the program has not read whole, from the start of the first.
+    pub(crate) lines: Vec<u8>,
+    /// Number of remembered lines before, which the program has read and may not have processed.
+    pub(crate) lines_read_before: u64,
+}
+
+/// The assumption about sent lines when the kernel does not say how many of them were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfUnknown {
+    /// All remembered lines count as read: none is sent twice.
+    Read,
+    /// All remembered lines count as unread: none is lost.
+    Unread,
+}
+
 impl ChildProcess {
-    /// From now on the pipes give an error rather than wait.
+    /// Starts the command in a process group of its own. Its stdin and stdout are pipes; lines of
+    /// its stderr go to the log under the name `program`.
+    ///
+    /// # Errors
+    /// The program or the thread that reads its stderr cannot be started.
+    pub(crate) fn spawn(program: &str, mut command: Command) -> io::Result<Self> {
+        command.process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn()?;
+        let stdin = process.stdin.take();
+        let stdout = process.stdout.take();
+        let stderr = process.stderr.take();
+        process_groups().push(Pid::from_child(&process));
+        let child = Self {
+            process,
+            stdin,
+            stdout,
+            started_at: Instant::now(),
+            killed: false,
+            sent_tail: Vec::new(),
+        };
+        if let Some(stderr) = stderr {
+            let program = program.to_owned();
+            let span = Span::current();
+            std::thread::Builder::new().name("stderr".to_owned()).spawn(move || {
+                let _entered = span.enter();
+                log_stderr(&program, stderr);
+            })?;
+        }
+        Ok(child)
+    }
+
+    /// Makes reads and writes of the pipes return an error instead of blocking.
+    ///
+    /// # Errors
+    /// The kernel refuses.
     pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         if let Some(stdin) = &self.stdin {
             ioctl_fionbio(stdin, true)?;
@@ -203,9 +139,16 @@ impl ChildProcess {
         Ok(())
     }
 
-    /// Waits until the program says something, or, if `write`, takes something.
-    pub(crate) fn wait_ready(&self, write: bool, patience: Duration) -> io::Result<PipeReadiness> {
-        let stdin = self.stdin.as_ref().filter(|_| write);
+    /// Waits until an operation of `interest` would not block, at most for `timeout`.
+    ///
+    /// # Errors
+    /// The kernel refuses. An error or an end of a pipe counts as ready and shows in the operation.
+    pub(crate) fn wait_ready(
+        &self,
+        interest: Interest,
+        timeout: Duration,
+    ) -> io::Result<PipeReadiness> {
+        let stdin = self.stdin.as_ref().filter(|_| interest == Interest::ReadWrite);
         let mut fds = Vec::with_capacity(2);
         if let Some(stdout) = &self.stdout {
             fds.push(PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::IN));
@@ -213,96 +156,144 @@ impl ChildProcess {
         if let Some(stdin) = stdin {
             fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::OUT));
         }
-        let timeout = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        let timeout = Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        // An error or an end shows when it is read or written.
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        let read = self.stdout.is_some() && ready.next() == Some(true);
-        Ok(PipeReadiness {
-            readable: read,
-            writable: stdin.is_some() && ready.next() == Some(true),
-        })
+        let readable = self.stdout.is_some() && ready.next() == Some(true);
+        let writable = stdin.is_some() && ready.next() == Some(true);
+        Ok(PipeReadiness { readable, writable })
     }
 
-    /// Gives the program what it takes now, and says how much; `None` when it takes nothing.
-    #[expect(clippy::disallowed_methods, reason = "a pipe takes what it has room for: counted")]
+    /// Writes as many of the bytes to stdin as the pipe has room for. Returns their number, or
+    /// `None` when the pipe is full.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BrokenPipe`] when the program has closed its stdin, or [`ChildProcess::stdin`]
+    /// was closed.
+    #[expect(clippy::disallowed_methods, reason = "a short write is counted and continued")]
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let Some(stdin) = &mut self.stdin else { return Err(ErrorKind::BrokenPipe.into()) };
-        let taken = none_if_would_block(stdin.write(bytes))?;
-        self.sent_tail.extend_from_slice(bytes.get(..taken.unwrap_or(0)).unwrap_or_default());
+        let written = none_if_would_block(stdin.write(bytes))?;
+        self.sent_tail.extend_from_slice(bytes.get(..written.unwrap_or(0)).unwrap_or_default());
         if self.sent_tail.len() > 2 * SENT_TAIL_BYTES {
-            self.sent_tail.drain(..self.sent_tail.len() - SENT_TAIL_BYTES);
+            self.forget_oldest_sent();
         }
-        Ok(taken)
+        Ok(written)
     }
 
-    /// How many of the bytes that it was given are remembered.
+    /// Shortens the remembered bytes to [`SENT_TAIL_BYTES`], and to whole lines.
+    fn forget_oldest_sent(&mut self) {
+        let excess = self.sent_tail.len().saturating_sub(SENT_TAIL_BYTES);
+        let kept = self.sent_tail.get(excess..).unwrap_or_default();
+        let partial_line = memchr::memchr(b'\n', kept).map_or(0, |position| position + 1);
+        self.sent_tail.drain(..excess + partial_line);
+    }
+
+    /// Returns the number of sent bytes that are remembered.
     pub(crate) fn sent_tail_len(&self) -> u64 {
         self.sent_tail.len() as u64
     }
 
-    /// It has dealt with everything that it was given.
+    /// Forgets the sent bytes: the program has processed all of them.
     pub(crate) fn mark_idle(&mut self) {
         self.sent_tail.clear();
     }
 
-    /// The lines that it was given and has certainly not dealt with, from the start of the first that
-    /// it has not read whole; and how many lines before that it has read of late, of which nobody
-    /// knows. Asked before its stdin is closed.
-    pub(crate) fn drain_unread(&mut self) -> (Vec<u8>, u64) {
-        let unread = self.unread_bytes().min(self.sent_tail.len());
+    /// Forgets the sent bytes and returns those that the program has not processed with certainty.
+    /// Must be called before stdin is closed, since the unread rest of a closed pipe is unknown.
+    ///
+    /// When the kernel does not say how many bytes are unread, that is logged, and `if_unknown`
+    /// decides.
+    pub(crate) fn drain_unread(&mut self, if_unknown: IfUnknown) -> UnreadInput {
+        let unread = match self.unread_bytes() {
+            Ok(unread) => unread.min(self.sent_tail.len()),
+            Err(error) => {
+                let lines = memchr::memchr_iter(b'\n', &self.sent_tail).count();
+                match if_unknown {
+                    IfUnknown::Read => {
+                        error!(%error, lines, "the last lines that were sent to the program count as read, and may be lost");
+                        0
+                    }
+                    IfUnknown::Unread => {
+                        error!(%error, lines, "the last lines that were sent to the program are sent again, and may come twice");
+                        self.sent_tail.len()
+                    }
+                }
+            }
+        };
         let (read, _) = self.sent_tail.split_at(self.sent_tail.len() - unread);
-        let whole = read.iter().rposition(|byte| *byte == b'\n').map_or(0, |feed| feed + 1);
-        let back = self.sent_tail.split_off(whole);
-        let before = memchr::memchr_iter(b'\n', &self.sent_tail).count() as u64;
+        let whole_lines = memchr::memrchr(b'\n', read).map_or(0, |position| position + 1);
+        let lines = self.sent_tail.split_off(whole_lines);
+        let lines_read_before = memchr::memchr_iter(b'\n', &self.sent_tail).count() as u64;
         self.sent_tail.clear();
-        (back, before)
+        UnreadInput { lines, lines_read_before }
     }
 
-    /// Reads what the program says now; `None` when it says nothing, 0 at its end.
+    /// Reads the bytes that are ready on stdout. Returns their number, 0 at the end of the stream,
+    /// or `None` when nothing is ready.
+    ///
+    /// # Errors
+    /// The pipe cannot be read.
     pub(crate) fn try_read(&mut self, block: &mut [u8]) -> io::Result<Option<usize>> {
         let Some(stdout) = &mut self.stdout else { return Ok(Some(0)) };
         none_if_would_block(stdout.read(block))
     }
 
-    /// How many of the bytes that were given it has not read.
-    pub(crate) fn unread_bytes(&self) -> usize {
-        let unread = self.stdin.as_ref().and_then(|stdin| rustix::io::ioctl_fionread(stdin).ok());
-        usize::try_from(unread.unwrap_or(0)).unwrap_or(0)
+    /// Returns the number of bytes in the stdin pipe that the program has not read: 0 when stdin is
+    /// closed.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub(crate) fn unread_bytes(&self) -> io::Result<usize> {
+        let Some(stdin) = &self.stdin else { return Ok(0) };
+        let unread = ioctl_fionread(stdin).map_err(|error| {
+            with_context("cannot determine how much the program has read", error.into())
+        })?;
+        Ok(usize::try_from(unread).unwrap_or(usize::MAX))
     }
 
-    /// Whether and how it has ended.
-    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
-        self.process.try_wait().ok().flatten()
+    /// Returns the exit status, or `None` while the program runs.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.process
+            .try_wait()
+            .map_err(|error| with_context("cannot determine whether the program has ended", error))
     }
 
-    /// Waits until it has ended, at most so long; then it is made to.
-    pub(crate) fn wait_or_kill(&mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Closes stdin and waits for the exit, at most for `timeout`; then kills the program. Returns
+    /// `None` if it had to.
+    ///
+    /// # Errors
+    /// As [`ChildProcess::try_wait`]. The program is killed.
+    pub(crate) fn wait_or_kill(&mut self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
         drop(self.stdin.take());
         let begun = Instant::now();
         loop {
-            let ended = self.try_wait();
-            if ended.is_some() || begun.elapsed() >= patience {
+            let status = self.try_wait();
+            if !matches!(status, Ok(None)) || begun.elapsed() >= timeout {
                 self.kill();
-                return ended;
+                return status;
             }
             std::thread::sleep(EXIT_POLL_INTERVAL);
         }
     }
 
-    /// Ends it and everything that it has started.
+    /// Kills the program and everything that it started.
     pub(crate) fn kill(&mut self) {
-        // Later its number may be another's.
+        // The number of a process that is gone may become that of another.
         if std::mem::replace(&mut self.killed, true) {
             return;
         }
-        kill_group(self.process.id());
-        // It has been told to; this is to have the system forget it.
+        let group = Pid::from_child(&self.process);
+        kill_group(group);
+        // The status does not matter; waiting frees the entry in the process table.
         drop(self.process.wait());
-        process_groups().remove(&self.process.id());
+        process_groups().retain(|other| *other != group);
     }
 }
 
@@ -312,8 +303,13 @@ impl Drop for ChildProcess {
     }
 }
 
-fn none_if_would_block(done: io::Result<usize>) -> io::Result<Option<usize>> {
-    match done {
+/// Returns the error with a text in front that says what failed.
+fn with_context(what_failed: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what_failed}: {error}"))
+}
+
+fn none_if_would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
             Ok(None)
@@ -322,10 +318,99 @@ fn none_if_would_block(done: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
-/// How a program ended, in words.
+/// Describes how a program ended.
 pub(crate) fn describe_exit(status: Option<ExitStatus>) -> String {
     match status {
         Some(status) => format!("the program ended: {status}"),
         None => "the program closed its output".to_owned(),
+    }
+}
+
+/// Logs the lines of a program's stderr until the stream ends, up to a number a minute.
+fn log_stderr(program: &str, stderr: ChildStderr) {
+    let mut stderr = BufReader::new(stderr);
+    let mut minute_begun = Instant::now();
+    let mut logged = 0;
+    let mut suppressed = 0_u64;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match stderr.by_ref().take(MAX_STDERR_LINE_BYTES).read_until(b'\n', &mut line) {
+            Ok(read) if read > 0 => {}
+            _ => break,
+        }
+        if minute_begun.elapsed() >= Duration::from_secs(60) {
+            minute_begun = Instant::now();
+            logged = 0;
+        }
+        if logged < MAX_STDERR_LINES_PER_MINUTE {
+            logged += 1;
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end();
+            // The debug format escapes control characters of terminals.
+            warn!(program, suppressed, says = ?text, "stderr");
+            suppressed = 0;
+        } else {
+            suppressed += 1;
+        }
+    }
+    if suppressed > 0 {
+        warn!(program, suppressed, "more lines were written to stderr");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cat() -> ChildProcess {
+        ChildProcess::spawn("cat", Command::new("cat")).unwrap()
+    }
+
+    /// Replaces the pipe to the program by a device whose unread bytes the kernel does not count.
+    fn replace_stdin(child: &mut ChildProcess) {
+        let device = std::fs::File::options().write(true).open("/dev/null").unwrap();
+        child.stdin = Some(std::os::fd::OwnedFd::from(device).into());
+    }
+
+    #[test]
+    fn lines_count_as_read_or_unread_as_asked_when_the_kernel_does_not_say() {
+        for (if_unknown, lines, lines_read_before) in [
+            (IfUnknown::Read, b"par".as_slice(), 2),
+            (IfUnknown::Unread, b"a\nb\npar".as_slice(), 0),
+        ] {
+            let mut child = cat();
+            replace_stdin(&mut child);
+            assert_eq!(child.try_write(b"a\nb\npar").unwrap(), Some(7));
+            let error = child.unread_bytes().unwrap_err().to_string();
+            assert!(error.contains("how much the program has read"), "{error}");
+            let unread = UnreadInput { lines: lines.to_vec(), lines_read_before };
+            assert_eq!(child.drain_unread(if_unknown), unread);
+        }
+    }
+
+    #[test]
+    fn an_unknown_exit_status_is_an_error() {
+        let mut child = cat();
+        kill_group(Pid::from_child(&child.process));
+        // Somebody else waits for the process.
+        let pid = Some(Pid::from_child(&child.process));
+        rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
+        let error = child.try_wait().unwrap_err().to_string();
+        assert!(error.contains("whether the program has ended"), "{error}");
+        child.wait_or_kill(Duration::from_secs(30)).unwrap_err();
+    }
+
+    #[test]
+    fn the_remembered_input_begins_with_a_whole_line() {
+        let mut child = cat();
+        replace_stdin(&mut child);
+        let line = [b"x".repeat(999), b"\n".to_vec()].concat();
+        for _ in 0..3 * SENT_TAIL_BYTES / line.len() {
+            child.try_write(&line).unwrap();
+        }
+        let UnreadInput { lines, .. } = child.drain_unread(IfUnknown::Unread);
+        assert!(lines.len() < 2 * SENT_TAIL_BYTES && lines.len() > SENT_TAIL_BYTES - line.len());
+        assert_eq!(lines.len() % line.len(), 0);
     }
 }

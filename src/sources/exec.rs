@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::line_reader::{LineReader, ReadEnd, poll_readable};
-use crate::base::child_process::{ChildProcess, CommandLine, describe_exit};
+use crate::base::child_process::{ChildProcess, describe_exit};
+use crate::base::command_line::CommandLine;
 use crate::base::json::Selector;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
@@ -117,10 +118,12 @@ impl Source for ExecSource {
             }
             Err(ReadEnd::Eof) => {
                 let begun = tokio::time::Instant::now();
-                let mut status = child.try_wait();
+                let unknown =
+                    |error: std::io::Error| Disconnect::new(DownCause::Exited, error.to_string());
+                let mut status = child.try_wait().map_err(unknown)?;
                 while status.is_none() && begun.elapsed() < EXIT_TIMEOUT {
                     tokio::time::sleep(Duration::from_millis(10)).await;
-                    status = child.try_wait();
+                    status = child.try_wait().map_err(unknown)?;
                 }
                 self.process = None;
                 if !self.config.restart && status.is_some_and(|status| status.success()) {

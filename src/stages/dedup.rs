@@ -131,14 +131,14 @@ impl Stage for Dedup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::stage_harness::StageHarness;
+    use crate::stages::stage_harness::{StageHarness, StageOutcome};
 
     #[test]
     fn identical_messages_pass_once_per_window() {
         let mut bench = StageHarness::new::<DedupConfig>(json!({ "window": "10s" })).unwrap();
-        assert_eq!(bench.run_at(1, &["a", "b", "a"]).0, ["a", "b"]);
-        assert_eq!(bench.run_at(10, &["b", "c"]).0, ["c"]);
-        assert_eq!(bench.run_at(11, &["a", "c"]).0, ["a"]);
+        assert_eq!(bench.run_at(1, &["a", "b", "a"]).passed, ["a", "b"]);
+        assert_eq!(bench.run_at(10, &["b", "c"]).passed, ["c"]);
+        assert_eq!(bench.run_at(11, &["a", "c"]).passed, ["a"]);
         assert_eq!(bench.counters().counters["duplicates"], 3);
     }
 
@@ -146,20 +146,20 @@ mod tests {
     fn messages_are_duplicates_only_when_their_keys_match() {
         let keys = json!({ "key": "{/t} {/i}" });
         let mut bench = StageHarness::new::<DedupConfig>(keys).unwrap();
-        let (kept, _) = bench.run(&[
+        let StageOutcome { passed, .. } = bench.run(&[
             r#"{"t":"a","i":1,"x":1}"#,
             r#"{"t":"a","i":1,"x":2}"#,
             r#"{"t":"b","i":1}"#,
             "pong",
             "pong",
         ]);
-        assert_eq!(kept.len(), 4);
+        assert_eq!(passed.len(), 4);
         assert_eq!(bench.counters().counters["without_key"], 2);
     }
 
     #[test]
     fn max_entries_bounds_what_is_remembered() {
         let mut bench = StageHarness::new::<DedupConfig>(json!({ "max_entries": 2 })).unwrap();
-        assert_eq!(bench.run(&["a", "b", "c", "a", "c"]).0, ["a", "b", "c", "a"]);
+        assert_eq!(bench.run(&["a", "b", "c", "a", "c"]).passed, ["a", "b", "c", "a"]);
     }
 }

@@ -1,8 +1,11 @@
-//! Sends messages through a program of any language.
+//! A stage that sends messages through an external program.
 
+mod program_failure;
+mod reply_mode;
 mod running_program;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,51 +14,41 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use self::running_program::{ProgramFailure, RunningProgram};
+use self::program_failure::ProgramFailure;
+pub use self::reply_mode::ReplyMode;
+use self::running_program::{PossibleLoss, RunningProgram};
 use crate::base::backoff::Backoff;
-use crate::base::child_process::CommandLine;
-use crate::base::error_chain::error_chain;
+use crate::base::command_line::CommandLine;
 use crate::base::time::UnixNanos;
 use crate::base::units::ConfigDuration;
 use crate::metrics::{Counter, PipelineStats};
 use crate::plugin::batch::{Batch, MessageVerdict};
 use crate::plugin::{BoxError, BuildContext, DrainStatus, Stage, StageConfig};
 
-/// What goes on is told again after this.
+/// Shortest time between two log messages about lines that are no UTF-8.
 const GARBLED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Sends every message through a program: a line on its stdin, and its stdout's lines go on.
+/// Sends every message as a line through a program: the lines of its stdout go on.
 ///
-/// A program that ends, or does nothing for `timeout`, is started again, later each time; meanwhile
-/// messages go on unchanged, counted as failed. What it says on stderr goes to the log.
+/// A program that ends, or neither reads nor writes for `timeout` while messages wait for it, is
+/// started again, after a longer delay each time. Meanwhile messages pass unchanged and count as
+/// failed. Lines of the program's stderr go to the log.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecStageConfig {
-    /// The program and its arguments. It must not keep its output back: `jq --unbuffered`, `grep
-    /// --line-buffered`, `python -u`.
+    /// The program and its arguments. The program must not buffer its output: `jq --unbuffered`,
+    /// `grep --line-buffered`, `python -u`.
     command: CommandLine,
-    /// Environment variables for it, beside those of the recorder.
+    /// Environment variables of the program, in addition to those of the recorder.
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// How it answers.
+    /// The way in which the program answers.
     #[serde(default)]
-    replies: Replies,
-    /// For how long it may neither read nor write while messages wait for it. More than 0.
+    replies: ReplyMode,
+    /// Longest time in which the program may neither read nor write while messages wait for it.
+    /// More than 0.
     #[serde(default = "ExecStageConfig::default_timeout")]
     timeout: ConfigDuration,
-}
-
-/// How a program answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Replies {
-    /// With any lines at any time. What the program had read of late when it ended may be lost, and is
-    /// counted: the lines of the last 256 KiB that it read, unless it had been quiet since.
-    #[default]
-    Any,
-    /// With exactly one line for each, in order; an empty one leaves the message out. What was not
-    /// answered when the program ended goes on unchanged: nothing is lost.
-    Each,
 }
 
 impl ExecStageConfig {
@@ -91,14 +84,15 @@ impl StageConfig for ExecStageConfig {
 
 struct ExecStage {
     config: ExecStageConfig,
-    program: Option<RunningProgram>,
+    /// The running program; `None` before the first batch and after a failure.
+    program: Option<Box<RunningProgram>>,
     backoff: Backoff,
-    /// Not before this is it started.
+    /// Earliest time of the next start.
     earliest_start: Instant,
     starts: Arc<Counter>,
-    /// Lines of it that are not UTF-8.
+    /// Lines of the program that are no UTF-8.
     garbled: Arc<Counter>,
-    /// When the log was last told of such.
+    /// Time of the last log message about such lines.
     garbled_logged_at: Option<Instant>,
     stats: Arc<PipelineStats>,
 }
@@ -108,106 +102,131 @@ impl ExecStage {
         self.config.command.name()
     }
 
-    /// The program, started if that is due.
-    fn ensure_running(&mut self) -> Option<&mut RunningProgram> {
-        if self.program.is_none() && Instant::now() >= self.earliest_start {
-            match RunningProgram::start(&self.config) {
-                Ok(running) => {
-                    self.starts.add(1);
-                    info!(program = self.program_name(), "program started");
-                    self.program = Some(running);
-                }
-                Err(error) => {
-                    let retry_in = self.schedule_restart(Duration::ZERO);
-                    let error = error_chain(&error);
-                    error!(program = self.program_name(), %error, ?retry_in, "the program cannot be started; messages go on unchanged");
-                }
+    /// Starts the program for a batch that was received at `received`, if that is due. Returns
+    /// `None` while there is no program.
+    fn start_if_due(&mut self, received: UnixNanos) -> Option<Box<RunningProgram>> {
+        if Instant::now() < self.earliest_start {
+            return None;
+        }
+        match self.start(received) {
+            Ok(running) => {
+                self.starts.add(1);
+                info!(program = self.program_name(), "program started");
+                Some(Box::new(running))
+            }
+            Err(error) => {
+                let retry_in = self.schedule_restart(Duration::ZERO);
+                error!(program = self.program_name(), %error, ?retry_in, "the program cannot be started; messages pass unchanged");
+                None
             }
         }
-        self.program.as_mut()
     }
 
-    fn schedule_restart(&mut self, lasted: Duration) -> Duration {
-        self.backoff.record_success(lasted);
+    fn start(&self, received: UnixNanos) -> io::Result<RunningProgram> {
+        let child = self.config.command.start(&self.config.env)?;
+        child.set_nonblocking()?;
+        let timeout = self.config.timeout.to_duration();
+        Ok(RunningProgram::new(child, self.config.replies, timeout, received))
+    }
+
+    fn schedule_restart(&mut self, uptime: Duration) -> Duration {
+        self.backoff.record_success(uptime);
         let delay = self.backoff.next_delay(None);
         self.earliest_start = Instant::now() + delay;
         delay
     }
 
-    /// Ends the program, and puts what it has certainly not dealt with into the batch.
-    fn handle_failure(&mut self, failure: &ProgramFailure, batch: &mut Batch) {
-        let Some(running) = self.program.take() else { return };
-        let lasted = running.uptime();
-        let (lost, since) = running.recover_unprocessed(batch, &failure.to_string());
-        self.stats.record_stage_loss(lost, since);
-        let retry_in = self.schedule_restart(lasted);
-        warn!(program = self.program_name(), error = %failure, lost_at_most = lost, ?retry_in, "the program failed and is started again");
+    /// Exchanges messages with the program by `work`, which puts replies into the batch. A program
+    /// that does not fail stays.
+    fn with_program(
+        &mut self,
+        mut running: Box<RunningProgram>,
+        batch: &mut Batch,
+        work: impl FnOnce(&mut RunningProgram, &mut Batch) -> Result<DrainStatus, ProgramFailure>,
+    ) -> DrainStatus {
+        let result = work(&mut running, batch);
+        self.record_garbled(running.drain_garbled(), running.oldest_received());
+        match result {
+            Ok(status) => {
+                self.program = Some(running);
+                status
+            }
+            Err(failure) => {
+                self.handle_failure(*running, &failure, batch);
+                DrainStatus::Done
+            }
+        }
     }
 
-    /// Lines of the program are not UTF-8.
+    /// Kills the program. Messages that it has not processed with certainty go into the batch; the
+    /// others count as possibly lost.
+    fn handle_failure(
+        &mut self,
+        running: RunningProgram,
+        failure: &ProgramFailure,
+        batch: &mut Batch,
+    ) {
+        let uptime = running.uptime();
+        let loss = running.recover_unprocessed(batch, &failure.to_string());
+        if let Some(PossibleLoss { messages, since }) = loss {
+            self.stats.record_stage_loss(messages, since);
+        }
+        let lost_at_most = loss.map_or(0, |loss| loss.messages);
+        let retry_in = self.schedule_restart(uptime);
+        warn!(program = self.program_name(), error = %failure, lost_at_most, ?retry_in, "the program failed and is started again");
+    }
+
+    /// Counts lines of the program that are no UTF-8, and logs them from time to time.
     fn record_garbled(&mut self, lines: u64, since: UnixNanos) {
         if lines == 0 {
             return;
         }
         self.garbled.add(lines);
-        let each = self.config.replies == Replies::Each;
-        if !each {
-            // Each may have been a message.
-            self.stats.record_stage_loss(lines, since);
-        }
-        if self.garbled_logged_at.is_none_or(|told| told.elapsed() >= GARBLED_LOG_INTERVAL) {
+        let consequence = match self.config.replies {
+            ReplyMode::Any => {
+                // Each line may have been a message.
+                self.stats.record_stage_loss(lines, since);
+                "these lines are left out"
+            }
+            ReplyMode::Each => "their messages pass unchanged",
+        };
+        if self.garbled_logged_at.is_none_or(|logged| logged.elapsed() >= GARBLED_LOG_INTERVAL) {
             self.garbled_logged_at = Some(Instant::now());
-            let (program, garbled) = (self.program_name(), self.garbled.get());
-            let instead =
-                if each { "the messages go on unchanged" } else { "these lines are left out" };
-            warn!(program, garbled, "the program says lines that are not UTF-8; {instead}");
+            let program = self.program_name();
+            let garbled = self.garbled.get();
+            warn!(program, garbled, "the program writes lines that are not UTF-8; {consequence}");
         }
-    }
-
-    /// Does something with the program, and puts into the batch what it answers; says whether there
-    /// is more.
-    fn with_program(
-        &mut self,
-        batch: &mut Batch,
-        work: impl FnOnce(&mut RunningProgram, &mut Batch) -> Result<bool, ProgramFailure>,
-    ) -> bool {
-        let Some(running) = &mut self.program else { return false };
-        let worked = work(running, batch);
-        let (garbled, since) = (running.drain_garbled(), running.oldest_received());
-        self.record_garbled(garbled, since);
-        worked.unwrap_or_else(|failure| {
-            self.handle_failure(&failure, batch);
-            false
-        })
     }
 }
 
 impl Stage for ExecStage {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
-        let Some(running) = self.ensure_running() else {
+        let running = self.program.take().or_else(|| self.start_if_due(batch.received()));
+        let Some(mut running) = running else {
             batch.apply_verdicts(|_| MessageVerdict::Fail("the program is not running".into()));
             return Ok(());
         };
         running.enqueue(batch);
-        let mut out = Batch::new();
-        out.set_received(batch.received());
-        // What does not fit is collected.
-        self.with_program(&mut out, RunningProgram::exchange);
-        *batch = out;
+        let mut replies = Batch::new();
+        replies.set_received(batch.received());
+        // Replies beyond one batch come from `drain_ready`, which the engine calls next.
+        self.with_program(running, &mut replies, RunningProgram::exchange);
+        *batch = replies;
         Ok(())
     }
 
     fn drain_ready(&mut self, batch: &mut Batch) -> Result<DrainStatus, BoxError> {
-        let more = self.with_program(batch, RunningProgram::collect);
-        Ok(if more { DrainStatus::More } else { DrainStatus::Done })
+        let Some(running) = self.program.take() else { return Ok(DrainStatus::Done) };
+        Ok(self.with_program(running, batch, RunningProgram::collect))
     }
 
     fn close(&mut self, batch: &mut Batch) -> Result<DrainStatus, BoxError> {
-        if self.with_program(batch, RunningProgram::close_input_and_drain) {
-            return Ok(DrainStatus::More);
+        let Some(running) = self.program.take() else { return Ok(DrainStatus::Done) };
+        let status = self.with_program(running, batch, RunningProgram::close_input_and_drain);
+        if status == DrainStatus::Done {
+            self.program = None;
         }
-        self.program = None;
-        Ok(DrainStatus::Done)
+        Ok(status)
     }
 }
 

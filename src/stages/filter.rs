@@ -142,17 +142,17 @@ mod tests {
         "pong",
     ];
 
-    /// The places of the messages that go on.
+    /// Returns the indices of the messages that pass.
     fn kept_indices(keys: Value) -> Vec<usize> {
-        let (kept, failed) = StageHarness::new::<FilterConfig>(keys).unwrap().run(&MESSAGES);
-        assert!(failed.is_empty());
-        let place = |text: &String| MESSAGES.iter().position(|message| message == text).unwrap();
-        kept.iter().map(place).collect()
+        let outcome = StageHarness::new::<FilterConfig>(keys).unwrap().run(&MESSAGES);
+        assert!(outcome.failures.is_empty());
+        let index = |text: &String| MESSAGES.iter().position(|message| message == text).unwrap();
+        outcome.passed.iter().map(index).collect()
     }
 
     #[test]
     fn messages_are_filtered_by_the_value_at_the_pointer() {
-        for (keys, places) in [
+        for (keys, indices) in [
             (json!({"pointer": "/s", "exists": true}), vec![0, 1, 2]),
             (json!({"pointer": "/s", "exists": false}), vec![3, 4]),
             (json!({"pointer": "/z", "exists": true}), vec![1]),
@@ -166,7 +166,7 @@ mod tests {
             (json!({"pointer": "/s", "matches": "^(BTC|X)$"}), vec![0, 2]),
             (json!({"pointer": "/n", "matches": "^1"}), vec![0, 1, 2]),
         ] {
-            assert_eq!(kept_indices(keys.clone()), places, "{keys}");
+            assert_eq!(kept_indices(keys.clone()), indices, "{keys}");
         }
     }
 

@@ -165,31 +165,32 @@ impl Stage for Jq {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::stage_harness::StageHarness;
+    use crate::stages::stage_harness::{StageHarness, StageOutcome};
 
-    fn run(program: &str, messages: &[&str]) -> (Vec<String>, Vec<String>) {
+    fn run(program: &str, messages: &[&str]) -> StageOutcome {
         StageHarness::new::<JqConfig>(json!({ "program": program })).unwrap().run(messages)
     }
 
     #[test]
     fn a_program_maps_filters_and_fans_out() {
         let trade = r#"{"z":1,"data":[{"s":"A","p":"1.10"},{"s":"B","p":2.50}],"id":12345678901234567890123}"#;
-        let (out, failed) = run(".data[] | {s, p}", &[trade]);
-        assert_eq!(out, [r#"{"s":"A","p":"1.10"}"#, r#"{"s":"B","p":2.50}"#]);
-        assert!(failed.is_empty());
-        assert_eq!(run("select(.z > 1)", &[trade]).0, Vec::<String>::new());
-        assert_eq!(run(".", &[trade]).0, [trade], "order and numbers stay");
-        assert_eq!(run("\"a\\nb\"", &["1"]).0, [r#""a\nb""#], "one line a message");
+        let StageOutcome { passed, failures } = run(".data[] | {s, p}", &[trade]);
+        assert_eq!(passed, [r#"{"s":"A","p":"1.10"}"#, r#"{"s":"B","p":2.50}"#]);
+        assert!(failures.is_empty());
+        assert_eq!(run("select(.z > 1)", &[trade]).passed, Vec::<String>::new());
+        assert_eq!(run(".", &[trade]).passed, [trade], "order and numbers stay");
+        assert_eq!(run("\"a\\nb\"", &["1"]).passed, [r#""a\nb""#], "one line a message");
     }
 
     #[test]
     fn a_message_that_fails_passes_unchanged() {
-        let (out, failed) = run(".a + 1, error(\"no\")", &[r#"{"a":1}"#, "pong"]);
-        assert_eq!(out, [r#"{"a":1}"#, "pong"]);
-        assert_eq!(failed.len(), 2);
-        let (out, failed) = run("range(infinite)", &["1"]);
-        assert_eq!(out, ["1"]);
-        assert!(failed[0].contains("more than 10000"));
+        let StageOutcome { passed, failures } =
+            run(".a + 1, error(\"no\")", &[r#"{"a":1}"#, "pong"]);
+        assert_eq!(passed, [r#"{"a":1}"#, "pong"]);
+        assert_eq!(failures.len(), 2);
+        let StageOutcome { passed, failures } = run("range(infinite)", &["1"]);
+        assert_eq!(passed, ["1"]);
+        assert!(failures[0].contains("more than 10000"));
         let deep = "[".repeat(300) + &"]".repeat(300);
         for (program, message) in [
             (".", deep.as_str()),
@@ -200,9 +201,9 @@ mod tests {
             (".", "NaN"),
             (".", "+1"),
         ] {
-            let (out, failed) = run(program, &[message]);
+            let StageOutcome { passed, failures } = run(program, &[message]);
             assert_eq!(
-                (out.as_slice(), failed.len()),
+                (passed.as_slice(), failures.len()),
                 ([message.to_owned()].as_slice(), 1),
                 "{program}"
             );

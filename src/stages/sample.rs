@@ -55,8 +55,8 @@ mod tests {
     #[test]
     fn every_nth_message_is_kept_over_batches() {
         let mut bench = StageHarness::new::<SampleConfig>(json!({ "every": 3 })).unwrap();
-        assert_eq!(bench.run(&["0", "1"]).0, ["0"]);
-        assert_eq!(bench.run(&["2", "3", "4", "5", "6"]).0, ["3", "6"]);
+        assert_eq!(bench.run(&["0", "1"]).passed, ["0"]);
+        assert_eq!(bench.run(&["2", "3", "4", "5", "6"]).passed, ["3", "6"]);
         assert!(StageHarness::new::<SampleConfig>(json!({ "every": 0 })).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! A stage on its bench.
+//! A harness for tests of stages.
 
 use std::sync::Arc;
 
@@ -9,16 +9,26 @@ use crate::metrics::{PipelineStats, PluginSnapshot};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
-/// A stage that was built from its keys, as the configuration's loader does it.
+/// A stage that was built from its keys, as the loader of the configuration does.
 pub(super) struct StageHarness {
     pub(super) stage: Box<dyn Stage>,
     context: BuildContext,
 }
 
-/// What became of messages: those that went on, and the reasons of those that failed.
-pub(super) type StageOutcome = (Vec<String>, Vec<String>);
+/// The outcome of a batch.
+#[derive(Debug)]
+pub(super) struct StageOutcome {
+    /// The messages that passed the stage.
+    pub(super) passed: Vec<String>,
+    /// The reasons of the messages that failed.
+    pub(super) failures: Vec<String>,
+}
 
 impl StageHarness {
+    /// Builds the stage.
+    ///
+    /// # Errors
+    /// The keys make no stage.
     pub(super) fn new<C: StageConfig>(keys: Value) -> Result<Self, BoxError> {
         let config: C = serde_json::from_value(keys)?;
         let context = BuildContext::new(Vec::new(), Arc::new(PipelineStats::new()), 100);
@@ -32,9 +42,10 @@ impl StageHarness {
         }
         batch.set_received(UnixNanos::from_seconds(seconds));
         self.stage.process(&mut batch).unwrap();
-        let lines = batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap());
-        let lines = lines.collect();
-        (lines, batch.take_failures().into_iter().map(|failed| failed.reason).collect())
+        let payloads = batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap());
+        let passed = payloads.collect();
+        let failures = batch.take_failures().into_iter().map(|failure| failure.reason).collect();
+        StageOutcome { passed, failures }
     }
 
     pub(super) fn run(&mut self, messages: &[&str]) -> StageOutcome {

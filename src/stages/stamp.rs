@@ -96,30 +96,30 @@ impl Stage for StampInsert {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::stage_harness::StageHarness;
+    use crate::stages::stage_harness::{StageHarness, StageOutcome};
 
     #[test]
     fn json_is_wrapped_verbatim_and_other_text_as_a_string() {
         let mut bench = StageHarness::new::<StampConfig>(json!({})).unwrap();
-        let (stamped, failed) = bench.run_at(7, &["{\"a\": 1.10 }", "po\"ng", ""]);
+        let StageOutcome { passed, failures } = bench.run_at(7, &["{\"a\": 1.10 }", "po\"ng", ""]);
         assert_eq!(
-            stamped,
+            passed,
             [
                 r#"{"recv_ns":7000000000,"data":{"a": 1.10 }}"#,
                 r#"{"recv_ns":7000000000,"text":"po\"ng"}"#,
                 r#"{"recv_ns":7000000000,"text":""}"#,
             ]
         );
-        assert!(failed.is_empty());
+        assert!(failures.is_empty());
     }
 
     #[test]
     fn the_key_is_prepended_to_objects_that_lack_it() {
         let mut bench = StageHarness::new::<StampConfig>(json!({ "key": "t/\"x" })).unwrap();
         let messages = [" {\"a\":1}", "{ }", "[1]", "{\"t/\\\"x\":1}", "pong"];
-        let (stamped, failed) = bench.run_at(7, &messages);
+        let StageOutcome { passed, failures } = bench.run_at(7, &messages);
         assert_eq!(
-            stamped,
+            passed,
             [
                 r#"{"t/\"x":7000000000,"a":1}"#,
                 r#"{"t/\"x":7000000000}"#,
@@ -128,7 +128,7 @@ mod tests {
                 "pong"
             ]
         );
-        assert_eq!(failed.len(), 3);
-        assert!(failed[1].contains("has the key"));
+        assert_eq!(failures.len(), 3);
+        assert!(failures[1].contains("has the key"));
     }
 }

@@ -71,19 +71,19 @@ impl Stage for Validate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::stage_harness::StageHarness;
+    use crate::stages::stage_harness::{StageHarness, StageOutcome};
 
     #[test]
     fn invalid_json_is_dropped_or_rejected_with_the_reason() {
         let messages = ["{\"a\":[1,\"\u{e9}\"]}", "pong", "{} {}", "1e5", ""];
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         let mut bench = StageHarness::new::<ValidateConfig>(json!({ "invalid": "drop" })).unwrap();
-        assert_eq!(bench.run(&messages).0, [messages[0], messages[3]]);
-        assert_eq!(bench.run(&[&deep]).0.len(), 1, "as deep as it may be");
+        assert_eq!(bench.run(&messages).passed, [messages[0], messages[3]]);
+        assert_eq!(bench.run(&[&deep]).passed.len(), 1, "as deep as it may be");
         assert_eq!(bench.counters().counters["invalid"], 3);
         let mut bench = StageHarness::new::<ValidateConfig>(json!({})).unwrap();
-        let (kept, failed) = bench.run(&messages);
-        assert_eq!((kept.len(), failed.len()), (5, 3), "the engine takes them out");
-        assert!(failed[1].contains("trailing"), "{failed:?}");
+        let StageOutcome { passed, failures } = bench.run(&messages);
+        assert_eq!((passed.len(), failures.len()), (5, 3), "the engine takes them out");
+        assert!(failures[1].contains("trailing"), "{failures:?}");
     }
 }

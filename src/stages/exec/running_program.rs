@@ -1,4 +1,4 @@
-//! The program while it runs, and what it has of ours.
+//! A running program and the messages that it may have.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,111 +6,127 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::{ExecStageConfig, Replies};
-use crate::base::child_process::{ChildProcess, describe_exit};
-use crate::base::line_splitter::{LineSplitter, LineTooLong};
+use super::program_failure::ProgramFailure;
+use super::reply_mode::ReplyMode;
+use crate::base::child_process::{ChildProcess, IfUnknown, Interest, UnreadInput, describe_exit};
+use crate::base::line_splitter::LineSplitter;
 use crate::base::time::UnixNanos;
+use crate::plugin::DrainStatus;
 use crate::plugin::batch::Batch;
 
-/// A program that has read everything and said nothing for so long has dealt with it.
+/// Time after which a program that has read everything and written nothing has processed its input.
 const QUIET_PERIOD: Duration = Duration::from_secs(2);
-/// A program that says so much without taking anything of what waits for it says it for ever.
+/// Number of bytes that a program may write without reading anything of the input that waits for it.
 const FLOOD_BYTES: usize = 128 << 20;
-/// A batch is not filled with more than this at once.
+/// Number of bytes from which on a batch takes no more replies.
 const MAX_REPLY_BYTES: usize = 8 << 20;
-/// So much may wait to be given or answered.
+/// Maximum number of bytes of messages that wait for an answer.
 const MAX_UNANSWERED_BYTES: usize = 16 << 20;
-/// How often a program that reads its last lines is looked at.
+/// Time between two checks of a program that reads its last lines.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// How much is read at a time.
+/// Number of bytes of one read.
 const READ_BLOCK_BYTES: usize = 64 << 10;
 
-/// Why a program was given up.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ProgramFailure {
-    #[error("{0}")]
-    Exited(String),
-    #[error("the program did nothing for {0:?} (`timeout`)")]
-    TimedOut(Duration),
-    #[error("the program answers without end, and does not take what it is given")]
-    OutputFlood,
-    #[error("the program gave more lines than it was asked for (`replies: \"each\"`)")]
-    UnexpectedReply,
-    #[error(transparent)]
-    TooLong(#[from] LineTooLong),
-    #[error("the pipe to the program failed: {0}")]
-    Pipe(#[from] io::Error),
-}
-
+/// A program that runs, the input that waits for it, and the messages that it may have.
 pub(super) struct RunningProgram {
     child: ChildProcess,
     timeout: Duration,
-    /// Lines that it is still to be given; the first may have been given in part.
+    /// Lines that are to be sent. The first may have been sent in part.
     pending: Vec<u8>,
-    /// How much of `pending` was given.
+    /// Number of bytes of `pending` that were sent.
     written: usize,
-    /// When the batches were received of whose lines it may have some, each with how many bytes it was
-    /// to be given up to its end.
-    possibly_unprocessed: VecDeque<(u64, UnixNanos)>,
+    /// The batches of which the program may have unprocessed lines, oldest first.
+    queued_batches: VecDeque<QueuedBatch>,
+    /// Number of bytes that were enqueued since the start.
     queued_bytes: u64,
-    /// When it last took something, and how many bytes it said since.
+    /// Time at which the first batch was received.
+    first_received: UnixNanos,
+    /// Time of the last write to the program.
     last_write: Instant,
+    /// Number of bytes that the program wrote since then.
     read_since_write: usize,
-    /// With `replies: "each"`: lines, with their feeds, that are not answered.
+    /// With [`ReplyMode::Each`]: lines with their line feeds that are not answered, oldest first.
     unanswered: Option<VecDeque<Vec<u8>>>,
     unanswered_bytes: usize,
+    /// Time since which the oldest unanswered line waits, or of the last output since.
     awaiting_reply_since: Instant,
     reply_splitter: LineSplitter,
+    /// Number of lines that were no UTF-8.
     garbled: u64,
 }
 
+/// A batch that was enqueued.
+#[derive(Debug, Clone, Copy)]
+struct QueuedBatch {
+    /// Number of bytes that were enqueued since the start, including those of the batch.
+    end_offset: u64,
+    received: UnixNanos,
+}
+
+/// Messages that may be lost, since a program had read them when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PossibleLoss {
+    pub(super) messages: u64,
+    /// Time at which the oldest of the messages was received.
+    pub(super) since: UnixNanos,
+}
+
 impl RunningProgram {
-    pub(super) fn start(config: &ExecStageConfig) -> io::Result<Self> {
-        let child = config.command.start(&config.env)?;
-        child.set_nonblocking()?;
-        Ok(Self {
+    /// Returns the program of `child`, whose pipes must not block. `first_received` is the time of
+    /// the batch for which it was started.
+    pub(super) fn new(
+        child: ChildProcess,
+        reply_mode: ReplyMode,
+        timeout: Duration,
+        first_received: UnixNanos,
+    ) -> Self {
+        Self {
             child,
-            timeout: config.timeout.to_duration(),
+            timeout,
             pending: Vec::new(),
             written: 0,
-            possibly_unprocessed: VecDeque::new(),
+            queued_batches: VecDeque::new(),
             queued_bytes: 0,
+            first_received,
             last_write: Instant::now(),
             read_since_write: 0,
-            unanswered: (config.replies == Replies::Each).then(VecDeque::new),
+            unanswered: (reply_mode == ReplyMode::Each).then(VecDeque::new),
             unanswered_bytes: 0,
             awaiting_reply_since: Instant::now(),
             reply_splitter: LineSplitter::default(),
             garbled: 0,
-        })
+        }
     }
 
+    /// Returns the time since the start.
     pub(super) fn uptime(&self) -> Duration {
         self.child.started_at.elapsed()
     }
 
-    /// When the first line was received that it may still have.
+    /// Returns the time at which the oldest message was received that the program may have.
     pub(super) fn oldest_received(&self) -> UnixNanos {
-        self.possibly_unprocessed.front().map(|(_, received)| *received).unwrap_or_default()
+        self.queued_batches.front().map_or(self.first_received, |oldest| oldest.received)
     }
 
+    /// Returns the number of lines since the last call that were no UTF-8.
     pub(super) fn drain_garbled(&mut self) -> u64 {
         std::mem::take(&mut self.garbled)
     }
 
-    /// The program is to be given these messages.
+    /// Enqueues messages for the program.
     pub(super) fn enqueue(&mut self, batch: &Batch) {
         self.pending.extend_from_slice(batch.as_lines());
         self.queued_bytes += batch.as_lines().len() as u64;
-        let has = self.child.sent_tail_len() + self.pending.len() as u64;
+        let unprocessed = self.child.sent_tail_len() + self.pending.len() as u64;
         while self
-            .possibly_unprocessed
+            .queued_batches
             .front()
-            .is_some_and(|(end, _)| end + has <= self.queued_bytes)
+            .is_some_and(|oldest| oldest.end_offset + unprocessed <= self.queued_bytes)
         {
-            self.possibly_unprocessed.pop_front();
+            self.queued_batches.pop_front();
         }
-        self.possibly_unprocessed.push_back((self.queued_bytes, batch.received()));
+        self.queued_batches
+            .push_back(QueuedBatch { end_offset: self.queued_bytes, received: batch.received() });
         if let Some(unanswered) = &mut self.unanswered {
             if unanswered.is_empty() {
                 self.awaiting_reply_since = Instant::now();
@@ -120,121 +136,123 @@ impl RunningProgram {
         }
     }
 
-    /// Gives it what waits, and takes what it says meanwhile; says whether there is more to come at
-    /// once. Neither side waits for the other: when both pipes are full, its answers are read first.
-    pub(super) fn exchange(&mut self, batch: &mut Batch) -> Result<bool, ProgramFailure> {
-        let mut moved = Instant::now();
+    /// Sends the input that waits, and reads replies meanwhile. When both pipes are full, replies
+    /// are read first, so neither side waits for the other.
+    ///
+    /// # Errors
+    /// The program failed. Replies that it wrote before are in the batch.
+    pub(super) fn exchange(&mut self, batch: &mut Batch) -> Result<DrainStatus, ProgramFailure> {
+        let mut last_progress = Instant::now();
         loop {
             if self.read_replies(batch)? {
-                moved = Instant::now();
+                last_progress = Instant::now();
             }
-            if batch.as_lines().len() >= MAX_REPLY_BYTES {
-                return Ok(true);
+            if is_full(batch) {
+                return Ok(DrainStatus::More);
             }
-            let crowded = self.unanswered_bytes > MAX_UNANSWERED_BYTES;
-            if self.pending.is_empty() && !crowded {
-                return Ok(false);
+            let has_too_many_unanswered = self.unanswered_bytes > MAX_UNANSWERED_BYTES;
+            if self.pending.is_empty() && !has_too_many_unanswered {
+                return Ok(DrainStatus::Done);
             }
             if self.write_pending()? {
-                moved = Instant::now();
+                last_progress = Instant::now();
                 continue;
             }
-            let patience = self.timeout.saturating_sub(moved.elapsed());
-            if patience.is_zero() {
-                return Err(ProgramFailure::TimedOut(self.timeout));
-            }
-            let write = !self.pending.is_empty();
-            let ready = self.child.wait_ready(write, patience)?;
-            if !ready.readable && !ready.writable && moved.elapsed() >= self.timeout {
-                return Err(ProgramFailure::TimedOut(self.timeout));
+            let time_left = self.time_left(last_progress)?;
+            let interest =
+                if self.pending.is_empty() { Interest::Read } else { Interest::ReadWrite };
+            let ready = self.child.wait_ready(interest, time_left)?;
+            if !ready.readable && !ready.writable {
+                self.time_left(last_progress)?;
             }
         }
     }
 
-    /// Takes what it has said by now; says whether there is more.
-    pub(super) fn collect(&mut self, batch: &mut Batch) -> Result<bool, ProgramFailure> {
+    /// Reads the replies that are ready.
+    ///
+    /// # Errors
+    /// The program failed. Replies that it wrote before are in the batch.
+    pub(super) fn collect(&mut self, batch: &mut Batch) -> Result<DrainStatus, ProgramFailure> {
         if !self.pending.is_empty() {
             return self.exchange(batch);
         }
-        let said = self.read_replies(batch)?;
-        let waits = self.unanswered.as_ref().is_some_and(|unanswered| !unanswered.is_empty());
-        if waits && self.awaiting_reply_since.elapsed() >= self.timeout {
-            return Err(ProgramFailure::TimedOut(self.timeout));
+        let has_output = self.read_replies(batch)?;
+        if self.has_unanswered() {
+            self.time_left(self.awaiting_reply_since)?;
         }
-        if !said && self.last_write.elapsed() >= QUIET_PERIOD && self.child.unread_bytes() == 0 {
-            // It has read everything and has nothing to say to it.
+        let is_quiet = !has_output && self.last_write.elapsed() >= QUIET_PERIOD;
+        if is_quiet && self.child.unread_bytes()? == 0 {
             self.child.mark_idle();
         }
-        Ok(batch.as_lines().len() >= MAX_REPLY_BYTES)
+        Ok(if is_full(batch) { DrainStatus::More } else { DrainStatus::Done })
     }
 
-    /// Tells it that nothing more comes, and takes what it says to that; says whether there is more.
+    /// Closes the program's stdin once it has read its input, reads its replies until it closes its
+    /// stdout, and waits for its exit. Called again after [`DrainStatus::More`].
+    ///
+    /// # Errors
+    /// The program failed. Replies that it wrote before are in the batch.
     pub(super) fn close_input_and_drain(
         &mut self,
         batch: &mut Batch,
-    ) -> Result<bool, ProgramFailure> {
-        if !self.pending.is_empty() && self.exchange(batch)? {
-            return Ok(true);
+    ) -> Result<DrainStatus, ProgramFailure> {
+        if !self.pending.is_empty() && self.exchange(batch)? == DrainStatus::More {
+            return Ok(DrainStatus::More);
         }
-        // Whether it reads everything can be seen as long as the pipe is open.
-        let mut moved = Instant::now();
-        while self.child.stdin.is_some() && self.child.unread_bytes() > 0 {
+        // Only while the pipe is open does the kernel say how much of it is unread.
+        let mut last_progress = Instant::now();
+        while self.child.unread_bytes()? > 0 {
             if self.read_replies(batch)? {
-                moved = Instant::now();
+                last_progress = Instant::now();
             }
-            if batch.as_lines().len() >= MAX_REPLY_BYTES {
-                return Ok(true);
+            if is_full(batch) {
+                return Ok(DrainStatus::More);
             }
-            if moved.elapsed() >= self.timeout {
-                return Err(ProgramFailure::TimedOut(self.timeout));
-            }
-            self.child.wait_ready(false, DRAIN_POLL_INTERVAL)?;
+            self.time_left(last_progress)?;
+            self.child.wait_ready(Interest::Read, DRAIN_POLL_INTERVAL)?;
         }
         drop(self.child.stdin.take());
         loop {
             match self.read_replies(batch) {
-                Ok(true) => moved = Instant::now(),
+                Ok(true) => last_progress = Instant::now(),
                 Ok(false) => {}
                 Err(ProgramFailure::Exited(_)) => break,
                 Err(other) => return Err(other),
             }
-            if batch.as_lines().len() >= MAX_REPLY_BYTES {
-                return Ok(true);
+            if is_full(batch) {
+                return Ok(DrainStatus::More);
             }
-            let patience = self.timeout.saturating_sub(moved.elapsed());
-            if patience.is_zero() {
-                return Err(ProgramFailure::TimedOut(self.timeout));
-            }
-            self.child.wait_ready(false, patience)?;
+            let time_left = self.time_left(last_progress)?;
+            self.child.wait_ready(Interest::Read, time_left)?;
         }
         if let Some(last) = self.reply_splitter.take_partial_line() {
             self.handle_reply(&last, batch)?;
         }
-        let waits = self.unanswered.as_ref().is_some_and(|unanswered| !unanswered.is_empty());
-        let status = self.child.wait_or_kill(self.timeout);
-        if waits {
+        let has_unanswered = self.has_unanswered();
+        let status = self.child.wait_or_kill(self.timeout)?;
+        if has_unanswered {
             return Err(ProgramFailure::Exited(describe_exit(status)));
         }
         if status.is_none_or(|status| !status.success()) {
-            // Of filters this is common: `grep` that found nothing.
+            // Common for filters, such as a `grep` that found nothing.
             info!(how = describe_exit(status), "the program did not end with success");
         }
-        Ok(false)
+        Ok(DrainStatus::Done)
     }
 
-    /// Ends it. What it has not dealt with goes into the batch, for this reason; gives how many
-    /// messages may be lost, and when the first of them was received.
+    /// Kills the program. Messages that it has not processed with certainty go into the batch as
+    /// failed, with `reason`. Returns the messages that may be lost.
     pub(super) fn recover_unprocessed(
         mut self,
         batch: &mut Batch,
         reason: &str,
-    ) -> (u64, UnixNanos) {
-        let (unread, read) = self.child.drain_unread();
+    ) -> Option<PossibleLoss> {
+        let UnreadInput { lines, lines_read_before } = self.child.drain_unread(IfUnknown::Read);
         self.child.kill();
-        // What it had said before it ended.
+        // Replies that were written before the end still count.
         let mut block = vec![0; READ_BLOCK_BYTES];
-        while let Ok(Some(heard @ 1..)) = self.child.try_read(&mut block) {
-            if self.split_replies(block.get(..heard).unwrap_or_default(), batch).is_err() {
+        while let Ok(Some(read @ 1..)) = self.child.try_read(&mut block) {
+            if self.split_replies(block.get(..read).unwrap_or_default(), batch).is_err() {
                 break;
             }
         }
@@ -242,34 +260,50 @@ impl RunningProgram {
             for line in unanswered {
                 batch.push_failed(line.strip_suffix(b"\n").unwrap_or(line), reason);
             }
-            return (0, UnixNanos::default());
+            return None;
         }
-        // From the start of the first line on that it has not read whole.
-        let rest = self.pending.get(self.written..).unwrap_or_default();
-        let back = [&unread, rest].concat();
-        for line in back.split_inclusive(|byte| *byte == b'\n') {
+        // From the start of the first line on that was not read whole.
+        let unsent = self.pending.get(self.written..).unwrap_or_default();
+        for line in [&lines, unsent].concat().split_inclusive(|byte| *byte == b'\n') {
             batch.push_failed(line.strip_suffix(b"\n").unwrap_or(line), reason);
         }
-        (read, self.oldest_received())
+        (lines_read_before > 0)
+            .then(|| PossibleLoss { messages: lines_read_before, since: self.oldest_received() })
     }
 
-    /// Gives it what it takes now; whether it took something.
+    fn has_unanswered(&self) -> bool {
+        self.unanswered.as_ref().is_some_and(|unanswered| !unanswered.is_empty())
+    }
+
+    /// Returns the rest of the timeout that began at `since`.
+    ///
+    /// # Errors
+    /// [`ProgramFailure::TimedOut`] when nothing is left.
+    fn time_left(&self, since: Instant) -> Result<Duration, ProgramFailure> {
+        let time_left = self.timeout.saturating_sub(since.elapsed());
+        if time_left.is_zero() {
+            return Err(ProgramFailure::TimedOut(self.timeout));
+        }
+        Ok(time_left)
+    }
+
+    /// Sends as much input as the pipe has room for. Returns whether it sent something.
     fn write_pending(&mut self) -> Result<bool, ProgramFailure> {
-        let rest = self.pending.get(self.written..).unwrap_or_default();
-        if rest.is_empty() {
+        let unsent = self.pending.get(self.written..).unwrap_or_default();
+        if unsent.is_empty() {
             return Ok(false);
         }
-        let taken = match self.child.try_write(rest) {
-            Ok(Some(taken)) => taken,
+        let written = match self.child.try_write(unsent) {
+            Ok(Some(written)) => written,
             Ok(None) => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                return Err(ProgramFailure::Exited(describe_exit(self.child.try_wait())));
+                return Err(ProgramFailure::Exited(describe_exit(self.child.try_wait()?)));
             }
             Err(error) => return Err(error.into()),
         };
         self.last_write = Instant::now();
         self.read_since_write = 0;
-        self.written += taken;
+        self.written += written;
         if self.written == self.pending.len() {
             self.pending.clear();
             self.pending.shrink_to(READ_BLOCK_BYTES);
@@ -278,60 +312,61 @@ impl RunningProgram {
         Ok(true)
     }
 
-    /// Takes what it says now; whether it said something.
+    /// Reads the output that is ready, until the batch is full. Returns whether there was any.
     fn read_replies(&mut self, batch: &mut Batch) -> Result<bool, ProgramFailure> {
         let mut block = vec![0; READ_BLOCK_BYTES];
-        let mut said = false;
-        while batch.as_lines().len() < MAX_REPLY_BYTES {
+        let mut has_output = false;
+        while !is_full(batch) {
             match self.child.try_read(&mut block)? {
                 None => break,
                 Some(0) => {
-                    return Err(ProgramFailure::Exited(describe_exit(self.child.try_wait())));
+                    return Err(ProgramFailure::Exited(describe_exit(self.child.try_wait()?)));
                 }
                 Some(read) => {
-                    said = true;
+                    has_output = true;
                     self.read_since_write += read;
                     self.split_replies(block.get(..read).unwrap_or_default(), batch)?;
                 }
             }
         }
-        if said {
+        if has_output {
             self.awaiting_reply_since = Instant::now();
         }
         if self.read_since_write > FLOOD_BYTES && !self.pending.is_empty() {
             return Err(ProgramFailure::OutputFlood);
         }
-        Ok(said)
+        Ok(has_output)
     }
 
     fn split_replies(&mut self, block: &[u8], batch: &mut Batch) -> Result<(), ProgramFailure> {
-        let mut answers = std::mem::take(&mut self.reply_splitter);
-        let mut answered = Ok(());
-        let split = answers.push_block(block, |line| {
-            if answered.is_ok() {
-                answered = self.handle_reply(line, batch);
+        // Taken out, since handling a reply needs all of `self`.
+        let mut splitter = std::mem::take(&mut self.reply_splitter);
+        let mut handled = Ok(());
+        let split = splitter.push_block(block, |line| {
+            if handled.is_ok() {
+                handled = self.handle_reply(line, batch);
             }
         });
-        self.reply_splitter = answers;
+        self.reply_splitter = splitter;
         split?;
-        answered
+        handled
     }
 
-    /// A line of it goes on.
+    /// Puts a line of output into the batch, as the reply mode demands.
     fn handle_reply(&mut self, line: &[u8], batch: &mut Batch) -> Result<(), ProgramFailure> {
-        let text = simdutf8::basic::from_utf8(line).is_ok();
-        self.garbled += u64::from(!text);
+        let is_utf8 = simdutf8::basic::from_utf8(line).is_ok();
+        self.garbled += u64::from(!is_utf8);
         match &mut self.unanswered {
-            None if text => drop(batch.push(line)),
+            None if is_utf8 => drop(batch.push(line)),
             None => {}
             Some(unanswered) => {
-                let Some(asked) = unanswered.pop_front() else {
+                let Some(question) = unanswered.pop_front() else {
                     return Err(ProgramFailure::UnexpectedReply);
                 };
-                self.unanswered_bytes -= asked.len();
-                if !text {
-                    let asked = asked.strip_suffix(b"\n").unwrap_or(&asked);
-                    batch.push_failed(asked, "the answer is not UTF-8");
+                self.unanswered_bytes -= question.len();
+                if !is_utf8 {
+                    let message = question.strip_suffix(b"\n").unwrap_or(&question);
+                    batch.push_failed(message, "the answer is not UTF-8");
                 } else if !line.is_empty() {
                     batch.push(line);
                 }
@@ -339,4 +374,9 @@ impl RunningProgram {
         }
         Ok(())
     }
+}
+
+/// Returns whether the batch takes no more replies.
+fn is_full(batch: &Batch) -> bool {
+    batch.as_lines().len() >= MAX_REPLY_BYTES
 }

@@ -1,7 +1,7 @@
-//! Real programs, good and bad.
+//! Tests with real programs, good and bad.
 
 use super::*;
-use crate::stages::stage_harness::StageHarness;
+use crate::stages::stage_harness::{StageHarness, StageOutcome};
 
 #[expect(clippy::needless_pass_by_value, reason = "`json!` gives values")]
 fn harness(script: &str, keys: Value) -> StageHarness {
@@ -14,62 +14,62 @@ fn lines(batch: &Batch) -> Vec<String> {
     batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap()).collect()
 }
 
-/// What comes of the messages, with all that comes later until the end.
-fn run_to_end(bench: &mut StageHarness, messages: &[&str]) -> (Vec<String>, usize) {
-    let (mut out, failed) = bench.run(messages);
-    let mut failed = failed.len();
-    let mut rest = |more: &mut dyn FnMut(&mut Batch) -> bool| {
-        let mut again = true;
-        while again {
+/// Returns the outcome of the messages, including output that the program writes until its end.
+fn run_to_end(bench: &mut StageHarness, messages: &[&str]) -> StageOutcome {
+    let StageOutcome { mut passed, mut failures } = bench.run(messages);
+    let mut drain = |fill: &mut dyn FnMut(&mut Batch) -> bool| {
+        let mut has_more = true;
+        while has_more {
             let mut batch = Batch::new();
-            again = more(&mut batch);
-            out.extend(lines(&batch));
-            failed += batch.take_failures().len();
+            has_more = fill(&mut batch);
+            passed.extend(lines(&batch));
+            failures.extend(batch.take_failures().into_iter().map(|failure| failure.reason));
         }
     };
-    rest(&mut |batch| bench.stage.drain_ready(batch).unwrap() == DrainStatus::More);
-    rest(&mut |batch| bench.stage.close(batch).unwrap() == DrainStatus::More);
-    (out, failed)
+    drain(&mut |batch| bench.stage.drain_ready(batch).unwrap() == DrainStatus::More);
+    drain(&mut |batch| bench.stage.close(batch).unwrap() == DrainStatus::More);
+    StageOutcome { passed, failures }
 }
 
 #[test]
 fn lines_go_through_the_program() {
     let mut bench = harness("while read -r x; do echo \"<$x>\"; done; echo end", json!({}));
-    let (out, failed) = run_to_end(&mut bench, &["a", "b"]);
-    assert_eq!((out, failed), (["<a>", "<b>", "end"].map(str::to_owned).to_vec(), 0));
+    let StageOutcome { passed, failures } = run_to_end(&mut bench, &["a", "b"]);
+    assert_eq!(passed, ["<a>", "<b>", "end"]);
+    assert_eq!(failures.len(), 0);
 }
 
 #[test]
 fn both_pipes_may_fill() {
-    // It reads everything before it writes anything, and that is more than a pipe holds.
+    // The input is more than a pipe holds.
     let message = "x".repeat(1000);
     let messages = vec![message.as_str(); 2_000];
     let mut bench = harness("cat", json!({}));
-    let (out, failed) = run_to_end(&mut bench, &messages);
-    assert_eq!((out.len(), failed), (2_000, 0));
-    let mut twice = super::tests::harness("while read -r x; do echo $x; echo $x; done", json!({}));
-    assert_eq!(run_to_end(&mut twice, &messages).0.len(), 4_000);
+    let StageOutcome { passed, failures } = run_to_end(&mut bench, &messages);
+    assert_eq!((passed.len(), failures.len()), (2_000, 0));
+    let mut twice = harness("while read -r x; do echo $x; echo $x; done", json!({}));
+    assert_eq!(run_to_end(&mut twice, &messages).passed.len(), 4_000);
 }
 
 #[test]
 fn lines_unread_by_a_program_that_exits_pass_unchanged() {
-    // It reads one line and dies.
+    // The program reads one line and dies.
     let script = "read -r x; echo \"<$x>\"; exit 3";
     let mut bench = harness(script, json!({ "replies": "each" }));
-    let (out, failed) = run_to_end(&mut bench, &["a", "b", "c"]);
-    assert_eq!(out, ["<a>", "b", "c"]);
-    assert_eq!(failed, 2);
+    let StageOutcome { passed, failures } = run_to_end(&mut bench, &["a", "b", "c"]);
+    assert_eq!(passed, ["<a>", "b", "c"]);
+    assert_eq!(failures.len(), 2);
 }
 
 #[test]
 fn with_any_replies_unread_lines_pass_unchanged_and_read_ones_count_as_lost() {
-    // `head` reads all there is, says one line, and dies; the rest was read.
+    // `dd` reads one block, writes it, and dies.
     let message = "y".repeat(99);
     let messages = vec![message.as_str(); 5_000];
     let mut bench = harness("dd bs=10000 count=1 status=none", json!({}));
-    let (out, failed) = run_to_end(&mut bench, &messages);
-    assert_eq!(out.len(), 5_000, "100 through it, the others unchanged");
-    assert_eq!(failed, 4_900);
+    let StageOutcome { passed, failures } = run_to_end(&mut bench, &messages);
+    assert_eq!(passed.len(), 5_000, "100 through the program, the others unchanged");
+    assert_eq!(failures.len(), 4_900);
 }
 
 #[test]
@@ -77,11 +77,12 @@ fn a_hanging_program_is_killed_and_restarted_later() {
     let message = "x".repeat(1000);
     let messages = vec![message.as_str(); 200];
     let mut bench = harness("exec sleep 1000", json!({ "timeout": "200ms" }));
-    let (out, failed) = bench.run(&messages);
-    assert_eq!((out.len(), failed.len()), (200, 200));
-    assert!(failed[0].contains("did nothing for 200ms"));
-    let (out, failed) = bench.run(&["a"]);
-    assert_eq!((out.len(), failed[0].as_str()), (1, "the program is not running"));
+    let StageOutcome { passed, failures } = bench.run(&messages);
+    assert_eq!((passed.len(), failures.len()), (200, 200));
+    assert!(failures[0].contains("did nothing for 200ms"));
+    let StageOutcome { passed, failures } = bench.run(&["a"]);
+    assert_eq!(passed, ["a"]);
+    assert_eq!(failures, ["the program is not running"]);
 }
 
 #[test]
@@ -89,32 +90,32 @@ fn endless_output_is_bounded_in_memory() {
     let message = "x".repeat(1000);
     let messages = vec![message.as_str(); 1_000];
     let mut bench = harness(&format!("exec yes {message}"), json!({}));
-    let (_, mut failed) = bench.run(&messages);
-    let mut more = true;
-    while more {
+    let StageOutcome { mut failures, .. } = bench.run(&messages);
+    let mut has_more = true;
+    while has_more {
         let mut batch = Batch::new();
-        more = bench.stage.drain_ready(&mut batch).unwrap() == DrainStatus::More;
+        has_more = bench.stage.drain_ready(&mut batch).unwrap() == DrainStatus::More;
         assert!(batch.as_lines().len() < 10 << 20);
-        failed.extend(batch.take_failures().into_iter().map(|failed| failed.reason));
+        failures.extend(batch.take_failures().into_iter().map(|failure| failure.reason));
     }
-    assert_eq!(failed.len(), 1_000, "what it did not read goes on");
-    assert!(failed[0].contains("without end"));
+    assert_eq!(failures.len(), 1_000, "messages that the program did not read pass");
+    assert!(failures[0].contains("without end"));
 }
 
 #[test]
 fn output_that_is_not_utf8_is_counted_and_dropped() {
     let mut any = harness("printf 'a\\n\\377\\nb\\n'; cat >/dev/null", json!({}));
-    assert_eq!(run_to_end(&mut any, &["1"]).0, ["a", "b"]);
+    assert_eq!(run_to_end(&mut any, &["1"]).passed, ["a", "b"]);
     assert_eq!((any.counters().counters["garbled"], any.lost_messages()), (1, 1));
     let script = "read -r x; printf '\\377\\n'; read -r x; echo; read -r x; echo c; read -r x; echo d; echo more";
     let mut each = harness(script, json!({ "replies": "each" }));
-    let (out, failed) = run_to_end(&mut each, &["1", "2", "3", "4"]);
-    assert_eq!(out, ["1", "c", "d"]);
-    assert_eq!(failed, 1);
+    let StageOutcome { passed, failures } = run_to_end(&mut each, &["1", "2", "3", "4"]);
+    assert_eq!(passed, ["1", "c", "d"]);
+    assert_eq!(failures.len(), 1);
     assert_eq!(
         (each.counters().counters["garbled"], each.lost_messages()),
         (1, 0),
-        "it went on unchanged"
+        "the message passed unchanged"
     );
 }
 
@@ -128,11 +129,11 @@ fn descendants_of_the_program_are_killed_with_it() {
     bench.run(&[&message]);
     let pid = std::fs::read_to_string(pid).unwrap();
     let stat = format!("/proc/{}/stat", pid.trim());
-    // Gone, or dead and not yet fetched by init. The system needs a moment to kill.
+    // The process is gone, or dead and not yet reaped by init. The kernel needs a moment to kill.
     let ended = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
     let begun = Instant::now();
     while !ended() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it lives on");
+        assert!(begun.elapsed() < Duration::from_secs(30), "the process still runs");
         std::thread::yield_now();
     }
 }
@@ -147,12 +148,12 @@ fn a_missing_program_is_a_configuration_error() {
 
 #[test]
 fn output_written_after_stdin_closes_is_kept() {
-    // It says everything when nothing more comes.
+    // `tac` writes nothing before the end of its input.
     let message = "x".repeat(1000);
     let messages = vec![message.as_str(); 20_000];
     let mut bench = harness("tac", json!({}));
-    let (out, failed) = run_to_end(&mut bench, &messages);
-    assert_eq!((out.len(), failed), (20_000, 0));
+    let StageOutcome { passed, failures } = run_to_end(&mut bench, &messages);
+    assert_eq!((passed.len(), failures.len()), (20_000, 0));
 }
 
 #[test]
@@ -160,10 +161,11 @@ fn lines_read_before_an_exit_are_counted_as_possibly_lost() {
     let script = "echo one; head -c 50000 > /dev/null; exit 1";
     let mut bench = harness(script, json!({}));
     let messages = vec!["0123456789"; 20_000];
-    let (out, _) = run_to_end(&mut bench, &messages);
+    let StageOutcome { passed, .. } = run_to_end(&mut bench, &messages);
+    let passed = passed.len();
     let lost = bench.lost_messages();
-    assert!(out.len() < 20_000, "the first were read");
-    assert!(out.len() as u64 - 1 + lost >= 20_000, "{} came out and {lost} may be lost", out.len());
+    assert!(passed < 20_000, "the first were read");
+    assert!(passed as u64 - 1 + lost >= 20_000, "{passed} passed and {lost} may be lost");
 }
 
 #[test]
