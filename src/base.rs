@@ -1,4 +1,4 @@
-//! Tools that know nothing of recording: time, units, JSON, errors, processes.
+//! Tools that know nothing of recordings: time, units, JSON, configuration errors, processes.
 
 pub(crate) mod backoff;
 pub(crate) mod child_process;
@@ -9,6 +9,7 @@ pub(crate) mod error_chain;
 pub mod json;
 pub(crate) mod line_splitter;
 pub(crate) mod pacer;
+pub(crate) mod problem;
 pub(crate) mod secrets;
 pub(crate) mod shard_index;
 pub(crate) mod suggest;

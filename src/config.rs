@@ -33,7 +33,8 @@ use self::pipeline_config::{PipelineConfig, check_archive_dirs, parse_sinks, ret
 pub(crate) use self::recorder_settings::RecorderSettings;
 pub(crate) use self::schedule::Schedule;
 pub use self::schema::config_schema;
-use crate::base::config_error::{ConfigError, Problem, duplicate_keys};
+use crate::base::config_error::{ConfigError, duplicate_keys};
+use crate::base::problem::Problem;
 use crate::registry::Registry;
 
 /// A configuration that was read and checked; no plugin is built yet.

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! The error for a configuration file that cannot be used.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,108 +7,25 @@ use std::path::{Path, PathBuf};
 use jsonc_parser::ast::Value as Node;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
-use serde_json::Value;
 
+use super::problem::Problem;
 use super::secrets::Secrets;
-use super::suggest::did_you_mean;
 
-/// One thing that is wrong, at a path such as `sinks[0].output_dir`; the empty path is the whole
-/// file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) path: String,
-    pub(crate) message: String,
-}
-
-impl Problem {
-    pub(crate) fn at(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
-    }
-
-    /// The problem that serde found within the section at `base`.
-    pub(crate) fn from_serde(
-        base: &str,
-        error: &serde_path_to_error::Error<serde_json::Error>,
-    ) -> Self {
-        let inner = error.path().to_string();
-        let path = match (base, inner.as_str()) {
-            (_, ".") => base.to_owned(),
-            ("", _) => inner,
-            _ => format!("{base}.{inner}"),
-        };
-        Self { path, message: translate_serde_message(&error.inner().to_string()) }
-    }
-
-    /// A problem of the section at `base`, or of the first key of it that the message names.
-    pub(crate) fn in_section(base: &str, message: impl Into<String>, section: &Value) -> Self {
-        let message = message.into();
-        let mut quoted = message.split('`').skip(1).step_by(2);
-        let Some(key) = quoted.find(|key| has_value(section, key)) else {
-            return Self::at(base, message);
-        };
-        // The path says it already.
-        let rest = message.strip_prefix(&format!("`{key}`: ")).unwrap_or(&message);
-        Self::at(format!("{base}.{key}"), rest)
-    }
-}
-
-/// Whether the section has a value for the key, such as `tls.ca_file` or `topics[0]`.
-fn has_value(section: &Value, key: &str) -> bool {
-    let pointer = format!("/{}", key.replace(['.', '['], "/").replace(']', ""));
-    section.pointer(&pointer).is_some_and(|value| !value.is_null())
-}
-
-/// Serde's messages in the words of a configuration file.
-fn translate_serde_message(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    if message.starts_with("unknown field") {
-        let key = quoted.next().unwrap_or_default();
-        let known: Vec<_> = quoted.collect();
-        let hint = did_you_mean(key, known.iter().copied());
-        let list = if hint.is_empty() && !known.is_empty() {
-            format!("; known keys: {}", known.join(", "))
-        } else {
-            String::new()
-        };
-        return format!("unknown key `{key}`{hint}{list}");
-    }
-    if message.starts_with("unknown variant") {
-        let value = quoted.next().unwrap_or_default();
-        let known: Vec<_> = quoted.collect();
-        let hint = did_you_mean(value, known.iter().copied());
-        return format!("unknown value `{value}`{hint}; known: {}", known.join(", "));
-    }
-    if message.starts_with("missing field") {
-        return format!("the key `{}` is missing", quoted.next().unwrap_or_default());
-    }
-    // What serde calls the types of this program.
-    [
-        ("expected path string", "expected a path, as text"),
-        ("expected u16", "expected a whole number that is not negative"),
-        ("expected u32", "expected a whole number that is not negative"),
-        ("expected u64", "expected a whole number that is not negative"),
-        ("expected usize", "expected a whole number that is not negative"),
-        ("expected a sequence", "expected a list: [ … ]"),
-        ("expected a map", "expected an object: { … }"),
-        ("expected string or map", "expected one of the texts that the schema names"),
-        ("expected struct PingConfig", "expected an object with `message` and `interval`"),
-        ("expected struct TlsConfig", "expected an object"),
-        ("expected struct ArchiveConfig", "expected an object"),
-        ("expected struct CompressionConfig", "expected an object"),
-        ("expected struct RetentionConfig", "expected an object"),
-    ]
-    .iter()
-    .fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))
-}
-
-/// A configuration file that cannot be used: every problem found, with its place.
+/// A configuration file that cannot be used, with every problem of it.
 #[derive(Debug)]
 pub(crate) struct ConfigError {
     file: PathBuf,
-    problems: Vec<(Option<TextPosition>, Problem)>,
+    problems: Vec<LocatedProblem>,
 }
 
-/// Line and column, both from 1.
+/// A problem with its position in the text, where that is known.
+#[derive(Debug)]
+struct LocatedProblem {
+    position: Option<TextPosition>,
+    problem: Problem,
+}
+
+/// A position in a text: line and column, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TextPosition {
     line: usize,
@@ -116,7 +33,8 @@ struct TextPosition {
 }
 
 impl ConfigError {
-    /// Problems with the file, whose text (if it could be read) gives their places.
+    /// Returns the problems of the file, located in its text where that could be read. Secrets in
+    /// messages are masked, since a message may quote the value that is wrong.
     pub(crate) fn new(
         file: &Path,
         text: Option<&str>,
@@ -126,34 +44,34 @@ impl ConfigError {
         let problems = problems
             .into_iter()
             .map(|mut problem| {
-                // A message may quote the value that is wrong.
                 problem.message = secrets.mask(&problem.message);
-                (text.and_then(|text| position_of(text, &problem.path)), problem)
+                let position = text.and_then(|text| position_of(text, &problem.path));
+                LocatedProblem { position, problem }
             })
             .collect();
         Self { file: file.to_owned(), problems }
     }
 
-    /// A text that is no JSON.
+    /// Returns the problem of a text that is no JSON.
     pub(crate) fn from_syntax_error(file: &Path, error: &serde_json::Error) -> Self {
-        let place = TextPosition { line: error.line(), column: error.column() };
+        let position = Some(TextPosition { line: error.line(), column: error.column() });
         let message = error.to_string();
-        // The place is said once, in front.
+        // The position is named once, in front.
         let message = message.split(" at line ").next().unwrap_or_default();
         let problem = Problem::at("", format!("not valid JSON: {message}"));
-        Self { file: file.to_owned(), problems: vec![(Some(place), problem)] }
+        Self { file: file.to_owned(), problems: vec![LocatedProblem { position, problem }] }
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (place, problem)) in self.problems.iter().enumerate() {
+        for (index, LocatedProblem { position, problem }) in self.problems.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
             write!(f, "{}", self.file.display())?;
-            if let Some(place) = place {
-                write!(f, ":{}:{}", place.line, place.column)?;
+            if let Some(position) = position {
+                write!(f, ":{}:{}", position.line, position.column)?;
             }
             if !problem.path.is_empty() {
                 write!(f, ": {}", problem.path)?;
@@ -166,7 +84,8 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Keys that stand twice in the same object: which of them is meant cannot be known.
+/// Returns a problem for each key that an object has twice, since nobody knows which one is meant.
+/// A text that is no JSON has none.
 pub(crate) fn duplicate_keys(text: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     let parsed = parse_to_ast(text, &CollectOptions::default(), &ParseOptions::default());
@@ -199,11 +118,13 @@ fn find_duplicates(node: &Node<'_>, path: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Where the value at `path` starts, or the nearest of its ancestors that is in the text.
+/// Returns the position of the value at `path`, or of its nearest ancestor that is in the text.
+/// Returns `None` for a text that is no JSON.
 fn position_of(text: &str, path: &str) -> Option<TextPosition> {
     let parsed = parse_to_ast(text, &CollectOptions::default(), &ParseOptions::default()).ok()?;
     let root = parsed.value?;
-    let (mut node, mut offset) = (&root, root.start());
+    let mut node = &root;
+    let mut offset = root.start();
     for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
         let next = match node {
             Node::Object(object) => object.get(step).map(|p| (&p.value, p.start())),
@@ -236,24 +157,5 @@ mod tests {
         assert_eq!(at("a.b"), Some((3, 5)));
         assert_eq!(at("a.b[1].c"), Some((3, 15)));
         assert_eq!(at("a.x.y"), Some((2, 3)));
-    }
-
-    #[test]
-    fn serde_messages_are_translated() {
-        assert_eq!(
-            translate_serde_message(
-                "unknown field `buffer_sise`, expected one of `buffer_size`, `topic`"
-            ),
-            "unknown key `buffer_sise`, did you mean `buffer_size`?"
-        );
-        assert_eq!(
-            translate_serde_message("unknown field `zzz`, expected `a`"),
-            "unknown key `zzz`; known keys: a"
-        );
-        assert_eq!(translate_serde_message("missing field `url`"), "the key `url` is missing");
-        assert_eq!(
-            translate_serde_message("unknown variant `blok`, expected `block` or `drop_newest`"),
-            "unknown value `blok`, did you mean `block`?; known: block, drop_newest"
-        );
     }
 }

@@ -10,7 +10,7 @@ use super::schedule::Schedule;
 use crate::archive::compress::Compression;
 use crate::archive::job::Job;
 use crate::archive::retention::RetentionLimits;
-use crate::base::config_error::Problem;
+use crate::base::problem::Problem;
 use crate::base::units::{ByteSize, ConfigDuration};
 
 /// zstd level with the best compression for its cost on market data, see BENCHMARKS.md.

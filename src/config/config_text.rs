@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::env;
-use crate::base::config_error::{ConfigError, Problem};
+use crate::base::config_error::ConfigError;
+use crate::base::problem::Problem;
 use crate::base::secrets::Secrets;
 
 /// The text of a configuration file, and the secrets that errors must not show.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::archive_config::ArchiveConfig;
-use crate::base::config_error::Problem;
+use crate::base::problem::Problem;
 use crate::base::units::{ByteSize, ConfigDuration};
 use crate::engine::Overflow;
 

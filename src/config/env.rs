@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::base::config_error::Problem;
+use crate::base::problem::Problem;
 
 /// Replaces `${NAME}` in every string by the environment variable; `$${` stands for a plain `${`.
 /// Returns the inserted values, which are secrets.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{Document, NO_SINK, SECTION_KEYS, WrittenSections, with_shorthand_path};
 use super::located_section::LocatedSection;
-use crate::base::config_error::Problem;
+use crate::base::problem::Problem;
 use crate::base::suggest::did_you_mean;
 use crate::plugin::{Sink, Stage};
 use crate::registry::{PluginTypes, Registry, Sources};

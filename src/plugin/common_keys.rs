@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::OnError;
-use crate::base::config_error::Problem;
+use crate::base::problem::Problem;
 use crate::base::suggest::did_you_mean;
 
 /// The configuration keys that every plugin of a kind has, and that the engine honors for it.

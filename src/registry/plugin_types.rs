@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::Section;
-use crate::base::config_error::Problem;
+use crate::base::problem::Problem;
 use crate::base::suggest::did_you_mean;
 use crate::plugin::CommonKeys;
 

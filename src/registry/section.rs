@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::base::config_error::Problem;
 use crate::base::json::Selector;
+use crate::base::problem::Problem;
 use crate::plugin::{BoxError, BuildContext, CommonKeys};
 
 /// The properties of a plugin that its config states before the plugin is built.
