@@ -78,9 +78,9 @@ enum Command {
     Ls(ls::LsArgs),
     /// Print the lines of the archive, in the order of time
     Cat(cat::CatArgs),
-    /// List the gaps: the times at which messages may be missing from the archive, and the causes
+    /// List the gaps: the times at which messages may be missing, and the causes
     Gaps(gaps::GapsArgs),
-    /// Show the archive as a chart: one row per day, one column per hour, colored by completeness
+    /// Show the archive as a chart: a row per day, a column per hour
     Report(report::ReportArgs),
     /// Verify every hour: checksums, counts and hashes against the journal
     Verify(verify::VerifyArgs),
