@@ -35,6 +35,7 @@ pub(crate) use self::schedule::Schedule;
 pub use self::schema::config_schema;
 use crate::base::config_error::{ConfigError, duplicate_keys};
 use crate::base::problem::Problem;
+use crate::plugin::PluginKind;
 use crate::registry::Registry;
 
 /// A configuration that was read and checked; no plugin is built yet.
@@ -216,9 +217,9 @@ fn check_single_use(paths: &[&String], use_of_stream: &str) -> Option<Problem> {
 fn suggest_section(mut problem: Problem, registry: &Registry) -> Problem {
     let key = &problem.path;
     let owners = [
-        (registry.sources().type_with_key(key), "source", "`source`"),
-        (registry.stages().type_with_key(key), "stage", "one of the `stages`"),
-        (registry.sinks().type_with_key(key), "sink", "one of the `sinks`"),
+        (registry.sources().type_with_key(key), PluginKind::Source, "`source`"),
+        (registry.stages().type_with_key(key), PluginKind::Stage, "one of the `stages`"),
+        (registry.sinks().type_with_key(key), PluginKind::Sink, "one of the `sinks`"),
     ];
     let owner = owners.into_iter().find_map(|(name, kind, place)| Some((name?, kind, place)));
     if let Some((name, kind, place)) = owner.filter(|_| problem.message.starts_with("unknown key"))

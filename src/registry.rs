@@ -11,7 +11,7 @@ use std::path::Path;
 pub(crate) use self::plugin_types::{PluginDescription, PluginTypes};
 pub(crate) use self::section::Section;
 use self::section::{PluginProperties, parse_config};
-use crate::plugin::{Sink, SinkConfig, Source, SourceConfig, Stage, StageConfig};
+use crate::plugin::{PluginKind, Sink, SinkConfig, Source, SourceConfig, Stage, StageConfig};
 use crate::{sinks, sources, stages};
 
 /// The running sources of a section: one source, or several that share the topics.
@@ -50,9 +50,9 @@ impl Registry {
     /// Returns a registry without plugins.
     pub fn empty() -> Self {
         Self {
-            sources: PluginTypes::new("source"),
-            stages: PluginTypes::new("stage"),
-            sinks: PluginTypes::new("sink"),
+            sources: PluginTypes::new(PluginKind::Source),
+            stages: PluginTypes::new(PluginKind::Stage),
+            sinks: PluginTypes::new(PluginKind::Sink),
         }
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::cli_error::CliError;
 use super::output::{OutputFormat, print};
 use crate::base::suggest::did_you_mean;
+use crate::plugin::PluginKind;
 use crate::registry::{PluginDescription, PluginTypes, Registry};
 
 #[derive(Args)]
@@ -22,7 +23,7 @@ pub(super) struct PluginsArgs {
 
 /// A plugin with its documentation.
 struct PluginInfo {
-    kind: &'static str,
+    kind: PluginKind,
     name: &'static str,
     description: PluginDescription,
 }
@@ -63,16 +64,16 @@ pub(super) fn plugins(args: &PluginsArgs, registry: &Registry) -> Result<ExitCod
 
 /// Returns all plugins of the registry: sources, stages and sinks, each in alphabetical order.
 fn all_plugins(registry: &Registry) -> Vec<PluginInfo> {
-    let mut all = plugins_of(registry.sources(), "source");
-    all.extend(plugins_of(registry.stages(), "stage"));
-    all.extend(plugins_of(registry.sinks(), "sink"));
+    let mut all = plugins_of(registry.sources());
+    all.extend(plugins_of(registry.stages()));
+    all.extend(plugins_of(registry.sinks()));
     all
 }
 
-fn plugins_of<R>(types: &PluginTypes<R>, kind: &'static str) -> Vec<PluginInfo> {
+fn plugins_of<R>(types: &PluginTypes<R>) -> Vec<PluginInfo> {
     let named = types.names().map(|name| {
         let description = types.describe(name)?;
-        Some(PluginInfo { kind, name, description })
+        Some(PluginInfo { kind: types.kind(), name, description })
     });
     named.flatten().collect()
 }
@@ -81,19 +82,19 @@ fn format_json(plugin: &PluginInfo) -> String {
     let PluginInfo { kind, name, description } = plugin;
     let PluginDescription { schema, example } = description;
     let line = json!({
-        "kind": kind, "name": name, "summary": plugin.summary(), "schema": schema, "example": example,
+        "kind": kind.as_str(), "name": name, "summary": plugin.summary(), "schema": schema, "example": example,
     });
     format!("{line}\n")
 }
 
 fn format_list(plugins: &[&PluginInfo]) -> String {
     let mut text = String::new();
-    let mut kind = "";
+    let mut kind = None;
     for plugin in plugins {
-        if plugin.kind != kind {
-            kind = plugin.kind;
+        if kind != Some(plugin.kind) {
+            kind = Some(plugin.kind);
             // Writing to a String cannot fail.
-            let _infallible = writeln!(text, "{kind}s");
+            let _infallible = writeln!(text, "{}s", plugin.kind);
         }
         let _infallible = writeln!(text, "  {:<10} {}", plugin.name, plugin.summary());
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{Document, SHORTHAND, pipeline_keys};
 use super::pipeline_config::PIPELINE_NAME_PATTERN;
+use crate::plugin::PluginKind;
 use crate::registry::Registry;
 
 /// Returns the JSON Schema (draft 2020-12) of a configuration file that may name the plugins of the
@@ -27,8 +28,10 @@ pub fn config_schema(registry: &Registry) -> Value {
         whole.extend(keys.into_iter().filter(|(key, _)| key != "title"));
     }
     let mut definitions = generator.take_definitions(true);
-    for (kind, schema) in [("source", sources), ("stage", stages), ("sink", sinks)] {
-        definitions.insert(kind.to_owned(), schema);
+    let kinds =
+        [(PluginKind::Source, sources), (PluginKind::Stage, stages), (PluginKind::Sink, sinks)];
+    for (kind, schema) in kinds {
+        definitions.insert(kind.to_string(), schema);
     }
     whole.insert("$defs".to_owned(), Value::Object(definitions));
     Value::Object(whole)

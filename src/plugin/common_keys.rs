@@ -2,15 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::OnError;
+use super::{OnError, PluginKind};
 use crate::base::problem::Problem;
 use crate::base::suggest::did_you_mean;
 
 /// The configuration keys that every plugin of a kind has, and that the engine honors for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CommonKeys {
-    /// `source`, `stage` or `sink`.
-    kind: &'static str,
+    kind: PluginKind,
     /// Action for a message on which the stage fails. Used for stages only.
     pub(crate) on_error: OnError,
     /// Whether messages wait for the sink when it cannot take them. Used for sinks only.
@@ -19,7 +18,7 @@ pub(crate) struct CommonKeys {
 
 impl CommonKeys {
     /// Returns the keys with their defaults.
-    pub(crate) fn defaults_for(kind: &'static str) -> Self {
+    pub(crate) fn defaults_for(kind: PluginKind) -> Self {
         Self { kind, on_error: OnError::Pass, required: true }
     }
 
@@ -28,24 +27,20 @@ impl CommonKeys {
     /// # Errors
     /// A [`Problem`] at `path`, when a value is unknown or of the wrong type.
     pub(crate) fn take_from(
-        kind: &'static str,
+        kind: PluginKind,
         keys: &mut Map<String, Value>,
         path: &str,
     ) -> Result<Self, Problem> {
         let mut common = Self::defaults_for(kind);
         match kind {
-            "stage" => match keys.remove("on_error") {
-                None => {}
-                Some(Value::String(text)) if text == "pass" => {}
-                Some(Value::String(text)) if text == "reject" => common.on_error = OnError::Reject,
-                Some(other) => {
-                    let text = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
-                    let hint = did_you_mean(&text, ["pass", "reject"]);
-                    let message = format!("unknown value `{text}`{hint}; known: pass, reject");
-                    return Err(Problem::at(format!("{path}.on_error"), message));
+            PluginKind::Source => {}
+            PluginKind::Stage => {
+                if let Some(value) = keys.remove("on_error") {
+                    common.on_error = parse_on_error(&value)
+                        .map_err(|message| Problem::at(format!("{path}.on_error"), message))?;
                 }
-            },
-            "sink" => match keys.remove("required") {
+            }
+            PluginKind::Sink => match keys.remove("required") {
                 None => {}
                 Some(Value::Bool(required)) => common.required = required,
                 Some(other) => {
@@ -53,24 +48,24 @@ impl CommonKeys {
                     return Err(Problem::at(format!("{path}.required"), message));
                 }
             },
-            _ => {}
         }
         Ok(common)
     }
 
     /// Returns the JSON Schemas of the keys.
-    pub(crate) fn schema(kind: &str) -> Map<String, Value> {
+    pub(crate) fn schema(kind: PluginKind) -> Map<String, Value> {
         let mut keys = Map::new();
         match kind {
-            "stage" => {
+            PluginKind::Source => {}
+            PluginKind::Stage => {
                 let schema = json!({
                     "description": "Action for a message on which the stage fails: `pass` forwards it unchanged, `reject` sets it aside in the `.rejects` file of the hour. The message is counted in either case.",
-                    "enum": ["pass", "reject"],
-                    "default": "pass",
+                    "enum": OnError::ALL.map(OnError::as_str),
+                    "default": OnError::default().as_str(),
                 });
                 keys.insert("on_error".to_owned(), schema);
             }
-            "sink" => {
+            PluginKind::Sink => {
                 let schema = json!({
                     "description": "Whether messages wait for this sink when it cannot take them. A sink that is not required has a buffer of its own; messages that do not fit are lost to it and counted, while the other sinks continue.",
                     "type": "boolean",
@@ -78,7 +73,6 @@ impl CommonKeys {
                 });
                 keys.insert("required".to_owned(), schema);
             }
-            _ => {}
         }
         keys
     }
@@ -86,12 +80,22 @@ impl CommonKeys {
     /// Returns the key with its value for the resolved configuration, if the kind has one.
     pub(crate) fn to_entry(self) -> Option<(String, Value)> {
         match self.kind {
-            "stage" => {
-                let value = if self.on_error == OnError::Pass { "pass" } else { "reject" };
-                Some(("on_error".to_owned(), value.into()))
-            }
-            "sink" => Some(("required".to_owned(), self.required.into())),
-            _ => None,
+            PluginKind::Source => None,
+            PluginKind::Stage => Some(("on_error".to_owned(), self.on_error.as_str().into())),
+            PluginKind::Sink => Some(("required".to_owned(), self.required.into())),
         }
     }
+}
+
+/// Parses the value of `on_error`.
+///
+/// # Errors
+/// The value is unknown; the message suggests one.
+fn parse_on_error(value: &Value) -> Result<OnError, String> {
+    let known = OnError::ALL.map(OnError::as_str);
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    OnError::ALL.into_iter().find(|action| action.as_str() == text).ok_or_else(|| {
+        let hint = did_you_mean(&text, known);
+        format!("unknown value `{text}`{hint}; known: {}", known.join(", "))
+    })
 }

@@ -10,12 +10,11 @@ use serde_json::{Map, Value, json};
 use super::Section;
 use crate::base::problem::Problem;
 use crate::base::suggest::did_you_mean;
-use crate::plugin::CommonKeys;
+use crate::plugin::{CommonKeys, PluginKind};
 
 /// The plugins of one kind, by name. `R` is the running type, such as `Box<dyn Sink>`.
 pub(crate) struct PluginTypes<R> {
-    /// `source`, `stage` or `sink`.
-    kind: &'static str,
+    kind: PluginKind,
     types: BTreeMap<&'static str, PluginType<R>>,
     aliases: BTreeMap<&'static str, &'static str>,
 }
@@ -36,7 +35,7 @@ pub(crate) struct PluginDescription {
 type ParseFn<R> = fn(Value, &str, CommonKeys) -> Result<Section<R>, Problem>;
 
 impl<R> PluginTypes<R> {
-    pub(super) fn new(kind: &'static str) -> Self {
+    pub(super) fn new(kind: PluginKind) -> Self {
         Self { kind, types: BTreeMap::new(), aliases: BTreeMap::new() }
     }
 
@@ -52,6 +51,10 @@ impl<R> PluginTypes<R> {
 
     pub(super) fn add_alias(&mut self, alias: &'static str, name: &'static str) {
         self.aliases.insert(alias, name);
+    }
+
+    pub(crate) fn kind(&self) -> PluginKind {
+        self.kind
     }
 
     /// Returns the names of all plugins, in alphabetical order and without aliases.

@@ -102,6 +102,7 @@ pub(super) fn parse_config<C: DeserializeOwned>(value: &Value, path: &str) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::PluginKind;
 
     #[test]
     fn a_config_that_does_not_serialize_to_an_object_is_a_problem() {
@@ -109,7 +110,7 @@ mod tests {
             "odd",
             "stages[0]",
             "text",
-            CommonKeys::defaults_for("stage"),
+            CommonKeys::defaults_for(PluginKind::Stage),
             PluginProperties::default(),
             |_, _| Ok(()),
         );

@@ -14,7 +14,7 @@ use super::*;
 use crate::base::time::{ManualClock, UnixNanos};
 use crate::metrics::PluginStats;
 use crate::plugin::batch::Batch;
-use crate::plugin::{CommonKeys, Disconnect, DownCause, SourceError};
+use crate::plugin::{CommonKeys, Disconnect, DownCause, PluginKind, SourceError};
 
 /// Messages in each batch of [`Numbers`].
 const PER_BATCH: u64 = 10;
@@ -100,7 +100,7 @@ impl Sink for MemorySink {
 fn required_sink(sink: Box<dyn Sink>) -> NamedPlugin<dyn Sink> {
     NamedPlugin::new(
         sink,
-        CommonKeys::defaults_for("sink"),
+        CommonKeys::defaults_for(PluginKind::Sink),
         Arc::new(PluginStats::new("sinks[0] (memory)")),
     )
 }

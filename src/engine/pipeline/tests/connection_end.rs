@@ -12,7 +12,7 @@ use super::*;
 use crate::engine::connection_group::ConnectionGroup;
 use crate::engine::line_index::LineIndex;
 use crate::engine::queue::{Consumer, QueueItem};
-use crate::plugin::{ConnectionPolicy, OnError, SourceEvent};
+use crate::plugin::{ConnectionPolicy, OnError, PluginKind, SourceEvent};
 
 #[tokio::test]
 async fn an_unanswered_close_reports_a_gap_since_the_last_message() {
@@ -203,7 +203,7 @@ async fn a_sink_lost_on_a_rejected_message_costs_other_sinks_nothing() {
     let said = Arc::clone(&notes.log);
     let source =
         ScriptedSource::new([ScriptStep::Message("bad 1"), ScriptStep::Wait, ScriptStep::Close]);
-    let mut common = CommonKeys::defaults_for("stage");
+    let mut common = CommonKeys::defaults_for(PluginKind::Stage);
     common.on_error = OnError::Reject;
     let stats = Arc::new(PluginStats::new("stages[0] (picky)"));
     let pipeline = Pipeline {
