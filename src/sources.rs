@@ -1,4 +1,4 @@
-//! The sources that come with the recorder, one file each.
+//! The sources that come with the recorder, one per file.
 pub mod exec;
 pub mod file;
 mod line_reader;

@@ -1,7 +1,8 @@
-//! Lines that a program says.
+//! The source of lines that a program writes to its stdout.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,28 +21,30 @@ use crate::plugin::{
     BoxError, BuildContext, CloseStatus, Disconnect, DownCause, Source, SourceConfig, SourceError,
 };
 
-/// A program that has closed its stdout may take so long to end.
+/// Maximum time for which a program that closed its stdout may take to exit.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time between two checks of whether the program has exited.
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Every line that a program writes to its stdout is a message.
+/// Records every line that a program writes to its stdout as a message.
 ///
-/// When it ends it is started again, later each time; with `restart: false`, and after a success, the
-/// pipeline ends. What it says on stderr goes to the log.
+/// A program that exits is started again, after a delay that grows with every failure. With `restart:
+/// false` the pipeline ends once the program exits successfully. Its stderr goes to the log.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecSourceConfig {
     /// The program and its arguments.
     command: CommandLine,
-    /// Environment variables for it, beside those of the recorder.
+    /// Environment variables of the program, in addition to those of the recorder.
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// Whether it is started again when it has ended well. It always is when it failed.
+    /// Set to start the program again after it exited successfully. After a failure it always is.
     #[serde(default = "ExecSourceConfig::default_restart")]
     restart: bool,
-    /// What the messages are of. The jsonl sink names its files after a single topic.
+    /// Topics of the messages. The jsonl sink names its files after a single topic.
     #[serde(default)]
     topics: Vec<String>,
-    /// Where a message says what its topic is.
+    /// Selector of the topic in a message.
     #[serde(default)]
     topic_pointer: Option<Selector>,
 }
@@ -76,19 +79,36 @@ impl SourceConfig for ExecSourceConfig {
 
 struct ExecSource {
     config: ExecSourceConfig,
-    process: Option<(ChildProcess, LineReader)>,
+    process: Option<RunningProcess>,
     stats: Arc<PipelineStats>,
 }
 
-impl ExecSource {
-    fn spawn(&self) -> std::io::Result<(ChildProcess, LineReader)> {
-        let mut child = self.config.command.start(&self.config.env)?;
-        // It is asked nothing.
+/// A program that was started, and the reader of its stdout.
+struct RunningProcess {
+    child: ChildProcess,
+    stdout: LineReader,
+}
+
+impl RunningProcess {
+    fn spawn(config: &ExecSourceConfig, stats: Arc<PipelineStats>) -> std::io::Result<Self> {
+        let mut child = config.command.start(&config.env)?;
+        // A program that reads its stdin finds it empty.
         drop(child.stdin.take());
         let stdout = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
         let pipe = stdout.as_fd().try_clone_to_owned()?;
-        let stats = Arc::clone(&self.stats);
-        Ok((child, LineReader::spawn(stdout, move || poll_readable(&pipe), stats)?))
+        let stdout = LineReader::spawn(stdout, move || poll_readable(&pipe), stats)?;
+        Ok(Self { child, stdout })
+    }
+
+    /// Waits for the program to exit. Returns `None` if it does not within [`EXIT_TIMEOUT`].
+    async fn wait_for_exit(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        let started_at = tokio::time::Instant::now();
+        let mut status = self.child.try_wait()?;
+        while status.is_none() && started_at.elapsed() < EXIT_TIMEOUT {
+            tokio::time::sleep(EXIT_POLL_INTERVAL).await;
+            status = self.child.try_wait()?;
+        }
+        Ok(status)
     }
 }
 
@@ -100,32 +120,28 @@ impl Source for ExecSource {
 
     async fn connect(&mut self) -> Result<(), SourceError> {
         self.process = None;
-        let started = self.spawn();
-        let failed = |error: std::io::Error| Disconnect::new(DownCause::Exited, error.to_string());
-        self.process = Some(started.map_err(failed)?);
+        let process = RunningProcess::spawn(&self.config, Arc::clone(&self.stats));
+        let process =
+            process.map_err(|error| Disconnect::new(DownCause::Exited, error.to_string()))?;
+        self.process = Some(process);
         Ok(())
     }
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
-        let Some((child, reading)) = &mut self.process else {
+        let Some(process) = &mut self.process else {
             return Err(Disconnect::new(DownCause::Exited, "the program is not running").into());
         };
-        match reading.read_lines(batch).await {
-            Ok(()) => Ok(()),
-            Err(ReadEnd::Failed(error)) => {
+        let Err(end) = process.stdout.read_lines(batch).await else { return Ok(()) };
+        match end {
+            ReadEnd::Failed(error) => {
                 self.process = None;
                 Err(Disconnect::new(DownCause::Io, error.to_string()).into())
             }
-            Err(ReadEnd::Eof) => {
-                let begun = tokio::time::Instant::now();
-                let unknown =
-                    |error: std::io::Error| Disconnect::new(DownCause::Exited, error.to_string());
-                let mut status = child.try_wait().map_err(unknown)?;
-                while status.is_none() && begun.elapsed() < EXIT_TIMEOUT {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    status = child.try_wait().map_err(unknown)?;
-                }
+            ReadEnd::Eof => {
+                let status = process.wait_for_exit().await;
                 self.process = None;
+                let status = status
+                    .map_err(|error| Disconnect::new(DownCause::Exited, error.to_string()))?;
                 if !self.config.restart && status.is_some_and(|status| status.success()) {
                     return Err(SourceError::Ended);
                 }
@@ -135,11 +151,11 @@ impl Source for ExecSource {
     }
 
     fn close(&mut self) -> CloseStatus {
-        // What it said before it was ended is still in the pipe.
         match &mut self.process {
-            Some((child, reading)) => {
-                reading.stop();
-                child.kill();
+            Some(process) => {
+                process.stdout.stop();
+                process.child.kill();
+                // Lines that the program wrote before it was killed are still in the pipe.
                 CloseStatus::Draining
             }
             None => CloseStatus::Done,

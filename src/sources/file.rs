@@ -1,5 +1,6 @@
-//! Lines of files.
+//! The source of lines of files.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -16,20 +17,20 @@ use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Source, SourceConfig, SourceError};
 
-/// Every line of the files is a message, one file after the other; then the pipeline ends.
+/// Records every line of the files as a message, one file after the other. The pipeline ends with the
+/// last file.
 ///
-/// A file whose name ends in `.zst` is decompressed. Lines are filed under the hour in which they are
-/// read.
+/// A file whose name ends in `.zst` is decompressed. A line belongs to the hour in which it is read.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// The files, in the order in which they are read.
+    /// Paths of the files, in the order in which they are read.
     #[schemars(length(min = 1))]
     pub paths: Vec<PathBuf>,
-    /// What the messages are of. The jsonl sink names its files after a single topic.
+    /// Topics of the messages. The jsonl sink names its files after a single topic.
     #[serde(default)]
     pub topics: Vec<String>,
-    /// Where a message says what its topic is.
+    /// Selector of the topic in a message.
     #[serde(default)]
     pub topic_pointer: Option<Selector>,
 }
@@ -73,32 +74,49 @@ impl SourceConfig for FileConfig {
                 .map_err(|source| FileReadError { path: path.clone(), source })?;
         }
         let stats = Arc::clone(&context.stats);
-        Ok(Box::new(FileSource { paths: self.paths, current: 0, reader: None, stats }))
+        let unread = self.paths.clone().into();
+        Ok(Box::new(FileSource { paths: self.paths, unread, current: None, stats }))
     }
 }
 
 struct FileSource {
     paths: Vec<PathBuf>,
-    /// The file that is read.
-    current: usize,
-    reader: Option<LineReader>,
+    /// Files that are still to be opened.
+    unread: VecDeque<PathBuf>,
+    /// Present from the first connect on.
+    current: Option<OpenFile>,
     stats: Arc<PipelineStats>,
 }
 
-impl FileSource {
-    fn open_current(&mut self) -> Result<(), SourceError> {
-        let Some(path) = self.paths.get(self.current) else { return Err(SourceError::Ended) };
-        let opened = || -> io::Result<LineReader> {
-            let file = File::open(path)?;
+/// A file that is being read.
+struct OpenFile {
+    path: PathBuf,
+    reader: LineReader,
+}
+
+impl OpenFile {
+    fn open(path: PathBuf, stats: Arc<PipelineStats>) -> Result<Self, SourceError> {
+        let open = || -> io::Result<LineReader> {
+            let file = File::open(&path)?;
             let reader: Box<dyn Read + Send> = if path.extension().is_some_and(|e| e == "zst") {
                 Box::new(zstd::Decoder::new(file)?)
             } else {
                 Box::new(file)
             };
-            LineReader::spawn(reader, || true, Arc::clone(&self.stats))
+            LineReader::spawn(reader, || true, stats)
         };
-        let reading = opened().map_err(|source| fatal_read_error(path.clone(), source))?;
-        self.reader = Some(reading);
+        match open() {
+            Ok(reader) => Ok(Self { path, reader }),
+            Err(source) => Err(fatal_read_error(path, source)),
+        }
+    }
+}
+
+impl FileSource {
+    /// Opens the next file. Fails with [`SourceError::Ended`] after the last one.
+    fn open_next(&mut self) -> Result<(), SourceError> {
+        let path = self.unread.pop_front().ok_or(SourceError::Ended)?;
+        self.current = Some(OpenFile::open(path, Arc::clone(&self.stats))?);
         Ok(())
     }
 }
@@ -110,29 +128,27 @@ fn fatal_read_error(path: PathBuf, source: io::Error) -> SourceError {
 #[async_trait]
 impl Source for FileSource {
     fn endpoint(&self) -> String {
-        let first = self.paths.first().map(|path| path.display().to_string()).unwrap_or_default();
-        match self.paths.len() {
-            0 | 1 => first,
-            more => format!("{first} and {} more", more - 1),
+        match self.paths.as_slice() {
+            [] => "no files".to_owned(),
+            [path] => path.display().to_string(),
+            [first, others @ ..] => format!("{} and {} more", first.display(), others.len()),
         }
     }
 
     async fn connect(&mut self) -> Result<(), SourceError> {
-        self.open_current()
+        self.open_next()
     }
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
         loop {
-            let Some(reading) = &mut self.reader else { return Err(SourceError::Ended) };
-            match reading.read_lines(batch).await {
+            let Some(file) = &mut self.current else {
+                return Err(SourceError::Fatal("the file is read before it is opened".into()));
+            };
+            match file.reader.read_lines(batch).await {
                 Ok(()) => return Ok(()),
-                Err(ReadEnd::Eof) => {
-                    self.current += 1;
-                    self.open_current()?;
-                }
-                Err(ReadEnd::Failed(error)) => {
-                    let path = self.paths.get(self.current).cloned().unwrap_or_default();
-                    return Err(fatal_read_error(path, error));
+                Err(ReadEnd::Eof) => self.open_next()?,
+                Err(ReadEnd::Failed(source)) => {
+                    return Err(fatal_read_error(file.path.clone(), source));
                 }
             }
         }

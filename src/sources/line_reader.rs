@@ -1,4 +1,4 @@
-//! Lines from something that is read with plain, blocking calls, on a thread of its own.
+//! Reading lines from a blocking reader, on a thread of its own.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -13,52 +13,54 @@ use crate::base::line_splitter::LineSplitter;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 
-/// How much is read at a time.
+/// Maximum number of bytes read at a time.
 const BLOCK_SIZE: usize = 64 << 10;
-/// So many blocks may wait to be taken.
+/// Maximum number of blocks that are read ahead.
 const MAX_QUEUED_BLOCKS: usize = 4;
 
-/// How long a reader waits before it looks whether it is to stop.
+/// Time after which the thread checks whether it must stop.
 const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Waits a moment for something to read; says whether there is, or an end of it.
+/// Waits up to 50 ms until a read would not block. Returns whether it would not.
 pub(super) fn poll_readable(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    // What is wrong with it shows when it is read.
+    // An error of the descriptor is reported by the read.
     poll(&mut fds, Some(&POLL_TIMEOUT)).map_or(true, |ready| ready > 0)
 }
 
-/// A reader at work.
+/// Reads lines on a thread of its own.
 pub(super) struct LineReader {
     blocks: mpsc::Receiver<io::Result<Vec<u8>>>,
     splitter: LineSplitter,
     stats: Arc<PipelineStats>,
-    stopping: Arc<AtomicBool>,
-    finished: bool,
+    is_stopping: Arc<AtomicBool>,
+    is_finished: bool,
 }
 
-/// Why nothing more comes.
+/// The reason for which there are no more lines.
 #[derive(Debug)]
 pub(super) enum ReadEnd {
-    /// It was read to its end.
+    /// The reader is at its end.
     Eof,
-    /// It could not be read.
+    /// The reader failed.
     Failed(io::Error),
 }
 
 impl LineReader {
-    /// Reads on a thread that ends with the reader, when nobody takes what it reads, or soon after
-    /// [`Reading::stop`]. `wait` waits a moment for something to read, and says whether there is.
+    /// Starts the thread. It ends with the reader, once the `LineReader` is dropped, or soon after
+    /// [`LineReader::stop`].
+    ///
+    /// `wait` waits briefly until a read would not block, and returns whether it would not.
     pub(super) fn spawn(
         mut reader: impl Read + Send + 'static,
         wait: impl Fn() -> bool + Send + 'static,
         stats: Arc<PipelineStats>,
     ) -> io::Result<Self> {
         let (send, blocks) = mpsc::channel(MAX_QUEUED_BLOCKS);
-        let stopping = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stopping);
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let thread_is_stopping = Arc::clone(&is_stopping);
         std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
+            while !thread_is_stopping.load(Ordering::Relaxed) {
                 if !wait() {
                     continue;
                 }
@@ -78,31 +80,33 @@ impl LineReader {
                 }
             }
         })?;
-        Ok(Self { blocks, splitter: LineSplitter::default(), stats, stopping, finished: false })
+        let splitter = LineSplitter::default();
+        Ok(Self { blocks, splitter, stats, is_stopping, is_finished: false })
     }
 
-    /// Nothing more is read. What was is still given, but for a line that is not complete.
+    /// Stops reading. Complete lines that were read are still returned.
     pub(super) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.is_stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for a line at least. A last line without a line feed is one, too.
+    /// Waits until `batch` has at least one line. A last line without a line feed is a line, unless
+    /// the reader was stopped.
     ///
     /// # Cancel safety
-    /// What was read stays here until it is in a batch.
+    /// Lines that were read stay in the reader until they are in a batch.
     pub(super) async fn read_lines(&mut self, batch: &mut Batch) -> Result<(), ReadEnd> {
         while batch.is_empty() {
-            if self.finished {
+            if self.is_finished {
                 return Err(ReadEnd::Eof);
             }
             match self.blocks.recv().await {
                 Some(Ok(block)) => self.split_block(&block, batch)?,
                 Some(Err(error)) => return Err(ReadEnd::Failed(error)),
                 None => {
-                    self.finished = true;
+                    self.is_finished = true;
                     let Some(last) = self.splitter.take_partial_line() else { continue };
-                    if self.stopping.load(Ordering::Relaxed) {
-                        warn!(bytes = last.len(), "the last line is not complete, and left out");
+                    if self.is_stopping.load(Ordering::Relaxed) {
+                        warn!(bytes = last.len(), "the last line is incomplete and left out");
                         self.stats.undecodable.add(1);
                     } else {
                         push_text(&last, batch, &self.stats);
@@ -114,13 +118,13 @@ impl LineReader {
     }
 
     fn split_block(&mut self, block: &[u8], batch: &mut Batch) -> Result<(), ReadEnd> {
-        let (lines, stats) = (&mut self.splitter, &self.stats);
-        let taken = lines.push_block(block, |line| push_text(line, batch, stats));
-        taken.map_err(|error| ReadEnd::Failed(io::Error::other(error)))
+        let stats = &self.stats;
+        let split = self.splitter.push_block(block, |line| push_text(line, batch, stats));
+        split.map_err(|error| ReadEnd::Failed(io::Error::other(error)))
     }
 }
 
-/// A message is text: what is not, is counted.
+/// Adds a line to the batch. A line that is not UTF-8 is counted and left out.
 fn push_text(line: &[u8], batch: &mut Batch, stats: &PipelineStats) {
     if simdutf8::basic::from_utf8(line).is_ok() {
         batch.push(line);

@@ -1,4 +1,4 @@
-//! Lines from stdin.
+//! The source of lines from stdin.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, CloseStatus, Source, SourceConfig, SourceError};
 
-/// Every line of stdin is a message. At its end the pipeline ends.
+/// Records every line of stdin as a message. The pipeline ends with stdin.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StdinConfig {
-    /// What the messages are of. The jsonl sink names its files after a single topic.
+    /// Topics of the messages. The jsonl sink names its files after a single topic.
     pub topics: Vec<String>,
-    /// Where a message says what its topic is.
+    /// Selector of the topic in a message.
     pub topic_pointer: Option<Selector>,
 }
 
@@ -55,25 +55,27 @@ impl Source for StdinSource {
 
     async fn connect(&mut self) -> Result<(), SourceError> {
         let stats = Arc::clone(&self.stats);
-        let reading =
+        let reader =
             LineReader::spawn(std::io::stdin(), || poll_readable(&std::io::stdin()), stats);
-        self.reader = Some(reading.map_err(|error| SourceError::Fatal(error.into()))?);
+        self.reader = Some(reader.map_err(|error| SourceError::Fatal(error.into()))?);
         Ok(())
     }
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
-        let Some(reading) = &mut self.reader else { return Err(SourceError::Ended) };
-        reading.read_lines(batch).await.map_err(|end| match end {
+        let Some(reader) = &mut self.reader else {
+            return Err(SourceError::Fatal("stdin is read before it is opened".into()));
+        };
+        reader.read_lines(batch).await.map_err(|end| match end {
             ReadEnd::Eof => SourceError::Ended,
             ReadEnd::Failed(error) => SourceError::Fatal(error.into()),
         })
     }
 
     fn close(&mut self) -> CloseStatus {
-        // What was read and is not yet handed on is ours.
         match &self.reader {
-            Some(reading) => {
-                reading.stop();
+            Some(reader) => {
+                reader.stop();
+                // Lines that were read from stdin cannot be read by anybody else.
                 CloseStatus::Draining
             }
             None => CloseStatus::Done,
