@@ -31,6 +31,7 @@ pub use self::build_context::BuildContext;
 pub(crate) use self::common_keys::CommonKeys;
 pub use self::connection_policy::ConnectionPolicy;
 pub use self::destination_gone::DestinationGone;
+pub(crate) use self::disconnect::DETECTION_TOLERANCE;
 pub use self::disconnect::Disconnect;
 pub use self::down_cause::DownCause;
 pub use self::drop_cause::DropCause;

@@ -16,12 +16,10 @@ use super::connection_group::ConnectionGroup;
 use super::ended_connection::{CloseOutcome, ConnectionSummary, EndedConnection};
 use super::line_index::LineIndex;
 use crate::plugin::batch::Batch;
-use crate::plugin::{CloseStatus, Disconnect, DownCause, Source, SourceError};
+use crate::plugin::{CloseStatus, DETECTION_TOLERANCE, Disconnect, DownCause, Source, SourceError};
 
 /// Time for which messages that the peer has already sent are read after a close.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Delay up to which an event counts as noticed at once.
-const DETECTION_TOLERANCE: Duration = Duration::from_millis(100);
 /// Time for which a connection that is always ready reads before it yields to other tasks.
 const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 

@@ -48,12 +48,9 @@ use crate::base::secrets::Secrets;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{
-    BoxError, BuildContext, CloseStatus, ConnectionPolicy, Disconnect, DownCause, Source,
-    SourceConfig, SourceError, SourceEvent,
+    BoxError, BuildContext, CloseStatus, ConnectionPolicy, DETECTION_TOLERANCE, Disconnect,
+    DownCause, Source, SourceConfig, SourceError, SourceEvent,
 };
-
-/// A connection from which something came within this was alive.
-const DETECTION_TOLERANCE: Duration = Duration::from_millis(100);
 
 impl SourceConfig for WebsocketConfig {
     const TYPE: &'static str = "websocket";
