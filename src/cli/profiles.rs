@@ -10,7 +10,7 @@ use super::cli_error::CliError;
 use super::output::{OutputFormat, print, print_json, print_message, to_json_line};
 use crate::base::suggest::did_you_mean;
 use crate::sources::websocket::Profile;
-use crate::sources::websocket::profile::{self, NamedProfile};
+use crate::sources::websocket::profile::{self, LoadedProfile};
 
 #[derive(Args)]
 pub(super) struct ProfilesArgs {
@@ -34,10 +34,10 @@ pub(super) fn profiles(args: &ProfilesArgs) -> Result<ExitCode, CliError> {
 }
 
 /// Prints every profile. A file that is no valid profile is reported after the list.
-fn list_profiles(all: Vec<NamedProfile>, format: OutputFormat) -> Result<ExitCode, CliError> {
+fn list_profiles(all: Vec<LoadedProfile>, format: OutputFormat) -> Result<ExitCode, CliError> {
     let mut valid = Vec::new();
     let mut errors = Vec::new();
-    for (name, profile) in all {
+    for LoadedProfile { name, profile } in all {
         match profile {
             Ok(profile) => valid.push((name, profile)),
             Err(error) => errors.push(error),
@@ -61,17 +61,17 @@ fn list_profiles(all: Vec<NamedProfile>, format: OutputFormat) -> Result<ExitCod
 /// Prints the profile of this name.
 fn show_profile(
     wanted: &str,
-    mut all: Vec<NamedProfile>,
+    mut all: Vec<LoadedProfile>,
     format: OutputFormat,
 ) -> Result<ExitCode, CliError> {
-    let Some(index) = all.iter().position(|(name, _)| name == wanted) else {
-        let valid = all.iter().filter(|(_, profile)| profile.is_ok());
-        let hint = did_you_mean(wanted, valid.map(|(name, _)| name.as_str()));
+    let Some(index) = all.iter().position(|loaded| loaded.name == wanted) else {
+        let valid = all.iter().filter(|loaded| loaded.profile.is_ok());
+        let hint = did_you_mean(wanted, valid.map(|loaded| loaded.name.as_str()));
         let message =
             format!("there is no profile `{wanted}`{hint}; `streamer profiles` lists them");
         return Err(CliError::Usage(message));
     };
-    let (name, profile) = all.swap_remove(index);
+    let LoadedProfile { name, profile } = all.swap_remove(index);
     let profile = profile.map_err(anyhow::Error::from)?;
     match format {
         OutputFormat::Text => print(&format_details(&name, &profile))?,

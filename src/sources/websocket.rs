@@ -1,24 +1,41 @@
-//! Messages of a WebSocket feed.
+//! The source of messages of a WebSocket feed.
 
+mod answer_rule;
 mod bootstrap;
 mod config;
+mod connect_config_error;
+mod connect_options;
 mod connect_rate_limiter;
 mod connect_target;
 mod connection;
 mod deflate_extension;
+mod disconnects;
 mod encoding;
+mod encryption;
 pub mod frame_decoder;
 mod handshake_reader;
+mod host_port;
 mod paced_stream;
+mod ping_config;
 pub(crate) mod profile;
+mod protocol_settings;
 mod proxy;
+mod quote;
 mod request_builder;
+mod request_id;
+mod retry_after;
+mod rule;
 mod rules;
 mod silence_monitor;
+mod subscribe_messages;
 mod subscription_table;
 mod subscription_tracker;
 mod template;
 mod tls;
+mod topic_vec;
+mod transport;
+mod venue_limits;
+mod wire_message;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,20 +45,24 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use self::answer_rule::AnswerRule;
 use self::bootstrap::request_url;
 pub use self::config::{ControlMessages, WebsocketConfig};
+use self::connect_options::ConnectOptions;
 use self::connect_rate_limiter::ConnectRateLimiter;
-use self::connect_target::{ConnectOptions, ConnectTarget, OpenedStream};
+use self::connect_target::{ConnectTarget, OpenedStream};
 use self::connection::{KeepAlive, WebsocketConnection};
 pub use self::deflate_extension::DeflateMode;
 pub use self::encoding::BinaryEncoding;
 use self::frame_decoder::{FrameDecoder, FrameLimits};
+pub use self::ping_config::PingConfig;
 use self::profile::Bootstrap;
 pub use self::profile::Profile;
+use self::protocol_settings::ProtocolSettings;
 use self::request_builder::RequestBuilder;
-pub use self::request_builder::{PingConfig, SubscribeMessages};
 use self::rules::Rules;
-use self::subscription_tracker::{ProtocolSettings, SubscriptionTracker};
+pub use self::subscribe_messages::SubscribeMessages;
+use self::subscription_tracker::SubscriptionTracker;
 pub use self::tls::TlsConfig;
 use crate::base::json::Selector;
 use crate::base::secrets::Secrets;
@@ -71,47 +92,50 @@ impl SourceConfig for WebsocketConfig {
     }
 
     fn build(self, context: &BuildContext) -> Result<Box<dyn Source>, BoxError> {
-        let mut all = self.build_all(context)?;
-        all.pop().ok_or_else(|| "there is no connection to make".into())
+        let mut sources = self.build_all(context)?;
+        match sources.pop() {
+            Some(source) if sources.is_empty() => Ok(source),
+            _ => Err("`topics` need more than one connection".into()),
+        }
     }
 
     fn build_all(self, context: &BuildContext) -> Result<Vec<Box<dyn Source>>, BoxError> {
         self.check()?;
         let profile = &self.profile;
-        let whole = RequestBuilder::new(
+        let requests = RequestBuilder::new(
             self.topics.clone(),
             &profile.topic,
             profile.item.clone(),
             self.subscribe.clone(),
         )?;
-        let welcome = profile.welcome.as_ref().map(Rules::from_pattern);
-        let (rules, welcome) = (Rules::compile(&profile.answers)?, welcome.transpose()?);
-        let turns = Arc::new(ConnectRateLimiter::new(self.limits.connect_interval.to_duration()));
-        let reach = Arc::new(ConnectOptions::new(&self, context)?);
-        let ping = self.ping.as_ref();
+        let rules = Rules::compile(&profile.answers)?;
+        let welcome = profile.welcome.as_ref().map(AnswerRule::from_pattern).transpose()?;
+        let connect_interval = self.limits.connect_interval.to_duration();
+        let connect_limiter = Arc::new(ConnectRateLimiter::new(connect_interval));
+        let options = Arc::new(ConnectOptions::new(&self, context)?);
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        for (shard, topics) in self.shard_topics().into_iter().enumerate() {
-            let manners = ProtocolSettings {
-                requests: whole.with_topics(topics),
+        for (shard, topics) in self.limits.shard_topics(&self.topics).into_iter().enumerate() {
+            let settings = ProtocolSettings {
+                requests: requests.with_topics(topics),
                 rules: rules.clone(),
                 opening_messages: profile.opening.clone(),
                 welcome: welcome.clone(),
                 topics_per_request: self.limits.topics_per_request,
                 request_interval: self.limits.request_interval.to_duration(),
                 topic_pointer: self.topic_pointer.clone(),
-                skip_control: self.control == ControlMessages::Skip,
+                control: self.control,
                 silence_timeout: self.silence_timeout.to_non_zero_duration(),
                 topic_silence: self.topic_silence.to_non_zero_duration(),
                 secrets: context.secrets().clone(),
                 shard,
             };
             sources.push(Box::new(WebsocketSource {
-                target: ConnectTarget::new(&self.url, &reach)?,
+                target: ConnectTarget::new(&self.url, &options)?,
                 bootstrap: profile.bootstrap.clone(),
-                options: Arc::clone(&reach),
-                settings: Arc::new(manners),
+                options: Arc::clone(&options),
+                settings: Arc::new(settings),
                 keep_alive: KeepAlive {
-                    ping: ping.map(|p| (p.message.clone(), p.interval.to_duration())),
+                    ping: self.ping.clone(),
                     idle_timeout: self.idle_timeout.to_non_zero_duration(),
                 },
                 limits: FrameLimits {
@@ -120,7 +144,7 @@ impl SourceConfig for WebsocketConfig {
                 },
                 connect_timeout: self.connect_timeout.to_duration(),
                 encoding: self.binary,
-                connect_limiter: Arc::clone(&turns),
+                connect_limiter: Arc::clone(&connect_limiter),
                 stats: Arc::clone(&context.stats),
                 secrets: context.secrets().clone(),
                 policy: ConnectionPolicy {
@@ -135,34 +159,7 @@ impl SourceConfig for WebsocketConfig {
     }
 }
 
-impl WebsocketConfig {
-    /// The topics of each connection.
-    fn shard_topics(&self) -> Vec<Vec<String>> {
-        let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
-        let (most, bytes) = (
-            limit(self.limits.topics_per_connection),
-            limit(self.limits.topic_bytes_per_connection),
-        );
-        let mut shards = vec![Vec::new()];
-        let mut used = 0;
-        for topic in &self.topics {
-            // With its quotes and a comma.
-            let size = topic.len() + 3;
-            let full = shards.last().is_some_and(|shard| shard.len() >= most);
-            let full = full || (used > 0 && used + size > bytes);
-            if full {
-                shards.push(Vec::new());
-                used = 0;
-            }
-            used += size;
-            if let Some(shard) = shards.last_mut() {
-                shard.push(topic.clone());
-            }
-        }
-        shards
-    }
-}
-
+/// A source of the messages of one shard of the topics.
 struct WebsocketSource {
     target: ConnectTarget,
     bootstrap: Option<Bootstrap>,
@@ -172,13 +169,13 @@ struct WebsocketSource {
     limits: FrameLimits,
     connect_timeout: Duration,
     encoding: BinaryEncoding,
-    /// When the next connect may be, shared by all connections.
+    /// Shared by all connections of the configuration.
     connect_limiter: Arc<ConnectRateLimiter>,
     stats: Arc<PipelineStats>,
     secrets: Secrets,
     policy: ConnectionPolicy,
     connection: Option<WebsocketConnection>,
-    /// What a link that is gone had to tell.
+    /// Events of a connection that has ended.
     leftover_events: Vec<SourceEvent>,
 }
 
@@ -186,31 +183,32 @@ impl WebsocketSource {
     async fn open_connection(&mut self) -> Result<WebsocketConnection, Disconnect> {
         self.connect_limiter.acquire().await;
         let deadline = Instant::now() + self.connect_timeout;
-        if let Some(bootstrap_at) = &self.bootstrap {
-            let url = request_url(bootstrap_at, &self.options, deadline).await?;
+        if let Some(bootstrap) = &self.bootstrap {
+            let url = request_url(bootstrap, &self.options, deadline).await?;
             self.target.redirect(&url)?;
         }
-        let OpenedStream { stream, leftover: early, deflate } =
-            self.target.connect(deadline).await?;
-        let mut frames = FrameDecoder::new(self.limits, self.encoding);
-        if let Some(agreed) = deflate {
-            frames = frames.with_deflate(agreed.server_context_takeover);
+        let OpenedStream { stream, leftover, deflate } = self.target.connect(deadline).await?;
+        let mut decoder = FrameDecoder::new(self.limits, self.encoding);
+        if let Some(context_takeover) = deflate {
+            decoder = decoder.with_deflate(context_takeover);
         }
-        let watch = SubscriptionTracker::new(&self.settings, Arc::clone(&self.stats));
-        let (liveness, stats) = (self.keep_alive.clone(), Arc::clone(&self.stats));
-        let mut link = WebsocketConnection::new(stream, early, frames, watch, liveness, stats);
-        let Ok(sent) = timeout_at(deadline, link.send_subscription()).await else {
-            let detail = "the server does not take the subscription";
-            return Err(Disconnect::new(DownCause::ConnectTimeout, detail));
-        };
-        sent?;
-        Ok(link)
+        let tracker = SubscriptionTracker::new(&self.settings, Arc::clone(&self.stats));
+        let keep_alive = self.keep_alive.clone();
+        let stats = Arc::clone(&self.stats);
+        let mut connection =
+            WebsocketConnection::new(stream, leftover, decoder, tracker, keep_alive, stats);
+        let sent = timeout_at(deadline, connection.send_subscription()).await;
+        sent.unwrap_or_else(|_| {
+            let detail = "the server does not read the subscription";
+            Err(Disconnect::new(DownCause::ConnectTimeout, detail))
+        })?;
+        Ok(connection)
     }
 
-    /// A server may repeat what we sent it: a token in the URL, say.
-    fn mask_secrets(&self, mut lost: Disconnect) -> Disconnect {
-        lost.detail = self.secrets.mask(&lost.detail);
-        lost
+    /// Masks secrets in a text that may quote the server, which may repeat a token of the URL.
+    fn mask_secrets(&self, mut disconnect: Disconnect) -> Disconnect {
+        disconnect.detail = self.secrets.mask(&disconnect.detail);
+        disconnect
     }
 }
 
@@ -221,31 +219,30 @@ impl Source for WebsocketSource {
     }
 
     fn topics(&self) -> &[String] {
-        self.settings.requests.topics()
+        self.settings.requests.topics().as_slice()
     }
 
     async fn connect(&mut self) -> Result<(), SourceError> {
         self.connection = None;
-        let link = self.open_connection().await.map_err(|lost| self.mask_secrets(lost))?;
-        self.connection = Some(link);
-        debug!(topics = self.settings.requests.topics().len(), "subscription sent");
+        let opened = self.open_connection().await;
+        self.connection = Some(opened.map_err(|disconnect| self.mask_secrets(disconnect))?);
+        debug!(topics = self.topics().len(), "subscription sent");
         Ok(())
     }
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
-        let Some(link) = &mut self.connection else {
+        let Some(connection) = &mut self.connection else {
             return Err(Disconnect::new(DownCause::Other, "not connected").into());
         };
-        let read = link.read(batch).await;
-        let Err(mut lost) = read else { return Ok(()) };
-        let silent_for = link.silent_for();
-        if lost.cause == DownCause::Io && silent_for > DETECTION_TOLERANCE {
-            // Whatever was on its way since is gone, too.
-            lost.silent_for = lost.silent_for.max(Some(silent_for));
+        let Err(mut disconnect) = connection.read(batch).await else { return Ok(()) };
+        let silent_for = connection.silent_for();
+        if disconnect.cause == DownCause::Io && silent_for > DETECTION_TOLERANCE {
+            // Messages that the server sent since the last frame are lost as well.
+            disconnect.silent_for = disconnect.silent_for.max(Some(silent_for));
         }
-        self.leftover_events.append(&mut link.take_events());
+        self.leftover_events.append(&mut connection.take_events());
         self.connection = None;
-        Err(self.mask_secrets(lost).into())
+        Err(self.mask_secrets(disconnect).into())
     }
 
     fn connection_policy(&self) -> ConnectionPolicy {

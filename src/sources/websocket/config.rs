@@ -1,144 +1,150 @@
-//! The keys of the source, and what a profile says where they are silent.
+//! The configuration of a WebSocket source: its keys, completed by the profile.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::deflate_extension::DeflateMode;
 use super::encoding::BinaryEncoding;
-use super::profile::{self, Profile, ProfileError, VenueLimits};
-use super::request_builder::{PingConfig, SubscribeMessages};
+use super::ping_config::PingConfig;
+use super::profile::{NamedProfile, Profile, ProfileError, ProfileQuery};
+use super::subscribe_messages::SubscribeMessages;
 use super::tls::TlsConfig;
+use super::venue_limits::VenueLimits;
 use crate::base::json::Selector;
 use crate::base::units::{ByteSize, ConfigDuration};
 
-/// The longest message that any configuration allows: offsets in a batch are 32 bits wide.
+/// Maximum value of `max_message_size`: offsets in a batch are 32 bits wide.
 const MAX_MESSAGE_SIZE: ByteSize = ByteSize::from_mib(1024);
-/// The shortest interval between pings of the application.
-const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
-/// The shortest silence after which a link may be called dead.
+/// Minimum value of `idle_timeout`.
 const MIN_IDLE_TIMEOUT: ConfigDuration = ConfigDuration::from_millis(100);
-/// A connection is not replaced sooner.
+/// Minimum value of `max_connection_age`.
 const MIN_CONNECTION_AGE: ConfigDuration = ConfigDuration::from_secs(5);
-/// The longest rest after a read.
+/// Maximum value of `read_pacing`.
 const MAX_READ_PACING: ConfigDuration = ConfigDuration::from_secs(1);
+/// Maximum value of `connections`.
+const MAX_CONNECTIONS: usize = 2;
 
-/// What happens to control messages: answers to subscriptions, pongs.
+/// The handling of control messages, such as answers to subscriptions and pongs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlMessages {
-    /// They are written like any message.
+    /// Control messages are written like any message.
     #[default]
     Write,
-    /// They are left out and counted.
+    /// Control messages are left out and counted.
     Skip,
 }
 
 /// Messages of a WebSocket feed.
 ///
-/// Connects, subscribes, answers pings, keeps the link alive, and connects again for as long as
-/// it runs. What is particular to the server comes from a profile; keys that are written go before
-/// it. More topics than a connection may have are shared out over several.
+/// Connects, subscribes, answers pings, keeps the connection alive, and reconnects for as long as the
+/// recorder runs. The protocol of the server comes from a profile, which keys in the configuration
+/// override. More topics than a connection may have are split over several connections.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("anyOf" = [{"required": ["url"]}, {"required": ["profile"]}]))]
 #[expect(clippy::option_option, reason = "left out, null, or a value")]
 struct RawWebsocketConfig {
-    /// Endpoint: `ws://…` or `wss://…`. By default that of the profile.
+    /// Endpoint: `ws://…` or `wss://…`. The default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^(wss?://|\$\{)"))]
     url: Option<String>,
-    /// The profile of the server, see `streamer profiles`. By default that of the URL's host, or
-    /// `generic`.
+    /// Name of the server's profile; `streamer profiles` lists them. The default is the profile of
+    /// the URL's host, or else `generic`.
     #[serde(default)]
     profile: Option<String>,
-    /// A directory with profiles of your own, a file `NAME.json` each; they go before built-in ones.
+    /// Directory with profiles of your own, one file `NAME.json` each. A profile there replaces the
+    /// built-in one of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     profile_dir: Option<PathBuf>,
-    /// What to subscribe to. Without any, nothing is subscribed to.
+    /// Topics to subscribe to. The default is none.
     #[serde(default)]
     topics: Vec<String>,
-    /// Where a message says what its topic is, so that sinks can share messages out by topic; null
-    /// for nowhere. What has none there is an answer or a heartbeat. By default as in the profile.
+    /// Selector of the topic in a message, by which sinks and stages can tell topics apart; null for
+    /// none. A message without a topic is an answer or a heartbeat. The default is that of the
+    /// profile.
     #[serde(
         default,
         deserialize_with = "deserialize_nullable",
         skip_serializing_if = "Option::is_none"
     )]
     topic_pointer: Option<Option<Selector>>,
-    /// What is sent after every connect. By default as in the profile.
+    /// Messages that are sent after every connect. The default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subscribe: Option<SubscribeMessages>,
-    /// A message that is sent at an interval, as many servers want it; null for none. By default as in
-    /// the profile.
+    /// Message that is sent at an interval, which many servers require; null for none. The default is
+    /// that of the profile.
     #[serde(
         default,
         deserialize_with = "deserialize_nullable",
         skip_serializing_if = "Option::is_none"
     )]
     ping: Option<Option<PingConfig>>,
-    /// Headers of the handshake. Secrets go in as `"${NAME}"`, from the environment.
+    /// Headers of the handshake. A secret is written as `"${NAME}"` and read from the environment.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// The longest that a connect may take, from the name look-up to the subscription.
+    /// Maximum duration of a connect, from the name look-up to the subscription.
     #[serde(default = "RawWebsocketConfig::default_connect_timeout")]
     connect_timeout: ConfigDuration,
-    /// Without any frame for this long the link is dead. After half of it a WebSocket ping is
-    /// sent, so that a quiet link is not cut. 0 for never.
+    /// Time without any frame after which the connection counts as dead. After half of it a WebSocket
+    /// ping is sent, which keeps a quiet connection alive. At least 100ms; 0 for never.
     #[serde(default = "RawWebsocketConfig::default_idle_timeout")]
     idle_timeout: ConfigDuration,
-    /// The longest message. A longer one ends the connection. At most 1GiB.
+    /// Maximum size of a message, at most 1GiB. A longer message ends the connection.
     #[serde(default = "RawWebsocketConfig::default_max_message_size")]
     max_message_size: ByteSize,
-    /// What happens to the server's answers and pongs.
+    /// Handling of the server's answers and pongs.
     #[serde(default)]
     control: ControlMessages,
-    /// How binary messages that are not text are made into text. By default as in the profile.
+    /// Compression of binary messages that are not text. The default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     binary: Option<BinaryEncoding>,
-    /// Topics of one request at the most; 0 for any number. By default as in the profile.
+    /// Maximum number of topics in a request; 0 for no limit. The default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     topics_per_request: Option<usize>,
-    /// Topics of one connection at the most: more are shared out over several; 0 for any number. By
-    /// default as in the profile.
+    /// Maximum number of topics on a connection, above which they are split over several connections;
+    /// 0 for no limit. The default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     topics_per_connection: Option<usize>,
-    /// The least time between two requests of a connection. By default as in the profile.
+    /// Minimum time between two requests on a connection. The default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request_interval: Option<ConfigDuration>,
-    /// The least time between two connects. By default as in the profile.
+    /// Minimum time between two connects. The default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     connect_interval: Option<ConfigDuration>,
-    /// A connection of this age is replaced without a gap: another is made and subscribed before it is
-    /// closed, and what comes over both is written once. 0 for never. By default as in the profile.
+    /// Age at which a connection is replaced without a gap: the new one is subscribed before the old
+    /// one is closed, and messages received over both are written once. At least 5s; 0 for never. The
+    /// default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_connection_age: Option<ConfigDuration>,
-    /// Connections that bring the same messages, 1 or 2: with 2 one that drops loses nothing. What comes
-    /// over both is written once.
+    /// Number of connections that deliver the same messages, 1 or 2. With 2 the loss of one connection
+    /// loses no message. Messages received over both are written once.
     #[serde(default = "RawWebsocketConfig::default_connections")]
     #[schemars(range(min = 1, max = 2))]
     connections: usize,
-    /// Without data for this long (answers and heartbeats are none) all topics are subscribed to again;
-    /// after as long once more the connection is given up. 0 for never.
+    /// Time without data (answers and heartbeats are none) after which all topics are subscribed to
+    /// again. After the same time once more the connection is closed. 0 for never.
     #[serde(default)]
     silence_timeout: ConfigDuration,
-    /// The same for each topic; for feeds in which every topic always moves. 0 for never.
+    /// Like `silence_timeout`, for each topic; for feeds in which every topic always has data. 0 for
+    /// never.
     #[serde(default)]
     topic_silence: ConfigDuration,
-    /// The proxy by which to connect: `http://HOST:PORT` (CONNECT) or `socks5://HOST:PORT`, with
-    /// `USER:PASSWORD@` in front of the host where it wants that; `none` for none. By default that of
-    /// the environment: `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`.
+    /// Proxy to connect through: `http://HOST:PORT` (CONNECT) or `socks5://HOST:PORT`, with
+    /// `USER:PASSWORD@` in front of the host if the proxy requires it; `none` for none. The default
+    /// is that of the environment: `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     proxy: Option<String>,
-    /// Whether the server may compress its messages (permessage-deflate, RFC 7692): less traffic, a
-    /// little more work for the processor.
+    /// Use of compression (permessage-deflate, RFC 7692): less traffic, a little more work for the
+    /// processor.
     #[serde(default)]
     deflate: DeflateMode,
-    /// Rest after a small read, so that one wake-up serves many messages. Receive times are coarse
-    /// by as much. At most 1s; 0 reads at once.
+    /// Pause after a small read, so that one wake-up serves many messages. Receive times are rounded
+    /// by as much. At most 1s; 0 for no pause.
     #[serde(default = "RawWebsocketConfig::default_read_pacing")]
     read_pacing: ConfigDuration,
     /// Certificates for `wss://`.
@@ -146,7 +152,7 @@ struct RawWebsocketConfig {
     tls: TlsConfig,
 }
 
-/// A configuration that can never work.
+/// A key whose value can never work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WebsocketKeyError {
     #[error("`{key}` is {value}; it must be {range}")]
@@ -183,7 +189,7 @@ impl RawWebsocketConfig {
     }
 }
 
-/// A key that is there, though it may be null.
+/// Deserializes a key that is present, although its value may be null.
 #[expect(clippy::option_option, reason = "left out, null, or a value")]
 fn deserialize_nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
@@ -191,7 +197,7 @@ fn deserialize_nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-/// The configuration with everything filled in that the profile says.
+/// The configuration of a WebSocket source, completed by the profile.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "RawWebsocketConfig", into = "RawWebsocketConfig")]
 pub struct WebsocketConfig {
@@ -219,7 +225,7 @@ pub struct WebsocketConfig {
     pub(super) tls: TlsConfig,
 }
 
-/// The schema is that of what is written.
+/// The schema of the configuration as it is written, before the profile completes it.
 impl JsonSchema for WebsocketConfig {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "WebsocketConfig".into()
@@ -230,7 +236,7 @@ impl JsonSchema for WebsocketConfig {
     }
 }
 
-/// The host in a URL.
+/// Returns the host of a URL.
 fn url_host(url: &str) -> Option<&str> {
     let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
     let host = authority.rsplit('@').next()?;
@@ -240,47 +246,50 @@ fn url_host(url: &str) -> Option<&str> {
 impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
     type Error = WebsocketConfigError;
 
-    fn try_from(written: RawWebsocketConfig) -> Result<Self, WebsocketConfigError> {
-        let host = written.url.as_deref().and_then(url_host);
-        let (name, dir) = (written.profile.as_deref(), written.profile_dir.as_deref());
-        let (profile_name, profile) = profile::find_profile(name, host, dir)?;
+    fn try_from(raw: RawWebsocketConfig) -> Result<Self, WebsocketConfigError> {
+        let query = ProfileQuery {
+            name: raw.profile.as_deref(),
+            host: raw.url.as_deref().and_then(url_host),
+            dir: raw.profile_dir.as_deref(),
+        };
+        let NamedProfile { name: profile_name, profile } = query.find()?;
         let no_url = || WebsocketKeyError::MissingUrl(profile_name.clone());
-        let url = written.url.or_else(|| profile.url.clone()).ok_or_else(no_url)?;
-        let of_profile = &profile.limits;
+        let url = raw.url.or_else(|| profile.url.clone()).ok_or_else(no_url)?;
+        let defaults = &profile.limits;
         let limits = VenueLimits {
-            topics_per_request: written.topics_per_request.unwrap_or(of_profile.topics_per_request),
-            topics_per_connection: written
+            topics_per_request: raw.topics_per_request.unwrap_or(defaults.topics_per_request),
+            topics_per_connection: raw
                 .topics_per_connection
-                .unwrap_or(of_profile.topics_per_connection),
-            topic_bytes_per_connection: of_profile.topic_bytes_per_connection,
-            request_interval: written.request_interval.unwrap_or(of_profile.request_interval),
-            connect_interval: written.connect_interval.unwrap_or(of_profile.connect_interval),
-            max_connection_age: written.max_connection_age.unwrap_or(of_profile.max_connection_age),
+                .unwrap_or(defaults.topics_per_connection),
+            topic_bytes_per_connection: defaults.topic_bytes_per_connection,
+            request_interval: raw.request_interval.unwrap_or(defaults.request_interval),
+            connect_interval: raw.connect_interval.unwrap_or(defaults.connect_interval),
+            max_connection_age: raw.max_connection_age.unwrap_or(defaults.max_connection_age),
         };
         let subscribe =
-            written.subscribe.unwrap_or(SubscribeMessages::Template(profile.subscribe.clone()));
+            raw.subscribe.unwrap_or(SubscribeMessages::Template(profile.subscribe.clone()));
         Ok(Self {
             url,
             profile_name,
-            profile_dir: written.profile_dir,
-            topics: written.topics,
-            topic_pointer: written.topic_pointer.unwrap_or(profile.topic_pointer.clone()),
+            profile_dir: raw.profile_dir,
+            topics: raw.topics,
+            topic_pointer: raw.topic_pointer.unwrap_or(profile.topic_pointer.clone()),
             subscribe,
-            ping: written.ping.unwrap_or(profile.ping.clone()),
-            headers: written.headers,
-            connect_timeout: written.connect_timeout,
-            idle_timeout: written.idle_timeout,
-            max_message_size: written.max_message_size,
-            control: written.control,
-            binary: written.binary.unwrap_or(profile.binary),
+            ping: raw.ping.unwrap_or(profile.ping.clone()),
+            headers: raw.headers,
+            connect_timeout: raw.connect_timeout,
+            idle_timeout: raw.idle_timeout,
+            max_message_size: raw.max_message_size,
+            control: raw.control,
+            binary: raw.binary.unwrap_or(profile.binary),
             limits,
-            connections: written.connections,
-            silence_timeout: written.silence_timeout,
-            topic_silence: written.topic_silence,
-            proxy: written.proxy,
-            deflate: written.deflate,
-            read_pacing: written.read_pacing,
-            tls: written.tls,
+            connections: raw.connections,
+            silence_timeout: raw.silence_timeout,
+            topic_silence: raw.topic_silence,
+            proxy: raw.proxy,
+            deflate: raw.deflate,
+            read_pacing: raw.read_pacing,
+            tls: raw.tls,
             profile,
         })
     }
@@ -318,7 +327,7 @@ impl From<WebsocketConfig> for RawWebsocketConfig {
     }
 }
 
-/// Why what is written cannot be used.
+/// A configuration that cannot be completed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WebsocketConfigError {
     #[error("{key}: {0}", key = profile_error_key(.0))]
@@ -328,54 +337,41 @@ pub(super) enum WebsocketConfigError {
 }
 
 impl WebsocketConfig {
-    /// What no type can say.
+    /// Checks what the types do not.
     pub(super) fn check(&self) -> Result<(), WebsocketKeyError> {
-        let range = |good: bool, key, value: String, range: String| {
-            if good { Ok(()) } else { Err(WebsocketKeyError::OutOfRange { key, value, range }) }
+        let out_of_range = |key, value: &dyn fmt::Display, range: &str| {
+            let value = value.to_string();
+            Err(WebsocketKeyError::OutOfRange { key, value, range: range.to_owned() })
         };
-        let ping = self.ping.as_ref().map_or(MIN_PING_INTERVAL, |ping| ping.interval.to_duration());
-        let size = self.max_message_size;
-        let pacing = self.read_pacing;
-        let connect = self.connect_timeout;
-        range(!connect.is_zero(), "connect_timeout", connect.to_string(), "more than 0".into())?;
-        range(
-            ping >= MIN_PING_INTERVAL,
-            "ping.interval",
-            format!("{ping:?}"),
-            "at least 100ms".into(),
-        )?;
-        range(
-            (1..=MAX_MESSAGE_SIZE.bytes()).contains(&size.bytes()),
-            "max_message_size",
-            size.to_string(),
-            format!("from 1B to {MAX_MESSAGE_SIZE}"),
-        )?;
-        range(
-            pacing <= MAX_READ_PACING,
-            "read_pacing",
-            pacing.to_string(),
-            format!("at most {MAX_READ_PACING}"),
-        )?;
-        let idle = self.idle_timeout;
-        range(
-            idle.is_zero() || idle >= MIN_IDLE_TIMEOUT,
-            "idle_timeout",
-            idle.to_string(),
-            format!("at least {MIN_IDLE_TIMEOUT}, or 0 for never"),
-        )?;
-        let age = self.limits.max_connection_age;
-        range(
-            age.is_zero() || age >= MIN_CONNECTION_AGE,
-            "max_connection_age",
-            age.to_string(),
-            format!("at least {MIN_CONNECTION_AGE}, or 0 for never"),
-        )?;
-        range(
-            (1..=2).contains(&self.connections),
-            "connections",
-            self.connections.to_string(),
-            "1 or 2".into(),
-        )?;
+        if self.connect_timeout.is_zero() {
+            return out_of_range("connect_timeout", &self.connect_timeout, "more than 0");
+        }
+        if let Some(ping) = &self.ping
+            && ping.interval.to_duration() < PingConfig::MIN_INTERVAL
+        {
+            let range = format!("at least {:?}", PingConfig::MIN_INTERVAL);
+            return out_of_range("ping.interval", &ping.interval, &range);
+        }
+        if !(1..=MAX_MESSAGE_SIZE.bytes()).contains(&self.max_message_size.bytes()) {
+            let range = format!("from 1B to {MAX_MESSAGE_SIZE}");
+            return out_of_range("max_message_size", &self.max_message_size, &range);
+        }
+        if self.read_pacing > MAX_READ_PACING {
+            let range = format!("at most {MAX_READ_PACING}");
+            return out_of_range("read_pacing", &self.read_pacing, &range);
+        }
+        if !self.idle_timeout.is_zero() && self.idle_timeout < MIN_IDLE_TIMEOUT {
+            let range = format!("at least {MIN_IDLE_TIMEOUT}, or 0 for never");
+            return out_of_range("idle_timeout", &self.idle_timeout, &range);
+        }
+        let max_age = self.limits.max_connection_age;
+        if !max_age.is_zero() && max_age < MIN_CONNECTION_AGE {
+            let range = format!("at least {MIN_CONNECTION_AGE}, or 0 for never");
+            return out_of_range("max_connection_age", &max_age, &range);
+        }
+        if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
+            return out_of_range("connections", &self.connections, "1 or 2");
+        }
         for (index, topic) in self.topics.iter().enumerate() {
             if topic.is_empty() {
                 return Err(WebsocketKeyError::EmptyTopic(index));
@@ -391,7 +387,7 @@ impl WebsocketConfig {
     }
 }
 
-/// The key that a profile that cannot be had is a matter of.
+/// Returns the key that an error of the profile is about.
 fn profile_error_key(error: &ProfileError) -> &'static str {
     match error {
         ProfileError::Unknown { .. } => "`profile`",

@@ -1,11 +1,11 @@
-//! Connects take turns, so that many connections do not knock at once.
+//! The rate limit of connects, which all connections of a source share.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// When the next connect may be.
+/// Hands out slots that are at least an interval apart.
 #[derive(Debug)]
 pub(super) struct ConnectRateLimiter {
     interval: Duration,
@@ -17,16 +17,19 @@ impl ConnectRateLimiter {
         Self { interval, next_slot: Mutex::new(None) }
     }
 
-    /// Waits for the turn. One that is not taken, since the wait was given up, passes.
+    /// Waits for the next slot.
+    ///
+    /// # Cancel safety
+    /// A slot whose wait is dropped stays unused.
     pub(super) async fn acquire(&self) {
-        let turn = {
+        let slot = {
             let mut next = self.next_slot.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
-            let turn = next.map_or(now, |next| next.max(now));
-            *next = Some(turn + self.interval);
-            turn
+            let slot = next.map_or(now, |next| next.max(now));
+            *next = Some(slot + self.interval);
+            slot
         };
-        sleep_until(turn).await;
+        sleep_until(slot).await;
     }
 }
 
@@ -36,15 +39,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn connects_are_an_interval_apart_and_unused_slots_expire() {
-        let turns = ConnectRateLimiter::new(Duration::from_secs(1));
-        let begun = Instant::now();
-        for turn in 0..5 {
-            turns.acquire().await;
-            assert_eq!(begun.elapsed().as_secs(), turn);
+        let limiter = ConnectRateLimiter::new(Duration::from_secs(1));
+        let started = Instant::now();
+        for second in 0..5 {
+            limiter.acquire().await;
+            assert_eq!(started.elapsed().as_secs(), second);
         }
         tokio::time::advance(Duration::from_secs(60)).await;
-        let begun = Instant::now();
-        turns.acquire().await;
-        assert!(begun.elapsed() < Duration::from_millis(10), "turns are not saved up");
+        let started = Instant::now();
+        limiter.acquire().await;
+        assert!(started.elapsed() < Duration::from_millis(10), "slots are not saved up");
     }
 }

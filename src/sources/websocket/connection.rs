@@ -1,7 +1,8 @@
-//! An open connection: reading, answering, keeping alive.
+//! An open connection: reads and decodes messages, answers control frames, sends requests and
+//! pings.
 
-mod sending;
-mod timing;
+mod frame_writer;
+mod keep_alive;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -10,154 +11,152 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::crypto::SecureRandom;
-use serde_json::Value;
-use tokio::io::AsyncBufRead as _;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::io::{AsyncBufRead as _, AsyncWriteExt as _};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tracing::debug;
 
-use super::connect_target::Transport;
-use super::frame_decoder::{FrameDecoder, FrameError};
+use self::frame_writer::FrameWriter;
+pub(super) use self::keep_alive::KeepAlive;
+use self::keep_alive::{IdleAction, KeepAliveTimers};
+use super::disconnects::io_disconnect;
+use super::frame_decoder::{CloseReason, ControlFrame, FeedProgress, FrameDecoder, FrameError};
 use super::subscription_tracker::SubscriptionTracker;
+use super::transport::Transport;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{CloseStatus, Disconnect, DownCause, SourceEvent};
 
-/// A batch that has grown to this size is handed on though more may be ready.
+/// Size in bytes from which on a batch is returned although more messages may be ready.
 const BATCH_TARGET_BYTES: usize = 128 << 10;
-/// Requests of our own are made only while less than this waits to be sent.
-const MAX_REQUEST_BACKLOG_BYTES: usize = 64 << 10;
+/// Maximum time for which a close frame may take to be sent.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time after which an unused timer fires. The timer can be set to an earlier time at any moment.
+const FAR_FUTURE: Duration = Duration::from_secs(86_400);
 
-/// What keeps a link alive, and how long silence is borne.
-#[derive(Debug, Clone)]
-pub(super) struct KeepAlive {
-    /// The application's own ping: what is sent and how often it is sent.
-    pub(super) ping: Option<(Value, Duration)>,
-    /// Without a byte for this long the link is dead; after half of it a WebSocket ping is sent.
-    pub(super) idle_timeout: Option<Duration>,
-}
-
-/// A connection that is open and subscribed.
+/// A connection whose handshake is complete.
 pub(super) struct WebsocketConnection {
     stream: Box<dyn Transport>,
-    /// What came with the handshake's answer and is not yet unframed.
+    /// Bytes that followed the response to the handshake and are not yet decoded.
     leftover: Vec<u8>,
     decoder: FrameDecoder,
     tracker: SubscriptionTracker,
-    /// Frames to be sent.
-    write_buffer: Vec<u8>,
-    /// Whether something was given to the stream that it may not have sent.
-    needs_flush: bool,
-    /// Why nothing can be sent any more, and when the end of what the server had sent before that is
-    /// waited for no longer.
-    write_failure: Option<(Disconnect, Instant)>,
-    keep_alive: KeepAlive,
-    /// Whether the last read left the stream with something to read, as far as is known.
+    writer: FrameWriter,
+    keep_alive: KeepAliveTimers,
+    /// Set unless the last read found the stream empty.
     may_have_more: bool,
-    /// When the next ping of the application is due.
-    next_ping_at: Option<Instant>,
-    /// Since when nothing has come; taken anew when a wait begins after something came.
-    silent_since: Instant,
-    /// When something came, since the last wait.
-    last_received: Option<Instant>,
-    /// When a WebSocket ping that was sent in this silence must have been answered.
-    pong_deadline: Option<Instant>,
+    /// Fires at the earliest deadline.
     timer: Pin<Box<Sleep>>,
-    /// Why the link is over, kept back until the messages before it are handed on.
+    /// Cause of the end of the connection, which is reported after the messages before it.
     disconnect: Option<Disconnect>,
-    closing: bool,
-    random: &'static dyn SecureRandom,
     stats: Arc<PipelineStats>,
 }
 
 impl WebsocketConnection {
-    /// A link on a stream behind its handshake; `early` came with the handshake's answer.
+    /// Creates a connection from a stream whose handshake is complete.
+    ///
+    /// `leftover` holds the bytes that followed the response to the handshake.
     pub(super) fn new(
         stream: Box<dyn Transport>,
-        early: Vec<u8>,
-        frames: FrameDecoder,
-        watch: SubscriptionTracker,
-        liveness: KeepAlive,
+        leftover: Vec<u8>,
+        decoder: FrameDecoder,
+        tracker: SubscriptionTracker,
+        keep_alive: KeepAlive,
         stats: Arc<PipelineStats>,
     ) -> Self {
         let now = Instant::now();
-        let mut link = Self {
+        let mut connection = Self {
             stream,
-            leftover: early,
-            decoder: frames,
-            tracker: watch,
-            write_buffer: Vec::new(),
-            needs_flush: false,
-            write_failure: None,
+            leftover,
+            decoder,
+            tracker,
+            writer: FrameWriter::new(),
+            keep_alive: KeepAliveTimers::new(keep_alive, now),
             may_have_more: false,
-            next_ping_at: liveness.ping.as_ref().map(|(_, interval)| now + *interval),
-            keep_alive: liveness,
-            silent_since: now,
-            last_received: None,
-            pong_deadline: None,
             timer: Box::pin(sleep_until(now)),
             disconnect: None,
-            closing: false,
-            random: rustls::crypto::ring::default_provider().secure_random,
             stats,
         };
-        link.reset_timer();
-        link
+        connection.reset_timer();
+        connection
     }
 
-    /// Sends what is said first, and the requests that are due, and waits until they are out. A server
-    /// that ends the connection meanwhile may have said why: then that is read first.
+    /// Sends the opening messages and the requests that are due, and waits until they are written.
+    ///
+    /// # Errors
+    /// The connection ended. If the server sent messages before, the call succeeds and
+    /// [`Self::read`] returns the messages first: they may hold the server's reason.
     pub(super) async fn send_subscription(&mut self) -> Result<(), Disconnect> {
-        let said = self.send_opening().await;
+        let sent = self.send_opening().await;
         self.reset_timer();
-        let Err(error) = said else { return Ok(()) };
+        let Err(error) = sent else { return Ok(()) };
         self.on_write_error(&error);
-        let ended = poll_fn(|cx| {
+        let read_remainder = poll_fn(|cx| {
             while self.disconnect.is_none() && !self.decoder.is_full(BATCH_TARGET_BYTES) {
-                if let Err(ended) = ready!(self.poll_decode(cx)) {
-                    return Poll::Ready(Some(ended));
+                if let Err(disconnect) = ready!(self.poll_decode(cx)) {
+                    return Poll::Ready(Some(disconnect));
                 }
             }
             Poll::Ready(self.disconnect.clone())
         });
-        self.disconnect = ended.await;
+        self.disconnect = read_remainder.await;
         if self.decoder.has_messages() {
             return Ok(());
         }
         Err(self.disconnect.take().unwrap_or_else(|| io_disconnect(&error)))
     }
 
+    async fn send_opening(&mut self) -> io::Result<()> {
+        let mut opening = self.tracker.opening_messages().into_iter();
+        while let Some(text) =
+            opening.next().or_else(|| self.tracker.start_due_request(Instant::now()))
+        {
+            self.queue_text(text);
+            self.writer.write_all(&mut *self.stream).await?;
+        }
+        self.stream.flush().await
+    }
+
+    /// Returns whether the server is known to deliver the subscribed topics.
     pub(super) fn is_delivering(&self) -> bool {
         self.tracker.is_delivering()
     }
 
+    /// Returns whether the server announced that it will close the connection.
     pub(super) fn has_announced_close(&self) -> bool {
-        self.tracker.close_announced
+        self.tracker.has_announced_close()
     }
 
-    /// For how long no frame has come.
+    /// Returns the time since the last frame.
     pub(super) fn silent_for(&self) -> Duration {
-        self.last_received.unwrap_or(self.silent_since).elapsed()
+        self.keep_alive.silent_for()
     }
 
-    /// Whether all topics are asked for, and answered as far as the server answers.
+    /// Returns whether every topic is requested, and answered as far as the server answers.
     pub(super) fn is_subscribed(&self) -> bool {
         self.tracker.is_subscribed()
     }
 
+    /// Drains the topics that became active.
     pub(super) fn drain_newly_active(&mut self) -> Vec<String> {
         self.tracker.drain_newly_active()
     }
 
+    /// Drains the events since the last call.
     pub(super) fn take_events(&mut self) -> Vec<SourceEvent> {
         self.tracker.take_events()
     }
 
-    /// Fills the empty batch with at least one message, or leaves it empty when there is something else
-    /// to tell.
+    /// Waits for messages and moves them into `batch`, which must be empty.
+    ///
+    /// The batch stays empty if there are only events to report.
+    ///
+    /// # Errors
+    /// The cause of the end of the connection, after all messages before it.
     ///
     /// # Cancel safety
-    /// Everything that was read stays in the link.
+    /// Messages that were read stay in the connection until they are moved into a batch.
     pub(super) async fn read(&mut self, batch: &mut Batch) -> Result<(), Disconnect> {
         loop {
             let wants_more = self.may_have_more
@@ -165,8 +164,8 @@ impl WebsocketConnection {
                 && !self.decoder.is_full(BATCH_TARGET_BYTES);
             if self.decoder.has_messages() && !wants_more {
                 self.decoder.drain_into(batch);
-                if let Some(refused) = self.tracker.process_batch(batch) {
-                    self.disconnect.get_or_insert(refused);
+                if let Some(rejected) = self.tracker.process_batch(batch) {
+                    self.disconnect.get_or_insert(rejected);
                 }
                 self.send_due(Instant::now());
                 if !batch.is_empty() {
@@ -177,69 +176,65 @@ impl WebsocketConnection {
             if self.disconnect.is_none() && self.tracker.take_notice() {
                 return Ok(());
             }
-            if let Some(over) = self.disconnect.clone() {
-                // `over` stays until this is done: what was read so far must not be read again.
-                self.send_close(&over).await;
-                return Err(over);
+            if let Some(disconnect) = self.disconnect.clone() {
+                // The field stays set meanwhile: if this call is dropped, the next one must not read.
+                self.send_close(&disconnect).await;
+                return Err(disconnect);
             }
-            if let Err(over) = poll_fn(|cx| self.poll_io(cx)).await {
-                self.disconnect.get_or_insert(over);
+            if let Err(disconnect) = poll_fn(|cx| self.poll_io(cx)).await {
+                self.disconnect.get_or_insert(disconnect);
             }
-            let oddities = self.decoder.take_anomalies();
-            self.stats.newlines_folded.add(oddities.newlines_folded);
-            self.stats.undecodable.add(oddities.undecodable);
+            let anomalies = self.decoder.take_anomalies();
+            self.stats.newlines_folded.add(anomalies.newlines_folded);
+            self.stats.undecodable.add(anomalies.undecodable);
         }
     }
 
-    /// Asks the server to end the stream; what is on its way can still be read.
+    /// Asks the server to end the stream. Messages that are on their way can still be read.
     pub(super) fn close(&mut self) -> CloseStatus {
         if self.disconnect.is_some() && !self.decoder.has_messages() {
             return CloseStatus::Done;
         }
-        self.closing = true;
         self.queue_close(CloseCode::Normal);
         CloseStatus::Draining
     }
 
-    /// One step of waiting: sends what is to be sent, reads what is there, minds the time.
+    /// Writes what is queued, reads what is there, and checks the timers.
     fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
         let now = Instant::now();
-        if self.last_received.take().is_some() {
-            self.pong_deadline = None;
-            self.silent_since = now;
-        }
-        // The timer is not asked while there is always something to read.
+        self.keep_alive.begin_wait(now);
+        // Checked here, because the timer is not polled while there is always something to read.
         if self.timer.deadline() <= now {
             self.on_timer(now);
         }
         loop {
             self.send_pending(cx);
             match self.poll_decode(cx) {
-                Poll::Ready(unframed) => {
-                    if unframed.is_ok() {
-                        self.last_received = Some(now);
+                Poll::Ready(decoded) => {
+                    if decoded.is_ok() {
+                        self.keep_alive.record_received(now);
                     }
                     self.may_have_more = true;
-                    return Poll::Ready(unframed);
+                    return Poll::Ready(decoded);
                 }
                 Poll::Pending => self.may_have_more = false,
             }
             if self.decoder.has_messages() || self.tracker.has_notice() {
-                // What is ready is taken; nothing is waited for.
                 return Poll::Ready(Ok(()));
             }
             ready!(self.timer.as_mut().poll(cx));
-            // Now that all that has come is read: after a pause of our own silence would be ours.
-            if let Err(silent) = self.check_timeouts(Instant::now()) {
-                return Poll::Ready(Err(silent));
+            // Checked only once the stream is empty: after a suspension of the recorder the server
+            // was not silent, but unread.
+            if let Err(disconnect) = self.check_timeouts(Instant::now()) {
+                return Poll::Ready(Err(disconnect));
             }
         }
     }
 
-    /// Takes apart what the stream has: all of it, or up to a control frame or a full batch.
+    /// Decodes what the stream holds, up to a control frame or a full batch.
     fn poll_decode(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
-        let early = !self.leftover.is_empty();
-        let input = if early {
+        let is_leftover = !self.leftover.is_empty();
+        let input = if is_leftover {
             self.leftover.as_slice()
         } else {
             match ready!(Pin::new(&mut self.stream).poll_fill_buf(cx)) {
@@ -251,19 +246,157 @@ impl WebsocketConnection {
                 Err(error) => return Poll::Ready(Err(io_disconnect(&error))),
             }
         };
-        let (used, control) = match self.decoder.feed(input) {
-            Ok(fed) => fed,
+        let FeedProgress { consumed, control } = match self.decoder.feed(input) {
+            Ok(progress) => progress,
             Err(error) => return Poll::Ready(Err(frame_disconnect(&error))),
         };
-        if early {
-            self.leftover.drain(..used);
+        if is_leftover {
+            self.leftover.drain(..consumed);
         } else {
-            Pin::new(&mut self.stream).consume(used);
+            Pin::new(&mut self.stream).consume(consumed);
         }
         if let Some(control) = control {
             self.on_control_frame(control);
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn on_control_frame(&mut self, control: ControlFrame) {
+        match control {
+            ControlFrame::Ping(payload) => self.queue_frame(Frame::pong(payload)),
+            ControlFrame::Pong => debug!("pong"),
+            ControlFrame::Close(reason) => {
+                let code = reason.as_ref().map_or(CloseCode::Normal, |reason| reason.code.into());
+                self.queue_close(if code.is_allowed() { code } else { CloseCode::Protocol });
+                let detail = match reason {
+                    None => "the server closed the connection without a code".to_owned(),
+                    Some(CloseReason { code, text }) if text.is_empty() => {
+                        format!("the server closed the connection with code {code}")
+                    }
+                    Some(CloseReason { code, text }) => {
+                        format!("the server closed the connection with code {code}: {text}")
+                    }
+                };
+                self.disconnect = Some(Disconnect::new(DownCause::Closed, detail));
+            }
+        }
+    }
+
+    /// Writes what is queued, and starts the requests that had to wait for room.
+    fn send_pending(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if let Err(error) = self.writer.poll_write(&mut *self.stream, cx) {
+                self.on_write_error(&error);
+            }
+            let is_request_due =
+                self.tracker.request_due_at().is_some_and(|due| due <= Instant::now());
+            if self.writer.is_closing() || !self.writer.is_empty() || !is_request_due {
+                return;
+            }
+            self.send_due(Instant::now());
+        }
+    }
+
+    /// Queues replies, and the requests that are due as far as there is room.
+    fn send_due(&mut self, now: Instant) {
+        for reply in self.tracker.take_replies() {
+            self.queue_text(reply);
+        }
+        while self.writer.has_room_for_request()
+            && let Some(request) = self.tracker.start_due_request(now)
+        {
+            self.queue_text(request);
+        }
+        if self.next_deadline().is_some_and(|deadline| deadline < self.timer.deadline()) {
+            self.reset_timer();
+        }
+    }
+
+    /// Queues everything that is due, and sets the timer to the next deadline.
+    fn on_timer(&mut self, now: Instant) {
+        if let Some(ping) = self.keep_alive.take_due_ping(now) {
+            self.queue_text(ping);
+        }
+        self.send_due(now);
+        self.reset_timer();
+    }
+
+    /// Checks all timeouts, then queues everything that is due.
+    ///
+    /// To be called only when the stream is empty.
+    fn check_timeouts(&mut self, now: Instant) -> Result<(), Disconnect> {
+        self.writer.check_failure(now)?;
+        self.tracker.check_timeouts(now)?;
+        match self.keep_alive.check_idle(now)? {
+            IdleAction::Wait => {}
+            IdleAction::SendPing => self.queue_frame(Frame::ping(Vec::new())),
+        }
+        self.on_timer(now);
+        Ok(())
+    }
+
+    /// Sets the timer to the next deadline.
+    ///
+    /// A read does not move the timer: deadlines that moved are checked when it fires.
+    fn reset_timer(&mut self) {
+        let next = self.next_deadline().unwrap_or_else(|| Instant::now() + FAR_FUTURE);
+        self.timer.as_mut().reset(next);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        // Requests without room are started once some is written.
+        let has_room = self.writer.has_room_for_request();
+        let deadlines = [
+            self.keep_alive.next_deadline(),
+            self.tracker.request_due_at().filter(|_| has_room),
+            self.writer.failure_deadline(),
+            self.tracker.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn queue_text(&mut self, text: String) {
+        let queued = self.writer.queue_text(text);
+        self.disconnect_on_error(queued);
+    }
+
+    fn queue_frame(&mut self, frame: Frame) {
+        let queued = self.writer.queue_frame(frame);
+        self.disconnect_on_error(queued);
+    }
+
+    fn queue_close(&mut self, code: CloseCode) {
+        let queued = self.writer.queue_close(code);
+        self.disconnect_on_error(queued);
+    }
+
+    fn disconnect_on_error(&mut self, queued: Result<(), Disconnect>) {
+        if let Err(disconnect) = queued {
+            self.disconnect.get_or_insert(disconnect);
+        }
+    }
+
+    fn on_write_error(&mut self, error: &io::Error) {
+        self.writer.fail(error);
+        self.reset_timer();
+    }
+
+    /// Sends a close frame with the code of the cause, as far as the server still reads.
+    async fn send_close(&mut self, disconnect: &Disconnect) {
+        let code = match disconnect.cause {
+            DownCause::Eof | DownCause::Io => return,
+            DownCause::Protocol => CloseCode::Protocol,
+            DownCause::Utf8 => CloseCode::Invalid,
+            DownCause::TooLarge => CloseCode::Size,
+            _ => CloseCode::Normal,
+        };
+        self.queue_close(code);
+        let goodbye = async {
+            self.writer.write_all(&mut *self.stream).await?;
+            self.stream.shutdown().await
+        };
+        // The connection is given up whether or not the server reads this.
+        drop(timeout(CLOSE_TIMEOUT, goodbye).await);
     }
 }
 
@@ -274,15 +407,6 @@ fn frame_disconnect(error: &FrameError) -> Disconnect {
         _ => DownCause::Protocol,
     };
     Disconnect::new(cause, error.to_string())
-}
-
-pub(super) fn io_disconnect(error: &io::Error) -> Disconnect {
-    match error.kind() {
-        // What TLS says when the connection ends without its own farewell.
-        io::ErrorKind::UnexpectedEof => Disconnect::new(DownCause::Eof, error.to_string()),
-        _ if super::tls::is_tls_error(error) => Disconnect::new(DownCause::Tls, error.to_string()),
-        _ => Disconnect::new(DownCause::Io, error.to_string()),
-    }
 }
 
 #[cfg(test)]

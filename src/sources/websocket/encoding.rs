@@ -1,4 +1,4 @@
-//! Binary messages that are compressed text.
+//! Decoding of binary messages that are compressed text.
 
 use std::io::{self, Read};
 
@@ -6,11 +6,11 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How binary messages that are not UTF-8 are made into text.
+/// The compression of binary messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BinaryEncoding {
-    /// They are not: such a message is counted (`undecodable`) and left out.
+    /// None. A binary message that is not UTF-8 is left out and counted (`undecodable`).
     #[default]
     None,
     /// gzip (RFC 1952).
@@ -20,7 +20,8 @@ pub enum BinaryEncoding {
 }
 
 impl BinaryEncoding {
-    /// The text of a message, or `None` when there is none, or more than `limit` bytes of it.
+    /// Decodes a message. Returns `None` if the message is not compressed text, is empty, or
+    /// inflates to more than `limit` bytes.
     // Never inlined: a decoder's tables would grow the stack frame of the receive path.
     #[cold]
     #[inline(never)]
@@ -34,7 +35,7 @@ impl BinaryEncoding {
     }
 }
 
-/// A small message can inflate to gigabytes: no more than `limit` bytes are taken.
+/// Reads a text of at most `limit` bytes: a small message can inflate to gigabytes.
 fn decompress_text(decoder: impl Read, limit: u64) -> Option<String> {
     let mut text = String::new();
     let read: io::Result<usize> = decoder.take(limit.saturating_add(1)).read_to_string(&mut text);

@@ -1,4 +1,4 @@
-//! Keeps the handshake from reading past its end.
+//! A reader that stops the handshake from reading past its end.
 
 use std::io;
 use std::pin::Pin;
@@ -6,18 +6,21 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Bytes that end the head of an HTTP response.
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
-/// How much is read at a time while looking for the end of the head.
+/// Number of bytes read at a time in search of the end of the head.
 const READ_SIZE: usize = 4096;
 
-/// Hands out the head of an HTTP answer and nothing behind it. What came in the same segment (the
-/// first frames, or the body of a refusal) stays here.
+/// Reads the head of an HTTP response and nothing after it.
+///
+/// Bytes that follow the head in the same segment (the first frames, or the body of an error) are
+/// kept for [`HandshakeReader::into_parts`].
 #[derive(Debug)]
 pub(super) struct HandshakeReader<S> {
     stream: S,
-    /// Read from the stream and not yet handed out.
+    /// Bytes that were read from the stream and not yet returned.
     pending: Vec<u8>,
-    /// The last bytes handed out, to find an end that is split.
+    /// The last bytes that were returned, to find an end that is split between two reads.
     tail: Vec<u8>,
     is_head_complete: bool,
 }
@@ -27,17 +30,17 @@ impl<S> HandshakeReader<S> {
         Self { stream, pending: Vec::new(), tail: Vec::new(), is_head_complete: false }
     }
 
-    /// The stream, and what was read behind the head.
+    /// Returns the stream and the bytes that were read after the head.
     pub(super) fn into_parts(self) -> (S, Vec<u8>) {
         (self.stream, self.pending)
     }
 
-    /// How much of `pending` belongs to the head.
+    /// Returns the number of bytes in `pending` that belong to the head.
     fn head_len(&self) -> usize {
-        let seam = self.tail.len();
+        let tail_len = self.tail.len();
         let joined = [self.tail.as_slice(), self.pending.as_slice()].concat();
         match memchr::memmem::find(&joined, END_OF_HEAD) {
-            Some(at) => (at + END_OF_HEAD.len()).saturating_sub(seam),
+            Some(start) => (start + END_OF_HEAD.len()).saturating_sub(tail_len),
             None => self.pending.len(),
         }
     }
@@ -50,7 +53,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HandshakeReader<S> {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.is_head_complete {
-            // An end of the stream: the handshake does not get to see what is not its own.
+            // Reports the end of the stream, so that the handshake reads no further.
             return Poll::Ready(Ok(()));
         }
         if self.pending.is_empty() {

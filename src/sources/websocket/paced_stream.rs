@@ -1,4 +1,4 @@
-//! A stream that asks for a rest after a small read.
+//! A stream that requests a pause after a small read.
 
 use std::io;
 use std::pin::Pin;
@@ -12,27 +12,30 @@ use tokio::net::TcpStream;
 
 use crate::base::pacer::Pacer;
 
-/// A burst below this size is never near the window.
+/// Size in bytes below which a burst is never near the receive window.
 const MIN_WINDOW_BURST: usize = 16 << 10;
 
-/// The socket, below TLS, so that it sees what comes at once.
+/// A socket that requests a pause once it is drained, so that one wake-up serves many messages.
+///
+/// The socket lies below TLS, where the size of a burst shows.
 #[derive(Debug)]
 pub(super) struct PacedStream {
     stream: TcpStream,
     pacer: Arc<Pacer>,
     pause: Duration,
-    /// Bytes read since the socket was last found empty.
+    /// Number of bytes read since the socket was last found empty.
     burst_bytes: usize,
 }
 
 impl PacedStream {
-    pub(super) fn new(stream: TcpStream, pacer: Arc<Pacer>, rest: Duration) -> Self {
-        Self { stream, pacer, pause: rest, burst_bytes: 0 }
+    pub(super) fn new(stream: TcpStream, pacer: Arc<Pacer>, pause: Duration) -> Self {
+        Self { stream, pacer, pause, burst_bytes: 0 }
     }
 
-    /// Whether the burst came near to filling the receive window, so that the server may have been
-    /// held up: then there is no rest, or every pause would cost it a window's worth of time. The
-    /// window is about half of the buffer, which the kernel lets grow with the traffic.
+    /// Returns whether the burst nearly filled the receive window, so that the server may have been
+    /// blocked. No pause is requested then: every pause would block the server for as long as it
+    /// takes to fill a window. The window is about half of the buffer, which the kernel grows with
+    /// the traffic.
     fn is_near_window(&self) -> bool {
         self.burst_bytes >= MIN_WINDOW_BURST
             && socket_recv_buffer_size(&self.stream)

@@ -1,76 +1,36 @@
-//! What is said to the server: the subscription and the application's ping.
+//! The requests that subscribe to the topics of a connection.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::template::{TOPICS_PLACEHOLDER, TopicForm, fill_placeholders, placeholders};
-use crate::base::time::{Clock, SystemClock};
-use crate::base::units::ConfigDuration;
+use serde_json::Value;
 
-/// Stands for one topic in a template: one message is sent for each.
-const TOPIC_PLACEHOLDER: &str = "topic";
+use super::request_id::RequestId;
+use super::subscribe_messages::SubscribeMessages;
+use super::template::{
+    TOPIC_PLACEHOLDER, TOPICS_PLACEHOLDER, TopicForm, fill_placeholders, placeholders,
+};
+use super::topic_vec::{TopicIndex, TopicVec};
+use super::wire_message::{dynamic_value, wire_text};
 
-/// What is sent after every connect.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SubscribeMessages {
-    /// A message in which the string `"{topics}"` becomes the list of topics, or in whose strings
-    /// `{topic}` becomes one topic: then one message is sent for each. Nothing is sent when there
-    /// is no topic.
-    Template(Value),
-    /// Messages that are sent as they are, in order.
-    Fixed(Vec<Value>),
-}
-
-impl Default for SubscribeMessages {
-    fn default() -> Self {
-        Self::Template(json!({ "op": "subscribe", "args": "{topics}" }))
-    }
-}
-
-/// A message as it goes over the wire: JSON in compact form, but a string as it stands, since some
-/// servers expect a bare `ping`.
-pub(super) fn wire_text(message: &Value) -> String {
-    match message {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// The message as it is sent now, with `{time}` in it.
-pub(super) fn render_message(message: &Value, id: u64) -> String {
-    wire_text(&fill_placeholders(message, &|name| dynamic_value(name, id)))
-}
-
-/// What is different in every request.
-fn dynamic_value(name: &str, id: u64) -> Option<Value> {
-    match name {
-        "id" => Some(id.into()),
-        "time" => Some(SystemClock.now().seconds().into()),
-        "time_ms" => Some((SystemClock.now().nanos() / 1_000_000).into()),
-        _ => None,
-    }
-}
-
-/// How topics are asked for.
+/// Renders the requests for the topics of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct RequestBuilder {
-    topics: Vec<String>,
+    topics: TopicVec<String>,
+    /// Form of every topic, if there is a template.
     topic_form: TopicForm,
+    /// Template of a topic in the list of topics.
     item_template: Value,
     subscribe: SubscribeMessages,
 }
 
-/// A conversation in which topics cannot be asked for.
+/// A configuration with which the topics cannot be requested.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestBuilderError {
     #[error(
         "`subscribe` has no place for the topics: write \"{{topics}}\" for the list of them or {{topic}} for one"
     )]
     NoTopicPlaceholder,
-    #[error("`topics[{index}]` is `{topic}`; here a topic has the form `{form}`")]
+    #[error("`topics[{index}]` is `{topic}`; it must have the form `{form}`")]
     TopicFormMismatch { index: usize, topic: String, form: String },
 }
 
@@ -78,88 +38,96 @@ impl RequestBuilder {
     pub(super) fn new(
         topics: Vec<String>,
         form: &str,
-        item: Value,
+        item_template: Value,
         subscribe: SubscribeMessages,
     ) -> Result<Self, RequestBuilderError> {
-        let conversation =
-            Self { topics, topic_form: TopicForm::new(form), item_template: item, subscribe };
-        if let SubscribeMessages::Template(template) = &conversation.subscribe {
-            let named = placeholders(template);
+        let topic_form = TopicForm::new(form);
+        if let SubscribeMessages::Template(template) = &subscribe {
             let parts = placeholders(&Value::from(form));
-            let used = |name: &String| {
+            let names_topics = |name: &String| {
                 *name == TOPICS_PLACEHOLDER || *name == TOPIC_PLACEHOLDER || parts.contains(name)
             };
-            if !named.iter().any(used) {
+            if !placeholders(template).iter().any(names_topics) {
                 return Err(RequestBuilderError::NoTopicPlaceholder);
             }
-            for (index, topic) in conversation.topics.iter().enumerate() {
-                if conversation.topic_form.parts(topic).is_none() {
-                    let (topic, form) = (topic.clone(), form.to_owned());
+            for (index, topic) in topics.iter().enumerate() {
+                if topic_form.parts(topic).is_none() {
+                    let topic = topic.clone();
+                    let form = form.to_owned();
                     return Err(RequestBuilderError::TopicFormMismatch { index, topic, form });
                 }
             }
         }
-        Ok(conversation)
+        Ok(Self { topics: TopicVec::new(topics), topic_form, item_template, subscribe })
     }
 
-    pub(super) fn topics(&self) -> &[String] {
+    pub(super) fn topics(&self) -> &TopicVec<String> {
         &self.topics
     }
 
-    /// The same for some of the topics.
+    /// Returns a builder for some of the topics.
     pub(super) fn with_topics(&self, topics: Vec<String>) -> Self {
-        Self { topics, ..self.clone() }
+        Self { topics: TopicVec::new(topics), ..self.clone() }
     }
 
-    /// The topics, by their places, in groups that are asked for together: at most `most` (0 for any
-    /// number) each.
-    pub(super) fn group_topics(&self, most: usize) -> Vec<Vec<usize>> {
+    /// Splits topics into groups, each of which one request is for. Returns no groups if fixed
+    /// messages are sent instead of requests.
+    ///
+    /// A group has at most `max_topics` topics; 0 is no limit. All of its topics fill the parts of
+    /// the template around the list of topics alike.
+    pub(super) fn group_topics(
+        &self,
+        topics: impl Iterator<Item = TopicIndex>,
+        max_topics: usize,
+    ) -> Vec<Vec<TopicIndex>> {
         let SubscribeMessages::Template(template) = &self.subscribe else { return Vec::new() };
-        let named = placeholders(template);
-        let most = if named.iter().any(|name| name == TOPICS_PLACEHOLDER) {
-            if most == 0 { usize::MAX } else { most }
-        } else {
-            1
+        let has_list = placeholders(template).iter().any(|name| name == TOPICS_PLACEHOLDER);
+        let max_topics = match max_topics {
+            _ if !has_list => 1,
+            0 => usize::MAX,
+            max_topics => max_topics,
         };
-        if most == 1 {
-            return (0..self.topics.len()).map(|place| vec![place]).collect();
+        if max_topics == 1 {
+            return topics.map(|topic| vec![topic]).collect();
         }
-        // Those of which the message around the list would be different go into different ones.
-        let mut groups: Vec<Vec<usize>> = Vec::new();
-        let mut latest: HashMap<String, usize> = HashMap::new();
-        for (place, topic) in self.topics.iter().enumerate() {
-            let around = fill_placeholders(template, &|name| self.placeholder_value(topic, name))
-                .to_string();
-            let group = latest.get(&around).and_then(|group| groups.get_mut(*group));
-            if let Some(group) = group.filter(|group| group.len() < most) {
-                group.push(place);
+        let mut groups: Vec<Vec<TopicIndex>> = Vec::new();
+        let mut last_group_by_envelope: HashMap<String, usize> = HashMap::new();
+        for topic in topics {
+            let envelope = fill_placeholders(template, &|name| self.topic_value(topic, name));
+            let envelope = envelope.to_string();
+            let last_group = last_group_by_envelope.get(&envelope);
+            let last_group = last_group.and_then(|group| groups.get_mut(*group));
+            if let Some(group) = last_group.filter(|group| group.len() < max_topics) {
+                group.push(topic);
             } else {
-                latest.insert(around, groups.len());
-                groups.push(vec![place]);
+                last_group_by_envelope.insert(envelope, groups.len());
+                groups.push(vec![topic]);
             }
         }
         groups
     }
 
-    /// What is sent to ask for these topics, of which all have the same parts outside the list.
-    pub(super) fn render_request(&self, places: &[usize], id: u64) -> Option<String> {
-        let SubscribeMessages::Template(template) = &self.subscribe else { return None };
-        let topics = places.iter().filter_map(|place| self.topics.get(*place));
-        let items: Vec<Value> = topics
-            .clone()
-            .map(|topic| {
-                fill_placeholders(&self.item_template, &|name| self.placeholder_value(topic, name))
-            })
-            .collect();
-        let first = topics.clone().next()?;
-        let filled = fill_placeholders(template, &|name| match name {
+    /// Renders the request for one of the groups of [`Self::group_topics`].
+    ///
+    /// # Panics
+    /// The group is empty, or fixed messages are sent instead of requests.
+    pub(super) fn render_request(&self, group: &[TopicIndex], id: RequestId) -> String {
+        let SubscribeMessages::Template(template) = &self.subscribe else {
+            unreachable!("only a template has groups");
+        };
+        let first = *group.first().expect("a group has at least one topic");
+        let item = |topic: &TopicIndex| {
+            fill_placeholders(&self.item_template, &|name| self.topic_value(*topic, name))
+        };
+        let items: Vec<Value> = group.iter().map(item).collect();
+        let request = fill_placeholders(template, &|name| match name {
             TOPICS_PLACEHOLDER => Some(Value::from(items.clone())),
-            _ => self.placeholder_value(first, name).or_else(|| dynamic_value(name, id)),
+            _ => self.topic_value(first, name).or_else(|| dynamic_value(name, id)),
         });
-        Some(wire_text(&filled))
+        wire_text(&request)
     }
 
-    /// Messages that are sent as they are, instead of requests.
+    /// Returns the messages that are sent as they are, instead of requests.
     pub(super) fn fixed_messages(&self) -> Vec<String> {
         match &self.subscribe {
             SubscribeMessages::Template(_) => Vec::new(),
@@ -167,97 +135,41 @@ impl RequestBuilder {
         }
     }
 
-    fn placeholder_value(&self, topic: &str, name: &str) -> Option<Value> {
+    /// Returns whether there are fixed messages.
+    pub(super) fn has_fixed_messages(&self) -> bool {
+        matches!(&self.subscribe, SubscribeMessages::Fixed(messages) if !messages.is_empty())
+    }
+
+    /// Returns the value of a placeholder that stands for the topic or for a part of it.
+    fn topic_value(&self, topic: TopicIndex, name: &str) -> Option<Value> {
+        let topic = &self.topics[topic];
         if name == TOPIC_PLACEHOLDER {
-            return Some(topic.into());
+            return Some(topic.as_str().into());
         }
-        let parts = self.topic_form.parts(topic)?;
-        parts.into_iter().find(|(own, _)| own == name).map(|(_, part)| part.into())
-    }
-}
-
-impl<'de> Deserialize<'de> for SubscribeMessages {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Array(messages) => Ok(Self::Fixed(messages)),
-            template @ (Value::Object(_) | Value::String(_)) => Ok(Self::Template(template)),
-            other => Err(serde::de::Error::custom(format!(
-                "`{other}` is neither a message template (an object or a text) nor a list of messages"
-            ))),
-        }
-    }
-}
-
-impl Serialize for SubscribeMessages {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Template(template) => template.serialize(serializer),
-            Self::Fixed(messages) => messages.serialize(serializer),
-        }
-    }
-}
-
-impl JsonSchema for SubscribeMessages {
-    fn schema_name() -> Cow<'static, str> {
-        "Subscribe".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A message template, in which the string \"{topics}\" becomes the list of topics and {topic} within a string one topic (one message for each); or a list of messages that are sent as they are, in order. An object is sent as JSON, a string as it stands.",
-            "type": ["object", "string", "array"],
-            "examples": [
-                { "op": "subscribe", "args": "{topics}" },
-                { "method": "SUBSCRIBE", "params": "{topics}", "id": 1 },
-                [{ "type": "subscribe", "channel": "trades" }]
-            ],
-        })
-    }
-}
-
-/// A message of the application's own that keeps the link alive.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PingConfig {
-    /// What is sent: an object as JSON, a string as it stands.
-    #[serde(default = "PingConfig::default_message")]
-    #[schemars(extend("type" = ["object", "string", "array"]))]
-    pub message: Value,
-    /// How often. At least 100 ms.
-    #[serde(default = "PingConfig::default_interval")]
-    pub interval: ConfigDuration,
-}
-
-impl PingConfig {
-    fn default_message() -> Value {
-        json!({ "op": "ping" })
-    }
-
-    fn default_interval() -> ConfigDuration {
-        ConfigDuration::from_secs(20)
-    }
-}
-
-impl Default for PingConfig {
-    fn default() -> Self {
-        Self { message: Self::default_message(), interval: Self::default_interval() }
+        let parts = self.topic_form.parts(topic).expect("the form of every topic was checked");
+        parts.into_iter().find(|part| part.name == name).map(|part| part.value.into())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn conversation(subscribe: Value, topics: &[&str]) -> RequestBuilder {
+    fn builder(subscribe: Value, topics: &[&str]) -> RequestBuilder {
         let topics = topics.iter().map(ToString::to_string).collect();
         let subscribe = serde_json::from_value(subscribe).unwrap();
         RequestBuilder::new(topics, "{topic}", json!("{topic}"), subscribe).unwrap()
     }
 
+    fn groups(builder: &RequestBuilder, max_topics: usize) -> Vec<Vec<TopicIndex>> {
+        builder.group_topics(builder.topics().indexes(), max_topics)
+    }
+
     fn messages(subscribe: Value, topics: &[&str]) -> Vec<String> {
-        let conversation = conversation(subscribe, topics);
-        let plan = conversation.group_topics(0);
-        plan.iter().filter_map(|places| conversation.render_request(places, 1)).collect()
+        let builder = builder(subscribe, topics);
+        let groups = groups(&builder, 0);
+        groups.iter().map(|group| builder.render_request(group, RequestId::FIRST)).collect()
     }
 
     #[test]
@@ -266,7 +178,6 @@ mod tests {
             messages(json!({"op": "subscribe", "args": "{topics}"}), &["publicTrade.BTCUSDT"]),
             [r#"{"op":"subscribe","args":["publicTrade.BTCUSDT"]}"#]
         );
-        assert_eq!(wire_text(&PingConfig::default().message), r#"{"op":"ping"}"#);
     }
 
     #[test]
@@ -281,7 +192,7 @@ mod tests {
     #[test]
     fn a_message_list_is_sent_verbatim() {
         let list = json!([{"z": 1, "a": "{topics}"}, "login"]);
-        let list = conversation(list, &["t"]).fixed_messages();
+        let list = builder(list, &["t"]).fixed_messages();
         assert_eq!(list, [r#"{"z":1,"a":"{topics}"}"#, "login"]);
     }
 
@@ -297,11 +208,12 @@ mod tests {
         let topics = ["trade:A", "book:A", "trade:B", "trade:C"].map(str::to_owned).to_vec();
         let subscribe = serde_json::from_value(subscribe).unwrap();
         let form = "{channel}:{symbol}";
-        let conversation =
+        let builder =
             RequestBuilder::new(topics, form, json!({"s": "{symbol}"}), subscribe).unwrap();
-        assert_eq!(conversation.group_topics(2), [vec![0, 2], vec![1], vec![3]]);
+        let [a, book, b, c] = builder.topics().indexes().collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!(groups(&builder, 2), [vec![a, b], vec![book], vec![c]]);
         assert_eq!(
-            conversation.render_request(&[0, 2], 5).unwrap(),
+            builder.render_request(&[a, b], RequestId::new(5)),
             r#"{"params":{"channel":"trade","symbol":[{"s":"A"},{"s":"B"}]},"id":5}"#
         );
     }
@@ -311,10 +223,5 @@ mod tests {
         let subscribe = serde_json::from_value(json!({"x": "{channel}"})).unwrap();
         let error = RequestBuilder::new(vec!["BTC".into()], "{channel}:{s}", json!(""), subscribe);
         assert!(error.unwrap_err().to_string().contains("`topics[0]` is `BTC`"));
-    }
-
-    #[test]
-    fn a_scalar_subscribe_value_is_rejected() {
-        assert!(serde_json::from_value::<SubscribeMessages>(json!(5)).is_err());
     }
 }

@@ -1,208 +1,152 @@
-//! How long nothing but heartbeats has come: of the connection, and of single topics. The mildest
-//! repair comes first: what is silent is asked for again, and only then is the connection given up.
+//! Detection of connections and topics that deliver no data, although the connection is alive.
+//!
+//! The first remedy is to subscribe again, the second one to close the connection.
+
+mod silence_timer;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::subscription_tracker::ProtocolSettings;
+use self::silence_timer::{SilenceAction, SilenceTimer};
+use super::protocol_settings::ProtocolSettings;
+use super::topic_vec::{TopicIndex, TopicVec};
 use crate::plugin::{Disconnect, DownCause};
 
-/// Messages this near to each other are as good as one.
+/// Time after a message of data in which further ones need not be recorded.
 const RECENT: Duration = Duration::from_millis(100);
 
+/// The silence timers of one connection.
 #[derive(Debug)]
 pub(super) struct SilenceMonitor {
+    /// Present if `silence_timeout` is set.
     connection_timer: Option<SilenceTimer>,
-    topic_timers: Vec<SilenceTimer>,
-    topic_names: Vec<String>,
-    /// Whether there is something that can be asked for again.
+    /// Present if `topic_silence` is set and there are topics.
+    topic_timers: Option<TopicVec<SilenceTimer>>,
+    topic_names: TopicVec<String>,
+    /// Set if there is a message that subscribes again.
     can_resubscribe: bool,
 }
 
-/// One thing that must not be silent for too long.
-#[derive(Debug, Clone, Copy)]
-struct SilenceTimer {
-    limit: Duration,
-    last_data: Instant,
-    /// Since when it is waited for again, after it was asked for again.
-    resubscribed_at: Option<Instant>,
-    /// Whether something was ever heard: what never was may be spelled differently, or be quiet by
-    /// nature, and is no reason to give a connection up.
-    has_had_data: bool,
-    /// Whether it is waited for at all.
-    is_armed: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum SilenceAction {
-    Wait,
-    Resubscribe,
-    Disconnect,
-}
-
-impl SilenceTimer {
-    fn deadline(&self) -> Instant {
-        self.resubscribed_at.unwrap_or(self.last_data) + self.limit
-    }
-
-    fn check_deadline(&mut self, now: Instant) -> SilenceAction {
-        match self.resubscribed_at {
-            _ if !self.is_armed || now < self.deadline() => SilenceAction::Wait,
-            Some(_) if !self.has_had_data => {
-                self.is_armed = false;
-                SilenceAction::Wait
-            }
-            Some(_) => SilenceAction::Disconnect,
-            None => {
-                self.resubscribed_at = Some(now);
-                SilenceAction::Resubscribe
-            }
-        }
-    }
-
-    fn record_data(&mut self, now: Instant) {
-        (self.last_data, self.resubscribed_at) = (now, None);
-        (self.has_had_data, self.is_armed) = (true, true);
-    }
-}
-
 impl SilenceMonitor {
-    pub(super) fn new(manners: &ProtocolSettings, now: Instant) -> Self {
-        let patience = |limit, armed| SilenceTimer {
-            limit,
-            last_data: now,
-            resubscribed_at: None,
-            has_had_data: armed,
-            is_armed: armed,
-        };
-        let names = manners.requests.topics();
-        let topics =
-            manners.topic_silence.map_or(Vec::new(), |l| vec![patience(l, false); names.len()]);
+    pub(super) fn new(settings: &ProtocolSettings, now: Instant) -> Self {
+        let topics = settings.requests.topics();
         Self {
-            connection_timer: manners.silence_timeout.map(|limit| patience(limit, true)),
-            topic_timers: topics,
-            topic_names: names.to_vec(),
-            can_resubscribe: !names.is_empty() || !manners.requests.fixed_messages().is_empty(),
+            connection_timer: settings
+                .silence_timeout
+                .map(|limit| SilenceTimer::for_connection(limit, now)),
+            topic_timers: settings
+                .topic_silence
+                .filter(|_| !topics.is_empty())
+                .map(|limit| TopicVec::filled(SilenceTimer::for_topic(limit, now), topics.len())),
+            topic_names: topics.clone(),
+            can_resubscribe: !topics.is_empty() || settings.requests.has_fixed_messages(),
         }
     }
 
+    /// Returns whether silence is measured at all.
     pub(super) fn is_enabled(&self) -> bool {
         self.connection_timer.is_some() || self.has_topic_timers()
     }
 
+    /// Returns whether the silence of each topic is measured.
     pub(super) fn has_topic_timers(&self) -> bool {
-        !self.topic_timers.is_empty()
+        self.topic_timers.is_some()
     }
 
-    /// Whether data was heard just now, so that the next message need not be looked at.
+    /// Returns whether a further message of data changes nothing, so that it need not be examined.
     pub(super) fn has_recent_data(&self, now: Instant) -> bool {
         !self.has_topic_timers()
-            && self
-                .connection_timer
-                .is_none_or(|c| c.resubscribed_at.is_none() && c.last_data + RECENT > now)
+            && self.connection_timer.is_none_or(|timer| timer.has_data_within(RECENT, now))
     }
 
-    /// These topics are asked for now: from here on they may be waited for.
-    pub(super) fn arm_topics(&mut self, places: &[usize], now: Instant) {
-        for place in places {
-            if let Some(topic) = self.topic_timers.get_mut(*place).filter(|topic| !topic.is_armed) {
-                (topic.last_data, topic.is_armed) = (now, true);
-            }
+    /// Starts the timers of topics that are requested.
+    pub(super) fn arm_topics(&mut self, topics: &[TopicIndex], now: Instant) {
+        let Some(timers) = &mut self.topic_timers else { return };
+        for topic in topics {
+            timers[*topic].arm(now);
         }
     }
 
+    /// Records a message of data.
     pub(super) fn record_data(&mut self, now: Instant) {
-        if let Some(connection) = &mut self.connection_timer {
-            connection.record_data(now);
+        if let Some(timer) = &mut self.connection_timer {
+            timer.record_data(now);
         }
     }
 
-    pub(super) fn record_topic_data(&mut self, place: usize, now: Instant) {
-        if let Some(topic) = self.topic_timers.get_mut(place) {
-            topic.record_data(now);
+    /// Records a message of data of a topic.
+    pub(super) fn record_topic_data(&mut self, topic: TopicIndex, now: Instant) {
+        if let Some(timers) = &mut self.topic_timers {
+            timers[topic].record_data(now);
         }
     }
 
+    /// Returns the time at which [`Self::check_deadlines`] must be called.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let all = self.topic_timers.iter().chain(&self.connection_timer);
-        all.filter(|patience| patience.is_armed).map(SilenceTimer::deadline).min()
+        self.timers().filter_map(SilenceTimer::deadline).min()
     }
 
-    /// For how long nothing of the topic has come, as far as that is known.
-    pub(super) fn topic_silent_for(&self, place: usize, now: Instant) -> Duration {
-        let patience = self.topic_timers.get(place).or(self.connection_timer.as_ref());
-        patience.map_or(Duration::ZERO, |patience| now - patience.last_data)
+    /// Returns the time since the last data of a topic, or of the connection if topics are not
+    /// measured.
+    pub(super) fn topic_silent_for(&self, topic: TopicIndex, now: Instant) -> Option<Duration> {
+        let topic_timer = self.topic_timers.as_ref().map(|timers| &timers[topic]);
+        topic_timer.or(self.connection_timer.as_ref()).map(|timer| timer.silent_for(now))
     }
 
-    /// The topics that are to be asked for again, by their places, if any.
+    /// Returns the topics to subscribe to again: `None` for nothing, an empty list for the fixed
+    /// messages alone.
+    ///
+    /// # Errors
+    /// There was no data after subscribing again either.
     pub(super) fn check_deadlines(
         &mut self,
         now: Instant,
-    ) -> Result<Option<Vec<usize>>, Disconnect> {
-        if let Some(connection) = &mut self.connection_timer {
-            match connection.check_deadline(now) {
+    ) -> Result<Option<Vec<TopicIndex>>, Disconnect> {
+        if let Some(timer) = &mut self.connection_timer {
+            match timer.check_deadline(now) {
                 SilenceAction::Wait => {}
                 SilenceAction::Resubscribe if self.can_resubscribe => {
-                    warn!(silent = ?connection.limit, "no data on the connection, subscribing again");
-                    return Ok(Some((0..self.topic_names.len()).collect()));
+                    warn!(silent = ?timer.limit(), "no data on the connection, subscribing again");
+                    return Ok(Some(self.topic_names.indexes().collect()));
                 }
-                _ => return Err(self.silence_disconnect(now, "no data on the connection")),
+                SilenceAction::Resubscribe | SilenceAction::Disconnect => {
+                    return Err(self.silence_disconnect(now, "no data on the connection"));
+                }
             }
         }
-        let (mut again, mut over) = (Vec::new(), None);
-        for (place, topic) in self.topic_timers.iter_mut().enumerate() {
-            match topic.check_deadline(now) {
+        let Some(timers) = &mut self.topic_timers else { return Ok(None) };
+        let mut silent = Vec::new();
+        let mut still_silent = None;
+        for topic in timers.indexes() {
+            match timers[topic].check_deadline(now) {
                 SilenceAction::Wait => {}
-                SilenceAction::Resubscribe => again.push(place),
-                SilenceAction::Disconnect => over = over.or(Some(place)),
+                SilenceAction::Resubscribe => silent.push(topic),
+                SilenceAction::Disconnect => still_silent = still_silent.or(Some(topic)),
             }
         }
-        if let Some(place) = over {
-            let name = self.topic_names.get(place).map_or("", String::as_str);
-            return Err(self.silence_disconnect(now, &format!("no data of the topic {name}")));
+        if let Some(topic) = still_silent {
+            let silence = format!("no data of the topic {}", self.topic_names[topic]);
+            return Err(self.silence_disconnect(now, &silence));
         }
-        if !again.is_empty() {
-            let topics: Vec<_> =
-                again.iter().filter_map(|place| self.topic_names.get(*place)).collect();
-            warn!(?topics, "no data of these topics, subscribing to them again");
+        if silent.is_empty() {
+            return Ok(None);
         }
-        Ok(Some(again).filter(|again| !again.is_empty()))
+        let topics: Vec<_> = silent.iter().map(|topic| &self.topic_names[*topic]).collect();
+        warn!(?topics, "no data of these topics, subscribing to them again");
+        Ok(Some(silent))
     }
 
-    fn silence_disconnect(&self, now: Instant, what: &str) -> Disconnect {
-        let patiences = self.topic_timers.iter().chain(&self.connection_timer);
-        let silent_for = patiences.map(|patience| now - patience.last_data).max();
-        let limit = silent_for.unwrap_or_default();
-        let again = if self.can_resubscribe { ", also not after subscribing again" } else { "" };
-        let detail = format!("{what} for {limit:.1?}{again}");
+    fn timers(&self) -> impl Iterator<Item = &SilenceTimer> {
+        self.topic_timers.iter().flat_map(TopicVec::iter).chain(&self.connection_timer)
+    }
+
+    fn silence_disconnect(&self, now: Instant, silence: &str) -> Disconnect {
+        let silent_for = self.timers().map(|timer| timer.silent_for(now)).max();
+        let duration = silent_for.unwrap_or_default();
+        let remedy = if self.can_resubscribe { ", also not after subscribing again" } else { "" };
+        let detail = format!("{silence} for {duration:.1?}{remedy}");
         Disconnect { silent_for, ..Disconnect::new(DownCause::Silent, detail) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_topic_is_resubscribed_before_the_connection_is_closed() {
-        let mut patience = SilenceTimer {
-            limit: Duration::from_secs(10),
-            last_data: Instant::now(),
-            resubscribed_at: None,
-            has_had_data: true,
-            is_armed: true,
-        };
-        let mut step = async |seconds| {
-            tokio::time::advance(Duration::from_secs(seconds)).await;
-            patience.check_deadline(Instant::now())
-        };
-        assert_eq!(step(9).await, SilenceAction::Wait);
-        assert_eq!(step(1).await, SilenceAction::Resubscribe);
-        assert_eq!(step(9).await, SilenceAction::Wait);
-        assert_eq!(step(1).await, SilenceAction::Disconnect);
-        patience.record_data(Instant::now());
-        assert_eq!(patience.check_deadline(Instant::now()), SilenceAction::Wait);
     }
 }

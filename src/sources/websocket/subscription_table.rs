@@ -1,215 +1,242 @@
-//! What was asked for, and what the server said to it.
+//! The requests of a connection and the state of its topics.
+//!
+//! A topic is *active* once the server confirmed it or sent data of it. Its state is *confirmed* once
+//! it is active, rejected, or assumed to be active because the server does not answer.
 
+mod answer_subject;
 mod confirmed_topics;
+mod subscription_state;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::debug;
 
+pub(super) use self::answer_subject::AnswerSubject;
 use self::confirmed_topics::ConfirmedTopics;
+pub(super) use self::subscription_state::SubscriptionState;
+use super::request_id::RequestId;
+use super::topic_vec::{TopicIndex, TopicVec};
 
-/// For how long an answer to a request is waited for.
+/// Time for which an answer to a request is awaited.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is said of a topic that is not in the server's list of those that it accepts.
+/// Reason for the rejection of a topic that the server's list of accepted topics leaves out.
 pub(super) const NOT_ACCEPTED: &str = "not among what was accepted";
 
-/// How it stands with a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum SubscriptionState {
-    /// It is still to be asked for.
-    Pending,
-    /// It was asked for.
-    Requested,
-    /// The server confirmed it, or sent data of it.
-    Active,
-    /// The server refused it, in these words.
-    Rejected(String),
-}
-
-/// The topics of a connection, by their places in the configuration's list, and the requests.
+/// The requests of a connection and the state of its topics.
 #[derive(Debug)]
 pub(super) struct SubscriptionTable {
-    states: Vec<SubscriptionState>,
+    states: TopicVec<SubscriptionState>,
     confirmed: ConfirmedTopics,
-    /// Groups of topics that are to be asked for, a request each; and whether they are asked for again,
-    /// since they are silent.
-    planned_groups: VecDeque<(Vec<usize>, bool)>,
-    /// Requests without an answer, in the order in which they were made.
-    open_requests: BTreeMap<u64, SubscribeRequest>,
-    next_request_id: u64,
+    planned_groups: VecDeque<PlannedGroup>,
+    /// Requests without an answer, in the order in which they were started.
+    open_requests: BTreeMap<RequestId, SubscribeRequest>,
+    next_request_id: RequestId,
 }
 
+/// A group of topics that is still to be requested.
+#[derive(Debug)]
+struct PlannedGroup {
+    topics: Vec<TopicIndex>,
+    purpose: RequestPurpose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestPurpose {
+    /// To subscribe to topics that are not active.
+    Subscribe,
+    /// To subscribe again to topics that are silent, although they are active.
+    Resubscribe,
+}
+
+/// A request that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StartedRequest {
+    pub(super) id: RequestId,
+    /// Topics of the request, at least one.
+    pub(super) topics: Vec<TopicIndex>,
+}
+
+/// A request that was sent.
 #[derive(Debug)]
 struct SubscribeRequest {
-    topics: Vec<usize>,
+    topics: Vec<TopicIndex>,
     sent_at: Instant,
-    /// Whether no answer is waited for any more: data has answered, or it was given up. One that comes
-    /// all the same, and does not say to what, is not to be taken for that to a later request.
-    is_resolved: bool,
+    state: RequestState,
 }
 
-/// What an answer speaks of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum AnswerSubject {
-    /// A request, by its number.
-    Request(u64),
-    /// A single topic.
-    Topic(usize),
-    /// These topics of the request, and no others.
-    AcceptedTopics(Option<u64>, Vec<usize>),
-    /// It does not say.
-    OldestRequest,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestState {
+    /// An answer is awaited.
+    Open,
+    /// No answer is awaited: there was data of all topics, or the answer is late. The request is
+    /// kept, so that a late answer without a number is not taken for that of a later request.
+    Resolved,
+}
+
+impl SubscribeRequest {
+    /// Returns whether the request has the topic, and no topic that is still unanswered.
+    fn is_answered_by(&self, topic: TopicIndex, states: &TopicVec<SubscriptionState>) -> bool {
+        let is_unanswered = |topic: &TopicIndex| states[*topic] == SubscriptionState::Requested;
+        self.topics.contains(&topic) && !self.topics.iter().any(is_unanswered)
+    }
 }
 
 impl SubscriptionTable {
-    /// Topics that are all wanted, in these groups.
-    pub(super) fn new(topics: usize, planned: Vec<Vec<usize>>) -> Self {
+    /// Creates a table of topics that are all pending, to be requested in `groups`.
+    pub(super) fn new(topic_count: usize, groups: Vec<Vec<TopicIndex>>) -> Self {
+        let purpose = RequestPurpose::Subscribe;
         Self {
-            states: vec![SubscriptionState::Pending; topics],
-            confirmed: ConfirmedTopics::new(topics),
-            planned_groups: planned.into_iter().map(|group| (group, false)).collect(),
+            states: TopicVec::filled(SubscriptionState::Pending, topic_count),
+            confirmed: ConfirmedTopics::new(topic_count),
+            planned_groups: groups
+                .into_iter()
+                .map(|topics| PlannedGroup { topics, purpose })
+                .collect(),
             open_requests: BTreeMap::new(),
-            next_request_id: 1,
+            next_request_id: RequestId::FIRST,
         }
     }
 
-    pub(super) fn states(&self) -> &[SubscriptionState] {
+    /// Returns the state of each topic.
+    pub(super) fn states(&self) -> &TopicVec<SubscriptionState> {
         &self.states
     }
 
-    /// The next group to ask for, with the number of its request.
-    pub(super) fn start_next_request(&mut self, now: Instant) -> Option<(u64, Vec<usize>)> {
+    /// Starts the request for the next group, if there is one.
+    ///
+    /// Topics that were answered since the group was planned are left out.
+    pub(super) fn start_next_request(&mut self, now: Instant) -> Option<StartedRequest> {
         let mut topics = Vec::new();
         while topics.is_empty() {
-            let (group, again) = self.planned_groups.pop_front()?;
-            topics = group;
-            // What was answered meanwhile is not asked for.
-            topics.retain(|topic| match self.states.get(*topic) {
-                Some(SubscriptionState::Pending | SubscriptionState::Requested) => true,
-                Some(SubscriptionState::Active) => again,
-                Some(SubscriptionState::Rejected(_)) | None => false,
+            let group = self.planned_groups.pop_front()?;
+            topics = group.topics;
+            topics.retain(|topic| match self.states[*topic] {
+                SubscriptionState::Pending | SubscriptionState::Requested => true,
+                SubscriptionState::Active => group.purpose == RequestPurpose::Resubscribe,
+                SubscriptionState::Rejected(_) => false,
             });
         }
-        let id = self.next_request_id;
-        self.next_request_id += 1;
         for topic in &topics {
-            if let Some(standing @ SubscriptionState::Pending) = self.states.get_mut(*topic) {
-                *standing = SubscriptionState::Requested;
+            let state = &mut self.states[*topic];
+            if *state == SubscriptionState::Pending {
+                *state = SubscriptionState::Requested;
             }
         }
-        let forgotten = |request: &SubscribeRequest| {
-            request.is_resolved && now - request.sent_at >= 2 * ANSWER_TIMEOUT
+        let is_expired = |request: &SubscribeRequest| {
+            request.state == RequestState::Resolved && now - request.sent_at >= 2 * ANSWER_TIMEOUT
         };
-        while self.open_requests.first_entry().is_some_and(|first| forgotten(first.get())) {
+        while self.open_requests.first_entry().is_some_and(|first| is_expired(first.get())) {
             self.open_requests.pop_first();
         }
-        self.open_requests.insert(
-            id,
-            SubscribeRequest { topics: topics.clone(), sent_at: now, is_resolved: false },
-        );
-        Some((id, topics))
+        let id = self.next_request_id;
+        self.next_request_id = id.next();
+        let request =
+            SubscribeRequest { topics: topics.clone(), sent_at: now, state: RequestState::Open };
+        self.open_requests.insert(id, request);
+        Some(StartedRequest { id, topics })
     }
 
-    /// Asks for these again, though they may be confirmed.
-    pub(super) fn plan_resubscribe(&mut self, groups: Vec<Vec<usize>>) {
-        let planned =
-            |topic: &usize| self.planned_groups.iter().any(|(group, _)| group.contains(topic));
-        let groups = groups.into_iter().map(|mut group| {
-            group.retain(|topic| !planned(topic));
-            group
-        });
-        let groups: Vec<_> = groups.filter(|group| !group.is_empty()).collect();
-        self.planned_groups.extend(groups.into_iter().map(|group| (group, true)));
+    /// Plans to request groups of topics again, although they may be active.
+    pub(super) fn plan_resubscribe(&mut self, groups: Vec<Vec<TopicIndex>>) {
+        let already_planned = self.planned_groups.len();
+        for mut topics in groups {
+            let is_planned = |topic: &TopicIndex| {
+                let planned = self.planned_groups.iter().take(already_planned);
+                planned.into_iter().any(|group| group.topics.contains(topic))
+            };
+            topics.retain(|topic| !is_planned(topic));
+            if !topics.is_empty() {
+                let purpose = RequestPurpose::Resubscribe;
+                self.planned_groups.push_back(PlannedGroup { topics, purpose });
+            }
+        }
     }
 
-    /// Whether there is something left to ask for.
+    /// Returns whether there are topics that are still to be requested.
     pub(super) fn has_planned(&self) -> bool {
         !self.planned_groups.is_empty()
     }
 
-    /// All topics were asked for, by messages that name no request.
+    /// Marks all topics requested, by messages that have no number.
     pub(super) fn mark_all_requested(&mut self) {
         self.states.fill(SubscriptionState::Requested);
     }
 
-    /// Takes it that what was asked for comes; gives those of which nothing was known.
-    pub(super) fn assume_requested_active(&mut self) -> Vec<usize> {
-        let asked = |topic: &usize| {
-            matches!(
-                self.states.get(*topic),
-                Some(SubscriptionState::Requested | SubscriptionState::Active)
-            )
+    /// Assumes that the requested topics are active. Returns those that were unconfirmed before.
+    pub(super) fn assume_requested_active(&mut self) -> Vec<TopicIndex> {
+        let is_requested = |topic: &TopicIndex| match self.states[*topic] {
+            SubscriptionState::Requested | SubscriptionState::Active => true,
+            SubscriptionState::Pending | SubscriptionState::Rejected(_) => false,
         };
-        let asked: Vec<usize> = (0..self.states.len()).filter(asked).collect();
-        self.assume_active(asked)
+        let requested = self.states.indexes().filter(is_requested).collect();
+        self.assume_active(requested)
     }
 
-    /// Takes it that these come; gives those of which nothing was known.
-    fn assume_active(&mut self, mut topics: Vec<usize>) -> Vec<usize> {
+    /// Assumes that the topics are active. Returns those that were unconfirmed before.
+    fn assume_active(&mut self, mut topics: Vec<TopicIndex>) -> Vec<TopicIndex> {
         topics.retain(|topic| self.confirmed.set_active(*topic));
         topics
     }
 
-    /// Whether these still come is in doubt; gives those that were known to, or taken to.
-    pub(super) fn clear_confirmed(&mut self, mut topics: Vec<usize>) -> Vec<usize> {
-        let refused =
-            |topic: &usize| matches!(self.states.get(*topic), Some(SubscriptionState::Rejected(_)));
-        topics.retain(|topic| !refused(topic) && self.confirmed.clear_confirmed(*topic));
+    /// Makes the state of the topics unconfirmed. Returns those that were confirmed to be active
+    /// before; a rejected topic stays rejected.
+    pub(super) fn clear_confirmed(&mut self, mut topics: Vec<TopicIndex>) -> Vec<TopicIndex> {
+        topics.retain(|topic| {
+            !self.states[*topic].is_rejected() && self.confirmed.clear_confirmed(*topic)
+        });
         topics
     }
 
-    /// Whether it is known of all topics whether they come.
+    /// Returns whether the state of every topic is confirmed.
     pub(super) fn is_fully_confirmed(&self) -> bool {
         self.confirmed.is_complete()
     }
 
-    /// Whether there are topics of which it has become known that they come.
+    /// Returns whether topics became active since the last call of [`Self::drain_newly_active`].
     pub(super) fn has_newly_active(&self) -> bool {
         self.confirmed.has_newly_active()
     }
 
-    /// These topics, since this was last asked.
-    pub(super) fn drain_newly_active(&mut self) -> Vec<usize> {
+    /// Drains the topics that became active.
+    pub(super) fn drain_newly_active(&mut self) -> Vec<TopicIndex> {
         self.confirmed.drain_newly_active()
     }
 
-    /// How many topics were asked for and are not answered.
-    pub(super) fn requested_count(&self) -> usize {
-        self.states.iter().filter(|standing| **standing == SubscriptionState::Requested).count()
+    /// Returns whether there are topics that are requested and not answered.
+    pub(super) fn has_requested(&self) -> bool {
+        self.states.iter().any(|state| *state == SubscriptionState::Requested)
     }
 
-    /// Whether everything was asked for and answered.
+    /// Returns whether every topic is requested and every request resolved.
     pub(super) fn is_fully_answered(&self) -> bool {
-        self.planned_groups.is_empty()
-            && self.open_requests.values().all(|request| request.is_resolved)
+        let is_resolved = |request: &SubscribeRequest| request.state == RequestState::Resolved;
+        self.planned_groups.is_empty() && self.open_requests.values().all(is_resolved)
     }
 
-    /// Whether nothing is left that could still come.
+    /// Returns whether there are topics and the server rejected all of them.
     pub(super) fn is_fully_rejected(&self) -> bool {
-        let refused =
-            |standing: &SubscriptionState| matches!(standing, SubscriptionState::Rejected(_));
-        !self.states.is_empty() && self.states.iter().all(refused)
+        !self.states.is_empty() && self.states.iter().all(SubscriptionState::is_rejected)
     }
 
-    /// The server has confirmed this; gives the topics that it has thereby refused.
-    pub(super) fn confirm(&mut self, subject: &AnswerSubject) -> Vec<usize> {
+    /// Records that the server accepted the subject. Returns the topics that it thereby rejected.
+    pub(super) fn confirm(&mut self, subject: &AnswerSubject) -> Vec<TopicIndex> {
         match subject {
             AnswerSubject::Topic(topic) => {
                 self.set_state(*topic, SubscriptionState::Active);
                 self.remove_answered_requests(*topic);
             }
-            AnswerSubject::AcceptedTopics(id, accepted) => {
-                let asked = self.remove_request(*id);
-                let (good, bad): (Vec<_>, _) =
-                    asked.into_iter().partition(|topic| accepted.contains(topic));
-                for topic in good {
+            AnswerSubject::AcceptedTopics { request, topics: accepted } => {
+                let requested = self.remove_request(*request);
+                let (accepted, rejected): (Vec<_>, _) =
+                    requested.into_iter().partition(|topic| accepted.contains(topic));
+                for topic in accepted {
                     self.set_state(topic, SubscriptionState::Active);
                 }
-                let refused = SubscriptionState::Rejected(NOT_ACCEPTED.to_owned());
-                let newly = |topic| self.reject_topic(topic, refused.clone());
-                return bad.into_iter().filter_map(newly).collect();
+                let reject = |topic| self.reject_topic(topic, NOT_ACCEPTED);
+                return rejected.into_iter().filter_map(reject).collect();
             }
             AnswerSubject::Request(_) | AnswerSubject::OldestRequest => {
                 for topic in self.remove_request(subject.request_id()) {
@@ -220,127 +247,132 @@ impl SubscriptionTable {
         Vec::new()
     }
 
-    /// The server has refused this. A request for several topics is made again by halves, until those
-    /// are known that are refused; says which is.
-    pub(super) fn reject(&mut self, subject: &AnswerSubject, words: &str) -> Option<usize> {
-        let refused = SubscriptionState::Rejected(words.to_owned());
+    /// Records that the server rejected the subject. Returns the topic, if it is known which one.
+    ///
+    /// The unanswered topics of a rejected request are requested again by halves, until the rejected
+    /// ones are isolated.
+    pub(super) fn reject(&mut self, subject: &AnswerSubject, reason: &str) -> Option<TopicIndex> {
         if let AnswerSubject::Topic(topic) = subject {
-            let newly = self.reject_topic(*topic, refused);
-            self.remove_answered_requests(*topic);
-            return newly;
+            return self.reject_single(*topic, reason);
         }
-        // What was confirmed by its data is not what is refused.
-        let asked = |topic: &usize| self.states.get(*topic) == Some(&SubscriptionState::Requested);
-        let doubtful = |request: &SubscribeRequest| request.topics.iter().any(asked);
-        let oldest =
-            self.open_requests.iter().find(|(_, request)| doubtful(request)).map(|(id, _)| *id);
-        let topics = self.remove_request(subject.request_id().or(oldest));
+        let topics = self.remove_request(subject.request_id().or(self.oldest_unanswered()));
         if let [topic] = topics.as_slice() {
-            let newly = self.reject_topic(*topic, refused);
-            self.remove_answered_requests(*topic);
-            return newly;
+            return self.reject_single(*topic, reason);
         }
-        // What was confirmed one by one before is not asked for again.
-        let mut left = topics;
-        left.retain(|topic| match self.states.get(*topic) {
-            Some(SubscriptionState::Active) => {
+        // Topics that were confirmed one by one are not requested again.
+        let mut unanswered = topics;
+        unanswered.retain(|topic| match self.states[*topic] {
+            SubscriptionState::Requested => true,
+            SubscriptionState::Active => {
                 self.confirmed.set_active(*topic);
                 false
             }
-            standing => standing == Some(&SubscriptionState::Requested),
+            SubscriptionState::Pending | SubscriptionState::Rejected(_) => false,
         });
-        let (first, second) = left.split_at(left.len() / 2);
+        let (first, second) = unanswered.split_at(unanswered.len() / 2);
         for half in [second, first] {
             if !half.is_empty() {
-                self.planned_groups.push_front((half.to_vec(), false));
+                let purpose = RequestPurpose::Subscribe;
+                self.planned_groups.push_front(PlannedGroup { topics: half.to_vec(), purpose });
             }
         }
         None
     }
 
-    /// A topic that was confirmed stays so: what is refused is to be asked twice.
-    fn reject_topic(&mut self, topic: usize, refused: SubscriptionState) -> Option<usize> {
-        if self.states.get(topic) == Some(&SubscriptionState::Active) {
+    /// Returns the oldest request with a topic that neither an answer nor data confirmed.
+    fn oldest_unanswered(&self) -> Option<RequestId> {
+        let is_unanswered =
+            |topic: &TopicIndex| self.states[*topic] == SubscriptionState::Requested;
+        let mut requests = self.open_requests.iter();
+        let oldest = requests.find(|(_, request)| request.topics.iter().any(is_unanswered));
+        oldest.map(|(id, _)| *id)
+    }
+
+    fn reject_single(&mut self, topic: TopicIndex, reason: &str) -> Option<TopicIndex> {
+        let rejected = self.reject_topic(topic, reason);
+        self.remove_answered_requests(topic);
+        rejected
+    }
+
+    /// Rejects a topic, unless it is active: then the server rejected a repeated request.
+    fn reject_topic(&mut self, topic: TopicIndex, reason: &str) -> Option<TopicIndex> {
+        if self.states[topic] == SubscriptionState::Active {
             self.confirmed.set_active(topic);
             return None;
         }
-        self.set_state(topic, refused);
+        self.set_state(topic, SubscriptionState::Rejected(reason.to_owned()));
         Some(topic)
     }
 
-    /// Data of the topic has come; says whether that is news.
-    pub(super) fn record_data(&mut self, topic: usize) -> bool {
-        let news = self.states.get(topic).is_some_and(|s| *s != SubscriptionState::Active);
-        if news {
+    /// Records data of a topic. Returns whether the topic was not active before.
+    pub(super) fn record_data(&mut self, topic: TopicIndex) -> bool {
+        let is_news = self.states[topic] != SubscriptionState::Active;
+        if is_news {
             self.set_state(topic, SubscriptionState::Active);
         } else {
             self.confirmed.set_active(topic);
         }
-        news
+        is_news
     }
 
-    /// Gives up waiting for answers that are late: what was asked for is taken to come. Gives the topics
-    /// of which nothing is known, if there were such answers.
-    pub(super) fn expire_requests(&mut self, now: Instant) -> Option<Vec<usize>> {
-        let late = |request: &SubscribeRequest| {
-            !request.is_resolved && now - request.sent_at >= ANSWER_TIMEOUT
+    /// Resolves requests whose answer is late and assumes that their topics are active.
+    ///
+    /// Returns `None` if there are no such requests, or else the topics that were unconfirmed before.
+    pub(super) fn expire_requests(&mut self, now: Instant) -> Option<Vec<TopicIndex>> {
+        let is_late = |request: &SubscribeRequest| {
+            request.state == RequestState::Open && now - request.sent_at >= ANSWER_TIMEOUT
         };
         let mut topics = None;
-        for request in self.open_requests.values_mut().filter(|request| late(request)) {
-            request.is_resolved = true;
+        for request in self.open_requests.values_mut().filter(|request| is_late(request)) {
+            request.state = RequestState::Resolved;
             topics.get_or_insert_with(Vec::new).extend_from_slice(&request.topics);
         }
         topics.map(|topics| self.assume_active(topics))
     }
 
-    /// When an answer is late next.
+    /// Returns the time at which [`Self::expire_requests`] must be called.
     pub(super) fn next_answer_deadline(&self) -> Option<Instant> {
-        let first = self.open_requests.values().find(|request| !request.is_resolved);
-        first.map(|request| request.sent_at + ANSWER_TIMEOUT)
+        let mut requests = self.open_requests.values();
+        let oldest = requests.find(|request| request.state == RequestState::Open);
+        oldest.map(|request| request.sent_at + ANSWER_TIMEOUT)
     }
 
-    fn remove_request(&mut self, id: Option<u64>) -> Vec<usize> {
+    /// Removes the request with this number, or else the oldest one, and returns its topics.
+    ///
+    /// Returns nothing for an answer to a request that was answered before, or never sent.
+    fn remove_request(&mut self, id: Option<RequestId>) -> Vec<TopicIndex> {
         let id = id.or_else(|| self.open_requests.keys().next().copied());
-        id.and_then(|id| self.open_requests.remove(&id)).map(|r| r.topics).unwrap_or_default()
+        match id.and_then(|id| self.open_requests.remove(&id)) {
+            Some(request) => request.topics,
+            None => {
+                debug!(?id, "the server answered a request that is not open");
+                Vec::new()
+            }
+        }
     }
 
-    /// A topic is as it will be; of requests that were for nothing else no answer is waited for.
-    fn set_state(&mut self, topic: usize, to: SubscriptionState) {
-        let Some(standing) = self.states.get_mut(topic) else { return };
-        let refused =
-            |standing: &SubscriptionState| matches!(standing, SubscriptionState::Rejected(_));
-        let now_refused = refused(&to);
-        let was_refused = refused(&std::mem::replace(standing, to));
-        match (was_refused, now_refused) {
-            (_, true) => self.confirmed.set_inactive(topic),
-            (true, false) => self.confirmed.reactivate(topic),
-            (false, false) => drop(self.confirmed.set_active(topic)),
+    /// Sets the state of a topic and resolves the requests that this answers.
+    fn set_state(&mut self, topic: TopicIndex, state: SubscriptionState) {
+        let is_rejected = state.is_rejected();
+        let before = std::mem::replace(&mut self.states[topic], state);
+        if is_rejected {
+            self.confirmed.set_inactive(topic);
+        } else if before.is_rejected() {
+            self.confirmed.reactivate(topic);
+        } else {
+            self.confirmed.set_active(topic);
         }
         for request in self.open_requests.values_mut() {
-            request.is_resolved |= is_answered(request, topic, &self.states);
+            if request.is_answered_by(topic, &self.states) {
+                request.state = RequestState::Resolved;
+            }
         }
     }
 
-    /// The server has answered for the topic: to requests that were for nothing else no answer comes.
-    fn remove_answered_requests(&mut self, topic: usize) {
-        let standing = &self.states;
-        self.open_requests.retain(|_, request| !is_answered(request, topic, standing));
-    }
-}
-
-/// Whether the request was for this topic, and for none that waits for an answer.
-fn is_answered(request: &SubscribeRequest, topic: usize, standing: &[SubscriptionState]) -> bool {
-    let waits = |topic: &usize| standing.get(*topic) == Some(&SubscriptionState::Requested);
-    request.topics.contains(&topic) && !request.topics.iter().any(waits)
-}
-
-impl AnswerSubject {
-    fn request_id(&self) -> Option<u64> {
-        match self {
-            Self::Request(id) => Some(*id),
-            Self::AcceptedTopics(id, _) => *id,
-            _ => None,
-        }
+    /// Removes the requests that the server's answer for this topic completes.
+    fn remove_answered_requests(&mut self, topic: TopicIndex) {
+        let states = &self.states;
+        self.open_requests.retain(|_, request| !request.is_answered_by(topic, states));
     }
 }
 

@@ -1,10 +1,9 @@
-//! Minds the conversation on a connection: what is asked for, what the server says to that, and how
-//! long nothing has come.
+//! The conversation on a connection: the subscriptions, the server's answers to them, and silence.
 
-mod answers;
-mod unconfirmed;
+mod event_queue;
+mod fixed_message_answers;
+mod topic_resolver;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,372 +11,512 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::request_builder::{RequestBuilder, render_message};
-use super::rules::Rules;
+use self::event_queue::EventQueue;
+use self::fixed_message_answers::FixedMessageAnswers;
+use self::topic_resolver::{TopicResolver, text_at};
+use super::answer_rule::{AnswerRule, RuleAction};
+use super::config::ControlMessages;
+use super::protocol_settings::ProtocolSettings;
+use super::quote::quote;
+use super::request_id::RequestId;
+use super::rules::RuleScope;
 use super::silence_monitor::SilenceMonitor;
-use super::subscription_table::{ANSWER_TIMEOUT, SubscriptionState, SubscriptionTable};
-use crate::base::json::Selector;
-use crate::base::secrets::Secrets;
+use super::subscription_table::{
+    AnswerSubject, NOT_ACCEPTED, SubscriptionState, SubscriptionTable,
+};
+use super::template::fill_placeholders;
+use super::topic_vec::{TopicIndex, TopicVec};
+use super::wire_message::{render_message, wire_text};
+use crate::base::json::Pointer;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{Disconnect, DownCause, SourceEvent};
 
-/// For how long after the connect messages are looked at for what they are.
+/// Time after a connect or a request in which every message is examined.
 const INSPECT_WINDOW: Duration = Duration::from_secs(60);
-/// How many topics a line of the log names.
+/// Time for which the server's welcome is awaited.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum number of topics in a line of the log.
 const MAX_LOGGED_TOPICS: usize = 10;
 
-/// The number of the next connection.
+/// The id of the next connection.
 static NEXT_CONNECTION_ID: AtomicU64 = AtomicU64::new(0);
 
-/// What does not change from one connection to the next.
-#[derive(Debug, Clone)]
-pub(super) struct ProtocolSettings {
-    pub(super) requests: RequestBuilder,
-    pub(super) rules: Rules,
-    pub(super) opening_messages: Vec<serde_json::Value>,
-    /// Whether something is waited for before the first request.
-    pub(super) welcome: Option<Rules>,
-    pub(super) topics_per_request: usize,
-    pub(super) request_interval: Duration,
-    pub(super) topic_pointer: Option<Selector>,
-    /// Whether control messages are left out (`control: "skip"`).
-    pub(super) skip_control: bool,
-    pub(super) silence_timeout: Option<Duration>,
-    pub(super) topic_silence: Option<Duration>,
-    /// A server may repeat what we sent it.
-    pub(super) secrets: Secrets,
-    /// The number of the connection among those that share the topics.
-    pub(super) shard: usize,
-}
-
-/// Looks at messages while something depends on what they are, and no longer: what is received at
-/// full speed is not looked at.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
+/// Tracks the subscriptions of one connection.
+///
+/// Messages are examined only while the result matters: a connection that delivers at full speed is
+/// not slowed down.
 pub(super) struct SubscriptionTracker {
     settings: Arc<ProtocolSettings>,
     subscriptions: SubscriptionTable,
-    /// The places of topics, while their data is looked for.
-    topic_indexes: HashMap<String, usize>,
-    /// Requests wait for the server's welcome until then.
+    resolver: TopicResolver,
+    silence: SilenceMonitor,
+    fixed_answers: FixedMessageAnswers,
+    events: EventQueue,
+    /// Messages that are to be sent.
+    replies: Vec<String>,
+    /// Time until which requests wait for the server's welcome.
     welcome_deadline: Option<Instant>,
     next_request_at: Instant,
     inspect_until: Instant,
     has_data: bool,
-    /// Answers to messages that are sent as they are, and until when they are waited for.
-    unanswered_messages: usize,
-    message_answer_deadline: Option<Instant>,
-    /// Messages that are no answers, and of no topic that was asked for.
+    /// Number of messages of data that are not about one of the topics.
     untagged_messages: u32,
-    /// Confirmations that may be of what was said first.
+    /// Number of confirmations without a subject that can be answers to the opening messages.
     opening_answers: usize,
+    /// Set once every request is answered or late.
     is_fully_answered: bool,
-    /// Whether the server has announced that it will end the connection.
-    pub(super) close_announced: bool,
-    /// Whether something happened that is to be told at once.
-    has_notice: bool,
-    /// Its number among all connections, for the status.
+    close_announced: bool,
+    /// Id of the connection in the status.
     connection_id: u64,
-    silence: SilenceMonitor,
-    /// What is to be sent.
-    replies: Vec<String>,
-    events: Vec<SourceEvent>,
     stats: Arc<PipelineStats>,
 }
 
 impl SubscriptionTracker {
-    pub(super) fn new(manners: &Arc<ProtocolSettings>, stats: Arc<PipelineStats>) -> Self {
+    pub(super) fn new(settings: &Arc<ProtocolSettings>, stats: Arc<PipelineStats>) -> Self {
         let now = Instant::now();
-        let conversation = &manners.requests;
-        let topics = conversation.topics();
-        let planned = conversation.group_topics(manners.topics_per_request);
-        let places = topics.iter().enumerate().map(|(place, topic)| (topic.clone(), place));
-        let unnamed = conversation.fixed_messages().len();
-        let mut watch = Self {
-            subscriptions: SubscriptionTable::new(topics.len(), planned),
-            topic_indexes: places.collect(),
-            welcome_deadline: manners.welcome.as_ref().map(|_| now + ANSWER_TIMEOUT),
+        let requests = &settings.requests;
+        let topics = requests.topics();
+        let groups = requests.group_topics(topics.indexes(), settings.topics_per_request);
+        let fixed_answers = FixedMessageAnswers::new(requests.fixed_messages().len(), now);
+        let mut subscriptions = SubscriptionTable::new(topics.len(), groups);
+        if fixed_answers.has_outstanding() {
+            subscriptions.mark_all_requested();
+        }
+        let tracker = Self {
+            subscriptions,
+            resolver: TopicResolver::new(topics, settings.topic_pointer.clone()),
+            silence: SilenceMonitor::new(settings, now),
+            fixed_answers,
+            events: EventQueue::default(),
+            replies: Vec::new(),
+            welcome_deadline: settings.welcome.as_ref().map(|_| now + WELCOME_TIMEOUT),
             next_request_at: now,
             inspect_until: now + INSPECT_WINDOW,
             has_data: false,
-            unanswered_messages: unnamed,
-            message_answer_deadline: (unnamed > 0).then_some(now + ANSWER_TIMEOUT),
             untagged_messages: 0,
-            opening_answers: manners.opening_messages.len(),
+            opening_answers: settings.opening_messages.len(),
             is_fully_answered: false,
             close_announced: false,
-            has_notice: false,
             connection_id: NEXT_CONNECTION_ID.fetch_add(1, Ordering::Relaxed),
-            silence: SilenceMonitor::new(manners, now),
-            replies: Vec::new(),
-            events: Vec::new(),
-            settings: Arc::clone(manners),
+            settings: Arc::clone(settings),
             stats,
         };
-        if unnamed > 0 {
-            watch.subscriptions.mark_all_requested();
-        }
-        watch.report_topic_states();
-        watch
+        tracker.publish_topic_states();
+        tracker
     }
 
-    /// What is said first, before any request.
+    /// Returns the messages that are sent before any request.
     pub(super) fn opening_messages(&self) -> Vec<String> {
-        let opening =
-            self.settings.opening_messages.iter().map(|message| render_message(message, 0));
+        let opening = self.settings.opening_messages.iter();
+        let opening = opening.map(|message| render_message(message, RequestId::UNTRACKED));
         opening.chain(self.settings.requests.fixed_messages()).collect()
     }
 
-    /// The next request, if one is due.
+    /// Starts the next request if it is due, and returns the message to send.
     pub(super) fn start_due_request(&mut self, now: Instant) -> Option<String> {
         if self.welcome_deadline.is_some() || now < self.next_request_at {
             return None;
         }
-        let (id, places) = self.subscriptions.start_next_request(now)?;
+        let request = self.subscriptions.start_next_request(now)?;
         self.next_request_at = now + self.settings.request_interval;
         self.inspect_until = now + INSPECT_WINDOW;
-        self.silence.arm_topics(&places, now);
-        self.settings.requests.render_request(&places, id)
+        self.silence.arm_topics(&request.topics, now);
+        Some(self.settings.requests.render_request(&request.topics, request.id))
     }
 
-    /// When the next request is due.
+    /// Returns the time at which the next request is due, if there is one.
     pub(super) fn request_due_at(&self) -> Option<Instant> {
-        let asks = self.subscriptions.has_planned() && self.welcome_deadline.is_none();
-        asks.then_some(self.next_request_at)
+        let has_request = self.subscriptions.has_planned() && self.welcome_deadline.is_none();
+        has_request.then_some(self.next_request_at)
     }
 
-    /// When something is to be looked after next, requests aside.
+    /// Returns the time at which [`Self::check_timeouts`] must be called.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let late =
+        let answer_deadline =
             if self.is_fully_answered { None } else { self.subscriptions.next_answer_deadline() };
-        [self.welcome_deadline, self.message_answer_deadline, late, self.silence.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let deadlines = [
+            self.welcome_deadline,
+            self.fixed_answers.deadline(),
+            answer_deadline,
+            self.silence.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
-    /// Does what time asks for.
+    /// Gives up awaiting late answers, and plans to subscribe to silent topics again.
+    ///
+    /// # Errors
+    /// The server sent no welcome, or no data after subscribing again.
     pub(super) fn check_timeouts(&mut self, now: Instant) -> Result<(), Disconnect> {
-        if self.welcome_deadline.is_some_and(|by| by <= now) {
-            return Err(Disconnect::new(DownCause::Handshake, "the server did not greet"));
+        if self.welcome_deadline.is_some_and(|deadline| deadline <= now) {
+            let detail = format!("the server sent no welcome within {WELCOME_TIMEOUT:?}");
+            return Err(Disconnect::new(DownCause::Handshake, detail));
         }
         if !self.is_fully_answered
             && let Some(topics) = self.subscriptions.expire_requests(now)
         {
-            self.mark_unconfirmed(&topics);
+            self.report_unconfirmed(&topics);
             self.check_fully_answered();
         }
-        if self.message_answer_deadline.is_some_and(|by| by <= now) {
-            (self.unanswered_messages, self.message_answer_deadline) = (0, None);
+        if self.fixed_answers.expire(now) {
             let topics = self.subscriptions.assume_requested_active();
-            self.mark_unconfirmed(&topics);
-            if self.topic_indexes.is_empty() {
-                self.events.push(SourceEvent::Unconfirmed { topics: Vec::new() });
+            self.report_unconfirmed(&topics);
+            if self.resolver.topic_count() == 0 {
+                self.events.report_unconfirmed_connection();
             }
             self.check_fully_answered();
         }
-        if let Some(places) = self.silence.check_deadlines(now)? {
-            self.report_silent_topics(&places, now);
-            // Messages that are sent as they are cannot be made of some of the topics.
-            let messages = self.settings.requests.fixed_messages();
-            if !messages.is_empty() {
-                self.replies.extend(messages);
-                self.message_answer_deadline = Some(now + ANSWER_TIMEOUT);
-            }
-            let groups = self.regroup(&places);
-            self.is_fully_answered &= groups.is_empty();
-            self.subscriptions.plan_resubscribe(groups);
+        if let Some(topics) = self.silence.check_deadlines(now)? {
+            self.resubscribe(&topics, now);
         }
         Ok(())
     }
 
-    /// Places in the groups in which they may be asked for.
-    fn regroup(&self, places: &[usize]) -> Vec<Vec<usize>> {
-        let topics = self.settings.requests.topics();
-        let some = places.iter().filter_map(|place| topics.get(*place).cloned()).collect();
-        let plan =
-            self.settings.requests.with_topics(some).group_topics(self.settings.topics_per_request);
-        let back = |group: Vec<usize>| {
-            group.into_iter().filter_map(|index| places.get(index).copied()).collect()
-        };
-        plan.into_iter().map(back).collect()
+    /// Plans to subscribe again: to these topics, or to all of them if the messages are fixed.
+    fn resubscribe(&mut self, topics: &[TopicIndex], now: Instant) {
+        self.report_silent(topics, now);
+        let requests = &self.settings.requests;
+        if requests.has_fixed_messages() {
+            self.replies.extend(requests.fixed_messages());
+            self.fixed_answers.await_again(now);
+        }
+        let max_topics = self.settings.topics_per_request;
+        let groups = requests.group_topics(topics.iter().copied(), max_topics);
+        self.is_fully_answered &= groups.is_empty();
+        self.subscriptions.plan_resubscribe(groups);
     }
 
-    /// Texts that are to be sent in answer.
+    /// Drains the messages that are to be sent.
     pub(super) fn take_replies(&mut self) -> Vec<String> {
         std::mem::take(&mut self.replies)
     }
 
+    /// Drains the events since the last call.
     pub(super) fn take_events(&mut self) -> Vec<SourceEvent> {
-        std::mem::take(&mut self.events)
+        self.events.take_events()
     }
 
-    /// Whether it is known of all topics whether they come; where there are none, whether anything does.
+    /// Returns whether the state of every topic is confirmed and not every topic is rejected.
+    /// Without topics, returns whether the fixed messages are answered.
     pub(super) fn is_subscribed(&self) -> bool {
         self.subscriptions.is_fully_confirmed()
             && !self.subscriptions.is_fully_rejected()
-            && (self.message_answer_deadline.is_none() || !self.topic_indexes.is_empty())
+            && (self.fixed_answers.deadline().is_none() || self.resolver.topic_count() > 0)
     }
 
-    /// The topics of which that has become known, since this was last asked, and that do.
+    /// Drains the topics that became active.
     pub(super) fn drain_newly_active(&mut self) -> Vec<String> {
-        let topics = self.settings.requests.topics();
-        let coming = self.subscriptions.drain_newly_active();
-        coming.into_iter().filter_map(|place| topics.get(place).cloned()).collect()
+        let active = self.subscriptions.drain_newly_active();
+        self.topic_names(&active)
     }
 
-    /// Whether something is to be told at once.
+    /// Returns whether there is something to report although there may be no message.
     pub(super) fn has_notice(&self) -> bool {
-        self.has_notice
+        self.events.has_notice()
     }
 
-    /// Whether something is to be told though no message is there, since this was last asked.
+    /// Like [`Self::has_notice`], and clears the notice.
     pub(super) fn take_notice(&mut self) -> bool {
-        std::mem::take(&mut self.has_notice)
+        self.events.take_notice()
     }
 
-    /// Whether the server is known to send what was asked for.
+    /// Returns whether the server announced that it will close the connection.
+    pub(super) fn has_announced_close(&self) -> bool {
+        self.close_announced
+    }
+
+    /// Returns whether the server is known to deliver the subscribed topics.
     pub(super) fn is_delivering(&self) -> bool {
-        let confirmed = |standing: &SubscriptionState| *standing == SubscriptionState::Active;
+        let is_active = |state: &SubscriptionState| *state == SubscriptionState::Active;
         self.is_fully_answered
-            && (self.has_data || self.subscriptions.states().iter().any(confirmed))
+            && (self.has_data || self.subscriptions.states().iter().any(is_active))
     }
 
-    /// Counts the batch's control messages, leaves them out where they are not wanted, and finds
-    /// answers. `Some` when the connection has no more use.
+    /// Examines the messages of a batch: finds answers, and counts or removes control messages.
+    ///
+    /// Returns the cause if the connection is of no further use.
     pub(super) fn process_batch(&mut self, batch: &mut Batch) -> Option<Disconnect> {
         let now = Instant::now();
-        let fresh = !self.has_data || !self.is_fully_answered || self.welcome_deadline.is_some();
-        let open = !self.has_data || !self.subscriptions.is_fully_confirmed();
-        let looked_at = fresh && now < self.inspect_until || open;
-        let manners = Arc::clone(&self.settings);
-        let silence = self.silence.is_enabled();
-        if !looked_at && !manners.skip_control && !manners.rules.has_unsolicited && !silence {
+        let is_starting =
+            !self.has_data || !self.is_fully_answered || self.welcome_deadline.is_some();
+        let inspects_data = is_starting && now < self.inspect_until
+            || !self.has_data
+            || !self.subscriptions.is_fully_confirmed();
+        let settings = Arc::clone(&self.settings);
+        let skips_control = settings.control == ControlMessages::Skip;
+        let has_silence = self.silence.is_enabled();
+        if !inspects_data && !skips_control && !settings.rules.has_unsolicited() && !has_silence {
             self.sample_batch(batch);
             return None;
         }
-        let all = looked_at || manners.skip_control;
-        let (mut control, mut over) = (0, None);
-        let mut room = String::new();
-        let mut look = |payload: &[u8]| {
-            // Of many messages one is enough to know that data comes.
-            let asked = all || (silence && !self.silence.has_recent_data(now));
-            let rule = manners.rules.match_message(payload, asked);
-            if let Some(welcome) =
-                manners.welcome.as_ref().filter(|_| self.welcome_deadline.is_some())
-                && welcome.match_message(payload, true).is_some()
+        let inspects_all = inspects_data || skips_control;
+        let mut control_count = 0;
+        let mut disconnect = None;
+        let mut scratch = String::new();
+        let mut is_data = |payload: &[u8]| {
+            // One message of many is enough to know that there is data.
+            let is_inspected = inspects_all || (has_silence && !self.silence.has_recent_data(now));
+            let scope = if is_inspected { RuleScope::All } else { RuleScope::Unsolicited };
+            let rule = settings.rules.match_message(payload, scope);
+            if self.welcome_deadline.is_some()
+                && settings.welcome.as_ref().is_some_and(|welcome| welcome.is_match(payload))
             {
                 self.welcome_deadline = None;
                 self.next_request_at = now;
             }
             let Some(rule) = rule else {
-                // What was not looked at may be a heartbeat.
-                if asked {
-                    self.on_data(payload, now, looked_at, &mut room);
+                // A message that matched no unsolicited rule may still be a heartbeat.
+                if is_inspected {
+                    self.on_data(payload, now, inspects_data, &mut scratch);
                 }
                 return true;
             };
-            control += 1;
-            if let Some(lost) = self.on_answer(rule, payload, &mut room) {
-                over.get_or_insert(lost);
+            control_count += 1;
+            if let Some(rejected) = self.on_answer(rule, payload, &mut scratch) {
+                disconnect.get_or_insert(rejected);
             }
             false
         };
-        if manners.skip_control {
-            batch.retain(|record| look(record.payload));
-            self.stats.control_skipped.add(control as u64);
+        if skips_control {
+            batch.retain(|record| is_data(record.payload));
+            self.stats.control_skipped.add(control_count as u64);
         } else {
             for record in batch.records() {
-                look(record.payload);
+                is_data(record.payload);
             }
-            batch.set_control_count(control);
+            batch.set_control_count(control_count);
         }
         self.check_fully_answered();
-        self.has_notice |= self.subscriptions.has_newly_active();
-        over
+        self.notify_of_newly_active();
+        disconnect
     }
 
-    /// While topics are unconfirmed a message of each batch is looked at: their data confirms them.
+    /// Examines one message of the batch if topics wait for confirmation, which their data is.
     fn sample_batch(&mut self, batch: &Batch) {
-        if self.subscriptions.requested_count() == 0 {
+        if !self.subscriptions.has_requested() {
             return;
         }
-        let Some(pointer) = &self.settings.topic_pointer else { return };
-        let mut room = String::new();
-        let first = batch.records().next();
-        let topic = first.and_then(|record| pointer.select(record.payload, &mut room));
-        if let Some(place) = topic.and_then(|topic| self.topic_indexes.get(&*topic).copied())
-            && self.subscriptions.record_data(place)
+        let Some(first) = batch.records().next() else { return };
+        let topic = self.resolver.topic_of_data(first.payload, &mut String::new());
+        if let Some(topic) = topic
+            && self.subscriptions.record_data(topic)
         {
-            self.has_notice |= self.subscriptions.has_newly_active();
-            self.report_topic_states();
+            self.notify_of_newly_active();
+            self.publish_topic_states();
         }
     }
 
-    /// A message of data.
-    fn on_data(&mut self, payload: &[u8], now: Instant, looked_at: bool, room: &mut String) {
+    /// Records a message of data. `inspects_topic` says whether its topic matters.
+    fn on_data(
+        &mut self,
+        payload: &[u8],
+        now: Instant,
+        inspects_topic: bool,
+        scratch: &mut String,
+    ) {
         self.has_data = true;
         self.silence.record_data(now);
-        if self.topic_indexes.is_empty() {
-            self.message_answer_deadline = None;
+        if self.resolver.topic_count() == 0 {
+            self.fixed_answers.record_data();
         }
-        if !looked_at && !self.silence.has_topic_timers() {
+        if !inspects_topic && !self.silence.has_topic_timers() {
             return;
         }
-        let pointer = self.settings.topic_pointer.as_ref();
-        let topic = pointer.and_then(|pointer| pointer.select(payload, room));
-        if let Some(place) = topic.and_then(|topic| self.topic_indexes.get(&*topic).copied()) {
-            self.silence.record_topic_data(place, now);
-            if looked_at && self.subscriptions.record_data(place) && self.is_fully_answered {
-                self.report_topic_states();
+        if let Some(topic) = self.resolver.topic_of_data(payload, scratch) {
+            self.silence.record_topic_data(topic, now);
+            if inspects_topic && self.subscriptions.record_data(topic) && self.is_fully_answered {
+                self.publish_topic_states();
             }
-        } else if self.topic_indexes.len() == 1 {
+        } else if self.resolver.topic_count() == 1 {
             self.on_untagged_message();
         }
     }
 
-    /// Tells how it stands when the last answer is in, or given up.
+    /// Records a message of data that names no topic, on a connection with a single topic.
+    ///
+    /// The first such message may be a greeting. From the second one on the topic is assumed to be
+    /// active.
+    fn on_untagged_message(&mut self) {
+        self.untagged_messages = self.untagged_messages.saturating_add(1);
+        if self.untagged_messages > 1 && !self.subscriptions.is_fully_confirmed() {
+            let topics = self.subscriptions.assume_requested_active();
+            self.report_unconfirmed(&topics);
+        }
+    }
+
+    /// Handles a message that matches a rule. Returns the cause if the connection is of no further
+    /// use.
+    fn on_answer(
+        &mut self,
+        rule: &AnswerRule,
+        payload: &[u8],
+        scratch: &mut String,
+    ) -> Option<Disconnect> {
+        match &rule.action {
+            RuleAction::Control => None,
+            RuleAction::Notice => {
+                let words = self.server_words(rule, payload);
+                warn!(?words, "the server announces the end of the connection");
+                self.close_announced = true;
+                self.events.notify();
+                None
+            }
+            RuleAction::Ping { reply } => {
+                let value = |name: &str| {
+                    let pointer = Pointer::parse(name).ok()?;
+                    serde_json::from_slice(pointer.find(payload)?).ok()
+                };
+                self.replies.push(wire_text(&fill_placeholders(reply, &value)));
+                None
+            }
+            RuleAction::Subscribed => {
+                if self.fixed_answers.record_confirmation() {
+                    self.subscriptions.assume_requested_active();
+                }
+                let subject = self.resolver.subject_of_answer(rule, payload, scratch);
+                self.on_confirmation(&subject)
+            }
+            RuleAction::Refused => {
+                let words = self.server_words(rule, payload);
+                if self.subscriptions.states().is_empty() || self.subscriptions.is_fully_answered()
+                {
+                    return self.on_rejection_without_request(&words);
+                }
+                let subject = self.resolver.subject_of_answer(rule, payload, scratch);
+                self.on_rejection(&subject, &words)
+            }
+        }
+    }
+
+    fn on_confirmation(&mut self, subject: &AnswerSubject) -> Option<Disconnect> {
+        if *subject == AnswerSubject::OldestRequest && self.opening_answers > 0 {
+            self.opening_answers -= 1;
+            return None;
+        }
+        let rejected = self.subscriptions.confirm(subject);
+        for topic in &rejected {
+            self.report_rejected(*topic, NOT_ACCEPTED);
+        }
+        self.check_fully_rejected(NOT_ACCEPTED).filter(|_| !rejected.is_empty())
+    }
+
+    fn on_rejection(&mut self, subject: &AnswerSubject, words: &str) -> Option<Disconnect> {
+        match self.subscriptions.reject(subject, words) {
+            Some(topic) => self.report_rejected(topic, words),
+            None => warn!(
+                ?words,
+                "the server refuses a request; its unconfirmed topics are requested again by halves"
+            ),
+        }
+        self.check_fully_rejected(words)
+    }
+
+    /// Handles a rejection while no request is open: it is for a fixed message, or for something
+    /// else.
+    fn on_rejection_without_request(&mut self, words: &str) -> Option<Disconnect> {
+        if self.fixed_answers.record_rejection() {
+            return Some(rejected_disconnect(words));
+        }
+        warn!(?words, "the server refuses something that is not a subscription");
+        None
+    }
+
+    /// Returns the explanation in a message, or a quote of the message if it has none.
+    fn server_words(&self, rule: &AnswerRule, payload: &[u8]) -> String {
+        let words = rule.words.as_ref().and_then(|pointer| text_at(pointer, payload));
+        let words = words.filter(|words| !words.is_empty()).unwrap_or_else(|| quote(payload));
+        self.settings.secrets.mask(&words)
+    }
+
+    /// Returns the cause for which the connection is of no use if every topic is rejected.
+    fn check_fully_rejected(&self, words: &str) -> Option<Disconnect> {
+        self.subscriptions.is_fully_rejected().then(|| rejected_disconnect(words))
+    }
+
+    /// Reports the result once every request is answered or late.
     fn check_fully_answered(&mut self) {
         if self.is_fully_answered
             || !self.subscriptions.is_fully_answered()
-            || self.unanswered_messages > 0
+            || self.fixed_answers.has_outstanding()
         {
             return;
         }
-        (self.is_fully_answered, self.has_notice) = (true, true);
-        let rest = self.subscriptions.assume_requested_active();
-        self.mark_unconfirmed(&rest);
-        self.report_topic_states();
-        let topics = self.settings.requests.topics();
-        let standing = || topics.iter().zip(self.subscriptions.states());
-        let asked = standing().filter(|(_, standing)| **standing == SubscriptionState::Requested);
-        let unconfirmed: Vec<String> = asked.map(|(topic, _)| topic.clone()).collect();
-        let confirmed =
-            standing().filter(|(_, standing)| **standing == SubscriptionState::Active).count();
+        self.is_fully_answered = true;
+        let assumed = self.subscriptions.assume_requested_active();
+        self.report_unconfirmed(&assumed);
+        self.publish_topic_states();
+        self.log_topic_states();
+    }
+
+    fn log_topic_states(&self) {
+        let states = self.subscriptions.states();
+        let in_state = |wanted: SubscriptionState| {
+            states.indexes().filter(move |topic| states[*topic] == wanted)
+        };
+        let confirmed = in_state(SubscriptionState::Active).count();
+        let unconfirmed: Vec<_> = in_state(SubscriptionState::Requested).collect();
         if !unconfirmed.is_empty() {
-            let some = unconfirmed.get(..MAX_LOGGED_TOPICS).unwrap_or(&unconfirmed);
-            warn!(confirmed, unconfirmed = unconfirmed.len(), topics = ?some, "the server did not confirm these topics");
-        } else if topics.len() > 1 {
+            let logged: Vec<_> = unconfirmed.iter().take(MAX_LOGGED_TOPICS).copied().collect();
+            let topics = self.topic_names(&logged);
+            warn!(
+                confirmed,
+                unconfirmed = unconfirmed.len(),
+                ?topics,
+                "the server did not confirm these topics"
+            );
+        } else if states.len() > 1 {
             info!(confirmed, "all topics are answered");
         }
     }
 
-    /// Tells the status how it stands.
-    fn report_topic_states(&self) {
+    /// Publishes the state of each topic in the status.
+    fn publish_topic_states(&self) {
         let topics = self.settings.requests.topics();
-        let standing = topics.iter().zip(self.subscriptions.states());
-        self.stats.set_topic_replies(
-            self.settings.shard,
-            self.connection_id,
-            standing.map(|(topic, standing)| {
-                let standing = match standing {
-                    SubscriptionState::Pending | SubscriptionState::Requested => None,
-                    SubscriptionState::Active => Some(Ok(())),
-                    SubscriptionState::Rejected(words) => Some(Err(words.clone())),
-                };
-                (topic.clone(), standing)
-            }),
-        );
+        let states = self.subscriptions.states();
+        let replies = topics.iter().zip(states.iter()).map(|(topic, state)| {
+            let reply = match state {
+                SubscriptionState::Pending | SubscriptionState::Requested => None,
+                SubscriptionState::Active => Some(Ok(())),
+                SubscriptionState::Rejected(words) => Some(Err(words.clone())),
+            };
+            (topic.clone(), reply)
+        });
+        self.stats.set_topic_replies(self.settings.shard, self.connection_id, replies);
+    }
+
+    fn notify_of_newly_active(&mut self) {
+        if self.subscriptions.has_newly_active() {
+            self.events.notify();
+        }
+    }
+
+    fn report_rejected(&mut self, topic: TopicIndex, words: &str) {
+        let topic = self.topics()[topic].clone();
+        self.events.report_rejected(topic, words);
+    }
+
+    /// Reports topics that are assumed to be active without an answer of the server.
+    fn report_unconfirmed(&mut self, topics: &[TopicIndex]) {
+        let topics = self.topic_names(topics);
+        self.events.report_unconfirmed(topics);
+    }
+
+    /// Reports topics that are silent: the server may have dropped their subscription.
+    fn report_silent(&mut self, topics: &[TopicIndex], now: Instant) {
+        for topic in self.subscriptions.clear_confirmed(topics.to_vec()) {
+            let silent_for = self.silence.topic_silent_for(topic, now);
+            let topic = self.topics()[topic].clone();
+            self.events.report_silent(topic, silent_for);
+        }
+    }
+
+    fn topics(&self) -> &TopicVec<String> {
+        self.settings.requests.topics()
+    }
+
+    fn topic_names(&self, topics: &[TopicIndex]) -> Vec<String> {
+        topics.iter().map(|topic| self.topics()[*topic].clone()).collect()
     }
 }
 
@@ -385,4 +524,8 @@ impl Drop for SubscriptionTracker {
     fn drop(&mut self) {
         self.stats.clear_topic_confirmations(self.settings.shard, self.connection_id);
     }
+}
+
+fn rejected_disconnect(words: &str) -> Disconnect {
+    Disconnect::new(DownCause::Refused, format!("the server refused the subscription: {words}"))
 }

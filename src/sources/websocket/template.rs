@@ -1,24 +1,28 @@
-//! Messages with gaps: `{topic}` and the like within the strings of a JSON value.
+//! Message templates: JSON values with placeholders such as `{topic}` in their strings.
 
 use serde_json::Value;
 
-/// Stands for the list of topics, alone in a string.
+/// Name of the placeholder for the list of topics, which must be a string of its own.
 pub(super) const TOPICS_PLACEHOLDER: &str = "topics";
+/// Name of the placeholder for one topic. One message is sent for each topic.
+pub(super) const TOPIC_PLACEHOLDER: &str = "topic";
 
-/// Every name that stands in braces in a string of the value. A name is a JSON Pointer, or made of
-/// letters, digits and `_`.
+/// Returns the names of all placeholders in a template, in order.
+///
+/// A name is a JSON Pointer, or consists of letters, digits and `_`.
 pub(super) fn placeholders(template: &Value) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut names = Vec::new();
     for_each_string(template, &mut |text| {
-        for (_, name) in split_placeholders(text) {
-            found.extend(name.map(str::to_owned));
+        for piece in split_placeholders(text) {
+            names.extend(piece.placeholder.map(str::to_owned));
         }
     });
-    found
+    names
 }
 
-/// The value with every name that `lookup` knows replaced. A string that is nothing but a name
-/// becomes the value itself, a list or a number, say.
+/// Replaces every placeholder that `lookup` knows.
+///
+/// A string that consists of one placeholder becomes the value itself, such as a list or a number.
 pub(super) fn fill_placeholders(template: &Value, lookup: &dyn Fn(&str) -> Option<Value>) -> Value {
     match template {
         Value::String(text) => fill_text(text, lookup),
@@ -34,9 +38,9 @@ pub(super) fn fill_placeholders(template: &Value, lookup: &dyn Fn(&str) -> Optio
 
 fn fill_text(text: &str, lookup: &dyn Fn(&str) -> Option<Value>) -> Value {
     let mut filled = String::new();
-    for (before, name) in split_placeholders(text) {
-        filled.push_str(before);
-        let Some(name) = name else { continue };
+    for Piece { literal, placeholder } in split_placeholders(text) {
+        filled.push_str(literal);
+        let Some(name) = placeholder else { continue };
         match lookup(name) {
             None => filled.extend(["{", name, "}"]),
             Some(value) if name.len() + 2 == text.len() => return value,
@@ -47,34 +51,41 @@ fn fill_text(text: &str, lookup: &dyn Fn(&str) -> Option<Value>) -> Value {
     Value::from(filled)
 }
 
-fn for_each_string(value: &Value, found: &mut dyn FnMut(&str)) {
+fn for_each_string(value: &Value, visit: &mut dyn FnMut(&str)) {
     match value {
-        Value::String(text) => found(text),
-        Value::Array(items) => items.iter().for_each(|item| for_each_string(item, found)),
-        Value::Object(keys) => keys.values().for_each(|value| for_each_string(value, found)),
-        _ => {}
+        Value::String(text) => visit(text),
+        Value::Array(items) => items.iter().for_each(|item| for_each_string(item, visit)),
+        Value::Object(keys) => keys.values().for_each(|value| for_each_string(value, visit)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-/// The text in pieces: what stands before a name in braces, and the name; and what stands behind the
-/// last.
-fn split_placeholders(text: &str) -> Vec<(&str, Option<&str>)> {
-    let (mut pieces, mut rest, mut from) = (Vec::new(), text, 0);
-    while let Some(open) = rest.get(from..).and_then(|ahead| ahead.find('{')) {
-        let open = from + open;
-        let inside = rest.get(open + 1..).unwrap_or_default();
-        let close = inside
-            .find('}')
-            .filter(|close| is_placeholder_name(inside.get(..*close).unwrap_or("")));
-        if let Some(close) = close {
-            pieces.push((rest.get(..open).unwrap_or_default(), inside.get(..close)));
-            rest = inside.get(close + 1..).unwrap_or_default();
-            from = 0;
-        } else {
-            from = open + 1;
+/// A part of a text: literal text and the placeholder after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Piece<'a> {
+    literal: &'a str,
+    /// Name of the placeholder; absent from the last piece.
+    placeholder: Option<&'a str>,
+}
+
+fn split_placeholders(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    let mut searched_up_to = 0;
+    while let Some(open) = rest.split_at(searched_up_to).1.find('{') {
+        let open = searched_up_to + open;
+        let inside = rest.split_at(open + 1).1;
+        match inside.split_once('}') {
+            Some((name, behind)) if is_placeholder_name(name) => {
+                let literal = rest.split_at(open).0;
+                pieces.push(Piece { literal, placeholder: Some(name) });
+                rest = behind;
+                searched_up_to = 0;
+            }
+            _ => searched_up_to = open + 1,
         }
     }
-    pieces.push((rest, None));
+    pieces.push(Piece { literal: rest, placeholder: None });
     pieces
 }
 
@@ -83,40 +94,51 @@ fn is_placeholder_name(text: &str) -> bool {
         || (!text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
-/// The form of a topic, such as `{channel}:{symbol}`: the parts that its text consists of.
+/// The form of a topic, such as `{channel}:{symbol}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TopicForm {
     pattern: String,
 }
 
+/// The part of a topic that stands for a placeholder of the form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TopicPart<'a> {
+    /// Name of the placeholder.
+    pub(super) name: &'a str,
+    /// Text of the part, never empty.
+    pub(super) value: &'a str,
+}
+
 impl TopicForm {
-    pub(super) fn new(text: &str) -> Self {
-        Self { pattern: text.to_owned() }
+    pub(super) fn new(pattern: &str) -> Self {
+        Self { pattern: pattern.to_owned() }
     }
 
-    /// The parts of a topic with their names; `None` when it does not have the form. A part ends at
-    /// the first place at which what follows it can begin; the last takes what is left.
-    pub(super) fn parts<'t>(&self, topic: &'t str) -> Option<Vec<(String, &'t str)>> {
-        let pieces = split_placeholders(&self.pattern);
-        let (mut parts, mut rest) = (Vec::new(), topic);
-        let mut pending: Option<&str> = None;
-        for (before, name) in pieces {
-            match pending.take() {
-                None => rest = rest.strip_prefix(before)?,
-                Some(waiting) if before.is_empty() && name.is_none() => {
-                    parts.push((waiting.to_owned(), rest));
+    /// Splits a topic into its parts. Returns `None` if the topic does not have the form.
+    ///
+    /// A part ends at the first occurrence of the literal that follows it. The last part takes the
+    /// rest.
+    pub(super) fn parts<'a>(&'a self, topic: &'a str) -> Option<Vec<TopicPart<'a>>> {
+        let mut parts = Vec::new();
+        let mut rest = topic;
+        let mut open_part: Option<&str> = None;
+        for Piece { literal, placeholder } in split_placeholders(&self.pattern) {
+            match open_part.take() {
+                None => rest = rest.strip_prefix(literal)?,
+                Some(name) if literal.is_empty() && placeholder.is_none() => {
+                    parts.push(TopicPart { name, value: rest });
                     rest = "";
                 }
-                Some(waiting) => {
-                    let (part, behind) = rest.split_once(before)?;
-                    parts.push((waiting.to_owned(), part));
+                Some(name) => {
+                    let (value, behind) = rest.split_once(literal)?;
+                    parts.push(TopicPart { name, value });
                     rest = behind;
                 }
             }
-            pending = name;
+            open_part = placeholder;
         }
-        let whole = parts.iter().all(|(_, part)| !part.is_empty());
-        (rest.is_empty() && whole).then_some(parts)
+        let has_empty_part = parts.iter().any(|part| part.value.is_empty());
+        (rest.is_empty() && !has_empty_part).then_some(parts)
     }
 }
 
@@ -147,11 +169,15 @@ mod tests {
         let form = TopicForm::new("{channel}:{symbol}");
         assert_eq!(
             form.parts("trades:BTC:USD").unwrap(),
-            [("channel".to_owned(), "trades"), ("symbol".to_owned(), "BTC:USD")]
+            [
+                TopicPart { name: "channel", value: "trades" },
+                TopicPart { name: "symbol", value: "BTC:USD" }
+            ]
         );
         for topic in ["trades", ":x", "x:", ""] {
             assert_eq!(form.parts(topic), None, "{topic}");
         }
-        assert_eq!(TopicForm::new("{topic}").parts("a:b").unwrap(), [("topic".to_owned(), "a:b")]);
+        let whole = TopicForm::new("{topic}");
+        assert_eq!(whole.parts("a:b").unwrap(), [TopicPart { name: "topic", value: "a:b" }]);
     }
 }

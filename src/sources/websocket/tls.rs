@@ -1,6 +1,5 @@
-//! The TLS side of `wss://`.
+//! The TLS settings of `wss://`.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,43 +8,44 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 
-/// Certificates beyond the built-in and the system's.
+/// The certificates for `wss://`, beside the built-in ones and those of the system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// PEM file with certificates of authorities to trust as well.
+    /// PEM file with the certificates of further authorities to trust.
     pub ca_file: Option<PathBuf>,
-    /// PEM file with the client's certificate chain, for servers that ask for one.
+    /// PEM file with the certificate chain of the client, for servers that require one.
     pub client_cert: Option<PathBuf>,
     /// PEM file with the private key of `client_cert`.
     pub client_key: Option<PathBuf>,
 }
 
-/// A TLS set-up that cannot work.
+/// TLS settings that cannot work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     #[error("`tls.{key}`: cannot read `{}`", path.display())]
     Read { key: &'static str, path: PathBuf, source: rustls_pki_types::pem::Error },
-    #[error("`tls.{key}`: there is no certificate in `{}`", path.display())]
+    #[error("`tls.{key}`: `{}` holds no certificate", path.display())]
     NoCertificate { key: &'static str, path: PathBuf },
     #[error("`tls.ca_file`: a certificate in `{}` is not valid", path.display())]
     InvalidCa { path: PathBuf, source: rustls::Error },
-    #[error("`tls.client_cert` and `tls.client_key` go together: one is missing")]
+    #[error("`tls.client_cert` and `tls.client_key` must be given together: one is missing")]
     IncompleteClientAuth,
-    #[error("`tls.client_cert` and `tls.client_key` do not fit")]
+    #[error("`tls.client_cert` and `tls.client_key` do not belong together")]
     InvalidClientAuth { source: rustls::Error },
-    #[error("TLS cannot be set up")]
+    #[error("cannot set up TLS")]
     ProtocolVersions { source: rustls::Error },
 }
 
 impl TlsConfig {
-    /// Whether nothing is configured.
+    /// Returns whether nothing is configured.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Reads the certificates; done once, not at every connect.
+    /// Reads the certificates and returns the configuration of the TLS client.
     pub(super) fn client_config(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
@@ -69,13 +69,17 @@ impl TlsConfig {
         }
     }
 
-    /// The built-in authorities (so that a bare image works), the system's (so that a company's
-    /// own are trusted), and those of `ca_file`.
+    /// Returns the trusted authorities: the built-in ones (so that an image without certificates
+    /// works), those of the system (so that a company's own are trusted) and those of `ca_file`.
     fn root_store(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        // A system certificate that cannot be parsed is not needed by anyone else either.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let native = rustls_native_certs::load_native_certs();
+        for error in &native.errors {
+            debug!(%error, "cannot load certificates of the system");
+        }
+        // Certificates that cannot be parsed are left out: no other program can use them either.
+        roots.add_parsable_certificates(native.certs);
         if let Some(path) = &self.ca_file {
             for certificate in read_certificates("ca_file", path)? {
                 roots
@@ -98,13 +102,4 @@ fn read_certificates(
         return Err(TlsError::NoCertificate { key, path: path.to_owned() });
     }
     Ok(chain)
-}
-
-/// Whether an I/O error is TLS's own: the certificate, the name, the protocol.
-pub(super) fn is_tls_error(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(
-        <dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<
-            rustls::Error,
-        >,
-    )
 }

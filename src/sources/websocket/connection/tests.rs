@@ -1,4 +1,4 @@
-//! Links on real sockets; the other end does what is told at once.
+//! Tests on real sockets, whose other end acts at once.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -9,11 +9,14 @@ use tokio::io::BufReader;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 
 use super::*;
-use crate::sources::websocket::BinaryEncoding;
+use crate::base::units::ConfigDuration;
+use crate::sources::websocket::answer_rule::AnswerRule;
+use crate::sources::websocket::config::ControlMessages;
 use crate::sources::websocket::frame_decoder::FrameLimits;
-use crate::sources::websocket::request_builder::{RequestBuilder, SubscribeMessages};
+use crate::sources::websocket::protocol_settings::ProtocolSettings;
+use crate::sources::websocket::request_builder::RequestBuilder;
 use crate::sources::websocket::rules::Rules;
-use crate::sources::websocket::subscription_tracker::ProtocolSettings;
+use crate::sources::websocket::{BinaryEncoding, PingConfig, SubscribeMessages};
 
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const TEXT: u8 = 0x81;
@@ -31,7 +34,7 @@ fn settings(topics: Vec<String>) -> ProtocolSettings {
         topics_per_request: 1,
         request_interval: Duration::ZERO,
         topic_pointer: None,
-        skip_control: false,
+        control: ControlMessages::Write,
         silence_timeout: None,
         topic_silence: None,
         secrets: crate::base::secrets::Secrets::new(Vec::new()),
@@ -39,10 +42,10 @@ fn settings(topics: Vec<String>) -> ProtocolSettings {
     }
 }
 
-/// A link and the server's end of it.
+/// Opens a connection and returns it with the server's socket.
 async fn connect(
-    manners: ProtocolSettings,
-    liveness: KeepAlive,
+    settings: ProtocolSettings,
+    keep_alive: KeepAlive,
 ) -> (WebsocketConnection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -50,13 +53,15 @@ async fn connect(
     server.set_read_timeout(Some(READ_TIMEOUT)).unwrap();
     server.set_nodelay(true).unwrap();
     let stats = Arc::<PipelineStats>::default();
-    let watch = SubscriptionTracker::new(&Arc::new(manners), Arc::clone(&stats));
-    let frames = FrameDecoder::new(
+    let tracker = SubscriptionTracker::new(&Arc::new(settings), Arc::clone(&stats));
+    let decoder = FrameDecoder::new(
         FrameLimits { max_message_bytes: 1 << 20, max_batch_messages: 1_000 },
         BinaryEncoding::default(),
     );
     let stream = Box::new(BufReader::new(client));
-    (WebsocketConnection::new(stream, Vec::new(), frames, watch, liveness, stats), server)
+    let connection =
+        WebsocketConnection::new(stream, Vec::new(), decoder, tracker, keep_alive, stats);
+    (connection, server)
 }
 
 fn no_keep_alive() -> KeepAlive {
@@ -68,7 +73,8 @@ fn send_frame(server: &mut TcpStream, first: u8, payload: &[u8]) {
     server.write_all(&[&[first, length], payload].concat()).unwrap();
 }
 
-/// The kind of the client's next frame and its payload, which is short. `None` at the end.
+/// Reads the client's next frame, whose payload is short. Returns its first byte and its payload, or
+/// `None` at the end.
 fn receive_frame(server: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut head = [0; 6];
     server.read_exact(&mut head).ok()?;
@@ -80,27 +86,27 @@ fn receive_frame(server: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     Some((head[0], payload))
 }
 
-/// Reads to the end of the link.
-async fn read_all(link: &mut WebsocketConnection) -> (Vec<String>, Disconnect) {
+/// Reads to the end of the connection.
+async fn read_all(connection: &mut WebsocketConnection) -> (Vec<String>, Disconnect) {
     let mut lines = Vec::new();
     loop {
         let mut batch = Batch::new();
-        match link.read(&mut batch).await {
+        match connection.read(&mut batch).await {
             Ok(()) => lines
                 .extend(batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap())),
-            Err(over) => return (lines, over),
+            Err(disconnect) => return (lines, disconnect),
         }
     }
 }
 
-/// Lets the link do what it can do now; `Some` when it is over.
-async fn poll_once(link: &mut WebsocketConnection) -> Option<Disconnect> {
-    // What has come in the meantime is known to the runtime after this.
+/// Polls the connection once. Returns the cause if it has ended.
+async fn poll_once(connection: &mut WebsocketConnection) -> Option<Disconnect> {
+    // The runtime notices received bytes while it is yielded to.
     for _ in 0..3 {
         tokio::task::yield_now().await;
     }
     let mut batch = Batch::new();
-    let mut read = Box::pin(link.read(&mut batch));
+    let mut read = Box::pin(connection.read(&mut batch));
     match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
         Poll::Ready(read) => read.err(),
         Poll::Pending => None,
@@ -114,7 +120,7 @@ fn reset(server: TcpStream) {
 
 #[tokio::test]
 async fn messages_before_a_reset_are_read_though_pongs_cannot_be_sent() {
-    let (mut link, mut server) = connect(settings(Vec::new()), no_keep_alive()).await;
+    let (mut connection, mut server) = connect(settings(Vec::new()), no_keep_alive()).await;
     send_frame(&mut server, PING, b"?");
     for message in ["one", "two", "three"] {
         send_frame(&mut server, TEXT, message.as_bytes());
@@ -122,45 +128,44 @@ async fn messages_before_a_reset_are_read_though_pongs_cannot_be_sent() {
     }
     send_frame(&mut server, CLOSE, &[&1_012_u16.to_be_bytes()[..], b"restart"].concat());
     reset(server);
-    let (lines, over) = read_all(&mut link).await;
+    let (lines, disconnect) = read_all(&mut connection).await;
     assert_eq!(lines, ["one", "two", "three"]);
-    assert_eq!(over.cause, DownCause::Closed, "{over:?}");
-    assert!(over.detail.contains("1012: restart"), "{over:?}");
+    assert_eq!(disconnect.cause, DownCause::Closed, "{disconnect:?}");
+    assert!(disconnect.detail.contains("1012: restart"), "{disconnect:?}");
 }
 
 #[tokio::test]
 async fn buffered_messages_are_read_after_a_write_error() {
-    let (mut link, mut server) = connect(settings(Vec::new()), no_keep_alive()).await;
+    let (mut connection, mut server) = connect(settings(Vec::new()), no_keep_alive()).await;
     send_frame(&mut server, TEXT, b"one");
     let mut batch = Batch::new();
-    link.read(&mut batch).await.unwrap();
-    // After a read of less than there was room for the runtime asks the system again only when it has
-    // told of more.
+    connection.read(&mut batch).await.unwrap();
+    // After a short read the runtime reads again only once the system has reported more.
     send_frame(&mut server, TEXT, b"two");
     reset(server);
-    link.queue_frame(Frame::ping(Vec::new()));
-    let (lines, over) = read_all(&mut link).await;
-    assert_eq!(lines, ["two"], "{over:?}");
+    connection.queue_frame(Frame::ping(Vec::new()));
+    let (lines, disconnect) = read_all(&mut connection).await;
+    assert_eq!(lines, ["two"], "{disconnect:?}");
 }
 
 #[tokio::test]
 async fn the_close_reason_is_read_when_the_server_rejects_the_subscription() {
     for message in [Some("no more connections"), None] {
         let topics = settings(vec!["a".to_owned()]);
-        let (mut link, mut server) = connect(topics, no_keep_alive()).await;
+        let (mut connection, mut server) = connect(topics, no_keep_alive()).await;
         if let Some(message) = message {
             send_frame(&mut server, TEXT, message.as_bytes());
         }
         send_frame(&mut server, CLOSE, &1_008_u16.to_be_bytes());
         reset(server);
-        let begun = link.send_subscription().await;
+        let begun = connection.send_subscription().await;
         if let Some(message) = message {
             begun.unwrap();
-            let (lines, over) = read_all(&mut link).await;
-            assert_eq!((lines, over.cause), (vec![message.to_owned()], DownCause::Closed));
+            let (lines, disconnect) = read_all(&mut connection).await;
+            assert_eq!((lines, disconnect.cause), (vec![message.to_owned()], DownCause::Closed));
         } else {
-            let over = begun.unwrap_err();
-            assert!(over.detail.contains("1008"), "{over:?}");
+            let disconnect = begun.unwrap_err();
+            assert!(disconnect.detail.contains("1008"), "{disconnect:?}");
         }
     }
 }
@@ -169,62 +174,65 @@ async fn the_close_reason_is_read_when_the_server_rejects_the_subscription() {
 async fn a_stall_of_the_recorder_does_not_count_as_server_silence() {
     let idle = Some(Duration::from_secs(10));
     let silence = Some(Duration::from_secs(4));
-    let manners = ProtocolSettings { silence_timeout: silence, ..settings(vec!["a".to_owned()]) };
-    let (mut link, mut server) =
-        connect(manners, KeepAlive { ping: None, idle_timeout: idle }).await;
-    link.send_subscription().await.unwrap();
+    let settings = ProtocolSettings { silence_timeout: silence, ..settings(vec!["a".to_owned()]) };
+    let (mut connection, mut server) =
+        connect(settings, KeepAlive { ping: None, idle_timeout: idle }).await;
+    connection.send_subscription().await.unwrap();
     let ask = (TEXT, br#"{"ask":"a"}"#.to_vec());
     assert_eq!(receive_frame(&mut server), Some(ask.clone()));
     tokio::time::advance(Duration::from_secs(5)).await;
-    assert_eq!(poll_once(&mut link).await.map(|over| over.detail), None);
+    assert_eq!(poll_once(&mut connection).await.map(|disconnect| disconnect.detail), None);
     assert_eq!(receive_frame(&mut server), Some((PING, Vec::new())));
-    assert_eq!(receive_frame(&mut server), Some(ask), "it is silent, and asked again");
-    // The answers are there before the time is up, but nobody looks.
+    assert_eq!(receive_frame(&mut server), Some(ask), "the topic is silent and requested again");
+    // The answers arrive in time, but the recorder does not read them.
     send_frame(&mut server, PONG, b"");
     send_frame(&mut server, TEXT, b"data");
     tokio::time::advance(Duration::from_secs(60)).await;
     for _ in 0..3 {
-        assert_eq!(poll_once(&mut link).await.map(|over| over.detail), None);
+        assert_eq!(poll_once(&mut connection).await.map(|disconnect| disconnect.detail), None);
     }
     tokio::time::advance(Duration::from_secs(8)).await;
-    assert_eq!(poll_once(&mut link).await.map(|over| over.detail), None, "asked again at first");
+    assert_eq!(
+        poll_once(&mut connection).await.map(|disconnect| disconnect.detail),
+        None,
+        "the topic is requested again first"
+    );
     tokio::time::advance(Duration::from_secs(8)).await;
-    assert_eq!(poll_once(&mut link).await.unwrap().cause, DownCause::Silent);
+    assert_eq!(poll_once(&mut connection).await.unwrap().cause, DownCause::Silent);
 }
 
 #[tokio::test]
 async fn requests_wait_while_the_server_does_not_read() {
     const TOPICS: usize = 30_000;
     let topics = (0..TOPICS).map(|topic| format!("a-topic-with-a-long-name-{topic:08}")).collect();
-    let welcome =
-        Some(Rules::from_pattern(&serde_json::from_value(json!({ "/type": "welcome" })).unwrap()));
-    let welcome = welcome.transpose().unwrap();
-    let (mut link, mut server) =
+    let welcome = serde_json::from_value(json!({ "/type": "welcome" })).unwrap();
+    let welcome = Some(AnswerRule::from_pattern(&welcome).unwrap());
+    let (mut connection, mut server) =
         connect(ProtocolSettings { welcome, ..settings(topics) }, no_keep_alive()).await;
-    link.send_subscription().await.unwrap();
+    connection.send_subscription().await.unwrap();
     let reader = std::thread::spawn(move || {
         send_frame(&mut server, TEXT, br#"{"type":"welcome"}"#);
-        // More than the sockets' buffers hold waits to be sent.
+        // The requests exceed what the buffers of the sockets hold.
         let asked = (0..TOPICS).map_while(|_| receive_frame(&mut server)).count();
         send_frame(&mut server, CLOSE, &1_000_u16.to_be_bytes());
         asked
     });
-    let (lines, over) = read_all(&mut link).await;
-    assert_eq!((lines.len(), over.cause), (1, DownCause::Closed), "{over:?}");
+    let (lines, disconnect) = read_all(&mut connection).await;
+    assert_eq!((lines.len(), disconnect.cause), (1, DownCause::Closed), "{disconnect:?}");
     assert_eq!(reader.join().unwrap(), TOPICS);
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_after_the_close_frame() {
-    let ping = Some((json!("ping"), Duration::from_secs(1)));
-    let (mut link, mut server) =
+    let ping = Some(PingConfig { message: json!("ping"), interval: ConfigDuration::from_secs(1) });
+    let (mut connection, mut server) =
         connect(settings(Vec::new()), KeepAlive { ping, idle_timeout: None }).await;
-    assert_eq!(link.close(), CloseStatus::Draining);
+    assert_eq!(connection.close(), CloseStatus::Draining);
     for _ in 0..3 {
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(poll_once(&mut link).await.map(|over| over.detail), None);
+        assert_eq!(poll_once(&mut connection).await.map(|disconnect| disconnect.detail), None);
     }
-    drop(link);
+    drop(connection);
     assert_eq!(receive_frame(&mut server).map(|(kind, _)| kind), Some(CLOSE));
     assert_eq!(receive_frame(&mut server), None);
 }

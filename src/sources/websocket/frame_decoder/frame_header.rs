@@ -1,57 +1,77 @@
-//! The header of a frame, and the control frames (RFC 6455, 5.2 and 5.5).
+//! The header of a frame (RFC 6455, 5.2).
 
-use super::{ControlFrame, FrameError};
+use super::frame_error::FrameError;
 
-/// Opcodes (5.2); those from 8 up are control frames.
-pub(super) const CONTINUATION: u8 = 0x0;
-pub(super) const TEXT: u8 = 0x1;
-pub(super) const BINARY: u8 = 0x2;
-pub(super) const CLOSE: u8 = 0x8;
-pub(super) const PING: u8 = 0x9;
-pub(super) const PONG: u8 = 0xA;
-/// The bit that marks a compressed message.
+/// Bit of the first byte that marks a compressed message.
 const RSV1: u8 = 0x40;
-/// The longest header: two bytes and an 8-byte length; servers do not mask (5.2).
+/// Maximum length of a header: two bytes and an 8-byte length; servers do not mask (5.2).
 pub(super) const MAX_HEADER: usize = 10;
-/// The longest payload of a control frame (5.5).
+/// Maximum payload of a control frame (5.5).
 pub(super) const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// A frame's header.
+/// The header of a frame.
 pub(super) struct FrameHeader {
     pub(super) first_byte: u8,
+    pub(super) opcode: Opcode,
     pub(super) payload_len: u64,
-    /// The header's own size.
+    /// Length of the header itself.
     pub(super) header_len: usize,
 }
 
+/// The kind of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opcode {
+    Data(DataOpcode),
+    Control(ControlOpcode),
+}
+
+/// The kind of a data frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DataOpcode {
+    Continuation,
+    Text,
+    Binary,
+}
+
+/// The kind of a control frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ControlOpcode {
+    Close,
+    Ping,
+    Pong,
+}
+
+impl Opcode {
+    fn from_first_byte(first_byte: u8) -> Result<Self, FrameError> {
+        Ok(match first_byte & 0x0F {
+            0x0 => Self::Data(DataOpcode::Continuation),
+            0x1 => Self::Data(DataOpcode::Text),
+            0x2 => Self::Data(DataOpcode::Binary),
+            0x8 => Self::Control(ControlOpcode::Close),
+            0x9 => Self::Control(ControlOpcode::Ping),
+            0xA => Self::Control(ControlOpcode::Pong),
+            reserved => return Err(FrameError::ReservedOpcode(reserved)),
+        })
+    }
+}
+
 impl FrameHeader {
-    pub(super) fn opcode(&self) -> u8 {
-        self.first_byte & 0x0F
-    }
-
-    pub(super) fn is_final(&self) -> bool {
-        self.first_byte & 0x80 != 0
-    }
-
-    /// Whether it begins a compressed message (RFC 7692, 6).
-    pub(super) fn is_compressed(&self) -> bool {
-        self.first_byte & RSV1 != 0
-    }
-
-    /// The header at the start of `input`, `None` when it is not complete. `deflate` says whether
-    /// compression was agreed on.
-    pub(super) fn parse(input: &[u8], deflate: bool) -> Result<Option<Self>, FrameError> {
-        let &[first, second, ref rest @ ..] = input else {
+    /// Parses the header at the start of `input`. Returns `None` if the header is incomplete.
+    ///
+    /// `allow_compressed` says whether compression was agreed on.
+    pub(super) fn parse(input: &[u8], allow_compressed: bool) -> Result<Option<Self>, FrameError> {
+        let &[first_byte, second_byte, ref rest @ ..] = input else {
             return Ok(None);
         };
-        let packed = deflate && first & 0x78 == RSV1;
-        if first & 0x70 != 0 && !packed {
-            return Err(FrameError::ReservedBits(first));
+        // Control frames are never compressed (RFC 7692, 6).
+        let is_compressed = allow_compressed && first_byte & 0x78 == RSV1;
+        if first_byte & 0x70 != 0 && !is_compressed {
+            return Err(FrameError::ReservedBits(first_byte));
         }
-        if second & 0x80 != 0 {
+        if second_byte & 0x80 != 0 {
             return Err(FrameError::Masked);
         }
-        let (length, size) = match second {
+        let (payload_len, header_len) = match second_byte {
             127 => match rest.first_chunk() {
                 Some(&bytes) => (u64::from_be_bytes(bytes), 10),
                 None => return Ok(None),
@@ -62,38 +82,34 @@ impl FrameHeader {
             },
             short => (u64::from(short), 2),
         };
-        Ok(Some(Self { first_byte: first, payload_len: length, header_len: size }))
+        let opcode = Opcode::from_first_byte(first_byte)?;
+        Ok(Some(Self { first_byte, opcode, payload_len, header_len }))
     }
-}
 
-/// The payload of a control frame, `None` when it is not complete.
-pub(super) fn control_payload<'a>(
-    header: &FrameHeader,
-    input: &'a [u8],
-) -> Result<Option<&'a [u8]>, FrameError> {
-    if !matches!(header.opcode(), CLOSE | PING | PONG) {
-        return Err(FrameError::ReservedOpcode(header.opcode()));
+    /// Returns whether the frame is the last one of its message.
+    pub(super) fn is_final(&self) -> bool {
+        self.first_byte & 0x80 != 0
     }
-    if !header.is_final() {
-        return Err(FrameError::FragmentedControl);
-    }
-    if header.payload_len > MAX_CONTROL_PAYLOAD as u64 {
-        return Err(FrameError::ControlTooLong(header.payload_len));
-    }
-    let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
-    Ok(input.get(header.header_len..).and_then(|payload| payload.get(..length)))
-}
 
-pub(super) fn parse_control(opcode: u8, payload: &[u8]) -> Result<ControlFrame, FrameError> {
-    match (opcode, payload) {
-        (PING, payload) => Ok(ControlFrame::Ping(payload.to_vec())),
-        (CLOSE, []) => Ok(ControlFrame::Close(None)),
-        (CLOSE, [_]) => Err(FrameError::TruncatedCloseCode),
-        (CLOSE, [high, low, reason @ ..]) => {
-            let reason = std::str::from_utf8(reason).map_err(|_| FrameError::InvalidUtf8)?;
-            let code = u16::from_be_bytes([*high, *low]);
-            Ok(ControlFrame::Close(Some((code, reason.to_owned()))))
+    /// Returns whether the frame begins a compressed message (RFC 7692, 6).
+    pub(super) fn is_compressed(&self) -> bool {
+        self.first_byte & RSV1 != 0
+    }
+
+    /// Returns the payload of a control frame at the start of `input`, or `None` if the payload is
+    /// incomplete.
+    pub(super) fn control_payload<'a>(
+        &self,
+        input: &'a [u8],
+    ) -> Result<Option<&'a [u8]>, FrameError> {
+        if !self.is_final() {
+            return Err(FrameError::FragmentedControl);
         }
-        _ => Ok(ControlFrame::Pong),
+        match usize::try_from(self.payload_len) {
+            Ok(length @ ..=MAX_CONTROL_PAYLOAD) => {
+                Ok(input.get(self.header_len..self.header_len + length))
+            }
+            _ => Err(FrameError::ControlTooLong(self.payload_len)),
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Tungstenite is the oracle: for any bytes, cut in any way, both give the same messages and
-//! refuse the same streams.
+//! Tests against an oracle: for any bytes, cut anywhere, the decoder and tungstenite return the same
+//! messages and reject the same streams.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -12,17 +12,17 @@ use super::*;
 
 const MAX_MESSAGE_BYTES: u64 = 1_000;
 
-/// What a reader makes of a stream, up to its first fault or its close frame.
+/// The content of a stream up to its first error or its close frame.
 #[derive(Debug, PartialEq, Eq)]
 struct DecodedStream {
-    /// Texts, and binary messages that are text.
+    /// Text messages, and binary messages that are text.
     messages: Vec<Vec<u8>>,
     pings: Vec<Vec<u8>>,
     closed: bool,
     refused: bool,
 }
 
-/// The server's bytes for reading; what is written goes nowhere.
+/// A socket that reads the server's bytes and discards what is written to it.
 struct ReadOnlySocket(Cursor<Vec<u8>>);
 
 impl Read for ReadOnlySocket {
@@ -62,7 +62,7 @@ fn decode_with_tungstenite(bytes: &[u8]) -> DecodedStream {
                 return read;
             }
             Ok(_) => {}
-            // The end of the bytes is no fault of the server's.
+            // The end of the bytes is not an error of the server.
             Err(Error::Io(_) | Error::ConnectionClosed) => return read,
             Err(Error::Protocol(error)) if error.to_string().contains("without closing") => {
                 return read;
@@ -76,15 +76,15 @@ fn decode_with_tungstenite(bytes: &[u8]) -> DecodedStream {
 }
 
 fn decode_with_ours(bytes: &[u8], cuts: &[usize], batch: usize) -> DecodedStream {
-    let unframer = FrameDecoder::new(
+    let decoder = FrameDecoder::new(
         FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: batch },
         BinaryEncoding::None,
     );
-    decode_in_pieces(unframer, bytes, cuts, batch)
+    decode_in_pieces(decoder, bytes, cuts, batch)
 }
 
 fn decode_in_pieces(
-    mut unframer: FrameDecoder,
+    mut decoder: FrameDecoder,
     bytes: &[u8],
     cuts: &[usize],
     batch: usize,
@@ -97,10 +97,10 @@ fn decode_in_pieces(
         let size = cuts.next().map_or(rest.len(), |cut| cut % rest.len() + 1);
         let mut piece = &rest[..size];
         while !piece.is_empty() && !read.closed && !read.refused {
-            match unframer.feed(piece) {
-                Ok((used, control)) => {
-                    piece = &piece[used..];
-                    match control {
+            match decoder.feed(piece) {
+                Ok(progress) => {
+                    piece = &piece[progress.consumed..];
+                    match progress.control {
                         Some(ControlFrame::Ping(payload)) => read.pings.push(payload),
                         Some(ControlFrame::Close(_)) => read.closed = true,
                         _ => {}
@@ -109,7 +109,7 @@ fn decode_in_pieces(
                 Err(_) => read.refused = true,
             }
             let mut taken = Batch::new();
-            unframer.drain_into(&mut taken);
+            decoder.drain_into(&mut taken);
             assert!(taken.len() <= batch);
             read.messages.extend(taken.records().map(|record| record.payload.to_vec()));
         }
@@ -118,7 +118,7 @@ fn decode_in_pieces(
     read
 }
 
-/// Line feeds are ours alone to fold.
+/// Folds the line feeds, which the oracle does not do.
 fn with_folded_newlines(mut read: DecodedStream) -> DecodedStream {
     for message in &mut read.messages {
         fold_newlines(message);
@@ -126,7 +126,8 @@ fn with_folded_newlines(mut read: DecodedStream) -> DecodedStream {
     read
 }
 
-/// Of a frame that is cut short we may refuse the header, where the oracle waits for the rest.
+/// Compares two results for a stream that is cut short: the decoder may reject the header of a frame
+/// of which the oracle awaits the rest.
 fn is_equivalent(ours: &DecodedStream, oracles: &DecodedStream) -> bool {
     ours.messages == oracles.messages
         && ours.pings == oracles.pings
@@ -159,7 +160,7 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Mostly good frames, some of every kind of bad one.
+/// Generates mostly valid frames, and some of every invalid kind.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         20 => Just(0x81),
@@ -185,29 +186,30 @@ fn any_cuts() -> impl Strategy<Value = Vec<usize>> {
     vec(prop_oneof![Just(0_usize), 0..5_usize, 0..100_usize, Just(usize::MAX - 1)], 1..20)
 }
 
-/// A message as a server sends it that compresses: one stream for all of them, unless `fresh`.
+/// Returns a message as a compressing server sends it. `context_takeover` says whether one stream
+/// holds all messages.
 fn compressed_message(
     packer: &mut flate2::Compress,
-    fresh: bool,
+    context_takeover: ContextTakeover,
     text: &str,
     parts: usize,
 ) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() + 100);
     packer.compress_vec(text.as_bytes(), &mut bytes, flate2::FlushCompress::Sync).unwrap();
     if text.is_empty() {
-        // A second flush gives nothing; such a message is an empty block (7.2.3.6).
+        // A second flush writes nothing; an empty message is an empty block (RFC 7692, 7.2.3.6).
         bytes = vec![0, 0, 0, 0xFF, 0xFF];
     }
     assert!(bytes.ends_with(&[0, 0, 0xFF, 0xFF]));
     bytes.truncate(bytes.len() - 4);
-    if fresh {
+    if context_takeover == ContextTakeover::Reset {
         packer.reset();
     }
     let size = bytes.len().div_ceil(parts).max(1);
     let last = bytes.len().div_ceil(size) - 1;
-    let frames = bytes.chunks(size).enumerate().map(|(place, part)| {
-        let opcode = if place == 0 { 0x41 } else { 0 };
-        let end = if place == last { 0x80 } else { 0 };
+    let frames = bytes.chunks(size).enumerate().map(|(index, part)| {
+        let opcode = if index == 0 { 0x41 } else { 0 };
+        let end = if index == last { 0x80 } else { 0 };
         // A control frame may come between any two.
         [frame(0x89, false, vec![b'p']), frame(opcode | end, false, part.to_vec())].concat()
     });
@@ -224,15 +226,16 @@ proptest! {
         cuts in any_cuts(),
         batch in 1..6_usize,
     ) {
+        let takeover = if fresh { ContextTakeover::Reset } else { ContextTakeover::Keep };
         let mut packer = flate2::Compress::new(flate2::Compression::default(), false);
         let frames = messages.iter().map(|(text, parts, plain)| match plain {
             true => frame(0x81, false, text.clone().into_bytes()),
-            false => compressed_message(&mut packer, fresh, text, *parts),
+            false => compressed_message(&mut packer, takeover, text, *parts),
         });
         let bytes = frames.collect::<Vec<_>>().concat();
         let limits = FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: batch };
-        let unframer = FrameDecoder::new(limits, BinaryEncoding::None).with_deflate(!fresh);
-        let read = decode_in_pieces(unframer, &bytes, &cuts, batch);
+        let decoder = FrameDecoder::new(limits, BinaryEncoding::None).with_deflate(takeover);
+        let read = decode_in_pieces(decoder, &bytes, &cuts, batch);
         let texts: Vec<_> = messages.into_iter().map(|(text, ..)| text.into_bytes()).collect();
         prop_assert!(!read.refused);
         prop_assert_eq!(read.messages, texts);
@@ -243,9 +246,9 @@ proptest! {
         payload in vec(any::<u8>(), 0..100),
         cuts in any_cuts(),
     ) {
-        let unframer = FrameDecoder::new(FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: 3 }, BinaryEncoding::None);
+        let decoder = FrameDecoder::new(FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: 3 }, BinaryEncoding::None);
         let bytes = frame(0xC1, false, payload);
-        let read = decode_in_pieces(unframer.with_deflate(true), &bytes, &cuts, 3);
+        let read = decode_in_pieces(decoder.with_deflate(ContextTakeover::Keep), &bytes, &cuts, 3);
         prop_assert!(read.messages.iter().all(|message| message.len() as u64 <= MAX_MESSAGE_BYTES));
     }
 }
@@ -260,17 +263,17 @@ fn rsv1_is_rejected_where_compression_is_not_allowed() {
     };
     let compressed = frame(0xC1, false, vec![0]);
     assert_eq!(plain().feed(&compressed), Err(FrameError::ReservedBits(0xC1)));
-    let mut unframer = plain().with_deflate(true);
-    assert!(unframer.feed(&compressed).is_ok());
+    let mut decoder = plain().with_deflate(ContextTakeover::Keep);
+    assert!(decoder.feed(&compressed).is_ok());
     let continued = [frame(0x01, false, vec![b'a']), frame(0xC0, false, vec![0])].concat();
-    assert_eq!(unframer.feed(&continued), Err(FrameError::ReservedBits(0xC0)));
+    assert_eq!(decoder.feed(&continued), Err(FrameError::ReservedBits(0xC0)));
     for first in [0xC9, 0xA1, 0xD1] {
-        let mut unframer = plain().with_deflate(true);
-        let refused = unframer.feed(&frame(first, false, vec![0]));
+        let mut decoder = plain().with_deflate(ContextTakeover::Keep);
+        let refused = decoder.feed(&frame(first, false, vec![0]));
         assert_eq!(refused, Err(FrameError::ReservedBits(first)), "{first:#x}");
     }
-    let mut unframer = plain().with_deflate(true);
-    assert_eq!(unframer.feed(&frame(0xC1, false, vec![0xFF; 9])), Err(FrameError::InvalidDeflate));
+    let mut decoder = plain().with_deflate(ContextTakeover::Keep);
+    assert_eq!(decoder.feed(&frame(0xC1, false, vec![0xFF; 9])), Err(FrameError::InvalidDeflate));
 }
 
 proptest! {
@@ -287,7 +290,8 @@ proptest! {
         if cut_short.index(4) == 0 {
             bytes.truncate(cut_short.index(bytes.len() + 1));
         }
-        let (ours, oracles) = (decode_with_ours(&bytes, &cuts, batch), with_folded_newlines(decode_with_tungstenite(&bytes)));
+        let ours = decode_with_ours(&bytes, &cuts, batch);
+        let oracles = with_folded_newlines(decode_with_tungstenite(&bytes));
         if bytes.len() == frames.concat().len() {
             prop_assert_eq!(ours, oracles);
         } else {
@@ -300,29 +304,30 @@ proptest! {
         bytes in vec(any::<u8>(), 0..300),
         cuts in any_cuts(),
     ) {
-        let (ours, oracles) = (decode_with_ours(&bytes, &cuts, 3), with_folded_newlines(decode_with_tungstenite(&bytes)));
+        let ours = decode_with_ours(&bytes, &cuts, 3);
+        let oracles = with_folded_newlines(decode_with_tungstenite(&bytes));
         prop_assert!(is_equivalent(&ours, &oracles), "{ours:?}\n{oracles:?}");
     }
 }
 
 #[test]
 fn messages_before_an_invalid_frame_are_kept() {
-    let mut unframer = FrameDecoder::new(
+    let mut decoder = FrameDecoder::new(
         FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: 10 },
         BinaryEncoding::None,
     );
     let bytes = [frame(0x81, false, b"good".to_vec()), frame(0x81, false, vec![0xFF])].concat();
-    assert_eq!(unframer.feed(&bytes), Err(FrameError::InvalidUtf8));
+    assert_eq!(decoder.feed(&bytes), Err(FrameError::InvalidUtf8));
     let mut batch = Batch::new();
-    unframer.drain_into(&mut batch);
+    decoder.drain_into(&mut batch);
     assert_eq!(batch.as_lines(), b"good\n");
 }
 
 #[test]
 fn a_frame_header_alone_allocates_no_payload_memory() {
     let limits = FrameLimits { max_message_bytes: 1 << 30, max_batch_messages: 10 };
-    let mut unframer = FrameDecoder::new(limits, BinaryEncoding::None);
+    let mut decoder = FrameDecoder::new(limits, BinaryEncoding::None);
     let header = [&[0x81, 127][..], &(1_u64 << 30).to_be_bytes()].concat();
-    unframer.feed(&header).unwrap();
-    assert!(unframer.lines.capacity() < 1_000);
+    decoder.feed(&header).unwrap();
+    assert!(decoder.lines.capacity() < 1_000);
 }

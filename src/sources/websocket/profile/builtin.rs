@@ -1,6 +1,6 @@
-//! The profiles that come with the recorder, a file each.
+//! The profiles that are built into the recorder.
 
-/// Their names and texts.
+/// Name and JSON text of each built-in profile.
 pub(super) const BUILTIN: &[(&str, &str)] = &[
     ("generic", include_str!("../profiles/generic.json")),
     ("binance", include_str!("../profiles/binance.json")),

@@ -1,19 +1,23 @@
-//! What every built-in profile must be, and what one of a user's own can do.
+//! Tests of the built-in profiles and of a user's own.
 
+use super::catalog::GENERIC;
 use super::*;
-use crate::sources::websocket::request_builder::{RequestBuilder, SubscribeMessages};
+use crate::sources::websocket::request_builder::RequestBuilder;
+use crate::sources::websocket::request_id::RequestId;
+use crate::sources::websocket::subscribe_messages::SubscribeMessages;
 
 #[test]
 fn every_builtin_profile_renders_its_example_requests() {
-    for (name, profile) in load_all(None).unwrap() {
+    for LoadedProfile { name, profile } in load_all(None).unwrap() {
         let profile = profile.unwrap();
         let topics = if name == GENERIC { vec!["t".to_owned()] } else { profile.examples.clone() };
         assert!(!topics.is_empty(), "{name} has no example");
         let subscribe = SubscribeMessages::Template(profile.subscribe.clone());
         let item = profile.item.clone();
-        let conversation = RequestBuilder::new(topics, &profile.topic, item, subscribe).unwrap();
-        for places in conversation.group_topics(profile.limits.topics_per_request) {
-            let request = conversation.render_request(&places, 7).unwrap();
+        let builder = RequestBuilder::new(topics, &profile.topic, item, subscribe).unwrap();
+        let max_topics = profile.limits.topics_per_request;
+        for group in builder.group_topics(builder.topics().indexes(), max_topics) {
+            let request = builder.render_request(&group, RequestId::new(7));
             assert!(!request.contains('{') || serde_json::from_str::<Value>(&request).is_ok());
             assert!(!request.contains("{topic") && !request.contains("{id}"), "{name}: {request}");
         }
@@ -25,7 +29,7 @@ fn every_builtin_profile_renders_its_example_requests() {
 
 #[test]
 fn profiles_are_found_by_name_then_host_then_generic() {
-    let name = |name, host| find_profile(name, host, None).map(|(name, _)| name);
+    let name = |name, host| ProfileQuery { name, host, dir: None }.find().map(|found| found.name);
     assert_eq!(name(Some("okx"), Some("stream.bybit.com")).unwrap(), "okx");
     assert_eq!(name(None, Some("stream.bybit.com")).unwrap(), "bybit");
     assert_eq!(name(None, Some("x.stream.bybit.com")).unwrap(), "bybit");
@@ -42,10 +46,11 @@ fn user_profiles_override_builtins_and_errors_name_file_and_line() {
     write("mine.json", r#"{"about": "x", "hosts": ["mine.test"], "subscribe": "{topic}"}"#);
     write("okx.json", r#"{"about": "my own", "subscribe": "{topic}"}"#);
     write("note.txt", "no profile");
-    let found = |name, host| find_profile(name, host, Some(dir.path())).unwrap();
-    assert_eq!(found(None, Some("mine.test")).0, "mine");
-    assert_eq!(found(Some("okx"), None).1.about, "my own");
-    assert_eq!(found(None, Some("stream.bybit.com")).0, "bybit");
+    let query = |name, host| ProfileQuery { name, host, dir: Some(dir.path()) };
+    let found = |name, host| query(name, host).find().unwrap();
+    assert_eq!(found(None, Some("mine.test")).name, "mine");
+    assert_eq!(found(Some("okx"), None).profile.about, "my own");
+    assert_eq!(found(None, Some("stream.bybit.com")).name, "bybit");
     for (text, words) in [
         (
             "{\n \"about\": \"x\",\n \"subscrbe\": 1}",
@@ -53,7 +58,7 @@ fn user_profiles_override_builtins_and_errors_name_file_and_line() {
         ),
         ("{", "not valid JSON"),
         (
-            r#"{"about": "x", "subscribe": "", "answers": [{"when": {"/a": {}}, "is": "ping"}]}"#,
+            r#"{"about": "x", "subscribe": "", "answers": [{"when": {"/a": 1}, "is": "ping"}]}"#,
             "needs a `reply`",
         ),
         (
@@ -63,6 +68,18 @@ fn user_profiles_override_builtins_and_errors_name_file_and_line() {
         (
             r#"{"about": "x", "subscribe": "{topic}", "topics_per_request": 1}"#,
             "topics_per_request: write it as `limits.topics_per_request`",
+        ),
+        (
+            "{\n \"about\": \"x\", \"subscribe\": \"{topic}\",\n \"answers\": [{\"is\": \"control\",\n \"when\": {\"/a\": {\"exists\": 1}}}]}",
+            "bad.json:4:2: answers[0].when: `/a`: `exists` is `1`; expected true or false",
+        ),
+        (
+            r#"{"about": "x", "subscribe": "{topic}", "answers": [{"when": {"/a": null}, "is": "control"}]}"#,
+            "answers[0]: `/a` is compared with `null`; expected a text, a number, true, false or a list of these",
+        ),
+        (
+            r#"{"about": "x", "subscribe": "{topic}", "welcome": 5}"#,
+            "welcome: `5` is not a pattern of messages; expected the text of the message, or an object of JSON Pointers",
         ),
         (r#"{"about": "x", "subscribe": "s"}"#, "subscribe: has no place for topics"),
         (
@@ -79,8 +96,8 @@ fn user_profiles_override_builtins_and_errors_name_file_and_line() {
         ),
     ] {
         write("bad.json", text);
-        let error = find_profile(None, None, Some(dir.path())).unwrap_err().to_string();
+        let error = query(None, None).find().unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
-        assert_eq!(found(Some("mine"), None).0, "mine", "the fault of another is none of this");
+        assert_eq!(found(Some("mine"), None).name, "mine", "the invalid one is not meant");
     }
 }

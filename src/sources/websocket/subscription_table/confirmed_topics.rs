@@ -1,64 +1,72 @@
-//! Of which topics it is known whether they come.
+//! The topics whose state is known.
 
-/// Topics by their places, and what was not yet told of them.
+use crate::sources::websocket::topic_vec::{TopicIndex, TopicVec};
+
+/// The topics whose state, active or inactive, is confirmed.
 #[derive(Debug)]
 pub(super) struct ConfirmedTopics {
-    confirmed: Vec<bool>,
-    /// Of how many nothing is known.
+    confirmed: TopicVec<bool>,
+    /// Number of topics that are not confirmed.
     unconfirmed_count: usize,
-    /// Those that come, since this was last asked.
-    newly_active: Vec<usize>,
+    /// Topics that became active since the last call of [`Self::drain_newly_active`].
+    newly_active: Vec<TopicIndex>,
 }
 
 impl ConfirmedTopics {
-    pub(super) fn new(topics: usize) -> Self {
-        Self { confirmed: vec![false; topics], unconfirmed_count: topics, newly_active: Vec::new() }
+    pub(super) fn new(topic_count: usize) -> Self {
+        Self {
+            confirmed: TopicVec::filled(false, topic_count),
+            unconfirmed_count: topic_count,
+            newly_active: Vec::new(),
+        }
     }
 
-    /// The topic comes, as far as is known. Says whether nothing was known of it.
-    pub(super) fn set_active(&mut self, topic: usize) -> bool {
-        let news = self.set_confirmed(topic);
-        if news {
+    /// Confirms that the topic is active. Returns whether its state was unconfirmed before.
+    pub(super) fn set_active(&mut self, topic: TopicIndex) -> bool {
+        let is_news = self.set_confirmed(topic);
+        if is_news {
             self.newly_active.push(topic);
         }
-        news
+        is_news
     }
 
-    /// The topic comes after all.
-    pub(super) fn reactivate(&mut self, topic: usize) {
+    /// Marks a topic active that was confirmed to be inactive.
+    pub(super) fn reactivate(&mut self, topic: TopicIndex) {
         self.set_confirmed(topic);
         self.newly_active.push(topic);
     }
 
-    /// The topic does not come.
-    pub(super) fn set_inactive(&mut self, topic: usize) {
+    /// Confirms that the topic is inactive.
+    pub(super) fn set_inactive(&mut self, topic: TopicIndex) {
         self.set_confirmed(topic);
-        self.newly_active.retain(|coming| *coming != topic);
+        self.newly_active.retain(|active| *active != topic);
     }
 
-    /// Whether the topic still comes is in doubt; says whether it was known to.
-    pub(super) fn clear_confirmed(&mut self, topic: usize) -> bool {
-        let known = self.confirmed.get_mut(topic).is_some_and(std::mem::take);
-        self.unconfirmed_count += usize::from(known);
-        known
+    /// Makes the state of the topic unconfirmed. Returns whether it was confirmed before.
+    pub(super) fn clear_confirmed(&mut self, topic: TopicIndex) -> bool {
+        let was_confirmed = std::mem::take(&mut self.confirmed[topic]);
+        self.unconfirmed_count += usize::from(was_confirmed);
+        was_confirmed
     }
 
-    fn set_confirmed(&mut self, topic: usize) -> bool {
-        let Some(known) = self.confirmed.get_mut(topic) else { return false };
-        let news = !std::mem::replace(known, true);
-        self.unconfirmed_count -= usize::from(news);
-        news
+    fn set_confirmed(&mut self, topic: TopicIndex) -> bool {
+        let is_news = !std::mem::replace(&mut self.confirmed[topic], true);
+        self.unconfirmed_count -= usize::from(is_news);
+        is_news
     }
 
+    /// Returns whether the state of every topic is confirmed.
     pub(super) fn is_complete(&self) -> bool {
         self.unconfirmed_count == 0
     }
 
+    /// Returns whether topics became active since the last call of [`Self::drain_newly_active`].
     pub(super) fn has_newly_active(&self) -> bool {
         !self.newly_active.is_empty()
     }
 
-    pub(super) fn drain_newly_active(&mut self) -> Vec<usize> {
+    /// Drains the topics that became active.
+    pub(super) fn drain_newly_active(&mut self) -> Vec<TopicIndex> {
         std::mem::take(&mut self.newly_active)
     }
 }

@@ -1,16 +1,33 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Asks a server that refuses every request with a bad topic in it, to the end; gives the number
-/// of requests.
-fn run_all_requests(ledger: &mut SubscriptionTable, bad: &[usize]) -> usize {
+fn topic(index: usize) -> TopicIndex {
+    TopicIndex::new(index)
+}
+
+fn topics(indexes: &[usize]) -> Vec<TopicIndex> {
+    indexes.iter().copied().map(TopicIndex::new).collect()
+}
+
+/// Creates a table whose topics are to be requested in these groups.
+fn table(topic_count: usize, groups: &[&[usize]]) -> SubscriptionTable {
+    SubscriptionTable::new(topic_count, groups.iter().map(|group| topics(group)).collect())
+}
+
+fn start(table: &mut SubscriptionTable) -> StartedRequest {
+    table.start_next_request(Instant::now()).unwrap()
+}
+
+/// Sends all requests to a server that rejects every request with a bad topic. Returns the number of
+/// requests.
+fn run_all_requests(table: &mut SubscriptionTable, bad: &[TopicIndex]) -> usize {
     let mut requests = 0;
-    while let Some((id, topics)) = ledger.start_next_request(Instant::now()) {
+    while let Some(StartedRequest { id, topics }) = table.start_next_request(Instant::now()) {
         requests += 1;
         if topics.iter().any(|topic| bad.contains(topic)) {
-            ledger.reject(&AnswerSubject::Request(id), "no such topic");
+            table.reject(&AnswerSubject::Request(id), "no such topic");
         } else {
-            ledger.confirm(&AnswerSubject::Request(id));
+            table.confirm(&AnswerSubject::Request(id));
         }
     }
     requests
@@ -24,147 +41,158 @@ proptest! {
         bad in prop::collection::vec(0_usize..60, 0..8),
     ) {
         let all: Vec<usize> = (0..count).collect();
-        let planned = all.chunks(size).map(<[usize]>::to_vec).collect();
-        let mut ledger = SubscriptionTable::new(count, planned);
-        let requests = run_all_requests(&mut ledger, &bad);
-        prop_assert!(ledger.is_fully_answered());
-        for topic in 0..count {
-            let refused = matches!(ledger.states()[topic], SubscriptionState::Rejected(_));
-            prop_assert_eq!(refused, bad.contains(&topic));
+        let bad = topics(&bad);
+        let mut table = table(count, &all.chunks(size).collect::<Vec<_>>());
+        let requests = run_all_requests(&mut table, &bad);
+        prop_assert!(table.is_fully_answered());
+        for topic in topics(&all) {
+            prop_assert_eq!(table.states()[topic].is_rejected(), bad.contains(&topic));
         }
-        prop_assert_eq!(ledger.is_fully_rejected(), (0..count).all(|topic| bad.contains(&topic)));
-        // Each bad topic is found by halves.
+        let is_all_bad = topics(&all).iter().all(|topic| bad.contains(topic));
+        prop_assert_eq!(table.is_fully_rejected(), is_all_bad);
+        // Each bad topic is isolated by halving.
         prop_assert!(requests <= count.div_ceil(size) + bad.len() * 2 * 6);
     }
 }
 
 #[test]
 fn a_request_is_resolved_once_every_topic_is_answered() {
-    let mut ledger = SubscriptionTable::new(3, vec![vec![0, 1, 2]]);
-    ledger.start_next_request(Instant::now());
-    ledger.confirm(&AnswerSubject::Topic(0));
-    ledger.reject(&AnswerSubject::Topic(1), "no");
-    assert!(!ledger.is_fully_answered());
-    ledger.record_data(2);
-    assert!(ledger.is_fully_answered());
-    assert_eq!(ledger.states()[1], SubscriptionState::Rejected("no".to_owned()));
+    let mut table = table(3, &[&[0, 1, 2]]);
+    table.start_next_request(Instant::now());
+    table.confirm(&AnswerSubject::Topic(topic(0)));
+    table.reject(&AnswerSubject::Topic(topic(1)), "no");
+    assert!(!table.is_fully_answered());
+    table.record_data(topic(2));
+    assert!(table.is_fully_answered());
+    assert_eq!(table.states()[topic(1)], SubscriptionState::Rejected("no".to_owned()));
 }
 
 #[test]
 fn active_topics_are_not_retried_after_a_rejection_and_stay_active() {
-    let mut ledger = SubscriptionTable::new(3, vec![vec![0, 1, 2]]);
-    ledger.start_next_request(Instant::now());
-    ledger.reject(&AnswerSubject::OldestRequest, "one is bad");
-    ledger.confirm(&AnswerSubject::Topic(0));
-    assert_eq!(ledger.start_next_request(Instant::now()).unwrap().1, [1, 2], "0 is there");
-    ledger.confirm(&AnswerSubject::OldestRequest);
-    ledger.plan_resubscribe(vec![vec![1]]);
-    ledger.plan_resubscribe(vec![vec![1]]);
-    let (id, topics) = ledger.start_next_request(Instant::now()).unwrap();
-    assert_eq!(topics, [1], "though it is confirmed");
-    assert_eq!(ledger.reject(&AnswerSubject::Request(id), "already subscribed"), None);
-    assert_eq!(ledger.states()[1], SubscriptionState::Active);
-    assert!(ledger.start_next_request(Instant::now()).is_none() && ledger.is_fully_answered());
+    let mut table = table(3, &[&[0, 1, 2]]);
+    table.start_next_request(Instant::now());
+    table.reject(&AnswerSubject::OldestRequest, "one is bad");
+    table.confirm(&AnswerSubject::Topic(topic(0)));
+    assert_eq!(start(&mut table).topics, topics(&[1, 2]), "topic 0 is active");
+    table.confirm(&AnswerSubject::OldestRequest);
+    table.plan_resubscribe(vec![topics(&[1])]);
+    table.plan_resubscribe(vec![topics(&[1])]);
+    let StartedRequest { id, topics: requested } = start(&mut table);
+    assert_eq!(requested, topics(&[1]), "although it is active");
+    assert_eq!(table.reject(&AnswerSubject::Request(id), "already subscribed"), None);
+    assert_eq!(table.states()[topic(1)], SubscriptionState::Active);
+    assert!(table.start_next_request(Instant::now()).is_none() && table.is_fully_answered());
 }
 
 #[test]
 fn topics_missing_from_the_accepted_list_are_rejected() {
-    let mut ledger = SubscriptionTable::new(2, vec![vec![0, 1]]);
-    let (id, _) = ledger.start_next_request(Instant::now()).unwrap();
-    ledger.confirm(&AnswerSubject::AcceptedTopics(Some(id), vec![1]));
-    assert!(matches!(ledger.states()[0], SubscriptionState::Rejected(_)));
-    assert_eq!(ledger.states()[1], SubscriptionState::Active);
+    let mut table = table(2, &[&[0, 1]]);
+    let StartedRequest { id, .. } = start(&mut table);
+    table.confirm(&AnswerSubject::AcceptedTopics { request: Some(id), topics: topics(&[1]) });
+    assert!(table.states()[topic(0)].is_rejected());
+    assert_eq!(table.states()[topic(1)], SubscriptionState::Active);
 }
 
 #[test]
 fn an_accepted_list_returns_only_newly_rejected_topics() {
-    let mut ledger = SubscriptionTable::new(3, vec![vec![0, 1, 2]]);
-    let (id, _) = ledger.start_next_request(Instant::now()).unwrap();
-    ledger.record_data(2);
-    assert_eq!(ledger.confirm(&AnswerSubject::AcceptedTopics(Some(id), vec![1])), [0]);
-    assert_eq!(ledger.states()[2], SubscriptionState::Active, "its data is there");
-    assert!(ledger.is_fully_answered() && !ledger.is_fully_rejected());
+    let mut table = table(3, &[&[0, 1, 2]]);
+    let StartedRequest { id, .. } = start(&mut table);
+    table.record_data(topic(2));
+    assert_eq!(
+        table.confirm(&AnswerSubject::AcceptedTopics { request: Some(id), topics: topics(&[1]) }),
+        topics(&[0])
+    );
+    assert_eq!(table.states()[topic(2)], SubscriptionState::Active, "its data was received");
+    assert!(table.is_fully_answered() && !table.is_fully_rejected());
 }
 
 #[test]
 fn a_rejected_topic_is_not_requested_again_and_data_reactivates_it() {
-    let mut ledger = SubscriptionTable::new(2, vec![vec![0], vec![1]]);
+    let mut table = table(2, &[&[0], &[1]]);
     for _ in 0..2 {
-        ledger.start_next_request(Instant::now());
+        table.start_next_request(Instant::now());
     }
-    ledger.reject(&AnswerSubject::Topic(0), "no");
-    ledger.confirm(&AnswerSubject::Topic(1));
-    ledger.plan_resubscribe(vec![vec![0, 1]]);
-    assert_eq!(ledger.start_next_request(Instant::now()).unwrap().1, [1]);
-    assert!(ledger.record_data(0) && !ledger.record_data(0));
-    assert_eq!(ledger.states()[0], SubscriptionState::Active);
+    table.reject(&AnswerSubject::Topic(topic(0)), "no");
+    table.confirm(&AnswerSubject::Topic(topic(1)));
+    table.plan_resubscribe(vec![topics(&[0, 1])]);
+    assert_eq!(start(&mut table).topics, topics(&[1]));
+    assert!(table.record_data(topic(0)) && !table.record_data(topic(0)));
+    assert_eq!(table.states()[topic(0)], SubscriptionState::Active);
 }
 
 #[tokio::test(start_paused = true)]
 async fn answers_without_an_id_match_requests_in_order_even_after_data() {
-    let mut ledger = SubscriptionTable::new(3, vec![vec![0], vec![1], vec![2]]);
+    let mut table = table(3, &[&[0], &[1], &[2]]);
     for _ in 0..3 {
-        ledger.start_next_request(Instant::now());
+        table.start_next_request(Instant::now());
     }
-    // Data comes before the answer to the request for it.
-    ledger.record_data(0);
-    ledger.confirm(&AnswerSubject::OldestRequest);
-    assert_eq!(ledger.states()[1], SubscriptionState::Requested, "that was of the first");
-    assert_eq!(ledger.reject(&AnswerSubject::OldestRequest, "no"), Some(1));
+    // Data precedes the answer to its request.
+    table.record_data(topic(0));
+    table.confirm(&AnswerSubject::OldestRequest);
+    assert_eq!(
+        table.states()[topic(1)],
+        SubscriptionState::Requested,
+        "the answer was for the first request"
+    );
+    assert_eq!(table.reject(&AnswerSubject::OldestRequest, "no"), Some(topic(1)));
     tokio::time::advance(ANSWER_TIMEOUT).await;
-    assert!(ledger.expire_requests(Instant::now()).is_some() && ledger.is_fully_answered());
-    // The answer to the third comes after all.
-    ledger.plan_resubscribe(vec![vec![0]]);
-    ledger.start_next_request(Instant::now());
-    assert_eq!(ledger.reject(&AnswerSubject::OldestRequest, "no"), Some(2));
-    assert!(!ledger.is_fully_answered(), "the last is not answered");
+    assert!(table.expire_requests(Instant::now()).is_some() && table.is_fully_answered());
+    // The late answer to the third request.
+    table.plan_resubscribe(vec![topics(&[0])]);
+    table.start_next_request(Instant::now());
+    assert_eq!(table.reject(&AnswerSubject::OldestRequest, "no"), Some(topic(2)));
+    assert!(!table.is_fully_answered(), "the last request is not answered");
 }
 
 #[test]
 fn a_request_answered_per_topic_matches_no_later_answer() {
-    let mut ledger = SubscriptionTable::new(4, vec![vec![0, 1], vec![2, 3]]);
-    ledger.start_next_request(Instant::now());
-    ledger.confirm(&AnswerSubject::Topic(0));
-    assert_eq!(ledger.reject(&AnswerSubject::Topic(1), "no"), Some(1));
-    ledger.start_next_request(Instant::now());
-    assert_eq!(ledger.reject(&AnswerSubject::OldestRequest, "one is bad"), None);
-    assert_eq!(ledger.start_next_request(Instant::now()).unwrap().1, [2], "the second is halved");
-    ledger.confirm(&AnswerSubject::OldestRequest);
-    assert_eq!(ledger.states()[2], SubscriptionState::Active);
+    let mut table = table(4, &[&[0, 1], &[2, 3]]);
+    table.start_next_request(Instant::now());
+    table.confirm(&AnswerSubject::Topic(topic(0)));
+    assert_eq!(table.reject(&AnswerSubject::Topic(topic(1)), "no"), Some(topic(1)));
+    table.start_next_request(Instant::now());
+    assert_eq!(table.reject(&AnswerSubject::OldestRequest, "one is bad"), None);
+    assert_eq!(start(&mut table).topics, topics(&[2]), "the second request is halved");
+    table.confirm(&AnswerSubject::OldestRequest);
+    assert_eq!(table.states()[topic(2)], SubscriptionState::Active);
 }
 
 #[test]
 fn an_answer_resolves_only_one_request_for_the_same_topic() {
-    let mut ledger = SubscriptionTable::new(2, vec![vec![0]]);
-    ledger.start_next_request(Instant::now());
-    ledger.record_data(0);
-    ledger.plan_resubscribe(vec![vec![0]]);
-    ledger.start_next_request(Instant::now());
-    ledger.confirm(&AnswerSubject::OldestRequest);
-    ledger.plan_resubscribe(vec![vec![1]]);
-    ledger.start_next_request(Instant::now());
-    ledger.confirm(&AnswerSubject::OldestRequest);
-    assert_eq!(ledger.states()[1], SubscriptionState::Requested, "that was to the second");
-    ledger.confirm(&AnswerSubject::OldestRequest);
-    assert_eq!(ledger.states()[1], SubscriptionState::Active);
+    let mut table = table(2, &[&[0]]);
+    table.start_next_request(Instant::now());
+    table.record_data(topic(0));
+    table.plan_resubscribe(vec![topics(&[0])]);
+    table.start_next_request(Instant::now());
+    table.confirm(&AnswerSubject::OldestRequest);
+    table.plan_resubscribe(vec![topics(&[1])]);
+    table.start_next_request(Instant::now());
+    table.confirm(&AnswerSubject::OldestRequest);
+    assert_eq!(
+        table.states()[topic(1)],
+        SubscriptionState::Requested,
+        "the answer was for the second request"
+    );
+    table.confirm(&AnswerSubject::OldestRequest);
+    assert_eq!(table.states()[topic(1)], SubscriptionState::Active);
 }
 
 #[test]
 fn a_rejection_without_an_id_skips_topics_with_data() {
-    let mut ledger = SubscriptionTable::new(2, vec![vec![0], vec![1]]);
+    let mut table = table(2, &[&[0], &[1]]);
     for _ in 0..2 {
-        ledger.start_next_request(Instant::now());
+        table.start_next_request(Instant::now());
     }
-    ledger.record_data(0);
-    assert_eq!(ledger.reject(&AnswerSubject::OldestRequest, "no"), Some(1));
-    assert!(ledger.is_fully_answered());
+    table.record_data(topic(0));
+    assert_eq!(table.reject(&AnswerSubject::OldestRequest, "no"), Some(topic(1)));
+    assert!(table.is_fully_answered());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_without_an_answer_expires() {
-    let mut ledger = SubscriptionTable::new(1, vec![vec![0]]);
-    ledger.start_next_request(Instant::now());
+    let mut table = table(1, &[&[0]]);
+    table.start_next_request(Instant::now());
     tokio::time::advance(ANSWER_TIMEOUT).await;
-    assert!(ledger.expire_requests(Instant::now()).is_some() && ledger.is_fully_answered());
-    assert_eq!(ledger.states()[0], SubscriptionState::Requested);
+    assert!(table.expire_requests(Instant::now()).is_some() && table.is_fully_answered());
+    assert_eq!(table.states()[topic(0)], SubscriptionState::Requested);
 }

@@ -1,0 +1,48 @@
+//! The error of a stream that cannot be decoded.
+
+/// A violation of the WebSocket protocol or of the configured limits.
+///
+/// The stream cannot be read past the violation. Section numbers are those of RFC 6455.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A reserved bit is set though no extension was agreed on (5.2).
+    #[error(
+        "a frame has reserved bits set (first byte {0:#04x}) though no extension was agreed on"
+    )]
+    ReservedBits(u8),
+    /// The RFC does not define the opcode (5.2).
+    #[error("a frame has the reserved opcode {0:#x}")]
+    ReservedOpcode(u8),
+    /// The frame is masked, which servers must not do (5.1).
+    #[error("the server sent a masked frame")]
+    Masked,
+    /// A control frame is fragmented (5.5).
+    #[error("the server sent a fragmented control frame")]
+    FragmentedControl,
+    /// The payload of a control frame exceeds 125 bytes (5.5).
+    #[error("the server sent a control frame of {0} bytes; at most 125 are allowed")]
+    ControlTooLong(u64),
+    /// A continuation frame has no message to continue (5.4).
+    #[error("the server sent a continuation frame without a message to continue")]
+    UnexpectedContinuation,
+    /// A message begins before the last one is complete (5.4).
+    #[error("the server began a message within an unfinished one")]
+    Interleaved,
+    /// A text message or a close reason is not UTF-8 (8.1).
+    #[error("the server sent text that is not UTF-8")]
+    InvalidUtf8,
+    /// The payload of a close frame is a single byte (5.5.1).
+    #[error("the server sent a close frame with half a code")]
+    TruncatedCloseCode,
+    /// A compressed message does not conform to RFC 7692.
+    #[error("the server sent a compressed message that cannot be inflated")]
+    InvalidDeflate,
+    /// A message exceeds the limit.
+    #[error("the server sent a message of at least {length} bytes; `max_message_size` is {limit}")]
+    MessageTooLarge {
+        /// Length in bytes, as far as it is known.
+        length: u64,
+        /// Maximum length in bytes.
+        limit: u64,
+    },
+}
