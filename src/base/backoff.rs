@@ -1,18 +1,20 @@
-//! How long to wait before connecting again.
+//! Delays between attempts to connect.
 
 use std::time::Duration;
 
-/// The first delay and the least.
+/// First and shortest delay.
 const MIN_DELAY: Duration = Duration::from_millis(500);
-/// The longest delay of our own accord.
+/// Longest delay that the recorder chooses by itself.
 const MAX_DELAY: Duration = Duration::from_secs(60);
-/// A connection that brought data and stood for this long has proved itself in any case.
+/// Lifetime after which a connection that delivered data always counts as a success.
 const MAX_PROBATION: Duration = Duration::from_secs(5);
-/// The longest delay that a server's `Retry-After` is believed.
+/// Longest delay that is granted to a server's `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Exponential back-off with jitter: 0.5 s, then up to 1 s, 2 s, … 60 s, each delay taken at random
-/// from the upper half of its range, so that many recorders do not come back at once.
+/// Exponential backoff with jitter: 0.5 s, then up to 1 s, 2 s, … 60 s.
+///
+/// Each delay is drawn at random from the upper half of its range, so that many recorders do not
+/// reconnect together.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -20,23 +22,25 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// A connection brought data: the next failure starts from the shortest delay again, if the
-    /// connection stood as long as the delay before it. A server that greets and drops is not
-    /// hammered.
-    pub(crate) fn record_success(&mut self, lasted: Duration) {
-        if lasted >= self.last_delay.min(MAX_PROBATION) {
+    /// Records a connection that delivered data, with its lifetime.
+    ///
+    /// The next delay is the shortest again if the connection lasted as long as the delay before it.
+    /// A server that accepts and drops connections at once is not hammered.
+    pub(crate) fn record_success(&mut self, lifetime: Duration) {
+        if lifetime >= self.last_delay.min(MAX_PROBATION) {
             self.failures = 0;
         }
     }
 
-    /// The delay after one more failure. A pause that the server asked for is kept, up to an hour.
-    pub(crate) fn next_delay(&mut self, asked: Option<Duration>) -> Duration {
+    /// Returns the delay after one more failure, at least the pause that the server asked for, up to
+    /// an hour.
+    pub(crate) fn next_delay(&mut self, retry_after: Option<Duration>) -> Duration {
         let longest = MIN_DELAY.saturating_mul(1 << self.failures.min(16)).min(MAX_DELAY);
         self.failures = self.failures.saturating_add(1);
         let shortest = (longest / 2).max(MIN_DELAY);
         let delay = shortest + longest.saturating_sub(shortest).mul_f64(fastrand::f64());
         self.last_delay = delay;
-        delay.max(asked.unwrap_or_default().min(MAX_RETRY_AFTER))
+        delay.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
     }
 }
 

@@ -1,33 +1,33 @@
-//! Paced reads: after a small read the network thread rests for some milliseconds, so that one
+//! Paces reads: after a small read the network thread pauses for some milliseconds, so that one
 //! wake-up serves many messages.
 //!
-//! At ordinary rates a recorder's cost is its wake-ups, not its bytes. The rest is taken where the
-//! thread would go idle anyway (the runtime's park hook), outside the event queue: a timer of the
-//! runtime would not do, since every segment that arrives would end the wait.
+//! At ordinary rates the cost of a recorder is its wake-ups, not its bytes. The pause is taken where
+//! the thread would park anyway (the runtime's park hook), and not by a timer of the runtime, whose
+//! wait every segment that arrives would end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The rest that the sources of one network thread ask for.
+/// The pause that the sources of one network thread request.
 #[derive(Debug, Default)]
 pub struct Pacer {
-    /// Nanoseconds; 0 when nobody asks.
+    /// Requested pause in nanoseconds; 0 for none.
     requested_nanos: AtomicU64,
 }
 
 impl Pacer {
-    /// Asks that the thread rest before it next waits for events. Of several wishes the shortest
-    /// holds.
-    pub fn request_pause(&self, rest: Duration) {
-        let nanos = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
-        // Relaxed: asked and taken on the same thread.
-        let before = self.requested_nanos.load(Ordering::Relaxed);
-        if nanos > 0 && (before == 0 || nanos < before) {
+    /// Requests a pause before the thread next waits for events. The shortest request counts.
+    pub fn request_pause(&self, pause: Duration) {
+        let nanos = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+        // Relaxed, here and below: requested and taken on the same thread.
+        let requested = self.requested_nanos.load(Ordering::Relaxed);
+        if nanos > 0 && (requested == 0 || nanos < requested) {
             self.requested_nanos.store(nanos, Ordering::Relaxed);
         }
     }
 
-    /// Rests if anybody asked for it. For the runtime's `on_thread_park`.
+    /// Sleeps for the requested pause, if there is one. To be called from the runtime's
+    /// `on_thread_park`.
     pub fn pause(&self) {
         let nanos = self.requested_nanos.swap(0, Ordering::Relaxed);
         if nanos > 0 {

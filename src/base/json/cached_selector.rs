@@ -138,14 +138,14 @@ pub(crate) struct RawKey<'a> {
     pub(crate) bytes: &'a [u8],
     /// The template of the selector that selected the values.
     template: TemplateIndex,
-    /// Whether all values are short enough to be cached.
+    /// Set if all values are short enough to be cached.
     is_cacheable: bool,
 }
 
 /// The text that a selector selects in a message.
 pub(crate) struct ResolvedText<'a> {
     pub(crate) text: Option<Cow<'a, str>>,
-    /// Whether every message with the same [`RawKey`] has this text.
+    /// Set if every message with the same [`RawKey`] has this text.
     pub(crate) is_cacheable: bool,
 }
 

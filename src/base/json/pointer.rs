@@ -45,7 +45,7 @@ impl Pointer {
 
     /// Returns the bytes of the value in `json` at which the pointer points, if there is one.
     ///
-    /// Of a key that an object contains twice the first counts.
+    /// If an object contains a key twice, the first counts.
     pub fn find<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
         let mut cursor = JsonCursor::new(json);
         for token in &self.tokens {

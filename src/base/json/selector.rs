@@ -12,7 +12,7 @@ use super::{Pointer, PointerError, scalar_text};
 
 /// A rule by which a text is taken from a message.
 ///
-/// It is written as a JSON Pointer, such as `/topic`; as a template with several pointers, such as
+/// Users write it as a JSON Pointer, such as `/topic`; as a template with several pointers, such as
 /// `{/arg/channel}.{/arg/instId}`; or as a list of these, of which the first that finds all its
 /// values counts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -59,8 +59,8 @@ fn an_invalid_pointer_is_rejected() {
 
 fn select(selector: Value, json: &str) -> Option<String> {
     let selector: Selector = serde_json::from_value(selector).unwrap();
-    let mut room = String::new();
-    selector.select(json.as_bytes(), &mut room).map(Cow::into_owned)
+    let mut buffer = String::new();
+    selector.select(json.as_bytes(), &mut buffer).map(Cow::into_owned)
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_selector_serializes_as_it_was_written() {
     }
 }
 
-/// Any JSON, with keys of which some are equal, and strings that look like structure.
+/// Returns any JSON value, with some equal keys, and strings that look like structure.
 fn any_json() -> impl Strategy<Value = Value> {
     let string = "[a-c{}\\[\\]\",:\\\\ \u{e9}\n]{0,6}";
     let leaf = prop_oneof![
@@ -104,7 +104,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Every pointer into the value, with what it points at.
+/// Collects every pointer into the value, with the value to which it points.
 fn pointers(value: &Value, path: &str, found: &mut Vec<(String, Value)>) {
     if !path.is_empty() {
         found.push((path.to_owned(), value.clone()));
