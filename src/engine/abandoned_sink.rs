@@ -7,9 +7,7 @@ use crate::base::error_chain::error_chain;
 use crate::base::time::UnixNanos;
 use crate::plugin::{DropCause, Sink, SourceEvent};
 
-/// A sink that gets no more messages.
-///
-/// It is closed after the others, which must not wait for it.
+/// A sink that gets no more messages. It is closed after the others, which must not wait for it.
 pub(super) struct AbandonedSink {
     sink: NamedPlugin<dyn Sink>,
     missed_messages: u64,

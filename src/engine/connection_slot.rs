@@ -43,7 +43,7 @@ pub(crate) struct ConnectionSlot {
     current: Option<RunningConnection>,
     /// The connection that is to replace the current one.
     replacement: Option<RunningConnection>,
-    /// Whether the replacement is polled before the current connection at the next turn.
+    /// Set if the replacement is polled before the current connection at the next turn.
     poll_replacement_first: bool,
     deadlines: SlotDeadlines,
     /// Time at which the replacement is to be replaced in turn, since its server has announced its

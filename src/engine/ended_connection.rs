@@ -19,7 +19,7 @@ pub(super) struct EndedConnection {
 pub(super) struct ConnectionSummary {
     pub(super) duration: Duration,
     pub(super) messages: u64,
-    /// Whether a message carried data.
+    /// Set if a message carried data.
     pub(super) has_data: bool,
 }
 

@@ -12,9 +12,9 @@ use crate::plugin::{ConnectionId, DownCause};
 #[derive(Clone)]
 pub(super) struct LiveConnection {
     pub(super) id: ConnectionId,
-    /// Whether a message with data has arrived.
+    /// Set once a message with data has arrived.
     pub(super) has_data: bool,
-    /// Whether the server is known to send the subscribed topics.
+    /// Set once the server is known to send the subscribed topics.
     pub(super) is_delivering: bool,
     /// Time at which the server had answered all subscriptions.
     pub(super) subscribed_at: Option<Instant>,
@@ -29,7 +29,7 @@ pub(super) struct LiveConnection {
 pub(super) struct InactiveTopic {
     pub(super) cause: DownCause,
     pub(super) detail: String,
-    /// Whether the sinks know. They are not told while another connection delivers the topic.
+    /// Set once the sinks know. They are not told while another connection delivers the topic.
     pub(super) is_reported: bool,
 }
 

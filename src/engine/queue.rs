@@ -95,7 +95,7 @@ enum ConsumerState {
     Dozing,
     /// The consumer sleeps until it is woken.
     Parked,
-    /// The consumer no longer exists.
+    /// The consumer is dropped.
     Dropped,
 }
 
@@ -130,7 +130,7 @@ impl QueueShared {
 pub(crate) enum PushError {
     /// The queue has no room.
     Full(Batch),
-    /// The consumer no longer exists: its thread has ended.
+    /// The consumer is dropped: its thread has ended.
     Closed(Batch),
 }
 
@@ -171,7 +171,7 @@ impl Producer {
     /// Waits for room, then puts the batch into the queue.
     ///
     /// # Errors
-    /// The batch, if the consumer no longer exists.
+    /// The batch, if the consumer is dropped.
     ///
     /// # Cancel safety
     /// Not cancel-safe: a batch that waits is lost with the future.
@@ -250,7 +250,7 @@ impl Producer {
 /// The disk end of a queue.
 pub(crate) struct Consumer {
     shared: Arc<QueueShared>,
-    /// Whether the last item was a batch, so that another is likely to follow soon.
+    /// Set if the last item was a batch, so that another is likely to follow soon.
     is_flowing: bool,
 }
 

@@ -103,7 +103,7 @@ impl Batch {
     /// Labels the messages with the numbers of their topics, see [`TopicLabeler`].
     ///
     /// # Panics
-    /// When there is not one number for each message, or the table lacks one of them.
+    /// Panics if there is not one number for each message, or the table lacks one of them.
     pub fn set_topics(&mut self, topic_ids: Vec<TopicId>, table: TopicTable) {
         assert!(topic_ids.iter().all(|id| id.index() < table.len()), "a number without a name");
         self.set_topic_ids(topic_ids);
@@ -139,7 +139,7 @@ impl Batch {
     /// Each line feed becomes a space. In JSON it can only be white space between tokens.
     ///
     /// # Panics
-    /// When the batch would exceed 4 GiB, which no source's limits allow.
+    /// Panics if the batch would exceed 4 GiB, which no source's limits allow.
     pub fn push(&mut self, payload: &[u8]) -> usize {
         self.push_line(|bytes| bytes.extend_from_slice(payload))
     }
@@ -372,7 +372,7 @@ impl MessageWriter<'_> {
     /// Appends the message that `write` appends to the buffer, which already holds other messages.
     ///
     /// # Panics
-    /// When `write` removes bytes of other messages, and see [`Batch::push`].
+    /// Panics if `write` removes bytes of other messages, and see [`Batch::push`].
     pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.out.push_line(write);
         self.out.topic_ids.extend(self.topic_id);

@@ -12,7 +12,7 @@ pub(crate) struct CommonKeys {
     kind: PluginKind,
     /// Action for a message on which the stage fails. Used for stages only.
     pub(crate) on_error: OnError,
-    /// Whether messages wait for the sink when it cannot take them. Used for sinks only.
+    /// Set if messages wait for the sink when it cannot take them. Used for sinks only.
     pub(crate) required: bool,
 }
 

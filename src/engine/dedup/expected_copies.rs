@@ -40,7 +40,7 @@ type CopyCounts = HashMap<MessageHash, u32, RandomState>;
 #[derive(Debug)]
 pub(super) struct ExpectedCopies {
     pub(super) line: LineIndex,
-    /// Whether the connection was established. A line without one has delivered nothing.
+    /// Set once the connection is established. A line without one has delivered nothing.
     pub(super) is_connected: bool,
     /// The newer generation.
     pub(super) current: CopyCounts,
@@ -52,7 +52,7 @@ pub(super) struct ExpectedCopies {
     delivering_at: Option<Instant>,
     is_delivering: bool,
     unconfirmed: HashMap<MessageHash, UnconfirmedCopies, RandomState>,
-    /// Whether the line was delivering during all of the older generation.
+    /// Set if the line was delivering during all of the older generation.
     previous_is_countable: bool,
 }
 
