@@ -6,16 +6,16 @@ use super::expected_copies::{COPY_WINDOW, MAX_EXPECTED};
 use super::*;
 use crate::engine::overlap::OVERLAP_DURATION;
 
-/// What a link does next.
+/// A step of a simulation.
 #[derive(Debug, Clone, Copy)]
 enum ArbiterStep {
-    /// It brings the next message that it has not lost.
+    /// A line delivers the next message that it has not lost.
     Deliver(usize),
-    /// The server sends a message, of which there are a few kinds; each link may lose its copy.
+    /// The server sends a message, of which there are a few kinds; each line may lose its copy.
     Send { kind: u8, lost: [bool; 2] },
-    /// The connection is cut with all that is on its way, and made anew.
+    /// A connection is lost with all messages in flight, and made again.
     Reconnect(usize),
-    /// It is known to bring all.
+    /// A line is known to deliver everything.
     MarkDelivering(usize),
 }
 
@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = ArbiterStep> {
     ]
 }
 
-/// A server with two links to a recorder.
+/// A server with two connections to a recorder.
 struct ArbiterSimulation {
     arbiter: LineArbiter,
     lines: [LineIndex; 2],
@@ -45,25 +45,25 @@ impl ArbiterSimulation {
         Self { arbiter, lines, in_flight: Default::default(), written: Vec::new(), now }
     }
 
-    fn deliver(&mut self, link: usize, count: usize) {
-        let count = count.min(self.in_flight[link].len());
+    fn deliver(&mut self, line: usize, count: usize) {
+        let count = count.min(self.in_flight[line].len());
         let mut batch = Batch::new();
-        for message in self.in_flight[link].drain(..count) {
+        for message in self.in_flight[line].drain(..count) {
             batch.push(message.as_bytes());
         }
-        self.arbiter.remove_duplicates(self.lines[link], &mut batch, self.now);
+        self.arbiter.remove_duplicates(self.lines[line], &mut batch, self.now);
         let texts = batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap());
         self.written.extend(texts);
     }
 
-    fn reconnect(&mut self, link: usize) {
-        self.in_flight[link].clear();
-        self.arbiter.remove_line(self.lines[link]);
-        self.lines[link] = self.arbiter.add_line(self.now);
+    fn reconnect(&mut self, line: usize) {
+        self.in_flight[line].clear();
+        self.arbiter.remove_line(self.lines[line]);
+        self.lines[line] = self.arbiter.add_line(self.now);
     }
 
-    fn mark_delivering(&mut self, link: usize) {
-        self.arbiter.mark_delivering(self.lines[link], self.now);
+    fn mark_delivering(&mut self, line: usize) {
+        self.arbiter.mark_delivering(self.lines[line], self.now);
     }
 
     fn deliver_all(&mut self) {
@@ -89,37 +89,38 @@ proptest! {
         known in any::<bool>(),
     ) {
         let mut simulation = ArbiterSimulation::new();
-        let settle = |simulation: &mut ArbiterSimulation, link| if known { simulation.mark_delivering(link) };
-        settle(&mut simulation, 0);
-        settle(&mut simulation, 1);
-        let mut brought = Vec::new();
+        let confirm = |simulation: &mut ArbiterSimulation, line| if known { simulation.mark_delivering(line) };
+        confirm(&mut simulation, 0);
+        confirm(&mut simulation, 1);
+        let mut delivered = Vec::new();
         for (sent, step) in steps.into_iter().enumerate() {
             match step {
-                ArbiterStep::Send { lost, .. } => for (link, lost) in lost.into_iter().enumerate() {
+                ArbiterStep::Send { lost, .. } => for (line, lost) in lost.into_iter().enumerate() {
                     if !lost {
-                        // No two are alike.
-                        simulation.in_flight[link].push(sent.to_string());
+                        // No two messages are equal.
+                        simulation.in_flight[line].push(sent.to_string());
                     }
                 },
-                ArbiterStep::Deliver(link) => {
-                    brought.extend(simulation.in_flight[link].first().cloned());
-                    simulation.deliver(link, 1);
+                ArbiterStep::Deliver(line) => {
+                    delivered.extend(simulation.in_flight[line].first().cloned());
+                    simulation.deliver(line, 1);
                 }
-                ArbiterStep::Reconnect(link) => {
-                    simulation.reconnect(link);
-                    settle(&mut simulation, link);
+                ArbiterStep::Reconnect(line) => {
+                    simulation.reconnect(line);
+                    confirm(&mut simulation, line);
                 }
-                ArbiterStep::MarkDelivering(link) => simulation.mark_delivering(link),
+                ArbiterStep::MarkDelivering(line) => simulation.mark_delivering(line),
             }
         }
-        brought.sort();
-        brought.dedup();
+        delivered.sort();
+        delivered.dedup();
         simulation.written.sort();
         if !known {
-            // What a link owed that was not yet known to bring all may come twice, when the other is cut.
+            // A copy that is expected from a line before it is known to deliver everything may be
+            // written twice when the other connection is lost.
             simulation.written.dedup();
         }
-        prop_assert_eq!(simulation.written, brought);
+        prop_assert_eq!(simulation.written, delivered);
     }
 
     #[test]
@@ -135,16 +136,16 @@ proptest! {
                 ArbiterStep::Send { kind, mut lost } => {
                     lost[whole] = false;
                     sent.push(kind.to_string());
-                    for (link, lost) in lost.into_iter().enumerate() {
+                    for (line, lost) in lost.into_iter().enumerate() {
                         if !lost {
-                            simulation.in_flight[link].push(kind.to_string());
+                            simulation.in_flight[line].push(kind.to_string());
                         }
                     }
                 }
-                ArbiterStep::Deliver(link) => simulation.deliver(link, 1),
-                ArbiterStep::Reconnect(link) if link != whole => simulation.reconnect(link),
+                ArbiterStep::Deliver(line) => simulation.deliver(line, 1),
+                ArbiterStep::Reconnect(line) if line != whole => simulation.reconnect(line),
                 ArbiterStep::Reconnect(_) => {}
-                ArbiterStep::MarkDelivering(link) => simulation.mark_delivering(link),
+                ArbiterStep::MarkDelivering(line) => simulation.mark_delivering(line),
             }
         }
         simulation.deliver_all();
@@ -161,20 +162,20 @@ proptest! {
     ) {
         let mut simulation = ArbiterSimulation::new();
         for (kind, lost) in sent {
-            for (link, lost) in lost.into_iter().enumerate() {
+            for (line, lost) in lost.into_iter().enumerate() {
                 if !lost {
-                    simulation.in_flight[link].push(kind.to_string());
+                    simulation.in_flight[line].push(kind.to_string());
                 }
             }
         }
-        let brought = simulation.in_flight.clone();
-        for link in order {
-            simulation.deliver(link, 1);
+        let delivered = simulation.in_flight.clone();
+        for line in order {
+            simulation.deliver(line, 1);
         }
         simulation.deliver_all();
         for kind in 0..3 {
             let kind = kind.to_string();
-            let most = brought.iter().map(|link| count(link, &kind)).max().unwrap();
+            let most = delivered.iter().map(|line| count(line, &kind)).max().unwrap();
             prop_assert_eq!(count(&simulation.written, &kind), most);
         }
     }
@@ -184,9 +185,9 @@ proptest! {
 fn connections_in_step_hold_no_expected_copies() {
     let mut simulation = ArbiterSimulation::new();
     for number in 0..1_000 {
-        for link in 0..2 {
-            simulation.in_flight[link].push(number.to_string());
-            simulation.deliver(link, 1);
+        for line in 0..2 {
+            simulation.in_flight[line].push(number.to_string());
+            simulation.deliver(line, 1);
         }
     }
     assert_eq!(simulation.written.len(), 1_000);
@@ -196,12 +197,12 @@ fn connections_in_step_hold_no_expected_copies() {
 #[test]
 fn a_single_connection_is_not_deduplicated() {
     let mut arbiter = LineArbiter::default();
-    let link = arbiter.add_line(Instant::now());
+    let line = arbiter.add_line(Instant::now());
     let mut batch = Batch::new();
     batch.push(b"a");
     batch.push(b"a");
     assert_eq!(
-        arbiter.remove_duplicates(link, &mut batch, Instant::now()),
+        arbiter.remove_duplicates(line, &mut batch, Instant::now()),
         ArbiterCounts::default()
     );
     assert_eq!(batch.len(), 2);
@@ -214,19 +215,19 @@ fn expected_copies_expire_and_count_as_unpaired() {
     let first = arbiter.add_line(begun);
     let second = arbiter.add_line(begun);
     arbiter.mark_delivering(second, begun);
-    let mut bring = |link, after: u32| {
+    let mut deliver = |line, after: u32| {
         let mut batch = Batch::new();
         batch.push(b"a");
-        let counts = arbiter.remove_duplicates(link, &mut batch, begun + COPY_WINDOW / 4 * after);
+        let counts = arbiter.remove_duplicates(line, &mut batch, begun + COPY_WINDOW / 4 * after);
         (batch.len(), counts.duplicates, counts.unpaired)
     };
-    assert_eq!(bring(first, 0), (1, 0, 0));
-    assert_eq!(bring(first, 2), (1, 0, 0));
-    // The first copy is forgotten, the second is not.
-    assert_eq!(bring(first, 4), (1, 0, 1));
-    assert_eq!(bring(second, 4), (0, 1, 0));
-    assert_eq!(bring(second, 4), (0, 1, 0));
-    assert_eq!(bring(second, 4), (1, 0, 0));
+    assert_eq!(deliver(first, 0), (1, 0, 0));
+    assert_eq!(deliver(first, 2), (1, 0, 0));
+    // The first copy has expired, the second has not.
+    assert_eq!(deliver(first, 4), (1, 0, 1));
+    assert_eq!(deliver(second, 4), (0, 1, 0));
+    assert_eq!(deliver(second, 4), (0, 1, 0));
+    assert_eq!(deliver(second, 4), (1, 0, 0));
 }
 
 #[test]
@@ -250,8 +251,9 @@ fn a_stalled_connection_holds_a_bounded_number_of_copies() {
 #[test]
 fn unconfirmed_copies_swallow_no_repeat_once_their_connection_is_gone() {
     let begun = Instant::now();
-    // Never settled, settled when the other goes, settled long before, with the other still there.
-    for (settled_after, gone) in [(None, true), (Some(0), true), (Some(0), false)] {
+    // Never delivering, delivering when the other ends, and delivering long before with the other
+    // still there.
+    for (delivering_after, gone) in [(None, true), (Some(0), true), (Some(0), false)] {
         let mut arbiter = LineArbiter::default();
         let old = arbiter.add_line(begun);
         arbiter.mark_connected(old);
@@ -260,7 +262,7 @@ fn unconfirmed_copies_swallow_no_repeat_once_their_connection_is_gone() {
         assert!(deliver_heartbeat(&mut arbiter, old, begun));
         arbiter.mark_connected(new);
         arbiter.mark_subscribed(new, begun);
-        if let Some(after) = settled_after {
+        if let Some(after) = delivering_after {
             arbiter.mark_delivering(new, begun + Duration::from_secs(after));
         }
         let mut now = begun;
@@ -269,7 +271,7 @@ fn unconfirmed_copies_swallow_no_repeat_once_their_connection_is_gone() {
         } else {
             now += OVERLAP_DURATION;
         }
-        assert!(deliver_heartbeat(&mut arbiter, new, now), "{settled_after:?} {gone}");
+        assert!(deliver_heartbeat(&mut arbiter, new, now), "{delivering_after:?} {gone}");
     }
 }
 
@@ -285,7 +287,7 @@ fn a_copy_just_after_delivery_is_confirmed_is_removed() {
     assert!(deliver_heartbeat(&mut arbiter, new, begun + OVERLAP_DURATION / 2));
 }
 
-/// A message that the server repeats, as it comes: whether it is written.
+/// Delivers a message that the server repeats. Returns whether it is forwarded.
 fn deliver_heartbeat(arbiter: &mut LineArbiter, line: LineIndex, now: Instant) -> bool {
     let mut batch = Batch::new();
     batch.push(b"a heartbeat");
@@ -305,7 +307,7 @@ fn a_wrong_expected_copy_does_not_remove_later_messages() {
         let new = arbiter.add_line(begun);
         arbiter.mark_connected(new);
         arbiter.mark_subscribed(new, begun);
-        // Of this the new one gets no copy, but of all that follow.
+        // The new line gets no copy of this message, but of all that follow.
         assert!(deliver_heartbeat(&mut arbiter, old, begun));
         arbiter.mark_delivering(new, begun);
         let mut now = begun;
@@ -332,7 +334,7 @@ fn a_failed_connect_expires_no_expected_copies() {
     assert!(deliver_heartbeat(&mut arbiter, old, begun));
     let failed = arbiter.add_line(begun);
     arbiter.remove_line(failed);
-    assert!(!deliver_heartbeat(&mut arbiter, new, begun), "its copy");
+    assert!(!deliver_heartbeat(&mut arbiter, new, begun), "a copy is still expected");
 }
 
 #[test]

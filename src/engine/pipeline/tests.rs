@@ -1,4 +1,4 @@
-//! The engine with sources and sinks that do what a test needs.
+//! Pipelines with sources and sinks that do what a test needs.
 
 mod connection_end;
 mod flapping;
@@ -16,15 +16,15 @@ use crate::metrics::PluginStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{CommonKeys, Disconnect, DownCause, PluginKind, SourceError};
 
-/// Messages in each batch of [`Numbers`].
+/// Number of messages in each batch of [`NumberSource`].
 const PER_BATCH: u64 = 10;
 
-/// Gives numbers as fast as they are taken, up to an end, then waits for ever or ends.
+/// A source that returns numbers as fast as they are taken, up to an end, and then stalls or ends.
 struct NumberSource {
     next: u64,
     end: u64,
     stalls_at_end: bool,
-    /// Connections that fail before the first that stands.
+    /// Number of connects that fail before the first that succeeds.
     failing_connects: u32,
 }
 
@@ -65,11 +65,11 @@ impl Source for NumberSource {
 
 type SharedBuffer = Arc<Mutex<Vec<u8>>>;
 
-/// Keeps lines in memory. Can be held up, and can fail.
+/// A sink that keeps lines in memory. It can be held up, and can fail.
 #[derive(Default)]
 struct MemorySink {
     lines: SharedBuffer,
-    /// Each write waits for a word here, until nobody speaks any more.
+    /// Each write waits for a message here, until the channel is closed.
     write_permits: Option<Receiver<()>>,
     failures: u32,
     panics: bool,
@@ -82,8 +82,8 @@ impl Sink for MemorySink {
 
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
         assert!(!self.panics, "the sink panics");
-        if let Some(gate) = &self.write_permits
-            && gate.recv().is_err()
+        if let Some(permits) = &self.write_permits
+            && permits.recv().is_err()
         {
             self.write_permits = None;
         }
@@ -96,7 +96,7 @@ impl Sink for MemorySink {
     }
 }
 
-/// A sink that is required.
+/// Returns a required sink.
 fn required_sink(sink: Box<dyn Sink>) -> NamedPlugin<dyn Sink> {
     NamedPlugin::new(
         sink,
@@ -152,108 +152,108 @@ fn number_lines(range: std::ops::Range<u64>) -> String {
 
 #[tokio::test]
 async fn everything_arrives_in_order_and_is_counted() {
-    let bench = PipelineHarness::new();
+    let harness = PipelineHarness::new();
     let pipeline =
-        PipelineHarness::pipeline(NumberSource::until(50_000), bench.sink(), Overflow::Block);
-    bench.run(pipeline).await.unwrap();
-    assert!(bench.recorded() == number_lines(0..50_000));
-    assert_eq!((bench.stats.received.get(), bench.stats.written.get()), (50_000, 50_000));
-    assert_eq!(bench.stats.dropped.get(), 0);
+        PipelineHarness::pipeline(NumberSource::until(50_000), harness.sink(), Overflow::Block);
+    harness.run(pipeline).await.unwrap();
+    assert!(harness.recorded() == number_lines(0..50_000));
+    assert_eq!((harness.stats.received.get(), harness.stats.written.get()), (50_000, 50_000));
+    assert_eq!(harness.stats.dropped.get(), 0);
 }
 
 #[tokio::test]
 async fn a_slow_sink_blocks_the_source_without_loss() {
-    let bench = PipelineHarness::new();
-    let (open, gate) = sync_channel(0);
-    let sink = MemorySink { write_permits: Some(gate), ..bench.sink() };
+    let harness = PipelineHarness::new();
+    let (permit, write_permits) = sync_channel(0);
+    let sink = MemorySink { write_permits: Some(write_permits), ..harness.sink() };
     let pipeline = PipelineHarness::pipeline(NumberSource::until(1_000), sink, Overflow::Block);
-    std::thread::spawn(move || release_writes(&open, 50));
-    bench.run(pipeline).await.unwrap();
-    assert!(bench.recorded() == number_lines(0..1_000));
+    std::thread::spawn(move || release_writes(&permit, 50));
+    harness.run(pipeline).await.unwrap();
+    assert!(harness.recorded() == number_lines(0..1_000));
 }
 
-fn release_writes(gate: &SyncSender<()>, times: u32) {
+fn release_writes(permit: &SyncSender<()>, times: u32) {
     for _ in 0..times {
-        gate.send(()).unwrap();
+        permit.send(()).unwrap();
     }
 }
 
 #[tokio::test]
 async fn drop_newest_keeps_the_oldest_and_counts_the_rest() {
-    let bench = PipelineHarness::new();
-    let (open, gate) = sync_channel::<()>(0);
-    let sink = MemorySink { write_permits: Some(gate), ..bench.sink() };
+    let harness = PipelineHarness::new();
+    let (permit, write_permits) = sync_channel::<()>(0);
+    let sink = MemorySink { write_permits: Some(write_permits), ..harness.sink() };
     let mut source = NumberSource::until(1_000);
     source.stalls_at_end = true;
     let pipeline = PipelineHarness::pipeline(source, sink, Overflow::DropNewest);
-    let stats = Arc::clone(&bench.stats);
-    let stop = bench.stop.clone();
+    let stats = Arc::clone(&harness.stats);
+    let stop = harness.stop.clone();
     let release = async move {
         while stats.received.get() < 1_000 {
             tokio::task::yield_now().await;
         }
-        drop(open);
+        drop(permit);
         stop.cancel();
     };
-    let (ended, ()) = tokio::join!(bench.run(pipeline), release);
+    let (ended, ()) = tokio::join!(harness.run(pipeline), release);
     ended.unwrap();
-    // A hundred fit, of which the sink was holding ten.
-    assert_eq!(bench.stats.dropped.get(), 900);
-    assert_eq!(bench.recorded(), number_lines(0..100));
+    // A hundred fit, ten of which are with the sink.
+    assert_eq!(harness.stats.dropped.get(), 900);
+    assert_eq!(harness.recorded(), number_lines(0..100));
 }
 
 #[tokio::test]
 async fn a_failed_write_is_retried_until_it_succeeds() {
-    let bench = PipelineHarness::new();
-    let sink = MemorySink { failures: 2, ..bench.sink() };
+    let harness = PipelineHarness::new();
+    let sink = MemorySink { failures: 2, ..harness.sink() };
     let pipeline = PipelineHarness::pipeline(NumberSource::until(500), sink, Overflow::Block);
-    bench.run(pipeline).await.unwrap();
-    assert!(bench.recorded() == number_lines(0..500));
-    assert_eq!(bench.stats.sink_errors.get(), 2);
+    harness.run(pipeline).await.unwrap();
+    assert!(harness.recorded() == number_lines(0..500));
+    assert_eq!(harness.stats.sink_errors.get(), 2);
 }
 
 #[tokio::test]
 async fn a_shutdown_timeout_reports_the_messages_lost() {
-    let bench = PipelineHarness::new();
-    let (open, gate) = sync_channel::<()>(0);
-    let sink = MemorySink { write_permits: Some(gate), ..bench.sink() };
+    let harness = PipelineHarness::new();
+    let (permit, write_permits) = sync_channel::<()>(0);
+    let sink = MemorySink { write_permits: Some(write_permits), ..harness.sink() };
     let mut source = NumberSource::until(100);
     source.stalls_at_end = true;
     let pipeline = PipelineHarness::pipeline(source, sink, Overflow::Block);
-    let stats = Arc::clone(&bench.stats);
-    let stop = bench.stop.clone();
+    let stats = Arc::clone(&harness.stats);
+    let stop = harness.stop.clone();
     let release = async move {
         while stats.received.get() < 100 {
             tokio::task::yield_now().await;
         }
         stop.cancel();
     };
-    let (ended, ()) = tokio::join!(bench.run(pipeline), release);
+    let (ended, ()) = tokio::join!(harness.run(pipeline), release);
     assert!(
         matches!(ended, Err(PipelineError::ShutdownTimeout { messages: 100, .. })),
         "{ended:?}"
     );
-    drop(open);
+    drop(permit);
 }
 
 #[tokio::test]
 async fn a_panic_of_the_pipeline_thread_ends_the_program_with_an_error() {
-    let bench = PipelineHarness::new();
-    let sink = MemorySink { panics: true, ..bench.sink() };
+    let harness = PipelineHarness::new();
+    let sink = MemorySink { panics: true, ..harness.sink() };
     let pipeline = PipelineHarness::pipeline(NumberSource::until(u64::MAX), sink, Overflow::Block);
-    let ended = bench.run(pipeline).await;
+    let ended = harness.run(pipeline).await;
     assert!(matches!(ended, Err(PipelineError::ThreadPanicked)), "{ended:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn failed_connects_are_retried_with_growing_delays() {
-    let bench = PipelineHarness::new();
+    let harness = PipelineHarness::new();
     let mut source = NumberSource::until(10);
     source.failing_connects = 5;
     let begun = tokio::time::Instant::now();
-    bench.run(PipelineHarness::pipeline(source, bench.sink(), Overflow::Block)).await.unwrap();
+    harness.run(PipelineHarness::pipeline(source, harness.sink(), Overflow::Block)).await.unwrap();
     // 0.5 s, then from the upper halves of 1, 2, 4 and 8 s.
     assert!(begun.elapsed() >= Duration::from_secs(8), "{:?}", begun.elapsed());
-    assert_eq!(bench.recorded(), number_lines(0..10));
-    assert_eq!(bench.stats.snapshot().disconnects.get("connect"), Some(&5));
+    assert_eq!(harness.recorded(), number_lines(0..10));
+    assert_eq!(harness.stats.snapshot().disconnects.get("connect"), Some(&5));
 }

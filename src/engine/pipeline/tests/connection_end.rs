@@ -1,4 +1,4 @@
-//! What is said and done around the end of connections, in a pipeline and in a group.
+//! The end of connections, in a pipeline and in a group.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,24 +19,25 @@ async fn an_unanswered_close_reports_a_gap_since_the_last_message() {
     use ScriptStep::{Close, Message, Wait};
     assert_eq!(record_until_wait([Message("1"), Wait, Message("2"), Close]).await, ["1", "2"]);
     assert_eq!(record_until_wait([Message("1"), Wait, Wait]).await, ["1", "down idle true"]);
-    let mut said = record_until_wait([Message("1"), Wait, ScriptStep::Flood]).await;
-    said.retain(|said| said != "x");
-    assert_eq!(said, ["1", "down idle true"], "it was still sending");
+    let mut log = record_until_wait([Message("1"), Wait, ScriptStep::Flood]).await;
+    log.retain(|line| line != "x");
+    assert_eq!(log, ["1", "down idle true"], "it was still sending");
 }
 
-/// What is said of two connections that stood for a minute and leave at the stop.
-async fn silences_at_stop(leave: impl Fn(&ConnectionGroup, [LineIndex; 2])) -> Vec<u64> {
-    let bench = PipelineHarness::new();
-    let (group, mut consumer) = test_group(&bench);
-    let links = [group.add_connection(), group.add_connection()];
-    for link in links {
-        group.on_connected(link);
-        group.on_subscribed(link);
-        group.on_delivering(link);
+/// Ends two connections at the stop, after a minute, and returns the silence of each reported gap in
+/// seconds.
+async fn silences_at_stop(end: impl Fn(&ConnectionGroup, [LineIndex; 2])) -> Vec<u64> {
+    let harness = PipelineHarness::new();
+    let (group, mut consumer) = test_group(&harness);
+    let lines = [group.add_connection(), group.add_connection()];
+    for line in lines {
+        group.on_connected(line);
+        group.on_subscribed(line);
+        group.on_delivering(line);
     }
     tokio::time::advance(Duration::from_secs(60)).await;
-    bench.stop.cancel();
-    leave(&group, links);
+    harness.stop.cancel();
+    end(&group, lines);
     let mut silences = Vec::new();
     while let Some(item) = consumer.try_pop() {
         if let QueueItem::Event(at, SourceEvent::Down { silent_since, .. }) = item {
@@ -48,48 +49,48 @@ async fn silences_at_stop(leave: impl Fn(&ConnectionGroup, [LineIndex; 2])) -> V
 
 #[tokio::test(start_paused = true)]
 async fn at_stop_a_dead_connection_is_covered_by_a_live_one() {
-    let silent = |seconds| Disconnect {
-        silent_for: Some(Duration::from_secs(seconds)),
-        ..Disconnect::new(DownCause::Idle, "no answer")
+    let silent = |seconds| {
+        let silent_for = Duration::from_secs(seconds);
+        Disconnect::new(DownCause::Idle, "no answer").with_silent_for(silent_for)
     };
     for (ended, dead) in [(0, 1), (1, 0)] {
-        let first_ends = silences_at_stop(|group, links| {
-            group.on_closed(links[ended]);
-            group.on_lost(links[dead], &silent(50));
+        let one_answers = silences_at_stop(|group, lines| {
+            group.on_closed(lines[ended]);
+            group.on_lost(lines[dead], &silent(50));
         });
-        assert_eq!(first_ends.await, Vec::<u64>::new());
+        assert_eq!(one_answers.await, Vec::<u64>::new());
     }
     let neither_answers = silences_at_stop(|group, [one, other]| {
         group.on_lost(one, &silent(2));
         group.on_lost(other, &silent(50));
     });
     assert_eq!(neither_answers.await, [2]);
-    let never_heard_together = silences_at_stop(|group, [one, other]| {
+    let never_together = silences_at_stop(|group, [one, other]| {
         group.on_closed(one);
         group.on_lost(other, &silent(70));
     });
-    assert_eq!(never_heard_together.await, [70], "the one was not there yet");
+    assert_eq!(never_together.await, [70], "the one was not established yet");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_topic_only_one_connection_delivers_goes_down_with_it() {
-    let bench = PipelineHarness::new();
-    let (group, mut consumer) = test_group(&bench);
-    let links = [group.add_connection(), group.add_connection()];
-    let these = |topics: &[&str]| topics.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
-    for (link, topics) in links.into_iter().zip([these(&["a", "b"]), these(&["a"])]) {
-        group.on_connected(link);
-        group.on_topics_active(link, topics);
+    let harness = PipelineHarness::new();
+    let (group, mut consumer) = test_group(&harness);
+    let lines = [group.add_connection(), group.add_connection()];
+    let topics = |topics: &[&str]| topics.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    for (line, topics) in lines.into_iter().zip([topics(&["a", "b"]), topics(&["a"])]) {
+        group.on_connected(line);
+        group.on_topics_active(line, topics);
     }
-    group.on_source_event(links[1], topic_refused("b", "delisted"));
-    for link in links {
-        group.on_subscribed(link);
-        group.on_delivering(link);
+    group.on_source_event(lines[1], topic_refused("b", "delisted"));
+    for line in lines {
+        group.on_subscribed(line);
+        group.on_delivering(line);
     }
-    let mut said = || {
-        let mut said = Vec::new();
+    let mut drain_events = || {
+        let mut events = Vec::new();
         while let Some(item) = consumer.try_pop() {
-            said.push(match item {
+            events.push(match item {
                 QueueItem::Event(_, SourceEvent::TopicDown { topic, detail, silent_for, .. }) => {
                     format!("{topic} {detail} {silent_for:?}")
                 }
@@ -103,29 +104,32 @@ async fn a_topic_only_one_connection_delivers_goes_down_with_it() {
                 _ => continue,
             });
         }
-        said
+        events
     };
-    assert_eq!(said(), ["1 a b", "2 a", "1", "2"]);
+    assert_eq!(drain_events(), ["1 a b", "2 a", "1", "2"]);
     let lost = Disconnect::new(DownCause::Closed, "closed");
-    let silent_for = Some(Duration::ZERO);
-    group.on_lost(links[0], &Disconnect { silent_for, ..lost.clone() });
-    assert_eq!(said(), ["b delisted Some(0ns)"]);
+    group.on_lost(lines[0], &lost.clone().with_silent_for(Duration::ZERO));
+    assert_eq!(drain_events(), ["b delisted Some(0ns)"]);
     let late = group.add_connection();
     group.on_connected(late);
-    group.on_topics_active(late, these(&["a"]));
+    group.on_topics_active(late, topics(&["a"]));
     tokio::time::advance(Duration::from_secs(60)).await;
-    group.on_lost(links[1], &lost);
-    assert_eq!(said(), ["3 a", "down", "3 a"], "what is not answered yet covers nothing");
-    // A refusal that was not told, since another connection brought it.
+    group.on_lost(lines[1], &lost);
+    assert_eq!(
+        drain_events(),
+        ["3 a", "down", "3 a"],
+        "a connection without its answers covers nothing"
+    );
+    // A refusal that was not reported, because another connection delivered the topic.
     let other = group.add_connection();
     group.on_connected(other);
-    group.on_topics_active(other, these(&["b"]));
+    group.on_topics_active(other, topics(&["b"]));
     group.on_source_event(late, topic_refused("b", "delisted"));
-    assert_eq!(said(), ["4 b"]);
+    assert_eq!(drain_events(), ["4 b"]);
     group.on_lost(other, &lost);
-    assert_eq!(said(), ["down", "3 a"]);
+    assert_eq!(drain_events(), ["down", "3 a"]);
     group.on_subscribed(late);
-    assert_eq!(said(), ["3", "b delisted None"]);
+    assert_eq!(drain_events(), ["3", "b delisted None"]);
 }
 
 #[tokio::test]
@@ -139,10 +143,10 @@ async fn source_events_are_reported_during_the_drain() {
 
 #[tokio::test]
 async fn a_lost_required_sink_ends_the_recording_of_an_idle_source() {
-    let bench = PipelineHarness::new();
-    let (notes, gone) =
-        (RecordingSink::default(), RecordingSink { is_gone: true, ..RecordingSink::default() });
-    let said = Arc::clone(&notes.log);
+    let harness = PipelineHarness::new();
+    let other = RecordingSink::default();
+    let gone = RecordingSink { is_gone: true, ..RecordingSink::default() };
+    let log = Arc::clone(&other.log);
     let source = ScriptedSource::new([
         ScriptStep::Message("1"),
         ScriptStep::Wait,
@@ -150,36 +154,38 @@ async fn a_lost_required_sink_ends_the_recording_of_an_idle_source() {
         ScriptStep::Close,
     ]);
     let ended =
-        timeout(TEST_TIMEOUT, bench.run(scripted_pipeline(source, vec![gone, notes]))).await;
+        timeout(TEST_TIMEOUT, harness.run(scripted_pipeline(source, vec![gone, other]))).await;
     assert!(matches!(ended, Ok(Err(PipelineError::Pump(_)))), "{ended:?}");
-    assert_eq!(*said.lock().unwrap(), ["1", "2"], "the other gets what was received");
+    assert_eq!(*log.lock().unwrap(), ["1", "2"], "the other sink gets what was received");
 }
 
 #[tokio::test]
 async fn a_required_sink_that_fails_at_the_stop_leaves_time_for_the_others() {
-    let (bench, notes) = (PipelineHarness::new(), RecordingSink::default());
-    let fails = RecordingSink { fails: true, ..RecordingSink::default() };
-    let (said, missed) = (Arc::clone(&notes.log), Arc::clone(&fails.log));
+    let harness = PipelineHarness::new();
+    let other = RecordingSink::default();
+    let failing = RecordingSink { fails: true, ..RecordingSink::default() };
+    let log = Arc::clone(&other.log);
+    let missed = Arc::clone(&failing.log);
     let source = ScriptedSource::new([
         ScriptStep::Message("1"),
         ScriptStep::Message("2"),
         ScriptStep::Wait,
         ScriptStep::Close,
     ]);
-    let waits = source.waiting.clone();
-    let pipeline = scripted_pipeline(source, vec![fails, notes]);
-    let recording = bench.run(Pipeline { shutdown_timeout: Duration::from_secs(4), ..pipeline });
+    let waiting = source.waiting.clone();
+    let pipeline = scripted_pipeline(source, vec![failing, other]);
+    let recording = harness.run(Pipeline { shutdown_timeout: Duration::from_secs(4), ..pipeline });
     let stop = async {
-        waits.cancelled().await;
-        bench.stop.cancel();
+        waiting.cancelled().await;
+        harness.stop.cancel();
     };
     let (ended, ()) = tokio::join!(recording, stop);
     assert!(matches!(ended, Err(PipelineError::Pump(_))), "{ended:?}");
-    assert_eq!(*said.lock().unwrap(), ["1", "2"]);
+    assert_eq!(*log.lock().unwrap(), ["1", "2"]);
     assert_eq!(*missed.lock().unwrap(), ["dropped 2 given_up"]);
 }
 
-/// Fails on every message that is `bad`.
+/// A stage that fails on every message `bad`.
 struct FailingStage;
 
 impl Stage for FailingStage {
@@ -197,10 +203,10 @@ impl Stage for FailingStage {
 
 #[tokio::test]
 async fn a_sink_lost_on_a_rejected_message_costs_other_sinks_nothing() {
-    let bench = PipelineHarness::new();
+    let harness = PipelineHarness::new();
     let gone = RecordingSink { is_gone: true, keeps_rejected: true, ..RecordingSink::default() };
-    let notes = RecordingSink::default();
-    let said = Arc::clone(&notes.log);
+    let other = RecordingSink::default();
+    let log = Arc::clone(&other.log);
     let source =
         ScriptedSource::new([ScriptStep::Message("bad 1"), ScriptStep::Wait, ScriptStep::Close]);
     let mut common = CommonKeys::defaults_for(PluginKind::Stage);
@@ -208,14 +214,15 @@ async fn a_sink_lost_on_a_rejected_message_costs_other_sinks_nothing() {
     let stats = Arc::new(PluginStats::new("stages[0] (picky)"));
     let pipeline = Pipeline {
         stages: vec![NamedPlugin::new(Box::new(FailingStage), common, stats)],
-        ..scripted_pipeline(source, vec![gone, notes])
+        ..scripted_pipeline(source, vec![gone, other])
     };
-    let ended = timeout(TEST_TIMEOUT, bench.run(pipeline)).await;
+    let ended = timeout(TEST_TIMEOUT, harness.run(pipeline)).await;
     assert!(matches!(ended, Ok(Err(PipelineError::Pump(_)))), "{ended:?}");
-    assert_eq!(*said.lock().unwrap(), ["1"]);
+    assert_eq!(*log.lock().unwrap(), ["1"]);
 }
 
-/// The first two connections announce their end at once, and the second is lost after a second.
+/// A source whose first two connections announce their end at once, and whose second is lost after a
+/// second.
 struct ClosingSource {
     attempts: Arc<AtomicU32>,
     attempt: u32,
@@ -225,7 +232,7 @@ struct ClosingSource {
 #[async_trait]
 impl Source for ClosingSource {
     fn endpoint(&self) -> String {
-        "omens".to_owned()
+        "a closing server".to_owned()
     }
 
     async fn connect(&mut self) -> Result<(), SourceError> {
@@ -259,27 +266,27 @@ impl Source for ClosingSource {
 
 #[tokio::test(start_paused = true)]
 async fn a_close_announced_by_a_lost_replacement_does_not_apply_to_the_next() {
-    let bench = PipelineHarness::new();
+    let harness = PipelineHarness::new();
     let source = ClosingSource { attempts: Arc::default(), attempt: 0, lost_at: Instant::now() };
     let end = async {
         tokio::time::sleep(Duration::from_secs(120)).await;
         tokio::time::resume();
-        bench.stop.cancel();
+        harness.stop.cancel();
     };
     let (ended, ()) =
-        tokio::join!(bench.run(scripted_pipeline(source, vec![RecordingSink::default()])), end);
+        tokio::join!(harness.run(scripted_pipeline(source, vec![RecordingSink::default()])), end);
     ended.unwrap();
-    assert_eq!(bench.stats.snapshot().replaced, 1);
+    assert_eq!(harness.stats.snapshot().replaced, 1);
 }
 
-/// Can be duplicated so many times.
-struct FewSource {
+/// A source that can be duplicated a limited number of times.
+struct LimitedSource {
     duplicates: AtomicU32,
     connects: Arc<AtomicU32>,
 }
 
 #[async_trait]
-impl Source for FewSource {
+impl Source for LimitedSource {
     fn endpoint(&self) -> String {
         "few".to_owned()
     }
@@ -300,28 +307,28 @@ impl Source for FewSource {
     }
 
     fn duplicate(&self) -> Option<Box<dyn Source>> {
-        let left = self.duplicates.load(Ordering::Relaxed).checked_sub(1)?;
-        self.duplicates.store(left, Ordering::Relaxed);
+        let remaining = self.duplicates.load(Ordering::Relaxed).checked_sub(1)?;
+        self.duplicates.store(remaining, Ordering::Relaxed);
         let connects = Arc::clone(&self.connects);
-        Some(Box::new(Self { duplicates: AtomicU32::new(left), connects }))
+        Some(Box::new(Self { duplicates: AtomicU32::new(remaining), connects }))
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_cannot_be_replaced_goes_on() {
-    let bench = PipelineHarness::new();
+    let harness = PipelineHarness::new();
     let connects = Arc::<AtomicU32>::default();
     // The template, and one replacement.
-    let source = FewSource { duplicates: AtomicU32::new(2), connects: Arc::clone(&connects) };
+    let source = LimitedSource { duplicates: AtomicU32::new(2), connects: Arc::clone(&connects) };
     let sink = RecordingSink::default();
     let log = Arc::clone(&sink.log);
     let end = async {
         tokio::time::sleep(Duration::from_secs(120)).await;
         tokio::time::resume();
-        bench.stop.cancel();
+        harness.stop.cancel();
     };
     let pipeline = Pipeline { max_messages: 1_000, ..scripted_pipeline(source, vec![sink]) };
-    let (ended, ()) = tokio::join!(bench.run(pipeline), end);
+    let (ended, ()) = tokio::join!(harness.run(pipeline), end);
     ended.unwrap();
     assert_eq!(connects.load(Ordering::Relaxed), 2);
     let messages = log.lock().unwrap().iter().filter(|line| *line == "x").count();
@@ -330,9 +337,9 @@ async fn a_connection_that_cannot_be_replaced_goes_on() {
 
 #[tokio::test]
 async fn messages_after_the_end_of_the_pipeline_thread_are_counted_as_dropped() {
-    let bench = PipelineHarness::new();
+    let harness = PipelineHarness::new();
     for overflow in [Overflow::Block, Overflow::DropNewest] {
-        let (group, consumer) = test_group(&bench);
+        let (group, consumer) = test_group(&harness);
         let group = ConnectionGroup { overflow, ..group };
         let line = group.add_connection();
         group.on_connected(line);
@@ -340,16 +347,16 @@ async fn messages_after_the_end_of_the_pipeline_thread_are_counted_as_dropped() 
         let mut batch = Batch::new();
         batch.push(b"1");
         batch.push(b"2");
-        let before = bench.stats.dropped.get();
+        let before = harness.stats.dropped.get();
         group.deliver(line, batch, Instant::now()).await;
-        assert_eq!(bench.stats.dropped.get() - before, 2, "{overflow:?}");
+        assert_eq!(harness.stats.dropped.get() - before, 2, "{overflow:?}");
     }
 }
 
 #[tokio::test]
 async fn an_event_of_a_connection_that_is_not_established_reaches_the_sinks() {
-    let bench = PipelineHarness::new();
-    let (group, mut consumer) = test_group(&bench);
+    let harness = PipelineHarness::new();
+    let (group, mut consumer) = test_group(&harness);
     let line = group.add_connection();
     let refused = topic_refused("a", "no");
     group.on_source_event(line, refused.clone());
@@ -358,29 +365,29 @@ async fn an_event_of_a_connection_that_is_not_established_reaches_the_sinks() {
 
 #[tokio::test]
 async fn a_panic_of_an_optional_sink_is_counted() {
-    let bench = PipelineHarness::new();
-    let mut optional = required_sink(Box::new(MemorySink { panics: true, ..bench.sink() }));
+    let harness = PipelineHarness::new();
+    let mut optional = required_sink(Box::new(MemorySink { panics: true, ..harness.sink() }));
     optional.common.required = false;
     let sink = RecordingSink::default();
     let log = Arc::clone(&sink.log);
     let mut pipeline = scripted_pipeline(NumberSource::until(PER_BATCH), vec![sink]);
     pipeline.sinks.push(optional);
-    bench.run(pipeline).await.unwrap();
-    assert_eq!(bench.stats.sink_errors.get(), 1);
+    harness.run(pipeline).await.unwrap();
+    assert_eq!(harness.stats.sink_errors.get(), 1);
     assert_eq!(log.lock().unwrap().len() as u64, PER_BATCH, "the required sink goes on");
 }
 
-/// A group with room for ten messages.
-fn test_group(bench: &PipelineHarness) -> (ConnectionGroup, Consumer) {
+/// Creates a group with room for ten messages.
+fn test_group(harness: &PipelineHarness) -> (ConnectionGroup, Consumer) {
     let (producer, consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
     let group = ConnectionGroup {
         scope: SourceScope::default(),
         producer,
         overflow: Overflow::Block,
-        labeler: SharedLabeler::new(None, Arc::clone(&bench.stats)),
-        stats: Arc::clone(&bench.stats),
+        labeler: SharedLabeler::new(None, Arc::clone(&harness.stats)),
+        stats: Arc::clone(&harness.stats),
         clock: Arc::new(ManualClock::new(UnixNanos::from_seconds(3600))),
-        stop: bench.stop.clone(),
+        stop: harness.stop.clone(),
         connection_counter: Arc::default(),
         stall_detector: Arc::default(),
         state: std::sync::Mutex::default(),
@@ -391,9 +398,9 @@ fn test_group(bench: &PipelineHarness) -> (ConnectionGroup, Consumer) {
 
 #[tokio::test]
 async fn connections_waiting_for_queue_space_keep_their_order() {
-    let bench = PipelineHarness::new();
-    let (group, mut consumer) = test_group(&bench);
-    let links = [group.add_connection(), group.add_connection()];
+    let harness = PipelineHarness::new();
+    let (group, mut consumer) = test_group(&harness);
+    let lines = [group.add_connection(), group.add_connection()];
     let batch = |numbers: std::ops::Range<u32>| {
         let mut batch = Batch::new();
         for number in numbers {
@@ -403,16 +410,16 @@ async fn connections_waiting_for_queue_space_keep_their_order() {
     };
     let now = Instant::now();
     let delivered = async {
-        group.deliver(links[0], batch(0..8), now).await;
+        group.deliver(lines[0], batch(0..8), now).await;
         tokio::join!(
-            group.deliver(links[0], batch(8..16), now),
-            group.deliver(links[1], batch(16..17), now)
+            group.deliver(lines[0], batch(8..16), now),
+            group.deliver(lines[1], batch(16..17), now)
         )
     };
     let popped = async {
         let mut popped = Vec::new();
         while popped.len() < 3 {
-            // As far as they get before there is room.
+            // Lets the deliveries run until they wait for room.
             tokio::task::yield_now().await;
             if let Some(QueueItem::Batch(batch)) = consumer.try_pop() {
                 popped.push(batch.len());

@@ -1,4 +1,4 @@
-//! A day on a bad line, in the time of the test.
+//! A day on a bad network, in paused time.
 
 use std::sync::Mutex;
 
@@ -16,7 +16,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A quarter of an hour before midnight, so that the day crosses hours and a date.
 const BEGIN: u64 = 1_700_000_000 / 86_400 * 86_400 - 900;
 
-/// The wall clock goes with the time of the test, which is paused and jumps from timer to timer.
+/// A wall clock that follows the runtime's time, which is paused and jumps from timer to timer.
 struct PausedClock(Instant);
 
 impl Clock for PausedClock {
@@ -25,13 +25,13 @@ impl Clock for PausedClock {
     }
 }
 
-/// When the line was up, from and to.
+/// The periods in which a connection was established.
 type ConnectedSpans = Arc<Mutex<Vec<(UnixNanos, UnixNanos)>>>;
 
-/// Connects, brings a message each second, and is cut off at any time, or not let in at all.
+/// A source that delivers a message each second, is cut off at random, and often cannot connect.
 struct FlappingSource {
     clock: Arc<PausedClock>,
-    ups: ConnectedSpans,
+    spans: ConnectedSpans,
     cut_off: Option<Instant>,
     rng: fastrand::Rng,
     messages: u64,
@@ -40,7 +40,7 @@ struct FlappingSource {
 #[async_trait]
 impl Source for FlappingSource {
     fn endpoint(&self) -> String {
-        "a bad line".to_owned()
+        "a bad network".to_owned()
     }
 
     async fn connect(&mut self) -> Result<(), SourceError> {
@@ -51,7 +51,7 @@ impl Source for FlappingSource {
         let lasts = Duration::from_millis(self.rng.u64(0..600_000));
         self.cut_off = Some(Instant::now() + lasts);
         let now = self.clock.now();
-        self.ups.lock().unwrap().push((now, now));
+        self.spans.lock().unwrap().push((now, now));
         Ok(())
     }
 
@@ -62,7 +62,7 @@ impl Source for FlappingSource {
             () = next => false,
             () = cut_off => true,
         };
-        self.ups.lock().unwrap().last_mut().unwrap().1 = self.clock.now();
+        self.spans.lock().unwrap().last_mut().unwrap().1 = self.clock.now();
         if lost {
             return Err(Disconnect::new(DownCause::Eof, "cut off").into());
         }
@@ -75,10 +75,10 @@ impl Source for FlappingSource {
 #[tokio::test(start_paused = true)]
 async fn gaps_of_a_flapping_day_match_the_outages_exactly() {
     let dir = tempfile::tempdir().unwrap();
-    let bench = PipelineHarness::new();
+    let harness = PipelineHarness::new();
     let clock = Arc::new(PausedClock(Instant::now()));
-    let ups = ConnectedSpans::default();
-    let context = BuildContext::new(vec!["t".to_owned()], Arc::clone(&bench.stats), 100);
+    let spans = ConnectedSpans::default();
+    let context = BuildContext::new(vec!["t".to_owned()], Arc::clone(&harness.stats), 100);
     let config = JsonlConfig {
         output_dir: dir.path().to_owned(),
         sync_interval: ConfigDuration::default(),
@@ -88,7 +88,7 @@ async fn gaps_of_a_flapping_day_match_the_outages_exactly() {
     sink.open().unwrap();
     let source = FlappingSource {
         clock: Arc::clone(&clock),
-        ups: Arc::clone(&ups),
+        spans: Arc::clone(&spans),
         cut_off: None,
         rng: fastrand::Rng::with_seed(24),
         messages: 0,
@@ -96,44 +96,45 @@ async fn gaps_of_a_flapping_day_match_the_outages_exactly() {
     let pipeline = Pipeline {
         sources: vec![Box::new(source)],
         shutdown_timeout: Duration::from_secs(30),
-        // Room for all of the day: while a feed waits for the thread, the time of the test would run.
+        // Room for the whole day: while a slot waits for the thread, paused time would run on.
         max_messages: 1_000_000,
         max_bytes: 1 << 30,
         sinks: vec![required_sink(sink)],
-        ..PipelineHarness::pipeline(NumberSource::until(0), bench.sink(), Overflow::Block)
+        ..PipelineHarness::pipeline(NumberSource::until(0), harness.sink(), Overflow::Block)
     };
-    let stop = bench.stop.clone();
+    let stop = harness.stop.clone();
     let day = async {
         tokio::time::sleep(DAY).await;
-        // The pipeline thread is of the real world.
+        // The pipeline thread lives in real time.
         tokio::time::resume();
         stop.cancel();
     };
-    let (stats, token) = (Arc::clone(&bench.stats), bench.stop.clone());
+    let stats = Arc::clone(&harness.stats);
+    let token = harness.stop.clone();
     let (ended, ()) = tokio::join!(pipeline.run(stats, Arc::clone(&clock) as _, token), day);
     ended.unwrap();
 
     let hours = Directory::read(dir.path()).unwrap().hours;
     assert_eq!(hours.len(), 25, "every hour has its journal");
-    let account = Coverage::read(dir.path(), &hours, clock.now(), 1);
-    let gaps = account.gaps.into_values().next().unwrap();
-    let ups = ups.lock().unwrap();
-    assert!(ups.len() > 100, "{} connections", ups.len());
-    // Each gap lies exactly between two connections: from the start, and from the end of each.
-    let mut down: Vec<_> = ups.windows(2).map(|pair| (pair[0].1, Some(pair[1].0))).collect();
-    let told: Vec<_> = gaps
+    let coverage = Coverage::read(dir.path(), &hours, clock.now(), 1);
+    let gaps = coverage.gaps.into_values().next().unwrap();
+    let spans = spans.lock().unwrap();
+    assert!(spans.len() > 100, "{} connections", spans.len());
+    // Each gap lies exactly between the end of a connection and the start of the next.
+    let mut down: Vec<_> = spans.windows(2).map(|pair| (pair[0].1, Some(pair[1].0))).collect();
+    let reported: Vec<_> = gaps
         .iter()
-        .filter(|gap| gap.kind == GapKind::Down && gap.from >= ups[0].0)
+        .filter(|gap| gap.kind == GapKind::Down && gap.from >= spans[0].0)
         .map(|gap| (gap.from, gap.to))
         .collect();
-    if told.len() > down.len() {
-        // The day ended in the last of them.
-        down.push((ups.last().unwrap().1, told.last().unwrap().1));
+    if reported.len() > down.len() {
+        // The day ended during the last gap.
+        down.push((spans.last().unwrap().1, reported.last().unwrap().1));
     }
-    assert_eq!(told, down);
+    assert_eq!(reported, down);
     assert!(gaps.iter().all(|gap| gap.certainty == Certainty::Exact), "{gaps:?}");
-    // And no server was hammered: a pause of half a second at least lies between two attempts.
-    let attempts: u64 = bench.stats.snapshot().disconnects.values().sum();
+    // No server is hammered: at least half a second lies between two attempts.
+    let attempts: u64 = harness.stats.snapshot().disconnects.values().sum();
     assert!(attempts < DAY.as_secs() / 60, "{attempts} attempts");
     let recorded: u64 = hours
         .iter()
@@ -145,5 +146,5 @@ async fn gaps_of_a_flapping_day_match_the_outages_exactly() {
         })
         .map(|text| text.lines().count() as u64)
         .sum();
-    assert_eq!(recorded, bench.stats.written.get());
+    assert_eq!(recorded, harness.stats.written.get());
 }

@@ -1,4 +1,4 @@
-//! A source that reads as it is written down, and a sink that notes what it is told.
+//! A source that follows a script, and a sink that records its calls.
 
 use std::collections::VecDeque;
 
@@ -7,34 +7,38 @@ use crate::plugin::{CloseStatus, DestinationGone, RejectedMessage, SourceEvent};
 
 pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the source does at one read.
+/// The action of the source at one read.
 pub(super) enum ScriptStep {
-    /// It gives these, with a space between them.
+    /// Returns these messages, which are separated by spaces.
     Message(&'static str),
     RefuseTopic,
     Wait,
     Close,
-    /// It gives messages without end.
+    /// Returns messages without end.
     Flood,
 }
 
-pub(super) fn topic_refused(topic: &str, words: &str) -> SourceEvent {
-    let (cause, silent_for) = (DownCause::Refused, None);
-    SourceEvent::TopicDown { topic: topic.to_owned(), cause, detail: words.to_owned(), silent_for }
+pub(super) fn topic_refused(topic: &str, detail: &str) -> SourceEvent {
+    SourceEvent::TopicDown {
+        topic: topic.to_owned(),
+        cause: DownCause::Refused,
+        detail: detail.to_owned(),
+        silent_for: None,
+    }
 }
 
-/// Reads as it is written down.
+/// Follows a script.
 pub(super) struct ScriptedSource {
     steps: VecDeque<ScriptStep>,
     events: Vec<SourceEvent>,
-    /// Cancelled when it waits.
+    /// Canceled when the script waits.
     pub(super) waiting: CancellationToken,
 }
 
 impl ScriptedSource {
     pub(super) fn new(steps: impl IntoIterator<Item = ScriptStep>) -> Self {
-        let waits = CancellationToken::new();
-        Self { steps: steps.into_iter().collect(), events: Vec::new(), waiting: waits }
+        let waiting = CancellationToken::new();
+        Self { steps: steps.into_iter().collect(), events: Vec::new(), waiting }
     }
 }
 
@@ -49,7 +53,7 @@ impl Source for ScriptedSource {
     }
 
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
-        // A wait is over when the connection is closed, and read again.
+        // A wait ends when the connection is closed; the next read takes the next step.
         match self.steps.pop_front() {
             Some(ScriptStep::Message(text)) => {
                 for message in text.split(' ') {
@@ -83,12 +87,13 @@ impl Source for ScriptedSource {
     }
 }
 
-/// Notes what it is told, or is gone.
+/// Records its messages and events as text, or fails.
 #[derive(Default)]
 pub(super) struct RecordingSink {
     pub(super) log: Arc<Mutex<Vec<String>>>,
+    /// Set if the destination is gone for good.
     pub(super) is_gone: bool,
-    /// Fails, and may heal.
+    /// Set if writes fail with an error that may heal.
     pub(super) fails: bool,
     pub(super) keeps_rejected: bool,
 }
@@ -119,7 +124,7 @@ impl Sink for RecordingSink {
     }
 
     fn on_event(&mut self, _: UnixNanos, event: &SourceEvent) -> Result<(), BoxError> {
-        let said = match event {
+        let line = match event {
             SourceEvent::Down { cause, silent_since, .. } => {
                 format!("down {} {}", cause.as_str(), silent_since.is_some())
             }
@@ -129,7 +134,7 @@ impl Sink for RecordingSink {
             }
             _ => return Ok(()),
         };
-        self.log.lock().unwrap().push(said);
+        self.log.lock().unwrap().push(line);
         Ok(())
     }
 }
@@ -146,18 +151,19 @@ pub(super) fn scripted_pipeline(
     }
 }
 
-/// Stops the recording of a script when it waits; gives what the sink was told.
+/// Stops the recording of a script when it waits, and returns the log of the sink.
 pub(super) async fn record_until_wait(steps: impl IntoIterator<Item = ScriptStep>) -> Vec<String> {
-    let (bench, notes) = (PipelineHarness::new(), RecordingSink::default());
-    let said = Arc::clone(&notes.log);
+    let harness = PipelineHarness::new();
+    let sink = RecordingSink::default();
+    let log = Arc::clone(&sink.log);
     let source = ScriptedSource::new(steps);
-    let waits = source.waiting.clone();
-    let recording = bench.run(scripted_pipeline(source, vec![notes]));
+    let waiting = source.waiting.clone();
+    let recording = harness.run(scripted_pipeline(source, vec![sink]));
     let stop = async {
-        waits.cancelled().await;
-        bench.stop.cancel();
+        waiting.cancelled().await;
+        harness.stop.cancel();
     };
     let (ended, ()) = tokio::join!(recording, stop);
     ended.unwrap();
-    std::mem::take(&mut said.lock().unwrap())
+    std::mem::take(&mut log.lock().unwrap())
 }
