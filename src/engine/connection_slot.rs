@@ -76,16 +76,16 @@ enum Role {
 #[derive(Debug, Default)]
 struct SlotDeadlines {
     /// Time at which a connection is to be made.
-    connect_at: Option<Instant>,
+    connect: Option<Instant>,
     /// Time at which a replacement of the current connection is to be scheduled.
-    replace_at: Option<Instant>,
+    replace: Option<Instant>,
     /// Time at which the current connection, which is replaced, is to be closed.
-    retire_at: Option<Instant>,
+    retire: Option<Instant>,
 }
 
 impl SlotDeadlines {
     fn next(&self) -> Option<Instant> {
-        [self.connect_at, self.replace_at, self.retire_at].into_iter().flatten().min()
+        [self.connect, self.replace, self.retire].into_iter().flatten().min()
     }
 }
 
@@ -124,10 +124,7 @@ impl ConnectionSlot {
             current: None,
             replacement: None,
             poll_replacement_first: false,
-            deadlines: SlotDeadlines {
-                connect_at: Some(Instant::now()),
-                ..SlotDeadlines::default()
-            },
+            deadlines: SlotDeadlines { connect: Some(Instant::now()), ..SlotDeadlines::default() },
             next_replace_at: None,
             max_age,
             age_offset,
@@ -188,14 +185,14 @@ impl ConnectionSlot {
     fn on_timer(&mut self) -> Result<(), BoxError> {
         let now = Instant::now();
         let is_due = |deadline: &mut Option<Instant>| deadline.take_if(|at| *at <= now).is_some();
-        if is_due(&mut self.deadlines.connect_at) {
+        if is_due(&mut self.deadlines.connect) {
             self.start_connection()?;
         }
-        if is_due(&mut self.deadlines.replace_at) {
+        if is_due(&mut self.deadlines.replace) {
             self.schedule_replacement("it is as old as `max_connection_age` allows");
         }
         // The current connection may have been lost since.
-        if is_due(&mut self.deadlines.retire_at)
+        if is_due(&mut self.deadlines.retire)
             && let Some(current) = &self.current
         {
             current.close_token.cancel();
@@ -249,15 +246,15 @@ impl ConnectionSlot {
     /// Schedules a replacement of the current connection, unless one is under way.
     fn schedule_replacement(&mut self, why: &str) {
         let is_replaceable = self.current.is_some() && self.template.is_some();
-        let is_under_way = self.replacement.is_some() || self.deadlines.connect_at.is_some();
+        let is_under_way = self.replacement.is_some() || self.deadlines.connect.is_some();
         if !is_replaceable || is_under_way {
             return;
         }
         info!(why, "the connection is replaced: another is made before it is closed");
         let now = Instant::now();
         let earliest = self.last_replacement.map_or(now, |before| before + MIN_REPLACE_INTERVAL);
-        self.deadlines.connect_at = Some(earliest.max(now));
-        self.last_replacement = self.deadlines.connect_at;
+        self.deadlines.connect = Some(earliest.max(now));
+        self.last_replacement = self.deadlines.connect;
     }
 
     fn on_notice(&mut self, ConnectionNotice { line, event }: ConnectionNotice) {
@@ -284,10 +281,10 @@ impl ConnectionSlot {
             }
             (ConnectionEvent::Subscribed | ConnectionEvent::Delivering, Role::Current) => {}
             (ConnectionEvent::Subscribed, Role::Replacement) => {
-                self.deadlines.retire_at.get_or_insert(now + ASSUME_DELIVERING_AFTER);
+                self.deadlines.retire.get_or_insert(now + ASSUME_DELIVERING_AFTER);
             }
             (ConnectionEvent::Delivering, Role::Replacement) => {
-                self.deadlines.retire_at = Some(now + OVERLAP_DURATION);
+                self.deadlines.retire = Some(now + OVERLAP_DURATION);
             }
             (ConnectionEvent::CloseAnnounced, Role::Current) => {
                 self.schedule_replacement("its server has announced that it will end it");
@@ -303,7 +300,7 @@ impl ConnectionSlot {
         let age_offset = std::mem::take(&mut self.age_offset);
         let aged_at = self.max_age.map(|max_age| now + max_age.saturating_sub(age_offset));
         let announced = self.next_replace_at.take();
-        self.deadlines.replace_at = [announced, aged_at].into_iter().flatten().min();
+        self.deadlines.replace = [announced, aged_at].into_iter().flatten().min();
     }
 
     /// Handles the end of a connection. Returns the result of the slot if it ends, too.
@@ -312,7 +309,7 @@ impl ConnectionSlot {
         role: Role,
         ended: EndedConnection,
     ) -> Option<Result<(), BoxError>> {
-        self.deadlines.retire_at = None;
+        self.deadlines.retire = None;
         match role {
             Role::Current => self.current = self.replacement.take(),
             Role::Replacement => {
@@ -347,11 +344,11 @@ impl ConnectionSlot {
         let retry_in = (!is_replaced).then(|| self.backoff.next_delay(lost.retry_after));
         log_disconnect(&source.endpoint(), &summary, &lost, retry_in);
         if let Some(delay) = retry_in {
-            self.deadlines.connect_at = Some(Instant::now() + delay);
+            self.deadlines.connect = Some(Instant::now() + delay);
         }
         if self.current.is_none() {
             self.next_source = Some(source);
-            self.deadlines.replace_at = None;
+            self.deadlines.replace = None;
         } else if is_replaced {
             self.on_promoted();
         }

@@ -49,6 +49,9 @@ impl TopicTable {
     }
 
     /// Returns the name of a topic; `None` for [`TopicId::NONE`].
+    ///
+    /// # Panics
+    /// Panics if the number is of another labeler and not in this table.
     pub fn name(&self, id: TopicId) -> Option<&str> {
         if id.is_none() {
             return None;
