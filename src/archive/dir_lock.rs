@@ -7,13 +7,32 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{DEFAULT_FILE_MODE, FileError, NO_FOLLOW, chown_like_parent, require_regular};
 use super::file_id::is_same_file;
-use super::file_name::ARCHIVE_LOCK_NAME;
+use super::file_name::{ARCHIVE_LOCK_NAME, RECORDER_LOCK_NAME};
 use crate::base::time::UnixNanos;
 
 /// Largest number of bytes that are read of a lock file, which is shorter.
 const MAX_CONTENT_BYTES: u64 = 64;
 /// Third line of the lock file after a run that deferred removals.
 const DEFERRED_LINE: &str = "put off";
+
+/// Purpose of a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirLockKind {
+    /// Recording to the directory.
+    Recorder,
+    /// A run of the job on the directory's archive.
+    ArchiveJob,
+}
+
+impl DirLockKind {
+    /// Returns the path of the lock file.
+    pub(super) fn path(self, dir: &Path) -> PathBuf {
+        dir.join(match self {
+            Self::Recorder => RECORDER_LOCK_NAME,
+            Self::ArchiveJob => ARCHIVE_LOCK_NAME,
+        })
+    }
+}
 
 /// Right to record to a directory, or to run the job on its archive. It ends with the value, and
 /// with the process, however that ends.
@@ -63,12 +82,12 @@ pub enum LockError {
 }
 
 impl DirLock {
-    /// Acquires the lock of this name in an existing directory.
+    /// Acquires the lock of this kind in an existing directory.
     ///
     /// # Errors
     /// [`LockError`]; the error of a lock that is held names the process that holds it.
-    pub fn acquire(dir: &Path, name: &str) -> Result<Self, LockError> {
-        let path = dir.join(name);
+    pub fn acquire(dir: &Path, kind: DirLockKind) -> Result<Self, LockError> {
+        let path = kind.path(dir);
         let open_error = |source| LockError::Open { path: path.clone(), source };
         let file = OpenOptions::new()
             .read(true)
@@ -89,13 +108,13 @@ impl DirLock {
                 let pid = content.lines().next().unwrap_or_default();
                 let is_known = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
                 let holder = if is_known { format!("pid {pid}") } else { "pid unknown".to_owned() };
-                if name == ARCHIVE_LOCK_NAME {
-                    return Err(LockError::ArchiveJobRunning { dir: dir.to_owned(), holder });
-                }
-                if pid == std::process::id().to_string() {
-                    return Err(LockError::DuplicateSink { dir: dir.to_owned() });
-                }
-                return Err(LockError::RecorderRunning { dir: dir.to_owned(), holder });
+                let is_own = pid == std::process::id().to_string();
+                let dir = dir.to_owned();
+                return Err(match kind {
+                    DirLockKind::ArchiveJob => LockError::ArchiveJobRunning { dir, holder },
+                    DirLockKind::Recorder if is_own => LockError::DuplicateSink { dir },
+                    DirLockKind::Recorder => LockError::RecorderRunning { dir, holder },
+                });
             }
             Err(TryLockError::Error(source)) => return Err(open_error(source)),
         }
@@ -160,7 +179,7 @@ pub struct LastRun {
 /// # Errors
 /// The lock file exists and cannot be read.
 pub fn read_last_run(dir: &Path) -> Result<Option<LastRun>, FileError> {
-    let path = dir.join(ARCHIVE_LOCK_NAME);
+    let path = DirLockKind::ArchiveJob.path(dir);
     let content = match File::open(&path).and_then(|mut file| read_content(&mut file)) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -185,20 +204,19 @@ fn read_content(file: &mut File) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::file_name::RECORDER_LOCK_NAME;
 
     #[test]
     fn a_refused_lock_names_the_process_that_holds_it() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap();
-        let refused = DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap_err();
+        let first = DirLock::acquire(dir.path(), DirLockKind::Recorder).unwrap();
+        let refused = DirLock::acquire(dir.path(), DirLockKind::Recorder).unwrap_err();
         assert!(matches!(refused, LockError::DuplicateSink { .. }), "{refused}");
         std::fs::write(dir.path().join(RECORDER_LOCK_NAME), "123\n").unwrap();
-        let refused = DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap_err().to_string();
+        let refused = DirLock::acquire(dir.path(), DirLockKind::Recorder).unwrap_err().to_string();
         assert!(refused.contains("pid 123"), "{refused}");
         assert!(first.is_in_place());
         drop(first);
-        DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap();
+        DirLock::acquire(dir.path(), DirLockKind::Recorder).unwrap();
     }
 
     #[test]
@@ -207,7 +225,7 @@ mod tests {
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "precious\n").unwrap();
         std::os::unix::fs::symlink(&victim, dir.path().join(RECORDER_LOCK_NAME)).unwrap();
-        let refused = DirLock::acquire(dir.path(), RECORDER_LOCK_NAME).unwrap_err();
+        let refused = DirLock::acquire(dir.path(), DirLockKind::Recorder).unwrap_err();
         assert!(matches!(refused, LockError::Open { .. }), "{refused}");
         assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious\n");
     }
@@ -218,13 +236,13 @@ mod tests {
         let path = dir.path().join(ARCHIVE_LOCK_NAME);
         assert_eq!(read_last_run(dir.path()).unwrap(), None);
         let run = LastRun { at: UnixNanos::new(17), removals_deferred: true };
-        let mut lock = DirLock::acquire(dir.path(), ARCHIVE_LOCK_NAME).unwrap();
+        let mut lock = DirLock::acquire(dir.path(), DirLockKind::ArchiveJob).unwrap();
         lock.record_run(run).unwrap();
         drop(lock);
-        drop(DirLock::acquire(dir.path(), ARCHIVE_LOCK_NAME).unwrap());
+        drop(DirLock::acquire(dir.path(), DirLockKind::ArchiveJob).unwrap());
         assert_eq!(read_last_run(dir.path()).unwrap(), Some(run));
         std::fs::write(&path, "123\ngarbled\n").unwrap();
-        drop(DirLock::acquire(dir.path(), ARCHIVE_LOCK_NAME).unwrap());
+        drop(DirLock::acquire(dir.path(), DirLockKind::ArchiveJob).unwrap());
         let garbled = read_last_run(dir.path()).unwrap().unwrap();
         assert_eq!(garbled, LastRun { at: UnixNanos::new(0), removals_deferred: false });
         std::fs::remove_file(&path).unwrap();

@@ -17,9 +17,9 @@ const MAX_SUFFIX_BYTES: usize = 1 + 14 + 21;
 const MAX_STEM_BYTES: usize = MAX_NAME_BYTES - MAX_SUFFIX_BYTES;
 
 /// Name of the lock of a directory: one recorder at a time.
-pub const RECORDER_LOCK_NAME: &str = ".streamer.lock";
+pub(super) const RECORDER_LOCK_NAME: &str = ".streamer.lock";
 /// Name of the lock of a directory's archive: one run of the job at a time.
-pub const ARCHIVE_LOCK_NAME: &str = ".streamer.archive.lock";
+pub(super) const ARCHIVE_LOCK_NAME: &str = ".streamer.archive.lock";
 
 /// Content of a file of an hour, and its suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,10 +10,10 @@ pub(crate) use self::event::CompressionRatio;
 pub use self::event::{HourLocation, JobEvent, JobSummary};
 use super::compress::Compression;
 use super::decode::decode_and_digest;
-use super::dir_lock::{DirLock, LastRun, LockError};
+use super::dir_lock::{DirLock, DirLockKind, LastRun, LockError};
 use super::directory::Directory;
 use super::disk::{self, FileError};
-use super::file_name::{ARCHIVE_LOCK_NAME, FileKind};
+use super::file_name::FileKind;
 use super::hour_entry::{HourEntry, SealState};
 use super::journal::{self, SealRecord};
 use super::parallel::parallel_for_each;
@@ -148,13 +148,13 @@ impl Job {
             planned.warnings.into_iter().for_each(tell);
             // Where it cannot be noted, nothing can be removed either.
             if self.limits != RetentionLimits::default()
-                && let Ok(mut lock) = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)
+                && let Ok(mut lock) = DirLock::acquire(&self.dir, DirLockKind::ArchiveJob)
             {
                 lock.record_run(LastRun { at: clock.now(), removals_deferred: false })?;
             }
             return Ok(summary);
         }
-        let mut lock = DirLock::acquire(&self.dir, ARCHIVE_LOCK_NAME)?;
+        let mut lock = DirLock::acquire(&self.dir, DirLockKind::ArchiveJob)?;
         for leftover in self.find_leftovers()? {
             leftover.clean_up(&self.dir).unwrap_or_else(&mut tell);
         }

@@ -121,11 +121,7 @@ pub fn seal(
         } else if base.record.is_none() {
             report_lost_lines(target, &lines, info, warn)?;
         }
-        target.append_event(clock, JournalEvent::Sealing(record.clone()))?;
-        disk::rename(&target.path(FileKind::SealingTemp), &target.path(FileKind::Sealed))?;
-        disk::sync_dir(dir)?;
-        target.append_event(clock, JournalEvent::Sealed(record.clone()))?;
-        disk::remove_if_exists(&path)?;
+        publish(target, clock, &record)?;
         let bytes_before = base.record.map_or(0, |base| base.stored_bytes);
         let stored_bytes = record.stored_bytes - bytes_before;
         Ok(SealOutcome::Sealed { record, raw_bytes: part.bytes, stored_bytes })
@@ -135,6 +131,24 @@ pub fn seal(
         drop(disk::remove_if_exists(&target.path(FileKind::SealingTemp)));
     }
     outcome
+}
+
+/// Gives the temporary file, which was synced and verified, the name of the sealed file, and then
+/// removes the lines.
+///
+/// # Durability
+/// The journal has the record before the rename, so that a crash in between leaves a sealed file
+/// that is known. The directory is synced before the lines are removed.
+fn publish(
+    target: SealTarget<'_>,
+    clock: &dyn Clock,
+    record: &SealRecord,
+) -> Result<(), FileError> {
+    target.append_event(clock, JournalEvent::Sealing(record.clone()))?;
+    disk::rename(&target.path(FileKind::SealingTemp), &target.path(FileKind::Sealed))?;
+    disk::sync_dir(target.dir)?;
+    target.append_event(clock, JournalEvent::Sealed(record.clone()))?;
+    disk::remove_if_exists(&target.path(FileKind::Lines))
 }
 
 /// Warns of lines that were sealed before and are neither in the sealed file nor in these lines.

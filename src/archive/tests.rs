@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::compress::Compression;
+use super::dir_lock::{DirLock, DirLockKind};
 use super::directory::Directory;
 use super::file_name::{FileKind, Stem};
 use super::job::{Job, JobError, JobEvent, JobSummary};
@@ -295,8 +296,7 @@ fn unsealed_hours_are_removed_only_for_min_free_disk() {
 fn a_second_concurrent_job_is_refused() {
     let archive = TestArchive::new();
     archive.write(10, FileKind::Lines, "1\n");
-    let name = super::file_name::ARCHIVE_LOCK_NAME;
-    let _other = super::dir_lock::DirLock::acquire(archive.dir.path(), name).unwrap();
+    let _other = DirLock::acquire(archive.dir.path(), DirLockKind::ArchiveJob).unwrap();
     let refused = archive.try_run().unwrap_err().to_string();
     assert!(refused.contains("another run (pid "), "{refused}");
 }

@@ -4,8 +4,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::archive::dir_lock::DirLock;
-use crate::archive::file_name::RECORDER_LOCK_NAME;
+use crate::archive::dir_lock::{DirLock, DirLockKind};
 use crate::base::symlinks::check_foreign_links;
 use crate::base::units::FileMode;
 use crate::plugin::BoxError;
@@ -51,7 +50,7 @@ impl OutputDir {
             .mode(self.file_mode.directory_bits())
             .create(&self.path)
             .map_err(|source| CreateDirError { dir: self.path.clone(), source })?;
-        self.lock = Some(DirLock::acquire(&self.path, RECORDER_LOCK_NAME)?);
+        self.lock = Some(DirLock::acquire(&self.path, DirLockKind::Recorder)?);
         Ok(())
     }
 
