@@ -7,7 +7,7 @@ use super::line_position::LinePosition;
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     /// Positions that the lines had reached, in the order of time.
-    checkpoints: Vec<Checkpoint>,
+    entries: Vec<Checkpoint>,
     /// `true` if the recorder closed the file, or the file was recovered, after the last mark.
     closed: bool,
     /// First byte that a failed sync leaves in doubt.
@@ -25,9 +25,9 @@ struct Checkpoint {
 impl Checkpoints {
     /// Reads the statements out of the journal of the hour. Those on a file that was sealed or
     /// removed are left out: what exists now is another file.
-    pub(super) fn from_journal(entries: &[JournalEntry]) -> Self {
+    pub(super) fn from_journal(journal: &[JournalEntry]) -> Self {
         let mut found = Self::default();
-        for JournalEntry { t, event } in entries_since_removal(entries) {
+        for JournalEntry { t, event } in entries_since_removal(journal) {
             let t = *t;
             match event {
                 JournalEvent::Open(open) => {
@@ -38,7 +38,7 @@ impl Checkpoints {
                     found.closed = false;
                 }
                 JournalEvent::Mark(mark) => {
-                    found.checkpoints.push(Checkpoint { t, mark: *mark });
+                    found.entries.push(Checkpoint { t, mark: *mark });
                     found.closed = false;
                 }
                 JournalEvent::Recovered(RecoveredEvent { bytes, messages, .. }) => {
@@ -51,7 +51,7 @@ impl Checkpoints {
                     let durable_bytes = || found.last_durable(closed.bytes).bytes;
                     let synced = (!closed.durable).then(durable_bytes);
                     let mark = Mark { bytes: closed.bytes, messages: closed.messages, synced };
-                    found.checkpoints.push(Checkpoint { t, mark });
+                    found.entries.push(Checkpoint { t, mark });
                     found.closed = true;
                 }
                 JournalEvent::SyncFailed { from, .. } => {
@@ -67,12 +67,12 @@ impl Checkpoints {
     }
 
     fn starting_with(checkpoint: Checkpoint) -> Self {
-        Self { checkpoints: vec![checkpoint], closed: false, unsynced_from: None }
+        Self { entries: vec![checkpoint], closed: false, unsynced_from: None }
     }
 
     /// Returns whether the journal says nothing on the file: no recorder of ours wrote it.
     pub(super) fn is_empty(&self) -> bool {
-        self.checkpoints.is_empty()
+        self.entries.is_empty()
     }
 
     /// Returns whether the recorder closed the file, or the file was recovered, after the last mark.
@@ -92,18 +92,18 @@ impl Checkpoints {
         let is_durable = |mark: &Mark| {
             mark.bytes <= limit && mark.synced.is_none_or(|synced| synced >= mark.bytes)
         };
-        let marks = self.checkpoints.iter().rev().map(|checkpoint| checkpoint.mark);
+        let marks = self.entries.iter().rev().map(|checkpoint| checkpoint.mark);
         marks.into_iter().find(is_durable).unwrap_or_default()
     }
 
     /// Returns the last statement.
     pub(super) fn last(&self) -> Option<Mark> {
-        self.checkpoints.last().map(|checkpoint| checkpoint.mark)
+        self.entries.last().map(|checkpoint| checkpoint.mark)
     }
 
     /// Returns the length and the number of the lines at each mark, in the order of time.
     pub(super) fn positions(&self) -> impl Iterator<Item = LinePosition> {
-        self.checkpoints.iter().map(|Checkpoint { mark, .. }| LinePosition {
+        self.entries.iter().map(|Checkpoint { mark, .. }| LinePosition {
             bytes: mark.bytes,
             messages: mark.messages,
         })
@@ -113,15 +113,14 @@ impl Checkpoints {
     /// is known to be lost, and the time since when is 0.
     pub(super) fn assess_loss(&self, found: LinePosition) -> RecoveredEvent {
         let LinePosition { bytes, messages } = found;
-        let (Some(first), Some(last)) = (self.checkpoints.first(), self.last()) else {
+        let (Some(first), Some(last)) = (self.entries.first(), self.last()) else {
             return RecoveredEvent { bytes, messages, ..RecoveredEvent::default() };
         };
         // Bytes that are missing are at least one line, even if the journal counts no more lines.
         let missing = last.messages.saturating_sub(messages).max(1);
         let lost = if last.bytes > bytes { missing } else { 0 };
         // The lines were last known to reach no further than this.
-        let within =
-            self.checkpoints.iter().rev().find(|checkpoint| checkpoint.mark.bytes <= bytes);
+        let within = self.entries.iter().rev().find(|checkpoint| checkpoint.mark.bytes <= bytes);
         RecoveredEvent { bytes, messages, cut: 0, lost, since: within.unwrap_or(first).t }
     }
 }
