@@ -97,8 +97,8 @@ pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<()
     }
 }
 
-/// Returns the number of bytes at the start of the lines that are in the sealed file as well; `None`
-/// when all sealed lines are among these, so that the sealed file is not needed.
+/// Returns the number of bytes at the start of the lines that are in the sealed file as well;
+/// `None` when all sealed lines are among these, so that the sealed file is not needed.
 fn sealed_prefix_len(
     dir: &Path,
     entry: &HourEntry,

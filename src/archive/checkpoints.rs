@@ -75,7 +75,8 @@ impl Checkpoints {
         self.entries.is_empty()
     }
 
-    /// Returns whether the recorder closed the file, or the file was recovered, after the last mark.
+    /// Returns whether the recorder closed the file, or the file was recovered, after the last
+    /// mark.
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }

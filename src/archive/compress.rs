@@ -16,14 +16,14 @@ use super::progress::Progress;
 use super::read_ahead::read_ahead;
 use super::seal_error::SealError;
 
-/// Largest number of raw bytes in a frame. A reader that seeks decodes half of one on average, and a
-/// damaged file loses one; larger frames gain nothing in ratio (BENCHMARKS.md).
+/// Largest number of raw bytes in a frame. A reader that seeks decodes half of one on average, and
+/// a damaged file loses one; larger frames gain nothing in ratio (docs/benchmarks.md).
 pub const FRAME_BYTES: usize = 4 << 20;
 /// Window of long-distance matching, as a power of two. Every decoder accepts it without an
 /// option.
 const LONG_WINDOW_LOG: u32 = 26;
-/// Largest number of raw bytes in a frame with long-distance matching, which finds nothing in frames
-/// that are smaller than its window.
+/// Largest number of raw bytes in a frame with long-distance matching, which finds nothing in
+/// frames that are smaller than its window.
 const LONG_FRAME_BYTES: usize = 1 << LONG_WINDOW_LOG;
 /// Buffers between reading and compressing: one is filled while the other is compressed.
 const FRAMES_IN_FLIGHT: usize = 2;

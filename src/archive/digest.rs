@@ -66,8 +66,8 @@ impl Digester {
     }
 }
 
-/// Returns the digest of the first `length` bytes of a file, or of all if there are fewer. Moves the
-/// position of the handle.
+/// Returns the digest of the first `length` bytes of a file, or of all if there are fewer. Moves
+/// the position of the handle.
 ///
 /// # Errors
 /// The file cannot be read.

@@ -173,8 +173,9 @@ pub struct LastRun {
     pub removals_deferred: bool,
 }
 
-/// Returns the last run of the archive's job in the directory; `None` if there was none. A time that
-/// is garbled counts as 1970, as after a reset of the clock, so that removals are deferred once.
+/// Returns the last run of the archive's job in the directory; `None` if there was none. A time
+/// that is garbled counts as 1970, as after a reset of the clock, so that removals are deferred
+/// once.
 ///
 /// # Errors
 /// The lock file exists and cannot be read.

@@ -1,5 +1,5 @@
-//! The listing of a directory: its hours, each with its files. No other code of this program lists an
-//! archive directory.
+//! The listing of a directory: its hours, each with its files. No other code of this program lists
+//! an archive directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -209,8 +209,8 @@ pub(super) fn remove_if_exists(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Gives the file the mode, the owner and the modification time of `model`. The owner stays as it is
-/// when this process may not change it.
+/// Gives the file the mode, the owner and the modification time of `model`. The owner stays as it
+/// is when this process may not change it.
 pub(super) fn copy_metadata(file: &File, path: &Path, model: &File) -> Result<(), FileError> {
     fault_point()
         .and_then(|()| {

@@ -58,8 +58,8 @@ pub(super) fn try_lock(file: &File, path: &Path) -> Result<bool, FileError> {
     }
 }
 
-/// Returns whether another handle holds the lock of the file. A file that cannot be opened counts as not
-/// locked: the error shows when the file is sealed or removed.
+/// Returns whether another handle holds the lock of the file. A file that cannot be opened counts
+/// as not locked: the error shows when the file is sealed or removed.
 ///
 /// `flock(2)` cannot be queried, so this takes a shared lock for a moment. A [`try_lock`] elsewhere
 /// at the same moment fails, and is repeated by the next run; [`open_locked`] waits.

@@ -59,7 +59,8 @@ impl HourEntry {
     /// Returns the name by which messages refer to the hour: that of its lines, else of its sealed
     /// file, else of another file.
     pub fn display_name(&self) -> String {
-        // The kinds are in this order. An hour without files has the name that its lines would have.
+        // The kinds are in this order. An hour without files has the name that its lines would
+        // have.
         let kind = self.files.keys().next().copied().unwrap_or(FileKind::Lines);
         FileName { stem: self.stem.clone(), hour: self.hour, kind }.to_string()
     }

@@ -131,9 +131,9 @@ impl HourFile {
     ///
     /// # Durability
     /// After a failed fsync the kernel may have dropped the pages that it could not write, and a
-    /// second fsync would succeed without them (Rebello et al., "Can Applications Recover from fsync
-    /// Failures?", USENIX ATC 2020). So the sync of the same bytes is not repeated: they are in
-    /// doubt, and the file is opened anew.
+    /// second fsync would succeed without them (Rebello et al., "Can Applications Recover from
+    /// fsync Failures?", USENIX ATC 2020). So the sync of the same bytes is not repeated: they are
+    /// in doubt, and the file is opened anew.
     ///
     /// # Errors
     /// [`FileError`]: it is unknown how many of the bytes since the previous

@@ -1,4 +1,5 @@
-//! The summary of an hour, from its journal and the sizes of its files. Sealed files are not decoded.
+//! The summary of an hour, from its journal and the sizes of its files. Sealed files are not
+//! decoded.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

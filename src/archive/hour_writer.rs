@@ -165,8 +165,8 @@ impl HourWriter {
         self.lines.as_ref()
     }
 
-    /// Appends `messages` complete lines, received at `received`. Returns a report when the file had
-    /// to be opened.
+    /// Appends `messages` complete lines, received at `received`. Returns a report when the file
+    /// had to be opened.
     ///
     /// # Errors
     /// [`FileError`]: none of the lines is in the file.

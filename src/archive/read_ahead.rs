@@ -26,8 +26,8 @@ pub(super) fn read_ahead<E: From<io::Error>>(
         // Cannot fail: the receiver lives until the thread below ends.
         drop(empty_sender.send(Vec::new()));
     }
-    // `move`: the channels are dropped with this closure, before the scope joins the thread, so that
-    // the thread ends.
+    // `move`: the channels are dropped with this closure, before the scope joins the thread, so
+    // that the thread ends.
     std::thread::scope(move |scope| {
         scope.spawn(move || {
             while let Ok(mut chunk) = empty.recv() {

@@ -58,7 +58,8 @@ impl Reconciler<'_> {
     /// byte by byte.
     ///
     /// # Errors
-    /// [`SealError::File`] if a file cannot be read, [`SealError::Stopped`] if a stop was requested.
+    /// [`SealError::File`] if a file cannot be read, [`SealError::Stopped`] if a stop was
+    /// requested.
     pub(super) fn reconcile(&self) -> Result<Overlap, SealError> {
         let sealed_path = self.path(FileKind::Sealed);
         let sealed_error = |action| FileError::from_io(action, &sealed_path);
@@ -128,8 +129,8 @@ impl Reconciler<'_> {
                 return Ok(Some(part.bytes));
             }
         }
-        // The lines may be the decompressed file. Some tools keep the time; without it, only a large
-        // file rules out coincidence.
+        // The lines may be the decompressed file. Some tools keep the time; without it, only a
+        // large file rules out coincidence.
         let is_conclusive =
             record.raw_bytes >= MIN_CONCLUSIVE_BYTES || sealed.modified == self.lines_info.modified;
         if is_conclusive && journal::has_sealed_prefix(record, self.lines, self.lines_info.bytes)? {

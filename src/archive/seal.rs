@@ -1,5 +1,5 @@
-//! Sealing: the lines of a closed hour become a compressed file, which is decoded again and compared
-//! with them before it replaces them.
+//! Sealing: the lines of a closed hour become a compressed file, which is decoded again and
+//! compared with them before it replaces them.
 //!
 //! At every moment the complete hour is on disk, under one of the archive's names. The order is:
 //! sync the lines, compress to `.jsonl.zst.tmp`, sync, decode and compare, record `sealing` in the
@@ -172,8 +172,8 @@ fn report_lost_lines(
     Ok(())
 }
 
-/// Locks the lines again. Returns `false` when another process has them open for writing, has appended to
-/// them since, or has replaced them.
+/// Locks the lines again. Returns `false` when another process has them open for writing, has
+/// appended to them since, or has replaced them.
 fn relock_unchanged(lines: &File, path: &Path, info: FileInfo) -> Result<bool, SealError> {
     if !file_lock::try_lock(lines, path)? {
         return Ok(false);

@@ -1,5 +1,5 @@
-//! The end of a file of lines: an incomplete last line, as a crash or a power cut leaves it, and its
-//! repair.
+//! The end of a file of lines: an incomplete last line, as a crash or a power cut leaves it, and
+//! its repair.
 
 use std::fs::File;
 use std::io;

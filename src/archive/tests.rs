@@ -22,7 +22,8 @@ use super::retention::RetentionLimits;
 use super::verify::{HourVerdict, verify_hour};
 use crate::base::time::{Hour, ManualClock, UnixNanos};
 
-/// Directory with hours of the stem `t`, and a clock at a minute past noon of the first day of 1970.
+/// Directory with hours of the stem `t`, and a clock at a minute past noon of the first day of
+/// 1970.
 struct TestArchive {
     dir: tempfile::TempDir,
     job: Job,

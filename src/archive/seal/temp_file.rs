@@ -20,7 +20,8 @@ use crate::archive::retention::disk_space;
 use crate::archive::seal_error::SealError;
 use crate::base::time::UnixNanos;
 
-/// Part of the disk that a seal leaves free, as a divisor of its size: a recorder writes to it, too.
+/// Part of the disk that a seal leaves free, as a divisor of its size: a recorder writes to it,
+/// too.
 const RESERVE_DIVISOR: u64 = 100;
 /// Most bytes that a seal leaves free. Little, since sealing is what makes room.
 const MAX_RESERVE_BYTES: u64 = 16 << 20;

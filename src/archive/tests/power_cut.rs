@@ -14,8 +14,8 @@ use crate::archive::journal::JournalEvent;
 
 const PAGE: usize = 4096;
 
-/// Damages a file as a power cut may: a part of the bytes that were not durable remains, and some of
-/// its pages are zeros.
+/// Damages a file as a power cut may: a part of the bytes that were not durable remains, and some
+/// of its pages are zeros.
 fn simulate_power_cut(path: &Path, durable: usize, rng: &mut fastrand::Rng) {
     let mut content = fs::read(path).unwrap();
     content.truncate(durable + rng.usize(..=content.len() - durable));
@@ -100,8 +100,8 @@ proptest! {
     }
 }
 
-/// Replaces the file of the lines by a copy, since the recorder that was leaked in this process still
-/// holds the lock of the original.
+/// Replaces the file of the lines by a copy, since the recorder that was leaked in this process
+/// still holds the lock of the original.
 fn release_leaked_lock(archive: &TestArchive) {
     let path = archive.path(10, FileKind::Lines);
     if path.exists() {

@@ -1,5 +1,5 @@
-//! Tests of an hour that is recorded, rolled, sealed and removed, with a fault at every operation in
-//! turn.
+//! Tests of an hour that is recorded, rolled, sealed and removed, with a fault at every operation
+//! in turn.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -101,7 +101,8 @@ pub(super) fn read_gaps(archive: &TestArchive) -> Vec<gaps::Gap> {
     coverage.gaps.into_values().flatten().collect()
 }
 
-/// Records hour 10 and a part of hour 11, then runs the job, which seals hour 10 and removes hour 3.
+/// Records hour 10 and a part of hour 11, then runs the job, which seals hour 10 and removes hour
+/// 3.
 fn record_and_seal(archive: &TestArchive, recorder: &mut TestRecorder) {
     recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
     recorder.write(36_010, 0..10);

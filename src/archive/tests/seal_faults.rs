@@ -6,7 +6,8 @@ use super::*;
 use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
 
 /// Runs the job with the fault at each operation in turn, each time on a fresh archive, and then
-/// once more without a fault. `prepare` writes hour 10, whose lines must be `expected` from then on.
+/// once more without a fault. `prepare` writes hour 10, whose lines must be `expected` from then
+/// on.
 fn test_fault_at_every_operation(
     fault: InjectedFault,
     prepare: impl Fn(&TestArchive),
