@@ -1,117 +1,24 @@
 //! Gaps: the stretches of time in which something may be missing from the archive, and why. They
 //! are worked out from the journals, here and nowhere else.
 
+mod certainty;
 mod detector;
+mod gap;
+mod gap_kind;
+mod hour_record;
 mod run_segment;
 mod topic_outages;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use serde::ser::SerializeStruct as _;
-use serde::{Serialize, Serializer};
-
+pub use self::certainty::Certainty;
 use self::detector::GapDetector;
+pub use self::gap::Gap;
+pub use self::gap_kind::GapKind;
+pub use self::hour_record::HourRecord;
 use self::run_segment::segments_by_run;
-use super::journal::JournalEntry;
 use crate::base::time::{Hour, UnixNanos};
-
-/// A stretch of time in which something may be missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
-    /// When it began.
-    pub from: UnixNanos,
-    /// When it ended; `None` while it goes on.
-    pub to: Option<UnixNanos>,
-    /// What was not done.
-    pub kind: GapKind,
-    /// Why, in a word: for `down` as the status counts it.
-    pub cause: String,
-    /// The particulars, in the system's or the server's words; may be empty.
-    pub detail: String,
-    /// How many messages are missing, where that is known.
-    pub messages: Option<u64>,
-    /// How sure that is.
-    pub certainty: Certainty,
-}
-
-/// What a gap is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GapKind {
-    /// The recorder ran and was not connected.
-    Down,
-    /// Messages were received and are not in the archive.
-    Dropped,
-    /// The disk took nothing. Messages waited; those that found no room are a gap of their own.
-    Stalled,
-    /// No recorder ran.
-    NotRunning,
-    /// The journal does not tell.
-    Unknown,
-}
-
-impl fmt::Display for GapKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Down => "down",
-            Self::Dropped => "dropped",
-            Self::Stalled => "stalled",
-            Self::NotRunning => "not_running",
-            Self::Unknown => "unknown",
-        })
-    }
-}
-
-/// How sure a gap is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Certainty {
-    /// Both ends were noted when they came.
-    Exact,
-    /// It was no longer than that: its beginning is the last sign of life of a run that crashed.
-    AtMost,
-    /// Perhaps nothing is missing.
-    Possible,
-}
-
-impl fmt::Display for Certainty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Exact => "exact",
-            Self::AtMost => "at_most",
-            Self::Possible => "possible",
-        })
-    }
-}
-
-impl Serialize for Gap {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut gap = serializer.serialize_struct("Gap", 8)?;
-        gap.serialize_field("from", &self.from.to_string())?;
-        gap.serialize_field("to", &self.to.map(|to| to.to_string()))?;
-        let seconds = self.to.map(|to| to.saturating_since(self.from).as_secs_f64());
-        gap.serialize_field("seconds", &seconds)?;
-        gap.serialize_field("kind", &self.kind)?;
-        gap.serialize_field("cause", &self.cause)?;
-        gap.serialize_field("detail", &self.detail)?;
-        gap.serialize_field("messages", &self.messages)?;
-        gap.serialize_field("certainty", &self.certainty)?;
-        gap.end()
-    }
-}
-
-/// What is known of an hour of a stem.
-#[derive(Debug, Clone)]
-pub struct HourRecord {
-    /// The hour.
-    pub hour: Hour,
-    /// Whether there are lines, sealed or not.
-    pub has_lines: bool,
-    /// Its journal, of whose marks the last before another event suffices; or why there is none.
-    pub journal: Result<Vec<JournalEntry>, &'static str>,
-}
 
 /// The gaps of one stem, by the time at which they begin. The hours come in the order of time.
 /// `running` says whether a recorder is at work on it `now`.

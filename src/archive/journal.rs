@@ -4,7 +4,9 @@
 //!
 //! Readers skip events that they do not know, and a line that is torn.
 
+mod drop_cause;
 mod event;
+mod limit_kind;
 mod pending_events;
 mod writer;
 
@@ -16,10 +18,12 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+pub use self::drop_cause::DropCause;
 pub use self::event::{
     ClosedEvent, FORMAT_VERSION, JournalEntry, JournalEvent, Mark, OpenEvent, RecoveredEvent,
     SealRecord, SealedPart,
 };
+pub use self::limit_kind::LimitKind;
 pub use self::pending_events::PendingEvents;
 pub use self::writer::JournalWriter;
 use super::digest;

@@ -4,14 +4,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::disk;
 use super::disk::FileError;
 use super::file_lock;
 use super::file_name::{FileKind, Stem};
 use super::hour_entry::HourEntry;
-use super::journal;
+use super::journal::{self, LimitKind};
 use crate::base::time::{Hour, UnixNanos};
 
 /// What an archive may take. A limit that is not set does not exist.
@@ -50,31 +48,6 @@ pub struct Candidate {
     pub bytes: u64,
     /// How far it is.
     pub class: RetentionClass,
-}
-
-/// The limit for whose sake an hour goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitKind {
-    /// `max_age`.
-    MaxAge,
-    /// `max_total_size`.
-    MaxTotalSize,
-    /// `min_free_disk`.
-    MinFreeDisk,
-    /// `keep_journals`.
-    KeepJournals,
-}
-
-impl std::fmt::Display for LimitKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::MaxAge => "max_age",
-            Self::MaxTotalSize => "max_total_size",
-            Self::MinFreeDisk => "min_free_disk",
-            Self::KeepJournals => "keep_journals",
-        })
-    }
 }
 
 /// What retention would do.

@@ -1,11 +1,12 @@
 //! Goes through the journals of a stem and tells its gaps.
 
+use super::certainty::Certainty;
+use super::gap::Gap;
+use super::gap_kind::GapKind;
 use super::run_segment::{RunSegment, SegmentContent};
 use super::topic_outages::TopicOutages;
-use super::{Certainty, Gap, GapKind};
-use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent};
+use crate::archive::journal::{DropCause, JournalEntry, JournalEvent, OpenEvent};
 use crate::base::time::{Hour, UnixNanos};
-use crate::plugin::DropCause;
 
 /// What is known of the recording at a point of the journals.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::HourRecord;
+use super::hour_record::HourRecord;
 use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent};
 use crate::base::time::Hour;
 

@@ -5,7 +5,9 @@ mod scripted_journals;
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::journal::{ClosedEvent, JournalEvent, Mark, OpenEvent, RecoveredEvent};
+use crate::archive::journal::{
+    ClosedEvent, JournalEntry, JournalEvent, Mark, OpenEvent, RecoveredEvent,
+};
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Certainty, Gap, GapKind};
+use super::certainty::Certainty;
+use super::gap::Gap;
+use super::gap_kind::GapKind;
 use crate::base::time::UnixNanos;
 
 #[derive(Debug, Default)]

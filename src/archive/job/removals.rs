@@ -7,11 +7,10 @@ use crate::archive::dir_lock::{LastRun, read_last_run};
 use crate::archive::directory::Directory;
 use crate::archive::file_name::FileKind;
 use crate::archive::hour_entry::{HourEntry, SealState};
+use crate::archive::journal::LimitKind;
 use crate::archive::progress::Progress;
 use crate::archive::retention;
-use crate::archive::retention::{
-    Candidate, LimitKind, RetentionClass, RetentionLimits, RetentionPlan,
-};
+use crate::archive::retention::{Candidate, RetentionClass, RetentionLimits, RetentionPlan};
 use crate::base::time::{Clock, UnixNanos};
 
 /// A clock that moved by more since the last run is not believed at once: a machine without a

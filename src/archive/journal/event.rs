@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::retention::LimitKind;
+use super::limit_kind::LimitKind;
 use crate::archive::sha256_hash::Sha256Hash;
 
 /// The version of the format, in every `open`. Readers skip events and fields that they do not

@@ -1,6 +1,6 @@
-//! The reasons for which received messages are lost.
+//! The causes in a journal's `drop` events.
 
-/// The reason why received messages are not forwarded.
+/// The reason why received messages are not among the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DropCause {
@@ -10,12 +10,12 @@ pub enum DropCause {
     Undecodable,
     /// A stage held the messages when it failed. Their number is an upper bound.
     Stage,
-    /// The recorder stopped while the sink could not take the messages.
+    /// The recorder stopped before the sink could take the messages.
     GivenUp,
 }
 
 impl DropCause {
-    /// Returns the cause as it is spelled in journals.
+    /// Returns the cause as journals spell it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Overflow => "overflow",

@@ -1,0 +1,16 @@
+//! The evidence that gap detection has of one hour.
+
+use crate::archive::journal::JournalEntry;
+use crate::base::time::Hour;
+
+/// The journal of one hour of one stem, and whether the hour has lines.
+#[derive(Debug, Clone)]
+pub struct HourRecord {
+    /// The hour.
+    pub hour: Hour,
+    /// Whether the hour has lines, sealed or not.
+    pub has_lines: bool,
+    /// Entries of the journal, or the reason why there are none. Of successive marks the last one
+    /// suffices.
+    pub journal: Result<Vec<JournalEntry>, &'static str>,
+}
