@@ -2,6 +2,7 @@
 
 use super::journal::{JournalEntry, JournalEvent, Mark, RecoveredEvent, entries_since_removal};
 use super::line_position::LinePosition;
+use crate::base::time::UnixNanos;
 
 /// Statements of the journal on the `.jsonl` that exists now.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub(super) struct Checkpoints {
 #[derive(Debug, Clone, Copy)]
 struct Checkpoint {
     /// Time of the event, Unix nanoseconds.
-    t: u64,
+    t: UnixNanos,
     mark: Mark,
 }
 
@@ -111,7 +112,7 @@ impl Checkpoints {
     }
 
     /// Compares the last statement with what the file has. Where the journal says nothing, nothing
-    /// is known to be lost, and the time since when is 0.
+    /// is known to be lost, and the time since when is the epoch.
     pub(super) fn assess_loss(&self, found: LinePosition) -> RecoveredEvent {
         let LinePosition { bytes, messages } = found;
         let (Some(first), Some(last)) = (self.entries.first(), self.last()) else {

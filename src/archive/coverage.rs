@@ -6,7 +6,7 @@ use std::path::Path;
 use super::dir_lock::DirLockKind;
 use super::file_lock::is_locked;
 use super::file_name::{FileKind, Stem};
-use super::gaps::{Gap, HourGaps, HourRecord, detect_gaps, gaps_by_hour};
+use super::gaps::{Gap, HourGaps, HourRecord, RecorderState, detect_gaps, gaps_by_hour};
 use super::hour_entry::HourEntry;
 use super::journal::{self, JournalEvent};
 use super::parallel::parallel_map;
@@ -44,7 +44,9 @@ impl Coverage {
                 && latest_open(&records)
                     .is_some_and(|open| newest_run.as_deref() == Some(open.run));
             let hours: Vec<_> = records.iter().map(|record| record.hour).collect();
-            let stem_gaps = detect_gaps(records, now, is_recorded);
+            let recorder =
+                if is_recorded { RecorderState::Running } else { RecorderState::Stopped };
+            let stem_gaps = detect_gaps(records, now, recorder);
             hour_gaps.insert(stem.clone(), gaps_by_hour(&stem_gaps, hours, now));
             gaps.insert(stem.clone(), stem_gaps);
         }
@@ -70,7 +72,7 @@ fn read_hour_record(dir: &Path, entry: &HourEntry) -> HourRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct RunOpen<'a> {
     /// Unix nanoseconds.
-    t: u64,
+    t: UnixNanos,
     run: &'a str,
 }
 

@@ -1,9 +1,11 @@
-//! Gaps: the stretches of time in which something may be missing from the archive, and why. They
-//! are worked out from the journals, here and nowhere else.
+//! Gaps: the intervals in which something may be missing from the archive, with their causes.
+//!
+//! Gaps are computed from the journals, in this module alone; nothing else stores them.
 
 mod certainty;
 mod detector;
 mod gap;
+mod gap_cause;
 mod gap_kind;
 mod hour_record;
 mod run_segment;
@@ -14,28 +16,28 @@ use std::time::Duration;
 
 pub use self::certainty::Certainty;
 use self::detector::GapDetector;
+pub use self::detector::RecorderState;
 pub use self::gap::Gap;
 pub use self::gap_kind::GapKind;
 pub use self::hour_record::HourRecord;
 use self::run_segment::segments_by_run;
 use crate::base::time::{Hour, UnixNanos};
 
-/// The gaps of one stem, by the time at which they begin. The hours come in the order of time.
-/// `running` says whether a recorder is at work on it `now`.
+/// Returns the gaps of one stem, sorted by their start. The hours are given in the order of time.
 pub fn detect_gaps<'a>(
     hours: impl IntoIterator<Item = &'a HourRecord>,
     now: UnixNanos,
-    running: bool,
+    recorder: RecorderState,
 ) -> Vec<Gap> {
-    let mut teller = GapDetector::default();
+    let mut detector = GapDetector::default();
     for segment in segments_by_run(hours) {
-        teller.process_segment(&segment);
+        detector.process_segment(&segment);
     }
-    let mut gaps = teller.finish(running);
+    let mut gaps = detector.finish(recorder);
     for gap in &mut gaps {
-        // A clock that was set back makes an end lie before its beginning.
+        // A clock that was set back puts an end before its start.
         gap.to = gap.to.map(|to| to.max(gap.from));
-        // And a gap that goes on cannot begin later than now.
+        // An open gap cannot start in the future.
         if gap.to.is_none() {
             gap.from = gap.from.min(now);
         }
@@ -44,28 +46,28 @@ pub fn detect_gaps<'a>(
     gaps
 }
 
-/// The gaps that an hour has.
+/// The gaps within one hour, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HourGaps {
-    /// How many reach into it.
+    /// Number of gaps that reach into the hour.
     pub count: u64,
-    /// For how long something may be missing: stretches that overlap count once, and those in which
-    /// messages only waited not at all.
+    /// Time within the hour for which something may be missing. Overlapping gaps count once, and
+    /// gaps in which messages only waited do not count.
     pub duration: Duration,
-    /// Whether a part of that is of kind `unknown`.
+    /// Whether one of the gaps is of kind `unknown`.
     pub has_unknown: bool,
 }
 
-/// The gaps of these hours, which come in the order of time. Gaps that go on reach to `now`; hours
-/// without any are left out.
+/// Returns the gaps of each of these hours, leaving out hours without gaps. The gaps are sorted by
+/// their start; open gaps last until `now`.
 pub fn gaps_by_hour(
     gaps: &[Gap],
     hours: impl IntoIterator<Item = Hour>,
     now: UnixNanos,
 ) -> BTreeMap<Hour, HourGaps> {
     let mut found: BTreeMap<Hour, HourGaps> =
-        hours.into_iter().map(|h| (h, HourGaps::default())).collect();
-    // Gaps come by their beginnings, so that what is covered so far is known by its end.
+        hours.into_iter().map(|hour| (hour, HourGaps::default())).collect();
+    // End of the time that earlier gaps cover: with gaps sorted by start, one number suffices.
     let mut covered = UnixNanos::default();
     for gap in gaps {
         let end = gap.to.unwrap_or(now.max(gap.from));

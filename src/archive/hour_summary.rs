@@ -129,9 +129,7 @@ pub fn summarize_hour(
     // An interrupted seal leaves lines that are sealed already.
     let part = record.as_ref().and_then(|record| record.part.as_ref());
     let is_sealed_part = |lines: FileInfo| {
-        part.is_some_and(|part| {
-            part.inode == lines.inode && part.modified == lines.modified.nanos()
-        })
+        part.is_some_and(|part| part.inode == lines.inode && part.modified == lines.modified)
     };
     // A tool that decompresses keeps the time of the sealed file.
     let is_decompressed =

@@ -227,7 +227,7 @@ impl HourWriter {
 
     /// Returns whether there are lines or events that are not known to be durable.
     pub fn is_dirty(&self) -> bool {
-        self.has_unsynced_lines() || self.journal.is_dirty()
+        self.has_unsynced_lines() || self.journal.needs_sync()
     }
 
     fn has_unsynced_lines(&self) -> bool {
@@ -267,7 +267,7 @@ impl HourWriter {
         self.last_sync = Instant::now();
         if let Some(error) = error {
             let Range { start: from, end: to } = range;
-            let since = self.synced_at.nanos();
+            let since = self.synced_at;
             let error = error.source.to_string();
             self.record_event(now, JournalEvent::SyncFailed { from, to, since, error });
             self.all_synced = false;
@@ -299,8 +299,8 @@ impl HourWriter {
             JournalEvent::Closed(ClosedEvent {
                 bytes,
                 messages,
-                first: self.first_received.map(UnixNanos::nanos),
-                last: self.last_received.map(UnixNanos::nanos),
+                first: self.first_received,
+                last: self.last_received,
                 stop: reason == CloseReason::Stopped,
                 durable: syncs && self.all_synced,
             }),

@@ -1,13 +1,14 @@
-//! The journal of an hour, `<stem>_<hour>.journal`: JSON lines, appended and never changed. It says
-//! what happened in the hour: when the recorder listened and when not, how far the lines had come
-//! when, and what became of them.
+//! The journal of an hour, `<stem>_<hour>.journal`: JSON lines that are appended and never changed.
 //!
-//! Readers skip events that they do not know, and a line that is torn.
+//! A journal records when the recorder listened and when not, the size that the lines had reached
+//! at various times, and what became of the lines. Readers skip unknown events, and report torn
+//! lines as [`JournalEvent::Torn`].
 
 mod drop_cause;
 mod event;
 mod limit_kind;
 mod pending_events;
+mod seal_record;
 mod writer;
 
 use std::fs::File;
@@ -21,38 +22,39 @@ use serde::de::IgnoredAny;
 pub use self::drop_cause::DropCause;
 pub use self::event::{
     ClosedEvent, FORMAT_VERSION, JournalEntry, JournalEvent, Mark, OpenEvent, RecoveredEvent,
-    SealRecord, SealedPart,
 };
 pub use self::limit_kind::LimitKind;
 pub use self::pending_events::PendingEvents;
+pub use self::seal_record::{SealRecord, SealedPart};
 pub use self::writer::JournalWriter;
 use super::digest;
 use super::disk::{self, FileError};
 use crate::base::time::UnixNanos;
 
-/// Of longer journals only the end is read.
+/// Maximum number of bytes read from a journal: of longer journals, the last ones.
 const MAX_READ_BYTES: u64 = 64 << 20;
-/// In the first bytes of a line this says that it is a mark.
+/// Text that marks contain, and no other events, within the first [`MARK_TAG_WITHIN`] bytes.
 const MARK_TAG: &[u8] = br#""event":"mark""#;
+/// Length of the longest start of a mark that contains [`MARK_TAG`].
 const MARK_TAG_WITHIN: usize = 48;
 
 /// Appends an event and makes it durable.
-pub(super) fn append(path: &Path, now: UnixNanos, event: JournalEvent) -> Result<(), FileError> {
+pub(super) fn append(path: &Path, t: UnixNanos, event: JournalEvent) -> Result<(), FileError> {
     let file = disk::open_append(path)?;
     let mut line = Vec::new();
-    // A torn line of an earlier crash must not swallow this one.
+    // A crash may have left an incomplete line, which must not swallow this one.
     if !ends_with_newline(&file).map_err(FileError::from_io("read", path))? {
         line.push(b'\n');
     }
-    line.extend(encode_line(now, event));
+    line.extend(encode_line(&JournalEntry { t, event }));
     disk::write_all(&file, path, &line)?;
     disk::sync(&file, path)
 }
 
-/// An event as it stands in the file.
-fn encode_line(t: UnixNanos, event: JournalEvent) -> Vec<u8> {
-    // Plain numbers and texts: this cannot fail.
-    let mut line = serde_json::to_vec(&JournalEntry { t: t.nanos(), event }).unwrap_or_default();
+/// Returns the line of an entry, with its line feed.
+fn encode_line(entry: &JournalEntry) -> Vec<u8> {
+    let mut line = serde_json::to_vec(entry)
+        .expect("numbers, texts and lists of them, with texts as keys, always encode");
     line.push(b'\n');
     line
 }
@@ -65,17 +67,17 @@ fn ends_with_newline(file: &File) -> io::Result<bool> {
     Ok(byte == *b"\n")
 }
 
-/// All events that this version knows, in order, with [`Event::Torn`] where a line is none; nothing
-/// when there is no journal.
+/// Reads all events that this version knows, in order, with [`JournalEvent::Torn`] for each line
+/// that is no event. Returns none if there is no journal.
 ///
 /// # Errors
 /// The journal cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<JournalEntry>> {
-    Ok(parse_entries(&read_bytes(path)?.unwrap_or_default(), MarkFilter::All))
+    Ok(read_bytes(path)?.map_or_else(Vec::new, |bytes| parse_entries(&bytes, MarkFilter::All)))
 }
 
-/// The same with the last mark alone before each other event: all that most need, and quick to read.
-/// `None` when there is no journal.
+/// Reads the events like [`read`], but of successive marks only the last one. Most readers need no
+/// more, and parsing all marks takes far longer. Returns `None` if there is no journal.
 ///
 /// # Errors
 /// The journal cannot be read.
@@ -91,12 +93,13 @@ fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     };
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_READ_BYTES)))?;
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_READ_BYTES)).unwrap_or(0));
-    // A journal that grows meanwhile is read no further.
+    let mut bytes = Vec::new();
+    // Events that are appended while this reads are left for the next reader.
     file.take(length.min(MAX_READ_BYTES)).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
+/// The choice of marks that a reader gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MarkFilter {
     All,
@@ -108,7 +111,7 @@ fn parse_entries(bytes: &[u8], marks: MarkFilter) -> Vec<JournalEntry> {
     let mut mark: Option<&[u8]> = None;
     let finder = Finder::new(MARK_TAG);
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let start = line.get(..MARK_TAG_WITHIN.min(line.len())).unwrap_or_default();
+        let start = line.get(..MARK_TAG_WITHIN).unwrap_or(line);
         if marks == MarkFilter::LastOnly && line.ends_with(b"}") && finder.find(start).is_some() {
             mark = Some(line);
             continue;
@@ -120,35 +123,36 @@ fn parse_entries(bytes: &[u8], marks: MarkFilter) -> Vec<JournalEntry> {
     entries
 }
 
-/// The event in a line, unless it is one that this version does not know.
+/// Parses one line. Returns `None` for an event of a later version, and [`JournalEvent::Torn`] for a
+/// line that is no event.
 fn parse_entry(line: &[u8]) -> Option<JournalEntry> {
-    /// What every event has, also one of a later version.
+    /// The fields that all events have, also those of later versions.
     #[derive(Deserialize)]
     struct AnyEvent {
-        t: u64,
+        t: UnixNanos,
         #[serde(rename = "event")]
         _event: IgnoredAny,
     }
     if let Ok(entry) = serde_json::from_slice(line) {
         return Some(entry);
     }
-    let any: Option<AnyEvent> = serde_json::from_slice(line).ok();
-    if any.is_some_and(|any| any.t > 0) {
-        None
-    } else {
-        Some(JournalEntry { t: 0, event: JournalEvent::Torn })
+    match serde_json::from_slice::<AnyEvent>(line) {
+        Ok(any) if any.t > UnixNanos::default() => None,
+        Ok(_) | Err(_) => Some(JournalEntry { t: UnixNanos::default(), event: JournalEvent::Torn }),
     }
 }
 
-/// The events since the hour was last removed: what was before is gone, though its journal may have
-/// been kept.
+/// Returns the events since the hour was last removed. Earlier events describe lines that are gone,
+/// and remain only if journals are kept.
 pub(super) fn entries_since_removal(entries: &[JournalEntry]) -> &[JournalEntry] {
-    let removed =
-        entries.iter().rposition(|entry| matches!(entry.event, JournalEvent::Removed { .. }));
-    removed.and_then(|removed| entries.get(removed + 1..)).unwrap_or(entries)
+    entries
+        .rsplit(|entry| matches!(entry.event, JournalEvent::Removed { .. }))
+        .next()
+        .unwrap_or(entries)
 }
 
-/// Every content that the sealed file was about to have or had, in order, each once.
+/// Returns each content that the sealed file had or was about to have since the last removal, in
+/// order and without repetitions.
 pub(super) fn seal_records(entries: &[JournalEntry]) -> Vec<SealRecord> {
     let mut records: Vec<SealRecord> = Vec::new();
     for entry in entries_since_removal(entries) {
@@ -162,12 +166,12 @@ pub(super) fn seal_records(entries: &[JournalEntry]) -> Vec<SealRecord> {
     records
 }
 
-/// Every content that the sealed file had for certain, in order.
+/// Returns each content that the sealed file certainly had since the last removal, in order.
 pub fn sealed_records(entries: &[JournalEntry]) -> impl DoubleEndedIterator<Item = &SealRecord> {
     all_sealed_records(entries_since_removal(entries))
 }
 
-/// The same, also of what was removed.
+/// Returns each content that the sealed file certainly had, in order, removals included.
 pub(super) fn all_sealed_records(
     entries: &[JournalEntry],
 ) -> impl DoubleEndedIterator<Item = &SealRecord> {
@@ -177,7 +181,7 @@ pub(super) fn all_sealed_records(
     })
 }
 
-/// Whether a file of lines of this length starts with all that the record says.
+/// Returns whether a file of `length` bytes starts with all lines of the record.
 pub(super) fn has_sealed_prefix(
     record: &SealRecord,
     lines: &File,
@@ -187,7 +191,7 @@ pub(super) fn has_sealed_prefix(
         && digest::digest_prefix(lines, record.raw_bytes)?.sha256 == record.raw_sha256)
 }
 
-/// Whether the hour was to be removed, and nothing was recorded or sealed after that.
+/// Returns whether the last event says that the hour is about to be removed.
 pub(super) fn is_removed(entries: &[JournalEntry]) -> bool {
     let last = entries.iter().rev().find(|entry| entry.event != JournalEvent::Torn);
     matches!(last, Some(JournalEntry { event: JournalEvent::Removed { .. }, .. }))

@@ -14,7 +14,7 @@ use super::file_name::{FileKind, Stem};
 use super::journal::{self, JournalEntry, JournalEvent, SealRecord};
 use super::progress::{Progress, Stopped};
 use super::seal_error::SealError;
-use crate::base::time::{Hour, UnixNanos};
+use crate::base::time::Hour;
 
 /// Number of bytes from which on an equal start of two files is no coincidence. An hour of a few
 /// heartbeats may well begin like another.
@@ -118,10 +118,10 @@ impl Reconciler<'_> {
         record: &SealRecord,
     ) -> io::Result<Option<u64>> {
         if let Some(part) = &record.part {
-            let created = self.lines_info.created.map(UnixNanos::nanos);
             // A copy of the directory has other inodes, but keeps the times.
-            let same_file = part.inode == self.lines_info.inode && part.created == created
-                || part.modified == self.lines_info.modified.nanos();
+            let same_file = part.inode == self.lines_info.inode
+                && part.created == self.lines_info.created
+                || part.modified == self.lines_info.modified;
             if same_file
                 && part.bytes <= self.lines_info.bytes
                 && digest::digest_prefix(self.lines, part.bytes)?.sha256 == part.sha256

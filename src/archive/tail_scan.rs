@@ -160,9 +160,13 @@ mod tests {
     use super::*;
     use crate::archive::disk;
     use crate::archive::journal::{ClosedEvent, JournalEntry, JournalEvent, Mark};
+    use crate::base::time::UnixNanos;
 
     fn mark(t: u64, bytes: u64, messages: u64) -> JournalEntry {
-        JournalEntry { t, event: JournalEvent::Mark(Mark { bytes, messages, synced: None }) }
+        JournalEntry {
+            t: UnixNanos::new(t),
+            event: JournalEvent::Mark(Mark { bytes, messages, synced: None }),
+        }
     }
 
     fn recovered(entries: &[JournalEntry], content: &[u8]) -> (Recovery, Vec<u8>, Vec<u8>) {
@@ -187,7 +191,10 @@ mod tests {
     #[test]
     fn a_durably_closed_file_is_not_scanned() {
         let closed = ClosedEvent { bytes: 4, messages: 2, durable: true, ..ClosedEvent::default() };
-        let entries = [mark(1, 2, 1), JournalEntry { t: 2, event: JournalEvent::Closed(closed) }];
+        let entries = [
+            mark(1, 2, 1),
+            JournalEntry { t: UnixNanos::new(2), event: JournalEvent::Closed(closed) },
+        ];
         let (recovery, left, _) = recovered(&entries, b"a\nb\n");
         assert_eq!((recovery.recovered, left), (None, b"a\nb\n".to_vec()));
     }
@@ -200,7 +207,7 @@ mod tests {
         assert_eq!(left, b"{}\n".repeat(666));
         assert_eq!(torn.len(), 1_002 + 1);
         let found = recovery.recovered.unwrap();
-        assert_eq!((found.cut, found.lost, found.since), (1_002, 0, 5));
+        assert_eq!((found.cut, found.lost, found.since.nanos()), (1_002, 0, 5));
         // A single zero may have been sent, and what was durable is not scanned.
         let (recovery, ..) = recovered(&[mark(5, 300, 100)], b"a\0\n".repeat(1_000).as_slice());
         assert_eq!(recovery.position.messages, 1_000);
@@ -214,7 +221,7 @@ mod tests {
         let (recovery, left, _) = recovered(&entries, &b"{}\n".repeat(22));
         assert_eq!(left.len(), 66);
         let found = recovery.recovered.unwrap();
-        assert_eq!((found.messages, found.lost, found.since), (22, 8, 2));
+        assert_eq!((found.messages, found.lost, found.since.nanos()), (22, 8, 2));
         let (recovery, ..) = recovered(&entries, b"");
         assert_eq!((recovery.recovered.unwrap().lost, recovery.position.messages), (30, 0));
     }
@@ -224,10 +231,12 @@ mod tests {
         let mut content = b"{}\n".repeat(1_000);
         content[1_500..2_100].fill(0);
         let unsynced = Mark { bytes: 3_000, messages: 1_000, synced: Some(300) };
-        let entries =
-            [mark(1, 300, 100), JournalEntry { t: 2, event: JournalEvent::Mark(unsynced) }];
+        let entries = [
+            mark(1, 300, 100),
+            JournalEntry { t: UnixNanos::new(2), event: JournalEvent::Mark(unsynced) },
+        ];
         let (recovery, ..) = recovered(&entries, &content);
         let found = recovery.recovered.unwrap();
-        assert_eq!((found.messages, found.lost, found.since), (500, 500, 1));
+        assert_eq!((found.messages, found.lost, found.since.nanos()), (500, 500, 1));
     }
 }

@@ -1,69 +1,86 @@
-//! Goes through the journals of a stem and tells its gaps.
+//! A state machine that reads the journals of one stem, run by run, and collects its gaps.
+
+use std::time::Duration;
 
 use super::certainty::Certainty;
 use super::gap::Gap;
+use super::gap_cause::GapCause;
 use super::gap_kind::GapKind;
 use super::run_segment::{RunSegment, SegmentContent};
-use super::topic_outages::TopicOutages;
-use crate::archive::journal::{DropCause, JournalEntry, JournalEvent, OpenEvent};
+use super::topic_outages::{TopicOutage, TopicOutages};
+use crate::archive::journal::{DropCause, JournalEntry, JournalEvent, OpenEvent, RecoveredEvent};
 use crate::base::time::{Hour, UnixNanos};
 
-/// What is known of the recording at a point of the journals.
-#[derive(Debug, Default)]
-enum RecordingState {
-    /// Nothing yet.
-    #[default]
-    Initial,
-    /// It listens.
-    Connected,
-    /// It runs, and is not connected.
-    Disconnected { since: u64, cause: String, detail: String, certainty: Certainty },
-    /// It does not run.
-    Stopped { since: u64, cause: &'static str, certainty: Certainty },
-    /// The journals do not tell.
-    Unknown { since: u64, why: &'static str },
+/// Maximum time after the start of an hour within which a run that records opens the hour. The
+/// recorder opens hours on a tick, about once a second.
+const HOUR_OPEN_GRACE: Duration = Duration::from_secs(5);
+
+/// Whether a recorder holds the directory now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecorderState {
+    /// A recorder is running, so that its last gap may be open.
+    Running,
+    /// No recorder is running.
+    Stopped,
 }
 
-/// A run opens its next hour within so many nanoseconds.
-const HOUR_OPEN_GRACE: u64 = 5_000_000_000;
-/// Why no recorder ran.
-const CAUSE_STOPPED: &str = "stopped";
-const CAUSE_CRASHED: &str = "crashed";
+/// The state of the recording at one point of the journals.
+#[derive(Debug, Default)]
+enum RecordingState {
+    /// No journal says anything yet.
+    #[default]
+    Initial,
+    /// The recorder runs and is connected.
+    Connected,
+    /// The recorder runs and is not connected.
+    Disconnected { since: UnixNanos, cause: String, detail: String, certainty: Certainty },
+    /// The recorder does not run.
+    Stopped { since: UnixNanos, cause: GapCause, certainty: Certainty },
+    /// The journals do not say whether the recorder was connected.
+    Unknown { since: UnixNanos, why: &'static str },
+}
 
+/// An interval, open so far, in which the disk takes no writes.
+#[derive(Debug)]
+struct WriteStall {
+    since: UnixNanos,
+    error: String,
+}
+
+/// Collects the gaps of one stem.
 #[derive(Debug, Default)]
 pub(super) struct GapDetector {
     state: RecordingState,
     gaps: Vec<Gap>,
-    /// The run of the last `open`, and when that run began its first hour.
+    /// Run of the last `open` event.
     run: Option<String>,
-    run_started: u64,
-    /// Whether the run has left its last hour by its own will.
-    is_hour_closed: bool,
-    /// Since when it listened, when it last did.
-    connected_since: u64,
-    /// When the run stopped listening, if it has.
-    stopping_since: Option<u64>,
-    /// The last sign of life.
-    last_activity: u64,
-    previous_hour: Option<Hour>,
-    /// The hour that is looked at, and the last part of the run.
-    current_hour: Option<Hour>,
+    /// Time at which that run opened its first hour.
+    run_started: UnixNanos,
+    /// Number of the last hour that the run opened, in the run's own count.
     last_part: u64,
-    stall: Option<(u64, String)>,
+    /// Whether the run closed its last hour.
+    is_hour_closed: bool,
+    /// Time at which the last connection began.
+    connected_since: UnixNanos,
+    /// Time at which the run stopped listening, if it has.
+    stopping_since: Option<UnixNanos>,
+    /// Time of the last event that shows that the recorder was alive; the epoch if there is none.
+    last_activity: UnixNanos,
+    previous_hour: Option<Hour>,
+    stall: Option<WriteStall>,
     topic_outages: TopicOutages,
-    /// The last sign of life before a line that is torn.
-    torn_since: Option<u64>,
+    /// Time of the last activity before a torn line.
+    torn_since: Option<UnixNanos>,
 }
 
 impl GapDetector {
-    /// Takes what comes next of a run.
+    /// Processes the next segment of a run.
     pub(super) fn process_segment(&mut self, segment: &RunSegment<'_>) {
-        self.current_hour = Some(segment.hour);
         match segment.content {
             SegmentContent::Journal(entries) => {
                 self.check_missing_hours(segment.hour, entries);
                 for entry in entries {
-                    self.process_event(entry);
+                    self.process_event(segment.hour, entry);
                 }
             }
             SegmentContent::NoJournal(why) => self.missing_journal(segment.hour, why),
@@ -71,123 +88,136 @@ impl GapDetector {
         self.previous_hour = Some(segment.hour);
     }
 
-    /// Between two journals of a run there may be none.
+    /// Checks for hours between two segments of a run that have no journal.
     fn check_missing_hours(&mut self, hour: Hour, entries: &[JournalEntry]) {
-        let Some(before) = self.previous_hour.filter(|_| self.is_hour_closed) else { return };
-        // The clock passed over them.
-        let stepped = |entry: &JournalEntry| matches!(entry.event, JournalEvent::ClockStep { from } if from < hour.start().nanos());
-        if before.end() < hour.start()
-            && matches!(self.state, RecordingState::Connected | RecordingState::Disconnected { .. })
-            && !entries.iter().any(stepped)
-        {
-            self.enter_unknown(before.end().nanos(), "those of these hours are missing");
+        let Some(previous) = self.previous_hour.filter(|_| self.is_hour_closed) else { return };
+        // A clock that steps forward passes over hours.
+        let is_step_over = |entry: &JournalEntry| matches!(entry.event, JournalEvent::ClockStep { from } if from < hour.start());
+        if previous.end() < hour.start() && self.is_running() && !entries.iter().any(is_step_over) {
+            self.enter_unknown(previous.end(), "those of these hours are missing");
         }
     }
 
-    /// An hour with lines of which no journal tells.
+    /// Processes an hour with lines and without a journal.
     fn missing_journal(&mut self, hour: Hour, why: &'static str) {
-        let start = hour.start().nanos();
+        let has_activity = self.last_activity > UnixNanos::default();
         let since =
-            if self.is_hour_closed || self.last_activity == 0 { start } else { self.last_activity };
+            if self.is_hour_closed || !has_activity { hour.start() } else { self.last_activity };
         if let RecordingState::Stopped { .. } = self.state {
-            self.end_gap(start);
+            self.end_gap(hour.start());
         }
         self.enter_unknown(since, why);
-        self.last_activity = hour.end().nanos();
+        self.last_activity = hour.end();
         self.is_hour_closed = true;
     }
 
-    /// From here on nothing is known.
-    fn enter_unknown(&mut self, since: u64, why: &'static str) {
+    fn is_running(&self) -> bool {
+        matches!(self.state, RecordingState::Connected | RecordingState::Disconnected { .. })
+    }
+
+    /// Starts a gap of kind `unknown`, unless one is open.
+    fn enter_unknown(&mut self, since: UnixNanos, why: &'static str) {
         if !matches!(self.state, RecordingState::Unknown { .. }) {
             self.end_gap(since);
             self.state = RecordingState::Unknown { since, why };
         }
     }
 
-    /// Ends the gap that goes on, if one does.
-    fn end_gap(&mut self, to: u64) {
+    /// Ends the gap that the state describes, if it describes one.
+    fn end_gap(&mut self, to: UnixNanos) {
+        let gap = self.take_gap(to);
+        self.gaps.extend(gap);
+    }
+
+    /// Resets the state and returns the gap that it described, with this end.
+    fn take_gap(&mut self, to: UnixNanos) -> Option<Gap> {
         match std::mem::take(&mut self.state) {
-            RecordingState::Initial | RecordingState::Connected => {}
+            RecordingState::Initial | RecordingState::Connected => None,
             RecordingState::Disconnected { since, cause, detail, certainty } => {
                 let down = new_gap(GapKind::Down, since, to, &cause, certainty);
-                self.gaps.push(Gap { detail, ..down });
+                Some(Gap { detail, ..down })
             }
             RecordingState::Stopped { since, cause, certainty } => {
-                self.gaps.push(new_gap(GapKind::NotRunning, since, to, cause, certainty));
+                Some(new_gap(GapKind::NotRunning, since, to, cause.as_str(), certainty))
             }
-            RecordingState::Unknown { since, why } => {
-                self.gaps.push(unknown_gap(since, to, why.to_owned()));
-            }
+            RecordingState::Unknown { since, why } => Some(unknown_gap(since, to, why.to_owned())),
         }
     }
 
-    fn process_event(&mut self, JournalEntry { t, event }: &JournalEntry) {
+    fn process_event(&mut self, hour: Hour, JournalEntry { t, event }: &JournalEntry) {
         let t = *t;
         self.check_torn_line(t, event);
         match event {
-            JournalEvent::Open(open) => self.on_open(t, open),
+            JournalEvent::Open(open) => self.on_open(hour, t, open),
             JournalEvent::Up { .. } => self.on_up(t),
             JournalEvent::Unconfirmed { .. } => self.downgrade_certainty(),
             JournalEvent::TopicDown { topic, cause, detail, since } => {
-                let certainty = if since.is_some() { Certainty::AtMost } else { Certainty::Exact };
-                self.topic_outages.on_topic_down(
-                    since.unwrap_or(t),
+                self.topic_outages.start(&TopicOutage {
                     topic,
                     cause,
                     detail,
-                    certainty,
-                );
+                    since: since.unwrap_or(t),
+                    certainty: if since.is_some() { Certainty::AtMost } else { Certainty::Exact },
+                });
             }
             JournalEvent::TopicUp { topic } => {
-                self.topic_outages.end_matching(t, |down| down == topic, &mut self.gaps)
+                self.topic_outages.end_matching(t, |down| down == topic, &mut self.gaps);
             }
             JournalEvent::Down { cause, detail, since } => self.on_down(t, cause, detail, *since),
             JournalEvent::Drop { since, messages, cause, shared } => {
-                // Of a program nobody knows what it has dealt with.
-                let doubtful = *shared || cause == DropCause::Stage.as_str();
-                let certainty = if doubtful { Certainty::AtMost } else { Certainty::Exact };
+                // A program that failed may have processed some of the messages.
+                let is_upper_bound = *shared || cause == DropCause::Stage.as_str();
+                let certainty = if is_upper_bound { Certainty::AtMost } else { Certainty::Exact };
                 let dropped = new_gap(GapKind::Dropped, *since, t, cause, certainty);
                 self.gaps.push(Gap { messages: Some(*messages), ..dropped });
             }
             JournalEvent::Stopping => self.stopping_since = Some(t),
-            JournalEvent::Stall { error } => self.stall = Some((t, error.clone())),
+            JournalEvent::Stall { error } => {
+                self.stall = Some(WriteStall { since: t, error: error.clone() });
+            }
             JournalEvent::Resume => self.end_stall(t),
             JournalEvent::SyncFailed { since, error, .. } => {
-                let detail = error.clone();
-                let cause = "sync_failed".to_owned();
-                self.gaps.push(Gap { cause, ..unknown_gap(*since, t, detail) });
+                let cause = GapCause::SyncFailed.as_str().to_owned();
+                self.gaps.push(Gap { cause, ..unknown_gap(*since, t, error.clone()) });
             }
-            JournalEvent::Recovered(found) if found.since == 0 && found.messages > 0 => {
-                let begin = self.current_hour.map_or(t, |hour| hour.start().nanos());
-                self.gaps.push(unknown_gap(begin, t, "there was none for these lines".to_owned()));
-            }
-            JournalEvent::Recovered(found) if found.lost > 0 => {
-                let to = self.last_activity.max(found.since);
-                let lost =
-                    new_gap(GapKind::Dropped, found.since, to, "lines_missing", Certainty::Exact);
-                self.gaps.push(Gap { messages: Some(found.lost), ..lost });
-            }
-            JournalEvent::Suspended { since } => {
-                let (kind, exact) = (GapKind::NotRunning, Certainty::Exact);
-                self.gaps.push(new_gap(kind, *since, t, "suspended", exact));
-            }
-            // Among them may be that the connection was lost.
+            JournalEvent::Recovered(found) => self.on_recovered(hour, t, found),
+            JournalEvent::Suspended { since } => self.gaps.push(new_gap(
+                GapKind::NotRunning,
+                *since,
+                t,
+                GapCause::Suspended.as_str(),
+                Certainty::Exact,
+            )),
+            // One of the discarded events may have said that the connection was lost.
             JournalEvent::Missing { since, .. } => {
-                self.enter_unknown(*since, "events could not be written")
+                self.enter_unknown(*since, "events could not be written");
             }
-            JournalEvent::Mark(_) if matches!(self.state, RecordingState::Unknown { .. }) => {
-                self.end_gap(t);
-                self.state = RecordingState::Connected;
+            JournalEvent::Mark(_) => {
+                if matches!(self.state, RecordingState::Unknown { .. }) {
+                    self.end_gap(t);
+                    self.state = RecordingState::Connected;
+                }
             }
-            JournalEvent::Closed(closed) => self.on_closed(t, closed.stop),
-            _ => {}
+            JournalEvent::Closed(closed) => {
+                self.is_hour_closed = true;
+                if closed.stop {
+                    self.on_run_stopped(t);
+                }
+            }
+            // A step of the clock is no gap; rejected messages are kept in a file of their own; seals
+            // and removals are the work of other processes; `check_torn_line` has handled torn lines.
+            JournalEvent::ClockStep { .. }
+            | JournalEvent::Rejected { .. }
+            | JournalEvent::Sealing(_)
+            | JournalEvent::Sealed(_)
+            | JournalEvent::Removed { .. }
+            | JournalEvent::Torn => {}
         }
         self.record_activity(t, event);
     }
 
-    fn on_up(&mut self, t: u64) {
-        // At the same time another connection stood.
+    fn on_up(&mut self, t: UnixNanos) {
+        // Another connection took over without a pause if both times are equal.
         if !matches!(self.state, RecordingState::Disconnected { since, .. } if since == t) {
             self.end_gap(t);
             self.connected_since = t;
@@ -195,12 +225,12 @@ impl GapDetector {
         self.state = RecordingState::Connected;
     }
 
-    /// Takes note of a sign of life of the recorder.
-    fn record_activity(&mut self, t: u64, event: &JournalEvent) {
+    /// Records that the recorder was alive, if the event shows that.
+    fn record_activity(&mut self, t: UnixNanos, event: &JournalEvent) {
         match event {
-            // The time of a mark is that of a receipt, and may lie before that of another event.
+            // The time of a mark is that of a receipt, which may precede an earlier event.
             JournalEvent::Mark(_) => self.last_activity = self.last_activity.max(t),
-            // These are of whoever looks after the archive.
+            // Other processes write these events, or a later run does.
             JournalEvent::Sealing(_)
             | JournalEvent::Sealed(_)
             | JournalEvent::Removed { .. }
@@ -210,72 +240,96 @@ impl GapDetector {
         }
     }
 
-    fn check_torn_line(&mut self, t: u64, event: &JournalEvent) {
+    fn check_torn_line(&mut self, t: UnixNanos, event: &JournalEvent) {
         if *event == JournalEvent::Torn {
             self.torn_since.get_or_insert(self.last_activity);
         } else if let Some(since) = self.torn_since.take() {
-            // What a crash tore is told by the run that follows, and an end that is torn by the next
-            // hour.
-            let told = matches!(
+            // A line torn by a crash is covered by the crash's own gap, and a torn end of an hour by
+            // the next `open`.
+            let is_covered = matches!(
                 event,
                 JournalEvent::Recovered(_) | JournalEvent::Sealing(_) | JournalEvent::Open(_)
             );
-            if !told {
+            if !is_covered {
                 self.gaps.push(unknown_gap(since, t, "a line of it is torn".to_owned()));
             }
         }
     }
 
-    fn on_open(&mut self, t: u64, open: &OpenEvent) {
-        let same = self.run.as_ref() == Some(&open.run);
-        // What a run wrote between is gone, or what it wrote before in this hour.
-        let missed = same && open.part > self.last_part + 1;
-        let begin = self.current_hour.map_or(t, |hour| hour.start().nanos());
-        let late = matches!(self.state, RecordingState::Initial) && t > begin + HOUR_OPEN_GRACE;
-        if missed && !matches!(self.state, RecordingState::Initial) {
+    fn on_open(&mut self, hour: Hour, t: UnixNanos, open: &OpenEvent) {
+        let is_same_run = self.run.as_ref() == Some(&open.run);
+        // An hour of the run is missing, or an earlier part of this hour.
+        let is_part_missing = is_same_run && open.part > self.last_part + 1;
+        let is_initial = matches!(self.state, RecordingState::Initial);
+        let is_late = is_initial && t > hour.start().saturating_add(HOUR_OPEN_GRACE);
+        if is_part_missing && !is_initial {
             self.enter_unknown(self.last_activity, "a part of it is missing");
-        } else if !same && open.part > 1 && late {
-            self.enter_unknown(begin, "a part of it is missing");
+        } else if !is_same_run && open.part > 1 && is_late {
+            self.enter_unknown(hour.start(), "a part of it is missing");
         }
         self.last_part = open.part;
-        let runs =
-            matches!(self.state, RecordingState::Connected | RecordingState::Disconnected { .. });
-        if !same {
-            if runs || self.is_run_never_connected() {
+        let was_running = self.is_running();
+        if !is_same_run {
+            if was_running || self.is_run_never_connected() {
                 self.end_run_crashed();
             }
             self.stopping_since = None;
             self.run = Some(open.run.clone());
             self.run_started = t;
-        } else if runs && !self.is_hour_closed {
+        } else if was_running && !self.is_hour_closed {
             self.enter_unknown(self.last_activity, "it has no end");
         }
-        let unknown = matches!(self.state, RecordingState::Unknown { .. });
+        let is_unknown = matches!(self.state, RecordingState::Unknown { .. });
+        let is_connected = matches!(self.state, RecordingState::Connected);
+        let is_initial = matches!(self.state, RecordingState::Initial);
         if open.connected {
-            // Whatever was noted or not: it listens.
-            if !matches!(self.state, RecordingState::Connected) {
+            // The `open` event decides, even if no `up` event precedes it.
+            if !is_connected {
                 self.connected_since = t;
             }
             self.end_gap(t);
             self.state = RecordingState::Connected;
-        } else if (same && (unknown || matches!(self.state, RecordingState::Connected)))
-            || (!same && open.part > 1 && matches!(self.state, RecordingState::Initial))
+        } else if (is_same_run && (is_unknown || is_connected))
+            || (!is_same_run && open.part > 1 && is_initial)
         {
-            // It went on without a connection.
+            // The run continues without a connection.
             self.end_gap(t);
-            let (cause, detail, certainty) = ("other".to_owned(), String::new(), Certainty::Exact);
-            self.state = RecordingState::Disconnected { since: t, cause, detail, certainty };
+            self.state = RecordingState::Disconnected {
+                since: t,
+                cause: GapCause::Other.as_str().to_owned(),
+                detail: String::new(),
+                certainty: Certainty::Exact,
+            };
         }
         self.topic_outages.on_open(t, &open.topics, &open.topics_down, &mut self.gaps);
         self.is_hour_closed = false;
     }
 
-    /// Whether a run went on that had not come so far that anything is known of it.
+    fn on_recovered(&mut self, hour: Hour, t: UnixNanos, found: &RecoveredEvent) {
+        if found.since == UnixNanos::default() && found.messages > 0 {
+            self.gaps.push(unknown_gap(
+                hour.start(),
+                t,
+                "there was none for these lines".to_owned(),
+            ));
+        } else if found.lost > 0 {
+            let lost = new_gap(
+                GapKind::Dropped,
+                found.since,
+                self.last_activity.max(found.since),
+                GapCause::LinesMissing.as_str(),
+                Certainty::Exact,
+            );
+            self.gaps.push(Gap { messages: Some(found.lost), ..lost });
+        }
+    }
+
+    /// Returns whether a run is open whose journals say nothing of a connection so far.
     fn is_run_never_connected(&self) -> bool {
         matches!(self.state, RecordingState::Initial) && self.run.is_some() && !self.is_hour_closed
     }
 
-    /// The run that was going on has ended without a word.
+    /// Ends the current run, whose journal has no closing event.
     fn end_run_crashed(&mut self) {
         let since = self
             .stopping_since
@@ -284,24 +338,34 @@ impl GapDetector {
         self.end_stall(self.last_activity);
         self.topic_outages.end_matching(since, |_| true, &mut self.gaps);
         self.end_gap(since);
-        let (cause, certainty) = (CAUSE_CRASHED, Certainty::AtMost);
-        self.state = RecordingState::Stopped { since, cause, certainty };
+        self.state = RecordingState::Stopped {
+            since,
+            cause: GapCause::Crashed,
+            certainty: Certainty::AtMost,
+        };
     }
 
-    fn on_down(&mut self, t: u64, cause: &str, detail: &str, silent_since: Option<u64>) {
+    fn on_down(
+        &mut self,
+        t: UnixNanos,
+        cause: &str,
+        detail: &str,
+        silent_since: Option<UnixNanos>,
+    ) {
         let mut certainty = Certainty::Exact;
         let since = match &mut self.state {
-            // What is found dead later may have been dead before.
+            // A connection that is found dead now may have been dead before the open gap began.
             RecordingState::Disconnected { since, certainty, .. } => {
-                let earlier = silent_since.map(|at| at.max(self.connected_since));
-                if let Some(earlier) = earlier.filter(|earlier| *earlier < *since) {
-                    (*since, *certainty) = (earlier, Certainty::AtMost);
+                let silent_since = silent_since.map(|silent| silent.max(self.connected_since));
+                if let Some(earlier) = silent_since.filter(|silent| *silent < *since) {
+                    *since = earlier;
+                    *certainty = Certainty::AtMost;
                 }
                 return;
             }
             RecordingState::Connected => {
                 if silent_since.is_some() {
-                    // It may have been dead since, or quiet.
+                    // The connection may have been dead all that time, or the source quiet.
                     certainty = Certainty::AtMost;
                 }
                 silent_since.unwrap_or(t)
@@ -312,11 +376,15 @@ impl GapDetector {
             | RecordingState::Unknown { .. } => self.run_started,
         };
         self.end_gap(since);
-        let (cause, detail) = (cause.to_owned(), detail.to_owned());
-        self.state = RecordingState::Disconnected { since, cause, detail, certainty };
+        self.state = RecordingState::Disconnected {
+            since,
+            cause: cause.to_owned(),
+            detail: detail.to_owned(),
+            certainty,
+        };
     }
 
-    /// Something may have come before it is known to.
+    /// Makes the open gap an upper bound: an unconfirmed topic may deliver before the gap's end.
     fn downgrade_certainty(&mut self) {
         if let RecordingState::Disconnected { certainty, .. }
         | RecordingState::Stopped { certainty, .. } = &mut self.state
@@ -325,65 +393,72 @@ impl GapDetector {
         }
     }
 
-    fn end_stall(&mut self, to: u64) {
-        if let Some((since, error)) = self.stall.take() {
-            let stalled = new_gap(GapKind::Stalled, since, to, "disk", Certainty::Possible);
-            self.gaps.push(Gap { detail: error, ..stalled });
-        }
+    fn end_stall(&mut self, to: UnixNanos) {
+        let gap = self.take_stall(to);
+        self.gaps.extend(gap);
     }
 
-    fn on_closed(&mut self, t: u64, stop: bool) {
-        self.is_hour_closed = true;
-        if !stop {
-            return;
-        }
+    fn take_stall(&mut self, to: UnixNanos) -> Option<Gap> {
+        let WriteStall { since, error } = self.stall.take()?;
+        let cause = GapCause::Disk.as_str();
+        let stalled = new_gap(GapKind::Stalled, since, to, cause, Certainty::Possible);
+        Some(Gap { detail: error, ..stalled })
+    }
+
+    fn on_run_stopped(&mut self, t: UnixNanos) {
         self.end_stall(t);
-        // It may have taken a while to write what had come before.
+        // The recorder stopped listening before it wrote its last messages.
         let since = self.stopping_since.take().map_or(t, |stopping| stopping.min(t));
         self.topic_outages.end_matching(since, |_| true, &mut self.gaps);
         if !matches!(self.state, RecordingState::Stopped { .. }) {
             self.end_gap(since);
-            let (cause, certainty) = (CAUSE_STOPPED, Certainty::Exact);
-            self.state = RecordingState::Stopped { since, cause, certainty };
+            self.state = RecordingState::Stopped {
+                since,
+                cause: GapCause::Stopped,
+                certainty: Certainty::Exact,
+            };
         }
     }
 
-    /// The gaps, with the one that goes on.
-    pub(super) fn finish(mut self, running: bool) -> Vec<Gap> {
-        let runs =
-            matches!(self.state, RecordingState::Connected | RecordingState::Disconnected { .. });
-        if !running && (runs || self.is_run_never_connected()) {
+    /// Returns all gaps. Those that last have no end.
+    pub(super) fn finish(mut self, recorder: RecorderState) -> Vec<Gap> {
+        let is_stopped = recorder == RecorderState::Stopped;
+        if is_stopped && (self.is_running() || self.is_run_never_connected()) {
             self.end_run_crashed();
         }
-        let goes_on = |gaps: &mut Vec<Gap>| {
-            if let Some(last) = gaps.last_mut() {
-                last.to = None;
-            }
-        };
-        if self.stall.is_some() {
-            self.end_stall(self.last_activity);
-            goes_on(&mut self.gaps);
-        }
+        let now = self.last_activity;
+        let stall = self.take_stall(now);
+        self.gaps.extend(stall.map(|gap| Gap { to: None, ..gap }));
         self.gaps.extend(self.topic_outages.drain_open());
-        let count = self.gaps.len();
-        // Where no recorder kept a journal, nobody promised to go on.
-        let over = !running && matches!(self.state, RecordingState::Unknown { .. });
-        self.end_gap(self.last_activity);
-        if self.gaps.len() > count && !over {
-            goes_on(&mut self.gaps);
-        }
+        // An hour without a journal promises nothing of the time after it.
+        let is_over = is_stopped && matches!(self.state, RecordingState::Unknown { .. });
+        let last = self.take_gap(now);
+        self.gaps.extend(last.map(|gap| if is_over { gap } else { Gap { to: None, ..gap } }));
         self.gaps
     }
 }
 
-/// A gap without particulars.
-fn new_gap(kind: GapKind, from: u64, to: u64, cause: &str, certainty: Certainty) -> Gap {
-    let (from, to) = (UnixNanos::new(from), Some(UnixNanos::new(to)));
-    let (cause, detail, messages) = (cause.to_owned(), String::new(), None);
-    Gap { from, to, kind, cause, detail, messages, certainty }
+/// Returns a gap without details.
+fn new_gap(
+    kind: GapKind,
+    from: UnixNanos,
+    to: UnixNanos,
+    cause: &str,
+    certainty: Certainty,
+) -> Gap {
+    Gap {
+        from,
+        to: Some(to),
+        kind,
+        cause: cause.to_owned(),
+        detail: String::new(),
+        messages: None,
+        certainty,
+    }
 }
 
-/// A gap of which the journal does not tell.
-fn unknown_gap(from: u64, to: u64, detail: String) -> Gap {
-    Gap { detail, ..new_gap(GapKind::Unknown, from, to, "journal", Certainty::Possible) }
+/// Returns a gap for which the journal is to blame.
+fn unknown_gap(from: UnixNanos, to: UnixNanos, detail: String) -> Gap {
+    let cause = GapCause::Journal.as_str();
+    Gap { detail, ..new_gap(GapKind::Unknown, from, to, cause, Certainty::Possible) }
 }

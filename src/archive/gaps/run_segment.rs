@@ -1,8 +1,7 @@
-//! Journals, run by run.
+//! Journals, cut into segments that one run wrote, in the order in which they were written.
 //!
-//! An hour may have parts of several runs, and when the clock is set back a run comes again to hours
-//! in which it, or another, was before. So the parts are put in the order of the runs, and those of a
-//! run in the order in which it wrote them.
+//! An hour may have segments of several runs, and a run whose clock is set back writes to an hour
+//! again. So the segments are sorted by run, and within a run by its own count of hours.
 
 use std::collections::HashMap;
 
@@ -10,62 +9,69 @@ use super::hour_record::HourRecord;
 use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent};
 use crate::base::time::Hour;
 
-/// What a run has noted in an hour, without a break.
+/// The events that one run wrote to one hour without interruption.
 #[derive(Debug)]
 pub(super) struct RunSegment<'a> {
     pub(super) hour: Hour,
     pub(super) content: SegmentContent<'a>,
 }
 
+/// The events of a segment.
 #[derive(Debug)]
 pub(super) enum SegmentContent<'a> {
     Journal(&'a [JournalEntry]),
-    /// There are lines, but no journal of a recorder; why.
+    /// The hour has lines, but no journal of a recorder, for this reason.
     NoJournal(&'static str),
 }
 
-/// The segments of a stem, whose hours come in the order of time.
+/// The position of a segment among all segments of a stem.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct SegmentOrder {
+    /// Number of the run, in the order of the runs' first hours.
+    run: usize,
+    /// Number of the hour in the run's own count.
+    part: u64,
+}
+
+/// Returns the segments of a stem, whose hours are given in the order of time.
 pub(super) fn segments_by_run<'a>(
     hours: impl IntoIterator<Item = &'a HourRecord>,
 ) -> Vec<RunSegment<'a>> {
     let mut runs: HashMap<&str, usize> = HashMap::new();
     let mut segments = Vec::new();
-    // The run, and its part.
-    let mut last = (0, 0);
+    let mut order = SegmentOrder::default();
     for HourRecord { hour, has_lines, journal } in hours {
-        let opens = |entries: &[JournalEntry]| {
-            entries.iter().any(|e| matches!(e.event, JournalEvent::Open(_)))
-        };
-        let why = match journal {
-            Ok(entries) if opens(entries) => {
+        let hour = *hour;
+        let reason = match journal {
+            Ok(entries) if find_open(entries).is_some() => {
                 for part in split_at_opens(entries) {
                     if let Some(open) = find_open(part) {
                         let next = runs.len();
-                        last = (*runs.entry(open.run.as_str()).or_insert(next), open.part);
+                        let run = *runs.entry(open.run.as_str()).or_insert(next);
+                        order = SegmentOrder { run, part: open.part };
                     }
-                    segments.push((
-                        last,
-                        RunSegment { hour: *hour, content: SegmentContent::Journal(part) },
-                    ));
+                    let content = SegmentContent::Journal(part);
+                    segments.push((order, RunSegment { hour, content }));
                 }
                 continue;
             }
-            // Sealed by another program, or recorded by one.
+            // Another program recorded or sealed the hour.
             Ok(_) => "no recorder kept one",
-            Err(why) => why,
+            Err(reason) => reason,
         };
-        // Without lines it is all that is left of an hour that was removed.
+        // A journal without lines remains of an hour that was removed.
         if *has_lines {
-            segments
-                .push((last, RunSegment { hour: *hour, content: SegmentContent::NoJournal(why) }));
+            let content = SegmentContent::NoJournal(reason);
+            segments.push((order, RunSegment { hour, content }));
         }
     }
-    // Stable: what has no place of its own stays behind what it was found behind.
-    segments.sort_by_key(|(place, _)| *place);
+    // The sort is stable, so that a segment without an order of its own stays behind the segment
+    // that preceded it.
+    segments.sort_by_key(|(order, _)| *order);
     segments.into_iter().map(|(_, segment)| segment).collect()
 }
 
-/// Cuts a journal before every beginning: an `open`, or the `recovered` in front of it.
+/// Cuts a journal before each `open` event, or before the `recovered` event that precedes it.
 fn split_at_opens(entries: &[JournalEntry]) -> Vec<&[JournalEntry]> {
     let mut parts = Vec::new();
     let mut rest = entries;
@@ -90,8 +96,8 @@ fn split_at_opens(entries: &[JournalEntry]) -> Vec<&[JournalEntry]> {
     }
 }
 
-fn find_open(part: &[JournalEntry]) -> Option<&OpenEvent> {
-    part.iter().find_map(|entry| match &entry.event {
+fn find_open(entries: &[JournalEntry]) -> Option<&OpenEvent> {
+    entries.iter().find_map(|entry| match &entry.event {
         JournalEvent::Open(open) => Some(&**open),
         _ => None,
     })

@@ -9,8 +9,6 @@ use crate::archive::journal::{
     ClosedEvent, JournalEntry, JournalEvent, Mark, OpenEvent, RecoveredEvent,
 };
 
-const SECOND: u64 = 1_000_000_000;
-
 /// Writes journals as a recorder does whose every second is known.
 #[derive(Default)]
 struct RecorderSimulation {
@@ -45,7 +43,8 @@ impl RecorderSimulation {
     }
 
     fn append_event(&mut self, event: JournalEvent) {
-        let (Some(hour), t) = (self.hour, self.now * SECOND) else { return };
+        let Some(hour) = self.hour else { return };
+        let t = UnixNanos::from_seconds(self.now);
         self.journals.entry(hour).or_default().push(JournalEntry { t, event });
     }
 
@@ -122,7 +121,8 @@ impl RecorderSimulation {
     }
 
     fn gaps(&self) -> Vec<Gap> {
-        detect_gaps(&self.hour_records(), UnixNanos::from_seconds(self.now), self.running)
+        let recorder = if self.running { RecorderState::Running } else { RecorderState::Stopped };
+        detect_gaps(&self.hour_records(), UnixNanos::from_seconds(self.now), recorder)
     }
 }
 
@@ -213,7 +213,7 @@ fn hours_without_a_journal_are_unknown_gaps() {
     assert_eq!(records.len(), 5);
     records[1].journal = Err("there is no journal");
     let gaps_of = |records: Vec<HourRecord>| {
-        detect_gaps(&records, UnixNanos::from_seconds(history.now), true)
+        detect_gaps(&records, UnixNanos::from_seconds(history.now), RecorderState::Running)
     };
     assert_eq!(format_gaps(&gaps_of(records.clone())), ["unknown 7200-10800 possible"]);
     records.remove(1);
@@ -221,7 +221,7 @@ fn hours_without_a_journal_are_unknown_gaps() {
     // Its end alone is lost.
     let Ok(journal) = &mut records[1].journal else { panic!() };
     journal.truncate(100);
-    let last = journal.last().unwrap().t / SECOND;
+    let last = journal.last().unwrap().t.seconds();
     assert_eq!(
         format_gaps(&gaps_of(records)),
         ["unknown 7200-10800 possible".to_owned(), format!("unknown {last}-14400 possible")]
@@ -241,10 +241,16 @@ fn archive_without_journals_is_unknown_until_the_first_journal() {
     let mut records = vec![blank(3_600), blank(7_200)];
     records.extend(history.hour_records());
     let now = UnixNanos::from_seconds(20_000);
-    assert_eq!(format_gaps(&detect_gaps(&records, now, true)), ["unknown 3600-20000 possible"]);
+    assert_eq!(
+        format_gaps(&detect_gaps(&records, now, RecorderState::Running)),
+        ["unknown 3600-20000 possible"]
+    );
     // And where there never was a recorder, until the end of what there is.
     records.truncate(2);
-    assert_eq!(format_gaps(&detect_gaps(&records, now, false)), ["unknown 3600-10800 possible"]);
+    assert_eq!(
+        format_gaps(&detect_gaps(&records, now, RecorderState::Stopped)),
+        ["unknown 3600-10800 possible"]
+    );
 }
 
 #[test]
@@ -253,7 +259,8 @@ fn drops_stalls_and_failed_syncs_are_gaps() {
     history.start();
     history.up();
     history.advance(10);
-    let (since, cause) = (3_609 * SECOND, "overflow".to_owned());
+    let since = UnixNanos::from_seconds(3_609);
+    let cause = "overflow".to_owned();
     history.record_event(JournalEvent::Drop { since, messages: 7, cause, shared: false });
     history.record_event(JournalEvent::Stall { error: "full".to_owned() });
     history.now += 5;
@@ -269,7 +276,11 @@ fn drops_stalls_and_failed_syncs_are_gaps() {
     history.kill();
     history.append_event(JournalEvent::Torn);
     history.start();
-    let lost = RecoveredEvent { lost: 9, since: 3_618 * SECOND, ..RecoveredEvent::default() };
+    let lost = RecoveredEvent {
+        lost: 9,
+        since: UnixNanos::from_seconds(3_618),
+        ..RecoveredEvent::default()
+    };
     history.record_event(JournalEvent::Recovered(lost));
     history.up();
     let found = history.gaps();
@@ -294,12 +305,12 @@ fn clock_step_is_no_gap_but_suspend_is() {
     history.up();
     history.advance(10);
     // The hours that it passed over have no journals.
-    let from = history.now * SECOND;
+    let from = UnixNanos::from_seconds(history.now);
     history.now += 90_000;
     history.record_event(JournalEvent::ClockStep { from });
     history.advance(10);
     assert_eq!(format_gaps(&history.gaps()), Vec::<String>::new());
-    let since = history.now * SECOND;
+    let since = UnixNanos::from_seconds(history.now);
     history.now += 5_000;
     history.record_event(JournalEvent::Suspended { since });
     history.advance(10);
@@ -364,10 +375,11 @@ proptest! {
         events in proptest::collection::vec((0..50_000_u64, 0..12_u8, 0..3_u8), 0..60),
         running: bool,
     ) {
+        let recorder = if running { RecorderState::Running } else { RecorderState::Stopped };
         let mut journals: BTreeMap<Hour, Vec<JournalEntry>> = BTreeMap::new();
         for (t, event, number) in events {
             let run = number.to_string();
-            let since = u64::from(number) * SECOND;
+            let since = UnixNanos::from_seconds(number.into());
             let event = match event {
                 0 | 1 => JournalEvent::Open(Box::new(OpenEvent { run, connected: number == 1, ..OpenEvent::default() })),
                 2 => JournalEvent::Up { connection: 1 },
@@ -382,14 +394,14 @@ proptest! {
                 _ => JournalEvent::Recovered(RecoveredEvent { lost: 1, since, ..RecoveredEvent::default() }),
             };
             let hour = Hour::containing(UnixNanos::from_seconds(t));
-            journals.entry(hour).or_default().push(JournalEntry { t: t * SECOND, event });
+            journals.entry(hour).or_default().push(JournalEntry { t: UnixNanos::from_seconds(t), event });
         }
         let now = UnixNanos::from_seconds(60_000);
         let records: Vec<_> = journals
             .into_iter()
             .map(|(hour, journal)| HourRecord { hour, has_lines: true, journal: Ok(journal) })
             .collect();
-        let found = detect_gaps(&records, now, running);
+        let found = detect_gaps(&records, now, recorder);
         prop_assert!(found.is_sorted_by_key(|gap| gap.from));
         prop_assert!(found.iter().all(|gap| gap.to.is_none_or(|to| to >= gap.from)));
         let hours = records.iter().map(|record| record.hour);

@@ -3,198 +3,203 @@
 use serde::{Deserialize, Serialize};
 
 use super::limit_kind::LimitKind;
-use crate::archive::sha256_hash::Sha256Hash;
+use super::seal_record::SealRecord;
+use crate::base::time::UnixNanos;
 
-/// The version of the format, in every `open`. Readers skip events and fields that they do not
-/// know; what they know does not change its meaning within a version.
+/// Version of the journal format, recorded in every `open` event.
+///
+/// Readers skip events and fields that they do not know. Within a version, the meaning of known
+/// events and fields does not change.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// A line of the journal.
+/// One line of a journal. Every time in it is a number of Unix nanoseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalEntry {
-    /// When, Unix nanoseconds.
-    pub t: u64,
-    /// What.
+    /// Time of the event.
+    pub t: UnixNanos,
+    /// The event.
     #[serde(flatten)]
     pub event: JournalEvent,
 }
 
-/// An event of the journal.
+/// An event of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum JournalEvent {
-    /// A recorder begins to write to the hour.
+    /// A recorder starts to write to the hour.
     Open(Box<OpenEvent>),
-    /// Messages come again.
+    /// The source is connected and delivers messages.
     Up {
-        /// The number of the connection in this run, from 1.
+        /// Number of the connection in this run, from 1.
         connection: u64,
     },
     /// The source is not connected.
     Down {
-        /// The kind of cause, as the status counts them.
+        /// Kind of cause, under which the status counts the disconnect.
         cause: String,
-        /// The particulars in words.
+        /// Details in words.
         detail: String,
-        /// Since when nothing had been heard, where that is why, Unix nanoseconds.
+        /// Time since which the source had been silent, if the connection was given up for silence.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        since: Option<u64>,
+        since: Option<UnixNanos>,
     },
-    /// How far the lines have come. `t` is when the last of them was received.
+    /// The size that the lines have reached. `t` is the time at which the last line was received.
     Mark(Mark),
     /// Messages were received and are not among the lines.
     Drop {
-        /// Since when, Unix nanoseconds.
-        since: u64,
-        /// How many.
+        /// Time since which messages were dropped.
+        since: UnixNanos,
+        /// Number of dropped messages.
         messages: u64,
-        /// Why.
+        /// Cause, as [`DropCause`](super::DropCause) spells it.
         cause: String,
-        /// Whether they may be of other stems: of which, nobody knows.
+        /// Whether some of the messages may belong to other stems. The recorder cannot tell which.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         shared: bool,
     },
-    /// Lines cannot be written; they wait in memory.
+    /// Lines cannot be written and wait in memory.
     Stall {
-        /// The system's words.
+        /// Error of the operating system.
         error: String,
     },
-    /// They can again.
+    /// Lines can be written again.
     Resume,
-    /// Lines could not be made durable: what the disk has of them is unknown.
+    /// Lines could not be made durable. The disk may hold any part of the byte range.
     SyncFailed {
-        /// The first byte that is in doubt.
+        /// Offset in the `.jsonl` of the first byte that may be missing.
         from: u64,
-        /// The first byte behind it.
+        /// Offset of the first byte after the range.
         to: u64,
-        /// When `from` was durable, Unix nanoseconds.
-        since: u64,
-        /// The system's words.
+        /// Time at which the bytes before `from` were durable.
+        since: UnixNanos,
+        /// Error of the operating system.
         error: String,
     },
-    /// The lines were looked through, since the run before did not close them.
+    /// The lines were scanned because the previous run did not close them.
     Recovered(RecoveredEvent),
-    /// Of one of several topics nothing comes, or that may be so; the others go on.
+    /// One of several topics delivers nothing, or may deliver nothing. The other topics continue.
     TopicDown {
         /// The topic.
         topic: String,
-        /// The kind of cause, as of a connection.
+        /// Kind of cause, as for a connection.
         cause: String,
-        /// The particulars in words.
+        /// Details in words.
         detail: String,
-        /// Since when nothing of it had come, where that is why, Unix nanoseconds.
+        /// Time since which the topic had been silent, if silence is the cause.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        since: Option<u64>,
+        since: Option<UnixNanos>,
     },
-    /// It comes again.
+    /// The topic delivers messages again.
     TopicUp {
         /// The topic.
         topic: String,
     },
-    /// The server did not confirm these topics.
+    /// The server did not confirm the subscriptions to these topics.
     Unconfirmed {
         /// The topics.
         topics: Vec<String>,
     },
-    /// Messages were set aside in the `.rejects` file by a stage, since the last of these events.
+    /// A stage rejected messages, which are in the `.rejects` file.
     Rejected {
-        /// How many.
+        /// Number of messages rejected since the previous event of this kind.
         messages: u64,
     },
-    /// The recorder has stopped listening, and writes what it has.
+    /// The recorder has stopped listening and writes the messages that it holds.
     Stopping,
     /// The machine was suspended until `t`.
     Suspended {
-        /// Since when, Unix nanoseconds.
-        since: u64,
+        /// Time at which the machine was suspended.
+        since: UnixNanos,
     },
     /// The wall clock stepped to `t`.
     ClockStep {
-        /// What it would have shown, Unix nanoseconds.
-        from: u64,
+        /// Time that the clock would have shown without the step.
+        from: UnixNanos,
     },
-    /// Events before this one could not be written.
+    /// Earlier events could not be written and were discarded.
     Missing {
-        /// How many.
+        /// Number of discarded events.
         events: u64,
-        /// Since when, Unix nanoseconds.
-        since: u64,
+        /// Time of the first discarded event.
+        since: UnixNanos,
     },
-    /// The recorder has left the hour.
+    /// The recorder has finished the hour.
     Closed(ClosedEvent),
-    /// A sealed file is complete and checked, and is about to get its name.
+    /// A sealed file is complete and verified, and is about to be renamed to its final name.
     Sealing(SealRecord),
-    /// A sealed file stands under its name.
+    /// A sealed file has its final name.
     Sealed(SealRecord),
     /// The hour is about to be removed.
     Removed {
-        /// The limit for whose sake.
+        /// The limit that caused the removal.
         reason: LimitKind,
     },
-    /// A line that is no JSON object with `t` and `event`. Is never written.
-    #[serde(skip)]
+    /// A line that is not a JSON object with `t` and `event`. Readers produce it; it is never
+    /// written.
+    #[serde(skip_deserializing)]
     Torn,
 }
 
-/// The beginning of a recorder's work on an hour.
+/// The start of a recorder's work on an hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenEvent {
-    /// The version of the format.
+    /// Version of the journal format.
     pub v: u32,
-    /// A text that is the same in all hours of one run of the recorder, and in no other.
+    /// Identifier of the recorder's run: equal in all hours of one run, and unique to it.
     pub run: String,
-    /// How many hours this run has opened with this one: the order in which it was at work on them,
-    /// also when its clock was set back.
+    /// Number of hours that the run has opened, including this one. It orders the run's hours even
+    /// when its clock was set back.
     #[serde(default)]
     pub part: u64,
-    /// The recorder's version.
+    /// Version of the recorder.
     pub version: String,
-    /// The name of the machine.
+    /// Host name of the machine.
     pub host: String,
-    /// The process.
+    /// Process id of the recorder.
     pub pid: u32,
-    /// The SHA-256 of the resolved configuration.
+    /// SHA-256 of the resolved configuration.
     pub config: String,
-    /// What is connected to.
+    /// Endpoint of the source.
     pub source: String,
-    /// What is subscribed to.
+    /// Subscribed topics.
     pub topics: Vec<String>,
-    /// Whether messages come: the source is connected, and what it subscribes to is answered.
+    /// Whether the source is connected and has answered all subscriptions.
     pub connected: bool,
-    /// Those of several topics of which nothing comes all the same, or of which that may be so.
+    /// Topics that deliver nothing, or may deliver nothing, although the source is connected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics_down: Vec<String>,
-    /// Bytes of the lines that are there.
+    /// Bytes of the lines that exist already.
     pub bytes: u64,
-    /// The number of these lines.
+    /// Number of the lines that exist already.
     pub messages: u64,
 }
 
-/// How far the lines have come.
+/// The size that the lines of an hour have reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// Bytes of all lines of the `.jsonl`.
     pub bytes: u64,
-    /// The number of these lines.
+    /// Number of lines of the `.jsonl`.
     pub messages: u64,
-    /// How many of the bytes were durable by then; all, when it is missing.
+    /// Number of bytes that were durable at that time; `None` if all were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced: Option<u64>,
 }
 
-/// What was found in a `.jsonl` that its recorder did not close.
+/// The result of scanning a `.jsonl` that its recorder did not close.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveredEvent {
-    /// Bytes of all lines of the `.jsonl`.
+    /// Bytes of all complete lines of the `.jsonl`.
     pub bytes: u64,
-    /// The number of these lines.
+    /// Number of complete lines of the `.jsonl`.
     pub messages: u64,
-    /// Bytes at the end that were no whole lines, and are in the `.torn` file now.
+    /// Bytes after the last complete line, moved to the `.torn` file.
     pub cut: u64,
-    /// Lines that the journal says were written, and that are gone.
+    /// Number of lines that the journal counts and that are missing.
     pub lost: u64,
-    /// Since when lines may be lost: the last mark that still holds, Unix nanoseconds.
-    pub since: u64,
+    /// Time since which lines may be missing: that of the last mark that still holds. The epoch if
+    /// there is no mark.
+    pub since: UnixNanos,
 }
 
 /// The end of a recorder's work on an hour.
@@ -202,53 +207,16 @@ pub struct RecoveredEvent {
 pub struct ClosedEvent {
     /// Bytes of all lines of the `.jsonl`.
     pub bytes: u64,
-    /// The number of these lines.
+    /// Number of lines of the `.jsonl`.
     pub messages: u64,
-    /// When the first message since `open` was received, Unix nanoseconds.
+    /// Time at which the first message since `open` was received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first: Option<u64>,
-    /// When the last one was.
+    pub first: Option<UnixNanos>,
+    /// Time at which the last message was received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<u64>,
-    /// Whether the recorder stopped, rather than go on in another hour.
+    pub last: Option<UnixNanos>,
+    /// Whether the recorder stopped, rather than continue in another hour.
     pub stop: bool,
-    /// Whether all of it is durable.
+    /// Whether all lines are durable.
     pub durable: bool,
-}
-
-/// What a sealed file holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealRecord {
-    /// Bytes of all its lines.
-    pub raw_bytes: u64,
-    /// The number of its lines.
-    pub messages: u64,
-    /// The hash of its lines.
-    pub raw_sha256: Sha256Hash,
-    /// Bytes of the `.jsonl.zst`.
-    pub stored_bytes: u64,
-    /// The hash of the `.jsonl.zst`.
-    pub stored_sha256: Sha256Hash,
-    /// Whether its last line has no line feed: only another program seals such.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub torn: bool,
-    /// Where its last part came from; none when the file was found as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<SealedPart>,
-}
-
-/// The lines that one sealing added, and the `.jsonl` that they were in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedPart {
-    /// Bytes of these lines, which stood at the start of the `.jsonl`.
-    pub bytes: u64,
-    /// Their hash.
-    pub sha256: Sha256Hash,
-    /// The inode of the `.jsonl`.
-    pub inode: u64,
-    /// Its modification time, Unix nanoseconds.
-    pub modified: u64,
-    /// Its creation time, Unix nanoseconds, where the file system knows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created: Option<u64>,
 }

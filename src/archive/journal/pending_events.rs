@@ -1,58 +1,62 @@
-//! Events that cannot be written yet.
+//! The queue of journal events that are not in the file yet.
 
 use std::collections::VecDeque;
 
-use super::JournalEvent;
+use super::event::{JournalEntry, JournalEvent};
 use crate::base::time::UnixNanos;
 
-/// So many events wait.
+/// Maximum number of queued events. Later events are counted and discarded.
 pub(super) const MAX_PENDING: usize = 256;
 
-/// Events that wait, in order. Those that are too many are counted instead.
+/// Events that could not be written yet, in order.
 #[derive(Debug, Default)]
 pub struct PendingEvents {
-    events: VecDeque<(UnixNanos, JournalEvent)>,
-    dropped: Option<DroppedEvents>,
+    entries: VecDeque<JournalEntry>,
+    discarded: Option<DiscardedEvents>,
 }
 
+/// The number of discarded events and the times of the first and last one.
 #[derive(Debug, Clone, Copy)]
-struct DroppedEvents {
+struct DiscardedEvents {
     count: u64,
-    since: UnixNanos,
-    until: UnixNanos,
+    first: UnixNanos,
+    last: UnixNanos,
 }
 
 impl PendingEvents {
-    /// Puts an event behind the others.
+    /// Appends an event to the queue, or counts it as discarded when the queue is full.
+    ///
+    /// A queued mark is replaced, because each mark repeats all that an earlier mark says.
     pub fn push(&mut self, t: UnixNanos, event: JournalEvent) {
-        // The next mark says all that one says which could not be written.
-        self.events.retain(|(_, waiting)| !matches!(waiting, JournalEvent::Mark(_)));
-        if self.events.len() < MAX_PENDING {
-            self.events.push_back((t, event));
+        self.entries.retain(|entry| !matches!(entry.event, JournalEvent::Mark(_)));
+        if self.entries.len() < MAX_PENDING {
+            self.entries.push_back(JournalEntry { t, event });
         } else if !matches!(event, JournalEvent::Mark(_)) {
-            let missing =
-                self.dropped.get_or_insert(DroppedEvents { count: 0, since: t, until: t });
-            missing.count += 1;
-            missing.until = t;
+            let discarded =
+                self.discarded.get_or_insert(DiscardedEvents { count: 0, first: t, last: t });
+            discarded.count += 1;
+            discarded.last = t;
         }
     }
 
-    /// Whether none waits.
+    /// Returns whether there is nothing to write: neither a queued event nor a count of discarded
+    /// events.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.entries.is_empty() && self.discarded.is_none()
     }
 
-    /// All of them, in order; one for those that are missing comes last.
-    pub fn iter(&self) -> impl Iterator<Item = (UnixNanos, JournalEvent)> {
-        let missing = self.dropped.map(|DroppedEvents { count: events, since, until: last }| {
-            (last, JournalEvent::Missing { events, since: since.nanos() })
+    /// Returns all queued events in order, followed by a `missing` event for the discarded ones.
+    pub fn iter(&self) -> impl Iterator<Item = JournalEntry> {
+        let missing = self.discarded.map(|discarded| JournalEntry {
+            t: discarded.last,
+            event: JournalEvent::Missing { events: discarded.count, since: discarded.first },
         });
-        self.events.iter().cloned().chain(missing)
+        self.entries.iter().cloned().chain(missing)
     }
 
-    /// Forgets them: they are written.
+    /// Removes all events, which are written now.
     pub fn clear(&mut self) {
-        self.events.clear();
-        self.dropped = None;
+        self.entries.clear();
+        self.discarded = None;
     }
 }

@@ -1,12 +1,16 @@
-//! The recorder's hand in a journal. A journal that cannot be written holds nothing up: its events
-//! wait in memory, and those that become too many are counted instead.
+//! The recorder's writer of a journal.
+//!
+//! A journal that cannot be written does not delay the recording: its events wait in memory, up to
+//! a limit, and are written with the next event.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::event::JournalEvent;
 use super::pending_events::PendingEvents;
-use super::{JournalEvent, encode_line, ends_with_newline};
+use super::{encode_line, ends_with_newline};
 use crate::archive::disk::{self, FileError};
 use crate::archive::file_id::is_same_file;
 use crate::base::time::UnixNanos;
@@ -16,57 +20,58 @@ use crate::base::time::UnixNanos;
 pub struct JournalWriter {
     path: PathBuf,
     mode: u32,
+    /// Open handle; `None` before the first event, after an error, and while it is closed.
     file: Option<File>,
-    /// Events that are not yet in the file.
+    /// Events that are not in the file yet.
     pending: PendingEvents,
-    /// Whether there are events in the file that are worth a sync.
-    dirty: bool,
-    /// Whether the file's name is not known to be durable.
+    /// Whether the file holds events, other than marks, that no sync was attempted for.
+    has_unsynced_events: bool,
+    /// Whether the directory entry of a file that this writer created is not known to be durable.
     is_name_unsynced: bool,
-    /// Whether something was written, so that there must be a file.
-    was_written: bool,
+    /// Whether an event was written, so that the file must exist.
+    has_written: bool,
 }
 
 impl JournalWriter {
-    /// A writer that opens the journal, or creates it with this mode, with the first event.
+    /// Creates a writer. The first event opens the journal, or creates it with this mode.
     pub fn new(path: PathBuf, mode: u32) -> Self {
-        let (file, waiting) = (None, PendingEvents::default());
         Self {
             path,
             mode,
-            file,
-            pending: waiting,
-            dirty: false,
+            file: None,
+            pending: PendingEvents::default(),
+            has_unsynced_events: false,
             is_name_unsynced: false,
-            was_written: false,
+            has_written: false,
         }
     }
 
-    /// The journal.
+    /// Returns the path of the journal.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Notes an event. Those that wait from before are written first.
+    /// Appends an event, after those that could not be written before.
     ///
     /// # Errors
-    /// The event waits, or is counted among those that are missing.
+    /// The journal cannot be written. The event is queued, or counted as discarded if the queue is
+    /// full.
     pub fn append(&mut self, t: UnixNanos, event: JournalEvent) -> Result<(), FileError> {
         self.pending.push(t, event);
         self.flush()
     }
 
-    /// Tries again to write what waits.
+    /// Writes the queued events.
     ///
     /// # Errors
-    /// It still cannot be written.
+    /// The journal cannot be written. The events stay in the queue.
     pub fn flush(&mut self) -> Result<(), FileError> {
         if self.pending.is_empty() {
             return Ok(());
         }
         let written = self.write_pending();
         if written.is_err() {
-            // Opened anew the next time: whatever is wrong may be so with the file alone.
+            // The handle may be the cause, so the next attempt opens the file again.
             self.file = None;
         }
         written
@@ -76,41 +81,53 @@ impl JournalWriter {
         let file = if let Some(file) = &self.file {
             file
         } else {
-            self.is_name_unsynced |= !self.path.exists();
-            self.file.insert(disk::open_append_with_mode(&self.path, self.mode)?)
+            let is_new = !self.path.exists();
+            let file = self.file.insert(disk::open_append_with_mode(&self.path, self.mode)?);
+            self.is_name_unsynced |= is_new;
+            file
         };
         let length =
             file.metadata().map_err(FileError::from_io("read the size of", &self.path))?.len();
         let mut lines = Vec::new();
-        // After a crash.
+        // A crash may have left an incomplete line, which must not swallow the next one.
         if !ends_with_newline(file).map_err(FileError::from_io("read", &self.path))? {
             lines.push(b'\n');
         }
-        for (t, event) in self.pending.iter() {
-            self.dirty |= !matches!(event, JournalEvent::Mark(_));
-            lines.extend(encode_line(t, event));
+        for entry in self.pending.iter() {
+            self.has_unsynced_events |= !matches!(entry.event, JournalEvent::Mark(_));
+            lines.extend(encode_line(&entry));
         }
         if let Err(error) = disk::write_all(file, &self.path, &lines) {
-            undo_partial_write(file, &self.path, length, &lines);
-            return Err(error);
+            return Err(undo_partial_write(file, &self.path, length, &lines, error));
         }
         self.pending.clear();
-        self.was_written = true;
+        self.has_written = true;
         Ok(())
     }
 
-    /// Makes events durable, unless there are none but marks since the last time: those go with the
-    /// next.
+    /// Makes the written events durable. Marks alone are not worth a sync and wait for the next
+    /// event.
+    ///
+    /// # Durability
+    /// Each event is synced once, even if that fails: after a failed fsync the kernel may have
+    /// dropped the pages that it could not write, so that a second fsync would succeed without them
+    /// (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). The
+    /// caller learns of the failure from this call alone. The sync of the directory entry, which
+    /// leaves no page behind, is attempted again with the next call.
     ///
     /// # Errors
-    /// What was written may not be durable.
+    /// A power cut may lose the events written since the last sync, or the whole journal if its
+    /// directory entry could not be synced.
     pub fn sync(&mut self) -> Result<(), FileError> {
-        if self.file.is_none() && self.dirty {
-            self.file = Some(disk::open_append_with_mode(&self.path, self.mode)?);
+        if self.has_unsynced_events {
+            let file = match &self.file {
+                Some(file) => file,
+                None => self.file.insert(disk::open_append_with_mode(&self.path, self.mode)?),
+            };
+            // Cleared before the attempt, which is not repeated.
+            self.has_unsynced_events = false;
+            disk::sync_data(file, &self.path)?;
         }
-        let Some(file) = self.file.as_ref().filter(|_| self.dirty) else { return Ok(()) };
-        self.dirty = false;
-        disk::sync_data(file, &self.path)?;
         if self.is_name_unsynced {
             disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
             self.is_name_unsynced = false;
@@ -118,43 +135,68 @@ impl JournalWriter {
         Ok(())
     }
 
-    /// Whether there are events that are not known to be durable.
-    pub fn is_dirty(&self) -> bool {
-        self.dirty
+    /// Returns whether [`sync`](Self::sync) has work to do.
+    pub fn needs_sync(&self) -> bool {
+        self.has_unsynced_events || self.is_name_unsynced
     }
 
-    /// Takes note of a sync of the whole file system.
+    /// Records that the whole file system was synced.
     pub(in crate::archive) fn mark_synced(&mut self) {
-        (self.dirty, self.is_name_unsynced) = (false, false);
+        self.has_unsynced_events = false;
+        self.is_name_unsynced = false;
     }
 
-    /// Closes the handle until it is needed again.
+    /// Closes the file handle. The next write or sync opens it again.
     pub fn close_handle(&mut self) {
         self.file = None;
     }
 
-    /// Whether the journal's name still leads to it: nobody has removed or moved it.
+    /// Returns whether the path still names the journal, so that nobody has removed or renamed it.
     pub fn is_in_place(&self) -> bool {
         match &self.file {
             Some(file) => is_same_file(file, &self.path).is_ok_and(|same| same),
-            None => !self.was_written || self.path.exists(),
+            None => !self.has_written || self.path.exists(),
         }
     }
 }
 
-/// Takes back what a write that failed has left: its events are written again. Where that cannot be,
-/// some are there twice.
-fn undo_partial_write(file: &File, path: &Path, length: u64, lines: &[u8]) {
-    let left = file.metadata().map_or(0, |metadata| metadata.len().saturating_sub(length));
-    let mut found = vec![0; usize::try_from(left).unwrap_or(0)];
-    // What somebody else has appended meanwhile stays.
-    if file.read_exact_at(&mut found, length).is_ok() && lines.starts_with(&found) {
-        drop(disk::truncate(file, path, length));
+/// Removes the part of `lines` that a failed write left behind `length`, since all of them are
+/// written again. Returns the error of the write, with a note if the part could not be removed: then
+/// the journal holds some events twice.
+fn undo_partial_write(
+    file: &File,
+    path: &Path,
+    length: u64,
+    lines: &[u8],
+    error: FileError,
+) -> FileError {
+    let undone = read_from(file, length).and_then(|written| {
+        // Text that another process has appended meanwhile stays.
+        if written.is_empty() || !lines.starts_with(&written) {
+            return Ok(());
+        }
+        disk::truncate(file, path, length).map_err(|error| error.source)
+    });
+    match undone {
+        Ok(()) => error,
+        Err(undo) => {
+            let text = format!("{}; the part that was written stays: {undo}", error.source);
+            FileError { source: io::Error::new(error.source.kind(), text), ..error }
+        }
     }
+}
+
+/// Returns the content of the file from `start` to its end.
+fn read_from(file: &File, start: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len().saturating_sub(start);
+    let mut content = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_exact_at(&mut content, start)?;
+    Ok(content)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::JournalEntry;
     use super::super::read;
     use super::*;
     use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
@@ -172,7 +214,10 @@ mod tests {
         writer.flush().unwrap();
         let entries = read(&path).unwrap();
         assert_eq!(entries.len(), MAX_PENDING + 1);
-        assert_eq!(entries[MAX_PENDING].event, JournalEvent::Missing { events: 44, since: 257 });
+        assert_eq!(
+            entries[MAX_PENDING].event,
+            JournalEvent::Missing { events: 44, since: UnixNanos::new(257) }
+        );
         writer.append(UnixNanos::new(301), JournalEvent::Resume).unwrap();
         assert_eq!(read(&path).unwrap().len(), MAX_PENDING + 2);
     }
@@ -182,24 +227,30 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t_3600.journal");
         let full = std::fs::File::create(&path).unwrap();
-        let lines: Vec<u8> =
-            (1..=4).flat_map(|t| encode_line(UnixNanos::new(t), JournalEvent::Resume)).collect();
-        // As a disk does that is full after two of them and a half.
+        let lines: Vec<u8> = (1..=4)
+            .flat_map(|t| {
+                encode_line(&JournalEntry { t: UnixNanos::new(t), event: JournalEvent::Resume })
+            })
+            .collect();
+        let failure = || FileError::from_io("write", &path)(io::ErrorKind::StorageFull.into());
+        // As a disk does that is full after two and a half lines.
         std::io::Write::write_all(&mut &full, &lines[..lines.len() * 5 / 8]).unwrap();
         undo_partial_write(
             &std::fs::File::options().read(true).append(true).open(&path).unwrap(),
             &path,
             0,
             &lines,
+            failure(),
         );
         assert_eq!(std::fs::read(&path).unwrap(), b"");
-        // Not what is of somebody else.
+        // Text of another process stays.
         std::fs::write(&path, "{}\n").unwrap();
         undo_partial_write(
             &std::fs::File::options().read(true).append(true).open(&path).unwrap(),
             &path,
             0,
             &lines,
+            failure(),
         );
         assert_eq!(std::fs::read(&path).unwrap(), b"{}\n");
     }
@@ -218,8 +269,41 @@ mod tests {
                 }
             });
             writer.flush().unwrap();
-            let times: Vec<_> = read(&path).unwrap().iter().map(|entry| entry.t).collect();
+            let times: Vec<_> = read(&path).unwrap().iter().map(|entry| entry.t.nanos()).collect();
             assert_eq!(times, [1, 2, 3], "failure at {nth}");
         }
+    }
+
+    #[test]
+    fn a_failed_sync_is_reported_once_and_the_next_event_is_synced_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t_3600.journal");
+        let mut writer = JournalWriter::new(path, 0o640);
+        writer.append(UnixNanos::new(1), JournalEvent::Resume).unwrap();
+        writer.sync().unwrap();
+        writer.append(UnixNanos::new(2), JournalEvent::Resume).unwrap();
+        let fault = || InjectedFault::Error(io::ErrorKind::Other);
+        assert!(with_fault(fault(), 0, || writer.sync()).0.is_err());
+        assert!(!writer.needs_sync());
+        // A second fsync would be the operation that fails.
+        let (again, was_synced) = with_fault(fault(), 0, || writer.sync());
+        again.unwrap();
+        assert!(!was_synced, "a failed fsync is not repeated");
+        writer.append(UnixNanos::new(3), JournalEvent::Resume).unwrap();
+        assert!(with_fault(fault(), 0, || writer.sync()).0.is_err());
+    }
+
+    #[test]
+    fn a_failed_sync_of_the_directory_is_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = JournalWriter::new(dir.path().join("t_3600.journal"), 0o640);
+        writer.append(UnixNanos::new(1), JournalEvent::Resume).unwrap();
+        let fault = || InjectedFault::Error(io::ErrorKind::Other);
+        // The file is synced first.
+        assert!(with_fault(fault(), 1, || writer.sync()).0.is_err());
+        assert!(writer.needs_sync());
+        assert!(with_fault(fault(), 0, || writer.sync()).0.is_err());
+        writer.sync().unwrap();
+        assert!(!writer.needs_sync());
     }
 }

@@ -18,7 +18,6 @@ use crate::archive::read_ahead::for_each_chunk;
 use crate::archive::read_block::BLOCK_BYTES;
 use crate::archive::retention::disk_space;
 use crate::archive::seal_error::SealError;
-use crate::base::time::UnixNanos;
 
 /// Part of the disk that a seal leaves free, as a divisor of its size: a recorder writes to it,
 /// too.
@@ -80,8 +79,8 @@ pub(super) fn write_and_verify(
         bytes: info.bytes,
         sha256,
         inode: info.inode,
-        modified: info.modified.nanos(),
-        created: info.created.map(UnixNanos::nanos),
+        modified: info.modified,
+        created: info.created,
     };
     Ok((SealRecord { part: Some(sealed_part), ..SealRecord::from(decoded) }, part))
 }

@@ -3,10 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// An instant: nanoseconds since 1970-01-01T00:00:00Z, leap seconds not counted (as in POSIX).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Serialized as that number.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct UnixNanos(u64);
 
 impl UnixNanos {

@@ -78,13 +78,13 @@ impl ConnectivityState {
                     (Some(_), _) | (None, 0 | 1) => String::new(),
                     (None, feeds) => format!("connection {} of {feeds}: ", scope.shard.get() + 1),
                 };
-                let since = silent_since.map(UnixNanos::nanos);
+                let since = *silent_since;
                 let (cause, detail) = (cause.as_str().to_owned(), format!("{of}{detail}"));
                 return concerns(scope).then_some(JournalEvent::Down { cause, detail, since });
             }
             SourceEvent::TopicDown { topic: down, cause, detail, silent_for } => {
                 let (cause, detail) = (cause.as_str().to_owned(), detail.clone());
-                let since = silent_for.map(|silent_for| at.saturating_sub(silent_for).nanos());
+                let since = silent_for.map(|silent_for| at.saturating_sub(silent_for));
                 match topic {
                     Some(topic) if topic == down => JournalEvent::Down { cause, detail, since },
                     Some(_) => return None,
@@ -101,18 +101,16 @@ impl ConnectivityState {
                 JournalEvent::Unconfirmed { topics }
             }
             SourceEvent::Dropped { since, messages, cause } => JournalEvent::Drop {
-                since: since.nanos(),
+                since: *since,
                 messages: *messages,
                 cause: cause.as_str().to_owned(),
                 shared: false,
             },
             SourceEvent::Ended => JournalEvent::Stopping,
             SourceEvent::Suspended { slept } => {
-                JournalEvent::Suspended { since: at.saturating_sub(*slept).nanos() }
+                JournalEvent::Suspended { since: at.saturating_sub(*slept) }
             }
-            SourceEvent::ClockStepped { expected: from } => {
-                JournalEvent::ClockStep { from: from.nanos() }
-            }
+            SourceEvent::ClockStepped { expected: from } => JournalEvent::ClockStep { from: *from },
         })
     }
 }

@@ -133,7 +133,10 @@ fn journal_events_are_in_order_with_the_lines() {
         matches!(&journal[0].event, JournalEvent::Open(open) if open.v == 1 && !open.connected)
     );
     let mark = Mark { bytes: 2, messages: 1, synced: None };
-    assert_eq!(journal[2], JournalEntry { t: 3_602_000_000_000, event: JournalEvent::Mark(mark) });
+    assert_eq!(
+        journal[2],
+        JournalEntry { t: UnixNanos::new(3_602_000_000_000), event: JournalEvent::Mark(mark) }
+    );
     let JournalEvent::Closed(closed) = &journal[4].event else { panic!("{journal:?}") };
     assert_eq!((closed.bytes, closed.messages, closed.stop, closed.durable), (2, 1, false, true));
     let JournalEvent::Closed(closed) = &by_hand.read_journal(7200)[1].event else {

@@ -10,7 +10,7 @@ use crate::archive::hour_file::OpenReport;
 use crate::archive::hour_writer::{
     CloseErrors, CloseReason, HourWriter, HourWriterOptions, JournalSync,
 };
-use crate::archive::journal::{JournalEvent, OpenEvent, PendingEvents};
+use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent, PendingEvents};
 use crate::archive::tail_repair::TailRepair;
 use crate::base::error_chain::error_chain;
 use crate::base::time::{Hour, UnixNanos};
@@ -111,7 +111,7 @@ impl TopicWriter {
         let (mut open, report) = HourWriter::open(&self.options, hour, time, open_event)?;
         self.open_event.part += 1;
         log_opened(&open, report, self.log_level);
-        for (t, event) in self.pending_events.iter() {
+        for JournalEntry { t, event } in self.pending_events.iter() {
             open.record_event(t, event);
         }
         self.pending_events.clear();
@@ -326,7 +326,7 @@ fn log_opened(open: &HourWriter, report: Option<OpenReport>, log_level: HourLogL
         None => {}
     }
     if let Some(recovered) = report.recovered.filter(|recovered| recovered.lost > 0) {
-        let since = UnixNanos::new(recovered.since);
+        let since = recovered.since;
         error!(%file, messages = recovered.lost, %since, "lines that were written are gone");
     }
     let bytes = lines.length();

@@ -25,7 +25,7 @@ fn closed(stop: bool) -> JournalEvent {
 
 /// The gaps of journals that are written out: the hour, and its events by their seconds.
 fn detect(journals: Vec<(u64, Vec<(u64, JournalEvent)>)>, now: u64) -> Vec<String> {
-    let entry = |(t, event)| JournalEntry { t: t * SECOND, event };
+    let entry = |(t, event)| JournalEntry { t: UnixNanos::from_seconds(t), event };
     let records: Vec<_> = journals
         .into_iter()
         .map(|(hour, events)| HourRecord {
@@ -34,7 +34,7 @@ fn detect(journals: Vec<(u64, Vec<(u64, JournalEvent)>)>, now: u64) -> Vec<Strin
             journal: Ok(events.into_iter().map(entry).collect()),
         })
         .collect();
-    format_gaps(&detect_gaps(&records, UnixNanos::from_seconds(now), true))
+    format_gaps(&detect_gaps(&records, UnixNanos::from_seconds(now), RecorderState::Running))
 }
 
 #[test]
@@ -79,10 +79,10 @@ fn backdated_down_event_extends_the_current_outage() {
     let (cause, detail) = ("overflow".to_owned(), String::new());
     let dead = |since: u64| {
         let (cause, detail) = (cause.clone(), detail.clone());
-        JournalEvent::Down { cause, detail, since: Some(since * SECOND) }
+        JournalEvent::Down { cause, detail, since: Some(UnixNanos::from_seconds(since)) }
     };
     let dropped = JournalEvent::Drop {
-        since: 36_202 * SECOND,
+        since: UnixNanos::from_seconds(36_202),
         messages: 1,
         cause: cause.clone(),
         shared: false,
@@ -121,7 +121,7 @@ fn runs_stay_in_order_when_the_clock_is_set_back() {
         (33_001, up()),
         (36_000, closed(false)),
         (35_000, open("a", true)),
-        (35_000, JournalEvent::ClockStep { from: 36_600 * SECOND }),
+        (35_000, JournalEvent::ClockStep { from: UnixNanos::from_seconds(36_600) }),
         (35_100, closed(true)),
         (35_110, open("b", false)),
         (35_111, up()),
@@ -154,7 +154,7 @@ fn clock_briefly_in_the_future_creates_no_gap() {
     ];
     let then = vec![
         (far, open("a", true)),
-        (far, JournalEvent::ClockStep { from: 36_605 * SECOND }),
+        (far, JournalEvent::ClockStep { from: UnixNanos::from_seconds(36_605) }),
         (far + 5, closed(false)),
     ];
     assert_eq!(detect(vec![(10, now), (far / 3_600, then)], 38_000), Vec::<String>::new());
@@ -179,7 +179,7 @@ fn gaps_by_hour_visits_only_existing_hours() {
 
 #[test]
 fn missing_events_are_unknown_until_the_next_mark() {
-    let since = 36_200 * SECOND;
+    let since = UnixNanos::from_seconds(36_200);
     let missed = vec![
         (36_000, open("a", false)),
         (36_001, up()),
@@ -193,7 +193,7 @@ fn missing_events_are_unknown_until_the_next_mark() {
 
 #[test]
 fn idle_connection_gap_starts_when_it_went_silent() {
-    let since = Some(36_200 * SECOND);
+    let since = Some(UnixNanos::from_seconds(36_200));
     let silent = JournalEvent::Down { cause: "idle".to_owned(), detail: String::new(), since };
     let journal =
         vec![(36_000, open("a", true)), (36_100, mark()), (36_260, silent), (36_270, up())];
@@ -222,7 +222,7 @@ fn missing_part_of_a_run_is_unknown_despite_a_clock_step() {
     let first = vec![(36_000, part(1, false)), (36_001, up()), (36_100, mark())];
     let third = vec![
         (43_300, part(3, true)),
-        (43_300, JournalEvent::ClockStep { from: 40_000 * SECOND }),
+        (43_300, JournalEvent::ClockStep { from: UnixNanos::from_seconds(40_000) }),
         (43_301, mark()),
     ];
     let gaps = detect(vec![(10, first), (12, third.clone())], 44_000);
