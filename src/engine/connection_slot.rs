@@ -329,7 +329,11 @@ impl ConnectionSlot {
             }
             Err(SourceError::Fatal(error)) => {
                 let lost = Disconnect::new(DownCause::Other, error_chain(&*error));
-                self.group.stats.record_disconnect(&lost, self.group.clock.now());
+                self.group.stats.record_disconnect(
+                    lost.cause.as_str(),
+                    &lost.detail,
+                    self.group.clock.now(),
+                );
                 self.group.on_lost(line, &lost);
                 return Some(Err(error));
             }
@@ -338,7 +342,11 @@ impl ConnectionSlot {
         if summary.has_data && lost.cause != DownCause::Refused {
             self.backoff.record_success(summary.duration);
         }
-        self.group.stats.record_disconnect(&lost, self.group.clock.now());
+        self.group.stats.record_disconnect(
+            lost.cause.as_str(),
+            &lost.detail,
+            self.group.clock.now(),
+        );
         self.group.on_lost(line, &lost);
         let is_replaced = role == Role::Current && self.current.is_some();
         let retry_in = (!is_replaced).then(|| self.backoff.next_delay(lost.retry_after));

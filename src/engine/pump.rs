@@ -9,7 +9,7 @@ use super::sink_gone::SinkGone;
 use super::sink_output::SinkOutput;
 use super::stage_chain::StageChain;
 use crate::base::error_chain::error_chain;
-use crate::metrics::PipelineStats;
+use crate::metrics::{PipelineStats, StageLoss};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, DropCause, SourceEvent};
 
@@ -117,8 +117,7 @@ impl Pump {
     fn close(&mut self) -> Result<(), PumpError> {
         let stages = self.stages.close(&mut self.output);
         // Messages that a stage lost at its end: no tick follows that would report them.
-        let (messages, since) = self.stats.drain_stage_loss();
-        if messages > 0 {
+        if let Some(StageLoss { messages, since }) = self.stats.drain_stage_loss() {
             let now = self.stages.last_received();
             let since = since.min(now);
             let cause = DropCause::Stage;

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::queue::Producer;
 use super::stall_detector::{StallDetector, TICK_INTERVAL};
 use crate::base::time::{Clock, UnixNanos};
-use crate::metrics::PipelineStats;
+use crate::metrics::{PipelineStats, StageLoss};
 use crate::plugin::{DropCause, SourceEvent};
 
 /// Longest suspend of the machine that is not reported.
@@ -115,8 +115,9 @@ impl Ticker {
         let undecodable = self.stats.undecodable.get() - self.reported_undecodable;
         self.reported_undecodable += undecodable;
         self.send_dropped(undecodable, last, now, DropCause::Undecodable);
-        let (lost, since) = self.stats.drain_stage_loss();
-        self.send_dropped(lost, since.min(last), now, DropCause::Stage);
+        if let Some(StageLoss { messages, since }) = self.stats.drain_stage_loss() {
+            self.send_dropped(messages, since.min(last), now, DropCause::Stage);
+        }
     }
 
     fn send_dropped(&self, messages: u64, since: UnixNanos, now: UnixNanos, cause: DropCause) {

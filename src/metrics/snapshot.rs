@@ -1,110 +1,115 @@
-//! What status prints.
+//! The snapshot of all counters that `streamer status` prints.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArchiveStats, LastDisconnect, PluginSnapshot, QueueUsage, SinkStall, TopicStatus};
+use super::archive_stats::ArchiveStats;
+use super::last_disconnect::LastDisconnect;
+use super::plugin_stats::PluginSnapshot;
+use super::queue_usage::QueueUsage;
+use super::sink_stall::SinkStall;
+use super::topic_status::TopicStatus;
 
-/// What `streamer status --json` prints: the state of a recorder at one moment.
+/// The state of a recorder at one moment, as `streamer status --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The recorder's version.
+    /// Version of the recorder.
     pub version: String,
-    /// Its process id.
+    /// Process id of the recorder.
     pub pid: u32,
-    /// When it started, RFC 3339.
+    /// Time at which the recorder started, RFC 3339.
     pub started: String,
-    /// Seconds since then.
+    /// Seconds since the recorder started.
     pub uptime_seconds: u64,
-    /// All pipelines together.
+    /// Sums over all pipelines.
     #[serde(flatten)]
     pub total: PipelineSnapshot,
     /// Log lines that could not be written.
     pub log_lines_lost: u64,
-    /// The sidecar; `null` when the configuration has no `archive`.
+    /// Work of the sidecar; `null` if the configuration has no `archive`.
     pub archive: Option<ArchiveStats>,
-    /// Each pipeline by its name; a configuration without `pipelines` has one, `main`.
+    /// State of each pipeline, by name. A configuration without `pipelines` has one, `main`.
     #[serde(default)]
     pub pipelines: BTreeMap<String, PipelineSnapshot>,
 }
 
-/// The state of a pipeline, or of all together.
+/// The state of one pipeline, or the sum over all pipelines.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PipelineSnapshot {
     /// Messages written: handed to the operating system by every required sink.
     pub messages: u64,
     /// Bytes of those messages, each with its line feed.
     pub bytes: u64,
-    /// Messages written per minute, over the last 60 s or the uptime, if shorter.
+    /// Messages written per minute, over the last 60 s or over the uptime if that is shorter.
     pub rate_per_minute: f64,
-    /// Whether everything is connected: each share of the topics over one connection at least.
+    /// Whether each shard of the topics has at least one live connection.
     pub connected: bool,
-    /// For how many seconds that has been so.
+    /// Seconds for which `connected` has been true.
     pub connected_seconds: u64,
-    /// Connections that stand.
+    /// Live connections.
     #[serde(default)]
     pub connections: u64,
-    /// Connections that should.
+    /// Connections that should be live.
     #[serde(default)]
     pub connections_wanted: u64,
-    /// The topics, and what the server said to them.
+    /// Topics, by the server's reply to their subscriptions.
     #[serde(default)]
     pub topics: TopicStatus,
     /// Connections made so far.
     pub connects: u64,
-    /// Connections that were replaced by another before they ended.
+    /// Connections that were replaced before they ended.
     #[serde(default)]
     pub replaced: u64,
-    /// Copies of messages that came over a second connection, and were not written again.
+    /// Copies of messages that a further connection delivered, and that were not written again.
     #[serde(default)]
     pub duplicates: u64,
-    /// Messages that only one of several connections brought.
+    /// Messages that only one of several connections delivered.
     #[serde(default)]
     pub unpaired: u64,
-    /// Connections lost or not made, by cause.
+    /// Connections that were lost or could not be made, by cause.
     pub disconnects: BTreeMap<String, u64>,
-    /// The last of these.
+    /// Last connection that was lost or could not be made.
     pub last_error: Option<LastDisconnect>,
-    /// Messages taken from the source.
+    /// Messages taken from sources.
     pub received: u64,
     /// Bytes of those messages, each with its line feed.
     pub received_bytes: u64,
-    /// Messages dropped because the queue was full.
+    /// Messages that did not fit into the queue.
     pub dropped: u64,
-    /// Binary messages that are not text and were not written.
+    /// Binary messages that are not text after decoding, and so were not written.
     pub undecodable: u64,
     /// Messages left out by `control: "skip"`.
     pub control_skipped: u64,
-    /// Line feeds within messages that became spaces.
+    /// Line feeds within messages that were replaced by spaces.
     pub newlines_folded: u64,
     /// Messages on which a stage failed.
     pub stage_errors: u64,
-    /// Messages that a stage had when it failed, at most.
+    /// Messages that a stage held when it failed, at most.
     #[serde(default)]
     pub stage_lost: u64,
-    /// Messages of topics beyond the number that a pipeline knows.
+    /// Messages of topics beyond the number that a pipeline distinguishes.
     #[serde(default)]
     pub beyond_topics: u64,
     /// Failed calls of sinks.
     pub sink_errors: u64,
-    /// Events that could not be written to a journal at once: what is missing in the end is a gap
-    /// of kind `unknown`.
+    /// Failed writes and syncs of journals. The events are written later; a gap of kind `unknown`
+    /// shows those that are lost.
     pub journal_errors: u64,
-    /// The last of these failures, in the system's words.
+    /// Error of the last failure of a journal.
     pub last_journal_error: Option<String>,
-    /// The sink that cannot write at this moment, if one cannot.
+    /// Sink that cannot write at this moment; `null` if all can.
     pub stall: Option<SinkStall>,
-    /// The queue between network and disk.
+    /// Fill level of the queue between network and disk.
     pub queue: QueueUsage,
-    /// The stages and sinks, in order.
+    /// Counters of the stages and sinks, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginSnapshot>,
 }
 
 impl PipelineSnapshot {
-    /// All of them together: sums, the latest error, the longest stall.
+    /// Returns the sums over these pipelines, with the latest error and the longest stall.
     pub(super) fn sum<'a>(all: impl ExactSizeIterator<Item = &'a Self>) -> Self {
         let mut sum = Self { connected: all.len() > 0, ..Self::default() };
         for (index, one) in all.enumerate() {
@@ -148,21 +153,24 @@ impl PipelineSnapshot {
     }
 }
 
-/// The status line: `Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min`.
+/// Formats the status line: `Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min`.
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let uptime = Uptime(self.uptime_seconds);
-        let (messages, rate) = (self.total.messages, self.total.rate_per_minute);
+        let messages = self.total.messages;
+        let rate = self.total.rate_per_minute;
         write!(f, "Uptime: {uptime} | Total Msgs: {messages} | Rate: {rate:.2} msg/min")
     }
 }
 
-/// Seconds as `59s`, `12m34s` or `26h0m3s`.
+/// A number of seconds, formatted as `59s`, `12m34s` or `26h0m3s`.
 struct Uptime(u64);
 
 impl fmt::Display for Uptime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
+        let hours = self.0 / 3600;
+        let minutes = self.0 / 60 % 60;
+        let seconds = self.0 % 60;
         match (hours, minutes) {
             (0, 0) => write!(f, "{seconds}s"),
             (0, _) => write!(f, "{minutes}m{seconds}s"),

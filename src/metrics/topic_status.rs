@@ -1,83 +1,81 @@
-//! How it stands with the topics.
+//! The state of the subscriptions to topics.
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-/// So many topics are named of each kind.
+use super::subscription_reply::SubscriptionReply;
+
+/// Maximum number of topics listed by name, of each kind and in each pipeline.
 const MAX_LISTED_TOPICS: usize = 100;
 
-/// What the server said to a topic: nothing, that it is subscribed to, or why it is not.
-pub(crate) type SubscriptionReply = Option<Result<(), String>>;
-
-/// What the server of a connection said to its topics.
+/// The replies of one connection's server to the connection's topics.
 #[derive(Debug)]
 pub(super) struct ConnectionReplies {
-    /// The connection, unless it is gone.
+    /// Number of the connection; `None` once it is closed.
     pub(super) connection: Option<u64>,
-    /// Of connections that share them these are the same, in the same order.
+    /// Topics, in the order of the configuration, and the replies.
     pub(super) replies: Vec<(String, SubscriptionReply)>,
 }
 
-/// The better of what two servers said: a topic that one confirmed comes.
-fn merge_replies(a: SubscriptionReply, b: SubscriptionReply) -> SubscriptionReply {
-    match (a, b) {
-        (Some(Ok(())), _) | (_, Some(Ok(()))) => Some(Ok(())),
-        (Some(refused), _) | (_, Some(refused)) => Some(refused),
-        (None, None) => None,
-    }
-}
-
-/// The topics that are wanted, and what the server said to them.
+/// The requested topics, by the server's reply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicStatus {
-    /// How many are wanted.
+    /// Number of requested topics.
     pub wanted: u64,
-    /// How many the server confirmed, or sent data of.
+    /// Number of topics that the server confirmed or sent data of.
     pub confirmed: u64,
-    /// How many it refused.
+    /// Number of topics that the server refused.
     pub refused: u64,
-    /// Those that it refused, with its words; the first hundred.
+    /// Refused topics with the server's words; the first hundred.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refusals: BTreeMap<String, String>,
-    /// Those that are not answered; the first hundred.
+    /// Topics without a reply; the first hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unconfirmed: Vec<String>,
 }
 
 impl TopicStatus {
-    /// The topics of all shares, of which each comes over one connection or several.
-    pub(super) fn from_replies<'a>(shares: impl Iterator<Item = &'a [ConnectionReplies]>) -> Self {
-        let mut topics = Self::default();
-        for said in shares {
-            let Some(first) = said.first() else { continue };
-            for (index, (topic, _)) in first.replies.iter().enumerate() {
-                let answers = said.iter().filter_map(|said| said.replies.get(index));
-                let answer =
-                    answers.fold(None, |best, (_, answer)| merge_replies(best, answer.clone()));
-                topics.record_reply(topic, answer);
+    /// Returns the status of the topics of all shards. Each shard may have several connections, of
+    /// which the best reply counts.
+    pub(super) fn from_replies<'a>(shards: impl Iterator<Item = &'a [ConnectionReplies]>) -> Self {
+        let mut status = Self::default();
+        for connections in shards {
+            let replies = || connections.iter().flat_map(|connection| &connection.replies);
+            let mut best: HashMap<&str, &SubscriptionReply> = HashMap::new();
+            for (topic, reply) in replies() {
+                best.entry(topic).and_modify(|best| *best = best.better(reply)).or_insert(reply);
             }
-        }
-        topics
-    }
-
-    fn record_reply(&mut self, topic: &str, answer: SubscriptionReply) {
-        self.wanted += 1;
-        match answer {
-            Some(Ok(())) => self.confirmed += 1,
-            Some(Err(words)) => {
-                self.refused += 1;
-                if self.refusals.len() < MAX_LISTED_TOPICS {
-                    self.refusals.insert(topic.to_owned(), words);
+            // In the order of the configuration, each topic once.
+            for (topic, _) in replies() {
+                if let Some(reply) = best.remove(topic.as_str()) {
+                    status.add_topic(topic, reply);
                 }
             }
-            None if self.unconfirmed.len() < MAX_LISTED_TOPICS => {
-                self.unconfirmed.push(topic.to_owned())
+        }
+        status
+    }
+
+    fn add_topic(&mut self, topic: &str, reply: &SubscriptionReply) {
+        self.wanted += 1;
+        match reply {
+            SubscriptionReply::Confirmed => self.confirmed += 1,
+            SubscriptionReply::Refused(words) => {
+                self.refused += 1;
+                if self.refusals.len() < MAX_LISTED_TOPICS {
+                    self.refusals.insert(topic.to_owned(), words.clone());
+                }
             }
-            None => {}
+            SubscriptionReply::Pending => {
+                if self.unconfirmed.len() < MAX_LISTED_TOPICS {
+                    self.unconfirmed.push(topic.to_owned());
+                }
+            }
         }
     }
 
+    /// Adds the topics of another pipeline.
     pub(super) fn add(&mut self, other: &Self) {
         self.wanted += other.wanted;
         self.confirmed += other.confirmed;
@@ -85,5 +83,30 @@ impl TopicStatus {
         let refusals = other.refusals.iter().map(|(topic, words)| (topic.clone(), words.clone()));
         self.refusals.extend(refusals);
         self.unconfirmed.extend(other.unconfirmed.iter().cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_reply_of_a_shard_counts_whatever_the_order_of_its_topics() {
+        let connection = |replies: &[(&str, SubscriptionReply)]| ConnectionReplies {
+            connection: None,
+            replies: replies
+                .iter()
+                .map(|(topic, reply)| ((*topic).to_owned(), reply.clone()))
+                .collect(),
+        };
+        let refused = || SubscriptionReply::Refused("no".to_owned());
+        let shard = [
+            connection(&[("b", SubscriptionReply::Pending), ("a", refused()), ("c", refused())]),
+            connection(&[("c", SubscriptionReply::Pending), ("a", SubscriptionReply::Confirmed)]),
+        ];
+        let status = TopicStatus::from_replies([shard.as_slice()].into_iter());
+        assert_eq!((status.wanted, status.confirmed, status.refused), (3, 1, 1));
+        assert_eq!(status.unconfirmed, ["b"]);
+        assert_eq!(status.refusals.get("c").map(String::as_str), Some("no"));
     }
 }

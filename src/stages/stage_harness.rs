@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::base::time::UnixNanos;
-use crate::metrics::{PipelineStats, PluginSnapshot};
+use crate::metrics::{PipelineStats, PluginSnapshot, StageLoss};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
@@ -56,7 +56,7 @@ impl StageHarness {
         self.context.stats.stage_lost.get()
     }
 
-    pub(super) fn drain_lost(&self) -> (u64, UnixNanos) {
+    pub(super) fn drain_lost(&self) -> Option<StageLoss> {
         self.context.stats.drain_stage_loss()
     }
 

@@ -28,7 +28,7 @@ use super::template::fill_placeholders;
 use super::topic_vec::{TopicIndex, TopicVec};
 use super::wire_message::{render_message, wire_text};
 use crate::base::json::Pointer;
-use crate::metrics::PipelineStats;
+use crate::metrics::{PipelineStats, SubscriptionReply};
 use crate::plugin::batch::Batch;
 use crate::plugin::{Disconnect, DownCause, SourceEvent};
 
@@ -476,9 +476,11 @@ impl SubscriptionTracker {
         let states = self.subscriptions.states();
         let replies = topics.iter().zip(states.iter()).map(|(topic, state)| {
             let reply = match state {
-                SubscriptionState::Pending | SubscriptionState::Requested => None,
-                SubscriptionState::Active => Some(Ok(())),
-                SubscriptionState::Rejected(words) => Some(Err(words.clone())),
+                SubscriptionState::Pending | SubscriptionState::Requested => {
+                    SubscriptionReply::Pending
+                }
+                SubscriptionState::Active => SubscriptionReply::Confirmed,
+                SubscriptionState::Rejected(words) => SubscriptionReply::Refused(words.clone()),
             };
             (topic.clone(), reply)
         });

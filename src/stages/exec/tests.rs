@@ -1,6 +1,7 @@
 //! Tests with real programs, good and bad.
 
 use super::*;
+use crate::metrics::StageLoss;
 use crate::stages::stage_harness::{StageHarness, StageOutcome};
 
 #[expect(clippy::needless_pass_by_value, reason = "`json!` gives values")]
@@ -181,5 +182,6 @@ fn possible_loss_is_dated_from_the_first_line_given_to_the_program() {
         assert!(begun.elapsed() < Duration::from_secs(30));
         std::thread::yield_now();
     }
-    assert_eq!(bench.drain_lost(), (3, UnixNanos::from_seconds(10)));
+    let since = UnixNanos::from_seconds(10);
+    assert_eq!(bench.drain_lost(), Some(StageLoss { messages: 3, since }));
 }

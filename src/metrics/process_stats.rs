@@ -1,12 +1,16 @@
-//! What the process has once: its age, its pipelines, its sidecar.
+//! The counters of the process: its uptime, its pipelines and its sidecar.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ArchiveStats, Counter, PipelineSnapshot, PipelineStats, Snapshot};
+use super::archive_stats::ArchiveStats;
+use super::counter::Counter;
+use super::lock::lock;
+use super::pipeline_stats::PipelineStats;
+use super::snapshot::{PipelineSnapshot, Snapshot};
 use crate::archive::job::JobSummary;
 use crate::base::time::UnixNanos;
 
@@ -23,11 +27,12 @@ pub struct ProcessStats {
 #[derive(Debug, Default)]
 struct ProcessStatsInner {
     pipelines: BTreeMap<String, Arc<PipelineStats>>,
+    /// `None` if the configuration has no `archive`.
     archive: Option<ArchiveStats>,
 }
 
 impl ProcessStats {
-    /// Counters at zero, for a process that starts now.
+    /// Creates counters at zero, for a process that starts now.
     pub fn new(now: UnixNanos) -> Self {
         Self {
             log_lines_lost: Counter::default(),
@@ -37,51 +42,54 @@ impl ProcessStats {
         }
     }
 
-    /// The counters of the pipeline of this name.
+    /// Returns the counters of the pipeline of this name, creating them at zero.
     pub(crate) fn register_pipeline(&self, name: &str) -> Arc<PipelineStats> {
         Arc::clone(self.lock_inner().pipelines.entry(name.to_owned()).or_default())
     }
 
-    /// A run of the archive's job begins.
+    /// Records the start of a run of the sidecar.
     pub(crate) fn record_archive_start(&self, now: UnixNanos) {
-        let mut state = self.lock_inner();
-        let archive = state.archive.get_or_insert_default();
-        archive.running = true;
-        archive.last_run = Some(now.to_string());
+        self.update_archive(|archive| {
+            archive.running = true;
+            archive.last_run = Some(now.to_string());
+        });
     }
 
-    /// The next run is due then.
+    /// Sets the time of the sidecar's next run.
     pub(crate) fn set_next_archive_run(&self, next: Option<UnixNanos>) {
-        let mut state = self.lock_inner();
-        state.archive.get_or_insert_default().next_run = next.map(|time| time.to_string());
+        self.update_archive(|archive| archive.next_run = next.map(|time| time.to_string()));
     }
 
-    /// It ends, after so long.
-    pub(crate) fn record_archive_end(&self, took: Duration) {
-        let mut state = self.lock_inner();
-        let archive = state.archive.get_or_insert_default();
-        archive.running = false;
-        archive.runs += 1;
-        archive.last_run_seconds = took.as_secs_f64();
+    /// Records the end of a run of the sidecar.
+    pub(crate) fn record_archive_end(&self, duration: Duration) {
+        self.update_archive(|archive| {
+            archive.running = false;
+            archive.runs += 1;
+            archive.last_run_seconds = duration.as_secs_f64();
+        });
     }
 
-    /// What it did in one directory.
+    /// Adds the work of the sidecar in one directory.
     pub(crate) fn add_archive_summary(&self, summary: &JobSummary) {
-        self.lock_inner().archive.get_or_insert_default().add_summary(summary);
+        self.update_archive(|archive| archive.add_summary(summary));
     }
 
-    /// Something in it failed.
+    /// Counts a failure of the sidecar.
     pub(crate) fn record_archive_failure(&self, error: String) {
-        let mut state = self.lock_inner();
-        let archive = state.archive.get_or_insert_default();
-        archive.failures += 1;
-        archive.last_failure = Some(error);
+        self.update_archive(|archive| {
+            archive.failures += 1;
+            archive.last_failure = Some(error);
+        });
     }
 
-    /// Everything at this moment.
+    fn update_archive(&self, update: impl FnOnce(&mut ArchiveStats)) {
+        update(self.lock_inner().archive.get_or_insert_default());
+    }
+
+    /// Returns all values at this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let state = self.lock_inner();
-        let pipelines = state.pipelines.iter();
+        let inner = self.lock_inner();
+        let pipelines = inner.pipelines.iter();
         let pipelines: BTreeMap<_, _> =
             pipelines.map(|(name, stats)| (name.clone(), stats.snapshot())).collect();
         Snapshot {
@@ -90,22 +98,20 @@ impl ProcessStats {
             started: self.started_at.to_string(),
             uptime_seconds: self.started.elapsed().as_secs(),
             log_lines_lost: self.log_lines_lost.get(),
-            archive: state.archive.clone(),
+            archive: inner.archive.clone(),
             total: PipelineSnapshot::sum(pipelines.values()),
             pipelines,
         }
     }
 
     fn lock_inner(&self) -> MutexGuard<'_, ProcessStatsInner> {
-        // A panic elsewhere leaves plain numbers behind, which are as good as before.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::{Disconnect, DownCause};
 
     #[test]
     fn status_line_format_is_stable() {
@@ -122,13 +128,14 @@ mod tests {
     #[test]
     fn snapshot_round_trips_through_json_and_sums_pipelines() {
         let totals = ProcessStats::new(UnixNanos::from_seconds(1_700_000_000));
-        let (a, b) = (totals.register_pipeline("a"), totals.register_pipeline("b"));
+        let a = totals.register_pipeline("a");
+        let b = totals.register_pipeline("b");
         a.set_live_connections(0, 1);
         a.written.add(2);
         b.set_live_connections(0, 1);
         b.written.add(3);
         assert!(totals.snapshot().total.connected);
-        b.record_disconnect(&Disconnect::new(DownCause::Idle, "silent"), UnixNanos::default());
+        b.record_disconnect("idle", "silent", UnixNanos::default());
         b.set_live_connections(0, 0);
         b.register_plugin("sinks[0] (jsonl)").register_counter("reopened").add(1);
         let snapshot = totals.snapshot();
@@ -136,7 +143,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);
         assert_eq!(snapshot.total.disconnects.get("idle"), Some(&1));
         assert_eq!(snapshot.total.messages, 5);
-        assert!(!snapshot.total.connected, "one of two is not all of them");
-        assert!(json.contains(r#""messages":5"#), "the sums stand at the top: {json}");
+        assert!(!snapshot.total.connected, "one of two pipelines is not connected");
+        assert!(json.contains(r#""messages":5"#), "the sums are at the top level: {json}");
     }
 }

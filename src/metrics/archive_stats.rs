@@ -1,41 +1,42 @@
-//! What the status says of the sidecar.
+//! The counters of the sidecar.
 
 use serde::{Deserialize, Serialize};
 
 use crate::archive::job::JobSummary;
 
-/// What the sidecar did since the recorder started.
+/// The work of the sidecar since the recorder started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ArchiveStats {
-    /// Whether a run is under way.
+    /// Whether a run is in progress.
     pub running: bool,
-    /// Runs that have ended.
+    /// Number of completed runs.
     pub runs: u64,
-    /// When the last one began, RFC 3339.
+    /// Start of the last run, RFC 3339.
     pub last_run: Option<String>,
-    /// How long the last one that ended took.
+    /// Duration of the last completed run.
     pub last_run_seconds: f64,
-    /// When the next one is due, RFC 3339.
+    /// Start of the next run, RFC 3339.
     pub next_run: Option<String>,
-    /// Hours that were sealed.
+    /// Number of sealed hours.
     pub sealed_hours: u64,
-    /// Bytes of their lines.
+    /// Bytes of the lines of these hours.
     pub sealed_raw_bytes: u64,
-    /// Bytes of the sealed files.
+    /// Bytes of the sealed files of these hours.
     pub sealed_stored_bytes: u64,
-    /// The former by the latter; 0 when nothing was sealed.
+    /// `sealed_raw_bytes` divided by `sealed_stored_bytes`; 0 if nothing was sealed.
     pub ratio: f64,
-    /// Hours that retention removed.
+    /// Number of hours removed by retention.
     pub removed_hours: u64,
-    /// Bytes of their files.
+    /// Bytes of the files of these hours.
     pub removed_bytes: u64,
-    /// Things that failed; each is tried again at the next run.
+    /// Number of failures. The next run retries what failed.
     pub failures: u64,
-    /// The last of them.
+    /// Error of the last failure.
     pub last_failure: Option<String>,
 }
 
 impl ArchiveStats {
+    /// Adds the work of one run in one directory.
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     pub(super) fn add_summary(&mut self, summary: &JobSummary) {
         self.sealed_hours += summary.sealed;

@@ -1,0 +1,378 @@
+//! The counters of one pipeline.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::error;
+
+use super::counter::Counter;
+use super::last_disconnect::LastDisconnect;
+use super::lock::lock;
+use super::plugin_stats::PluginStats;
+use super::queue_usage::QueueUsage;
+use super::sink_stall::SinkStall;
+use super::snapshot::PipelineSnapshot;
+use super::stage_loss::StageLoss;
+use super::subscription_reply::SubscriptionReply;
+use super::topic_status::{ConnectionReplies, TopicStatus};
+use crate::base::error_chain::error_chain;
+use crate::base::time::UnixNanos;
+
+/// Number of seconds that the message rate covers. A shorter uptime is covered as a whole.
+const RATE_WINDOW_SECONDS: usize = 60;
+/// Interval at which a lasting failure is logged.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The counters of one pipeline. Tasks add to them once per batch; the status reads them.
+#[derive(Debug)]
+pub struct PipelineStats {
+    /// Messages taken from sources.
+    pub received: Counter,
+    /// Bytes of those messages, each with its line feed.
+    pub received_bytes: Counter,
+    /// Messages that every required sink has handed to the operating system.
+    pub written: Counter,
+    /// Bytes of those messages.
+    pub written_bytes: Counter,
+    /// Messages that did not fit into the queue (`overflow: "drop_newest"`).
+    pub dropped: Counter,
+    /// Binary messages that are not text after decoding, and so were not written.
+    pub undecodable: Counter,
+    /// Messages left out by `control: "skip"`.
+    pub control_skipped: Counter,
+    /// Line feeds within messages that were replaced by spaces.
+    pub newlines_folded: Counter,
+    /// Messages on which a stage failed, and which went on unchanged or were set aside.
+    pub stage_errors: Counter,
+    /// Messages that a stage held when it failed, at most.
+    pub stage_lost: Counter,
+    /// Number of lost messages that journals record already.
+    stage_lost_reported: Counter,
+    /// Time at which the first lost message that no journal records was received, in Unix
+    /// nanoseconds; `u64::MAX` if there is none.
+    stage_lost_since: AtomicU64,
+    /// Messages of topics beyond the number that a pipeline distinguishes.
+    pub beyond_topics: Counter,
+    /// Failed calls of sinks. A failed write is retried.
+    pub sink_errors: Counter,
+    /// Failed writes and syncs of journals.
+    pub journal_errors: Counter,
+    /// Connections made.
+    pub connects: Counter,
+    /// Connections that were replaced before they ended.
+    pub replaced: Counter,
+    /// Copies of messages that a further connection delivered.
+    pub duplicates: Counter,
+    /// Messages that only one of several connections delivered.
+    pub unpaired: Counter,
+    started: Instant,
+    inner: Mutex<PipelineStatsInner>,
+}
+
+impl Default for PipelineStats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[derive(Debug, Default)]
+struct PipelineStatsInner {
+    /// Connections of each shard of the topics.
+    shards: BTreeMap<usize, ShardState>,
+    /// Replies of servers to the topics of each shard.
+    topic_replies: BTreeMap<usize, Vec<ConnectionReplies>>,
+    disconnects: BTreeMap<String, u64>,
+    last_disconnect: Option<LastDisconnect>,
+    stall: Option<StallStart>,
+    journal_failure: Option<JournalFailure>,
+    queue_usage: QueueUsage,
+    plugins: Vec<Arc<PluginStats>>,
+    /// One sample a second, newest last; at most `RATE_WINDOW_SECONDS + 1`.
+    written_samples: VecDeque<WrittenSample>,
+}
+
+/// The connections of one shard of the topics.
+#[derive(Debug, Default)]
+struct ShardState {
+    expected: usize,
+    live: usize,
+    /// Time since which at least one connection has been live.
+    connected_since: Option<Instant>,
+}
+
+/// A sink that cannot write, and the time of its first failure.
+#[derive(Debug)]
+struct StallStart {
+    sink: String,
+    error: String,
+    since: Instant,
+}
+
+/// The last failure of a journal, and the time at which a failure was last logged.
+#[derive(Debug)]
+struct JournalFailure {
+    error: String,
+    logged_at: Instant,
+}
+
+/// The value of `written` at one time.
+#[derive(Debug)]
+struct WrittenSample {
+    at: Instant,
+    written: u64,
+}
+
+impl PipelineStats {
+    /// Creates counters at zero, for a pipeline that starts now.
+    pub fn new() -> Self {
+        Self {
+            received: Counter::default(),
+            received_bytes: Counter::default(),
+            written: Counter::default(),
+            written_bytes: Counter::default(),
+            dropped: Counter::default(),
+            undecodable: Counter::default(),
+            control_skipped: Counter::default(),
+            newlines_folded: Counter::default(),
+            stage_errors: Counter::default(),
+            stage_lost: Counter::default(),
+            stage_lost_reported: Counter::default(),
+            stage_lost_since: AtomicU64::new(u64::MAX),
+            beyond_topics: Counter::default(),
+            sink_errors: Counter::default(),
+            journal_errors: Counter::default(),
+            connects: Counter::default(),
+            replaced: Counter::default(),
+            duplicates: Counter::default(),
+            unpaired: Counter::default(),
+            started: Instant::now(),
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Creates the counters of a stage or sink, named as in messages: `stages[0] (filter)`.
+    pub(crate) fn register_plugin(&self, name: &str) -> Arc<PluginStats> {
+        let plugin = Arc::new(PluginStats::new(name));
+        self.lock_inner().plugins.push(Arc::clone(&plugin));
+        plugin
+    }
+
+    /// Sets the number of connections that a shard should have.
+    pub(crate) fn set_expected_connections(&self, shard: usize, expected: usize) {
+        self.lock_inner().shards.entry(shard).or_default().expected = expected;
+    }
+
+    /// Sets the number of live connections of a shard.
+    pub(crate) fn set_live_connections(&self, shard: usize, live: usize) {
+        let mut inner = self.lock_inner();
+        let shard = inner.shards.entry(shard).or_default();
+        shard.live = live;
+        shard.connected_since =
+            if live > 0 { shard.connected_since.or_else(|| Some(Instant::now())) } else { None };
+    }
+
+    /// Counts a connection that was lost or could not be made.
+    pub(crate) fn record_disconnect(&self, cause: &'static str, detail: &str, now: UnixNanos) {
+        let mut inner = self.lock_inner();
+        *inner.disconnects.entry(cause.to_owned()).or_default() += 1;
+        inner.last_disconnect = Some(LastDisconnect {
+            cause: cause.to_owned(),
+            detail: detail.to_owned(),
+            at: now.to_string(),
+        });
+    }
+
+    /// Sets the replies of a connection's server to the topics of its shard. The replies of closed
+    /// connections of the shard are discarded.
+    pub(crate) fn set_topic_replies(
+        &self,
+        shard: usize,
+        connection: u64,
+        replies: impl IntoIterator<Item = (String, SubscriptionReply)>,
+    ) {
+        let replies = replies.into_iter().collect();
+        let mut inner = self.lock_inner();
+        let connections = inner.topic_replies.entry(shard).or_default();
+        connections.retain(|other| other.connection.is_some_and(|other| other != connection));
+        connections.push(ConnectionReplies { connection: Some(connection), replies });
+    }
+
+    /// Discards the replies of a closed connection. If it was the last one of the shard, its topics
+    /// stay listed, with the refusals, until another connection replaces them.
+    pub(crate) fn clear_topic_confirmations(&self, shard: usize, connection: u64) {
+        let mut inner = self.lock_inner();
+        // A connection may close before it has any reply.
+        let Some(connections) = inner.topic_replies.get_mut(&shard) else { return };
+        if connections.len() > 1 {
+            connections.retain(|other| other.connection != Some(connection));
+        }
+        for closed in connections.iter_mut().filter(|other| other.connection == Some(connection)) {
+            closed.connection = None;
+            for (_, reply) in &mut closed.replies {
+                if *reply == SubscriptionReply::Confirmed {
+                    *reply = SubscriptionReply::Pending;
+                }
+            }
+        }
+    }
+
+    /// Counts messages that a stage lost. `since` is the time at which the first was received.
+    pub(crate) fn record_stage_loss(&self, messages: u64, since: UnixNanos) {
+        // The lock makes the counter and the time change together.
+        let _guard = self.lock_inner();
+        if messages > 0 {
+            self.stage_lost_since.fetch_min(since.nanos(), Ordering::Relaxed);
+            self.stage_lost.add(messages);
+        }
+    }
+
+    /// Returns the messages that stages lost since the last call, if they lost any.
+    pub(crate) fn drain_stage_loss(&self) -> Option<StageLoss> {
+        let _guard = self.lock_inner();
+        let messages = self.stage_lost.get() - self.stage_lost_reported.get();
+        self.stage_lost_reported.add(messages);
+        let since = self.stage_lost_since.swap(u64::MAX, Ordering::Relaxed);
+        (messages > 0).then(|| StageLoss { messages, since: UnixNanos::new(since) })
+    }
+
+    /// Records that a sink cannot write and that its messages wait.
+    pub(crate) fn record_stall(&self, sink: &str, error: String) {
+        let mut inner = self.lock_inner();
+        let since = match &inner.stall {
+            Some(stall) if stall.sink == sink => stall.since,
+            _ => Instant::now(),
+        };
+        inner.stall = Some(StallStart { sink: sink.to_owned(), error, since });
+    }
+
+    /// Records that a sink can write again.
+    pub(crate) fn clear_stall(&self, sink: &str) {
+        self.lock_inner().stall.take_if(|stall| stall.sink == sink);
+    }
+
+    /// Counts a failure of a journal, and logs it at most once a minute.
+    pub(crate) fn report_journal_error(&self, error: &(dyn Error + 'static)) {
+        self.journal_errors.add(1);
+        let text = error_chain(error);
+        let mut inner = self.lock_inner();
+        let last_logged = inner.journal_failure.as_ref().map(|failure| failure.logged_at);
+        let logged_at = match last_logged {
+            Some(logged_at) if logged_at.elapsed() < REPORT_INTERVAL => logged_at,
+            _ => {
+                error!(error = %text, "the journal cannot be written; the recording goes on, and the gap shows in `streamer gaps`");
+                Instant::now()
+            }
+        };
+        inner.journal_failure = Some(JournalFailure { error: text, logged_at });
+    }
+
+    /// Records the fill level of the queue, and the sample that the message rate needs. Call it once
+    /// a second.
+    pub(crate) fn record_sample(&self, queue: QueueUsage) {
+        let written = self.written.get();
+        let mut inner = self.lock_inner();
+        inner.queue_usage = queue;
+        if inner.written_samples.len() > RATE_WINDOW_SECONDS {
+            inner.written_samples.pop_front();
+        }
+        inner.written_samples.push_back(WrittenSample { at: Instant::now(), written });
+    }
+
+    /// Returns all values at this moment.
+    pub fn snapshot(&self) -> PipelineSnapshot {
+        let now = Instant::now();
+        let uptime = now - self.started;
+        let messages = self.written.get();
+        let inner = self.lock_inner();
+        let rate_per_minute = match inner.written_samples.front() {
+            Some(sample) if uptime.as_secs() >= RATE_WINDOW_SECONDS as u64 => {
+                rate_per_minute(messages.saturating_sub(sample.written), now - sample.at)
+            }
+            _ => rate_per_minute(messages, uptime),
+        };
+        PipelineSnapshot {
+            messages,
+            bytes: self.written_bytes.get(),
+            rate_per_minute,
+            connected: !inner.shards.is_empty()
+                && inner.shards.values().all(|shard| shard.connected_since.is_some()),
+            connected_seconds: connected_seconds(&inner.shards, now),
+            connections: inner.shards.values().map(|shard| shard.live as u64).sum(),
+            connections_wanted: inner.shards.values().map(|shard| shard.expected as u64).sum(),
+            topics: TopicStatus::from_replies(inner.topic_replies.values().map(Vec::as_slice)),
+            connects: self.connects.get(),
+            replaced: self.replaced.get(),
+            duplicates: self.duplicates.get(),
+            unpaired: self.unpaired.get(),
+            disconnects: inner.disconnects.clone(),
+            last_error: inner.last_disconnect.clone(),
+            received: self.received.get(),
+            received_bytes: self.received_bytes.get(),
+            dropped: self.dropped.get(),
+            undecodable: self.undecodable.get(),
+            control_skipped: self.control_skipped.get(),
+            newlines_folded: self.newlines_folded.get(),
+            stage_errors: self.stage_errors.get(),
+            stage_lost: self.stage_lost.get(),
+            beyond_topics: self.beyond_topics.get(),
+            sink_errors: self.sink_errors.get(),
+            journal_errors: self.journal_errors.get(),
+            last_journal_error: inner.journal_failure.as_ref().map(|failure| failure.error.clone()),
+            stall: inner.stall.as_ref().map(|stall| SinkStall {
+                sink: stall.sink.clone(),
+                error: stall.error.clone(),
+                seconds: (now - stall.since).as_secs(),
+            }),
+            queue: inner.queue_usage,
+            plugins: inner.plugins.iter().map(|plugin| plugin.snapshot()).collect(),
+        }
+    }
+
+    fn lock_inner(&self) -> MutexGuard<'_, PipelineStatsInner> {
+        lock(&self.inner)
+    }
+}
+
+/// Returns the seconds for which every shard has been connected; 0 if one is not.
+fn connected_seconds(shards: &BTreeMap<usize, ShardState>, now: Instant) -> u64 {
+    let seconds = shards
+        .values()
+        .map(|shard| shard.connected_since.map_or(0, |since| (now - since).as_secs()));
+    seconds.min().unwrap_or(0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people, two decimals")]
+fn rate_per_minute(messages: u64, over: Duration) -> f64 {
+    let seconds = over.as_secs_f64();
+    if seconds > 0.0 { messages as f64 * 60.0 / seconds } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn rate_covers_only_the_last_minute() {
+        let stats = PipelineStats::new();
+        stats.written.add(100_000);
+        for _ in 0..200 {
+            stats.record_sample(QueueUsage::default());
+            tokio::time::advance(Duration::from_secs(1)).await;
+            stats.written.add(10);
+        }
+        let rate = stats.snapshot().rate_per_minute;
+        assert!((rate - 600.0).abs() < 11.0, "{rate}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rate_covers_the_uptime_when_shorter_than_a_minute() {
+        let stats = PipelineStats::new();
+        tokio::time::advance(Duration::from_secs(30)).await;
+        stats.written.add(100);
+        assert!((stats.snapshot().rate_per_minute - 200.0).abs() < 0.01);
+    }
+}

@@ -1,0 +1,12 @@
+//! The messages that stages lose.
+
+use crate::base::time::UnixNanos;
+
+/// Messages that stages held when they failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StageLoss {
+    /// Number of messages, at most.
+    pub(crate) messages: u64,
+    /// Time at which the first of them was received.
+    pub(crate) since: UnixNanos,
+}
