@@ -1,85 +1,96 @@
-//! The archive's job: seal what is closed, record what others sealed, keep within the limits.
+//! The job that maintains an archive: it seals closed hours, records hours that other programs
+//! sealed, and keeps the archive within its limits.
 
+mod compression_ratio;
 mod event;
-mod removals;
+mod hour_location;
+mod job_summary;
+mod removal_planner;
+mod seal_readiness;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-pub(crate) use self::event::CompressionRatio;
-pub use self::event::{HourLocation, JobEvent, JobSummary};
+pub(crate) use self::compression_ratio::CompressionRatio;
+use self::event::AddedBytes;
+pub use self::event::JobEvent;
+pub use self::hour_location::HourLocation;
+pub use self::job_summary::JobSummary;
+pub use self::removal_planner::Removal;
+use self::removal_planner::{PlanStage, RemovalPlan, RemovalPlanner};
+use self::seal_readiness::{hour_states, is_ready_to_seal};
 use super::compress::Compression;
 use super::decode::decode_and_digest;
-use super::dir_lock::{DirLock, DirLockKind, LastRun, LockError};
+use super::dir_lock::{DirLock, DirLockKind, LastRun, LockError, read_last_run};
 use super::directory::Directory;
 use super::disk::{self, FileError};
-use super::file_name::FileKind;
+use super::disk_space::DiskSpace;
+use super::file_name::{ARCHIVE_LOCK_NAME, FileKind};
 use super::hour_entry::{HourEntry, SealState};
-use super::journal::{self, SealRecord};
+use super::hour_removal::{
+    JournalFate, RemovalOutcome, finish_removal, is_partially_removed, remove_hour,
+};
+use super::journal::{self, JournalEvent, LimitKind, SealRecord};
 use super::parallel::parallel_for_each;
 use super::progress::{Progress, Stopped};
-use super::retention;
 use super::retention::RetentionLimits;
 use super::seal::{SealOutcome, SealTarget, seal};
 use super::seal_error::SealError;
 use crate::base::time::{Clock, UnixNanos};
 
-/// For how long after its end an hour is left alone: a writer that takes no lock may have lines
-/// left for it.
-const SETTLE_TIME: Duration = Duration::from_secs(10);
-
-/// What is to be done in a directory.
+/// The settings of the job in one directory.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The directory.
     pub dir: PathBuf,
-    /// How hours are compressed.
+    /// Compression of sealed files.
     pub compression: Compression,
-    /// How many hours are compressed at once.
+    /// Number of hours that are sealed at once.
     pub threads: usize,
-    /// What the archive may take.
+    /// Limits of the archive.
     pub limits: RetentionLimits,
 }
 
-/// Why the job could not be done at all.
+/// A failure because of which a run did nothing, or did not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// Somebody else is at work there.
+    /// Another process works on the archive.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A system call failed.
+    /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The work was told to stop.
+    /// The run was stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
-/// What a run would do now.
+/// The actions that a run would take now.
 #[derive(Debug)]
 pub struct JobPlan {
-    /// Hours that would be sealed.
+    /// Hours to seal.
     pub to_seal: Vec<HourEntry>,
-    /// Sealed files of others that would be recorded.
+    /// Hours that other programs sealed, to record in journals.
     pub to_record: Vec<HourEntry>,
-    /// Hours that would go, by today's sizes.
-    pub to_remove: Vec<(HourEntry, JobEvent)>,
-    /// What would be said besides.
+    /// Hours to remove, by their current sizes.
+    pub to_remove: Vec<Removal>,
+    /// Warnings of the run.
     pub warnings: Vec<JobEvent>,
+    /// The previous run, if there was one.
+    last_run: Option<LastRun>,
 }
 
 impl JobPlan {
     fn is_noop(&self) -> bool {
-        // A removal that is put off counts: this run must be known to have been.
-        let deferred =
-            self.warnings.iter().any(|remark| matches!(remark, JobEvent::Deferred { .. }));
+        // A run that puts removals off must be recorded.
+        let has_deferred =
+            self.warnings.iter().any(|warning| matches!(warning, JobEvent::Deferred { .. }));
         self.to_seal.is_empty()
             && self.to_record.is_empty()
             && self.to_remove.is_empty()
-            && !deferred
+            && !has_deferred
     }
 
-    /// Bytes to be worked through: each is compressed and decoded.
+    /// Returns the raw bytes to process. Each byte counts twice: it is compressed, then decoded.
     pub fn work_bytes(&self) -> u64 {
         let lines = |entry: &HourEntry| entry.file(FileKind::Lines).map_or(0, |file| file.bytes);
         self.to_seal.iter().map(lines).sum::<u64>().saturating_mul(2)
@@ -87,67 +98,63 @@ impl JobPlan {
 }
 
 impl Job {
-    /// What a run would do, without doing it.
+    /// Returns the actions that a run would take, without taking any.
     ///
     /// # Errors
     /// The directory cannot be read.
     pub fn plan(&self, now: UnixNanos) -> Result<JobPlan, JobError> {
-        let view = self.read_directory()?;
-        let states = hour_states(&view, now);
-        let mut remarks: Vec<_> =
-            view.non_regular.iter().map(|path| JobEvent::non_regular_file(path)).collect();
-        if let Some(first) = view.unrecognized.first() {
-            remarks.push(JobEvent::unrecognized_names(first, view.unrecognized.len()));
+        let directory = self.read_directory()?;
+        let mut warnings: Vec<_> =
+            directory.non_regular.iter().map(|path| JobEvent::non_regular_file(path)).collect();
+        if let Some(first) = directory.unrecognized.first() {
+            warnings.push(JobEvent::unrecognized_names(first, directory.unrecognized.len()));
         }
+        let mut to_seal = Vec::new();
+        let mut to_record = Vec::new();
         let mut future = Vec::new();
-        let (removals, unmet) = self.plan_removals(&view, now, true)?;
-        let mut planned = JobPlan {
-            to_seal: Vec::new(),
-            to_record: Vec::new(),
-            to_remove: removals,
-            warnings: Vec::new(),
-        };
-        for (entry, state) in view.hours.iter().zip(states) {
+        for (entry, state) in directory.hours.iter().zip(hour_states(&directory, now)) {
             if is_ready_to_seal(entry, state, now) {
-                planned.to_seal.push(entry.clone());
+                to_seal.push(entry.clone());
             } else if is_sealed_without_journal(entry) {
-                planned.to_record.push(entry.clone());
+                to_record.push(entry.clone());
             } else if state == SealState::Open && entry.hour.start() > now {
                 future.push(entry);
             }
         }
         if let Some(first) = future.first() {
-            remarks.push(JobEvent::future_hours(&self.dir, first, future.len()));
+            warnings.push(JobEvent::future_hours(&self.dir, first, future.len()));
         }
-        remarks.extend(unmet);
-        planned.warnings = remarks;
-        Ok(planned)
+        let last_run = self.read_last_run(&mut warnings);
+        let RemovalPlan { removals, warnings: unmet } =
+            self.removal_planner(last_run).plan(&directory, now, PlanStage::BeforeSealing)?;
+        warnings.extend(unmet);
+        Ok(JobPlan { to_seal, to_record, to_remove: removals, warnings, last_run })
     }
 
-    /// Does the job once. Each event is told as it happens; a failure on one hour does not keep the
-    /// others from theirs.
+    /// Runs the job once and passes each event to `report` as it occurs. A failure in one hour does
+    /// not affect the others.
     ///
     /// # Errors
-    /// [`JobError`], when nothing could be done or the work was told to stop.
+    /// [`JobError`] if nothing could be done or the run was stopped.
     pub fn run(
         &self,
         clock: &dyn Clock,
         progress: &Progress,
-        tell: &mut dyn FnMut(&JobEvent),
+        report: &mut dyn FnMut(&JobEvent),
     ) -> Result<JobSummary, JobError> {
-        let planned = self.plan(clock.now())?;
+        let plan = self.plan(clock.now())?;
+        let last_run = plan.last_run;
         let mut summary = JobSummary::default();
-        let mut put_off = false;
-        let mut tell = |event: JobEvent| {
-            put_off |= matches!(event, JobEvent::Deferred { .. });
+        let mut removals_deferred = false;
+        let mut report = |event: JobEvent| {
+            removals_deferred |= matches!(event, JobEvent::Deferred { .. });
             summary.record(&event);
-            tell(&event);
+            report(&event);
         };
-        let leftovers = self.find_leftovers()?;
-        if planned.is_noop() && leftovers.is_empty() {
-            planned.warnings.into_iter().for_each(tell);
-            // Where it cannot be noted, nothing can be removed either.
-            if self.limits != RetentionLimits::default()
+        if plan.is_noop() && self.find_leftovers()?.is_empty() {
+            plan.warnings.into_iter().for_each(report);
+            // A directory in which the run cannot be recorded is one in which nothing can be removed.
+            if self.has_limits()
                 && let Ok(mut lock) = DirLock::acquire(&self.dir, DirLockKind::ArchiveJob)
             {
                 lock.record_run(LastRun { at: clock.now(), removals_deferred: false })?;
@@ -156,64 +163,100 @@ impl Job {
         }
         let mut lock = DirLock::acquire(&self.dir, DirLockKind::ArchiveJob)?;
         for leftover in self.find_leftovers()? {
-            leftover.clean_up(&self.dir).unwrap_or_else(&mut tell);
+            leftover.clean_up(&self.dir).unwrap_or_else(&mut report);
         }
-        for event in planned.warnings {
-            // What cannot be kept is told below, when it is still so.
+        for event in plan.warnings {
+            // Limits are checked again below.
             if !matches!(event, JobEvent::Unmet { .. } | JobEvent::Deferred { .. }) {
-                tell(event);
+                report(event);
             }
         }
-        let mut unsealed = self.seal_hours(planned.to_seal, clock, progress, &mut tell)?;
-        for entry in planned.to_record {
-            tell(self.record_foreign_seal(&entry, clock, progress)?);
+        let mut unsealed = self.seal_hours(plan.to_seal, clock, progress, &mut report)?;
+        for entry in plan.to_record {
+            report(self.record_foreign_seal(&entry, clock, progress)?);
         }
-        let removed = self.enforce_limits(clock, progress, &mut tell)?;
+        let removed = self.enforce_limits(last_run, clock, progress, &mut report)?;
         if removed > 0 && !unsealed.is_empty() {
-            // There was no room, and now there is more.
-            let hours = unsealed.into_iter().map(|(entry, _)| entry).collect();
-            unsealed = self.seal_hours(hours, clock, progress, &mut tell)?;
-            self.enforce_limits(clock, progress, &mut tell)?;
+            // The removals may have made room for these hours.
+            let hours = unsealed.into_iter().map(|hour| hour.entry).collect();
+            unsealed = self.seal_hours(hours, clock, progress, &mut report)?;
+            self.enforce_limits(last_run, clock, progress, &mut report)?;
         }
-        for (_, failure) in unsealed {
-            tell(failure);
+        for hour in unsealed {
+            report(hour.failure);
         }
-        lock.record_run(LastRun { at: clock.now(), removals_deferred: put_off })?;
+        lock.record_run(LastRun { at: clock.now(), removals_deferred })?;
         Ok(summary)
+    }
+
+    /// Returns whether less space is free than `min_free_disk`.
+    ///
+    /// # Errors
+    /// The free space cannot be read.
+    pub fn is_below_min_free_disk(&self) -> Result<bool, FileError> {
+        let Some(min_free_disk) = self.limits.min_free_disk else { return Ok(false) };
+        Ok(DiskSpace::query(&self.dir)?.available < min_free_disk)
+    }
+
+    fn has_limits(&self) -> bool {
+        self.limits != RetentionLimits::default()
+    }
+
+    fn journal_fate(&self) -> JournalFate {
+        match self.limits.keep_journals {
+            Some(_) => JournalFate::Keep,
+            None => JournalFate::Remove,
+        }
     }
 
     fn read_directory(&self) -> Result<Directory, JobError> {
         Ok(Directory::read(&self.dir)?)
     }
 
-    /// What runs that were cut off have left.
+    /// Returns the previous run, if limits apply and there was one. If its time cannot be read, it
+    /// counts as 1970, so that removals by age are put off.
+    fn read_last_run(&self, warnings: &mut Vec<JobEvent>) -> Option<LastRun> {
+        if !self.has_limits() {
+            return None;
+        }
+        read_last_run(&self.dir).unwrap_or_else(|error| {
+            let lock_file = self.dir.join(ARCHIVE_LOCK_NAME);
+            warnings.push(JobEvent::last_run_unknown(&lock_file, &error));
+            Some(LastRun { at: UnixNanos::default(), removals_deferred: false })
+        })
+    }
+
+    fn removal_planner(&self, last_run: Option<LastRun>) -> RemovalPlanner<'_> {
+        RemovalPlanner { dir: &self.dir, limits: self.limits, last_run }
+    }
+
+    /// Returns the files that interrupted runs left behind.
     fn find_leftovers(&self) -> Result<Vec<Leftover>, JobError> {
+        let fate = self.journal_fate();
         let mut leftovers = Vec::new();
         for entry in self.read_directory()?.hours {
-            if retention::is_partially_removed(
-                &self.dir,
-                &entry,
-                self.limits.keep_journals.is_some(),
-            ) {
-                leftovers
-                    .push(Leftover::PartialRemoval(entry, self.limits.keep_journals.is_some()));
-            } else if entry.file(FileKind::SealingTemp).is_some() {
-                leftovers.push(Leftover::SealTempFile(entry));
+            match is_partially_removed(&self.dir, &entry, fate) {
+                Ok(true) => leftovers.push(Leftover::PartialRemoval(entry, fate)),
+                Ok(false) if entry.file(FileKind::SealingTemp).is_some() => {
+                    leftovers.push(Leftover::SealTempFile(entry));
+                }
+                Ok(false) => {}
+                Err(error) => leftovers.push(Leftover::Unreadable(entry, error)),
             }
         }
         Ok(leftovers)
     }
 
-    /// Seals these hours. Gives those for which there was no room, and what is to be said of them
-    /// if that stays so.
+    /// Seals these hours. Returns those for which the disk had no room; their failures are reported
+    /// only if they cannot be sealed after removals either.
     fn seal_hours(
         &self,
         hours: Vec<HourEntry>,
         clock: &dyn Clock,
         progress: &Progress,
-        tell: &mut dyn FnMut(JobEvent),
-    ) -> Result<Vec<(HourEntry, JobEvent)>, JobError> {
-        let mut no_room = Vec::new();
+        report: &mut dyn FnMut(JobEvent),
+    ) -> Result<Vec<UnsealedHour>, JobError> {
+        let mut unsealed = Vec::new();
         parallel_for_each(
             hours,
             self.threads,
@@ -223,22 +266,23 @@ impl Job {
                 (entry, events, sealed)
             },
             |(entry, events, sealed)| {
-                events.into_iter().for_each(&mut *tell);
+                events.into_iter().for_each(&mut *report);
                 match sealed {
+                    // A stop is returned below.
                     Ok(()) | Err(SealError::Stopped(_)) => {}
                     Err(error) => {
-                        let event = JobEvent::failed(&self.dir, &entry, &error);
+                        let failure = JobEvent::failed(&self.dir, &entry, &error);
                         if error.is_no_space() {
-                            no_room.push((entry, event));
+                            unsealed.push(UnsealedHour { entry, failure });
                         } else {
-                            tell(event);
+                            report(failure);
                         }
                     }
                 }
             },
         );
         progress.check_stopped()?;
-        Ok(no_room)
+        Ok(unsealed)
     }
 
     fn seal_hour(
@@ -249,25 +293,23 @@ impl Job {
         events: &mut Vec<JobEvent>,
     ) -> Result<(), SealError> {
         let target = SealTarget { dir: &self.dir, stem: &entry.stem, hour: entry.hour };
-        let mut remarks = Vec::new();
-        let mut remark = |remark| remarks.push(remark);
-        let outcome = seal(target, self.compression, clock, progress, &mut remark);
-        events.extend(
-            remarks.into_iter().map(|remark| JobEvent::from_seal_warning(&self.dir, entry, remark)),
-        );
-        match outcome? {
+        let mut warn =
+            |warning| events.push(JobEvent::from_seal_warning(&self.dir, entry, warning));
+        match seal(target, self.compression, clock, progress, &mut warn)? {
             SealOutcome::Sealed { record, raw_bytes, stored_bytes } => {
-                events.push(JobEvent::sealed(&self.dir, entry, &record, raw_bytes, stored_bytes));
+                let added = AddedBytes { raw: raw_bytes, stored: stored_bytes };
+                events.push(JobEvent::sealed(&self.dir, entry, &record, added));
             }
             SealOutcome::AlreadySealed(record) => {
-                events.push(JobEvent::finished(&self.dir, entry, &record))
+                events.push(JobEvent::finished(&self.dir, entry, &record));
             }
             SealOutcome::InUse => {}
         }
         Ok(())
     }
 
-    /// Records what another program sealed, so that it can be proved from now on.
+    /// Records a file that another program sealed in a new journal, so that it can be verified from
+    /// then on.
     fn record_foreign_seal(
         &self,
         entry: &HourEntry,
@@ -284,11 +326,7 @@ impl Job {
             .and_then(|decoded| {
                 let record = SealRecord::from(decoded);
                 let journal = entry.path(&self.dir, FileKind::Journal);
-                journal::append(
-                    &journal,
-                    clock.now(),
-                    journal::JournalEvent::Sealed(record.clone()),
-                )?;
+                journal::append(&journal, clock.now(), JournalEvent::Sealed(record.clone()))?;
                 Ok(record)
             });
         match recorded {
@@ -297,46 +335,82 @@ impl Job {
             Err(error) => Ok(JobEvent::failed(&self.dir, entry, &error)),
         }
     }
-}
 
-/// What a run that was cut off has left.
-enum Leftover {
-    /// The temporary file of a seal.
-    SealTempFile(HourEntry),
-    /// An hour whose lines are removed, but not all else; whether its journal is kept.
-    PartialRemoval(HourEntry, bool),
-}
-
-impl Leftover {
-    fn clean_up(self, dir: &Path) -> Result<(), JobEvent> {
-        match self {
-            Self::SealTempFile(entry) => {
-                disk::remove_if_exists(&entry.path(dir, FileKind::SealingTemp))
-                    .map_err(|error| JobEvent::failed(dir, &entry, &error))
+    /// Removes the hours that exceed the limits. Returns the number of removed hours.
+    fn enforce_limits(
+        &self,
+        last_run: Option<LastRun>,
+        clock: &dyn Clock,
+        progress: &Progress,
+        report: &mut dyn FnMut(JobEvent),
+    ) -> Result<usize, JobError> {
+        let plan = self.removal_planner(last_run).plan(
+            &self.read_directory()?,
+            clock.now(),
+            PlanStage::AfterSealing,
+        )?;
+        let mut removed = 0;
+        for Removal { entry, limit, class } in plan.removals {
+            progress.check_stopped()?;
+            let fate = match limit {
+                LimitKind::KeepJournals => JournalFate::Remove,
+                _ => self.journal_fate(),
+            };
+            match remove_hour(&self.dir, &entry, limit, clock.now(), fate) {
+                Ok(RemovalOutcome::Removed { unrecorded }) => {
+                    removed += 1;
+                    report(JobEvent::removed(&self.dir, &entry, limit, class));
+                    // Nobody reads a journal that is removed.
+                    if let (Some(error), JournalFate::Keep) = (unrecorded, fate) {
+                        report(JobEvent::removal_unrecorded(&self.dir, &entry, &error));
+                    }
+                }
+                Ok(RemovalOutcome::InUse) => {}
+                Err(error) => report(JobEvent::failed(&self.dir, &entry, &error)),
             }
-            Self::PartialRemoval(entry, keep) => retention::finish_removal(dir, &entry, keep)
-                .map_err(|error| JobEvent::failed(dir, &entry, &error)),
         }
+        plan.warnings.into_iter().for_each(report);
+        Ok(removed)
     }
 }
 
-fn hour_states(view: &Directory, now: UnixNanos) -> Vec<SealState> {
-    view.hours.iter().map(|entry| entry.seal_state(&view.path, now)).collect()
+/// An hour that could not be sealed because the disk had no room.
+struct UnsealedHour {
+    entry: HourEntry,
+    failure: JobEvent,
 }
 
-/// Whether the hour has lines that nobody writes to any more.
-fn is_ready_to_seal(entry: &HourEntry, state: SealState, now: UnixNanos) -> bool {
-    state == SealState::Closed && entry.hour.end().saturating_add(SETTLE_TIME) <= now
+/// Files that an interrupted run left behind.
+enum Leftover {
+    /// The temporary file of a seal.
+    SealTempFile(HourEntry),
+    /// Files of an hour whose lines are removed.
+    PartialRemoval(HourEntry, JournalFate),
+    /// Files of an hour without lines, whose journal cannot be read to tell why.
+    Unreadable(HourEntry, FileError),
 }
 
-/// Whether another program sealed it: this one leaves a journal.
+impl Leftover {
+    /// Removes the files.
+    fn clean_up(self, dir: &Path) -> Result<(), JobEvent> {
+        let (entry, cleaned) = match self {
+            Self::SealTempFile(entry) => {
+                let removed = disk::remove_if_exists(&entry.path(dir, FileKind::SealingTemp));
+                (entry, removed)
+            }
+            Self::PartialRemoval(entry, fate) => {
+                let removed = finish_removal(dir, &entry, fate);
+                (entry, removed)
+            }
+            Self::Unreadable(entry, error) => (entry, Err(error)),
+        };
+        cleaned.map_err(|error| JobEvent::failed(dir, &entry, &error))
+    }
+}
+
+/// Returns whether another program sealed the hour: this program leaves a journal.
 fn is_sealed_without_journal(entry: &HourEntry) -> bool {
     entry.file(FileKind::Sealed).is_some()
         && entry.file(FileKind::Lines).is_none()
         && entry.file(FileKind::Journal).is_none()
-}
-
-/// The path of a file of an hour, for messages.
-fn hour_path(dir: &Path, entry: &HourEntry) -> PathBuf {
-    dir.join(entry.display_name())
 }

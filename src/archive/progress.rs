@@ -18,14 +18,10 @@ pub struct Progress {
 pub struct Stopped;
 
 impl Progress {
-    /// Requests that the work stop at the next safe point.
-    pub fn request_stop(&self) {
-        self.stop_requested.get_or_init(Instant::now);
-    }
-
-    /// Returns the time of the first request to stop; `None` if there was none.
-    pub fn stop_requested_at(&self) -> Option<Instant> {
-        self.stop_requested.get().copied()
+    /// Requests that the work stop at the next safe point. Returns the time of the first such
+    /// request.
+    pub fn request_stop(&self) -> Instant {
+        *self.stop_requested.get_or_init(Instant::now)
     }
 
     /// Returns the number of raw bytes that were processed.

@@ -1,186 +1,160 @@
-//! Retention: which hours go, so that the archive keeps within its limits.
+//! Retention: the choice of hours to remove so that an archive stays within its limits.
+//!
+//! This module decides from sizes and times alone; it reads and removes no files.
 
-use std::io::ErrorKind;
-use std::path::Path;
 use std::time::Duration;
 
-use super::disk;
-use super::disk::FileError;
-use super::file_lock;
-use super::file_name::{FileKind, Stem};
-use super::hour_entry::HourEntry;
-use super::journal::{self, LimitKind};
+use super::file_name::Stem;
+use super::journal::LimitKind;
 use crate::base::time::{Hour, UnixNanos};
 
-/// What an archive may take. A limit that is not set does not exist.
+/// The limits of an archive. A limit of `None` does not apply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionLimits {
-    /// Hours that ended longer ago go.
+    /// Maximum age of an hour, counted from its end.
     pub max_age: Option<Duration>,
-    /// Bytes of all files of all hours.
+    /// Maximum size of all files of all hours, in bytes.
     pub max_total_size: Option<u64>,
-    /// Bytes that stay free on the file system.
+    /// Minimum free space on the file system, in bytes.
     pub min_free_disk: Option<u64>,
-    /// Journals stay when their hour goes, and go this long after its end. Without it they go with
-    /// their hour.
+    /// Age, counted from the end of its hour, until which a journal is kept after its hour was
+    /// removed. With `None`, journals are removed with their hours.
     pub keep_journals: Option<Duration>,
 }
 
-/// How far an hour is, as far as its removal goes.
+/// The state of an hour, as far as its removal depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetentionClass {
-    /// Somebody writes to it: it stays.
+    /// The hour may still be written to and is never removed.
     Open,
-    /// Some of its lines are not sealed: it goes only when the disk would else be full.
+    /// Some lines of the hour are not sealed. It is removed only if the disk would be full otherwise.
     Unsealed,
-    /// It may go.
+    /// The hour may be removed.
     Sealed,
 }
 
-/// An hour that retention looks at.
+/// An hour that may be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The first part of its file names.
+    /// Stem of the hour's file names.
     pub stem: Stem,
     /// The hour.
     pub hour: Hour,
-    /// Bytes of all its files.
+    /// Bytes of all files of the hour.
     pub bytes: u64,
-    /// How far it is.
+    /// State of the hour.
     pub class: RetentionClass,
 }
 
-/// What retention would do.
+/// A candidate to remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedRemoval {
+    /// Index of the candidate in the slice that was passed to [`plan_retention`].
+    pub index: usize,
+    /// Limit that requires the removal.
+    pub limit: LimitKind,
+}
+
+/// The decision of [`plan_retention`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RetentionPlan {
-    /// The hours that go, as indices of what was given, oldest first, each with the limit for whose
-    /// sake it goes.
-    pub removals: Vec<(usize, LimitKind)>,
-    /// Limits that would not be kept even then.
+    /// Hours to remove, oldest first.
+    pub removals: Vec<PlannedRemoval>,
+    /// Limits that would still be exceeded after these removals.
     pub unmet: Vec<LimitKind>,
 }
 
-/// Chooses the hours that go: whole hours, oldest first by the hour in their names. `free` is what
-/// is free on the file system now, in bytes. For the sake of a limit that could not be kept even
-/// if everything went that may, nothing goes: others may be filling the disk, or one hour is larger
-/// than the limit.
+/// A limit that removes whole hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HourLimit {
+    MaxAge,
+    MaxTotalSize,
+    MinFreeDisk,
+}
+
+impl HourLimit {
+    fn kind(self) -> LimitKind {
+        match self {
+            Self::MaxAge => LimitKind::MaxAge,
+            Self::MaxTotalSize => LimitKind::MaxTotalSize,
+            Self::MinFreeDisk => LimitKind::MinFreeDisk,
+        }
+    }
+}
+
+/// Chooses whole hours to remove, oldest first by the hour in their names. `free` is the free space
+/// on the file system, in bytes.
+///
+/// No hour is removed for a limit that would be exceeded even without all hours that may be removed:
+/// other programs may be filling the disk, or one hour may be larger than the limit.
 pub fn plan_retention(
     hours: &[Candidate],
     now: UnixNanos,
     free: u64,
     limits: &RetentionLimits,
 ) -> RetentionPlan {
-    let mut order: Vec<(usize, &Candidate)> = hours.iter().enumerate().collect();
-    order.sort_by_key(|(_, hour)| (hour.hour, &hour.stem));
+    struct Decision<'a> {
+        index: usize,
+        hour: &'a Candidate,
+        removed_for: Option<LimitKind>,
+    }
+    let mut decisions: Vec<Decision<'_>> = hours
+        .iter()
+        .enumerate()
+        .map(|(index, hour)| Decision { index, hour, removed_for: None })
+        .collect();
+    decisions.sort_by_key(|decision| (decision.hour.hour, &decision.hour.stem));
     let mut total: u128 = hours.iter().map(|hour| u128::from(hour.bytes)).sum();
     let mut free = u128::from(free);
-    let mut plan = RetentionPlan::default();
-    let mut gone = vec![false; hours.len()];
     let too_old =
         |hour: Hour| limits.max_age.is_some_and(|age| hour.end().saturating_add(age) <= now);
-    let too_large = |total| limits.max_total_size.is_some_and(|most| total > u128::from(most));
-    let too_full = |free| limits.min_free_disk.is_some_and(|least| free < u128::from(least));
-    let sum = |may: fn(RetentionClass) -> bool| {
-        let may_go = hours.iter().filter(|hour| may(hour.class));
-        may_go.map(|hour| u128::from(hour.bytes)).sum::<u128>()
+    let too_large = |total| limits.max_total_size.is_some_and(|limit| total > u128::from(limit));
+    let too_full = |free| limits.min_free_disk.is_some_and(|limit| free < u128::from(limit));
+    let bytes_of = |may_remove: fn(RetentionClass) -> bool| {
+        let removable = hours.iter().filter(|hour| may_remove(hour.class));
+        removable.map(|hour| u128::from(hour.bytes)).sum::<u128>()
     };
-    let small_enough = !too_large(total - sum(|standing| standing == RetentionClass::Sealed));
-    let free_enough = !too_full(free + sum(|standing| standing != RetentionClass::Open));
-    // Unsealed hours come last of all, and for the disk's sake alone.
-    for (standing, wanted) in [
-        (RetentionClass::Sealed, LimitKind::MaxAge),
-        (RetentionClass::Sealed, LimitKind::MaxTotalSize),
-        (RetentionClass::Sealed, LimitKind::MinFreeDisk),
-        (RetentionClass::Unsealed, LimitKind::MinFreeDisk),
+    let is_size_achievable = !too_large(total - bytes_of(|class| class == RetentionClass::Sealed));
+    let is_space_achievable = !too_full(free + bytes_of(|class| class != RetentionClass::Open));
+    // Unsealed hours are removed last, and for free space alone.
+    for (class, limit) in [
+        (RetentionClass::Sealed, HourLimit::MaxAge),
+        (RetentionClass::Sealed, HourLimit::MaxTotalSize),
+        (RetentionClass::Sealed, HourLimit::MinFreeDisk),
+        (RetentionClass::Unsealed, HourLimit::MinFreeDisk),
     ] {
-        for (index, hour) in &order {
-            let needed = match wanted {
-                LimitKind::MaxAge => too_old(hour.hour),
-                LimitKind::MaxTotalSize => small_enough && too_large(total),
-                LimitKind::MinFreeDisk => free_enough && too_full(free),
-                LimitKind::KeepJournals => false,
+        for Decision { hour, removed_for, .. } in &mut decisions {
+            let is_needed = match limit {
+                HourLimit::MaxAge => too_old(hour.hour),
+                HourLimit::MaxTotalSize => is_size_achievable && too_large(total),
+                HourLimit::MinFreeDisk => is_space_achievable && too_full(free),
             };
-            let Some(gone) = gone.get_mut(*index).filter(|gone| !**gone) else { continue };
-            // An hour without bytes frees none.
-            let helps = hour.bytes > 0 || wanted == LimitKind::MaxAge;
-            if needed && helps && hour.class == standing {
-                *gone = true;
+            // The removal of an hour without bytes frees none.
+            let is_useful = hour.bytes > 0 || limit == HourLimit::MaxAge;
+            if removed_for.is_none() && is_needed && is_useful && hour.class == class {
+                *removed_for = Some(limit.kind());
                 total -= u128::from(hour.bytes);
                 free += u128::from(hour.bytes);
-                plan.removals.push((*index, wanted));
             }
         }
     }
-    plan.removals.sort_by_key(|(index, _)| hours.get(*index).map(|hour| (hour.hour, &hour.stem)));
-    let old_left =
-        order.iter().any(|(index, hour)| too_old(hour.hour) && gone.get(*index) == Some(&false));
-    for (limit, unmet) in [
-        (LimitKind::MaxAge, old_left),
+    let is_too_old_kept = decisions
+        .iter()
+        .any(|decision| decision.removed_for.is_none() && too_old(decision.hour.hour));
+    let unmet = [
+        (LimitKind::MaxAge, is_too_old_kept),
         (LimitKind::MaxTotalSize, too_large(total)),
         (LimitKind::MinFreeDisk, too_full(free)),
-    ] {
-        if unmet {
-            plan.unmet.push(limit);
-        }
+    ];
+    RetentionPlan {
+        removals: decisions
+            .into_iter()
+            .filter_map(|Decision { index, removed_for, .. }| {
+                removed_for.map(|limit| PlannedRemoval { index, limit })
+            })
+            .collect(),
+        unmet: unmet.into_iter().filter_map(|(limit, unmet)| unmet.then_some(limit)).collect(),
     }
-    plan
-}
-
-/// Removes the files of an hour. The journal notes it first and goes last, or stays, so that a removal that
-/// was cut off is known for one. False when somebody has opened its lines meanwhile.
-///
-/// # Errors
-/// The first file that could not be removed; those behind it are still there.
-pub(super) fn remove_hour(
-    dir: &Path,
-    entry: &HourEntry,
-    reason: LimitKind,
-    now: UnixNanos,
-    keep_journal: bool,
-) -> Result<bool, FileError> {
-    let path = entry.path(dir, FileKind::Lines);
-    let lines = match entry.file(FileKind::Lines).map(|_| disk::open_regular(&path)).transpose() {
-        Err(error) if error.source.kind() == ErrorKind::NotFound => None,
-        lines => lines?,
-    };
-    if let Some(lines) = &lines
-        && !file_lock::try_lock(lines, &path)?
-    {
-        return Ok(false);
-    }
-    let journal = entry.path(dir, FileKind::Journal);
-    // A full disk, which is why the hour goes, may not take the note.
-    drop(journal::append(&journal, now, journal::JournalEvent::Removed { reason }));
-    finish_removal(dir, entry, keep_journal)?;
-    Ok(true)
-}
-
-/// Removes the files of an hour, its journal last if at all.
-pub(super) fn finish_removal(
-    dir: &Path,
-    entry: &HourEntry,
-    keep_journal: bool,
-) -> Result<(), FileError> {
-    for kind in entry.kinds().filter(|kind| *kind != FileKind::Journal) {
-        disk::remove_if_exists(&entry.path(dir, kind))?;
-    }
-    if keep_journal { Ok(()) } else { disk::remove_if_exists(&entry.path(dir, FileKind::Journal)) }
-}
-
-/// Whether the hour is what is left of a removal that was cut off.
-pub(super) fn is_partially_removed(dir: &Path, entry: &HourEntry, keep_journal: bool) -> bool {
-    let others = entry.kinds().any(|kind| kind != FileKind::Journal);
-    let left =
-        !entry.has_lines() && entry.file(FileKind::Journal).is_some() && (others || !keep_journal);
-    left && journal::read_compacted(&entry.path(dir, FileKind::Journal))
-        .is_ok_and(|entries| entries.is_some_and(|entries| journal::is_removed(&entries)))
-}
-
-/// Bytes that this process may still write on the directory's file system, and its size.
-pub(super) fn disk_space(dir: &Path) -> Result<(u64, u64), FileError> {
-    let stat = rustix::fs::statvfs(dir)
-        .map_err(|error| FileError::from_io("read the free space of", dir)(error.into()))?;
-    Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
 }
 
 #[cfg(test)]
@@ -189,20 +163,20 @@ mod tests {
     use proptest::prelude::*;
 
     fn arbitrary_hours() -> impl Strategy<Value = Vec<Candidate>> {
-        let standing = prop_oneof![
+        let class = prop_oneof![
             1 => Just(RetentionClass::Open),
             1 => Just(RetentionClass::Unsealed),
             4 => Just(RetentionClass::Sealed),
         ];
         let key = (0..40_u64, 0..3_u8);
-        proptest::collection::btree_map(key, (0..1000_u64, standing), 0..40).prop_map(|hours| {
+        proptest::collection::btree_map(key, (0..1000_u64, class), 0..40).prop_map(|hours| {
             let hours = hours.into_iter();
             hours
-                .map(|((hour, stem), (bytes, standing))| Candidate {
+                .map(|((hour, stem), (bytes, class))| Candidate {
                     stem: Stem::from_topic(&format!("s{stem}")).unwrap(),
                     hour: Hour::starting_at(hour * 3600).unwrap(),
                     bytes,
-                    class: standing,
+                    class,
                 })
                 .collect()
         })
@@ -219,7 +193,7 @@ mod tests {
         })
     }
 
-    /// Which limits a set of hours that goes would leave broken.
+    /// Returns the limits that are exceeded after the removal of these hours.
     fn violated_limits(
         all: &[Candidate],
         gone: &[usize],
@@ -254,9 +228,9 @@ mod tests {
         ) {
             let now = UnixNanos::from_seconds(now * 3600);
             let plan = plan_retention(&hours, now, free, &limits);
-            let gone: Vec<usize> = plan.removals.iter().map(|(index, _)| *index).collect();
+            let gone: Vec<usize> = plan.removals.iter().map(|removal| removal.index).collect();
             prop_assert_eq!(&violated_limits(&hours, &gone, now, free, &limits), &plan.unmet);
-            for (index, limit) in &plan.removals {
+            for PlannedRemoval { index, limit } in &plan.removals {
                 let hour = &hours[*index];
                 prop_assert_ne!(hour.class, RetentionClass::Open);
                 prop_assert!(hour.class == RetentionClass::Sealed || *limit == LimitKind::MinFreeDisk);
@@ -264,7 +238,7 @@ mod tests {
                     prop_assert!(hour.hour.end().saturating_add(limits.max_age.unwrap()) <= now);
                 }
             }
-            // What is left broken could not be mended by anything that may go.
+            // A limit that stays exceeded would be exceeded after all permitted removals.
             for (limit, may_go) in [
                 (LimitKind::MaxTotalSize, (|hour| hour.class == RetentionClass::Sealed) as fn(&Candidate) -> bool),
                 (LimitKind::MinFreeDisk, |hour| hour.class != RetentionClass::Open),
@@ -272,19 +246,19 @@ mod tests {
                 if plan.unmet.contains(&limit) {
                     let all: Vec<_> = (0..hours.len()).filter(|index| may_go(&hours[*index])).collect();
                     prop_assert!(violated_limits(&hours, &all, now, free, &limits).contains(&limit));
-                    // So nothing went for it in vain.
-                    prop_assert!(plan.removals.iter().all(|(_, of)| *of != limit));
+                    // So nothing is removed for it.
+                    prop_assert!(plan.removals.iter().all(|removal| removal.limit != limit));
                 }
             }
-            // Nothing more than needed: without its newest removal, sealed before unsealed, a limit
-            // is broken; with it, it is not, or everything that might have helped is gone.
-            let newest = plan.removals.iter().filter(|(_, limit)| *limit != LimitKind::MaxAge)
-                .max_by_key(|(index, _)| {
-                    let hour = &hours[*index];
+            // No removal is superfluous: without the newest one, sealed before unsealed, a limit is
+            // exceeded.
+            let newest = plan.removals.iter().filter(|removal| removal.limit != LimitKind::MaxAge)
+                .max_by_key(|removal| {
+                    let hour = &hours[removal.index];
                     (hour.class == RetentionClass::Unsealed, hour.hour, hour.stem.clone())
                 });
-            if let Some((newest, _)) = newest {
-                let fewer: Vec<_> = gone.iter().copied().filter(|index| index != newest).collect();
+            if let Some(newest) = newest {
+                let fewer: Vec<_> = gone.iter().copied().filter(|index| *index != newest.index).collect();
                 let broken = violated_limits(&hours, &fewer, now, free, &limits);
                 prop_assert!(broken.iter().any(|limit| *limit != LimitKind::MaxAge));
             }
@@ -294,13 +268,13 @@ mod tests {
         fn oldest_hours_are_removed_first(hours in arbitrary_hours(), limits in arbitrary_limits(), free in 0..20_000_u64) {
             let plan = plan_retention(&hours, UnixNanos::default(), free, &limits);
             let newest = plan.removals.iter()
-                .rfind(|(index, _)| hours[*index].class == RetentionClass::Sealed);
-            if let Some((newest, _)) = newest {
+                .rfind(|removal| hours[removal.index].class == RetentionClass::Sealed);
+            if let Some(newest) = newest {
                 let key = |hour: &Candidate| (hour.hour, hour.stem.clone());
                 for (index, hour) in hours.iter().enumerate() {
-                    let older = key(hour) < key(&hours[*newest]);
+                    let older = key(hour) < key(&hours[newest.index]);
                     if older && hour.class == RetentionClass::Sealed && hour.bytes > 0 {
-                        prop_assert!(plan.removals.iter().any(|(gone, _)| *gone == index));
+                        prop_assert!(plan.removals.iter().any(|removal| removal.index == index));
                     }
                 }
             }
@@ -317,7 +291,7 @@ mod tests {
             let named = |all: &[Candidate]| {
                 let plan = plan_retention(all, now, free, &limits);
                 let removals: Vec<_> = plan.removals.iter()
-                    .map(|(index, limit)| (all[*index].clone(), *limit)).collect();
+                    .map(|removal| (all[removal.index].clone(), removal.limit)).collect();
                 (removals, plan.unmet)
             };
             prop_assert_eq!(named(&hours), named(&shuffled));

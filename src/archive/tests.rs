@@ -284,7 +284,7 @@ fn unsealed_hours_are_removed_only_for_min_free_disk() {
     assert_eq!(unmet, 2, "{events:?}");
     // Only the removal of this hour frees enough of the disk.
     archive.write(10, FileKind::Lines, vec![b'\n'; 64 << 20]);
-    let (free, _) = super::retention::disk_space(archive.dir.path()).unwrap();
+    let free = super::disk_space::DiskSpace::query(archive.dir.path()).unwrap().available;
     archive.job.limits.min_free_disk = Some(free + (32 << 20));
     let (summary, events) = archive.run();
     assert_eq!(summary.removed, 1, "{events:?}");

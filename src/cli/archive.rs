@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
@@ -17,8 +16,9 @@ use super::output::{
 use super::progress::ProgressReporter;
 use crate::archive::file_name::FileKind;
 use crate::archive::hour_entry::HourEntry;
-use crate::archive::job::{Job, JobEvent, JobPlan, JobSummary};
+use crate::archive::job::{Job, JobPlan, JobSummary, Removal};
 use crate::archive::progress::Progress;
+use crate::archive::retention::RetentionClass;
 use crate::base::time::{Clock, SystemClock};
 use crate::registry::Registry;
 
@@ -45,7 +45,7 @@ pub(super) fn archive(
         if args.dry_run {
             let plan = job.plan(SystemClock.now()).map_err(anyhow::Error::from)?;
             print(&match format {
-                OutputFormat::Text => plan_text(&job, &plan)?,
+                OutputFormat::Text => plan_text(&job, &plan),
                 OutputFormat::Json => plan_json(&job, &plan)?,
             })?;
         } else {
@@ -130,10 +130,7 @@ impl<'a> PlannedStep<'a> {
 }
 
 /// Returns the steps of a plan, in the order in which they would be done.
-///
-/// # Errors
-/// The plan lists another event than a removal among its removals.
-fn planned_steps<'a>(job: &Job, plan: &'a JobPlan) -> anyhow::Result<Vec<PlannedStep<'a>>> {
+fn planned_steps<'a>(job: &Job, plan: &'a JobPlan) -> Vec<PlannedStep<'a>> {
     let to_seal = plan.to_seal.iter().map(|entry| {
         let is_late = entry.file(FileKind::Sealed).is_some();
         let reason = if is_late { "closed, and partly sealed already" } else { "closed" };
@@ -145,17 +142,15 @@ fn planned_steps<'a>(job: &Job, plan: &'a JobPlan) -> anyhow::Result<Vec<Planned
         let bytes = file_bytes(entry, FileKind::Sealed);
         PlannedStep::new("would_record", job, entry, FileKind::Sealed, bytes, reason)
     });
-    let to_remove = plan.to_remove.iter().map(|(entry, event)| {
-        let JobEvent::Removed { reason, unsealed, bytes, .. } = event else {
-            bail!("the plan has `{event}` among its removals");
-        };
-        let warning = if *unsealed { " (IT IS NOT SEALED)" } else { "" };
+    let to_remove = plan.to_remove.iter().map(|Removal { entry, limit, class }| {
+        let is_unsealed = *class == RetentionClass::Unsealed;
+        let warning = if is_unsealed { " (IT IS NOT SEALED)" } else { "" };
         let is_sealed = entry.file(FileKind::Sealed).is_some();
         let file = if is_sealed { FileKind::Sealed } else { FileKind::Lines };
-        let reason = format!("{reason}{warning}");
-        Ok(PlannedStep::new("would_remove", job, entry, file, *bytes, reason))
+        let reason = format!("{limit}{warning}");
+        PlannedStep::new("would_remove", job, entry, file, entry.total_bytes(), reason)
     });
-    to_seal.chain(to_record).map(Ok).chain(to_remove).collect()
+    to_seal.chain(to_record).chain(to_remove).collect()
 }
 
 fn file_bytes(entry: &HourEntry, kind: FileKind) -> u64 {
@@ -164,7 +159,7 @@ fn file_bytes(entry: &HourEntry, kind: FileKind) -> u64 {
 
 fn plan_json(job: &Job, plan: &JobPlan) -> anyhow::Result<String> {
     let mut text = String::new();
-    for step in planned_steps(job, plan)? {
+    for step in planned_steps(job, plan) {
         text += &to_json_line(&step)?;
     }
     for warning in &plan.warnings {
@@ -173,11 +168,11 @@ fn plan_json(job: &Job, plan: &JobPlan) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn plan_text(job: &Job, plan: &JobPlan) -> anyhow::Result<String> {
+fn plan_text(job: &Job, plan: &JobPlan) -> String {
     let mut text = String::new();
     let mut bytes_to_seal = 0;
     let mut bytes_to_remove = 0;
-    for step in planned_steps(job, plan)? {
+    for step in planned_steps(job, plan) {
         let PlannedStep { event, path, bytes, reason, .. } = step;
         match event {
             "would_seal" => bytes_to_seal += bytes,
@@ -201,5 +196,5 @@ fn plan_text(job: &Job, plan: &JobPlan) -> anyhow::Result<String> {
     if seal > 0 && remove > 0 {
         text += "The removals are computed from the present sizes. A run seals first, and may then remove less.\n";
     }
-    Ok(text)
+    text
 }

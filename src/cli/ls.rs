@@ -84,7 +84,7 @@ fn format_row(row: &Row, stem_width: usize) -> String {
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
     let ratio = match summary.raw_bytes {
         Some(raw) if summary.state == HourState::Sealed => {
-            CompressionRatio(raw, summary.stored_bytes).to_string()
+            CompressionRatio { raw_bytes: raw, stored_bytes: summary.stored_bytes }.to_string()
         }
         _ => "-".to_owned(),
     };

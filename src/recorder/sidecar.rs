@@ -1,5 +1,7 @@
-//! The archive's job on a schedule, beside the recording: a thread of its own at the lowest
-//! priority for processor and disk. One run at a time, and one at start for what was left behind.
+//! The sidecar: a thread that runs the archive's job on a schedule, beside the recording.
+//!
+//! The thread has the lowest priority for processor and disk. It runs the job once at start, for
+//! what earlier runs left behind, and never twice at the same time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,10 +20,15 @@ use crate::base::time::{Clock, SystemClock};
 use crate::config::Schedule;
 use crate::metrics::ProcessStats;
 
-/// The lowest priority of the processor (nice(2)).
+/// Lowest priority for the processor, see nice(2).
 const NICE: i32 = 19;
+/// Interval at which the sidecar checks the clock and the free disk space.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Minimum time between an early run that removed nothing and the next early run, and between two
+/// log entries on a check that fails.
+const EARLY_RUN_COOLDOWN: Duration = Duration::from_secs(300);
 
-/// A sidecar that runs.
+/// A running sidecar.
 pub(crate) struct Sidecar {
     stop: CancellationToken,
     progress: Arc<Progress>,
@@ -29,16 +36,19 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts the thread: one run now, then one whenever the schedule says so, until the token is
-    /// cancelled.
+    /// Starts the thread, which works until the token is canceled.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be started.
     pub(crate) fn start(
         jobs: Vec<Job>,
         schedule: Schedule,
         stats: Arc<ProcessStats>,
         stop: &CancellationToken,
     ) -> std::io::Result<Self> {
-        let (stop, progress) = (stop.child_token(), Arc::new(Progress::default()));
-        let (tell, ended) = oneshot::channel();
+        let stop = stop.child_token();
+        let progress = Arc::new(Progress::default());
+        let (finish, finished) = oneshot::channel();
         let worker = ArchiveWorker { jobs, schedule, stats, progress: Arc::clone(&progress) };
         let stopped = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -47,35 +57,33 @@ impl Sidecar {
             if let Err(error) = runtime.block_on(worker.run_on_schedule(&stopped)) {
                 warn!(%error, "the archive's schedule failed: no further run until the next start");
             }
-            // Whoever waits for this may be gone.
-            let _gone = tell.send(());
+            // The receiver is gone if `stop` has timed out.
+            let _gone = finish.send(());
         })?;
-        Ok(Self { stop, progress, finished: ended })
+        Ok(Self { stop, progress, finished })
     }
 
-    /// Where a run that is under way is told to stop at its next safe point.
+    /// Returns the progress of the current run, through which the run can be stopped.
     pub(crate) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
     }
 
-    /// Stops, and waits for the end, but no longer than this since it was first told to. What a run
-    /// leaves behind when the process ends under it, the next one takes up.
-    pub(crate) async fn stop(self, patience: Duration) {
+    /// Stops the sidecar and waits for its end, but no longer than `timeout` after the first request
+    /// to stop. The next run completes what an interrupted one leaves behind.
+    pub(crate) async fn stop(self, timeout: Duration) {
         self.stop.cancel();
-        self.progress.request_stop();
-        let since =
-            self.progress.stop_requested_at().map_or(Duration::ZERO, |since| since.elapsed());
-        let patience = patience.saturating_sub(since);
-        if tokio::time::timeout(patience, self.finished).await.is_err() {
-            warn!("the archive's run did not stop in time; the next one takes it up");
+        let requested_at = self.progress.request_stop();
+        let remaining = timeout.saturating_sub(requested_at.elapsed());
+        if tokio::time::timeout(remaining, self.finished).await.is_err() {
+            warn!("the archive's run did not stop in time; the next run completes it");
         }
     }
 }
 
-/// Threads that this one starts inherit it.
+/// Gives this thread, and the threads that it starts, the lowest priority.
 fn lower_priority() {
     if let Err(error) = rustix::process::nice(NICE) {
-        warn!(%error, "cannot lower the sidecar's priority");
+        warn!(%error, "cannot lower the sidecar's priority for the processor");
     }
     let idle = ioprio::Priority::new(ioprio::Class::Idle);
     let this_thread = ioprio::Target::Process(ioprio::Pid::from_raw(0));
@@ -84,11 +92,7 @@ fn lower_priority() {
     }
 }
 
-/// How often the clock is looked at, and the free disk.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// A run for the sake of the free disk that has removed nothing is followed by the next after this.
-const FUTILE_RUN_COOLDOWN: Duration = Duration::from_secs(300);
-
+/// The work of the sidecar's thread.
 struct ArchiveWorker {
     jobs: Vec<Job>,
     schedule: Schedule,
@@ -98,53 +102,52 @@ struct ArchiveWorker {
 
 impl ArchiveWorker {
     async fn run_on_schedule(&self, stop: &CancellationToken) -> Result<(), JobSchedulerError> {
-        let (ask, mut asked) = mpsc::channel(1);
-        let mut futile: Option<Instant> = None;
+        let (request, mut requests) = mpsc::channel(1);
+        let mut space_monitor = SpaceMonitor::default();
         self.stats.set_next_archive_run(self.schedule.next_after(SystemClock.now()));
         self.run_jobs();
         while !stop.is_cancelled() {
-            let mut scheduler = self.start_scheduler(ask.clone()).await?;
-            let mut seen = SystemClock.now();
+            let mut scheduler = self.start_scheduler(request.clone()).await?;
+            let mut last_seen = SystemClock.now();
             loop {
                 tokio::select! {
                     () = stop.cancelled() => break,
-                    _ = asked.recv() => {
+                    _ = requests.recv() => {
                         self.run_jobs();
                     }
                     () = sleep(CHECK_INTERVAL) => {
-                        let rests = futile.is_some_and(|since| since.elapsed() < FUTILE_RUN_COOLDOWN);
-                        if !rests && self.jobs.iter().any(Job::is_below_min_free_disk) {
-                            info!("less is free on the disk than `min_free_disk`: an early run");
-                            futile = (self.run_jobs() == 0).then(Instant::now);
+                        if space_monitor.needs_run(&self.jobs) {
+                            info!("less disk space is free than `min_free_disk`: an early run");
+                            space_monitor.record_run(self.run_jobs());
                         }
                     }
                 }
-                // The scheduler waits for a time that it has worked out: when the clock steps back,
-                // it would wait for as long again.
+                // The scheduler sleeps for a duration that it computed before. After a step back of
+                // the clock it would sleep for that much longer.
                 let now = SystemClock.now();
-                if now < seen {
+                if now < last_seen {
                     info!("the clock stepped back: the archive's schedule starts anew");
                     break;
                 }
-                seen = now;
+                last_seen = now;
             }
             scheduler.shutdown().await?;
         }
         Ok(())
     }
 
-    /// A scheduler that asks for a run. It starts its jobs side by side; here they only ask, and
-    /// asking twice is asking once.
+    /// Starts a scheduler that requests runs. A scheduler would run its jobs concurrently, so its
+    /// only job is to send a request.
     async fn start_scheduler(
         &self,
-        ask: mpsc::Sender<()>,
+        request: mpsc::Sender<()>,
     ) -> Result<JobScheduler, JobSchedulerError> {
         let scheduler = JobScheduler::new().await?;
         let timer = Timer::new_async(self.schedule.as_str(), move |_, _| {
-            let ask = ask.clone();
+            let request = request.clone();
             Box::pin(async move {
-                // Full: it is asked for already.
-                let _full = ask.try_send(());
+                // A full channel holds a request already.
+                let _full = request.try_send(());
             })
         })?;
         scheduler.add(timer).await?;
@@ -153,30 +156,30 @@ impl ArchiveWorker {
         Ok(scheduler)
     }
 
-    /// The job once, in every directory. Gives how many hours were removed.
+    /// Runs the job once in every directory. Returns the number of removed hours.
     fn run_jobs(&self) -> u64 {
         let mut removed = 0;
         let clock = SystemClock;
         self.stats.record_archive_start(clock.now());
-        let begun = Instant::now();
+        let started = Instant::now();
         for job in &self.jobs {
-            // A slip of ours on one archive must not be the last run of all.
-            let ran = catch_unwind(AssertUnwindSafe(|| {
+            // A panic on one archive must not end the sidecar.
+            let result = catch_unwind(AssertUnwindSafe(|| {
                 job.run(&clock, &self.progress, &mut |event| self.log_event(event))
             }));
-            let Ok(ran) = ran else {
-                let error = "the archive's run panicked, see stderr; the next one tries again";
+            let Ok(result) = result else {
+                let error = "the archive's run panicked, see stderr; the next run retries";
                 error!(dir = %job.dir.display(), "{error}");
                 self.stats.record_archive_failure(error.to_owned());
                 continue;
             };
-            match ran {
+            match result {
                 Ok(summary) => {
                     removed += summary.removed;
                     self.stats.add_archive_summary(&summary);
                 }
                 Err(JobError::Stopped(_)) => {
-                    info!(dir = %job.dir.display(), "archive run stopped; the next one takes it up");
+                    info!(dir = %job.dir.display(), "archive run stopped; the next run completes it");
                     break;
                 }
                 Err(error) => {
@@ -186,7 +189,7 @@ impl ArchiveWorker {
                 }
             }
         }
-        self.stats.record_archive_end(begun.elapsed());
+        self.stats.record_archive_end(started.elapsed());
         self.stats.set_next_archive_run(self.schedule.next_after(clock.now()));
         removed
     }
@@ -201,4 +204,42 @@ impl ArchiveWorker {
             info!("{event}");
         }
     }
+}
+
+/// Decides when too little free disk space requires a run ahead of the schedule.
+#[derive(Debug, Default)]
+struct SpaceMonitor {
+    /// Time of the last early run, if it removed nothing.
+    futile_run: Option<Instant>,
+    /// Time at which a failed check was last logged.
+    failure_logged: Option<Instant>,
+}
+
+impl SpaceMonitor {
+    /// Returns whether a directory has less free space than its `min_free_disk`, unless the last
+    /// early run was futile and recent.
+    fn needs_run(&mut self, jobs: &[Job]) -> bool {
+        if is_recent(self.futile_run) {
+            return false;
+        }
+        jobs.iter().any(|job| {
+            job.is_below_min_free_disk().unwrap_or_else(|error| {
+                // The check cannot tell, so that the schedule alone decides.
+                if !is_recent(self.failure_logged) {
+                    warn!(error = %error_chain(&error), "cannot check `min_free_disk`");
+                    self.failure_logged = Some(Instant::now());
+                }
+                false
+            })
+        })
+    }
+
+    /// Records an early run, which removed this many hours.
+    fn record_run(&mut self, removed: u64) {
+        self.futile_run = (removed == 0).then(Instant::now);
+    }
+}
+
+fn is_recent(time: Option<Instant>) -> bool {
+    time.is_some_and(|time| time.elapsed() < EARLY_RUN_COOLDOWN)
 }

@@ -10,13 +10,13 @@ use crate::archive::compress::{Compression, FrameOutput, compress_range, write_l
 use crate::archive::decode::{SealedDigest, decode_and_digest, decode_and_hash};
 use crate::archive::digest::{self, Digester, LinesDigest};
 use crate::archive::disk::{self, FileError};
+use crate::archive::disk_space::DiskSpace;
 use crate::archive::file_info::FileInfo;
 use crate::archive::file_name::FileKind;
 use crate::archive::journal::{SealRecord, SealedPart};
 use crate::archive::progress::Progress;
 use crate::archive::read_ahead::for_each_chunk;
 use crate::archive::read_block::BLOCK_BYTES;
-use crate::archive::retention::disk_space;
 use crate::archive::seal_error::SealError;
 
 /// Part of the disk that a seal leaves free, as a divisor of its size: a recorder writes to it,
@@ -166,7 +166,7 @@ fn copy_prefix(
 
 /// Checks that the disk has more free space than the reserve.
 fn check_free_space(dir: &Path) -> Result<(), SealError> {
-    let (available, total) = disk_space(dir)?;
+    let DiskSpace { available, total } = DiskSpace::query(dir)?;
     let reserve = (total / RESERVE_DIVISOR).min(MAX_RESERVE_BYTES);
     if available > reserve {
         return Ok(());

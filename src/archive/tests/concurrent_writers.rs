@@ -281,7 +281,7 @@ fn a_file_as_directory_is_refused_and_unrecognized_names_get_one_remark() {
     }
     let (summary, events) = archive.run();
     assert_eq!((summary, events.len()), (JobSummary::default(), 1), "{events:?}");
-    assert!(events[0].to_string().contains("3 such files are left alone"), "{}", events[0]);
+    assert!(events[0].to_string().contains("3 such files are ignored"), "{}", events[0]);
     archive.job.dir = archive.dir.path().join("t_1700000000.jsonl");
     let error = archive.try_run().unwrap_err();
     assert!(crate::base::error_chain::error_chain(&error).contains("not a directory"), "{error:?}");

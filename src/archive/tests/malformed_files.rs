@@ -67,7 +67,7 @@ fn foreign_files_are_untouched_and_non_regular_ones_reported() {
     fs::create_dir(at("d_36000.jsonl")).unwrap();
     let (summary, events) = archive.run();
     assert_eq!((summary.sealed, summary.failures), (1, 0), "{events:?}");
-    let remarks = events.iter().filter(|event| event.to_string().contains("no regular file"));
+    let remarks = events.iter().filter(|event| event.to_string().contains("not a regular file"));
     assert_eq!(remarks.count(), 3);
     assert_eq!(archive.names().len(), 10);
 }

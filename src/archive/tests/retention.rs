@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
+use crate::archive::hour_removal::{JournalFate, is_partially_removed};
 use crate::base::time::Clock as _;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -103,4 +104,49 @@ fn a_weekly_schedule_is_not_a_clock_jump() {
         }
         assert_eq!(removed, 3, "every {days} days");
     }
+}
+
+#[test]
+fn an_unreadable_time_of_the_last_run_is_a_warning_and_puts_removals_off() {
+    let mut archive = TestArchive::new();
+    archive.write(3, FileKind::Lines, lines(0..10));
+    archive.run();
+    let lock_file = archive.dir.path().join(crate::archive::file_name::ARCHIVE_LOCK_NAME);
+    fs::remove_file(&lock_file).unwrap();
+    fs::create_dir(&lock_file).unwrap();
+    archive.job.limits.max_age = Some(HOUR);
+    archive.clock.set(UnixNanos::from_seconds(NOW + 20_000 * DAY));
+    let plan = archive.job.plan(archive.clock.now()).unwrap();
+    assert!(plan.to_remove.is_empty());
+    let [JobEvent::Remark { path, message }, JobEvent::Deferred { .. }] = plan.warnings.as_slice()
+    else {
+        panic!("{:?}", plan.warnings);
+    };
+    assert_eq!(path, &lock_file);
+    assert!(message.contains("the time of the last run is unknown"), "{message}");
+}
+
+#[test]
+fn an_unreadable_journal_without_lines_is_a_failure() {
+    let archive = TestArchive::new();
+    archive.write(3, FileKind::Journal, "");
+    archive.write(3, FileKind::Torn, "x");
+    // Root can read every file, so that the file is replaced after the directory is read.
+    let path = archive.path(3, FileKind::Journal);
+    let entry = Directory::read(archive.dir.path()).unwrap().hours.remove(0);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let fate = JournalFate::Remove;
+    let error = is_partially_removed(archive.dir.path(), &entry, fate).unwrap_err();
+    assert_eq!(error.path, path);
+}
+
+#[test]
+fn a_failed_check_of_the_free_space_is_an_error() {
+    let mut archive = TestArchive::new();
+    assert!(!archive.job.is_below_min_free_disk().unwrap());
+    archive.job.limits.min_free_disk = Some(u64::MAX);
+    assert!(archive.job.is_below_min_free_disk().unwrap());
+    archive.job.dir = archive.dir.path().join("missing");
+    archive.job.is_below_min_free_disk().unwrap_err();
 }
