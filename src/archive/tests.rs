@@ -17,9 +17,9 @@ use super::directory::Directory;
 use super::file_name::{FileKind, Stem};
 use super::job::{Job, JobError, JobEvent, JobSummary};
 use super::journal;
-use super::progress::Progress;
+use super::progress::{Progress, Stopped};
 use super::retention::RetentionLimits;
-use super::verify::{HourVerdict, verify_hour};
+use super::verify::{HourVerdict, verify_hour, verify_hours};
 use crate::base::time::{Hour, ManualClock, UnixNanos};
 
 /// Directory with hours of the stem `t`, and a clock at a minute past noon of the first day of
@@ -353,4 +353,35 @@ fn sealing_works_in_parallel_and_with_long_distance_matching() {
     archive.run();
     let short = fs::metadata(archive.path(10, FileKind::Sealed)).unwrap().len();
     assert!(long < short * 2 / 3, "{long} against {short}");
+}
+
+#[test]
+fn an_hour_whose_lines_vanish_during_verification_is_verified_again() {
+    let archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, lines(0..10));
+    let listed = Directory::read(archive.dir.path()).unwrap().hours.remove(0);
+    assert!(listed.file(FileKind::Lines).is_some());
+    archive.run();
+    let verify = || verify_hour(archive.dir.path(), &listed, &Progress::default()).unwrap();
+    assert!(matches!(verify(), Some(HourVerdict::Intact { messages: 10, .. })));
+    // Neither the listed lines nor the sealed file are there: the journal knows of both.
+    fs::remove_file(archive.path(10, FileKind::Sealed)).unwrap();
+    let verdict = verify();
+    let Some(HourVerdict::Bad { reason }) = &verdict else { panic!("{verdict:?}") };
+    assert_eq!(reason, "the file is gone; it held 10 messages");
+}
+
+#[test]
+fn a_stopped_verification_is_an_error() {
+    let archive = TestArchive::new();
+    archive.write(10, FileKind::Lines, lines(0..10));
+    let dir = archive.dir.path();
+    let hours =
+        || Directory::read(dir).unwrap().hours.into_iter().map(|hour| (dir, hour)).collect();
+    let progress = Progress::default();
+    let mut verdicts = 0;
+    assert_eq!(verify_hours(hours(), 1, &progress, |_, _, _| verdicts += 1), Ok(()));
+    progress.request_stop();
+    assert_eq!(verify_hours(hours(), 1, &progress, |_, _, _| verdicts += 1), Err(Stopped));
+    assert_eq!(verdicts, 1);
 }

@@ -1,72 +1,41 @@
-//! Proving hours: decode what is sealed, count, hash, and compare with what the journal says.
+//! Verification of hours: decodes sealed lines, and compares their number and hashes with the
+//! journal.
 
-mod line_position;
+mod hour_verdict;
+mod mark_positions;
+mod prefix_hashes;
 mod unsealed;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use serde::Serialize;
-
+pub use self::hour_verdict::HourVerdict;
+use self::mark_positions::mark_positions;
+use self::prefix_hashes::{PositionMismatch, PrefixHashes};
+use self::unsealed::verify_unsealed;
 use super::checkpoints::Checkpoints;
 use super::decode::{decode_and_hash, is_corruption};
-use super::digest::{Digester, LinesDigest};
+use super::digest::LinesDigest;
 use super::file_name::FileKind;
 use super::hour_entry::HourEntry;
 use super::journal::{self, JournalEntry, SealRecord};
 use super::line_position::LinePosition;
 use super::parallel::parallel_for_each;
 use super::progress::{Progress, Stopped};
-use super::sha256_hash::Sha256Hash;
 
-/// What was found out about a sealed hour.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum HourVerdict {
-    /// It is what was recorded.
-    Intact {
-        /// The number of its lines.
-        messages: u64,
-        /// Their bytes.
-        raw_bytes: u64,
-    },
-    /// It decodes to whole lines, but nobody recorded what they should be. The next archive run
-    /// records it.
-    Unrecorded {
-        /// The number of its lines.
-        messages: u64,
-        /// Their bytes.
-        raw_bytes: u64,
-    },
-    /// It is not sealed yet. Its lines are all that the journal says.
-    Unsealed {
-        /// The number of its lines.
-        messages: u64,
-        /// Their bytes.
-        raw_bytes: u64,
-    },
-    /// It cannot be read, which says nothing of what it holds.
-    Unreadable {
-        /// Why, for people.
-        reason: String,
-    },
-    /// It is not what it should be.
-    Bad {
-        /// What is wrong, for people.
-        reason: String,
-    },
-}
-
-/// Verifies hours, several at once, and hands each verdict to `done` as it comes. Ends early when
-/// told to stop.
+/// Verifies hours on several threads and passes each verdict to `done` as it is reached. Hours
+/// without lines have none.
+///
+/// # Errors
+/// [`Stopped`] if the work was stopped, so that verdicts are missing.
 pub fn verify_hours<'a>(
     hours: Vec<(&'a Path, HourEntry)>,
     threads: usize,
     progress: &Progress,
     mut done: impl FnMut(&'a Path, HourEntry, HourVerdict),
-) {
+) -> Result<(), Stopped> {
+    let mut result = Ok(());
     parallel_for_each(
         hours,
         threads,
@@ -74,202 +43,218 @@ pub fn verify_hours<'a>(
             let verdict = verify_hour(dir, &entry, progress);
             (dir, entry, verdict)
         },
-        |(dir, entry, verdict)| {
-            if let Ok(Some(verdict)) = verdict {
-                done(dir, entry, verdict);
-            }
+        |(dir, entry, verdict)| match verdict {
+            Ok(Some(verdict)) => done(dir, entry, verdict),
+            Ok(None) => {}
+            Err(stopped) => result = Err(stopped),
         },
     );
+    result
 }
 
-enum VerifyError {
-    Stopped,
-    Io(io::Error),
-}
-
-impl From<io::Error> for VerifyError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<Stopped> for VerifyError {
-    fn from(_: Stopped) -> Self {
-        Self::Stopped
-    }
-}
-
-/// Verifies one hour. `None` when there is nothing to verify: no lines ever came, or retention has
+/// Verifies one hour. Returns `None` if the hour has no lines: none were recorded, or retention has
 /// removed them.
 ///
 /// # Errors
-/// [`Stopped`], when told to.
+/// [`Stopped`] if the work was stopped.
 pub fn verify_hour(
     dir: &Path,
     entry: &HourEntry,
     progress: &Progress,
 ) -> Result<Option<HourVerdict>, Stopped> {
-    let bad = |reason: String| Ok(Some(HourVerdict::Bad { reason }));
-    let unreadable = |what: &str, error: io::Error| {
-        Ok(Some(HourVerdict::Unreadable { reason: format!("{what}: {error}") }))
+    let lines = match entry.file(FileKind::Lines) {
+        Some(_) => UnsealedLines::Listed,
+        None => UnsealedLines::Absent,
     };
-    // The file first: a run that seals beside this writes to the journal before and after.
-    let file = File::open(entry.path(dir, FileKind::Sealed));
-    let entries = match journal::read(&entry.path(dir, FileKind::Journal)) {
-        Ok(entries) => entries,
-        Err(error) => return unreadable("its journal cannot be read", error),
-    };
-    let file = match file {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if entry.file(FileKind::Lines).is_some() {
-                return unsealed::verify_unsealed(dir, entry, &entries, progress);
+    match verify_files(dir, entry, lines, progress)? {
+        Verification::Verdict(verdict) => Ok(Some(verdict)),
+        Verification::NoLines => Ok(None),
+        // They were sealed or removed since the directory was listed, so that there is a sealed file
+        // or an event of the removal.
+        Verification::LinesGone => {
+            match verify_files(dir, entry, UnsealedLines::Absent, progress)? {
+                Verification::Verdict(verdict) => Ok(Some(verdict)),
+                Verification::NoLines | Verification::LinesGone => Ok(None),
             }
-            if let Some(record) = journal::sealed_records(&entries).next_back() {
-                return bad(format!("the file is gone; it held {} messages", record.messages));
-            }
-            let claims = Checkpoints::from_journal(&entries);
-            if claims.has_beyond(0) {
-                let lost = claims.assess_loss(LinePosition::default()).lost;
-                return bad(format!(
-                    "the lines are gone; its journal says that {lost} messages were written"
-                ));
-            }
-            return Ok(None);
         }
-        Err(error) => return unreadable("cannot be opened", error),
-    };
-    let records = journal::seal_records(&entries);
-    let places = match line_position::mark_positions(&entries) {
-        Ok(places) => places,
-        Err(reason) => return bad(reason),
-    };
-    let mut starts = PrefixHashes::new(&records, places);
-    let decoded = decode_and_hash(file, |chunk| {
-        progress.advance(chunk.len())?;
-        starts.update(chunk);
-        Ok::<(), VerifyError>(())
-    });
-    match decoded {
-        Ok(_) => match check_against_journal(&entries, &records, &starts) {
-            Ok(verdict) if entry.file(FileKind::Lines).is_some() => {
-                // Late lines, which wait to be sealed.
-                let late = unsealed::verify_unsealed(dir, entry, &entries, progress)?;
-                let bad = late.filter(|late| matches!(late, HourVerdict::Bad { .. }));
-                Ok(Some(bad.unwrap_or(verdict)))
-            }
-            Ok(verdict) => Ok(Some(verdict)),
-            Err(reason) => bad(reason),
-        },
-        Err(VerifyError::Stopped) => Err(Stopped),
-        Err(VerifyError::Io(error)) if is_corruption(&error) => bad(format!(
-            "cannot be decoded: {error}, after {} bytes of lines",
-            starts.digester.bytes()
-        )),
-        Err(VerifyError::Io(error)) => unreadable("cannot be decoded", error),
     }
 }
 
+/// Whether an hour has unsealed lines, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UnsealedLines {
+    Listed,
+    Absent,
+}
+
+/// The result of one look at the files of an hour.
+enum Verification {
+    Verdict(HourVerdict),
+    /// The hour has no lines, and should have none.
+    NoLines,
+    /// The hour had no sealed file, and its unsealed lines are gone.
+    LinesGone,
+}
+
+impl Verification {
+    fn bad(reason: String) -> Self {
+        Self::Verdict(HourVerdict::Bad { reason })
+    }
+
+    fn unreadable(action: &str, error: &io::Error) -> Self {
+        Self::Verdict(HourVerdict::Unreadable { reason: format!("{action}: {error}") })
+    }
+}
+
+/// An error that ends the decoding of a sealed file.
+enum DecodeError {
+    Stopped,
+    Io(io::Error),
+}
+
+impl From<io::Error> for DecodeError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Stopped> for DecodeError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+fn verify_files(
+    dir: &Path,
+    entry: &HourEntry,
+    lines: UnsealedLines,
+    progress: &Progress,
+) -> Result<Verification, Stopped> {
+    // The file is opened before the journal is read: a concurrent run that seals the hour writes to
+    // the journal before and after it replaces the file.
+    let file = File::open(entry.path(dir, FileKind::Sealed));
+    let entries = match journal::read(&entry.path(dir, FileKind::Journal)) {
+        Ok(entries) => entries,
+        Err(error) => return Ok(Verification::unreadable("its journal cannot be read", &error)),
+    };
+    match file {
+        Ok(file) => verify_sealed(dir, entry, lines, file, &entries, progress),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Ok(Verification::unreadable("cannot be opened", &error))
+        }
+        Err(_) if lines == UnsealedLines::Listed => {
+            let verdict = verify_unsealed(dir, entry, &entries, progress)?;
+            Ok(verdict.map_or(Verification::LinesGone, Verification::Verdict))
+        }
+        Err(_) => Ok(verify_absence(&entries)),
+    }
+}
+
+/// Checks that the journal of an hour without lines records none.
+fn verify_absence(entries: &[JournalEntry]) -> Verification {
+    if let Some(record) = journal::sealed_records(entries).next_back() {
+        let messages = record.messages;
+        return Verification::bad(format!("the file is gone; it held {messages} messages"));
+    }
+    let checkpoints = Checkpoints::from_journal(entries);
+    if checkpoints.has_beyond(0) {
+        let lost = checkpoints.assess_loss(LinePosition::default()).lost;
+        return Verification::bad(format!(
+            "the lines are gone; its journal says that {lost} messages were written"
+        ));
+    }
+    Verification::NoLines
+}
+
+fn verify_sealed(
+    dir: &Path,
+    entry: &HourEntry,
+    lines: UnsealedLines,
+    file: File,
+    entries: &[JournalEntry],
+    progress: &Progress,
+) -> Result<Verification, Stopped> {
+    let records = journal::seal_records(entries);
+    let positions = match mark_positions(entries) {
+        Ok(positions) => positions,
+        Err(reason) => return Ok(Verification::bad(reason)),
+    };
+    let mut hashes = PrefixHashes::new(&records, positions);
+    let decoded = decode_and_hash(file, |chunk| {
+        progress.advance(chunk.len())?;
+        hashes.update(chunk);
+        Ok::<(), DecodeError>(())
+    });
+    match decoded {
+        Ok(_) => {}
+        Err(DecodeError::Stopped) => return Err(Stopped),
+        Err(DecodeError::Io(error)) if is_corruption(&error) => {
+            let bytes = hashes.bytes();
+            return Ok(Verification::bad(format!(
+                "cannot be decoded: {error}, after {bytes} bytes of lines"
+            )));
+        }
+        Err(DecodeError::Io(error)) => {
+            return Ok(Verification::unreadable("cannot be decoded", &error));
+        }
+    }
+    let verdict = match check_against_journal(entries, &records, &hashes) {
+        Ok(verdict) => verdict,
+        Err(reason) => return Ok(Verification::bad(reason)),
+    };
+    if lines == UnsealedLines::Listed {
+        // Lines that came late and are not sealed yet.
+        let late = verify_unsealed(dir, entry, entries, progress)?;
+        if let Some(late @ HourVerdict::Bad { .. }) = late {
+            return Ok(Verification::Verdict(late));
+        }
+    }
+    Ok(Verification::Verdict(verdict))
+}
+
+/// Compares decoded lines with the seal records and the marks of the journal.
+///
+/// # Errors
+/// The first difference, in words for people.
 fn check_against_journal(
     entries: &[JournalEntry],
     records: &[SealRecord],
-    starts: &PrefixHashes,
+    hashes: &PrefixHashes,
 ) -> Result<HourVerdict, String> {
-    let LinesDigest { messages, bytes: raw_bytes, sha256, line_terminated: whole } =
-        starts.digester.clone().finish();
-    if !whole {
+    let LinesDigest { messages, bytes: raw_bytes, sha256, line_terminated } = hashes.digest();
+    if !line_terminated {
         return Err("its last line has no line feed".to_owned());
     }
-    // A run that was cut off may have noted what it did not come to, or not noted that it did.
-    let noted = |record: &SealRecord| (record.raw_bytes, record.raw_sha256) == (raw_bytes, sha256);
     let Some(last) = journal::sealed_records(entries).next_back().or(records.last()) else {
         return Ok(HourVerdict::Unrecorded { messages, raw_bytes });
     };
-    if !records.iter().any(noted) {
-        return Err(if (last.messages, last.raw_bytes) == (messages, raw_bytes) {
+    // An interrupted run may have recorded a seal that it did not complete, or have completed one
+    // without a record of that. So any record may be the right one.
+    let is_recorded =
+        records.iter().any(|record| record.raw_bytes == raw_bytes && record.raw_sha256 == sha256);
+    if !is_recorded {
+        return Err(if last.messages == messages && last.raw_bytes == raw_bytes {
             "its lines are not those that were sealed: the SHA-256 differs".to_owned()
         } else {
-            let (last_messages, last_bytes) = (last.messages, last.raw_bytes);
+            let SealRecord { messages: sealed_messages, raw_bytes: sealed_bytes, .. } = *last;
             format!(
-                "it holds {messages} messages in {raw_bytes} bytes, {last_messages} in {last_bytes} were sealed"
+                "it holds {messages} messages in {raw_bytes} bytes, {sealed_messages} in {sealed_bytes} were sealed"
             )
         });
     }
-    if let Some((bytes, said, found)) = starts.mismatch {
+    if let Some(PositionMismatch { recorded, found }) = hashes.mismatch() {
         return Err(format!(
-            "its first {bytes} bytes hold {found} messages, and its journal says {said}"
+            "its first {} bytes hold {found} messages, and its journal says {}",
+            recorded.bytes, recorded.messages
         ));
     }
-    // What is sealed only grows: it starts with all that it ever was.
-    match journal::sealed_records(entries).find(|record| !starts.contains(record)) {
+    // A sealed file only grows, so that it starts with each content that it ever had. The hash of the
+    // compressed file is not compared: a file that was compressed again has the same lines.
+    match journal::sealed_records(entries).find(|record| !hashes.contains(record)) {
         Some(record) => Err(format!(
             "{} messages that were sealed once are not in it; a corrupt file may be kept beside it",
             record.messages
         )),
-        // The lines are right, so a file that was compressed anew is as good.
         None => Ok(HourVerdict::Intact { messages, raw_bytes }),
-    }
-}
-
-/// The digest of the lines, and their hashes up to where they once ended.
-struct PrefixHashes {
-    digester: Digester,
-    /// Lengths of which the hash is wanted, longest first.
-    pending_lengths: Vec<u64>,
-    hashes: BTreeMap<u64, Sha256Hash>,
-    /// Where the journal says how many lines there are, last first.
-    pending_positions: Vec<LinePosition>,
-    /// The first place at which that is not so: bytes, lines as the journal says, and as they are.
-    mismatch: Option<(u64, u64, u64)>,
-}
-
-impl PrefixHashes {
-    fn new(records: &[SealRecord], mut places: Vec<LinePosition>) -> Self {
-        let wanted: BTreeSet<u64> = records.iter().map(|record| record.raw_bytes).collect();
-        let wanted = wanted.into_iter().rev().collect();
-        places.reverse();
-        let (hashes, mismatch) = (BTreeMap::new(), None);
-        let mut starts = Self {
-            digester: Digester::new(),
-            pending_lengths: wanted,
-            hashes,
-            pending_positions: places,
-            mismatch,
-        };
-        starts.record_boundary();
-        starts
-    }
-
-    fn update(&mut self, mut chunk: &[u8]) {
-        while !chunk.is_empty() {
-            let here = self.digester.bytes();
-            let wanted = self.pending_lengths.last().map_or(u64::MAX, |next| next - here);
-            let place = self.pending_positions.last().map_or(u64::MAX, |place| place.bytes - here);
-            let next = usize::try_from(wanted.min(place)).unwrap_or(usize::MAX);
-            let (part, rest) = chunk.split_at(next.min(chunk.len()));
-            self.digester.update(part);
-            self.record_boundary();
-            chunk = rest;
-        }
-    }
-
-    /// Keeps the hash, or counts the lines, if this is where that is wanted.
-    fn record_boundary(&mut self) {
-        let bytes = self.digester.bytes();
-        if self.pending_lengths.pop_if(|next| *next == bytes).is_some() {
-            self.hashes.insert(bytes, self.digester.clone().finish().sha256);
-        }
-        let found = self.digester.messages();
-        while let Some(LinePosition { messages: said, .. }) =
-            self.pending_positions.pop_if(|place| place.bytes == bytes)
-        {
-            if said != found {
-                self.mismatch.get_or_insert((bytes, said, found));
-            }
-        }
-    }
-
-    fn contains(&self, record: &SealRecord) -> bool {
-        self.hashes.get(&record.raw_bytes) == Some(&record.raw_sha256)
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn verify(
     let gaps: HashMap<_, _> =
         hours.iter().map(|hour| ((hour.dir, hour.entry.clone()), hour.gaps)).collect();
     let hours = hours.into_iter().map(|hour| (hour.dir, hour.entry)).collect();
-    verify_hours(hours, threads, &progress, |dir, entry, verdict| {
+    let verified = verify_hours(hours, threads, &progress, |dir, entry, verdict| {
         let path = entry.path(dir, verified_file(&entry));
         let Some(gaps) = gaps.get(&(dir, entry.clone())).copied() else {
             error.record(Err(anyhow!("the gaps of `{}` are not known", path.display()).into()));
@@ -64,6 +64,7 @@ pub(super) fn verify(
     });
     bar.finish();
     error.into_result()?;
+    verified.map_err(anyhow::Error::from)?;
     if format == OutputFormat::Text {
         print(&counts.summary())?;
         if counts.unrecorded > 0 {

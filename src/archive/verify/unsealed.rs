@@ -1,20 +1,22 @@
-//! Lines that are not sealed: whether they are all that the journal says was written.
+//! Verification of lines that are not sealed.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::HourVerdict;
+use super::hour_verdict::HourVerdict;
 use crate::archive::checkpoints::Checkpoints;
 use crate::archive::digest::Digester;
 use crate::archive::file_name::FileKind;
 use crate::archive::hour_entry::HourEntry;
 use crate::archive::journal::JournalEntry;
+use crate::archive::line_position::LinePosition;
 use crate::archive::progress::{Progress, Stopped};
 use crate::archive::read_ahead::for_each_chunk;
 use crate::archive::tail_scan::TailScan;
 
-/// Looks at the lines of an hour, which may be open and grow meanwhile.
+/// Checks that an hour's unsealed lines, which may grow meanwhile, are all that the journal records.
+/// Returns `None` if the hour has no unsealed lines any more.
 pub(super) fn verify_unsealed(
     dir: &Path,
     entry: &HourEntry,
@@ -22,35 +24,33 @@ pub(super) fn verify_unsealed(
     progress: &Progress,
 ) -> Result<Option<HourVerdict>, Stopped> {
     progress.check_stopped()?;
-    let claims = Checkpoints::from_journal(journal);
-    let looked = File::open(entry.path(dir, FileKind::Lines)).and_then(|file| {
-        let finding = TailScan::scan(&file, &claims)?;
-        Ok((finding, count_file_lines(file)?))
+    let checkpoints = Checkpoints::from_journal(journal);
+    let scanned = File::open(entry.path(dir, FileKind::Lines)).and_then(|file| {
+        let scan = TailScan::scan(&file, &checkpoints)?;
+        Ok((scan, file_end(file)?))
     });
-    let (finding, (messages, raw_bytes)) = match looked {
-        Ok(looked) => looked,
-        // Sealed meanwhile: the next one who asks sees it so.
+    let (scan, end) = match scanned {
+        Ok(scanned) => scanned,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Ok(Some(HourVerdict::Unreadable {
-                reason: format!("cannot be read: {error}"),
-            }));
+            let reason = format!("cannot be read: {error}");
+            return Ok(Some(HourVerdict::Unreadable { reason }));
         }
     };
+    let LinePosition { bytes: raw_bytes, messages } = end;
     progress.advance(usize::try_from(raw_bytes).unwrap_or(usize::MAX))?;
-    Ok(Some(match finding.describe_damage(&claims, messages) {
+    Ok(Some(match scan.describe_damage(&checkpoints, messages) {
         Some(reason) => HourVerdict::Bad { reason },
         None => HourVerdict::Unsealed { messages, raw_bytes },
     }))
 }
 
-/// The number of lines, and their bytes.
-fn count_file_lines(file: File) -> io::Result<(u64, u64)> {
+/// Returns the position of the end of the file.
+fn file_end(file: File) -> io::Result<LinePosition> {
     let mut digester = Digester::new();
     for_each_chunk(file, |chunk| {
         digester.update(chunk);
         io::Result::Ok(())
     })?;
-    let digest = digester.finish();
-    Ok((digest.messages, digest.bytes))
+    Ok(LinePosition { bytes: digester.bytes(), messages: digester.messages() })
 }
