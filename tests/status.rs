@@ -117,7 +117,7 @@ fn a_file_that_is_no_socket_is_never_deleted() {
     fs::write(test.path("socket"), "precious").unwrap();
     let refused = test.run_refused();
     assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("no socket"));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("not a socket"));
     assert_eq!(fs::read(test.path("socket")).unwrap(), b"precious");
     fs::remove_file(test.path("socket")).unwrap();
     fs::create_dir(test.path("socket")).unwrap();

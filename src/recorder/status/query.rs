@@ -1,0 +1,56 @@
+//! The client of status queries.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::protocol::{JSON_REQUEST, RESPONSE_TIMEOUT};
+use crate::metrics::Snapshot;
+
+/// Maximum length of a response. That of a recorder is a few kilobytes.
+const MAX_RESPONSE_BYTES: u64 = 1 << 20;
+
+/// A query without a valid response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QueryError {
+    #[error("no recorder answers at `{}` (`status_socket`): is it running, and with this configuration?", path.display())]
+    NotRunning { path: PathBuf, source: io::Error },
+    #[error("the recorder at `{}` did not answer within {RESPONSE_TIMEOUT:?}", .0.display())]
+    TimedOut(PathBuf),
+    #[error("the status socket `{}` belongs to another user: ask as that user, or as root", .0.display())]
+    PermissionDenied(PathBuf),
+    #[error("the process that answers at `{}` is not a recorder", .0.display())]
+    InvalidResponse(PathBuf),
+}
+
+/// Queries the status of the recorder at this socket.
+///
+/// # Errors
+/// [`QueryError`] if no recorder answers within [`RESPONSE_TIMEOUT`].
+pub(crate) async fn query_status(path: &Path) -> Result<Snapshot, QueryError> {
+    let response = match timeout(RESPONSE_TIMEOUT, request_json(path)).await {
+        Err(_) => return Err(QueryError::TimedOut(path.to_owned())),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(QueryError::PermissionDenied(path.to_owned()));
+        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(QueryError::InvalidResponse(path.to_owned()));
+        }
+        Ok(Err(source)) => {
+            return Err(QueryError::NotRunning { path: path.to_owned(), source });
+        }
+        Ok(Ok(response)) => response,
+    };
+    serde_json::from_str(&response).map_err(|_| QueryError::InvalidResponse(path.to_owned()))
+}
+
+async fn request_json(path: &Path) -> io::Result<String> {
+    let mut server = UnixStream::connect(path).await?;
+    server.write_all(JSON_REQUEST).await?;
+    let mut response = String::new();
+    server.take(MAX_RESPONSE_BYTES).read_to_string(&mut response).await?;
+    Ok(response)
+}
