@@ -54,7 +54,7 @@ pub struct HourGaps {
     /// Time within the hour for which something may be missing. Overlapping gaps count once, and
     /// gaps in which messages only waited do not count.
     pub duration: Duration,
-    /// Whether one of the gaps is of kind `unknown`.
+    /// True if one of the gaps is of kind `unknown`.
     pub has_unknown: bool,
 }
 

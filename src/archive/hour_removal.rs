@@ -10,7 +10,7 @@ use super::hour_entry::HourEntry;
 use super::journal::{self, JournalEvent, LimitKind};
 use crate::base::time::UnixNanos;
 
-/// Whether the journal of an hour is removed with the hour's other files.
+/// True if the journal of an hour is removed with the hour's other files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JournalFate {
     Keep,

@@ -246,7 +246,7 @@ mod tests {
                 if plan.unmet.contains(&limit) {
                     let all: Vec<_> = (0..hours.len()).filter(|index| may_go(&hours[*index])).collect();
                     prop_assert!(violated_limits(&hours, &all, now, free, &limits).contains(&limit));
-                    // So nothing is removed for it.
+                    // No hour is removed for it.
                     prop_assert!(plan.removals.iter().all(|removal| removal.limit != limit));
                 }
             }

@@ -80,7 +80,7 @@ pub fn verify_hour(
     }
 }
 
-/// Whether an hour has unsealed lines, as far as is known.
+/// The presence of unsealed lines, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum UnsealedLines {
     Listed,

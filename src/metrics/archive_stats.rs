@@ -7,7 +7,7 @@ use crate::archive::job::JobSummary;
 /// The work of the sidecar since the recorder started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ArchiveStats {
-    /// Whether a run is in progress.
+    /// True if a run is in progress.
     pub running: bool,
     /// Number of completed runs.
     pub runs: u64,

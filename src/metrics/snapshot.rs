@@ -44,7 +44,7 @@ pub struct PipelineSnapshot {
     pub bytes: u64,
     /// Messages written per minute, over the last 60 s or over the uptime if that is shorter.
     pub rate_per_minute: f64,
-    /// Whether each shard of the topics has at least one live connection.
+    /// True if each shard of the topics has at least one live connection.
     pub connected: bool,
     /// Seconds for which `connected` has been true.
     pub connected_seconds: u64,

@@ -1,7 +1,7 @@
-//! The log: to a bounded file, to stdout, or both. A log that cannot be written, or that nobody
-//! reads, never holds up the recording.
+//! The log: written to a bounded file, to stdout, or to both.
 //!
-//! Lines go through a bounded channel to a thread of their own; what does not fit is counted
+//! A log that cannot be written, or that nobody reads, never delays the recording: lines go through
+//! a bounded channel to a thread of their own, and lines that do not fit are counted
 //! (`log_lines_lost`) and dropped.
 
 mod log_file;
@@ -25,12 +25,12 @@ use crate::base::time::{Clock, SystemClock};
 use crate::config::LogConfig;
 use crate::metrics::ProcessStats;
 
-/// Lines that may wait to be written.
+/// Capacity of the channel to the log thread, in lines.
 const LOG_QUEUE_LINES: usize = 4096;
-/// For how long the end of the program waits for the last lines.
+/// Maximum time for which the end of the program waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where log lines go when the configuration names no place.
+/// The standard stream to which log lines go besides the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Console {
     None,
@@ -38,19 +38,26 @@ enum Console {
     Stderr,
 }
 
+/// A message to the log thread.
 enum LogCommand {
     Line(Vec<u8>),
+    /// Opens the file again for the next line.
     Reopen,
+    /// Confirms that all earlier lines are written.
     Flush(SyncSender<()>),
 }
 
-/// The log of this process, once started.
+/// The log of this process.
 pub(crate) struct Log {
     commands: SyncSender<LogCommand>,
 }
 
 impl Log {
-    /// Starts the log and makes it the log of the whole process.
+    /// Starts the log and makes it the default of the whole process. [`Verbosity::Debug`] adds stdout
+    /// and the debug level.
+    ///
+    /// # Errors
+    /// The log thread cannot be started. A log file that cannot be opened is a warning on stderr.
     pub(crate) fn start(
         config: &LogConfig,
         verbosity: Verbosity,
@@ -71,14 +78,14 @@ impl Log {
         {
             warn_on_stderr(path, &error);
         }
-        let (orders, received) = sync_channel(LOG_QUEUE_LINES);
-        let counters = Arc::clone(stats);
+        let (commands, received) = sync_channel(LOG_QUEUE_LINES);
+        let thread_stats = Arc::clone(stats);
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_lines(&received, file, console, &counters))?;
+            .spawn(move || write_lines(&received, file, console, &thread_stats))?;
         let level = if is_debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
-        let lines = LogLineWriter { commands: orders.clone(), stats: Arc::clone(stats) };
-        // The scheduler of the sidecar tells of its own birth.
+        let lines = LogLineWriter { commands: commands.clone(), stats: Arc::clone(stats) };
+        // The scheduler of the sidecar logs its own start at the info level.
         let levels = Targets::new()
             .with_default(level)
             .with_target("tokio_cron_scheduler", LevelFilter::WARN);
@@ -90,58 +97,60 @@ impl Log {
             .with_writer(lines)
             .finish()
             .with(levels);
-        // Fails only when a program that embeds the recorder has a log of its own: then that is used.
+        // Fails if a program that embeds the recorder has set its own log, which is used then.
         if tracing::subscriber::set_global_default(subscriber).is_ok() {
-            let to_stderr = std::panic::take_hook();
+            let default_hook = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 tracing::error!(%panic, "panic");
-                to_stderr(panic);
+                default_hook(panic);
             }));
         }
-        Ok(Self { commands: orders })
+        Ok(Self { commands })
     }
 
-    /// Opens the log file anew, after it was moved away.
+    /// Opens the log file again, for use after the file was renamed.
     pub(crate) fn reopen(&self) {
-        // When the queue is full the lines in it go to the old file, and a second SIGHUP helps.
+        // With a full channel nothing happens, and a second SIGHUP helps.
         drop(self.commands.try_send(LogCommand::Reopen));
     }
 
-    /// Waits, for a bounded time, until the lines so far are written.
+    /// Waits until the lines so far are written, but no longer than [`FLUSH_TIMEOUT`].
     pub(crate) fn flush(&self) {
-        let (done, written) = sync_channel(1);
+        let (done, flushed) = sync_channel(1);
         if self.commands.try_send(LogCommand::Flush(done)).is_ok() {
-            // After the time limit the last lines are lost, and the program ends.
-            let _timed_out = written.recv_timeout(FLUSH_TIMEOUT);
+            // After the time limit the program ends without the last lines.
+            let _timed_out = flushed.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-/// The recording goes on; each line tries again.
-#[expect(clippy::print_stderr, reason = "there is no log to say this in")]
+/// Warns that the log file cannot be opened. The recording starts all the same, and each line tries
+/// again.
+#[expect(clippy::print_stderr, reason = "there is no log yet")]
 fn warn_on_stderr(path: &Path, error: &io::Error) {
     eprintln!(
-        "warning: cannot write the log file `{}`: {error}; recording without",
+        "warning: cannot write the log file `{}`: {error}; recording without it",
         path.display()
     );
 }
 
+/// Runs the log thread until all senders are gone.
 fn write_lines(
-    orders: &Receiver<LogCommand>,
+    commands: &Receiver<LogCommand>,
     mut file: Option<LogFile>,
     console: Console,
     stats: &ProcessStats,
 ) {
-    while let Ok(order) = orders.recv() {
-        match order {
+    while let Ok(command) = commands.recv() {
+        match command {
             LogCommand::Line(line) => {
-                let written = match console {
+                let printed = match console {
                     Console::None => Ok(()),
                     Console::Stdout => io::stdout().write_all(&line),
                     Console::Stderr => io::stderr().write_all(&line),
                 };
-                let filed = file.as_mut().map_or(Ok(()), |file| file.append(&line));
-                if written.is_err() || filed.is_err() {
+                let appended = file.as_mut().map_or(Ok(()), |file| file.append(&line));
+                if printed.is_err() || appended.is_err() {
                     stats.log_lines_lost.add(1);
                 }
             }
@@ -150,13 +159,13 @@ fn write_lines(
                     file.close();
                 }
             }
-            // Nobody waits any longer when the time limit has passed.
+            // The receiver is gone if `flush` has timed out.
             LogCommand::Flush(done) => drop(done.send(())),
         }
     }
 }
 
-/// Makes writers that put whole lines into the queue.
+/// A writer that sends each line to the log thread.
 struct LogLineWriter {
     commands: SyncSender<LogCommand>,
     stats: Arc<ProcessStats>,
@@ -171,7 +180,7 @@ impl<'a> MakeWriter<'a> for LogLineWriter {
 }
 
 impl Write for &LogLineWriter {
-    /// Takes the line, or counts it as lost.
+    /// Sends the line, or counts it as lost if the channel is full.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.commands.try_send(LogCommand::Line(line.to_vec())).is_err() {
             self.stats.log_lines_lost.add(1);

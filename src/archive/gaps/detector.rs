@@ -15,7 +15,7 @@ use crate::base::time::{Hour, UnixNanos};
 /// recorder opens hours on a tick, about once a second.
 const HOUR_OPEN_GRACE: Duration = Duration::from_secs(5);
 
-/// Whether a recorder holds the directory now.
+/// The state of the recorder of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecorderState {
     /// A recorder is running, so that its last gap may be open.
@@ -58,7 +58,7 @@ pub(super) struct GapDetector {
     run_started: UnixNanos,
     /// Number of the last hour that the run opened, in the run's own count.
     last_part: u64,
-    /// Whether the run closed its last hour.
+    /// True if the run closed its last hour.
     is_hour_closed: bool,
     /// Time at which the last connection began.
     connected_since: UnixNanos,

@@ -8,7 +8,7 @@ use crate::base::time::Hour;
 pub struct HourRecord {
     /// The hour.
     pub hour: Hour,
-    /// Whether the hour has lines, sealed or not.
+    /// True if the hour has lines, sealed or not.
     pub has_lines: bool,
     /// Entries of the journal, or the reason why there are none. Of successive marks the last one
     /// suffices.

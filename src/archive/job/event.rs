@@ -70,7 +70,7 @@ pub enum JobEvent {
         bytes: u64,
         /// Limit that required the removal.
         reason: LimitKind,
-        /// Whether some of the lines had not been sealed.
+        /// True if some of the lines had not been sealed.
         unsealed: bool,
     },
     /// An unusual finding: a torn line, a corrupt file, an unexpected file name.

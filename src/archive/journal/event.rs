@@ -53,7 +53,7 @@ pub enum JournalEvent {
         messages: u64,
         /// Cause, as [`DropCause`](super::DropCause) spells it.
         cause: String,
-        /// Whether some of the messages may belong to other stems. The recorder cannot tell which.
+        /// True if some of the messages may belong to other stems. The recorder cannot tell which.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         shared: bool,
     },
@@ -163,7 +163,7 @@ pub struct OpenEvent {
     pub source: String,
     /// Subscribed topics.
     pub topics: Vec<String>,
-    /// Whether the source is connected and has answered all subscriptions.
+    /// True if the source is connected and has answered all subscriptions.
     pub connected: bool,
     /// Topics that deliver nothing, or may deliver nothing, although the source is connected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -215,8 +215,8 @@ pub struct ClosedEvent {
     /// Time at which the last message was received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<UnixNanos>,
-    /// Whether the recorder stopped, rather than continue in another hour.
+    /// True if the recorder stopped, rather than continue in another hour.
     pub stop: bool,
-    /// Whether all lines are durable.
+    /// True if all lines are durable.
     pub durable: bool,
 }

@@ -18,7 +18,7 @@ pub struct SealRecord {
     pub stored_bytes: u64,
     /// SHA-256 of the `.jsonl.zst`.
     pub stored_sha256: Sha256Hash,
-    /// Whether the last line has no line feed. Only other programs seal such lines.
+    /// True if the last line has no line feed. Only other programs seal such lines.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub torn: bool,
     /// Origin of the lines that were sealed last; `None` for a file that another program sealed.

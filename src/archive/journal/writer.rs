@@ -24,11 +24,11 @@ pub struct JournalWriter {
     file: Option<File>,
     /// Events that are not in the file yet.
     pending: PendingEvents,
-    /// Whether the file holds events, other than marks, that no sync was attempted for.
+    /// True if the file holds events, other than marks, that no sync was attempted for.
     has_unsynced_events: bool,
-    /// Whether the directory entry of a file that this writer created is not known to be durable.
+    /// True if the directory entry of a file that this writer created is not known to be durable.
     is_name_unsynced: bool,
-    /// Whether an event was written, so that the file must exist.
+    /// True if an event was written, so that the file must exist.
     has_written: bool,
 }
 
@@ -233,7 +233,7 @@ mod tests {
             })
             .collect();
         let failure = || FileError::from_io("write", &path)(io::ErrorKind::StorageFull.into());
-        // As a disk does that is full after two and a half lines.
+        // A disk that is full after two and a half lines leaves this.
         std::io::Write::write_all(&mut &full, &lines[..lines.len() * 5 / 8]).unwrap();
         undo_partial_write(
             &std::fs::File::options().read(true).append(true).open(&path).unwrap(),

@@ -1,4 +1,4 @@
-//! A log file that is begun anew at a size, with a few older ones kept.
+//! A log file that is rotated at a size, with a number of old files kept.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,69 +7,78 @@ use std::path::PathBuf;
 
 use crate::base::symlinks::check_foreign_links;
 
-/// Opened with the first line, and again after it failed or was closed.
+/// A log file. It is opened with the first line, and again after an error or a close.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
-    /// 0 for no limit.
+    /// Size in bytes beyond which the file is rotated; 0 for no limit.
     max_size: u64,
     max_old_files: u16,
-    open: Option<(File, u64)>,
+    open: Option<OpenLog>,
+}
+
+/// The open file and its size.
+#[derive(Debug)]
+struct OpenLog {
+    file: File,
+    size: u64,
+    /// True if the file can be rotated: a device or a pipe, such as /dev/stdout, has no size and is
+    /// not renamed.
+    is_regular: bool,
 }
 
 impl LogFile {
-    pub(super) fn new(path: PathBuf, max_size: u64, keep: u16) -> Self {
-        Self { path, max_size, max_old_files: keep, open: None }
+    /// Creates a log file that is not open yet. A `max_size` of 0 means no limit.
+    pub(super) fn new(path: PathBuf, max_size: u64, max_old_files: u16) -> Self {
+        Self { path, max_size, max_old_files, open: None }
     }
 
-    /// Opens the file now, to find out whether it can be.
+    /// Opens the file now, to find out whether that is possible.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
     pub(super) fn open(&mut self) -> io::Result<()> {
         self.open = Some(self.open_file()?);
         Ok(())
     }
 
-    /// Appends a line; the next one tries again when this fails.
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// The line is lost. The next line opens the file again.
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        let written = self.try_append(line);
-        if written.is_err() {
-            self.open = None;
+        // Left empty by an error.
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.open_file()?,
+        };
+        let length = line.len() as u64;
+        let is_full = self.max_size > 0 && open.size > 0 && open.size + length > self.max_size;
+        if is_full && open.is_regular {
+            open = self.rotate()?;
         }
-        written
+        open.file.write_all(line)?;
+        open.size += length;
+        self.open = Some(open);
+        Ok(())
     }
 
-    /// Closes the file; the next line opens what then has its name.
+    /// Closes the file. The next line opens the file that has the path then.
     pub(super) fn close(&mut self) {
         self.open = None;
     }
 
-    fn try_append(&mut self, line: &[u8]) -> io::Result<()> {
-        let length = line.len() as u64;
-        let (mut file, mut size) = match self.open.take() {
-            Some(open) => open,
-            None => self.open_file()?,
-        };
-        if self.max_size > 0 && size > 0 && size + length > self.max_size {
-            (file, size) = self.rotate()?;
-        }
-        file.write_all(line)?;
-        self.open = Some((file, size + length));
-        Ok(())
-    }
-
-    fn open_file(&mut self) -> io::Result<(File, u64)> {
+    fn open_file(&self) -> io::Result<OpenLog> {
         check_foreign_links(&self.path).map_err(io::Error::other)?;
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            // A device or a pipe, such as /dev/stdout, has no size and is not renamed.
-            self.max_size = 0;
-        }
-        Ok((file, metadata.len()))
+        Ok(OpenLog { file, size: metadata.len(), is_regular: metadata.is_file() })
     }
 
-    /// Renames `log` to `log.1`, `log.1` to `log.2` and so on; the last is replaced.
-    fn rotate(&mut self) -> io::Result<(File, u64)> {
-        let older = |number: u16| {
+    /// Renames `log` to `log.1`, `log.1` to `log.2` and so on, and opens a new file. The oldest file
+    /// is replaced.
+    fn rotate(&self) -> io::Result<OpenLog> {
+        let old_path = |number: u16| {
             let mut name = self.path.clone().into_os_string();
             name.push(format!(".{number}"));
             PathBuf::from(name)
@@ -78,12 +87,12 @@ impl LogFile {
             fs::remove_file(&self.path)?;
         } else {
             for number in (1..self.max_old_files).rev() {
-                match fs::rename(older(number), older(number + 1)) {
+                match fs::rename(old_path(number), old_path(number + 1)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
                 }
             }
-            fs::rename(&self.path, older(1))?;
+            fs::rename(&self.path, old_path(1))?;
         }
         self.open_file()
     }
@@ -106,7 +115,7 @@ mod tests {
         assert_eq!(read("log.1"), "line 6..\nline 7..\n");
         assert_eq!(read("log.2"), "line 4..\nline 5..\n");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
-        // Another process goes on where this one stopped.
+        // Another process continues the file.
         LogFile::new(path, 20, 2).append(b"line 9..\n").unwrap();
         assert_eq!(read("log"), "line 8..\nline 9..\n");
     }
