@@ -175,7 +175,7 @@ const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
     ),
     (
         "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"topics\": [\"a\",\n\"a\"]}}",
-        &[":2:1: source.topics[1]: ", "which stands in the list before"],
+        &[":2:1: source.topics[1]: ", "which occurs in the list before"],
     ),
     (
         "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\",\n\"profile_dir\": \"/no/such\"}}",

@@ -154,3 +154,21 @@ impl Source for FileSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_without_a_connect_is_not_taken_for_the_end_of_the_files() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let config =
+            serde_json::from_value::<FileConfig>(json!({ "paths": [file.path()] })).unwrap();
+        let context = BuildContext::new(Vec::new(), Arc::default(), 1);
+        let mut source = config.build(&context).unwrap();
+        let mut batch = Batch::new();
+        assert!(matches!(source.read(&mut batch).await, Err(SourceError::Fatal(_))));
+        source.connect().await.unwrap();
+        assert!(matches!(source.read(&mut batch).await, Err(SourceError::Ended)));
+    }
+}

@@ -82,3 +82,16 @@ impl Source for StdinSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_without_a_connect_is_not_taken_for_the_end_of_stdin() {
+        let context = BuildContext::new(Vec::new(), Arc::default(), 1);
+        let mut source = StdinConfig::default().build(&context).unwrap();
+        let read = source.read(&mut Batch::new()).await;
+        assert!(matches!(read, Err(SourceError::Fatal(_))));
+    }
+}

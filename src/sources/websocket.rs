@@ -66,6 +66,7 @@ use self::subscription_tracker::SubscriptionTracker;
 pub use self::tls::TlsConfig;
 use crate::base::json::Selector;
 use crate::base::secrets::Secrets;
+use crate::base::shard_index::ShardIndex;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{
@@ -127,7 +128,7 @@ impl SourceConfig for WebsocketConfig {
                 silence_timeout: self.silence_timeout.to_non_zero_duration(),
                 topic_silence: self.topic_silence.to_non_zero_duration(),
                 secrets: context.secrets().clone(),
-                shard,
+                shard: ShardIndex::new(shard),
             };
             sources.push(Box::new(WebsocketSource {
                 target: ConnectTarget::new(&self.url, &options)?,
@@ -298,5 +299,28 @@ impl Source for WebsocketSource {
 
     fn close(&mut self) -> CloseStatus {
         self.connection.as_mut().map_or(CloseStatus::Done, WebsocketConnection::close)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_for_several_connections_are_not_built_into_one_source() {
+        let build = |topics_per_connection: usize| {
+            let config: WebsocketConfig = serde_json::from_value(json!({
+                "url": "ws://localhost",
+                "topics": ["a", "b", "c"],
+                "topics_per_connection": topics_per_connection,
+            }))
+            .unwrap();
+            let stats = Arc::<PipelineStats>::default();
+            config
+                .build(&BuildContext::new(Vec::new(), stats, 1))
+                .map(|source| source.topics().len())
+        };
+        assert_eq!(build(3).unwrap(), 3);
+        assert_eq!(build(2).unwrap_err().to_string(), "`topics` need more than one connection");
     }
 }

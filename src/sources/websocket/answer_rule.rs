@@ -35,6 +35,7 @@ pub(super) enum RuleAction {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "most patterns are of the large variant")]
 enum CompiledPattern {
     Text(String),
     Values {

@@ -93,3 +93,22 @@ fn send_post(
     let body = response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_string()?;
     Ok(BootstrapResponse { status: response.status().as_u16(), retry_after, body })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::BuildContext;
+    use crate::sources::websocket::config::WebsocketConfig;
+    use serde_json::json;
+
+    #[test]
+    fn a_bootstrap_url_without_a_host_is_an_error() {
+        let config = json!({ "url": "ws://localhost", "proxy": "none" });
+        let config = serde_json::from_value::<WebsocketConfig>(config).unwrap();
+        let context = BuildContext::new(Vec::new(), std::sync::Arc::default(), 1);
+        let options = ConnectOptions::new(&config, &context).unwrap();
+        assert!(proxy_to("http://localhost/token", &options).unwrap().is_none());
+        let error = proxy_to("/token", &options).unwrap_err().to_string();
+        assert_eq!(error, "`/token` has no host");
+    }
+}

@@ -143,7 +143,7 @@ struct RawWebsocketConfig {
     /// processor.
     #[serde(default)]
     deflate: DeflateMode,
-    /// Pause after a small read, so that one wake-up serves many messages. Receive times are rounded
+    /// Pause after a small read, so that one wake-up serves many messages. Receive times are coarser
     /// by as much. At most 1s; 0 for no pause.
     #[serde(default = "RawWebsocketConfig::default_read_pacing")]
     read_pacing: ConfigDuration,
@@ -161,7 +161,7 @@ pub(super) enum WebsocketKeyError {
     TlsWithoutWss,
     #[error("`topics[{0}]` is empty")]
     EmptyTopic(usize),
-    #[error("`topics[{0}]` is `{1}`, which stands in the list before")]
+    #[error("`topics[{0}]` is `{1}`, which occurs in the list before")]
     DuplicateTopic(usize, String),
     #[error("`url` is needed: the profile `{0}` has none")]
     MissingUrl(String),

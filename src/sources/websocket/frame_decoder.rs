@@ -132,7 +132,7 @@ impl FrameDecoder {
         // Every payload is shorter with its `\n` than with its header, unless it is compressed.
         self.lines.reserve(input.len());
         let decoded = self.decode_input(&mut rest);
-        // An invalid message precedes any error of the frames behind it.
+        // An invalid message precedes any error of the frames after it.
         self.check_new_messages()?;
         Ok(FeedProgress { control: decoded?, consumed: input.len() - rest.len() })
     }
@@ -176,9 +176,9 @@ impl FrameDecoder {
         loop {
             if let DecodeState::InPayload { message, is_last_frame, remaining } = &mut self.state {
                 let available = usize::try_from(*remaining).unwrap_or(usize::MAX).min(rest.len());
-                let (payload, behind) = rest.split_at(available);
+                let (payload, after) = rest.split_at(available);
                 self.lines.extend_from_slice(payload);
-                *rest = behind;
+                *rest = after;
                 *remaining -= available as u64;
                 if *remaining > 0 {
                     return Ok(None);
@@ -328,16 +328,12 @@ impl FrameDecoder {
         }
         let decoded = self.encoding.decode(payload, self.limits.max_message_bytes);
         self.lines.truncate(start);
-        match decoded {
-            Some(text) => {
-                self.lines.extend_from_slice(text.as_bytes());
-                true
-            }
-            None => {
-                self.anomalies.undecodable += 1;
-                false
-            }
-        }
+        let Some(text) = decoded else {
+            self.anomalies.undecodable += 1;
+            return false;
+        };
+        self.lines.extend_from_slice(text.as_bytes());
+        true
     }
 
     /// Checks the messages since the last call. Cuts the lines before the first invalid message.

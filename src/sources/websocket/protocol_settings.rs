@@ -8,6 +8,7 @@ use super::request_builder::RequestBuilder;
 use super::rules::Rules;
 use crate::base::json::Selector;
 use crate::base::secrets::Secrets;
+use crate::base::shard_index::ShardIndex;
 
 /// The settings of the conversation, which all connections for the same topics share.
 #[derive(Debug, Clone)]
@@ -28,6 +29,6 @@ pub(super) struct ProtocolSettings {
     pub(super) topic_silence: Option<Duration>,
     /// Masked in what the server sends, which may repeat what it was sent.
     pub(super) secrets: Secrets,
-    /// Number of the connection among those that share out the topics.
-    pub(super) shard: usize,
+    /// Index of the connection among those that share the topics.
+    pub(super) shard: ShardIndex,
 }

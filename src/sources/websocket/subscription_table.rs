@@ -342,13 +342,11 @@ impl SubscriptionTable {
     /// Returns nothing for an answer to a request that was answered before, or never sent.
     fn remove_request(&mut self, id: Option<RequestId>) -> Vec<TopicIndex> {
         let id = id.or_else(|| self.open_requests.keys().next().copied());
-        match id.and_then(|id| self.open_requests.remove(&id)) {
-            Some(request) => request.topics,
-            None => {
-                debug!(?id, "the server answered a request that is not open");
-                Vec::new()
-            }
-        }
+        let Some(request) = id.and_then(|id| self.open_requests.remove(&id)) else {
+            debug!(?id, "the server answered a request that is not open");
+            return Vec::new();
+        };
+        request.topics
     }
 
     /// Sets the state of a topic and resolves the requests that this answers.

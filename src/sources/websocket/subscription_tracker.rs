@@ -402,12 +402,13 @@ impl SubscriptionTracker {
     }
 
     fn on_rejection(&mut self, subject: &AnswerSubject, words: &str) -> Option<Disconnect> {
-        match self.subscriptions.reject(subject, words) {
-            Some(topic) => self.report_rejected(topic, words),
-            None => warn!(
+        if let Some(topic) = self.subscriptions.reject(subject, words) {
+            self.report_rejected(topic, words);
+        } else {
+            warn!(
                 ?words,
                 "the server refuses a request; its unconfirmed topics are requested again by halves"
-            ),
+            );
         }
         self.check_fully_rejected(words)
     }
@@ -451,8 +452,8 @@ impl SubscriptionTracker {
 
     fn log_topic_states(&self) {
         let states = self.subscriptions.states();
-        let in_state = |wanted: SubscriptionState| {
-            states.indexes().filter(move |topic| states[*topic] == wanted)
+        let in_state = |state: SubscriptionState| {
+            states.indexes().filter(move |topic| states[*topic] == state)
         };
         let confirmed = in_state(SubscriptionState::Active).count();
         let unconfirmed: Vec<_> = in_state(SubscriptionState::Requested).collect();
@@ -484,7 +485,7 @@ impl SubscriptionTracker {
             };
             (topic.clone(), reply)
         });
-        self.stats.set_topic_replies(self.settings.shard, self.connection_id, replies);
+        self.stats.set_topic_replies(self.settings.shard.get(), self.connection_id, replies);
     }
 
     fn notify_of_newly_active(&mut self) {
@@ -524,7 +525,7 @@ impl SubscriptionTracker {
 
 impl Drop for SubscriptionTracker {
     fn drop(&mut self) {
-        self.stats.clear_topic_confirmations(self.settings.shard, self.connection_id);
+        self.stats.clear_topic_confirmations(self.settings.shard.get(), self.connection_id);
     }
 }
 

@@ -76,10 +76,10 @@ fn split_placeholders(text: &str) -> Vec<Piece<'_>> {
         let open = searched_up_to + open;
         let inside = rest.split_at(open + 1).1;
         match inside.split_once('}') {
-            Some((name, behind)) if is_placeholder_name(name) => {
+            Some((name, after)) if is_placeholder_name(name) => {
                 let literal = rest.split_at(open).0;
                 pieces.push(Piece { literal, placeholder: Some(name) });
-                rest = behind;
+                rest = after;
                 searched_up_to = 0;
             }
             _ => searched_up_to = open + 1,
@@ -130,9 +130,9 @@ impl TopicForm {
                     rest = "";
                 }
                 Some(name) => {
-                    let (value, behind) = rest.split_once(literal)?;
+                    let (value, after) = rest.split_once(literal)?;
                     parts.push(TopicPart { name, value });
-                    rest = behind;
+                    rest = after;
                 }
             }
             open_part = placeholder;

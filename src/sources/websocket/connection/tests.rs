@@ -9,6 +9,7 @@ use tokio::io::BufReader;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 
 use super::*;
+use crate::base::shard_index::ShardIndex;
 use crate::base::units::ConfigDuration;
 use crate::sources::websocket::answer_rule::AnswerRule;
 use crate::sources::websocket::config::ControlMessages;
@@ -38,7 +39,7 @@ fn settings(topics: Vec<String>) -> ProtocolSettings {
         silence_timeout: None,
         topic_silence: None,
         secrets: crate::base::secrets::Secrets::new(Vec::new()),
-        shard: 0,
+        shard: ShardIndex::default(),
     }
 }
 
