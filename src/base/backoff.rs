@@ -24,16 +24,16 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Records a connection that delivered data, with its lifetime.
     ///
-    /// The next delay is the shortest again if the connection lasted as long as the delay before it.
-    /// A server that accepts and drops connections at once is not hammered.
+    /// The next delay is the shortest again if the connection lasted as long as the delay before
+    /// it. A server that accepts and drops connections at once is not hammered.
     pub(crate) fn record_success(&mut self, lifetime: Duration) {
         if lifetime >= self.last_delay.min(MAX_PROBATION) {
             self.failures = 0;
         }
     }
 
-    /// Returns the delay after one more failure, at least the pause that the server asked for, up to
-    /// an hour.
+    /// Returns the delay after one more failure, at least the pause that the server asked for, up
+    /// to an hour.
     pub(crate) fn next_delay(&mut self, retry_after: Option<Duration>) -> Duration {
         let longest = MIN_DELAY.saturating_mul(1 << self.failures.min(16)).min(MAX_DELAY);
         self.failures = self.failures.saturating_add(1);

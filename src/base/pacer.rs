@@ -1,9 +1,9 @@
 //! Paces reads: after a small read the network thread pauses for some milliseconds, so that one
 //! wake-up serves many messages.
 //!
-//! At ordinary rates the cost of a recorder is its wake-ups, not its bytes. The pause is taken where
-//! the thread would park anyway (the runtime's park hook), and not by a timer of the runtime, whose
-//! wait every segment that arrives would end.
+//! At ordinary rates the cost of a recorder is its wake-ups, not its bytes. The pause is taken
+//! where the thread would park anyway (the runtime's park hook), and not by a timer of the runtime,
+//! whose wait every segment that arrives would end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -114,7 +114,8 @@ impl ConnectionGroup {
         }
     }
 
-    /// Marks all subscriptions of the connection answered: every topic arrives that was not refused.
+    /// Marks all subscriptions of the connection answered: every topic arrives that was not
+    /// refused.
     pub(super) fn on_subscribed(&self, line: LineIndex) {
         let mut state = self.lock_state();
         let now = Instant::now();
@@ -152,7 +153,8 @@ impl ConnectionGroup {
         let mut is_covered = state.live_connections.values().any(covers);
         let mut lost = lost.clone();
         if self.is_stopping() {
-            // At the stop connections close one after the other. Each covers those that close later.
+            // At the stop connections close one after the other. Each covers those that close
+            // later.
             let now = Instant::now();
             let silent_since = now.checked_sub(silent_for).unwrap_or(now);
             for past in state.past_coverage.iter().filter(|past| past.from <= silent_since) {
@@ -193,8 +195,8 @@ impl ConnectionGroup {
         }
     }
 
-    /// Sends a [`SourceEvent::TopicDown`] for each topic that arrives over no connection, unless the
-    /// sinks know.
+    /// Sends a [`SourceEvent::TopicDown`] for each topic that arrives over no connection, unless
+    /// the sinks know.
     fn report_rejected_topics(&self, state: &mut GroupState) {
         let connections = &mut state.live_connections;
         let mut inactive = connections.values().flat_map(|it| it.inactive_topics.values());

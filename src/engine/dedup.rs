@@ -1,13 +1,13 @@
 //! A/B line arbitration: forwards once what arrives over several connections.
 //!
-//! The k-th copy of a message on one line pairs with the k-th on another, so that a message that the
-//! server itself sends twice stays twice. The arbiter remembers only messages that one line has
+//! The k-th copy of a message on one line pairs with the k-th on another, so that a message that
+//! the server itself sends twice stays twice. The arbiter remembers only messages that one line has
 //! delivered and another is still expected to: next to nothing for lines that keep up with each
 //! other.
 //!
 //! For any interleaving, as many copies of a message are forwarded as the line delivered that
-//! delivered most of them since it joined. That holds within [`COPY_WINDOW`]. A copy counts as a new
-//! message if it arrives later; if it arrives after more than [`MAX_EXPECTED`] others that are
+//! delivered most of them since it joined. That holds within [`COPY_WINDOW`]. A copy counts as a
+//! new message if it arrives later; if it arrives after more than [`MAX_EXPECTED`] others that are
 //! expected; if another line delivered the message before this one had all its subscriptions
 //! answered, and that other is cut off; or if the server repeats it when [`OVERLAP_DURATION`] ends.
 //! A message is rather forwarded twice than not at all.

@@ -44,7 +44,8 @@ impl Pump {
         Self { stages, output, consumer, stats, lost_sink: None }
     }
 
-    /// Runs until the queue is closed and empty, then closes the stages and the sinks in this order.
+    /// Runs until the queue is closed and empty, then closes the stages and the sinks in this
+    /// order.
     ///
     /// # Errors
     /// A required sink is gone, or a stage or sink could not be closed; all are tried.

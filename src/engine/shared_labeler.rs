@@ -35,7 +35,8 @@ impl SharedLabeler {
         }
     }
 
-    /// Attaches topic numbers and names to messages that lack them: from the source or from a stage.
+    /// Attaches topic numbers and names to messages that lack them: from the source or from a
+    /// stage.
     pub(crate) fn attach_topics(&self, batch: &mut Batch) {
         if batch.topics().is_some() {
             return;

@@ -23,8 +23,8 @@ impl Sinks {
         Self { required, optional }
     }
 
-    /// Writes the batch to every required sink, however long it takes: meanwhile the queue fills and
-    /// `overflow` decides. The other sinks take it if they have room.
+    /// Writes the batch to every required sink, however long it takes: meanwhile the queue fills
+    /// and `overflow` decides. The other sinks take it if they have room.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), SinkGone> {
         for sink in &mut self.optional {
             sink.try_push(batch);

@@ -318,8 +318,8 @@ impl Batch {
         self.topic_ids.shrink_to_fit();
     }
 
-    /// Replaces the messages by complete lines and their ends, and leaves the batch's old buffers in
-    /// their place. Bytes after the last end (an incomplete message) stay in `lines`.
+    /// Replaces the messages by complete lines and their ends, and leaves the batch's old buffers
+    /// in their place. Bytes after the last end (an incomplete message) stay in `lines`.
     pub(crate) fn swap_in_lines(&mut self, lines: &mut Vec<u8>, ends: &mut Vec<u32>) {
         let complete = ends.last().map_or(0, |&end| end as usize);
         self.clear();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::DownCause;
 
-/// Delay up to which the loss of a connection counts as noticed at once: a connection that was heard
-/// within this time was alive.
+/// Delay up to which the loss of a connection counts as noticed at once: a connection that was
+/// heard within this time was alive.
 pub(crate) const DETECTION_TOLERANCE: Duration = Duration::from_millis(100);
 
 /// The loss of a connection, or a failed attempt to make one, for the log, the status and the

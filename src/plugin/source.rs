@@ -134,8 +134,8 @@ pub trait Source: Send {
     /// Returns the time since the last sign of life of the peer, including those that are not
     /// messages, such as a pong; `None`, the default, if it is unknown.
     ///
-    /// Called before [`Source::close`]: a peer that does not answer the close may have been dead for
-    /// as long.
+    /// Called before [`Source::close`]: a peer that does not answer the close may have been dead
+    /// for as long.
     fn silent_for(&self) -> Option<Duration> {
         None
     }

@@ -34,9 +34,9 @@ type CopyCounts = HashMap<MessageHash, u32, RandomState>;
 
 /// The messages that other lines have delivered and one line has not.
 ///
-/// A copy that is expected from before the line was delivering is unconfirmed: the line may not have
-/// been subscribed yet. It counts only while the line that delivered the message exists, and for
-/// [`OVERLAP_DURATION`]; later it would swallow a message that the server repeats.
+/// A copy that is expected from before the line was delivering is unconfirmed: the line may not
+/// have been subscribed yet. It counts only while the line that delivered the message exists, and
+/// for [`OVERLAP_DURATION`]; later it would swallow a message that the server repeats.
 #[derive(Debug)]
 pub(super) struct ExpectedCopies {
     pub(super) line: LineIndex,

@@ -89,7 +89,11 @@ proptest! {
         known in any::<bool>(),
     ) {
         let mut simulation = ArbiterSimulation::new();
-        let confirm = |simulation: &mut ArbiterSimulation, line| if known { simulation.mark_delivering(line) };
+        let confirm = |simulation: &mut ArbiterSimulation, line| {
+            if known {
+                simulation.mark_delivering(line);
+            }
+        };
         confirm(&mut simulation, 0);
         confirm(&mut simulation, 1);
         let mut delivered = Vec::new();

@@ -24,8 +24,8 @@ async fn an_unanswered_close_reports_a_gap_since_the_last_message() {
     assert_eq!(log, ["1", "down idle true"], "it was still sending");
 }
 
-/// Ends two connections at the stop, after a minute, and returns the silence of each reported gap in
-/// seconds.
+/// Ends two connections at the stop, after a minute, and returns the silence of each reported gap
+/// in seconds.
 async fn silences_at_stop(end: impl Fn(&ConnectionGroup, [LineIndex; 2])) -> Vec<u64> {
     let harness = PipelineHarness::new();
     let (group, mut consumer) = test_group(&harness);
@@ -221,8 +221,8 @@ async fn a_sink_lost_on_a_rejected_message_costs_other_sinks_nothing() {
     assert_eq!(*log.lock().unwrap(), ["1"]);
 }
 
-/// A source whose first two connections announce their end at once, and whose second is lost after a
-/// second.
+/// A source whose first two connections announce their end at once, and whose second is lost after
+/// a second.
 struct ClosingSource {
     attempts: Arc<AtomicU32>,
     attempt: u32,

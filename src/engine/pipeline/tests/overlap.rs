@@ -93,7 +93,8 @@ impl Source for SecondsSource {
     }
 }
 
-/// Records for some seconds. Returns the missing numbers, the count of duplicates, and the counters.
+/// Records for some seconds. Returns the missing numbers, the count of duplicates, and the
+/// counters.
 async fn record_for(source: SecondsSource, seconds: u64) -> (Vec<u64>, usize, Arc<PipelineStats>) {
     let harness = PipelineHarness::new();
     let pipeline = Pipeline {
