@@ -177,7 +177,7 @@ mod tests {
             (json!({"pointer": "/s", "exists": true, "equals": 1}), "there are 2"),
             (json!({"pointer": "/s", "in": [{}]}), "`in` has `{}`"),
             (json!({"pointer": "/s", "matches": "("}), "no regular expression"),
-            (json!({"pointer": "s", "exists": true}), "no JSON Pointer"),
+            (json!({"pointer": "s", "exists": true}), "not a JSON Pointer"),
         ] {
             let error = StageHarness::new::<FilterConfig>(keys.clone()).err().unwrap().to_string();
             assert!(error.contains(words), "{keys}: {error}");
