@@ -1,4 +1,5 @@
-//! The sinks that come with the recorder, one file each.
+//! The sinks that come with the recorder, one file or directory each.
+
 pub mod exec;
 pub mod jsonl;
 pub mod stdout;

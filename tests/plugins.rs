@@ -118,7 +118,7 @@ fn what_is_refused_is_set_aside_beside_the_hour_and_no_glob_takes_it_for_data() 
     assert_eq!(rejects[0]["data"], "po\"ng");
     assert_eq!(rejects[0]["stage"], "stages[0] (validate)");
     assert_eq!(rejects[1]["data"], "[1]");
-    assert_eq!(rejects[1]["error"], "it is no object");
+    assert_eq!(rejects[1]["error"], "the message is no object");
     let journal = fs::read_to_string(with("journal")).unwrap();
     assert!(journal.contains("\"event\":\"rejected\",\"messages\":2"), "{journal}");
 }
@@ -243,7 +243,7 @@ fn the_recorder_ends_when_its_stdout_is_closed() {
         .output()
         .unwrap();
     assert_eq!((output.stdout.as_slice(), output.status.code()), (b"y\n".as_slice(), Some(1)));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("nobody reads stdout"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("the reader of stdout is gone"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Writes every message as a line into one file per UTC hour, and keeps a journal of each.
+//! A sink that writes every message as a line into one file per UTC hour, with a journal beside
+//! each file.
 
 mod clock_reading;
 mod connectivity_state;
@@ -37,32 +38,33 @@ use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
 /// Shortest `mark_interval`. Receive times within a journal are no finer.
 const MIN_MARK_INTERVAL: ConfigDuration = ConfigDuration::from_secs(1);
 
-/// Writes every message as a line into one file per UTC hour, or one per hour and topic.
+/// Writes every message as a line into one file per UTC hour, or one per UTC hour and topic.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct JsonlConfig {
-    /// Directory of the files. Created if it does not exist; one recorder may write to it.
+    /// Directory of the files. It is created if it does not exist. Only one recorder may write to it.
     pub output_dir: PathBuf,
-    /// First part of the file names. By default the source's topic, if it has exactly one.
+    /// First part of the file names. By default the topic of the source, if it has exactly one.
     #[schemars(length(min = 1))]
     pub stem: Option<String>,
-    /// How lines are shared out: "topic" for files of each topic, as the source finds it in the
-    /// message; "none" for one file; or where the name is in the line, such as "/data/0/s". What has
-    /// no topic goes to files named "control". By default "topic" when the source has several topics
-    /// and there is no `stem`.
+    /// The way in which lines are shared out over files: "topic" for a file for each topic that the
+    /// source finds in the message, "none" for one file, or the place of the topic in the line, such
+    /// as "/data/0/s". Lines without a topic go to files named "control". By default "topic" when the
+    /// source has several topics and there is no `stem`, else "none".
     pub partition: Option<Partition>,
-    /// How many files may be open at once. Of more topics those that were not written to for the
-    /// longest time are closed, and opened again when they are. At least 16.
+    /// Maximum number of files that are open at once. With more topics, the files that were not
+    /// written to for the longest time are closed, and opened again for their next line. At least 16.
     #[schemars(range(min = MIN_OPEN_FILES))]
     pub max_open_files: u32,
-    /// How often written lines are made durable (fdatasync), while there are new ones: the most
-    /// that a power cut can take. 0 leaves it to the operating system.
+    /// Time after which written lines are made durable (fdatasync): a power cut loses no more than
+    /// the lines of this time. 0 leaves it to the operating system.
     pub sync_interval: ConfigDuration,
-    /// How often the journal notes how far the lines have come, while there are new ones: how
-    /// closely it knows when a line was received, and when a recorder that crashed was last alive.
-    /// At least 1s. With more than 40 topics it grows, to 20 marks a second over all of them.
+    /// Time between two marks in the journal, while there are new lines. A mark records the number
+    /// of lines so far: it is the precision with which the journal knows when a line was received,
+    /// and when a recorder that crashed was last alive. At least 1s. With more than 40 topics the
+    /// time grows, so that there are 20 marks a second over all topics.
     pub mark_interval: ConfigDuration,
-    /// The mode of new files, in octal. Directories get the right to search where files may be read.
+    /// Mode of new files, in octal. Whoever may read the files may also search new directories.
     pub file_mode: FileMode,
 }
 
@@ -80,18 +82,18 @@ impl Default for JsonlConfig {
     }
 }
 
-/// A configuration for which no file name can be made.
+/// A configuration that makes no sink.
 #[derive(Debug, thiserror::Error)]
 enum JsonlError {
     #[error(
-        "`stem` is needed, since the source has not exactly one topic: it is the first part of the file names"
+        "`stem` is needed as the first part of the file names, since the source does not have exactly one topic"
     )]
     NoStem,
     #[error(
-        "the source does not say where its {0} topics are in the messages: write its `topic_pointer`, such as \"/topic\", or give this sink a `stem` for one file of all"
+        "the source does not say where its {0} topics are in the messages: write its `topic_pointer`, such as \"/topic\", or give this sink a `stem` for one file with all topics"
     )]
     NoTopicPointer(usize),
-    #[error("`stem` names one file, and `partition` wants several; remove one of them")]
+    #[error("`stem` names one file, and `partition` asks for several; remove one of them")]
     StemAndPartition,
     #[error("`output_dir` is empty; name a directory, such as \"./output\"")]
     NoOutputDir,

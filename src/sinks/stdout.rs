@@ -1,4 +1,4 @@
-//! Writes every message as a line to stdout.
+//! A sink that writes every message as a line to stdout.
 
 use std::io::{self, Write as _};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, DestinationGone, Sink, SinkConfig};
 
-/// Writes every message as a line to stdout. When nobody reads it any more, the pipeline ends.
+/// Writes every message as a line to stdout. The pipeline ends when the reader closes stdout.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StdoutConfig {}
@@ -26,7 +26,7 @@ impl SinkConfig for StdoutConfig {
 }
 
 struct StdoutSink {
-    /// How much of the batch that is written has been taken.
+    /// Number of bytes of the current batch that are written. A failed write is continued there.
     written: usize,
 }
 
@@ -35,20 +35,19 @@ impl Sink for StdoutSink {
         "stdout".to_owned()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "what is taken is counted, and not given twice")]
+    #[expect(clippy::disallowed_methods, reason = "a short write is counted and continued")]
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
         let mut stdout = io::stdout().lock();
-        // What was taken before a failure is not written again.
         while let Some(rest) = batch.as_lines().get(self.written..).filter(|rest| !rest.is_empty())
         {
             match stdout.write(rest) {
                 Ok(0) => {
-                    return Err(DestinationGone("stdout takes nothing any more".to_owned()).into());
+                    return Err(DestinationGone("stdout accepts no more bytes".to_owned()).into());
                 }
                 Ok(written) => self.written += written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Err(DestinationGone("nobody reads stdout any more".to_owned()).into());
+                    return Err(DestinationGone("the reader of stdout is gone".to_owned()).into());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -56,7 +55,7 @@ impl Sink for StdoutSink {
         self.written = 0;
         match stdout.flush() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Err(DestinationGone("nobody reads stdout any more".to_owned()).into())
+                Err(DestinationGone("the reader of stdout is gone".to_owned()).into())
             }
             flushed => Ok(flushed?),
         }

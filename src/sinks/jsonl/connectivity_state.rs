@@ -1,39 +1,40 @@
-//! What the journals say of the connections.
+//! The state of the connections, as journals record it.
 
 use std::collections::BTreeSet;
 
 use crate::archive::journal::JournalEvent;
+use crate::base::shard_index::ShardIndex;
 use crate::base::time::UnixNanos;
 use crate::plugin::{SourceEvent, SourceScope};
 
-/// Which of the connections that share the topics stand.
+/// The state of the connections that share the topics of a source.
 #[derive(Debug, Default)]
 pub(super) struct ConnectivityState {
-    /// Those that do not; nothing is known before the first event.
-    connections_down: Option<BTreeSet<usize>>,
-    /// Topics of which nothing comes though the connections stand, or of which that may be so.
+    /// Shards whose connection is down. `None` before the first event, when nothing is known.
+    shards_down: Option<BTreeSet<ShardIndex>>,
+    /// Topics that do not arrive, or may not, although the connections are up.
     topics_down: BTreeSet<String>,
 }
 
 impl ConnectivityState {
-    /// Whether all of them stand.
+    /// Returns whether all connections are up.
     pub(super) fn all_up(&self) -> bool {
-        self.connections_down.as_ref().is_some_and(BTreeSet::is_empty)
+        self.shards_down.as_ref().is_some_and(BTreeSet::is_empty)
     }
 
-    /// These topics.
+    /// Returns the topics that do not arrive although the connections are up.
     pub(super) fn topics_down(&self) -> impl Iterator<Item = &String> {
         self.topics_down.iter()
     }
 
-    /// Takes note of it, and gives the topics that come again.
+    /// Applies the event. Returns the topics that were down and arrive again.
     pub(super) fn apply(&mut self, event: &SourceEvent) -> Vec<String> {
         match event {
             SourceEvent::Up { scope, .. } => {
-                self.connections_down_mut(scope).remove(&scope.shard.get());
+                self.shards_down_mut(scope).remove(&scope.shard);
             }
             SourceEvent::Down { scope, .. } => {
-                self.connections_down_mut(scope).insert(scope.shard.get());
+                self.shards_down_mut(scope).insert(scope.shard);
             }
             SourceEvent::TopicDown { topic, .. } => drop(self.topics_down.insert(topic.clone())),
             SourceEvent::Subscribed { topics, .. } => {
@@ -44,12 +45,13 @@ impl ConnectivityState {
         Vec::new()
     }
 
-    fn connections_down_mut(&mut self, scope: &SourceScope) -> &mut BTreeSet<usize> {
-        self.connections_down.get_or_insert_with(|| (0..scope.shard_count).collect())
+    fn shards_down_mut(&mut self, scope: &SourceScope) -> &mut BTreeSet<ShardIndex> {
+        self.shards_down
+            .get_or_insert_with(|| (0..scope.shard_count).map(ShardIndex::new).collect())
     }
 
-    /// The event as the journal has it of this topic, or of all that comes; `None` where it says
-    /// nothing of that.
+    /// Returns the entry about the event in the journal of `topic`, or in the journal of all topics
+    /// for `None`. Returns `None` when the event does not concern that journal.
     pub(super) fn to_journal_event(
         &self,
         at: UnixNanos,
@@ -63,27 +65,31 @@ impl ConnectivityState {
         };
         Some(match event {
             SourceEvent::Up { connection, scope } => {
-                // Of many connections the last one makes it whole.
-                let whole = topic.is_some() || self.all_up();
-                // Of a topic that the source knows by name more was told before.
-                let news = whole && (topic.is_none() || scope.topics.is_empty());
-                return news.then_some(JournalEvent::Up { connection: connection.get() });
+                // All topics arrive when the last connection is up. The journal of a topic that the
+                // source knows by name has recorded the subscription before.
+                let is_news = match topic {
+                    None => self.all_up(),
+                    Some(_) => scope.topics.is_empty(),
+                };
+                return is_news.then_some(JournalEvent::Up { connection: connection.get() });
             }
             SourceEvent::Subscribed { connection, topics } => {
-                let comes = topic.is_some_and(|topic| topics.iter().any(|other| other == topic));
-                return comes.then_some(JournalEvent::Up { connection: connection.get() });
+                let arrives = topic.is_some_and(|topic| topics.iter().any(|other| other == topic));
+                return arrives.then_some(JournalEvent::Up { connection: connection.get() });
             }
             SourceEvent::Down { cause, detail, silent_since, scope } => {
-                let of = match (topic, scope.shard_count) {
+                let prefix = match (topic, scope.shard_count) {
                     (Some(_), _) | (None, 0 | 1) => String::new(),
-                    (None, feeds) => format!("connection {} of {feeds}: ", scope.shard.get() + 1),
+                    (None, count) => format!("connection {} of {count}: ", scope.shard.get() + 1),
                 };
                 let since = *silent_since;
-                let (cause, detail) = (cause.as_str().to_owned(), format!("{of}{detail}"));
+                let cause = cause.as_str().to_owned();
+                let detail = format!("{prefix}{detail}");
                 return concerns(scope).then_some(JournalEvent::Down { cause, detail, since });
             }
             SourceEvent::TopicDown { topic: down, cause, detail, silent_for } => {
-                let (cause, detail) = (cause.as_str().to_owned(), detail.clone());
+                let cause = cause.as_str().to_owned();
+                let detail = detail.clone();
                 let since = silent_for.map(|silent_for| at.saturating_sub(silent_for));
                 match topic {
                     Some(topic) if topic == down => JournalEvent::Down { cause, detail, since },
@@ -92,12 +98,13 @@ impl ConnectivityState {
                 }
             }
             SourceEvent::Unconfirmed { topics } => {
-                let named = |topic: &str| topics.iter().any(|other| other == topic);
-                if topic.is_some_and(|topic| !named(topic)) {
-                    return None;
-                }
-                let all = || topics.clone();
-                let topics = topic.map_or_else(all, |topic| vec![topic.to_owned()]);
+                let topics = match topic {
+                    None => topics.clone(),
+                    Some(topic) if topics.iter().any(|other| other == topic) => {
+                        vec![topic.to_owned()]
+                    }
+                    Some(_) => return None,
+                };
                 JournalEvent::Unconfirmed { topics }
             }
             SourceEvent::Dropped { since, messages, cause } => JournalEvent::Drop {

@@ -1,4 +1,4 @@
-//! How lines are shared out over files.
+//! The `partition` key of the jsonl sink.
 
 use std::borrow::Cow;
 
@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::base::json::Selector;
 use crate::base::suggest::did_you_mean;
 
-/// How lines are shared out over files.
+/// The way in which lines are shared out over files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Partition {
-    /// All go to one.
+    /// One file for all lines.
     None,
-    /// Each topic has its own, as the source finds it.
+    /// A file for each topic, which the source finds in the message.
     Topic,
-    /// What this takes from the line names its file.
+    /// A file for each topic, which the selector finds in the line.
     By(Selector),
 }
 
