@@ -1,4 +1,5 @@
-//! The stages that come with the recorder, one file each.
+//! The stages that come with the recorder, one file or directory each.
+
 pub mod dedup;
 pub mod exec;
 pub mod filter;

@@ -1,4 +1,4 @@
-//! Leaves out what came a short time ago.
+//! A stage that drops duplicates of recent messages.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,20 +15,21 @@ use crate::metrics::Counter;
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
-/// Leaves out messages that came before, within `window` and the last `max_entries`.
+/// Drops messages that were received before, within `window` and among the last `max_entries`.
 ///
-/// Messages are the same when all their bytes are, or what `key` takes from them. One without a key
-/// goes on.
+/// Messages are duplicates when all their bytes are equal, or the text that `key` takes from them.
+/// Messages without a key pass.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DedupConfig {
-    /// What tells messages from each other, such as `/data/0/i` or `{/topic} {/data/0/i}`. By default
-    /// all of their bytes.
+    /// Key that identifies a message, such as `/data/0/i` or `{/topic} {/data/0/i}`. By default all
+    /// bytes of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Selector>,
-    /// For how long a message is remembered. More than 0.
+    /// Time for which a message is remembered. More than 0.
     pub window: ConfigDuration,
-    /// How many messages are remembered at most: about 50 bytes of memory each. At least 1.
+    /// Maximum number of messages that are remembered. Each takes about 50 bytes of memory. At
+    /// least 1.
     #[schemars(range(min = 1))]
     pub max_entries: u32,
 }
@@ -66,26 +67,36 @@ impl StageConfig for DedupConfig {
     }
 }
 
+/// The hashes of recent messages.
 struct Dedup {
     key: Option<Selector>,
     window: std::time::Duration,
     max_entries: usize,
+    /// Seed of the hash, a different one in each run.
     seed: u64,
-    /// Of 128 bits: over a year of a thousand messages a second two are taken for the same with a
-    /// probability of 10^-18.
+    /// Hashes of 128 bits: in a year of a thousand messages a second, the probability that two
+    /// different messages have the same hash is 10^-18.
     seen: HashSet<u128>,
-    /// The same in the order in which they came.
-    order: VecDeque<(UnixNanos, u128)>,
+    /// The same hashes with the times of receipt, oldest first.
+    order: VecDeque<SeenMessage>,
     duplicates: Arc<Counter>,
     without_key: Arc<Counter>,
 }
 
+/// A message that is remembered.
+#[derive(Debug, Clone, Copy)]
+struct SeenMessage {
+    received: UnixNanos,
+    hash: u128,
+}
+
 impl Dedup {
-    /// Whether there was none such in the window.
+    /// Remembers the hash of a message that was received at `now`. Returns whether it is new within
+    /// the window.
     fn insert_if_new(&mut self, now: UnixNanos, hash: u128) -> bool {
         let window = self.window;
-        let old = |(then, _): &(UnixNanos, u128)| then.saturating_add(window) <= now;
-        while self.order.front().is_some_and(old) {
+        let is_expired = |seen: &SeenMessage| seen.received.saturating_add(window) <= now;
+        while self.order.front().is_some_and(is_expired) {
             self.remove_oldest();
         }
         if !self.seen.insert(hash) {
@@ -94,13 +105,13 @@ impl Dedup {
         if self.order.len() >= self.max_entries {
             self.remove_oldest();
         }
-        self.order.push_back((now, hash));
+        self.order.push_back(SeenMessage { received: now, hash });
         true
     }
 
     fn remove_oldest(&mut self) {
-        if let Some((_, hash)) = self.order.pop_front() {
-            self.seen.remove(&hash);
+        if let Some(oldest) = self.order.pop_front() {
+            self.seen.remove(&oldest.hash);
         }
     }
 }
@@ -120,9 +131,9 @@ impl Stage for Dedup {
                     xxh3_128_with_seed(key.as_bytes(), self.seed)
                 }
             };
-            let new = self.insert_if_new(now, hash);
-            self.duplicates.add(u64::from(!new));
-            new
+            let is_new = self.insert_if_new(now, hash);
+            self.duplicates.add(u64::from(!is_new));
+            is_new
         });
         Ok(())
     }
@@ -158,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn max_entries_bounds_what_is_remembered() {
+    fn no_more_than_max_entries_messages_are_remembered() {
         let mut bench = StageHarness::new::<DedupConfig>(json!({ "max_entries": 2 })).unwrap();
         assert_eq!(bench.run(&["a", "b", "c", "a", "c"]).passed, ["a", "b", "c", "a"]);
     }

@@ -1,4 +1,4 @@
-//! Keeps the messages that match, or those that do not.
+//! A stage that keeps or drops messages by a value in them.
 
 use regex::Regex;
 use schemars::JsonSchema;
@@ -9,35 +9,36 @@ use crate::base::json::{Pointer, Scalar, scalar_text};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
-/// Keeps the messages in which the value at `pointer` is as wanted.
+/// Keeps the messages in which the value at `pointer` meets a condition.
 ///
-/// Exactly one of `exists`, `equals`, `in` and `matches` says what is wanted. A message without such
-/// a value, or that is no JSON, does not match. Several filters in a row combine.
+/// Exactly one of `exists`, `equals`, `in` and `matches` is the condition. A message without a value
+/// there, or that is no JSON, does not meet it. Several filters in a row combine.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilterConfig {
-    /// Where the value is.
+    /// Place of the value in the message, as a JSON Pointer (RFC 6901).
     pub pointer: Pointer,
-    /// Whether there must be one.
+    /// Condition that there is a value, or with `false` that there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exists: Option<bool>,
-    /// What it must be: a text, a number, `true` or `false`. Numbers are compared by their value.
+    /// Condition that the value is this text, number, `true` or `false`. Numbers are compared by
+    /// their value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("type" = ["string", "number", "boolean"]))]
     pub equals: Option<Value>,
-    /// What it must be one of.
+    /// Condition that the value is one of these texts, numbers, `true` or `false`.
     #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("items" = {"type": ["string", "number", "boolean"]}))]
     pub one_of: Option<Vec<Value>>,
-    /// A regular expression that must be found in its text.
+    /// Condition that this regular expression matches somewhere in the text of the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matches: Option<String>,
-    /// Whether the messages that match are kept, or those that do not.
+    /// `true` keeps the messages that meet the condition, `false` those that do not.
     #[serde(default = "FilterConfig::default_keep")]
     pub keep: bool,
 }
 
-/// A filter that can be none.
+/// A configuration that makes no filter.
 #[derive(Debug, thiserror::Error)]
 enum FilterError {
     #[error("write exactly one of `exists`, `equals`, `in` and `matches`; there are {0}")]
@@ -70,9 +71,10 @@ impl FilterConfig {
                 Ok(Condition::Matches(regex))
             }
             _ => {
-                let written = [exists.is_some(), equals.is_some(), one_of.is_some()];
-                let written = written.iter().filter(|written| **written).count();
-                Err(FilterError::ConditionCount(written + usize::from(matches.is_some())))
+                let conditions =
+                    [exists.is_some(), equals.is_some(), one_of.is_some(), matches.is_some()];
+                let count = conditions.into_iter().filter(|is_written| *is_written).count();
+                Err(FilterError::ConditionCount(count))
             }
         }
     }
@@ -91,6 +93,7 @@ impl StageConfig for FilterConfig {
     }
 }
 
+/// A filter with its condition.
 struct Filter {
     pointer: Pointer,
     condition: Condition,
@@ -101,9 +104,13 @@ fn parse_scalar(key: &'static str, value: &Value) -> Result<Scalar, FilterError>
     Scalar::from_value(value).ok_or_else(|| FilterError::NotScalar { key, value: value.clone() })
 }
 
+/// The condition that the value of a message must meet.
 enum Condition {
+    /// There is a value, or there is none.
     Exists(bool),
+    /// The value is one of these.
     OneOf(Vec<Scalar>),
+    /// The expression matches somewhere in the text of the value.
     Matches(Regex),
 }
 

@@ -1,4 +1,4 @@
-//! Runs a jq program over every message.
+//! A stage that runs a jq program on every message.
 
 use jaq_core::data::JustLut;
 use jaq_core::load::{Arena, File, Loader, lex};
@@ -12,23 +12,24 @@ use serde_json::{Value, json};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
-/// A message may become so many: a program that never ends its output must be stopped.
+/// Maximum number of outputs for one message. It stops a program whose output never ends.
 const MAX_OUTPUTS: usize = 10_000;
-/// And so many bytes.
+/// Maximum number of bytes of all outputs for one message.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
-/// Messages nested deeper are none that a program is written for.
+/// Maximum depth of nested arrays and objects in a message, since jaq recurses over them.
 const MAX_DEPTH: usize = 200;
 
-/// Runs a jq program over every message: it may change it, leave it out, or make several of it.
+/// Runs a jq program on every message. The program may change the message, drop it, or replace it by
+/// several.
 ///
-/// The language is that of jq (<https://jqlang.org/manual>), as jaq speaks it. What comes out is
-/// written as compact JSON; large integers and decimals stay as they were written. A message that is
-/// no JSON, or on which the program fails or halts, goes on unchanged. A program that loops or recurses
-/// without end cannot be stopped: it holds the pipeline up, or ends the recorder.
+/// The language is jq (<https://jqlang.org/manual>) as jaq implements it. Outputs are written as
+/// compact JSON; large integers and decimals keep their digits. A message that is no JSON, or on
+/// which the program fails or halts, passes unchanged. A program that loops or recurses without end
+/// cannot be stopped: it blocks the pipeline or ends the recorder.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JqConfig {
-    /// The program, such as `select(.data[0].v | tonumber > 1)`.
+    /// Text of the program, such as `select(.data[0].v | tonumber > 1)`.
     pub program: String,
 }
 
@@ -37,21 +38,23 @@ pub struct JqConfig {
 #[error("`program` does not compile: {message}\n    {line}\n    {caret}")]
 struct JqError {
     message: String,
-    /// The line of it in which the fault is.
+    /// Line of the program with the mistake.
     line: String,
+    /// Spaces and a `^` below the mistake.
     caret: String,
 }
 
 impl JqError {
-    /// An error at the part of the program that `rest` is, or that ends with it.
-    fn at(program: &str, rest: &str, what: String) -> Self {
-        let at = (rest.as_ptr() as usize).wrapping_sub(program.as_ptr() as usize);
-        let at = if at <= program.len() { at } else { program.len() };
-        let before = program.get(..at).unwrap_or_default();
+    /// Returns an error at the start of `rest`. A `rest` that is no part of the program means its
+    /// end.
+    fn at(program: &str, rest: &str, message: String) -> Self {
+        let offset = (rest.as_ptr() as usize).wrapping_sub(program.as_ptr() as usize);
+        let offset = offset.min(program.len());
+        let before = program.get(..offset).unwrap_or_default();
         let start = before.rfind('\n').map_or(0, |feed| feed + 1);
         let line = program.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
         let column = before.get(start..).unwrap_or_default().chars().count();
-        Self { message: what, line: line.to_owned(), caret: " ".repeat(column) + "^" }
+        Self { message, line: line.to_owned(), caret: " ".repeat(column) + "^" }
     }
 }
 
@@ -67,6 +70,10 @@ impl StageConfig for JqConfig {
     }
 }
 
+/// Compiles the program with the definitions of jq's standard library.
+///
+/// # Errors
+/// The first mistake of the program.
 fn compile(program: &str) -> Result<Filter<JustLut<Val>>, JqError> {
     let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
@@ -84,7 +91,7 @@ fn compile(program: &str) -> Result<Filter<JustLut<Val>>, JqError> {
         Some((name, kind)) => {
             JqError::at(program, name, format!("there is no {} `{name}`", kind.as_str()))
         }
-        None => JqError::at(program, program, "it is no jq program".to_owned()),
+        None => JqError::at(program, program, "the text is no jq program".to_owned()),
     })
 }
 
@@ -99,15 +106,17 @@ fn load_error(program: &str, error: Option<load::Error<&str>>) -> JqError {
             Some((expected, rest)) => {
                 JqError::at(program, rest, format!("{} expected", expected.as_str()))
             }
-            None => JqError::at(program, program, "it is no jq program".to_owned()),
+            None => JqError::at(program, program, "the text is no jq program".to_owned()),
         },
         _ => JqError::at(program, program, "modules cannot be loaded".to_owned()),
     }
 }
 
-/// How deep brackets are nested, at least.
+/// Returns the depth of nested brackets. Brackets within texts count too, so the result may be too
+/// large.
 fn nesting_depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut depth = 0_usize;
+    let mut deepest = 0;
     for byte in json {
         match byte {
             b'[' | b'{' => depth += 1,
@@ -119,6 +128,7 @@ fn nesting_depth(json: &[u8]) -> usize {
     deepest
 }
 
+/// A compiled program.
 struct Jq {
     filter: Filter<JustLut<Val>>,
 }
@@ -127,10 +137,10 @@ impl Stage for Jq {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
         let compact = write::Pp::default();
         batch.expand(|record, lines| {
-            // What jaq takes is more than JSON, and it recurses.
+            // jaq accepts more than JSON, and recurses.
             serde_json::from_slice::<IgnoredAny>(record.payload)?;
             if nesting_depth(record.payload) > MAX_DEPTH {
-                return Err(format!("it is nested deeper than {MAX_DEPTH}").into());
+                return Err(format!("the message is nested deeper than {MAX_DEPTH}").into());
             }
             let input = read::parse_single(record.payload).map_err(|error| error.to_string())?;
             let context = Ctx::<JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
@@ -138,7 +148,7 @@ impl Stage for Jq {
             let mut bytes = 0;
             for (count, output) in outputs.enumerate() {
                 if count == MAX_OUTPUTS {
-                    return Err(format!("the program gives more than {MAX_OUTPUTS} outputs").into());
+                    return Err(format!("the program has more than {MAX_OUTPUTS} outputs").into());
                 }
                 let output = output.map_err(|failed| match failed.get_err() {
                     Ok(error) => error.to_string(),
@@ -149,10 +159,10 @@ impl Stage for Jq {
                 bytes += line.len();
                 if bytes > MAX_OUTPUT_BYTES {
                     return Err(
-                        format!("the program gives more than {MAX_OUTPUT_BYTES} bytes").into()
+                        format!("the program outputs more than {MAX_OUTPUT_BYTES} bytes").into()
                     );
                 }
-                // There are values that JSON does not know.
+                // jaq has values that JSON does not have, such as NaN.
                 serde_json::from_slice::<IgnoredAny>(&line)?;
                 lines.push(&line);
             }

@@ -1,4 +1,4 @@
-//! Keeps every Nth message.
+//! A stage that keeps every Nth message.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
-/// Keeps one message of every `every`: the first, and then each `every`th.
+/// Keeps the first of every `every` messages.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SampleConfig {
-    /// Of so many messages one is kept. At least 1.
+    /// Number of messages of which one is kept. At least 1.
     #[schemars(range(min = 1))]
     pub every: u64,
 }
@@ -31,8 +31,10 @@ impl StageConfig for SampleConfig {
     }
 }
 
+/// A counter of messages.
 struct Sample {
     every: u64,
+    /// Number of messages since the last that was kept, modulo `every`.
     seen: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Lets the receive time travel with the line.
+//! A stage that adds the time of receipt to messages.
 
 use std::io::Write as _;
 
@@ -13,13 +13,13 @@ use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
 /// Adds the time of receipt, in Unix nanoseconds, to every message.
 ///
-/// By default the message is wrapped, untouched: `{"recv_ns":1700000000000000000,"data":…}`; what is
-/// no JSON becomes a text: `{"recv_ns":…,"text":"pong"}`. With `key` the time is put into the message
-/// as its first key; a message that is no object, or has the key, fails.
+/// By default the unchanged message is wrapped: `{"recv_ns":1700000000000000000,"data":…}`. A message
+/// that is no JSON becomes a text: `{"recv_ns":…,"text":"pong"}`. With `key` the time becomes the
+/// first key of the message; a message that is no object, or has the key already, fails.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StampConfig {
-    /// The key to put into the message. By default the message is wrapped instead.
+    /// Key that is added to the message. By default the message is wrapped instead.
     #[schemars(length(min = 1))]
     pub key: Option<String>,
 }
@@ -41,14 +41,15 @@ impl StageConfig for StampConfig {
     }
 }
 
+/// The variant that wraps the message.
 struct StampWrap;
 
 impl Stage for StampWrap {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
         let received = batch.received().nanos();
         batch.expand(|record, lines| {
-            let json = serde_json::from_slice::<IgnoredAny>(record.payload).is_ok();
-            let text = if json { None } else { Some(std::str::from_utf8(record.payload)?) };
+            let is_json = serde_json::from_slice::<IgnoredAny>(record.payload).is_ok();
+            let text = if is_json { None } else { Some(std::str::from_utf8(record.payload)?) };
             lines.push_with(|out| {
                 // Writing to a Vec cannot fail.
                 let _infallible = match text {
@@ -66,6 +67,7 @@ impl Stage for StampWrap {
     }
 }
 
+/// The variant that adds a key to the message.
 struct StampInsert {
     pointer: Pointer,
     quoted_key: String,
@@ -75,17 +77,17 @@ impl Stage for StampInsert {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
         let received = batch.received().nanos();
         batch.expand(|record, lines| {
-            let inside = record.payload.trim_ascii().strip_prefix(b"{");
-            let inside = inside.filter(|inside| inside.ends_with(b"}"));
-            let inside = inside.ok_or("it is no object")?.trim_ascii_start();
+            let members = record.payload.trim_ascii().strip_prefix(b"{");
+            let members = members.filter(|members| members.ends_with(b"}"));
+            let members = members.ok_or("the message is no object")?.trim_ascii_start();
             if self.pointer.find(record.payload).is_some() {
-                return Err(format!("it has the key {} already", self.quoted_key).into());
+                return Err(format!("the message has the key {} already", self.quoted_key).into());
             }
-            let comma = if inside == b"}" { "" } else { "," };
+            let comma = if members == b"}" { "" } else { "," };
             lines.push_with(|out| {
                 // Writing to a Vec cannot fail.
                 let _infallible = write!(out, "{{{}:{received}{comma}", self.quoted_key);
-                out.extend_from_slice(inside);
+                out.extend_from_slice(members);
             });
             Ok(())
         });

@@ -1,4 +1,4 @@
-//! Lets nothing pass but JSON.
+//! A stage that lets only JSON pass.
 
 use std::sync::Arc;
 
@@ -15,18 +15,19 @@ use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ValidateConfig {
-    /// What becomes of a message that is not.
-    pub invalid: Invalid,
+    /// Treatment of a message that is no JSON.
+    pub invalid: InvalidAction,
 }
 
-/// What becomes of a message that is no JSON.
+/// The treatment of a message that is no JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Invalid {
-    /// It is set aside in the `.rejects` file of the hour, with the reason.
+#[schemars(rename = "Invalid")]
+pub enum InvalidAction {
+    /// The message goes to the `.rejects` file of the hour, with the reason.
     #[default]
     Reject,
-    /// It is left out, and counted.
+    /// The message is dropped and counted.
     Drop,
 }
 
@@ -43,8 +44,9 @@ impl StageConfig for ValidateConfig {
     }
 }
 
+/// A validator with its counter of invalid messages.
 struct Validate {
-    invalid: Invalid,
+    invalid: InvalidAction,
     counter: Arc<Counter>,
 }
 
@@ -56,15 +58,15 @@ impl Stage for Validate {
             };
             self.counter.add(1);
             match self.invalid {
-                Invalid::Reject => MessageVerdict::Reject(error.into()),
-                Invalid::Drop => MessageVerdict::Drop,
+                InvalidAction::Reject => MessageVerdict::Reject(error.into()),
+                InvalidAction::Drop => MessageVerdict::Drop,
             }
         });
         Ok(())
     }
 
     fn can_reject(&self) -> bool {
-        self.invalid == Invalid::Reject
+        self.invalid == InvalidAction::Reject
     }
 }
 
@@ -79,11 +81,11 @@ mod tests {
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         let mut bench = StageHarness::new::<ValidateConfig>(json!({ "invalid": "drop" })).unwrap();
         assert_eq!(bench.run(&messages).passed, [messages[0], messages[3]]);
-        assert_eq!(bench.run(&[&deep]).passed.len(), 1, "as deep as it may be");
+        assert_eq!(bench.run(&[&deep]).passed.len(), 1, "depth is not limited");
         assert_eq!(bench.counters().counters["invalid"], 3);
         let mut bench = StageHarness::new::<ValidateConfig>(json!({})).unwrap();
         let StageOutcome { passed, failures } = bench.run(&messages);
-        assert_eq!((passed.len(), failures.len()), (5, 3), "the engine takes them out");
+        assert_eq!((passed.len(), failures.len()), (5, 3), "the engine removes rejected messages");
         assert!(failures[1].contains("trailing"), "{failures:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Passes every message on as it came.
+//! A stage that does nothing.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Stage, StageConfig};
 
-/// Passes every message on as it came. The same as no stage at all; also accepted as `passthrough`.
+/// Passes every message unchanged, the same as no stage at all. `passthrough` is another name of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerbatimConfig {}
@@ -19,6 +19,7 @@ impl StageConfig for VerbatimConfig {
     }
 }
 
+/// A stage that does nothing.
 struct Verbatim;
 
 impl Stage for Verbatim {
