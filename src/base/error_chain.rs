@@ -1,8 +1,8 @@
-//! Errors on their way to a log line or to the user.
+//! The text of an error with its causes.
 
 use std::error::Error;
 
-/// An error with its causes, as one line.
+/// Returns the texts of the error and of its causes as one line.
 pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

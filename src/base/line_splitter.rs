@@ -1,31 +1,34 @@
-//! From blocks of bytes, cut anywhere, to lines.
+//! The assembly of lines from blocks of bytes that are cut anywhere.
 
 use memchr::memchr;
 
-/// A line may be so long.
+/// Maximum number of bytes of a line.
 const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// Puts lines together.
+/// A splitter that assembles lines from blocks of bytes.
 #[derive(Debug, Default)]
 pub(crate) struct LineSplitter {
-    /// A line without its end.
+    /// Beginning of the line whose line feed is not yet received.
     partial_line: Vec<u8>,
 }
 
-/// A line that does not end.
+/// The error for a line that is too long.
 #[derive(Debug, thiserror::Error)]
 #[error("a line is longer than {MAX_LINE_BYTES} bytes")]
 pub(crate) struct LineTooLong;
 
 impl LineSplitter {
-    /// Gives every line that is complete with this block, without its line feed.
+    /// Calls `take` with every line that is complete with this block, without its line feed.
+    ///
+    /// # Errors
+    /// The last line is too long. All lines before it were taken.
     pub(crate) fn push_block(
         &mut self,
         mut block: &[u8],
         mut take: impl FnMut(&[u8]),
     ) -> Result<(), LineTooLong> {
         while let Some(feed) = memchr(b'\n', block) {
-            let (line, behind) = block.split_at(feed);
+            let (line, rest) = block.split_at(feed);
             if self.partial_line.is_empty() {
                 take(line);
             } else {
@@ -33,7 +36,7 @@ impl LineSplitter {
                 take(&self.partial_line);
                 self.partial_line.clear();
             }
-            block = behind.get(1..).unwrap_or_default();
+            block = rest.get(1..).unwrap_or_default();
         }
         if self.partial_line.len() + block.len() > MAX_LINE_BYTES {
             return Err(LineTooLong);
@@ -42,7 +45,7 @@ impl LineSplitter {
         Ok(())
     }
 
-    /// The last line, if it had no line feed.
+    /// Removes and returns the last line, if it has no line feed.
     pub(crate) fn take_partial_line(&mut self) -> Option<Vec<u8>> {
         Some(std::mem::take(&mut self.partial_line)).filter(|rest| !rest.is_empty())
     }
@@ -56,7 +59,8 @@ mod tests {
     fn lines_do_not_depend_on_block_boundaries() {
         let text = b"one\n\ntwo\r\nthree";
         for cut in 0..text.len() {
-            let (mut splitter, mut lines) = (LineSplitter::default(), Vec::new());
+            let mut splitter = LineSplitter::default();
+            let mut lines = Vec::new();
             let (first, second) = text.split_at(cut);
             for block in [first, second] {
                 splitter.push_block(block, |line| lines.push(line.to_vec())).unwrap();

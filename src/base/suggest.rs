@@ -1,15 +1,16 @@
-//! "Did you mean …?"
+//! Suggestions for mistyped names.
 
-/// Names less alike than this are not suggested; 1 is the same.
+/// Least similarity (Jaro-Winkler, 1 for equal names) of a name that is suggested.
 const MIN_SIMILARITY: f64 = 0.8;
 
-/// `, did you mean `x`?` for the name most like `typed`, or nothing.
+/// Returns ``, did you mean `x`?`` with the known name that is most similar to `typed`, or an empty
+/// text when none is similar.
 pub(crate) fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let typed = typed.to_lowercase();
     known
         .into_iter()
         .map(|name| (strsim::jaro_winkler(&typed, &name.to_lowercase()), name))
-        .filter(|(likeness, _)| *likeness > MIN_SIMILARITY)
+        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or_else(String::new, |(_, name)| format!(", did you mean `{name}`?"))
 }

@@ -1,16 +1,16 @@
-//! Symbolic links that somebody else may have laid.
+//! The check for symbolic links that another user may have made.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Anybody may write to a directory of this mode.
+/// Permission bit of a directory to which everybody may write.
 const WORLD_WRITABLE: u32 = 0o002;
 
-/// A path that leads over another user's symbolic link, in a directory to which everybody may write:
-/// whoever laid it chooses what is overwritten.
+/// The error for a path that leads over another user's symbolic link in a directory to which
+/// everybody may write: that user would choose the files that are overwritten.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{}` is a symbolic link of another user (uid {owner}) in a directory to which everybody may write; it is not followed. Name the place that it leads to, or one that is yours",
+    "`{}` is a symbolic link of another user (uid {owner}) in a directory to which everybody may write; it is not followed. Write the path that it leads to, or another path",
     link.display()
 )]
 pub(crate) struct ForeignLinkError {
@@ -18,16 +18,23 @@ pub(crate) struct ForeignLinkError {
     owner: u32,
 }
 
-/// Looks at every step of the path. What does not exist is nobody's.
+/// Checks every component of the path. Components that do not exist pass, and so do links of this
+/// user and of root.
+///
+/// # Errors
+/// A component is a symbolic link of another user in a directory to which everybody may write.
 pub(crate) fn check_foreign_links(path: &Path) -> Result<(), ForeignLinkError> {
     let own = rustix::process::geteuid().as_raw();
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     for step in path.ancestors() {
-        let (Ok(found), Some(parent)) = (step.symlink_metadata(), step.parent()) else { continue };
-        let foreign = found.is_symlink() && found.uid() != own && found.uid() != 0;
-        let open = || parent.metadata().is_ok_and(|parent| parent.mode() & WORLD_WRITABLE != 0);
-        if foreign && open() {
-            return Err(ForeignLinkError { link: step.to_owned(), owner: found.uid() });
+        let (Ok(metadata), Some(parent)) = (step.symlink_metadata(), step.parent()) else {
+            continue;
+        };
+        let is_foreign_link = metadata.is_symlink() && metadata.uid() != own && metadata.uid() != 0;
+        let is_world_writable =
+            || parent.metadata().is_ok_and(|parent| parent.mode() & WORLD_WRITABLE != 0);
+        if is_foreign_link && is_world_writable() {
+            return Err(ForeignLinkError { link: step.to_owned(), owner: metadata.uid() });
         }
     }
     Ok(())
@@ -48,7 +55,7 @@ mod tests {
         check_foreign_links(&below).unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
         check_foreign_links(&below).expect("the link is our own");
-        // Only root can give it to somebody else.
+        // Only root can change the owner.
         if lchown(&link, Some(65_534), None).is_ok() {
             let refused = check_foreign_links(&below).unwrap_err().to_string();
             assert!(
@@ -56,7 +63,7 @@ mod tests {
                 "{refused}"
             );
             fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-            check_foreign_links(&below).expect("nobody else could have laid it here");
+            check_foreign_links(&below).expect("nobody else could have made the link here");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may read and write a file.
+//! File modes in the configuration.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,30 +7,31 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The mode of a file, in octal as chmod(1) takes it: `"0640"`. Its owner may always read and write
-/// it; nobody may run it.
+/// The mode of a file, written in octal as for chmod(1): `"0640"`. The owner may always read and
+/// write the file, and nobody may execute it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileMode(u32);
 
-/// A text that is no mode.
+/// The error for a text that is no file mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no mode of a file: write four octal digits, such as \"0640\", \"0600\" or \"0644\""
+    "`{0}` is not a file mode: write four octal digits, such as \"0640\", \"0600\" or \"0644\""
 )]
 pub struct FileModeError(String);
 
 impl FileMode {
-    /// The mode of these bits.
+    /// Returns the mode of these permission bits.
     pub const fn new(bits: u32) -> Self {
         Self(bits)
     }
 
-    /// The bits.
+    /// Returns the permission bits.
     pub const fn bits(self) -> u32 {
         self.0
     }
 
-    /// The mode of a directory in which whoever may read such files can find them.
+    /// Returns the permission bits of a directory for such files: whoever may read the files may
+    /// also search the directory.
     pub const fn directory_bits(self) -> u32 {
         self.0 | (self.0 & 0o444) >> 2
     }
@@ -40,11 +41,11 @@ impl FromStr for FileMode {
     type Err = FileModeError;
 
     fn from_str(text: &str) -> Result<Self, FileModeError> {
-        let octal = text.len() == 4 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-        let bits = u32::from_str_radix(text, 8).ok().filter(|_| octal);
-        // Read and write for its owner, and nothing but reading and writing for all others.
-        let sane = bits.filter(|bits| bits & 0o600 == 0o600 && bits & !0o666 == 0);
-        sane.map(Self).ok_or_else(|| FileModeError(text.to_owned()))
+        let is_octal = text.len() == 4 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+        let bits = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
+        // Reading and writing for the owner, and no more than that for others.
+        let allowed = bits.filter(|bits| bits & 0o600 == 0o600 && bits & !0o666 == 0);
+        allowed.map(Self).ok_or_else(|| FileModeError(text.to_owned()))
     }
 }
 
