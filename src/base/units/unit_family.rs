@@ -26,7 +26,7 @@ pub(super) struct Unit {
     pub(super) name: &'static str,
     /// Size of the unit, in the smallest unit.
     pub(super) factor: u64,
-    /// Whether quantities are printed in this unit.
+    /// `true` for a unit in which quantities are printed.
     pub(super) is_printed: bool,
 }
 

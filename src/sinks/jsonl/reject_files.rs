@@ -13,7 +13,7 @@ use crate::plugin::{BoxError, RejectedMessage};
 /// The writer of the `.rejects` files, of which each stands beside the lines of its hour.
 pub(super) struct RejectFiles {
     file_mode: FileMode,
-    /// Whether files are made durable, or left to the operating system.
+    /// `true` makes files durable, `false` leaves that to the operating system.
     sync: bool,
     /// Rejected messages that are not yet written, by file.
     pending: BTreeMap<PathBuf, PendingRejects>,

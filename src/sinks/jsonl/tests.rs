@@ -1,4 +1,4 @@
-//! The sink with the time in the test's hand.
+//! Tests of the jsonl sink with times that the test sets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{ConnectionId, DownCause, SourceEvent, SourceScope};
 
-/// A sink whose time is in the test's hand.
+/// A sink with one file, whose times the test sets.
 struct SinkHarness {
     dir: tempfile::TempDir,
     sink: JsonlSink,
@@ -44,7 +44,7 @@ impl SinkHarness {
         journal::read(&self.dir.path().join(format!("t_{hour}.journal"))).unwrap()
     }
 
-    /// The names of the events in a journal.
+    /// Returns the names of the events in a journal.
     fn event_names(&self, hour: u64) -> Vec<String> {
         let name = |entry: JournalEntry| {
             let value = serde_json::to_value(entry).unwrap();
@@ -69,7 +69,7 @@ impl SinkHarness {
         std::fs::read_to_string(file).unwrap_or_default()
     }
 
-    /// How many files of this process are open in the directory, the lock aside.
+    /// Returns the number of `.jsonl` files in the directory that this process has open.
     fn open_files(&self) -> usize {
         std::fs::read_dir("/proc/self/fd")
             .unwrap()
@@ -83,52 +83,52 @@ impl SinkHarness {
 
 #[test]
 fn a_message_belongs_to_the_hour_in_which_it_was_received() {
-    let mut by_hand = SinkHarness::new();
-    by_hand.write(7199, "last");
-    by_hand.tick(7200);
-    by_hand.write(7200, "first");
-    // Waited in the queue over the boundary.
-    by_hand.write(7199, "late");
-    by_hand.sink.close().unwrap();
-    assert_eq!(by_hand.read_lines(3600), "last\nlate\n");
-    assert_eq!(by_hand.read_lines(7200), "first\n");
+    let mut harness = SinkHarness::new();
+    harness.write(7199, "last");
+    harness.tick(7200);
+    harness.write(7200, "first");
+    // A message that waited in the queue over the end of its hour.
+    harness.write(7199, "late");
+    harness.sink.close().unwrap();
+    assert_eq!(harness.read_lines(3600), "last\nlate\n");
+    assert_eq!(harness.read_lines(7200), "first\n");
 }
 
 #[test]
 fn a_tick_closes_the_hour_when_nothing_arrives() {
-    let mut by_hand = SinkHarness::new();
-    by_hand.write(7100, "a");
-    by_hand.tick(7199);
-    assert_eq!(by_hand.open_files(), 1);
-    by_hand.tick(7200);
-    assert_eq!(by_hand.open_files(), 0);
-    assert_eq!(by_hand.event_names(3600), ["open", "mark", "closed"]);
-    assert_eq!(by_hand.read_lines(7200), "");
-    assert_eq!(by_hand.event_names(7200), ["open"], "listening, and nothing came");
+    let mut harness = SinkHarness::new();
+    harness.write(7100, "a");
+    harness.tick(7199);
+    assert_eq!(harness.open_files(), 1);
+    harness.tick(7200);
+    assert_eq!(harness.open_files(), 0);
+    assert_eq!(harness.event_names(3600), ["open", "mark", "closed"]);
+    assert_eq!(harness.read_lines(7200), "");
+    assert_eq!(harness.event_names(7200), ["open"], "connected, and no message received");
 }
 
 #[test]
 fn journal_events_are_in_order_with_the_lines() {
-    let mut by_hand = SinkHarness::new();
-    by_hand.tick(3600);
-    by_hand.event(
+    let mut harness = SinkHarness::new();
+    harness.tick(3600);
+    harness.event(
         3601,
         &SourceEvent::Up { connection: ConnectionId::new(1), scope: SourceScope::default() },
     );
-    by_hand.write(3602, "a");
-    by_hand.tick(3603);
+    harness.write(3602, "a");
+    harness.tick(3603);
     let down = SourceEvent::Down {
         cause: DownCause::Eof,
         detail: "gone".to_owned(),
         silent_since: None,
         scope: SourceScope::default(),
     };
-    by_hand.event(3604, &down);
-    by_hand.tick(7200);
-    by_hand.sink.close().unwrap();
-    assert_eq!(by_hand.event_names(3600), ["open", "up", "mark", "down", "closed"]);
-    assert_eq!(by_hand.event_names(7200), ["open", "closed"]);
-    let journal = by_hand.read_journal(3600);
+    harness.event(3604, &down);
+    harness.tick(7200);
+    harness.sink.close().unwrap();
+    assert_eq!(harness.event_names(3600), ["open", "up", "mark", "down", "closed"]);
+    assert_eq!(harness.event_names(7200), ["open", "closed"]);
+    let journal = harness.read_journal(3600);
     assert!(
         matches!(&journal[0].event, JournalEvent::Open(open) if open.v == 1 && !open.connected)
     );
@@ -139,113 +139,113 @@ fn journal_events_are_in_order_with_the_lines() {
     );
     let JournalEvent::Closed(closed) = &journal[4].event else { panic!("{journal:?}") };
     assert_eq!((closed.bytes, closed.messages, closed.stop, closed.durable), (2, 1, false, true));
-    let JournalEvent::Closed(closed) = &by_hand.read_journal(7200)[1].event else {
-        panic!("no end")
+    let JournalEvent::Closed(closed) = &harness.read_journal(7200)[1].event else {
+        panic!("the journal has no end")
     };
     assert!(closed.stop && closed.first.is_none());
 }
 
 #[test]
 fn a_full_disk_is_journaled_once_as_stall_and_once_as_resume() {
-    let mut by_hand = SinkHarness::new();
-    by_hand.write(3600, "a");
+    let mut harness = SinkHarness::new();
+    harness.write(3600, "a");
     let full = InjectedFault::Error(std::io::ErrorKind::StorageFull);
     let mut batch = Batch::new();
     batch.push(b"b");
     batch.set_received(UnixNanos::from_seconds(3601));
-    with_fault(full, 0, || by_hand.sink.write(&batch).unwrap_err());
-    with_fault(full, 0, || by_hand.sink.write(&batch).unwrap_err());
-    by_hand.sink.write(&batch).unwrap();
-    assert_eq!(by_hand.event_names(3600), ["open", "stall", "resume"]);
-    assert_eq!(by_hand.read_lines(3600), "a\nb\n");
+    with_fault(full, 0, || harness.sink.write(&batch).unwrap_err());
+    with_fault(full, 0, || harness.sink.write(&batch).unwrap_err());
+    harness.sink.write(&batch).unwrap();
+    assert_eq!(harness.event_names(3600), ["open", "stall", "resume"]);
+    assert_eq!(harness.read_lines(3600), "a\nb\n");
 }
 
 #[test]
 fn a_sync_that_fails_is_in_the_journal_and_the_recording_goes_on() {
-    let mut by_hand = SinkHarness::new();
-    by_hand.write(3600, "a");
+    let mut harness = SinkHarness::new();
+    harness.write(3600, "a");
     let broken = InjectedFault::Error(std::io::ErrorKind::Other);
-    with_fault(broken, 0, || by_hand.sink.tick(UnixNanos::from_seconds(3601)).unwrap_err());
-    by_hand.write(3602, "b");
-    by_hand.sink.close().unwrap();
-    assert_eq!(by_hand.event_names(3600), ["open", "sync_failed", "mark", "closed"]);
-    let journal = by_hand.read_journal(3600);
+    with_fault(broken, 0, || harness.sink.tick(UnixNanos::from_seconds(3601)).unwrap_err());
+    harness.write(3602, "b");
+    harness.sink.close().unwrap();
+    assert_eq!(harness.event_names(3600), ["open", "sync_failed", "mark", "closed"]);
+    let journal = harness.read_journal(3600);
     let JournalEvent::SyncFailed { from, to, .. } = &journal[1].event else {
         panic!("{journal:?}")
     };
     assert_eq!((*from, *to), (0, 2));
     assert!(matches!(&journal[3].event, JournalEvent::Closed(closed) if !closed.durable));
-    assert_eq!(by_hand.read_lines(3600), "a\nb\n");
+    assert_eq!(harness.read_lines(3600), "a\nb\n");
 }
 
 #[test]
 fn a_journal_that_cannot_be_written_does_not_stop_the_lines() {
-    let mut by_hand = SinkHarness::new();
-    let path = by_hand.dir.path().join("t_3600.journal");
+    let mut harness = SinkHarness::new();
+    let path = harness.dir.path().join("t_3600.journal");
     std::fs::create_dir(&path).unwrap();
-    by_hand.write(3600, "a");
-    by_hand.tick(3601);
-    assert_eq!(by_hand.read_lines(3600), "a\n");
-    assert!(by_hand.stats.journal_errors.get() > 0);
-    assert!(by_hand.stats.snapshot().last_journal_error.unwrap().contains("t_3600.journal"));
+    harness.write(3600, "a");
+    harness.tick(3601);
+    assert_eq!(harness.read_lines(3600), "a\n");
+    assert!(harness.stats.journal_errors.get() > 0);
+    assert!(harness.stats.snapshot().last_journal_error.unwrap().contains("t_3600.journal"));
     std::fs::remove_dir(&path).unwrap();
-    by_hand.tick(3602);
-    assert_eq!(by_hand.event_names(3600), ["open", "mark"], "nothing was forgotten");
+    harness.tick(3602);
+    assert_eq!(harness.event_names(3600), ["open", "mark"], "no event is lost");
 }
 
 #[test]
 fn a_removed_directory_is_created_again() {
-    let mut by_hand = SinkHarness::new();
-    by_hand.write(3600, "gone");
-    std::fs::remove_dir_all(by_hand.dir.path()).unwrap();
-    by_hand.tick(3601);
-    by_hand.write(3602, "kept");
-    by_hand.tick(3603);
-    assert_eq!(by_hand.read_lines(3600), "kept\n");
-    assert!(by_hand.dir.path().join(".streamer.lock").exists());
+    let mut harness = SinkHarness::new();
+    harness.write(3600, "gone");
+    std::fs::remove_dir_all(harness.dir.path()).unwrap();
+    harness.tick(3601);
+    harness.write(3602, "kept");
+    harness.tick(3603);
+    assert_eq!(harness.read_lines(3600), "kept\n");
+    assert!(harness.dir.path().join(".streamer.lock").exists());
 }
 
 #[test]
 fn a_directory_removed_between_hours_does_not_block_writes() {
-    let mut by_hand = SinkHarness::new();
-    std::fs::remove_dir_all(by_hand.dir.path()).unwrap();
-    by_hand.write(3600, "kept");
-    assert_eq!(by_hand.read_lines(3600), "kept\n");
+    let mut harness = SinkHarness::new();
+    std::fs::remove_dir_all(harness.dir.path()).unwrap();
+    harness.write(3600, "kept");
+    assert_eq!(harness.read_lines(3600), "kept\n");
 }
 
 #[test]
 fn a_new_file_is_started_when_the_open_one_was_moved_away() {
-    let mut by_hand = SinkHarness::new();
-    by_hand.write(3600, "before");
-    let moved = by_hand.dir.path().join("moved");
-    std::fs::rename(by_hand.dir.path().join("t_3600.jsonl"), &moved).unwrap();
-    by_hand.tick(3601);
-    by_hand.write(3602, "after");
+    let mut harness = SinkHarness::new();
+    harness.write(3600, "before");
+    let moved = harness.dir.path().join("moved");
+    std::fs::rename(harness.dir.path().join("t_3600.jsonl"), &moved).unwrap();
+    harness.tick(3601);
+    harness.write(3602, "after");
     assert_eq!(std::fs::read(moved).unwrap(), b"before\n");
-    assert_eq!(by_hand.read_lines(3600), "after\n");
+    assert_eq!(harness.read_lines(3600), "after\n");
 }
 
 #[test]
 fn a_clock_that_steps_overwrites_nothing() {
-    let mut by_hand = SinkHarness::new();
-    by_hand.write(100_000, "a");
-    by_hand.write(10, "b");
-    by_hand.tick(11);
-    by_hand.write(100_001, "c");
-    by_hand.write(12, "d");
-    by_hand.sink.close().unwrap();
-    assert_eq!(by_hand.read_lines(97_200), "a\nc\n");
-    assert_eq!(by_hand.read_lines(0), "b\nd\n");
+    let mut harness = SinkHarness::new();
+    harness.write(100_000, "a");
+    harness.write(10, "b");
+    harness.tick(11);
+    harness.write(100_001, "c");
+    harness.write(12, "d");
+    harness.sink.close().unwrap();
+    assert_eq!(harness.read_lines(97_200), "a\nc\n");
+    assert_eq!(harness.read_lines(0), "b\nd\n");
 }
 
 #[test]
 fn events_are_kept_while_the_hour_cannot_be_opened() {
     for nth in 0..12 {
-        let mut by_hand = SinkHarness::new();
-        by_hand.write(3610, "{}");
-        by_hand.tick(3611);
-        // The next hour exists with a torn end, and cannot be opened at first.
-        std::fs::write(by_hand.dir.path().join("t_7200.jsonl"), "{}\n{\"tor").unwrap();
+        let mut harness = SinkHarness::new();
+        harness.write(3610, "{}");
+        harness.tick(3611);
+        // The next hour exists with a torn line, and cannot be opened at first.
+        std::fs::write(harness.dir.path().join("t_7200.jsonl"), "{}\n{\"tor").unwrap();
         let down = SourceEvent::Down {
             cause: DownCause::Eof,
             detail: String::new(),
@@ -253,21 +253,21 @@ fn events_are_kept_while_the_hour_cannot_be_opened() {
             scope: SourceScope::default(),
         };
         let full = InjectedFault::Error(std::io::ErrorKind::StorageFull);
-        // The engine tells of it in the log.
+        // The engine would log the error.
         let _ = with_fault(full, nth, || {
-            by_hand.sink.on_event(UnixNanos::from_seconds(7300), &down).is_err()
+            harness.sink.on_event(UnixNanos::from_seconds(7300), &down).is_err()
         });
-        by_hand.tick(7310);
-        by_hand.event(
+        harness.tick(7310);
+        harness.event(
             9001,
             &SourceEvent::Up { connection: ConnectionId::new(2), scope: SourceScope::default() },
         );
-        let events = by_hand.event_names(7200);
+        let events = harness.event_names(7200);
         assert!(events.contains(&"down".to_owned()), "failure at {nth}: {events:?}");
     }
 }
 
-/// A sink that files by topic.
+/// Returns an open sink with a file for each topic.
 fn sink_by_topic(dir: &std::path::Path, topics: &[&str]) -> Box<dyn Sink> {
     let topics = topics.iter().map(ToString::to_string).collect();
     let topic = crate::base::json::Selector::parse("/t").ok();
@@ -328,7 +328,7 @@ fn a_failing_topic_does_not_affect_the_others() {
     assert!(sink.tick(UnixNanos::from_seconds(7_200)).is_err());
     sink.write(&batch_of_topics(7_201, &["a"])).unwrap();
     sink.flush().unwrap();
-    assert!(sink.tick(UnixNanos::from_seconds(7_202)).is_err(), "b still cannot");
+    assert!(sink.tick(UnixNanos::from_seconds(7_202)).is_err(), "topic b still fails");
     drop(sink.close());
     assert_eq!(
         std::fs::read_to_string(dir.path().join("a_7200.jsonl")).unwrap().lines().count(),
@@ -339,15 +339,15 @@ fn a_failing_topic_does_not_affect_the_others() {
 
 #[test]
 fn a_failed_write_of_one_topic_neither_loses_nor_duplicates_lines() {
-    let mut came = 0;
+    let mut failures = 0;
     for nth in 0..12 {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = sink_by_topic(dir.path(), &["a", "b", "c"]);
         let mut batch = batch_of_topics(3_600, &["c", "a", "b", "a", "c", "a"]);
         sink.write(&batch).unwrap();
         let full = InjectedFault::Error(std::io::ErrorKind::StorageFull);
-        let (failed, was) = with_fault(full, nth, || sink.flush().is_err());
-        came += usize::from(was);
+        let (failed, injected) = with_fault(full, nth, || sink.flush().is_err());
+        failures += usize::from(injected);
         assert_eq!(failed, sink.buffered() > 0, "failure at {nth}");
         batch.push(b"control");
         sink.write(&batch).unwrap();
@@ -360,7 +360,7 @@ fn a_failed_write_of_one_topic_neither_loses_nor_duplicates_lines() {
             assert_eq!(std::fs::read_to_string(file).unwrap(), line.repeat(lines), "{nth}");
         }
     }
-    assert!(came >= 3, "too few failures: {came}");
+    assert!(failures >= 3, "too few failures: {failures}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(super) struct TopicWriter {
 struct WriteStall {
     since: UnixNanos,
     error: String,
-    /// Whether the journal has the event. There is no journal where the hour cannot be opened.
+    /// `true` when the journal has the event. There is no journal where the hour cannot be opened.
     is_journaled: bool,
 }
 
