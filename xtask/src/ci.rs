@@ -2,12 +2,14 @@
 
 use anyhow::Result;
 
+use crate::layers::layers;
 use crate::schema::{Mode, schema};
 use crate::test_run::run_tests;
 use crate::{cargo, cargo_with_env};
 
 pub(crate) fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
+    layers()?;
     let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(&clippy)?;
     cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])?;

@@ -22,7 +22,8 @@ use crate::root;
 /// The layers, lowest first: a directory depends on those in earlier rows alone.
 const LAYERS: &[&[&str]] = &[
     &["base"],
-    &["metrics", "archive", "exchange"],
+    &["archive", "exchange"],
+    &["metrics"],
     &["plugin"],
     &["engine"],
     &["sources", "stages", "sinks"],
