@@ -1,4 +1,4 @@
-//! Gaps of histories that are known, and of any history.
+//! Tests of gap detection with simulated recordings, scripted journals and arbitrary events.
 
 mod scripted_journals;
 
@@ -9,7 +9,7 @@ use crate::archive::journal::{
     ClosedEvent, JournalEntry, JournalEvent, Mark, OpenEvent, RecoveredEvent,
 };
 
-/// Writes journals as a recorder does whose every second is known.
+/// A simulated recorder that writes journals, and knows in which seconds it was not connected.
 #[derive(Default)]
 struct RecorderSimulation {
     journals: BTreeMap<Hour, Vec<JournalEntry>>,
@@ -18,7 +18,7 @@ struct RecorderSimulation {
     running: bool,
     connected: bool,
     hour: Option<Hour>,
-    /// The seconds in which it did not listen, from the first connection on.
+    /// Seconds without a connection, from the first connection on.
     missed_seconds: Vec<u64>,
     was_connected: bool,
 }
@@ -92,7 +92,7 @@ impl RecorderSimulation {
         (self.running, self.connected, self.hour) = (false, false, None);
     }
 
-    /// Lets time pass. A recorder that listens marks every second.
+    /// Lets time pass. A connected recorder writes a mark every second.
     fn advance(&mut self, seconds: u64) {
         for _ in 0..seconds {
             if !self.connected && self.was_connected {
@@ -100,7 +100,7 @@ impl RecorderSimulation {
             }
             self.now += 1;
             if self.running {
-                // A tick opens the next hour.
+                // A tick opens the next hour, also without a mark.
                 let marks = self.connected;
                 self.record_event(if marks {
                     JournalEvent::Mark(Mark::default())
@@ -218,7 +218,7 @@ fn hours_without_a_journal_are_unknown_gaps() {
     assert_eq!(format_gaps(&gaps_of(records.clone())), ["unknown 7200-10800 possible"]);
     records.remove(1);
     assert_eq!(format_gaps(&gaps_of(records.clone())), ["unknown 7200-10800 possible"]);
-    // Its end alone is lost.
+    // Only the end of a journal is lost.
     let Ok(journal) = &mut records[1].journal else { panic!() };
     journal.truncate(100);
     let last = journal.last().unwrap().t.seconds();
@@ -245,7 +245,7 @@ fn archive_without_journals_is_unknown_until_the_first_journal() {
         format_gaps(&detect_gaps(&records, now, RecorderState::Running)),
         ["unknown 3600-20000 possible"]
     );
-    // And where there never was a recorder, until the end of what there is.
+    // Without any journal, the gap ends with the last hour.
     records.truncate(2);
     assert_eq!(
         format_gaps(&detect_gaps(&records, now, RecorderState::Stopped)),
@@ -304,7 +304,7 @@ fn clock_step_is_no_gap_but_suspend_is() {
     history.start();
     history.up();
     history.advance(10);
-    // The hours that it passed over have no journals.
+    // The hours that the clock passes over have no journals.
     let from = UnixNanos::from_seconds(history.now);
     history.now += 90_000;
     history.record_event(JournalEvent::ClockStep { from });
@@ -358,15 +358,15 @@ proptest! {
             }
         }
         let now = history.now;
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for gap in history.gaps() {
             let end = gap.to.map_or(now, UnixNanos::seconds);
-            told.extend(gap.from.seconds()..end);
+            reported.extend(gap.from.seconds()..end);
         }
-        // Before the first connection nobody promised to listen.
+        // The time before the first connection is no gap.
         if let Some(first) = history.missed_seconds.first() {
-            told.retain(|second| second >= first);
-            prop_assert_eq!(told, history.missed_seconds);
+            reported.retain(|second| second >= first);
+            prop_assert_eq!(reported, history.missed_seconds);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Journals that are written out, event by event.
+//! Tests with journals that are written out event by event.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn closed(stop: bool) -> JournalEvent {
     JournalEvent::Closed(ClosedEvent { stop, ..ClosedEvent::default() })
 }
 
-/// The gaps of journals that are written out: the hour, and its events by their seconds.
+/// Returns the gaps of these journals: each the number of an hour, and events with their seconds.
 fn detect(journals: Vec<(u64, Vec<(u64, JournalEvent)>)>, now: u64) -> Vec<String> {
     let entry = |(t, event)| JournalEntry { t: UnixNanos::from_seconds(t), event };
     let records: Vec<_> = journals
@@ -58,7 +58,7 @@ fn oldest_journal_opened_unconnected_is_down_from_its_start() {
     };
     let hour = vec![(36_000, begin(3)), (37_800, up())];
     assert_eq!(detect(vec![(10, hour)], 38_000), ["down 36000-37800 exact"]);
-    // The first hour of a run: it was never connected before.
+    // The first hour of a run, which was never connected before, is no gap.
     let hour = vec![(36_000, begin(1)), (37_800, up())];
     assert_eq!(detect(vec![(10, hour)], 38_000), Vec::<String>::new());
 }
@@ -92,7 +92,7 @@ fn backdated_down_event_extends_the_current_outage() {
         (36_100, down()),
         (36_110, up()),
         (36_200, down()),
-        // What else is told meanwhile hides nothing.
+        // An unrelated event in between changes nothing.
         (36_203, dropped),
         (36_205, dead(36_150)),
         (36_206, dead(36_050)),
@@ -218,7 +218,7 @@ fn missing_part_of_a_run_is_unknown_despite_a_clock_step() {
         let run = "a".to_owned();
         JournalEvent::Open(Box::new(OpenEvent { run, part, connected, ..OpenEvent::default() }))
     };
-    // The journal of the hour was removed while it was written, or one between.
+    // The journal of hour 11 was removed while it was written.
     let first = vec![(36_000, part(1, false)), (36_001, up()), (36_100, mark())];
     let third = vec![
         (43_300, part(3, true)),
@@ -227,9 +227,9 @@ fn missing_part_of_a_run_is_unknown_despite_a_clock_step() {
     ];
     let gaps = detect(vec![(10, first), (12, third.clone())], 44_000);
     assert_eq!(gaps, ["unknown 36100-43300 possible"]);
-    // Nothing is left but its end.
+    // Only the last part of the run remains.
     assert_eq!(detect(vec![(12, third)], 44_000), ["unknown 43200-43300 possible"]);
-    // Retention took those before.
+    // Retention has removed the earlier parts.
     let rest = vec![(43_200, part(7, true)), (43_301, mark())];
     assert_eq!(detect(vec![(12, rest)], 44_000), Vec::<String>::new());
 }
