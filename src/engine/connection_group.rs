@@ -340,7 +340,7 @@ impl ConnectionGroup {
     }
 
     fn record_live_connections(&self, state: &GroupState) {
-        self.stats.set_live_connections(self.scope.shard.get(), state.live_connections.len());
+        self.stats.set_live_connections(self.scope.shard, state.live_connections.len());
     }
 
     fn send_event(&self, event: SourceEvent) {

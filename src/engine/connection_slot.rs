@@ -98,7 +98,7 @@ pub(super) fn build_slots(group: ConnectionGroup, source: Box<dyn Source>) -> Ve
     {
         sources.push(duplicate);
     }
-    group.stats.set_expected_connections(group.scope.shard.get(), sources.len());
+    group.stats.set_expected_connections(group.scope.shard, sources.len());
     let group = Arc::new(group);
     let count = u32::try_from(sources.len()).unwrap_or(u32::MAX);
     let build = |(position, source)| {

@@ -20,6 +20,7 @@ use super::stage_loss::StageLoss;
 use super::subscription_reply::SubscriptionReply;
 use super::topic_status::{ConnectionReplies, TopicStatus};
 use crate::base::error_chain::error_chain;
+use crate::base::shard_index::ShardIndex;
 use crate::base::time::UnixNanos;
 
 /// Number of seconds that the message rate covers. A shorter uptime is covered as a whole.
@@ -82,9 +83,9 @@ impl Default for PipelineStats {
 #[derive(Debug, Default)]
 struct PipelineStatsInner {
     /// Connections of each shard of the topics.
-    shards: BTreeMap<usize, ShardState>,
+    shards: BTreeMap<ShardIndex, ShardState>,
     /// Replies of servers to the topics of each shard.
-    topic_replies: BTreeMap<usize, Vec<ConnectionReplies>>,
+    topic_replies: BTreeMap<ShardIndex, Vec<ConnectionReplies>>,
     disconnects: BTreeMap<String, u64>,
     last_disconnect: Option<LastDisconnect>,
     stall: Option<StallStart>,
@@ -162,12 +163,12 @@ impl PipelineStats {
     }
 
     /// Sets the number of connections that a shard should have.
-    pub(crate) fn set_expected_connections(&self, shard: usize, expected: usize) {
+    pub(crate) fn set_expected_connections(&self, shard: ShardIndex, expected: usize) {
         self.lock_inner().shards.entry(shard).or_default().expected = expected;
     }
 
     /// Sets the number of live connections of a shard.
-    pub(crate) fn set_live_connections(&self, shard: usize, live: usize) {
+    pub(crate) fn set_live_connections(&self, shard: ShardIndex, live: usize) {
         let mut inner = self.lock_inner();
         let shard = inner.shards.entry(shard).or_default();
         shard.live = live;
@@ -190,7 +191,7 @@ impl PipelineStats {
     /// connections of the shard are discarded.
     pub(crate) fn set_topic_replies(
         &self,
-        shard: usize,
+        shard: ShardIndex,
         connection: u64,
         replies: impl IntoIterator<Item = (String, SubscriptionReply)>,
     ) {
@@ -203,7 +204,7 @@ impl PipelineStats {
 
     /// Discards the replies of a closed connection. If it was the last one of the shard, its topics
     /// stay listed, with the refusals, until another connection replaces them.
-    pub(crate) fn clear_topic_confirmations(&self, shard: usize, connection: u64) {
+    pub(crate) fn clear_topic_confirmations(&self, shard: ShardIndex, connection: u64) {
         let mut inner = self.lock_inner();
         // A connection may close before it has any reply.
         let Some(connections) = inner.topic_replies.get_mut(&shard) else { return };
@@ -338,7 +339,7 @@ impl PipelineStats {
 }
 
 /// Returns the seconds for which every shard has been connected; 0 if one is not.
-fn connected_seconds(shards: &BTreeMap<usize, ShardState>, now: Instant) -> u64 {
+fn connected_seconds(shards: &BTreeMap<ShardIndex, ShardState>, now: Instant) -> u64 {
     let seconds = shards
         .values()
         .map(|shard| shard.connected_since.map_or(0, |since| (now - since).as_secs()));

@@ -112,6 +112,7 @@ impl ProcessStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::shard_index::ShardIndex;
 
     #[test]
     fn status_line_format_is_stable() {
@@ -130,13 +131,13 @@ mod tests {
         let totals = ProcessStats::new(UnixNanos::from_seconds(1_700_000_000));
         let a = totals.register_pipeline("a");
         let b = totals.register_pipeline("b");
-        a.set_live_connections(0, 1);
+        a.set_live_connections(ShardIndex::default(), 1);
         a.written.add(2);
-        b.set_live_connections(0, 1);
+        b.set_live_connections(ShardIndex::default(), 1);
         b.written.add(3);
         assert!(totals.snapshot().total.connected);
         b.record_disconnect("idle", "silent", UnixNanos::default());
-        b.set_live_connections(0, 0);
+        b.set_live_connections(ShardIndex::default(), 0);
         b.register_plugin("sinks[0] (jsonl)").register_counter("reopened").add(1);
         let snapshot = totals.snapshot();
         let json = serde_json::to_string(&snapshot).unwrap();

@@ -8,6 +8,7 @@ use super::*;
 use crate::archive::journal::{
     ClosedEvent, JournalEntry, JournalEvent, Mark, OpenEvent, RecoveredEvent,
 };
+use crate::base::connection_id::ConnectionId;
 
 /// A simulated recorder that writes journals, and knows in which seconds it was not connected.
 #[derive(Default)]
@@ -63,7 +64,7 @@ impl RecorderSimulation {
 
     fn up(&mut self) {
         if self.running && !self.connected {
-            self.record_event(JournalEvent::Up { connection: 1 });
+            self.record_event(JournalEvent::Up { connection: ConnectionId::new(1) });
             self.connected = true;
             self.was_connected = true;
         }
@@ -382,7 +383,7 @@ proptest! {
             let since = UnixNanos::from_seconds(number.into());
             let event = match event {
                 0 | 1 => JournalEvent::Open(Box::new(OpenEvent { run, connected: number == 1, ..OpenEvent::default() })),
-                2 => JournalEvent::Up { connection: 1 },
+                2 => JournalEvent::Up { connection: ConnectionId::new(1) },
                 3 => JournalEvent::Down { cause: run.clone(), detail: run, since: None },
                 4 => JournalEvent::Mark(Mark::default()),
                 5 => JournalEvent::Drop { since, messages: 1, cause: run, shared: false },

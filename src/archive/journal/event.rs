@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limit_kind::LimitKind;
 use super::seal_record::SealRecord;
+use crate::base::connection_id::ConnectionId;
 use crate::base::time::UnixNanos;
 
 /// Version of the journal format, recorded in every `open` event.
@@ -31,7 +32,7 @@ pub enum JournalEvent {
     /// The source is connected and delivers messages.
     Up {
         /// Number of the connection in this run, from 1.
-        connection: u64,
+        connection: ConnectionId,
     },
     /// The source is not connected.
     Down {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::archive::digest::Digester;
+use crate::base::connection_id::ConnectionId;
 
 fn seal_record(bytes: u64) -> SealRecord {
     let hash = Digester::new().finish().sha256;
@@ -53,7 +54,7 @@ fn compacted_read_keeps_the_last_of_successive_marks() {
     for (t, event) in [
         (1, mark(1)),
         (2, mark(2)),
-        (3, JournalEvent::Up { connection: 1 }),
+        (3, JournalEvent::Up { connection: ConnectionId::new(1) }),
         (4, JournalEvent::Resume),
         (5, mark(3)),
         (6, mark(4)),
@@ -81,7 +82,7 @@ proptest! {
         parse_entries(&bytes, MarkFilter::All);
         parse_entries(&bytes, MarkFilter::LastOnly);
         // A complete event is read whatever precedes and follows it.
-        let event = encode_line(&JournalEntry { t: UnixNanos::new(5), event: JournalEvent::Up { connection: 1 } });
+        let event = encode_line(&JournalEntry { t: UnixNanos::new(5), event: JournalEvent::Up { connection: ConnectionId::new(1) } });
         let mut all = event.clone();
         all.extend(&event[..cut.min(event.len() - 1)]);
         all.push(b'\n');
@@ -90,7 +91,7 @@ proptest! {
         all.extend(&event);
         let read = parse_entries(&all, MarkFilter::All);
         prop_assert_eq!(read.first().unwrap().t, UnixNanos::new(5));
-        prop_assert_eq!(&read.last().unwrap().event, &JournalEvent::Up { connection: 1 });
+        prop_assert_eq!(&read.last().unwrap().event, &JournalEvent::Up { connection: ConnectionId::new(1) });
     }
 }
 

@@ -11,6 +11,7 @@ use crate::archive::disk::injected_fault::durable_lengths_after;
 use crate::archive::gaps::{Certainty, GapKind};
 use crate::archive::hour_writer::CloseReason;
 use crate::archive::journal::JournalEvent;
+use crate::base::connection_id::ConnectionId;
 
 const PAGE: usize = 4096;
 
@@ -39,7 +40,7 @@ fn record_seconds(
     let mut recorder = TestRecorder::new(archive, "first");
     let mut sent = 0;
     let ((), durable) = durable_lengths_after(|| {
-        recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
+        recorder.record_event(36_000, JournalEvent::Up { connection: ConnectionId::new(1) });
         for (second, count) in (0..).zip(seconds) {
             recorder.write(36_001 + second, sent..sent + count);
             sent += count;
@@ -79,7 +80,7 @@ proptest! {
         }
         release_leaked_lock(&archive);
         let mut again = TestRecorder::new(&archive, "second");
-        again.record_event(37_000, JournalEvent::Up { connection: 1 });
+        again.record_event(37_000, JournalEvent::Up { connection: ConnectionId::new(1) });
         again.write(37_001, 0..3);
         again.close_hour(37_002, CloseReason::Stopped);
         archive.run();

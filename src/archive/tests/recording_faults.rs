@@ -10,6 +10,7 @@ use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
 use crate::archive::hour_writer::{CloseReason, HourWriter, HourWriterOptions, JournalSync};
 use crate::archive::journal::{JournalEvent, OpenEvent};
 use crate::archive::{gaps, hour_summary};
+use crate::base::connection_id::ConnectionId;
 
 /// Recorder that a test drives by hand.
 pub(super) struct TestRecorder {
@@ -104,7 +105,7 @@ pub(super) fn read_gaps(archive: &TestArchive) -> Vec<gaps::Gap> {
 /// Records hour 10 and a part of hour 11, then runs the job, which seals hour 10 and removes hour
 /// 3.
 fn record_and_seal(archive: &TestArchive, recorder: &mut TestRecorder) {
-    recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
+    recorder.record_event(36_000, JournalEvent::Up { connection: ConnectionId::new(1) });
     recorder.write(36_010, 0..10);
     recorder.tick(36_011);
     recorder.write(36_020, 10..20);
@@ -128,7 +129,7 @@ fn test_fault_at_every_operation(fault: InjectedFault) {
         let crashed = triggered && matches!(fault, InjectedFault::Crash);
         // The recorder starts again in the same hour.
         let mut again = TestRecorder::new(&archive, "second");
-        again.record_event(39_700, JournalEvent::Up { connection: 1 });
+        again.record_event(39_700, JournalEvent::Up { connection: ConnectionId::new(1) });
         again.write(39_710, 30..40);
         again.close_hour(39_720, CloseReason::Stopped);
         archive.run();
@@ -216,13 +217,13 @@ fn hour_state(archive: &TestArchive, hour: u64) -> hour_summary::HourState {
 fn a_restarted_recorder_counts_lines_removed_meanwhile() {
     let archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");
-    recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
+    recorder.record_event(36_000, JournalEvent::Up { connection: ConnectionId::new(1) });
     recorder.write(36_010, 0..1000);
     recorder.tick(36_011);
     drop(recorder);
     fs::remove_file(archive.path(10, FileKind::Lines)).unwrap();
     let mut again = TestRecorder::new(&archive, "second");
-    again.record_event(36_020, JournalEvent::Up { connection: 1 });
+    again.record_event(36_020, JournalEvent::Up { connection: ConnectionId::new(1) });
     again.write(36_030, 1000..1010);
     again.close_hour(36_040, CloseReason::Stopped);
     let gaps = read_gaps(&archive);
@@ -236,7 +237,7 @@ fn a_restarted_recorder_counts_lines_removed_meanwhile() {
 fn a_late_line_that_waits_for_a_seal_reports_no_loss() {
     let archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");
-    recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
+    recorder.record_event(36_000, JournalEvent::Up { connection: ConnectionId::new(1) });
     recorder.write(36_010, 0..1000);
     recorder.tick(39_600);
     let path = archive.path(10, FileKind::Lines);
@@ -285,7 +286,7 @@ fn has_lock_waiter(path: &Path) -> bool {
 fn zeros_in_a_range_that_could_not_be_synced_are_found() {
     let archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");
-    recorder.record_event(36_000, JournalEvent::Up { connection: 1 });
+    recorder.record_event(36_000, JournalEvent::Up { connection: ConnectionId::new(1) });
     recorder.write(36_010, 0..1000);
     let broken = InjectedFault::Error(ErrorKind::Other);
     let ((), triggered) = with_fault(broken, 0, || recorder.tick(36_011));
@@ -295,7 +296,7 @@ fn zeros_in_a_range_that_could_not_be_synced_are_found() {
     drop(recorder);
     zero_the_start(&archive.path(10, FileKind::Lines));
     let mut again = TestRecorder::new(&archive, "second");
-    again.record_event(36_020, JournalEvent::Up { connection: 1 });
+    again.record_event(36_020, JournalEvent::Up { connection: ConnectionId::new(1) });
     again.close_hour(36_040, CloseReason::Stopped);
     archive.run();
     assert_eq!(archive.cat(10), "");
@@ -327,7 +328,7 @@ fn a_close_that_was_not_durable_is_not_trusted() {
 fn a_removed_hour_can_be_recorded_again() {
     let mut archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");
-    recorder.record_event(10_800, JournalEvent::Up { connection: 1 });
+    recorder.record_event(10_800, JournalEvent::Up { connection: ConnectionId::new(1) });
     recorder.write(10_810, 0..100);
     recorder.close_hour(14_400, CloseReason::Rolled);
     archive.run();

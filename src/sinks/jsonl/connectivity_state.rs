@@ -71,11 +71,11 @@ impl ConnectivityState {
                     None => self.all_up(),
                     Some(_) => scope.topics.is_empty(),
                 };
-                return is_news.then_some(JournalEvent::Up { connection: connection.get() });
+                return is_news.then_some(JournalEvent::Up { connection: *connection });
             }
             SourceEvent::Subscribed { connection, topics } => {
                 let arrives = topic.is_some_and(|topic| topics.iter().any(|other| other == topic));
-                return arrives.then_some(JournalEvent::Up { connection: connection.get() });
+                return arrives.then_some(JournalEvent::Up { connection: *connection });
             }
             SourceEvent::Down { cause, detail, silent_since, scope } => {
                 let prefix = match (topic, scope.shard_count) {

@@ -92,7 +92,7 @@ impl EventFanOut {
             return topics.into_iter().map(|topic| JournalEvent::TopicUp { topic }).collect();
         }
         if self.connectivity.all_up() {
-            return vec![JournalEvent::Up { connection: connection.get() }];
+            return vec![JournalEvent::Up { connection }];
         }
         // The file is down with its connection, and comes up with it.
         Vec::new()

@@ -485,7 +485,7 @@ impl SubscriptionTracker {
             };
             (topic.clone(), reply)
         });
-        self.stats.set_topic_replies(self.settings.shard.get(), self.connection_id, replies);
+        self.stats.set_topic_replies(self.settings.shard, self.connection_id, replies);
     }
 
     fn notify_of_newly_active(&mut self) {
@@ -525,7 +525,7 @@ impl SubscriptionTracker {
 
 impl Drop for SubscriptionTracker {
     fn drop(&mut self) {
-        self.stats.clear_topic_confirmations(self.settings.shard.get(), self.connection_id);
+        self.stats.clear_topic_confirmations(self.settings.shard, self.connection_id);
     }
 }
 

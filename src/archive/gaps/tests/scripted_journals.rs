@@ -8,7 +8,7 @@ fn open(run: &str, connected: bool) -> JournalEvent {
 }
 
 fn up() -> JournalEvent {
-    JournalEvent::Up { connection: 1 }
+    JournalEvent::Up { connection: ConnectionId::new(1) }
 }
 
 fn down() -> JournalEvent {
