@@ -250,7 +250,7 @@ impl ChildProcess {
     pub(crate) fn unread_bytes(&self) -> io::Result<usize> {
         let Some(stdin) = &self.stdin else { return Ok(0) };
         let unread = ioctl_fionread(stdin).map_err(|error| {
-            with_context("cannot determine how much the program has read", error.into())
+            with_context("cannot determine how much the program has read", &error.into())
         })?;
         Ok(usize::try_from(unread).unwrap_or(usize::MAX))
     }
@@ -262,7 +262,7 @@ impl ChildProcess {
     pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.process
             .try_wait()
-            .map_err(|error| with_context("cannot determine whether the program has ended", error))
+            .map_err(|error| with_context("cannot determine whether the program has ended", &error))
     }
 
     /// Closes stdin and waits for the exit, at most for `timeout`; then kills the program. Returns
@@ -304,7 +304,7 @@ impl Drop for ChildProcess {
 }
 
 /// Returns the error with a text in front that says what failed.
-fn with_context(what_failed: &str, error: io::Error) -> io::Error {
+fn with_context(what_failed: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what_failed}: {error}"))
 }
 

@@ -19,7 +19,8 @@ const FILES_PER_WRITER: usize = 2;
 /// A least-recently-used list of the writers that have files open.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
-    max_open_files: usize,
+    /// Maximum number of open files.
+    limit: usize,
     /// The state of each writer that was used so far, by its index.
     slots: Vec<Slot>,
     /// Number of uses so far; the clock of `Slot::last_used`.
@@ -39,7 +40,7 @@ impl OpenFiles {
     /// Returns an empty list that allows `max_open_files` files.
     pub(super) fn new(max_open_files: u32, evictions: Arc<Counter>) -> Self {
         Self {
-            max_open_files: max_open_files as usize,
+            limit: max_open_files as usize,
             slots: Vec::new(),
             uses: 0,
             open_writers: 0,
@@ -61,7 +62,7 @@ impl OpenFiles {
             return None;
         }
         self.open_writers += 1;
-        if self.open_writers * FILES_PER_WRITER <= self.max_open_files {
+        if self.open_writers * FILES_PER_WRITER <= self.limit {
             return None;
         }
         let open = self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_open);
@@ -93,13 +94,12 @@ impl OpenFiles {
             return false;
         }
         let open_files = self.open_writers * FILES_PER_WRITER;
-        let half = open_files.min(self.max_open_files) / 2;
-        self.max_open_files = half.max(MIN_OPEN_FILES as usize);
+        let half = open_files.min(self.limit) / 2;
+        self.limit = half.max(MIN_OPEN_FILES as usize);
         self.slots.iter_mut().for_each(|slot| slot.is_open = false);
         self.open_writers = 0;
-        let max_open_files = self.max_open_files;
         warn!(
-            max_open_files,
+            max_open_files = self.limit,
             "the process may open no more files, so the limit on open files is lowered"
         );
         true
@@ -107,7 +107,7 @@ impl OpenFiles {
 
     /// Logs a warning when the process may not open as many files as the limit allows.
     pub(super) fn check_process_limit(&self) {
-        let max_open_files = self.max_open_files;
+        let max_open_files = self.limit;
         let needed = RESERVED_DESCRIPTORS + max_open_files as u64;
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         if let Some(limit) = limit.filter(|limit| *limit < needed) {
@@ -151,8 +151,8 @@ mod tests {
         let no_descriptor = io::Error::from_raw_os_error(Errno::MFILE.raw_os_error());
         assert!(files.reduce_limit(&no_descriptor));
         assert!(!files.is_open(index(0)));
-        assert_eq!(files.max_open_files, 100);
+        assert_eq!(files.limit, 100);
         assert!(files.reduce_limit(&no_descriptor));
-        assert_eq!(files.max_open_files, MIN_OPEN_FILES as usize);
+        assert_eq!(files.limit, MIN_OPEN_FILES as usize);
     }
 }

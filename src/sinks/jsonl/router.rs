@@ -83,14 +83,14 @@ impl Router {
                 }
                 (self.line_topics.as_slice(), labeler.table())
             }
-            TopicSource::Batch => match batch.topics() {
-                Some(topics) => topics,
-                None => {
+            TopicSource::Batch => {
+                let Some(topics) = batch.topics() else {
                     self.report_missing_labels(batch);
                     buffer.push(batch, std::iter::repeat(WriterIndex::FIRST));
                     return;
-                }
-            },
+                };
+                topics
+            }
         };
         if self.writer_by_topic.len() < names.len() {
             assign_writers(&mut self.writer_by_topic, names, writers);
