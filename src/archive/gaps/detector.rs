@@ -370,6 +370,13 @@ impl GapDetector {
                 }
                 silent_since.unwrap_or(t)
             }
+            // What happened before the event is unknown, but the run may have been connected.
+            RecordingState::Unknown { since, .. } if self.run_started < *since => {
+                if silent_since.is_some() {
+                    certainty = Certainty::AtMost;
+                }
+                silent_since.map_or(t, |silent| silent.max(*since))
+            }
             // The run has not been connected so far.
             RecordingState::Initial
             | RecordingState::Stopped { .. }

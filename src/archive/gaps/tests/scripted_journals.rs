@@ -192,6 +192,25 @@ fn missing_events_are_unknown_until_the_next_mark() {
 }
 
 #[test]
+fn a_disconnect_after_missing_events_begins_no_earlier_than_they() {
+    let since = UnixNanos::from_seconds(36_200);
+    let journal = |down| {
+        let missing = JournalEvent::Missing { events: 44, since };
+        vec![(36_000, open("a", false)), (36_001, up()), (36_256, missing), (36_302, down)]
+    };
+    let gaps = detect(vec![(10, journal(down()))], 38_000);
+    assert_eq!(gaps, ["unknown 36200-36302 possible", "down 36302-… exact"]);
+    let silent_since = |t| {
+        let since = Some(UnixNanos::from_seconds(t));
+        JournalEvent::Down { cause: "idle".to_owned(), detail: String::new(), since }
+    };
+    let gaps = detect(vec![(10, journal(silent_since(36_290)))], 38_000);
+    assert_eq!(gaps, ["unknown 36200-36290 possible", "down 36290-… at_most"]);
+    let gaps = detect(vec![(10, journal(silent_since(36_100)))], 38_000);
+    assert_eq!(gaps, ["unknown 36200-36200 possible", "down 36200-… at_most"]);
+}
+
+#[test]
 fn idle_connection_gap_starts_when_it_went_silent() {
     let since = Some(UnixNanos::from_seconds(36_200));
     let silent = JournalEvent::Down { cause: "idle".to_owned(), detail: String::new(), since };
