@@ -267,7 +267,8 @@ impl ConnectionGroup {
     /// Puts messages of a connection that were read at `now` into the queue.
     pub(super) async fn deliver(&self, line: LineIndex, mut batch: Batch, now: Instant) {
         batch.set_received(self.clock.now());
-        let _in_order = self.delivery_order.lock().await;
+        // Without a budget that may be spent, the first poll takes the place in line.
+        let _in_order = tokio::task::unconstrained(self.delivery_order.lock()).await;
         let counts = {
             let mut state = self.lock_state();
             if let Some(connection) = state.connection_mut(line) {
