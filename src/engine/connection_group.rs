@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::dedup::LineArbiter;
 use super::drop_log::DropLog;
+use super::line_arbiter::LineArbiter;
 use super::line_index::LineIndex;
 use super::live_connection::{InactiveTopic, LiveConnection};
 use super::overflow::Overflow;

@@ -42,7 +42,7 @@ enum RecordingState {
 
 /// An interval, open so far, in which the disk takes no writes.
 #[derive(Debug)]
-struct WriteStall {
+struct JournaledStall {
     since: UnixNanos,
     error: String,
 }
@@ -67,7 +67,7 @@ pub(super) struct GapDetector {
     /// Time of the last event that shows that the recorder was alive; the epoch if there is none.
     last_activity: UnixNanos,
     previous_hour: Option<Hour>,
-    stall: Option<WriteStall>,
+    stall: Option<JournaledStall>,
     topic_outages: TopicOutages,
     /// Time of the last activity before a torn line.
     torn_since: Option<UnixNanos>,
@@ -173,7 +173,7 @@ impl GapDetector {
             }
             JournalEvent::Stopping => self.stopping_since = Some(t),
             JournalEvent::Stall { error } => {
-                self.stall = Some(WriteStall { since: t, error: error.clone() });
+                self.stall = Some(JournaledStall { since: t, error: error.clone() });
             }
             JournalEvent::Resume => self.end_stall(t),
             JournalEvent::SyncFailed { since, error, .. } => {
@@ -406,7 +406,7 @@ impl GapDetector {
     }
 
     fn take_stall(&mut self, to: UnixNanos) -> Option<Gap> {
-        let WriteStall { since, error } = self.stall.take()?;
+        let JournaledStall { since, error } = self.stall.take()?;
         let cause = GapCause::Disk.as_str();
         let stalled = new_gap(GapKind::Stalled, since, to, cause, Certainty::Possible);
         Some(Gap { detail: error, ..stalled })

@@ -36,17 +36,17 @@ pub(crate) struct StatusSocket {
     listener: UnixListener,
     path: PathBuf,
     /// Identity of the socket's file, unless somebody removed it at once.
-    file_id: Option<FileId>,
+    file_id: Option<SocketFileId>,
 }
 
 /// The identity of a file, which outlives a rename.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId {
+struct SocketFileId {
     device: u64,
     inode: u64,
 }
 
-impl FileId {
+impl SocketFileId {
     fn of(path: &Path) -> Option<Self> {
         let metadata = fs::symlink_metadata(path).ok()?;
         Some(Self { device: metadata.dev(), inode: metadata.ino() })
@@ -93,7 +93,7 @@ impl StatusSocket {
         let bound = UnixListener::bind(path);
         rustix::process::umask(previous);
         let listener = bound.map_err(bind_error)?;
-        Ok(Self { listener, path: path.to_owned(), file_id: FileId::of(path) })
+        Ok(Self { listener, path: path.to_owned(), file_id: SocketFileId::of(path) })
     }
 
     /// Answers clients until the future is dropped.
@@ -125,7 +125,7 @@ impl StatusSocket {
 
 impl Drop for StatusSocket {
     fn drop(&mut self) {
-        if self.file_id.is_some() && FileId::of(&self.path) == self.file_id {
+        if self.file_id.is_some() && SocketFileId::of(&self.path) == self.file_id {
             // If this fails, the next start replaces the file.
             drop(fs::remove_file(&self.path));
         }

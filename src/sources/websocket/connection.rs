@@ -21,7 +21,7 @@ use self::frame_writer::FrameWriter;
 pub(super) use self::keep_alive::KeepAlive;
 use self::keep_alive::{IdleAction, KeepAliveTimers};
 use super::disconnects::io_disconnect;
-use super::frame_decoder::{CloseReason, ControlFrame, FeedProgress, FrameDecoder, FrameError};
+use super::frame_decoder::{ClosePayload, ControlFrame, FeedProgress, FrameDecoder, FrameError};
 use super::subscription_tracker::SubscriptionTracker;
 use super::transport::Transport;
 use crate::metrics::PipelineStats;
@@ -270,10 +270,10 @@ impl WebsocketConnection {
                 self.queue_close(if code.is_allowed() { code } else { CloseCode::Protocol });
                 let detail = match reason {
                     None => "the server closed the connection without a code".to_owned(),
-                    Some(CloseReason { code, text }) if text.is_empty() => {
+                    Some(ClosePayload { code, text }) if text.is_empty() => {
                         format!("the server closed the connection with code {code}")
                     }
-                    Some(CloseReason { code, text }) => {
+                    Some(ClosePayload { code, text }) => {
                         format!("the server closed the connection with code {code}: {text}")
                     }
                 };

@@ -14,7 +14,7 @@ mod inflater;
 use crate::plugin::batch::{Batch, fold_newlines};
 
 pub use self::context_takeover::ContextTakeover;
-pub use self::control_frame::{CloseReason, ControlFrame};
+pub use self::control_frame::{ClosePayload, ControlFrame};
 pub use self::frame_error::FrameError;
 use self::frame_header::{DataOpcode, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode};
 use self::inflater::Inflater;

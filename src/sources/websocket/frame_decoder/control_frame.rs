@@ -11,12 +11,12 @@ pub enum ControlFrame {
     /// A pong: the other end is alive (5.5.3).
     Pong,
     /// A close frame: the end of the stream, with its reason if the server gives one (5.5.1).
-    Close(Option<CloseReason>),
+    Close(Option<ClosePayload>),
 }
 
 /// The payload of a close frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CloseReason {
+pub struct ClosePayload {
     /// Status code (7.4).
     pub code: u16,
     /// Explanation in the server's words, often empty.
@@ -34,7 +34,7 @@ impl ControlFrame {
             (ControlOpcode::Close, [high, low, text @ ..]) => {
                 let text = std::str::from_utf8(text).map_err(|_| FrameError::InvalidUtf8)?;
                 let code = u16::from_be_bytes([*high, *low]);
-                Ok(Self::Close(Some(CloseReason { code, text: text.to_owned() })))
+                Ok(Self::Close(Some(ClosePayload { code, text: text.to_owned() })))
             }
         }
     }
