@@ -63,11 +63,16 @@ impl SilenceTimer {
         self.state == TimerState::Running && self.last_data + window > now
     }
 
-    /// Starts the timer of a topic that is requested for the first time.
+    /// Starts the timer of a topic that is requested for the first time. The silence of a topic that
+    /// was given up is measured from its last request.
     pub(super) fn arm(&mut self, now: Instant) {
-        if self.state == TimerState::Idle {
-            self.last_data = now;
-            self.state = TimerState::Running;
+        match self.state {
+            TimerState::Idle => {
+                self.last_data = now;
+                self.state = TimerState::Running;
+            }
+            TimerState::GivenUp => self.last_data = now,
+            TimerState::Running | TimerState::Resubscribed(_) => {}
         }
     }
 
@@ -132,5 +137,7 @@ mod tests {
             assert_eq!(timer.check_deadline(Instant::now()), action);
         }
         assert_eq!(timer.deadline(), None);
+        timer.arm(Instant::now());
+        assert_eq!(timer.silent_for(Instant::now()), Duration::ZERO);
     }
 }
