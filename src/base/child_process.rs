@@ -184,12 +184,13 @@ impl ChildProcess {
         Ok(written)
     }
 
-    /// Shortens the remembered bytes to [`SENT_TAIL_BYTES`], and to whole lines.
+    /// Shortens the remembered bytes to whole lines, the first of which reaches into the last
+    /// [`SENT_TAIL_BYTES`]: a line that may be unread is never forgotten.
     fn forget_oldest_sent(&mut self) {
         let excess = self.sent_tail.len().saturating_sub(SENT_TAIL_BYTES);
-        let kept = self.sent_tail.get(excess..).unwrap_or_default();
-        let partial_line = memchr::memchr(b'\n', kept).map_or(0, |position| position + 1);
-        self.sent_tail.drain(..excess + partial_line);
+        let old = self.sent_tail.get(..excess).unwrap_or_default();
+        let whole_lines = memchr::memrchr(b'\n', old).map_or(0, |position| position + 1);
+        self.sent_tail.drain(..whole_lines);
     }
 
     /// Returns the number of sent bytes that are remembered.
@@ -412,5 +413,18 @@ mod tests {
         let UnreadInput { lines, .. } = child.drain_unread(IfUnknown::Unread);
         assert!(lines.len() < 2 * SENT_TAIL_BYTES && lines.len() > SENT_TAIL_BYTES - line.len());
         assert_eq!(lines.len() % line.len(), 0);
+    }
+
+    #[test]
+    fn a_line_longer_than_the_remembered_input_is_not_forgotten() {
+        let mut child = cat();
+        replace_stdin(&mut child);
+        child.try_write(b"short\n").unwrap();
+        let line = [b"x".repeat(3 * SENT_TAIL_BYTES), b"\n".to_vec()].concat();
+        for part in line.chunks(SENT_TAIL_BYTES / 2) {
+            child.try_write(part).unwrap();
+        }
+        let UnreadInput { lines, .. } = child.drain_unread(IfUnknown::Unread);
+        assert!(lines.ends_with(&line));
     }
 }
