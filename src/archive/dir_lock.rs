@@ -118,7 +118,13 @@ impl DirLock {
             }
             Err(TryLockError::Error(source)) => return Err(open_error(source)),
         }
-        let last_run = parse_last_run(&read_content(&mut file).map_err(open_error)?);
+        let last_run = match kind {
+            // Nobody asks for a last run of the recorder.
+            DirLockKind::Recorder => None,
+            DirLockKind::ArchiveJob => {
+                parse_last_run(&read_content(&mut file).map_err(open_error)?)
+            }
+        };
         let mut lock = Self { file, path };
         // A full disk must not keep the recorder from starting: the lock is held without a content.
         drop(lock.write_content(last_run));

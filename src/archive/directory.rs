@@ -102,7 +102,9 @@ pub fn stems_with_hours(
     let read_error = || FileError::from_io("read the directory", dir);
     let mut stems = BTreeSet::new();
     for entry in std::fs::read_dir(dir).map_err(read_error())? {
-        let name = entry.map_err(read_error())?.file_name();
+        // An entry that vanished or cannot be read must not cost the others.
+        let Ok(entry) = entry else { continue };
+        let name = entry.file_name();
         let parsed = name.to_str().and_then(FileName::parse);
         stems.extend(parsed.filter(|file| is_wanted(file.hour)).map(|file| file.stem));
     }

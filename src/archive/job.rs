@@ -8,6 +8,7 @@ mod job_summary;
 mod removal_planner;
 mod seal_readiness;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::compression_ratio::CompressionRatio;
@@ -145,19 +146,24 @@ impl Job {
         let plan = self.plan(clock.now())?;
         let last_run = plan.last_run;
         let mut summary = JobSummary::default();
-        let mut removals_deferred = false;
+        let removals_deferred = Cell::new(false);
         let mut report = |event: JobEvent| {
-            removals_deferred |= matches!(event, JobEvent::Deferred { .. });
+            if matches!(event, JobEvent::Deferred { .. }) {
+                removals_deferred.set(true);
+            }
             summary.record(&event);
             report(&event);
         };
         if plan.is_noop() && self.find_leftovers()?.is_empty() {
-            plan.warnings.into_iter().for_each(report);
+            plan.warnings.into_iter().for_each(&mut report);
             // A directory in which the run cannot be recorded is one in which nothing can be removed.
             if self.has_limits()
                 && let Ok(mut lock) = DirLock::acquire(&self.dir, DirLockKind::ArchiveJob)
             {
-                lock.record_run(LastRun { at: clock.now(), removals_deferred: false })?;
+                let run = LastRun { at: clock.now(), removals_deferred: false };
+                if let Err(error) = lock.record_run(run) {
+                    report(JobEvent::run_not_recorded(&self.dir, &error));
+                }
             }
             return Ok(summary);
         }
@@ -185,7 +191,11 @@ impl Job {
         for hour in unsealed {
             report(hour.failure);
         }
-        lock.record_run(LastRun { at: clock.now(), removals_deferred })?;
+        // What was done is done: a full disk, which removals are for, must not hide it.
+        let run = LastRun { at: clock.now(), removals_deferred: removals_deferred.get() };
+        if let Err(error) = lock.record_run(run) {
+            report(JobEvent::run_not_recorded(&self.dir, &error));
+        }
         Ok(summary)
     }
 
@@ -241,7 +251,12 @@ impl Job {
                     leftovers.push(Leftover::SealTempFile(entry));
                 }
                 Ok(false) => {}
-                Err(error) => leftovers.push(Leftover::Unreadable(entry, error)),
+                Err(error) => {
+                    if entry.file(FileKind::SealingTemp).is_some() {
+                        leftovers.push(Leftover::SealTempFile(entry.clone()));
+                    }
+                    leftovers.push(Leftover::Unreadable(entry, error));
+                }
             }
         }
         Ok(leftovers)

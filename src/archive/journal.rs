@@ -93,7 +93,7 @@ fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     };
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_READ_BYTES)))?;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_READ_BYTES)).unwrap_or(0));
     // Events that are appended while this reads are left for the next reader.
     file.take(length.min(MAX_READ_BYTES)).read_to_end(&mut bytes)?;
     Ok(Some(bytes))

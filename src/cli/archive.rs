@@ -41,6 +41,7 @@ pub(super) fn archive(
 ) -> Result<ExitCode, CliError> {
     let format = OutputFormat::from_flag(args.json);
     let mut failed = false;
+    let mut output_error = DeferredError::default();
     for job in args.location.resolve(config, registry)?.jobs() {
         if args.dry_run {
             let plan = job.plan(SystemClock.now()).map_err(anyhow::Error::from)?;
@@ -49,19 +50,23 @@ pub(super) fn archive(
                 OutputFormat::Json => plan_json(&job, &plan)?,
             })?;
         } else {
-            failed |= run_job(&job, format)?.failures > 0;
+            failed |= run_job(&job, format, &mut output_error)?.failures > 0;
         }
     }
+    output_error.into_result()?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Runs the job and prints its events. An error of the output is returned after the job has ended,
-/// so that a closed terminal does not stop the work.
-fn run_job(job: &Job, format: OutputFormat) -> Result<JobSummary, CliError> {
+/// Runs the job and prints its events. An error of the output is kept for the end of all jobs, so
+/// that a closed terminal does not stop the work.
+fn run_job(
+    job: &Job,
+    format: OutputFormat,
+    output_error: &mut DeferredError,
+) -> Result<JobSummary, CliError> {
     let progress = Arc::new(Progress::default());
     let plan = job.plan(SystemClock.now()).map_err(anyhow::Error::from)?;
     let bar = ProgressReporter::start(&progress, plan.work_bytes());
-    let mut output_error = DeferredError::default();
     let result = job.run(&SystemClock, &progress, &mut |event| {
         bar.suspend(|| match format {
             OutputFormat::Json => output_error.record(print_json_line(event)),
@@ -74,7 +79,6 @@ fn run_job(job: &Job, format: OutputFormat) -> Result<JobSummary, CliError> {
     if format == OutputFormat::Text {
         output_error.record(print(&format!("{}\n", summary_text(&job.dir, &summary))));
     }
-    output_error.into_result()?;
     Ok(summary)
 }
 

@@ -201,6 +201,14 @@ impl JobEvent {
         Self::Remark { path: hour_path(dir, first), message }
     }
 
+    pub(super) fn run_not_recorded(dir: &Path, error: &(dyn std::error::Error + 'static)) -> Self {
+        let message = format!(
+            "this run is not recorded, so that the next one may put removals by age off: {}",
+            error_chain(error)
+        );
+        Self::Remark { path: dir.to_owned(), message }
+    }
+
     pub(super) fn last_run_unknown(
         lock_file: &Path,
         error: &(dyn std::error::Error + 'static),
