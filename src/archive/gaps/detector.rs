@@ -236,7 +236,22 @@ impl GapDetector {
             | JournalEvent::Removed { .. }
             | JournalEvent::Recovered(_)
             | JournalEvent::Torn => {}
-            _ => self.last_activity = t,
+            JournalEvent::Open(_)
+            | JournalEvent::Up { .. }
+            | JournalEvent::Down { .. }
+            | JournalEvent::Drop { .. }
+            | JournalEvent::Stall { .. }
+            | JournalEvent::Resume
+            | JournalEvent::SyncFailed { .. }
+            | JournalEvent::TopicDown { .. }
+            | JournalEvent::TopicUp { .. }
+            | JournalEvent::Unconfirmed { .. }
+            | JournalEvent::Rejected { .. }
+            | JournalEvent::Stopping
+            | JournalEvent::Suspended { .. }
+            | JournalEvent::ClockStep { .. }
+            | JournalEvent::Missing { .. }
+            | JournalEvent::Closed(_) => self.last_activity = t,
         }
     }
 
