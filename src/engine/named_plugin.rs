@@ -17,6 +17,7 @@ pub(crate) struct NamedPlugin<T: ?Sized> {
     pub(crate) common: CommonKeys,
     pub(crate) stats: Arc<PluginStats>,
     last_logged: Option<LoggedFailure>,
+    is_contract_breach_logged: bool,
 }
 
 /// A failure that is in the log.
@@ -28,7 +29,14 @@ struct LoggedFailure {
 impl<T: ?Sized> NamedPlugin<T> {
     /// Creates a plugin with the name of its counters.
     pub(crate) fn new(plugin: Box<T>, common: CommonKeys, stats: Arc<PluginStats>) -> Self {
-        Self { name: stats.name().to_owned(), plugin, common, stats, last_logged: None }
+        Self {
+            name: stats.name().to_owned(),
+            plugin,
+            common,
+            stats,
+            last_logged: None,
+            is_contract_breach_logged: false,
+        }
     }
 
     /// Records a failure and returns whether it is to be logged: the same failure is logged at most
@@ -42,5 +50,10 @@ impl<T: ?Sized> NamedPlugin<T> {
             self.last_logged = Some(LoggedFailure { message, at: Instant::now() });
         }
         !is_repeated
+    }
+
+    /// Records that the plugin broke its contract and returns whether that is to be logged: once.
+    pub(super) fn record_contract_breach(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_contract_breach_logged, true)
     }
 }

@@ -193,7 +193,7 @@ fn handle_failures(
         });
     });
     stage.stats.register_counter("rejected").add(rejected.len() as u64);
-    if rejected.len() < failures.len() && stage.record_failure("rejected messages not found") {
+    if rejected.len() < failures.len() && stage.record_contract_breach() {
         let lost = failures.len() - rejected.len();
         error!(stage = stage.name, lost, "a stage rejects messages that are not in its batch");
     }

@@ -5,7 +5,7 @@ use super::rule::Rule;
 
 /// Maximum length in bytes of a message that can be anything but data. Answers that name many topics
 /// are long.
-const MAX_ANSWER_BYTES: usize = 256 << 10;
+pub(super) const MAX_ANSWER_BYTES: usize = 256 << 10;
 
 /// The compiled rules of a profile.
 #[derive(Debug, Clone)]

@@ -19,7 +19,7 @@ use super::config::ControlMessages;
 use super::protocol_settings::ProtocolSettings;
 use super::quote::quote;
 use super::request_id::RequestId;
-use super::rules::RuleScope;
+use super::rules::{MAX_ANSWER_BYTES, RuleScope};
 use super::silence_monitor::SilenceMonitor;
 use super::subscription_table::{
     AnswerSubject, NOT_ACCEPTED, SubscriptionState, SubscriptionTable,
@@ -260,6 +260,7 @@ impl SubscriptionTracker {
             let scope = if is_inspected { RuleScope::All } else { RuleScope::Unsolicited };
             let rule = settings.rules.match_message(payload, scope);
             if self.welcome_deadline.is_some()
+                && payload.len() <= MAX_ANSWER_BYTES
                 && settings.welcome.as_ref().is_some_and(|welcome| welcome.is_match(payload))
             {
                 self.welcome_deadline = None;
