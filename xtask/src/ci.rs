@@ -18,8 +18,8 @@ pub(crate) fn ci() -> Result<()> {
     cargo_with_env(&docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
     schema(Mode::Check)?;
     for (package, config) in [
-        ("custom-stage", "examples/custom_stage/config.json"),
-        ("custom-sink", "examples/custom_sink/config.json"),
+        ("custom-stage", "docs/examples/custom_stage/config.json"),
+        ("custom-sink", "docs/examples/custom_sink/config.json"),
     ] {
         cargo(&["run", "--locked", "-p", package, "--", "check", "-config", config])?;
     }

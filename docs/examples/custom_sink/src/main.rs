@@ -1,7 +1,7 @@
 //! A recorder with a sink of its own, which counts the messages of each topic.
 //!
 //! ```console
-//! $ cat output/*.jsonl | cargo run -p custom-sink -- run -config examples/custom_sink/config.json
+//! $ cat output/*.jsonl | cargo run -p custom-sink -- run -config docs/examples/custom_sink/config.json
 //! $ cat counts.jsonl
 //! {"publicTrade.BTCUSDT":12034,"publicTrade.ETHUSDT":8120}
 //! ```

@@ -3,7 +3,7 @@
 //! ```console
 //! $ cargo run -p custom-stage -- plugins at_least          # knows the new stage, with its keys
 //! $ streamer demo --serve 127.0.0.1:9001 &                 # something to record
-//! $ cargo run -p custom-stage -- run -config examples/custom_stage/config.json
+//! $ cargo run -p custom-stage -- run -config docs/examples/custom_stage/config.json
 //! ```
 
 use std::process::ExitCode;
