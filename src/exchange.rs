@@ -43,7 +43,7 @@ pub struct ExchangeOptions {
     pub rate: u64,
     /// Number of trades; the connection stays open and quiet after the last. `None` has no end.
     pub count: Option<u64>,
-    /// Whether the exchange closes the connection after the last trade.
+    /// Set if the exchange closes the connection after the last trade.
     pub close_at_end: bool,
     /// Numbers of trades, ascending, at each of which the connection is dropped without a close
     /// frame.

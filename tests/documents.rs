@@ -391,7 +391,7 @@ fn every_command_has_a_place_in_the_documentation() {
     }
 }
 
-/// What stdout and stderr say.
+/// Returns the text of stdout and stderr.
 fn words(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
@@ -425,14 +425,14 @@ fn examples() -> Vec<Example> {
     examples
 }
 
-/// What is done with a command of the documentation.
+/// The treatment of a command of the documentation.
 #[derive(Debug, PartialEq)]
 enum Treatment {
-    /// It is run in the directory of a recording.
+    /// The command is run in the directory of a recording.
     Run,
-    /// It is checked that the command and its flags exist.
+    /// The command and its flags must exist.
     Parse,
-    /// It is about the machine of the reader.
+    /// The command concerns the machine of the reader.
     Skip,
 }
 
@@ -452,7 +452,7 @@ impl Example {
         }
     }
 
-    /// Whether the tools that the command needs are there. `.ci/run` installs zstd and DuckDB, but
+    /// Returns whether the tools that the command needs are installed. `.ci/run` installs zstd and DuckDB, but
     /// neither jq nor pandas.
     fn has_tools(&self) -> bool {
         let uses =

@@ -206,7 +206,7 @@ impl ChildProcess {
     /// Forgets the sent bytes and returns those that the program has not processed with certainty.
     /// Must be called before stdin is closed, since the unread rest of a closed pipe is unknown.
     ///
-    /// When the kernel does not say how many bytes are unread, that is logged, and `if_unknown`
+    /// If the kernel does not say how many bytes are unread, that is logged, and `if_unknown`
     /// decides.
     pub(crate) fn drain_unread(&mut self, if_unknown: IfUnknown) -> UnreadInput {
         let unread = match self.unread_bytes() {

@@ -1,6 +1,6 @@
 //! A sink with `required: false`: it runs on a thread of its own, behind a queue of its own.
 //!
-//! When it fails or hangs, messages that do not fit into its queue are lost to it, and nobody else
+//! While the sink fails or hangs, messages that do not fit into its queue are lost to it, and nobody else
 //! waits.
 
 use std::sync::Arc;
