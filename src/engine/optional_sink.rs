@@ -1,7 +1,7 @@
 //! A sink with `required: false`: it runs on a thread of its own, behind a queue of its own.
 //!
-//! While the sink fails or hangs, messages that do not fit into its queue are lost to it, and nobody else
-//! waits.
+//! While the sink fails or hangs, messages that do not fit into its queue are lost to it, and
+//! nobody else waits.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
