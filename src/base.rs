@@ -6,6 +6,7 @@ pub(crate) mod command_line;
 pub(crate) mod config_error;
 pub(crate) mod connection_id;
 pub(crate) mod error_chain;
+pub(crate) mod failure_log;
 pub mod json;
 pub(crate) mod line_splitter;
 pub(crate) mod pacer;

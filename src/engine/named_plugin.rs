@@ -1,13 +1,11 @@
 //! A plugin with its name, its common keys and its counters.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::metrics::PluginStats;
 use crate::plugin::CommonKeys;
-
-/// Interval at which a failure that persists is logged again.
-pub(super) const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A plugin with its name, its common keys and its counters.
 pub(crate) struct NamedPlugin<T: ?Sized> {

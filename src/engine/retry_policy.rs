@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::named_plugin::{FAILURE_LOG_INTERVAL, NamedPlugin};
+use super::named_plugin::NamedPlugin;
 use super::sink_call::SinkCall;
 use super::sink_gone::SinkGone;
 use crate::base::error_chain::error_chain;
+use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::metrics::PipelineStats;
 use crate::plugin::{BoxError, DestinationGone, Sink};
 

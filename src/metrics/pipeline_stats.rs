@@ -20,13 +20,12 @@ use super::stage_loss::StageLoss;
 use super::subscription_reply::SubscriptionReply;
 use super::topic_status::{ConnectionReplies, TopicStatus};
 use crate::base::error_chain::error_chain;
+use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::base::shard_index::ShardIndex;
 use crate::base::time::UnixNanos;
 
 /// Number of seconds that the message rate covers. A shorter uptime is covered as a whole.
 const RATE_WINDOW_SECONDS: usize = 60;
-/// Interval at which a lasting failure is logged.
-const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The counters of one pipeline. Tasks add to them once per batch; the status reads them.
 #[derive(Debug)]
@@ -262,7 +261,7 @@ impl PipelineStats {
         let mut inner = self.lock_inner();
         let last_logged = inner.journal_failure.as_ref().map(|failure| failure.logged_at);
         let logged_at = match last_logged {
-            Some(logged_at) if logged_at.elapsed() < REPORT_INTERVAL => logged_at,
+            Some(logged_at) if logged_at.elapsed() < FAILURE_LOG_INTERVAL => logged_at,
             _ => {
                 error!(error = %text, "the journal cannot be written; the recording goes on, and the gap shows in `streamer gaps`");
                 Instant::now()

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::protocol::{JSON_REQUEST, RESPONSE_TIMEOUT, ResponseFormat};
 use super::query::query_status;
+use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::base::symlinks::{ForeignLinkError, check_foreign_links};
 use crate::metrics::ProcessStats;
 
@@ -27,8 +28,6 @@ const BUSY_REQUEST_TIMEOUT: Duration = Duration::from_millis(5);
 const BUSY_CLIENTS: usize = 64;
 /// Pause after an accept that failed, for example for want of file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Interval at which failing accepts are logged.
-const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The bound status socket. Its file is removed when the value is dropped.
 #[derive(Debug)]
@@ -110,7 +109,7 @@ impl StatusSocket {
                         clients.spawn(respond(client, Arc::clone(stats), request_timeout));
                     }
                     Err(error) => {
-                        if failure_logged.is_none_or(|time| time.elapsed() >= REPORT_INTERVAL) {
+                        if failure_logged.is_none_or(|time| time.elapsed() >= FAILURE_LOG_INTERVAL) {
                             warn!(%error, "cannot accept a status query");
                             failure_logged = Some(Instant::now());
                         }
