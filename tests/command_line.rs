@@ -42,11 +42,11 @@ fn unknown_flags_and_commands_exit_with_code_2() {
 fn every_way_to_start_it_records() {
     for args in [&["-config"][..], &["--config"], &["run", "-config"], &["run", "--config"]] {
         let server = Server::start(|_, peer| {
-            peer.note(peer.stream.peer_addr().unwrap().to_string());
+            peer.send_note(peer.stream.peer_addr().unwrap().to_string());
         });
         let test = Test::new(&server.url());
         let mut child = binary().args(args).arg(test.config()).spawn().unwrap();
-        server.note();
+        server.next_note();
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
         // A TERM ends the process even before it handles signals.
         child.wait().unwrap();

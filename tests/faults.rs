@@ -117,11 +117,11 @@ fn a_close_is_answered_with_its_code() {
         peer.accept_subscription();
         peer.send_frame(0x88, &1012_u16.to_be_bytes());
         let answer = peer.read_frame();
-        peer.note(format!("{answer:?}"));
+        peer.send_note(format!("{answer:?}"));
     });
     let test = Test::new(&server.url());
     let _recorder = test.start();
-    assert_eq!(server.note(), format!("{:?}", Some((8_u8, vec![3, 244]))));
+    assert_eq!(server.next_note(), format!("{:?}", Some((8_u8, vec![3, 244]))));
 }
 
 #[test]
@@ -267,13 +267,13 @@ fn a_refused_subscription_is_an_error_with_the_servers_words() {
 fn reconnects_back_off_when_a_server_accepts_and_drops() {
     let server = Server::start(|number, peer| {
         peer.accept_subscription();
-        peer.note(number.to_string());
+        peer.send_note(number.to_string());
         peer.end_stream();
     });
     let test = Test::new(&server.url());
     let recorder = test.start();
     let begun = Instant::now();
-    while server.note() != "3" {}
+    while server.next_note() != "3" {}
     // The pauses are 0.5 s, at least 0.5 s, and at least 1 s: a connect does not reset the back-off.
     assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     recorder.stop();
@@ -291,14 +291,14 @@ fn silence_with_pings_answered_is_no_gap() {
             assert_eq!(opcode, 9);
             peer.send_frame(0x8A, &payload);
         }
-        peer.note("answered");
+        peer.send_note("answered");
         peer.answer_until_end();
     });
     let keys = json!({ "idle_timeout": "300ms", "ping": null });
     let test = Test::with_source(&server.url(), keys);
     let recorder = test.start();
     // The recorder sends a ping after each 150 ms of silence.
-    server.note();
+    server.next_note();
     assert_eq!(recorder.status()["connects"], 1);
     recorder.stop();
     assert_eq!(test.gaps(), Vec::<String>::new());
@@ -311,7 +311,7 @@ fn silence_with_pings_answered_is_no_gap() {
 fn reconnects_back_off_when_a_subscription_is_refused_after_data() {
     let server = Server::start(|number, peer| {
         peer.accept_subscription();
-        peer.note(number.to_string());
+        peer.send_note(number.to_string());
         peer.send_text(r#"{"topic":"another","data":[1]}"#);
         peer.send_text(r#"{"success":false,"ret_msg":"no","op":"subscribe"}"#);
         peer.wait_for_end();
@@ -319,7 +319,7 @@ fn reconnects_back_off_when_a_subscription_is_refused_after_data() {
     let test = Test::new(&server.url());
     let recorder = test.start();
     let begun = Instant::now();
-    while server.note() != "3" {}
+    while server.next_note() != "3" {}
     assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     recorder.stop();
 }

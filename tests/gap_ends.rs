@@ -32,7 +32,7 @@ fn each_topic_is_down_until_the_server_confirms_it_or_sends_it() {
             assert_eq!(request["args"], json!([topic]));
             if number == 1 && place > 0 {
                 gone_on.lock().unwrap().recv().unwrap();
-                peer.note(SystemClock.now().nanos().to_string());
+                peer.send_note(SystemClock.now().nanos().to_string());
             }
             if (number, place) == (1, 2) {
                 // The data of the last topic is its only confirmation.
@@ -53,7 +53,7 @@ fn each_topic_is_down_until_the_server_confirms_it_or_sends_it() {
     let after = |messages: u64| {
         recorder.wait_until(|status| status["messages"] == messages);
         go.send(()).unwrap();
-        server.note().parse::<u64>().unwrap()
+        server.next_note().parse::<u64>().unwrap()
     };
     // Three answers and a message come before the end of the connection, and one answer after it.
     let b = after(5);
@@ -159,7 +159,7 @@ fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last
             });
             // The server sends the topic again after the second subscription.
             assert_eq!(read_json(peer)["args"], json!(["b"]));
-            peer.note(SystemClock.now().nanos().to_string());
+            peer.send_note(SystemClock.now().nanos().to_string());
             send_json(peer, &json!({"topic": "b", "data": 2}));
             peer.answer_until_end();
         });
@@ -171,7 +171,7 @@ fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last
             test = test.set("sinks", json!([sink]));
         }
         let recorder = test.start();
-        let reminded: u64 = server.note().parse().unwrap();
+        let reminded: u64 = server.next_note().parse().unwrap();
         recorder.wait_until(|_| times(&test, "b", "up").len() == 2);
         let back = times(&test, "b", "up");
         recorder.stop();
@@ -198,7 +198,7 @@ fn a_connection_that_was_lost_while_the_recorder_was_held_up_is_a_gap_since_it_w
         send_json(peer, &json!({"topic": "a", "data": number}));
         if number == 0 {
             to_cut.lock().unwrap().recv().unwrap();
-            peer.note(SystemClock.now().nanos().to_string());
+            peer.send_note(SystemClock.now().nanos().to_string());
             return peer.end_stream();
         }
         peer.answer_until_end();
@@ -208,7 +208,7 @@ fn a_connection_that_was_lost_while_the_recorder_was_held_up_is_a_gap_since_it_w
     recorder.wait_until(|status| status["messages"] == 2);
     recorder.signal("STOP");
     cut.send(()).unwrap();
-    let lost: u64 = server.note().parse().unwrap();
+    let lost: u64 = server.next_note().parse().unwrap();
     // The recorder is stopped for long enough to notice it.
     let (_keep, nothing) = channel::<()>();
     nothing.recv_timeout(std::time::Duration::from_secs(3)).unwrap_err();

@@ -41,7 +41,7 @@ fn a_restart_in_the_same_hour_appends_and_keeps_a_torn_line_aside() {
 fn names_and_modes_are_as_promised_and_no_file_is_made_before_its_first_message() {
     let server = Server::start(|_, peer| {
         peer.accept_subscription();
-        peer.note("subscribed");
+        peer.send_note("subscribed");
         peer.read_text();
         peer.send_text("{}");
         peer.answer_until_end();
@@ -52,7 +52,7 @@ fn names_and_modes_are_as_promised_and_no_file_is_made_before_its_first_message(
     });
     let test = Test::with_source(&server.url(), keys);
     let recorder = test.start();
-    server.note();
+    server.next_note();
     assert!(test.files().is_empty());
     recorder.wait_for_messages(1);
     recorder.stop();

@@ -129,7 +129,7 @@ fn messages_compressed_by_the_node_ws_library_are_recorded() {
 fn offer_and_error(keys: Value, extensions: &'static str) -> (Option<String>, String) {
     let server = Server::start(move |_, peer| {
         peer.read_request();
-        peer.note(peer.header("Sec-WebSocket-Extensions").unwrap_or("nothing").to_owned());
+        peer.send_note(peer.header("Sec-WebSocket-Extensions").unwrap_or("nothing").to_owned());
         let answer = String::from_utf8(peer.handshake_response()).unwrap();
         let head = answer.trim_end();
         peer.send(format!("{head}\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n").as_bytes());
@@ -137,7 +137,7 @@ fn offer_and_error(keys: Value, extensions: &'static str) -> (Option<String>, St
     });
     let test = Test::with_source(&server.url(), keys);
     let recorder = test.start();
-    let offer = Some(server.note()).filter(|offer| offer != "nothing");
+    let offer = Some(server.next_note()).filter(|offer| offer != "nothing");
     let status = recorder.wait_until(|status| !status["last_error"].is_null());
     (offer, status["last_error"].to_string())
 }

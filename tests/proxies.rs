@@ -95,7 +95,7 @@ fn a_proxy_of_the_environment_is_used_and_resolves_the_host_name() {
     let server = Server::start(|_, peer| {
         // The head of the CONNECT request comes first, then the tunnel.
         peer.read_request();
-        peer.note(peer.request.lines().next().unwrap());
+        peer.send_note(peer.request.lines().next().unwrap());
         peer.send(b"HTTP/1.1 200 OK\r\nProxy-Agent: a test\r\n\r\n");
         peer.accept();
         peer.send_text("through");
@@ -105,7 +105,7 @@ fn a_proxy_of_the_environment_is_used_and_resolves_the_host_name() {
     let url = server.url().replace("ws://", "http://");
     let test = Test::with_source("ws://recorder.invalid:4321/x", json!({})).env("http_proxy", &url);
     let recorder = test.start();
-    assert_eq!(server.note(), "CONNECT recorder.invalid:4321 HTTP/1.1");
+    assert_eq!(server.next_note(), "CONNECT recorder.invalid:4321 HTTP/1.1");
     recorder.wait_for_messages(1);
     recorder.stop();
     // Loopback addresses do not use the proxy.

@@ -27,7 +27,7 @@ impl Venue {
             let request = read_json(peer);
             send_json(peer, &json!({ "result": null, "id": request["id"] }));
             list.lock().unwrap().push(peer.stream.try_clone().unwrap());
-            peer.note(format!("subscribed {number}"));
+            peer.send_note(format!("subscribed {number}"));
             peer.answer_until_end();
             // The system refuses what the client sends after the end of the connection.
             drop(peer.stream.shutdown(Shutdown::Both));
@@ -76,7 +76,7 @@ fn a_connection_whose_end_is_announced_is_replaced_without_a_gap() {
     let mut venue = Venue::start();
     let test = venue.test(json!({}));
     let recorder = test.start();
-    assert_eq!(venue.server.note(), "subscribed 0");
+    assert_eq!(venue.server.next_note(), "subscribed 0");
     venue.send_trades(10);
     venue.send(&json!({ "e": "serverShutdown" }));
     let begun = std::time::Instant::now();
@@ -103,7 +103,7 @@ fn of_two_connections_one_may_drop_and_nothing_is_lost() {
     let mut venue = Venue::start();
     let test = venue.test(json!({ "connections": 2 }));
     let recorder = test.start();
-    let both = [venue.server.note(), venue.server.note()];
+    let both = [venue.server.next_note(), venue.server.next_note()];
     assert!(both.iter().all(|note| note.starts_with("subscribed")));
     recorder.wait_until(|status| status["connections"] == 2 && status["topics"]["confirmed"] == 1);
     venue.send_trades(100);
@@ -112,14 +112,14 @@ fn of_two_connections_one_may_drop_and_nothing_is_lost() {
     venue.send_trades(100);
     recorder.wait_until(|status| status["connected"] == true && status["disconnects"]["eof"] == 1);
     venue.send_trades(100);
-    assert_eq!(venue.server.note(), "subscribed 2");
+    assert_eq!(venue.server.next_note(), "subscribed 2");
     recorder.wait_until(|status| status["connections"] == 2);
     venue.send_trades(100);
     let status = recorder.wait_until(|status| status["duplicates"].as_u64() >= Some(200));
     assert_eq!(status["connections_wanted"], 2);
     venue.cut_oldest(2);
     for _ in 0..2 {
-        assert!(venue.server.note().starts_with("subscribed"));
+        assert!(venue.server.next_note().starts_with("subscribed"));
     }
     venue.send_trades(100);
     recorder.wait_until(|status| status["duplicates"].as_u64() >= Some(300));

@@ -26,7 +26,7 @@ fn heartbeats_are_no_data_and_silence_leads_to_resubscribing_then_reconnecting()
             &json!({"channel": "market_trades", "events": [{"trades": [{"product_id": "BTC-USD"}]}]}),
         );
         if number > 0 {
-            peer.note("connected again");
+            peer.send_note("connected again");
             return peer.answer_until_end();
         }
         let (stop, stopped) = channel::<()>();
@@ -42,7 +42,7 @@ fn heartbeats_are_no_data_and_silence_leads_to_resubscribing_then_reconnecting()
             }
         });
         let request = read_json(peer).to_string();
-        peer.note(request);
+        peer.send_note(request);
         peer.wait_for_end();
         drop(stop);
         beating.join().unwrap();
@@ -51,8 +51,8 @@ fn heartbeats_are_no_data_and_silence_leads_to_resubscribing_then_reconnecting()
     let test =
         test_with_profile("coinbase-advanced", &["market_trades:BTC-USD"], &server.url(), keys);
     let recorder = test.start();
-    assert!(server.note().contains("market_trades"), "asked for again");
-    assert_eq!(server.note(), "connected again");
+    assert!(server.next_note().contains("market_trades"), "asked for again");
+    assert_eq!(server.next_note(), "connected again");
     recorder.wait_for(&["disconnected", "silent", "also not after subscribing again"]);
     recorder.stop();
     assert!(test.gaps().iter().any(|gap| gap == "down silent at_most"), "{:?}", test.gaps());
@@ -75,19 +75,19 @@ fn a_silent_topic_is_subscribed_to_again() {
         });
         if number == 0 {
             let request = read_json(peer)["args"].to_string();
-            peer.note(request);
+            peer.send_note(request);
             // The topic stays silent.
             peer.wait_for_end();
         } else {
-            peer.note("connected again");
+            peer.send_note("connected again");
             peer.answer_until_end();
         }
     });
     let keys = json!({ "topic_silence": "600ms", "ping": null });
     let test = test_with_profile("generic", &["a", "b"], &server.url(), keys);
     let recorder = test.start();
-    assert_eq!(server.note(), r#"["b"]"#);
-    assert_eq!(server.note(), "connected again");
+    assert_eq!(server.next_note(), r#"["b"]"#);
+    assert_eq!(server.next_note(), "connected again");
     recorder.wait_for(&["disconnected", "silent", "no data of the topic b"]);
     recorder.stop();
 }
@@ -102,13 +102,13 @@ fn in_silence_fixed_messages_are_sent_again_and_without_any_the_connection_is_cl
                 } else {
                     peer.read_text()
                 };
-                peer.note(request);
+                peer.send_note(request);
             }
         } else {
             peer.accept();
         }
         peer.wait_for_end();
-        peer.note("given up");
+        peer.send_note("given up");
     });
     for (subscribe, words) in [
         (json!(["listen"]), "also not after subscribing again"),
@@ -118,9 +118,12 @@ fn in_silence_fixed_messages_are_sent_again_and_without_any_the_connection_is_cl
         let test = test_with_profile("generic", &[], &server.url(), keys);
         let recorder = test.start();
         if subscribe != json!([]) {
-            assert_eq!((server.note(), server.note()), ("listen".to_owned(), "listen".to_owned()));
+            assert_eq!(
+                (server.next_note(), server.next_note()),
+                ("listen".to_owned(), "listen".to_owned())
+            );
         }
-        assert_eq!(server.note(), "given up");
+        assert_eq!(server.next_note(), "given up");
         recorder.wait_for(&["disconnected", "silent", words]);
         recorder.stop();
     }
@@ -138,7 +141,7 @@ fn topics_are_shared_out_over_connections_and_a_gap_is_of_those_that_were_cut() 
         for topic in asked["args"].as_array().unwrap() {
             send_json(peer, &json!({"topic": topic, "data": number}));
         }
-        peer.note(asked["args"].to_string());
+        peer.send_note(asked["args"].to_string());
         if number == 1 {
             peer.end_stream();
         } else {
@@ -148,7 +151,7 @@ fn topics_are_shared_out_over_connections_and_a_gap_is_of_those_that_were_cut() 
     let keys = json!({ "topics_per_connection": 2, "connect_interval": "100ms" });
     let test = test_with_profile("bybit", &["a", "b", "c", "d", "e"], &server.url(), keys);
     let recorder = test.start();
-    let mut asked: Vec<String> = (0..4).map(|_| server.note()).collect();
+    let mut asked: Vec<String> = (0..4).map(|_| server.next_note()).collect();
     assert_eq!(asked.remove(3), r#"["c","d"]"#, "the one that was cut");
     asked.sort();
     assert_eq!(asked, [r#"["a","b"]"#, r#"["c","d"]"#, r#"["e"]"#]);

@@ -105,7 +105,7 @@ fn binance_acknowledges_by_number_and_pings_by_frames() {
         send_json(peer, &json!({"result": null, "id": request["id"]}));
         peer.send_frame(0x89, b"1700000000");
         let (opcode, payload) = peer.read_frame().unwrap();
-        peer.note(format!("{number} {opcode} {}", String::from_utf8(payload).unwrap()));
+        peer.send_note(format!("{number} {opcode} {}", String::from_utf8(payload).unwrap()));
         send_json(
             peer,
             &json!({"stream": "btcusdt@trade", "data": {"e": "trade", "s": "BTCUSDT"}}),
@@ -121,7 +121,7 @@ fn binance_acknowledges_by_number_and_pings_by_frames() {
         let test = test_with_profile(profile, &[topic, "ethusdt@trade"], &server.url(), json!({}));
         let recorder = test.start();
         for _ in 0..2 {
-            assert!(server.note().ends_with("10 1700000000"));
+            assert!(server.next_note().ends_with("10 1700000000"));
             if profile == "binance-usdm" {
                 break;
             }
@@ -153,7 +153,7 @@ fn okx_answers_each_topic_and_pings_in_plain_text() {
             }
         }
         let ping = read_json(peer);
-        peer.note(ping.as_str().unwrap());
+        peer.send_note(ping.as_str().unwrap());
         peer.send_text("pong");
         peer.answer_until_end();
     });
@@ -165,7 +165,7 @@ fn okx_answers_each_topic_and_pings_in_plain_text() {
     assert!(
         status["topics"]["refusals"]["trades:NO-SUCH"].as_str().unwrap().contains("doesn't exist")
     );
-    assert_eq!(server.note(), "ping");
+    assert_eq!(server.next_note(), "ping");
     recorder.stop();
     // An answer that names its topic is in the file of the topic.
     let found = ["control", "trades%3ABTC-USDT", "trades%3AETH-USDT", "trades%3ANO-SUCH"];
@@ -178,8 +178,8 @@ fn coinbase_gets_one_channel_per_request() {
         peer.accept();
         let first = read_json(peer);
         let second = read_json(peer);
-        peer.note(first.to_string());
-        peer.note(second.to_string());
+        peer.send_note(first.to_string());
+        peer.send_note(second.to_string());
         for _ in 0..2 {
             send_json(
                 peer,
@@ -193,11 +193,11 @@ fn coinbase_gets_one_channel_per_request() {
     let test = test_with_profile("coinbase", &topics, &server.url(), json!({}));
     let recorder = test.start();
     assert_eq!(
-        server.note(),
+        server.next_note(),
         r#"{"type":"subscribe","product_ids":["BTC-USD","ETH-USD"],"channels":["matches"]}"#
     );
     assert_eq!(
-        server.note(),
+        server.next_note(),
         r#"{"type":"subscribe","product_ids":["BTC-USD"],"channels":["ticker"]}"#
     );
     wait_for_topics(&recorder, 3, 0);

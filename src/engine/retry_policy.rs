@@ -53,8 +53,7 @@ impl RetryPolicy {
 
     /// Returns whether a sink that has failed for `failing` is given up: each gets a part of the
     /// time.
-    fn is_exhausted(&mut self, failing: Duration) -> bool {
-        self.observe_stop();
+    fn is_exhausted(&self, failing: Duration) -> bool {
         let is_over = |stopped: Instant| stopped.elapsed() >= self.stop_grace;
         self.stopped_at.is_some_and(is_over) && failing >= self.stop_grace / 4
     }
@@ -92,6 +91,7 @@ pub(super) fn retry_until(
     loop {
         stats.sink_errors.add(1);
         sink.stats.errors.add(1);
+        policy.observe_stop();
         let is_given_up =
             limit == RetryLimit::WhileOthersWait && policy.is_exhausted(started.elapsed());
         if error.is::<DestinationGone>() || is_given_up {

@@ -41,7 +41,7 @@ impl Server {
     }
 
     /// Waits for the next note of the script and returns it.
-    pub fn note(&self) -> String {
+    pub fn next_note(&self) -> String {
         self.notes.recv_timeout(WAIT_LIMIT).expect("no note came within the time limit")
     }
 }
@@ -55,7 +55,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn note(&self, text: impl Into<String>) {
+    pub fn send_note(&self, text: impl Into<String>) {
         // The test may have ended already.
         drop(self.notes.send(text.into()));
     }

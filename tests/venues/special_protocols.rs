@@ -26,7 +26,7 @@ fn htx_speaks_gzip_and_its_pings_are_answered() {
         for ping in [1_700_000_000_001_u64, 1_700_000_000_002] {
             peer.send_frame(0x82, &gzip(json!({ "ping": ping })));
             let request = read_json(peer).to_string();
-            peer.note(request);
+            peer.send_note(request);
         }
         peer.answer_until_end();
     });
@@ -34,8 +34,8 @@ fn htx_speaks_gzip_and_its_pings_are_answered() {
     let test = test_with_profile("htx", &topics, &server.url(), json!({}));
     let recorder = test.start();
     wait_for_topics(&recorder, 2, 0);
-    assert_eq!(server.note(), r#"{"pong":1700000000001}"#);
-    assert_eq!(server.note(), r#"{"pong":1700000000002}"#);
+    assert_eq!(server.next_note(), r#"{"pong":1700000000001}"#);
+    assert_eq!(server.next_note(), r#"{"pong":1700000000002}"#);
     recorder.stop();
     assert_eq!(stems(&test).len(), 3);
 }
@@ -120,7 +120,7 @@ fn deribit_lists_the_accepted_topics_and_sends_test_requests() {
             &json!({"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "test_request"}}),
         );
         let request = read_json(peer)["method"].to_string();
-        peer.note(request);
+        peer.send_note(request);
         peer.answer_until_end();
     });
     let topics = ["trades.BTC-PERPETUAL.100ms", "trades.NO-SUCH.100ms"];
@@ -128,7 +128,7 @@ fn deribit_lists_the_accepted_topics_and_sends_test_requests() {
     let recorder = test.start();
     let status = wait_for_topics(&recorder, 1, 1);
     assert_eq!(status["topics"]["refusals"]["trades.NO-SUCH.100ms"], "not among what was accepted");
-    assert_eq!(server.note(), r#""public/test""#);
+    assert_eq!(server.next_note(), r#""public/test""#);
     recorder.wait_for(&["refuses this topic", "NO-SUCH"]);
     recorder.stop();
 }
@@ -141,11 +141,11 @@ fn a_deribit_connection_without_accepted_topics_is_closed() {
         let asked = read_json(peer);
         send_json(peer, &json!({"jsonrpc": "2.0", "id": asked["id"], "result": []}));
         peer.wait_for_end();
-        peer.note("given up");
+        peer.send_note("given up");
     });
     let test = test_with_profile("deribit", &["trades.NO-SUCH.100ms"], &server.url(), json!({}));
     let recorder = test.start();
-    assert_eq!(server.note(), "given up");
+    assert_eq!(server.next_note(), "given up");
     recorder.wait_for(&["disconnected", "refused", "not among what was accepted"]);
     recorder.stop();
 }
