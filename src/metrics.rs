@@ -16,6 +16,7 @@ mod snapshot;
 mod stage_loss;
 mod subscription_reply;
 mod topic_status;
+mod tracker_id;
 
 pub use self::archive_stats::ArchiveStats;
 pub use self::counter::Counter;
@@ -29,3 +30,4 @@ pub use self::snapshot::{PipelineSnapshot, Snapshot};
 pub(crate) use self::stage_loss::StageLoss;
 pub(crate) use self::subscription_reply::SubscriptionReply;
 pub use self::topic_status::TopicStatus;
+pub(crate) use self::tracker_id::TrackerId;

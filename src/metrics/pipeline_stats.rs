@@ -19,6 +19,7 @@ use super::snapshot::PipelineSnapshot;
 use super::stage_loss::StageLoss;
 use super::subscription_reply::SubscriptionReply;
 use super::topic_status::{ConnectionReplies, TopicStatus};
+use super::tracker_id::TrackerId;
 use crate::base::error_chain::error_chain;
 use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::base::shard_index::ShardIndex;
@@ -191,27 +192,27 @@ impl PipelineStats {
     pub(crate) fn set_topic_replies(
         &self,
         shard: ShardIndex,
-        connection: u64,
+        tracker: TrackerId,
         replies: impl IntoIterator<Item = (String, SubscriptionReply)>,
     ) {
         let replies = replies.into_iter().collect();
         let mut inner = self.lock_inner();
         let connections = inner.topic_replies.entry(shard).or_default();
-        connections.retain(|other| other.connection.is_some_and(|other| other != connection));
-        connections.push(ConnectionReplies { connection: Some(connection), replies });
+        connections.retain(|other| other.tracker.is_some_and(|other| other != tracker));
+        connections.push(ConnectionReplies { tracker: Some(tracker), replies });
     }
 
     /// Discards the replies of a closed connection. If it was the last one of the shard, its topics
     /// stay listed, with the refusals, until another connection replaces them.
-    pub(crate) fn clear_topic_confirmations(&self, shard: ShardIndex, connection: u64) {
+    pub(crate) fn clear_topic_confirmations(&self, shard: ShardIndex, tracker: TrackerId) {
         let mut inner = self.lock_inner();
         // A connection may close before it has any reply.
         let Some(connections) = inner.topic_replies.get_mut(&shard) else { return };
         if connections.len() > 1 {
-            connections.retain(|other| other.connection != Some(connection));
+            connections.retain(|other| other.tracker != Some(tracker));
         }
-        for closed in connections.iter_mut().filter(|other| other.connection == Some(connection)) {
-            closed.connection = None;
+        for closed in connections.iter_mut().filter(|other| other.tracker == Some(tracker)) {
+            closed.tracker = None;
             for (_, reply) in &mut closed.replies {
                 if *reply == SubscriptionReply::Confirmed {
                     *reply = SubscriptionReply::Pending;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::subscription_reply::SubscriptionReply;
+use super::tracker_id::TrackerId;
 
 /// Maximum number of topics listed by name, of each kind and in each pipeline.
 const MAX_LISTED_TOPICS: usize = 100;
@@ -13,8 +14,8 @@ const MAX_LISTED_TOPICS: usize = 100;
 /// The replies of one connection's server to the connection's topics.
 #[derive(Debug)]
 pub(super) struct ConnectionReplies {
-    /// Number of the connection; `None` once it is closed.
-    pub(super) connection: Option<u64>,
+    /// Number of the connection's tracker; `None` once the connection is closed.
+    pub(super) tracker: Option<TrackerId>,
     /// Topics, in the order of the configuration, and the replies.
     pub(super) replies: Vec<(String, SubscriptionReply)>,
 }
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn the_best_reply_of_a_shard_counts_whatever_the_order_of_its_topics() {
         let connection = |replies: &[(&str, SubscriptionReply)]| ConnectionReplies {
-            connection: None,
+            tracker: None,
             replies: replies
                 .iter()
                 .map(|(topic, reply)| ((*topic).to_owned(), reply.clone()))

@@ -5,7 +5,6 @@ mod fixed_message_answers;
 mod topic_resolver;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -28,7 +27,7 @@ use super::template::fill_placeholders;
 use super::topic_vec::{TopicIndex, TopicVec};
 use super::wire_message::{render_message, wire_text};
 use crate::base::json::Pointer;
-use crate::metrics::{PipelineStats, SubscriptionReply};
+use crate::metrics::{PipelineStats, SubscriptionReply, TrackerId};
 use crate::plugin::batch::Batch;
 use crate::plugin::{Disconnect, DownCause, SourceEvent};
 
@@ -38,9 +37,6 @@ const INSPECT_WINDOW: Duration = Duration::from_secs(60);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of topics in a line of the log.
 const MAX_LOGGED_TOPICS: usize = 10;
-
-/// The id of the next connection.
-static NEXT_CONNECTION_ID: AtomicU64 = AtomicU64::new(0);
 
 /// Tracks the subscriptions of one connection.
 ///
@@ -68,7 +64,7 @@ pub(super) struct SubscriptionTracker {
     is_fully_answered: bool,
     close_announced: bool,
     /// Id of the connection in the status.
-    connection_id: u64,
+    id: TrackerId,
     stats: Arc<PipelineStats>,
 }
 
@@ -98,7 +94,7 @@ impl SubscriptionTracker {
             opening_answers: settings.opening_messages.len(),
             is_fully_answered: false,
             close_announced: false,
-            connection_id: NEXT_CONNECTION_ID.fetch_add(1, Ordering::Relaxed),
+            id: TrackerId::next(),
             settings: Arc::clone(settings),
             stats,
         };
@@ -486,7 +482,7 @@ impl SubscriptionTracker {
             };
             (topic.clone(), reply)
         });
-        self.stats.set_topic_replies(self.settings.shard, self.connection_id, replies);
+        self.stats.set_topic_replies(self.settings.shard, self.id, replies);
     }
 
     fn notify_of_newly_active(&mut self) {
@@ -526,7 +522,7 @@ impl SubscriptionTracker {
 
 impl Drop for SubscriptionTracker {
     fn drop(&mut self) {
-        self.stats.clear_topic_confirmations(self.settings.shard, self.connection_id);
+        self.stats.clear_topic_confirmations(self.settings.shard, self.id);
     }
 }
 
