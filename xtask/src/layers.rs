@@ -225,4 +225,15 @@ mod tests {
         let files = tree(&[("base.rs", "impl Other { fn f() {} }\nimpl Clone for Other {}")]);
         assert_eq!(violations(&files).len(), 1);
     }
+
+    #[test]
+    fn the_map_shows_the_layers_in_their_order() {
+        let map = Path::new(root()).join("docs/architecture.md");
+        let map = std::fs::read_to_string(map).unwrap();
+        let (_, table) = map.split_once("| layer | contents |\n").unwrap();
+        let rows = table.lines().take_while(|line| line.starts_with('|')).skip(1);
+        let cells = rows.map(|row| row.split('|').nth(1).unwrap());
+        let shown: Vec<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        assert_eq!(shown, LAYERS.concat());
+    }
 }
