@@ -2,6 +2,10 @@
 //!
 //! A topic is *active* once the server confirmed it or sent data of it. Its state is *confirmed* once
 //! it is active, rejected, or assumed to be active because the server does not answer.
+//!
+//! A connection is *fully confirmed* when this holds for all its topics, *fully answered* when no
+//! answer is awaited any more (a late answer is given up), *fully rejected* when no topic is left,
+//! and *delivering* when it is fully answered and data came or a topic is active.
 
 mod answer_subject;
 mod confirmed_topics;

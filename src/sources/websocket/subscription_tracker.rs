@@ -236,7 +236,7 @@ impl SubscriptionTracker {
         let now = Instant::now();
         let is_starting =
             !self.has_data || !self.is_fully_answered || self.welcome_deadline.is_some();
-        let inspects_data = is_starting && now < self.inspect_until
+        let inspects_data = (is_starting && now < self.inspect_until)
             || !self.has_data
             || !self.subscriptions.is_fully_confirmed();
         let settings = Arc::clone(&self.settings);
