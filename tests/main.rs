@@ -22,6 +22,7 @@ mod crashes_and_stops;
 mod demo;
 mod documents;
 mod faults;
+mod file_systems;
 mod full_disk;
 mod gap_ends;
 mod logs;

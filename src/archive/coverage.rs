@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::dir_lock::DirLockKind;
-use super::file_lock::is_locked;
+use super::dir_lock::is_recorder_running;
 use super::file_name::{FileKind, Stem};
 use super::gaps::{Gap, HourGaps, HourRecord, RecorderState, detect_gaps, gaps_by_hour};
 use super::hour_entry::HourEntry;
@@ -34,7 +33,7 @@ impl Coverage {
         }
         // The holder of the lock is the run that opened an hour last, and it records all stems that
         // this run has opened.
-        let recorder_runs = is_locked(&DirLockKind::Recorder.path(dir));
+        let recorder_runs = is_recorder_running(dir);
         let newest = records_by_stem.values().filter_map(|records| latest_open(records)).max();
         let newest_run = newest.map(|open| open.run.to_owned());
         let mut gaps = BTreeMap::new();

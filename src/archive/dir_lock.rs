@@ -1,12 +1,18 @@
 //! Locks of a directory: one recorder, and one run of the archive's job, at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::disk::{DEFAULT_FILE_MODE, FileError, NO_FOLLOW, chown_like_parent, require_regular};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+use super::disk::{
+    self, DEFAULT_FILE_MODE, FileError, NO_FOLLOW, chown_like_parent, require_regular,
+};
 use super::file_id::is_same_file;
+use super::file_lock::{LockOutcome, LockState, lock_exclusive, lock_state};
 use super::file_name::{ARCHIVE_LOCK_NAME, RECORDER_LOCK_NAME};
 use crate::base::time::UnixNanos;
 
@@ -100,15 +106,14 @@ impl DirLock {
             .map_err(open_error)?;
         let mut file = require_regular(file).map_err(open_error)?;
         chown_like_parent(&file, &path);
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+        match lock_exclusive(&file, &path).map_err(open_error)? {
+            LockOutcome::Acquired => {}
+            LockOutcome::Held => {
                 // Without the pid the error is less helpful, and still true.
                 let content = read_content(&mut file).unwrap_or_default();
-                let pid = content.lines().next().unwrap_or_default();
-                let is_known = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
-                let holder = if is_known { format!("pid {pid}") } else { "pid unknown".to_owned() };
-                let is_own = pid == std::process::id().to_string();
+                let pid = parse_pid(&content);
+                let holder = pid.map_or("pid unknown".to_owned(), |pid| format!("pid {pid}"));
+                let is_own = pid.is_some_and(|pid| pid.unsigned_abs() == std::process::id());
                 let dir = dir.to_owned();
                 return Err(match kind {
                     DirLockKind::ArchiveJob => LockError::ArchiveJobRunning { dir, holder },
@@ -116,7 +121,6 @@ impl DirLock {
                     DirLockKind::Recorder => LockError::RecorderRunning { dir, holder },
                 });
             }
-            Err(TryLockError::Error(source)) => return Err(open_error(source)),
         }
         let last_run = match kind {
             // Nobody asks for a last run of the recorder.
@@ -170,6 +174,26 @@ impl Drop for DirLock {
     }
 }
 
+/// Returns whether a recorder writes to the directory. On a file system without locks it is the
+/// process that the lock file names, if that lives.
+pub(super) fn is_recorder_running(dir: &Path) -> bool {
+    let path = DirLockKind::Recorder.path(dir);
+    match lock_state(&path) {
+        LockState::Held => true,
+        LockState::Free => false,
+        LockState::Unknown => disk::open_regular(&path)
+            .ok()
+            .and_then(|mut file| read_content(&mut file).ok())
+            .and_then(|content| Pid::from_raw(parse_pid(&content)?))
+            .is_some_and(|pid| matches!(test_kill_process(pid), Ok(()) | Err(Errno::PERM))),
+    }
+}
+
+/// Returns the id of the process that wrote the lock file.
+fn parse_pid(content: &str) -> Option<i32> {
+    content.lines().next()?.parse().ok().filter(|pid| *pid > 0)
+}
+
 /// Last run of the archive's job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastRun {
@@ -187,11 +211,12 @@ pub struct LastRun {
 /// The lock file exists and cannot be read.
 pub fn read_last_run(dir: &Path) -> Result<Option<LastRun>, FileError> {
     let path = DirLockKind::ArchiveJob.path(dir);
-    let content = match File::open(&path).and_then(|mut file| read_content(&mut file)) {
-        Ok(content) => content,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(FileError::from_io("read", &path)(error)),
+    let mut file = match disk::open_regular(&path) {
+        Ok(file) => file,
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     };
+    let content = read_content(&mut file).map_err(FileError::from_io("read", &path))?;
     Ok(parse_last_run(&content))
 }
 

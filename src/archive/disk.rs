@@ -1,12 +1,17 @@
 //! Changes to a directory. Every change that the archive makes goes through here, one function an
 //! operation, so that a test can let any one of them fail, or end the process before it.
 
+mod disk_operation;
+
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+
+pub(super) use self::disk_operation::DiskOperation;
+pub(crate) use self::disk_operation::Support;
 
 /// Mode of new files: the owner writes, the group reads.
 pub const DEFAULT_FILE_MODE: u32 = 0o640;
@@ -88,17 +93,28 @@ pub(super) fn open_append_existing(path: &Path) -> Result<Option<File>, FileErro
 /// Opens the regular file for reading. A symbolic link is refused, and the writer of a FIFO not
 /// waited for.
 pub(super) fn open_regular(path: &Path) -> Result<File, FileError> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(NO_FOLLOW | NON_BLOCKING)
-        .open(path)
-        .and_then(require_regular)
-        .map_err(FileError::from_io("open", path))
+    read_options().open(path).and_then(require_regular).map_err(FileError::from_io("open", path))
+}
+
+/// Opens the regular file like [`open_regular`], to lock it against all others. It is opened for
+/// writing where that is possible, since NFS refuses that lock on other descriptors.
+pub(super) fn open_to_lock(path: &Path) -> Result<File, FileError> {
+    match read_options().write(true).open(path) {
+        Ok(file) => require_regular(file).map_err(FileError::from_io("open", path)),
+        // A file that may only be read can be sealed, and removed.
+        Err(_) => open_regular(path),
+    }
 }
 
 /// Checks that the file is a regular file. A FIFO or a device accepts writes, but keeps nothing.
 pub(super) fn require_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
+fn read_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(NO_FOLLOW | NON_BLOCKING);
+    options
 }
 
 fn append_options(mode: u32) -> OpenOptions {
@@ -130,25 +146,43 @@ pub(super) fn write_all(mut file: &File, path: &Path, bytes: &[u8]) -> Result<()
         .map_err(FileError::from_io("write to", path))
 }
 
-/// Makes the content and the metadata of the file durable (`fsync(2)`).
-pub(super) fn sync(file: &File, path: &Path) -> Result<(), FileError> {
-    fault_point().and_then(|()| file.sync_all()).map_err(FileError::from_io("sync", path))?;
-    record_durable_len(file, path);
-    Ok(())
+/// Makes the content and the metadata of the file durable (`fsync(2)`), as far as the file system
+/// can.
+pub(super) fn sync(file: &File, path: &Path) -> Result<Support, FileError> {
+    sync_with(file, path, File::sync_all)
 }
 
-/// Makes the content of the file durable, without metadata that is not needed to read it, such as
-/// its time (`fdatasync(2)`).
-pub(super) fn sync_data(file: &File, path: &Path) -> Result<(), FileError> {
-    fault_point().and_then(|()| file.sync_data()).map_err(FileError::from_io("sync", path))?;
-    record_durable_len(file, path);
-    Ok(())
+/// Makes the content of the file durable, as far as the file system can, without metadata that is
+/// not needed to read it, such as its time (`fdatasync(2)`).
+pub(super) fn sync_data(file: &File, path: &Path) -> Result<Support, FileError> {
+    sync_with(file, path, File::sync_data)
 }
 
-/// Makes the names in the directory durable.
+fn sync_with(
+    file: &File,
+    path: &Path,
+    sync: fn(&File) -> io::Result<()>,
+) -> Result<Support, FileError> {
+    let synced =
+        fault_point().and_then(|()| support_point(DiskOperation::Sync)).and_then(|()| sync(file));
+    let support = DiskOperation::Sync
+        .check_support(path, synced)
+        .map_err(FileError::from_io("sync", path))?;
+    if support == Support::Done {
+        record_durable_len(file, path);
+    }
+    Ok(support)
+}
+
+/// Makes the names in the directory durable, as far as the file system can.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
-    fault_point()
-        .and_then(|()| File::open(dir)?.sync_all())
+    let synced = fault_point()
+        .and_then(|()| support_point(DiskOperation::SyncDirectory))
+        .and_then(|()| File::open(dir)?.sync_all());
+    DiskOperation::SyncDirectory
+        .check_support(dir, synced)
+        // A file system without the operation makes names durable by itself, or not at all.
+        .map(drop)
         .map_err(FileError::from_io("sync the directory", dir))
 }
 
@@ -157,9 +191,12 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
 ///
 /// # Errors
 /// [`FileError`]
-pub fn sync_file_system(dir: &Path) -> Result<(), FileError> {
-    fault_point()
-        .and_then(|()| Ok(rustix::fs::syncfs(File::open(dir)?)?))
+pub(crate) fn sync_file_system(dir: &Path) -> Result<Support, FileError> {
+    let synced = fault_point()
+        .and_then(|()| support_point(DiskOperation::SyncFileSystem))
+        .and_then(|()| Ok(rustix::fs::syncfs(File::open(dir)?)?));
+    DiskOperation::SyncFileSystem
+        .check_support(dir, synced)
         .map_err(FileError::from_io("sync the file system of", dir))
 }
 
@@ -182,7 +219,8 @@ pub fn append_lines(path: &Path, mode: u32, lines: &[u8]) -> Result<(), FileErro
 /// [`FileError`]
 pub fn sync_if_exists(path: &Path) -> Result<(), FileError> {
     match open_append_existing(path)? {
-        Some(file) => sync(&file, path),
+        // A file system without the operation has no way to do this.
+        Some(file) => sync(&file, path).map(drop),
         None => Ok(()),
     }
 }
@@ -209,29 +247,48 @@ pub(super) fn remove_if_exists(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Gives the file the mode, the owner and the modification time of `model`. The owner stays as it
-/// is when this process may not change it.
+/// Gives the file the mode, the owner and the modification time of `model`, as far as the file
+/// system and the rights of this process allow.
 pub(super) fn copy_metadata(file: &File, path: &Path, model: &File) -> Result<(), FileError> {
     fault_point()
         .and_then(|()| {
             let model = model.metadata()?;
             let current = file.metadata()?;
-            if (current.uid(), current.gid()) != (model.uid(), model.gid())
-                && let Err(error) = fchown(file, Some(model.uid()), Some(model.gid()))
-                && error.kind() != io::ErrorKind::PermissionDenied
-            {
-                return Err(error);
+            if (current.uid(), current.gid()) != (model.uid(), model.gid()) {
+                set_attribute(path, DiskOperation::SetOwner, || {
+                    fchown(file, Some(model.uid()), Some(model.gid()))
+                })?;
             }
-            file.set_permissions(Permissions::from_mode(model.mode() & 0o7777))?;
-            file.set_modified(model.modified()?)
+            set_attribute(path, DiskOperation::SetMode, || {
+                file.set_permissions(Permissions::from_mode(model.mode() & 0o7777))
+            })?;
+            set_attribute(path, DiskOperation::SetTime, || file.set_modified(model.modified()?))
         })
         .map_err(FileError::from_io("set the mode and time of", path))
+}
+
+/// Sets an attribute of a file, unless the file system or the rights of this process do not allow
+/// that.
+fn set_attribute(
+    path: &Path,
+    operation: DiskOperation,
+    set: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let result = support_point(operation).and_then(|()| set());
+    operation.check_support(path, result).map(drop)
 }
 
 /// Point before an operation, at which a test injects a fault.
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "fails in tests")]
 fn fault_point() -> io::Result<()> {
+    Ok(())
+}
+
+/// Point before an operation that a file system may lack, at which a test takes it away.
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "fails in tests")]
+pub(super) fn support_point(_: DiskOperation) -> io::Result<()> {
     Ok(())
 }
 
@@ -246,6 +303,8 @@ fn write_fault_point(_: &File, _: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+#[cfg(test)]
+pub(super) use self::injected_fault::support_point;
 #[cfg(test)]
 use self::injected_fault::{fault_point, record_durable_len, write_fault_point};
 

@@ -4,10 +4,11 @@
 //! while it takes the file's name away. A file that can be locked is therefore not in use.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::disk::{self, FileError};
+use super::disk::{self, DiskOperation, FileError};
 use super::file_id::is_same_file;
 
 /// Time for which [`open_locked`] waits for the lock. A seal holds it for a rename and two syncs.
@@ -33,14 +34,18 @@ pub(super) fn open_locked(path: &Path, mode: u32) -> Result<LockedFile, FileErro
             Some(file) => (file, false),
             None => (disk::open_append_with_mode(path, mode)?, true),
         };
-        match file.try_lock() {
+        match lock_exclusive(&file, path).map_err(FileError::from_io("lock", path))? {
             // The previous holder of the lock may have sealed the file and removed its name.
-            Ok(()) if leads_to(&file, path)? => return Ok(LockedFile { file, created }),
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_TIMEOUT => {
+            LockOutcome::Acquired if leads_to(&file, path)? => {
+                return Ok(LockedFile { file, created });
+            }
+            LockOutcome::Acquired => {}
+            LockOutcome::Held if started.elapsed() < LOCK_TIMEOUT => {
                 std::thread::sleep(LOCK_POLL_INTERVAL);
             }
-            Err(error) => return Err(FileError::from_io("lock", path)(error.into())),
+            LockOutcome::Held => {
+                return Err(FileError::from_io("lock", path)(TryLockError::WouldBlock.into()));
+            }
         }
     }
 }
@@ -51,21 +56,85 @@ pub(super) fn open_locked(path: &Path, mode: u32) -> Result<LockedFile, FileErro
 /// # Errors
 /// The file cannot be locked for another reason, or its name cannot be looked up.
 pub(super) fn try_lock(file: &File, path: &Path) -> Result<bool, FileError> {
-    match file.try_lock() {
-        Ok(()) => leads_to(file, path),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(error) => Err(FileError::from_io("lock", path)(error.into())),
+    match lock_exclusive(file, path).map_err(FileError::from_io("lock", path))? {
+        LockOutcome::Acquired => leads_to(file, path),
+        LockOutcome::Held => Ok(false),
     }
 }
 
-/// Returns whether another handle holds the lock of the file. A file that cannot be opened counts
-/// as not locked: the error shows when the file is sealed or removed.
+/// Gives up the lock of an open file.
+///
+/// # Errors
+/// The file system has locks, and does not give this one up.
+pub(super) fn unlock(file: &File, path: &Path) -> Result<(), FileError> {
+    let unlocked = disk::support_point(DiskOperation::Lock).and_then(|()| file.unlock());
+    DiskOperation::Lock
+        .check_support(path, unlocked)
+        .map(drop)
+        .map_err(FileError::from_io("unlock", path))
+}
+
+/// The outcome of an attempt to lock a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LockOutcome {
+    /// This handle has the lock, or the file system has no locks.
+    Acquired,
+    /// Another handle has the lock.
+    Held,
+}
+
+/// Locks an open file against all other handles, without waiting.
+///
+/// # Errors
+/// The file cannot be locked, for another reason than that another handle has the lock.
+pub(super) fn lock_exclusive(file: &File, path: &Path) -> io::Result<LockOutcome> {
+    let locked = disk::support_point(DiskOperation::Lock)
+        .map_err(TryLockError::Error)
+        .and_then(|()| file.try_lock());
+    let result = match locked {
+        Err(TryLockError::WouldBlock) => return Ok(LockOutcome::Held),
+        // The locks of SMB are mandatory, and a lock that another has is refused like this.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Ok(LockOutcome::Held);
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+        Ok(()) => Ok(()),
+    };
+    DiskOperation::Lock.check_support(path, result)?;
+    Ok(LockOutcome::Acquired)
+}
+
+/// The state of the lock of a file, as far as this process can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LockState {
+    /// Another handle holds the lock.
+    Held,
+    /// No handle holds the lock.
+    Free,
+    /// The file cannot be opened, or its file system has no locks.
+    Unknown,
+}
+
+/// Returns whether another handle holds the lock of the file. A file whose lock is unknown counts
+/// as not locked: an error shows when the file is sealed or removed.
+pub(super) fn is_locked(path: &Path) -> bool {
+    lock_state(path) == LockState::Held
+}
+
+/// Returns the state of the lock of the file.
 ///
 /// `flock(2)` cannot be queried, so this takes a shared lock for a moment. A [`try_lock`] elsewhere
 /// at the same moment fails, and is repeated by the next run; [`open_locked`] waits.
-pub(super) fn is_locked(path: &Path) -> bool {
-    let lock = File::open(path).map(|file| file.try_lock_shared());
-    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+pub(super) fn lock_state(path: &Path) -> LockState {
+    let Ok(file) = disk::open_regular(path) else { return LockState::Unknown };
+    if disk::support_point(DiskOperation::Lock).is_err() {
+        return LockState::Unknown;
+    }
+    match file.try_lock_shared() {
+        Ok(()) => LockState::Free,
+        Err(TryLockError::WouldBlock) => LockState::Held,
+        Err(TryLockError::Error(_)) => LockState::Unknown,
+    }
 }
 
 fn leads_to(file: &File, path: &Path) -> Result<bool, FileError> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoints::Checkpoints;
-use super::disk::{self, FileError};
+use super::disk::{self, FileError, Support};
 use super::file_lock::{LockedFile, open_locked};
 use super::file_name::{FileKind, Stem};
 use super::journal::{self, RecoveredEvent};
@@ -138,19 +138,23 @@ impl HourFile {
     /// # Errors
     /// [`FileError`]: it is unknown how many of the bytes since the previous
     /// [`HourFile::sync_watermark`] are on the disk.
-    pub fn sync(&mut self) -> Result<(), FileError> {
+    pub(super) fn sync(&mut self) -> Result<Support, FileError> {
         let file = self.handle.ensure_open(&self.path, self.position.bytes)?;
-        let synced = disk::sync_data(file, &self.path);
-        self.sync_watermark = self.position.bytes;
-        if let Err(error) = synced {
-            self.handle.replace(&self.path);
-            return Err(error);
+        match disk::sync_data(file, &self.path) {
+            // Nothing is durable, and nothing failed.
+            Ok(Support::Missing) => return Ok(Support::Missing),
+            Ok(Support::Done) => self.sync_watermark = self.position.bytes,
+            Err(error) => {
+                self.sync_watermark = self.position.bytes;
+                self.handle.replace(&self.path);
+                return Err(error);
+            }
         }
         if self.dir_sync_pending {
             disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
             self.dir_sync_pending = false;
         }
-        Ok(())
+        Ok(Support::Done)
     }
 
     /// Records a successful sync of the whole file system, see [`disk::sync_file_system`].

@@ -46,7 +46,7 @@ pub(super) fn remove_hour(
     fate: JournalFate,
 ) -> Result<RemovalOutcome, FileError> {
     let path = entry.path(dir, FileKind::Lines);
-    let lines = match entry.file(FileKind::Lines).map(|_| disk::open_regular(&path)).transpose() {
+    let lines = match entry.file(FileKind::Lines).map(|_| disk::open_to_lock(&path)).transpose() {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => None,
         lines => lines?,
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::checkpoints::Checkpoints;
-use super::disk::FileError;
+use super::disk::{FileError, Support};
 use super::file_name::{FileKind, Stem};
 use super::hour_file::{HourFile, OpenReport};
 use super::journal::{self, ClosedEvent, JournalEvent, JournalWriter, Mark, OpenEvent};
@@ -257,9 +257,21 @@ impl HourWriter {
             return Ok(());
         };
         let range = file.sync_watermark()..file.length();
-        let synced = file.sync();
-        self.record_sync(now, range, synced.as_ref().err());
-        synced
+        match file.sync() {
+            Ok(Support::Done) => {
+                self.record_sync(now, range, None);
+                Ok(())
+            }
+            Ok(Support::Missing) => {
+                self.last_sync = Instant::now();
+                self.all_synced = false;
+                Ok(())
+            }
+            Err(error) => {
+                self.record_sync(now, range, Some(&error));
+                Err(error)
+            }
+        }
     }
 
     /// Records that this range of the lines was synced, or that its sync failed.

@@ -48,7 +48,8 @@ pub(super) fn append(path: &Path, t: UnixNanos, event: JournalEvent) -> Result<(
     }
     line.extend(encode_line(&JournalEntry { t, event }));
     disk::write_all(&file, path, &line)?;
-    disk::sync(&file, path)
+    disk::sync(&file, path)?;
+    Ok(())
 }
 
 /// Returns the line of an entry, with its line feed.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::disk::FileError;
 use super::file_id::{FileId, is_same_file};
-use super::file_lock::{LockedFile, open_locked};
+use super::file_lock::{LockedFile, lock_exclusive, open_locked, unlock};
 
 /// The handle of a file that this process appends to. The lock of the file belongs to the handle:
 /// both are given up by [`LockedHandle::close`].
@@ -55,12 +55,12 @@ impl LockedHandle {
         let Some(old) = &self.file else { return };
         // A lock belongs to the handle that took it, so it is given up for a moment. A seal that
         // takes it then finds that the hour is not over, or that lines follow those that it seals.
-        drop(old.unlock());
+        drop(unlock(old, path));
         match open_locked(path, self.mode) {
             Ok(new) if is_same_file(old, path).is_ok_and(|same| same) => self.file = Some(new.file),
             // Without the lock the old handle still writes to the file; another holder of the lock
             // notices that the file has grown.
-            _ => drop(old.try_lock()),
+            _ => drop(lock_exclusive(old, path)),
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::decode::{decode_and_digest, is_corruption};
 use super::digest;
-use super::disk::FileError;
+use super::disk::{self, FileError};
 use super::file_info::FileInfo;
 use super::file_name::{FileKind, Stem};
 use super::journal::{self, JournalEntry, JournalEvent, SealRecord};
@@ -63,12 +63,12 @@ impl Reconciler<'_> {
     pub(super) fn reconcile(&self) -> Result<Overlap, SealError> {
         let sealed_path = self.path(FileKind::Sealed);
         let sealed_error = |action| FileError::from_io(action, &sealed_path);
-        let sealed = match File::open(&sealed_path) {
+        let sealed = match disk::open_regular(&sealed_path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
                 return Ok(Overlap::Supersedes);
             }
-            Err(error) => return Err(sealed_error("open")(error).into()),
+            Err(error) => return Err(error.into()),
         };
         let metadata = sealed.metadata().map_err(sealed_error("read the size of"))?;
         let sealed_info = FileInfo::from_metadata(&metadata);

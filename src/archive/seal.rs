@@ -78,17 +78,18 @@ pub fn seal(
 ) -> Result<SealOutcome, SealError> {
     progress.check_stopped()?;
     let path = target.path(FileKind::Lines);
-    let lines = disk::open_regular(&path)?;
+    let lines = disk::open_to_lock(&path)?;
     if !file_lock::try_lock(&lines, &path)? {
         return Ok(SealOutcome::InUse);
     }
     if let Some(repair) = repair_lines_end(&lines, target, clock)? {
         warn(SealWarning::TailRepaired(repair));
     }
+    // A file system without the operation keeps no hour from being sealed.
     disk::sync(&lines, &path)?;
     let info = file_info(&lines, &path)?;
     // Compression takes long: a recorder whose clock was set back must not wait for it.
-    lines.unlock().map_err(FileError::from_io("unlock", &path))?;
+    file_lock::unlock(&lines, &path)?;
 
     let SealTarget { dir, stem, hour } = target;
     let reconciler = Reconciler { dir, stem, hour, lines: &lines, lines_info: info, progress };
@@ -122,6 +123,11 @@ pub fn seal(
             report_lost_lines(target, &lines, info, warn)?;
         }
         publish(target, clock, &record)?;
+        // Where the file system has no locks, a recorder may have appended lines meanwhile: they
+        // stay for the next run.
+        if file_info(&lines, &path)? == info {
+            disk::remove_if_exists(&path)?;
+        }
         let bytes_before = base.record.map_or(0, |base| base.stored_bytes);
         let stored_bytes = record.stored_bytes - bytes_before;
         Ok(SealOutcome::Sealed { record, raw_bytes: part.bytes, stored_bytes })
@@ -133,12 +139,11 @@ pub fn seal(
     outcome
 }
 
-/// Gives the temporary file, which was synced and verified, the name of the sealed file, and then
-/// removes the lines.
+/// Gives the temporary file, which was synced and verified, the name of the sealed file.
 ///
 /// # Durability
 /// The journal has the record before the rename, so that a crash in between leaves a sealed file
-/// that is known. The directory is synced before the lines are removed.
+/// that is known. The directory is synced, so that the lines may be removed.
 fn publish(
     target: SealTarget<'_>,
     clock: &dyn Clock,
@@ -147,8 +152,7 @@ fn publish(
     target.append_event(clock, JournalEvent::Sealing(record.clone()))?;
     disk::rename(&target.path(FileKind::SealingTemp), &target.path(FileKind::Sealed))?;
     disk::sync_dir(target.dir)?;
-    target.append_event(clock, JournalEvent::Sealed(record.clone()))?;
-    disk::remove_if_exists(&target.path(FileKind::Lines))
+    target.append_event(clock, JournalEvent::Sealed(record.clone()))
 }
 
 /// Warns of lines that were sealed before and are neither in the sealed file nor in these lines.

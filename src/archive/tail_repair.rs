@@ -125,7 +125,8 @@ fn append_to_torn_file(
         start += block.len() as u64;
     }
     disk::write_all(&torn_file, torn, b"\n")?;
-    disk::sync(&torn_file, torn)
+    disk::sync(&torn_file, torn)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod concurrent_writers;
 mod malformed_files;
+mod missing_operations;
 mod power_cut;
 mod recording_faults;
 mod retention;

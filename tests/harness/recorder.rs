@@ -26,13 +26,15 @@ pub struct Test {
     pub dir: TempDir,
     config: Map<String, Value>,
     env: Vec<(String, String)>,
+    /// Program that starts the recorder, with its arguments.
+    wrapper: Vec<String>,
 }
 
 impl Test {
     /// Creates a test with the short form of the configuration.
     pub fn new(url: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut test = Self { dir, config: Map::new(), env: Vec::new() };
+        let mut test = Self { dir, config: Map::new(), env: Vec::new(), wrapper: Vec::new() };
         for (key, value) in [
             ("output_dir", json!(test.path("output"))),
             ("topic", json!(TOPIC)),
@@ -70,6 +72,12 @@ impl Test {
         self
     }
 
+    /// Sets a program that starts the recorder. It must become the recorder, as `exec` does.
+    pub fn wrapped(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+        self
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -86,7 +94,15 @@ impl Test {
     }
 
     fn command(&self) -> Command {
-        let mut command = binary();
+        let mut command = match self.wrapper.split_first() {
+            None => binary(),
+            Some((wrapper, args)) => {
+                let mut command = Command::new(wrapper);
+                command.args(args).arg(env!("CARGO_BIN_EXE_streamer"));
+                command.env_remove("RUST_BACKTRACE");
+                command
+            }
+        };
         command.arg("-config").arg(self.config()).envs(self.env.iter().cloned());
         command
     }

@@ -7,6 +7,10 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use super::DiskOperation;
+
 /// Fault of an operation.
 #[derive(Clone, Copy)]
 pub(crate) enum InjectedFault {
@@ -42,6 +46,30 @@ pub(crate) fn with_fault<T>(
     FAULT_PLAN.set(Some(FaultPlan { fault, remaining: nth, triggered: false }));
     let result = work();
     (result, FAULT_PLAN.take().is_some_and(|plan| plan.triggered))
+}
+
+thread_local! {
+    static MISSING: Cell<Option<(DiskOperation, Errno)>> = const { Cell::new(None) };
+}
+
+/// Runs `work` on a file system that does not have the operation, and answers with this error.
+pub(in crate::archive) fn without_operation<T>(
+    operation: DiskOperation,
+    errno: Errno,
+    work: impl FnOnce() -> T,
+) -> T {
+    MISSING.set(Some((operation, errno)));
+    let result = work();
+    MISSING.set(None);
+    result
+}
+
+/// Fails if [`without_operation`] takes the operation away.
+pub(in crate::archive) fn support_point(operation: DiskOperation) -> io::Result<()> {
+    match MISSING.get() {
+        Some((missing, errno)) if missing == operation => Err(errno.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Counts an operation, and fails if the plan says so. Without a plan nothing fails.

@@ -156,7 +156,7 @@ fn copy_prefix(
     to: FrameOutput<'_>,
     progress: &Progress,
 ) -> Result<(), SealError> {
-    let file = File::open(from).map_err(FileError::from_io("open", from))?;
+    let file = disk::open_regular(from)?;
     for_each_chunk(file.take(length), |chunk| {
         progress.check_stopped()?;
         Ok(disk::write_all(to.file, to.path, chunk)?)

@@ -17,7 +17,7 @@ use super::topic_writer_template::TopicWriterTemplate;
 use super::writer_index::WriterIndex;
 use super::writer_list::WriterList;
 use crate::archive::directory::stems_with_hours;
-use crate::archive::disk::sync_file_system;
+use crate::archive::disk::{Support, sync_file_system};
 use crate::archive::file_name::{FileKind, Stem};
 use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK};
 use crate::archive::journal::JournalEvent;
@@ -61,6 +61,8 @@ pub(super) struct TopicWriters {
     open_files: Option<OpenFiles>,
     clock: ClockReading,
     last_sync: Instant,
+    /// [`Support::Missing`] once the file system turns out to have no `syncfs`.
+    syncs_file_system: Support,
     /// Position of the writer whose files are checked next.
     next_place_check: usize,
     stats: Arc<PipelineStats>,
@@ -102,6 +104,7 @@ impl TopicWriters {
             open_files,
             clock: ClockReading::new(UnixNanos::default()),
             last_sync: Instant::now(),
+            syncs_file_system: Support::Done,
             next_place_check: 0,
             stats: Arc::clone(&context.stats),
         }
@@ -323,16 +326,17 @@ impl TopicWriters {
             .indices()
             .filter(|index| !self.writers.get(*index).is_hour_open(hour))
             .collect();
-        let sync_together = overdue.len() >= FILE_SYSTEM_SYNC_THRESHOLD;
+        let sync_together =
+            overdue.len() >= FILE_SYSTEM_SYNC_THRESHOLD && self.syncs_file_system == Support::Done;
         if sync_together {
             self.sync_file_system_if_many_dirty(now);
+            let journal_sync = match self.syncs_file_system {
+                Support::Done => JournalSync::Deferred,
+                Support::Missing => JournalSync::Now,
+            };
             for &index in &overdue {
                 self.mark_used(index);
-                self.writers.get_mut(index).close_hour_or_log(
-                    now,
-                    JournalSync::Deferred,
-                    &self.stats,
-                );
+                self.writers.get_mut(index).close_hour_or_log(now, journal_sync, &self.stats);
             }
         }
         let mut result = Ok(());
@@ -348,10 +352,17 @@ impl TopicWriters {
     /// Makes everything durable with one sync of the file system, where many writers are dirty.
     fn sync_file_system_if_many_dirty(&mut self, now: UnixNanos) {
         let dirty = self.writers.iter().filter(|writer| writer.is_dirty()).count();
-        if self.sync_interval.is_none() || dirty < FILE_SYSTEM_SYNC_THRESHOLD {
+        if self.sync_interval.is_none()
+            || dirty < FILE_SYSTEM_SYNC_THRESHOLD
+            || self.syncs_file_system == Support::Missing
+        {
             return;
         }
         let synced = sync_file_system(self.dir.path());
+        if let Ok(Support::Missing) = synced {
+            self.syncs_file_system = Support::Missing;
+            return;
+        }
         let error = synced.as_ref().err();
         if let Some(error) = error {
             error!(%error, cause = %error.source, "lines may not be durable");
@@ -410,12 +421,13 @@ impl TopicWriters {
     /// The first error; all hours are closed.
     pub(super) fn close(&mut self) -> Result<(), BoxError> {
         let now = self.clock.now();
-        let sync_together =
+        let mut sync_together =
             self.writers.len() >= FILE_SYSTEM_SYNC_THRESHOLD && self.sync_interval.is_some();
-        let journal_sync = if sync_together { JournalSync::Deferred } else { JournalSync::Now };
         if sync_together {
             self.sync_file_system_if_many_dirty(now);
+            sync_together = self.syncs_file_system == Support::Done;
         }
+        let journal_sync = if sync_together { JournalSync::Deferred } else { JournalSync::Now };
         let mut result = Ok(());
         for index in self.writers.indices() {
             self.mark_used(index);
@@ -428,7 +440,9 @@ impl TopicWriters {
             result = result.and(closed.map_err(BoxError::from));
         }
         if sync_together {
-            result = result.and(sync_file_system(self.dir.path()).map_err(BoxError::from));
+            let synced = sync_file_system(self.dir.path());
+            let synced = synced.map(drop);
+            result = result.and(synced.map_err(BoxError::from));
         }
         result
     }
