@@ -41,4 +41,5 @@ mod snapshots;
 mod status;
 mod subscriptions;
 mod tls;
+mod urls;
 mod venues;

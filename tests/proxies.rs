@@ -152,3 +152,41 @@ fn an_invalid_proxy_is_refused_at_the_start() {
     let printed = String::from_utf8(test.run_refused().stderr).unwrap();
     assert!(printed.contains("the environment variable `HTTPS_PROXY`"), "{printed}");
 }
+
+#[test]
+fn a_password_that_would_become_a_host_is_refused_and_not_repeated() {
+    for proxy in [
+        "http://me:canary#1@proxy.invalid:3128",
+        "http://me:12?canary@proxy.invalid:3128",
+        "socks5://me:1/canary@proxy.invalid",
+        "http://canary#:x@proxy.invalid",
+        "http://me:can%ary@proxy.invalid",
+        "http://me:can@ary@proxy.invalid",
+    ] {
+        let configured = Test::with_source("ws://a.invalid", json!({ "proxy": "${PROXY}" }));
+        let configured = configured.env("PROXY", proxy);
+        let from_env = Test::with_source("ws://a.invalid", json!({})).env("http_proxy", proxy);
+        for (test, origin) in [(configured, "source.proxy"), (from_env, "`http_proxy`")] {
+            let refused = test.run_refused();
+            let printed = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(refused.status.code(), Some(2), "{proxy}: {printed}");
+            assert!(printed.contains(origin) && printed.contains("`%23` for `#`"), "{printed}");
+            for piece in ["canary", "can%", "can@", "ary@"] {
+                assert!(!printed.contains(piece), "{printed}");
+            }
+        }
+    }
+    for (proxy, words) in [
+        ("http://proxy.invalid:99999", "the port is not a number from 1 to 65535"),
+        ("socks5://proxy.invalid:abc", "the port is not a number from 1 to 65535"),
+        ("http://proxy.invalid:", "nothing follows the `:`"),
+    ] {
+        for test in [
+            Test::with_source("ws://a.invalid", json!({ "proxy": proxy })),
+            Test::with_source("ws://a.invalid", json!({})).env("http_proxy", proxy),
+        ] {
+            let printed = String::from_utf8(test.run_refused().stderr).unwrap();
+            assert!(printed.contains(words), "{proxy}: {printed}");
+        }
+    }
+}

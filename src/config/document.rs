@@ -66,7 +66,7 @@ pub(crate) struct Document {
     #[schemars(length(min = 1))]
     pub(crate) topic: String,
     /// WebSocket endpoint URL: `ws://…` or `wss://…`.
-    #[schemars(regex(pattern = r"^(wss?://|\$\{)"))]
+    #[schemars(regex(pattern = r"^\s*([Ww][Ss]{1,2}://|\$\{)"))]
     pub(crate) ws_url: String,
     /// The source: an object with a `type` and the keys of that type. The default is a `websocket`
     /// source with `ws_url` and `topic`.

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
-use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::connect_options::ConnectOptions;
-use super::encryption::Encryption;
-use super::host_port::HostPort;
+use super::endpoint_url::{EndpointUrl, UrlProtocol};
 use super::profile::Bootstrap;
 use super::quote::quote;
 use super::retry_after::parse_retry_after;
@@ -28,10 +26,13 @@ pub(super) async fn request_url(
     options: &ConnectOptions,
     deadline: Instant,
 ) -> Result<String, Disconnect> {
-    let endpoint = &bootstrap.post;
-    let proxy = proxy_to(endpoint, options)
+    let url = EndpointUrl::parse(&bootstrap.post, UrlProtocol::Http).map_err(|error| {
+        Disconnect::new(DownCause::Http, format!("the profile's `bootstrap.post`: {error}"))
+    })?;
+    let proxy = proxy_to(&url, options)
         .map_err(|error| Disconnect::new(DownCause::Connect, error.to_string()))?;
-    let post = endpoint.clone();
+    let post = url.to_string();
+    let endpoint = url.without_query();
     let timeout = deadline - Instant::now();
     // The client blocks. Its own time-out ends it, also after this future was dropped.
     let request = tokio::task::spawn_blocking(move || send_post(&post, proxy, timeout));
@@ -70,13 +71,8 @@ struct BootstrapResponse {
 }
 
 /// Returns the proxy to use for a request to `url`.
-fn proxy_to(url: &str, options: &ConnectOptions) -> Result<Option<ureq::Proxy>, BoxError> {
-    let uri: Uri = url.parse()?;
-    let host = uri.host().ok_or_else(|| format!("`{url}` has no host"))?;
-    let encryption =
-        if uri.scheme_str() == Some("https") { Encryption::Tls } else { Encryption::Plain };
-    let server = HostPort::new(host, uri.port_u16().unwrap_or(encryption.default_port()));
-    let proxy = options.proxy_to(&server, encryption)?;
+fn proxy_to(url: &EndpointUrl, options: &ConnectOptions) -> Result<Option<ureq::Proxy>, BoxError> {
+    let proxy = options.proxy_to(&url.server, url.encryption)?;
     Ok(proxy.map(|proxy| ureq::Proxy::new(&proxy.url())).transpose()?)
 }
 
@@ -92,23 +88,4 @@ fn send_post(
     let retry_after = retry_after.and_then(|text| parse_retry_after(text, SystemClock.now()));
     let body = response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_string()?;
     Ok(BootstrapResponse { status: response.status().as_u16(), retry_after, body })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plugin::BuildContext;
-    use crate::sources::websocket::config::WebsocketConfig;
-    use serde_json::json;
-
-    #[test]
-    fn a_bootstrap_url_without_a_host_is_an_error() {
-        let config = json!({ "url": "ws://localhost", "proxy": "none" });
-        let config = serde_json::from_value::<WebsocketConfig>(config).unwrap();
-        let context = BuildContext::new(Vec::new(), std::sync::Arc::default(), 1);
-        let options = ConnectOptions::new(&config, &context).unwrap();
-        assert!(proxy_to("http://localhost/token", &options).unwrap().is_none());
-        let error = proxy_to("/token", &options).unwrap_err().to_string();
-        assert_eq!(error, "`/token` has no host");
-    }
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::deflate_extension::DeflateMode;
 use super::encoding::BinaryEncoding;
+use super::endpoint_url::{EndpointUrl, UrlProtocol};
+use super::host_port::HostPort;
 use super::ping_config::PingConfig;
 use super::profile::{NamedProfile, Profile, ProfileError, ProfileQuery};
 use super::subscribe_messages::SubscribeMessages;
@@ -51,7 +53,7 @@ pub enum ControlMessages {
 struct RawWebsocketConfig {
     /// Endpoint: `ws://…` or `wss://…`. The default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^(wss?://|\$\{)"))]
+    #[schemars(regex(pattern = r"^\s*([Ww][Ss]{1,2}://|\$\{)"))]
     url: Option<String>,
     /// Name of the server's profile; `streamer profiles` lists them. The default is the profile of
     /// the URL's host, or else `generic`.
@@ -236,20 +238,16 @@ impl JsonSchema for WebsocketConfig {
     }
 }
 
-/// Returns the host of a URL.
-fn url_host(url: &str) -> Option<&str> {
-    let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    Some(host.rsplit_once(':').map_or(host, |(host, _)| host))
-}
-
 impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
     type Error = WebsocketConfigError;
 
     fn try_from(raw: RawWebsocketConfig) -> Result<Self, WebsocketConfigError> {
+        // A URL that is invalid is an error when the source is built.
+        let parse = |url| EndpointUrl::parse(url, UrlProtocol::WebSocket).ok();
+        let server = raw.url.as_deref().and_then(parse).map(|url| url.server);
         let query = ProfileQuery {
             name: raw.profile.as_deref(),
-            host: raw.url.as_deref().and_then(url_host),
+            host: server.as_ref().map(HostPort::name),
             dir: raw.profile_dir.as_deref(),
         };
         let NamedProfile { name: profile_name, profile } = query.find()?;
@@ -380,7 +378,8 @@ impl WebsocketConfig {
                 return Err(WebsocketKeyError::DuplicateTopic(index, topic.clone()));
             }
         }
-        if !self.tls.is_empty() && self.url.to_ascii_lowercase().starts_with("ws:") {
+        let is_plain = self.url.trim_start().to_ascii_lowercase().starts_with("ws:");
+        if !self.tls.is_empty() && is_plain {
             return Err(WebsocketKeyError::TlsWithoutWss);
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The error of a configuration that names no reachable endpoint.
 
+use super::endpoint_url::UrlError;
 use super::proxy::ProxyError;
 use super::tls::TlsError;
 
@@ -7,7 +8,7 @@ use super::tls::TlsError;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectConfigError {
     #[error("`url`: `{url}` is not a WebSocket URL: {reason}")]
-    InvalidUrl { url: String, reason: String },
+    InvalidUrl { url: String, reason: UrlError },
     #[error(
         "`url` holds a user name; send it as a header instead: \"headers\": {{ \"Authorization\": \"…\" }}"
     )]

@@ -1,5 +1,6 @@
 //! Opening a connection: name look-up, TCP, proxy, TLS and the WebSocket handshake.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,23 +10,21 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::client_async;
-use tokio_tungstenite::tungstenite;
-use tokio_tungstenite::tungstenite::client::{IntoClientRequest, uri_mode};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key};
 use tokio_tungstenite::tungstenite::http::header::{
     HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
 };
-use tokio_tungstenite::tungstenite::http::uri::Authority;
-use tokio_tungstenite::tungstenite::stream::Mode;
 
 use super::connect_config_error::ConnectConfigError;
 use super::connect_options::ConnectOptions;
 use super::deflate_extension::{DEFLATE_OFFER, DeflateMode, parse_accepted_extensions};
 use super::disconnects::{handshake_disconnect, tls_disconnect};
 use super::encryption::Encryption;
+use super::endpoint_url::{EndpointUrl, UrlError, UrlProtocol};
 use super::frame_decoder::ContextTakeover;
 use super::handshake_reader::HandshakeReader;
-use super::host_port::HostPort;
+use super::host_port::{HostPort, HostPortError};
 use super::paced_stream::PacedStream;
 use super::proxy::Proxy;
 use super::transport::Transport;
@@ -70,36 +69,21 @@ impl ConnectTarget {
         url: &str,
         options: &Arc<ConnectOptions>,
     ) -> Result<Self, ConnectConfigError> {
-        let invalid = |reason: String| ConnectConfigError::InvalidUrl {
-            url: options.secrets.mask(url),
-            reason,
-        };
-        let mut request =
-            url.into_client_request().map_err(|error| invalid(url_error_text(&error)))?;
-        let uri = request.uri().clone();
-        let mode = uri_mode(&uri)
-            .map_err(|_| invalid("it must begin with `ws://` or `wss://`".to_owned()))?;
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(ConnectConfigError::UserInUrl);
-        }
-        let host = uri.host().unwrap_or_default();
-        if host.trim_matches(['[', ']']).is_empty() {
-            return Err(invalid("the host is missing".to_owned()));
-        }
-        let authority = uri.authority().map_or("", Authority::as_str);
-        if uri.port_u16().is_none() && authority.len() > host.len() {
-            return Err(invalid("the port is not a number from 0 to 65535".to_owned()));
-        }
-        let (scheme, encryption) = match mode {
-            Mode::Plain => ("ws", Encryption::Plain),
-            Mode::Tls => ("wss", Encryption::Tls),
-        };
-        let server = HostPort::new(host, uri.port_u16().unwrap_or(encryption.default_port()));
+        let url = EndpointUrl::parse(url, UrlProtocol::WebSocket).map_err(|error| match error {
+            UrlError::User => ConnectConfigError::UserInUrl,
+            reason => ConnectConfigError::InvalidUrl { url: shown_url(url), reason },
+        })?;
+        let mut request = url.to_string().into_client_request().map_err(|_| {
+            ConnectConfigError::InvalidUrl { url: url.without_query(), reason: UrlError::TooLong }
+        })?;
+        let EndpointUrl { encryption, server, .. } = url.clone();
         let tls = match encryption {
             Encryption::Plain => None,
             Encryption::Tls => {
-                let server_name = ServerName::try_from(server.host.clone())
-                    .map_err(|_| invalid(format!("`{}` is not a valid host name", server.host)))?;
+                let server_name = ServerName::try_from(server.name().to_owned()).map_err(|_| {
+                    let reason = HostPortError::InvalidHost(server.host.clone()).into();
+                    ConnectConfigError::InvalidUrl { url: url.without_query(), reason }
+                })?;
                 Some(TlsEndpoint { connector: options.tls_connector()?, server_name })
             }
         };
@@ -110,7 +94,7 @@ impl ConnectTarget {
         for (header, value) in &options.headers {
             request.headers_mut().insert(header.clone(), value.clone());
         }
-        let endpoint = options.secrets.mask(&format!("{scheme}://{authority}{}", uri.path()));
+        let endpoint = options.secrets.mask(&url.without_query());
         let proxy = options.proxy_to(&server, encryption)?;
         Ok(Self { request, endpoint, server, tls, proxy, options: Arc::clone(options) })
     }
@@ -181,11 +165,10 @@ impl ConnectTarget {
         deadline: Instant,
         address: &HostPort,
     ) -> Result<TcpStream, Disconnect> {
-        let addresses: Vec<_> = self
-            .within_deadline(deadline, "the name look-up", lookup_host(address.as_pair()))
-            .await?
-            .map_err(|error| Disconnect::new(DownCause::Dns, format!("{}: {error}", address.host)))?
-            .collect();
+        let addresses =
+            self.within_deadline(deadline, "the name look-up", look_up(address)).await?.map_err(
+                |error| Disconnect::new(DownCause::Dns, format!("{}: {error}", address.host)),
+            )?;
         self.within_deadline(deadline, "a connection", self.connect_first(&addresses)).await?
     }
 
@@ -219,10 +202,20 @@ impl ConnectTarget {
     }
 }
 
-fn url_error_text(error: &tungstenite::Error) -> String {
-    match error {
-        tungstenite::Error::Url(reason) => reason.to_string().to_lowercase(),
-        tungstenite::Error::HttpFormat(reason) => reason.to_string().to_lowercase(),
-        other => other.to_string(),
+/// Looks up the addresses of a host. A trailing dot keeps the resolver from completing the name; not
+/// every resolver finds a name of the file `hosts` with it.
+async fn look_up(host: &HostPort) -> io::Result<Vec<SocketAddr>> {
+    match lookup_host(host.as_pair()).await {
+        Err(_) if host.host.ends_with('.') => {
+            Ok(lookup_host((host.name(), host.port)).await?.collect())
+        }
+        found => Ok(found?.collect()),
     }
+}
+
+/// Returns a URL that cannot be used as an error may show it: without the query, which may hold a
+/// token, and not at all if it may hold a password.
+fn shown_url(url: &str) -> String {
+    let shown = url.trim().split(['?', '#']).next().unwrap_or_default();
+    if shown.contains('@') { "…".to_owned() } else { shown.to_owned() }
 }

@@ -164,9 +164,10 @@ impl Profile {
         problems
     }
 
-    /// Returns whether the profile is for the host.
+    /// Returns whether the profile is for the host, which is in lower case.
     fn matches_host(&self, host: &str) -> bool {
         self.hosts.iter().any(|own| {
+            let own = own.to_ascii_lowercase();
             let subdomain = host.strip_suffix(own.as_str());
             host == own || subdomain.is_some_and(|subdomain| subdomain.ends_with('.'))
         })
@@ -175,7 +176,7 @@ impl Profile {
 
 /// Checks that a URL begins with one of two schemes.
 fn check_scheme(key: &str, url: &str, plain: &str, tls: &str) -> Option<Problem> {
-    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    let scheme = url.trim_start().split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     let is_valid = scheme.is_some_and(|scheme| scheme == plain || scheme == tls);
     let message = format!("begins with neither `{plain}://` nor `{tls}://`");
     (!is_valid).then(|| Problem::at(key, message))

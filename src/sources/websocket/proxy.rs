@@ -1,17 +1,15 @@
 //! Connecting through a proxy: HTTP CONNECT (RFC 9110, 9.3.6) and SOCKS5 (RFC 1928 and 1929).
 
-use std::net::IpAddr;
-
 use data_encoding::BASE64;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
-use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::disconnects::io_disconnect;
 use super::encryption::Encryption;
-use super::host_port::HostPort;
+use super::host_port::{HostPort, HostPortError};
+use super::no_proxy::NoProxyList;
 use crate::plugin::{Disconnect, DownCause};
 
 /// Value of the key `proxy` that turns off the proxy of the environment.
@@ -56,6 +54,14 @@ enum ProxyErrorKind {
     )]
     Malformed,
     #[error(
+        "has a character in its user or password that ends them in a URL: write `%23` for `#`, `%2F` for `/`, `%3F` for `?`, `%40` for `@`, `%25` for `%`, `%20` for a space"
+    )]
+    UnencodedCredentials,
+    #[error("is not a proxy, since {0}: write `http://HOST:PORT` or `socks5://HOST:PORT`")]
+    Address(HostPortError),
+    #[error("is not a proxy, since nothing follows the `:` of the port")]
+    EmptyPort,
+    #[error(
         "names a user for a SOCKS5 proxy, which requires a name and a password of 1 to 255 bytes each: write `socks5://USER:PASSWORD@HOST:PORT`"
     )]
     Socks5Credentials,
@@ -81,8 +87,8 @@ impl Proxy {
             value.map(|value| (format!("the environment variable `{name}`"), value))
         };
         let no_proxy = ["no_proxy", "NO_PROXY"].iter().find_map(variable);
-        if is_loopback(&server.host)
-            || no_proxy.is_some_and(|(_, list)| is_in_no_proxy(&list, server))
+        if server.is_loopback()
+            || no_proxy.is_some_and(|(_, list)| NoProxyList::new(&list).exempts(server))
         {
             return Ok(None);
         }
@@ -95,29 +101,40 @@ impl Proxy {
     }
 
     /// Parses the URL of a proxy, which was found in `origin`.
+    ///
+    /// The last `@` ends the user and the password. They are refused if they hold what ends them for
+    /// other programs: a piece of a password must never become a host, which is looked up and logged.
     fn parse(url: &str, origin: &str) -> Result<Self, ProxyError> {
-        let malformed =
-            || ProxyError { origin: origin.to_owned(), kind: ProxyErrorKind::Malformed };
-        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let uri: Uri = url.parse().map_err(|_| malformed())?;
-        let (scheme, default_port) = match uri.scheme_str() {
-            Some("http") => (ProxyScheme::Http, 80),
-            // The proxy resolves the name of the server in either case.
-            Some("socks5" | "socks5h") => (ProxyScheme::Socks5, 1080),
-            _ => return Err(malformed()),
+        let invalid = |kind| ProxyError { origin: origin.to_owned(), kind };
+        let url = url.trim();
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let (user_info, address) = match rest.rsplit_once('@') {
+            Some((user_info, address)) => (Some(user_info), address),
+            None => (None, rest),
         };
-        let authority = uri.authority().ok_or_else(malformed)?;
-        let user_info = authority.as_str().rsplit_once('@').map(|(user_info, _)| user_info);
+        if user_info.is_some_and(|text| !is_encoded(text)) {
+            return Err(invalid(ProxyErrorKind::UnencodedCredentials));
+        }
+        let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (ProxyScheme::Http, 80),
+            // The proxy resolves the name of the server in either case.
+            "socks5" | "socks5h" => (ProxyScheme::Socks5, 1080),
+            _ => return Err(invalid(ProxyErrorKind::Malformed)),
+        };
+        let address = address.strip_suffix('/').unwrap_or(address);
+        if address.is_empty() || address.contains(['/', '?', '#']) {
+            return Err(invalid(ProxyErrorKind::Malformed));
+        }
+        if address.ends_with(':') {
+            return Err(invalid(ProxyErrorKind::EmptyPort));
+        }
+        let address = HostPort::parse(address, default_port)
+            .map_err(|error| invalid(ProxyErrorKind::Address(error)))?;
         let credentials = user_info.map(Credentials::parse);
-        let address = HostPort::new(authority.host(), authority.port_u16().unwrap_or(default_port));
         if scheme == ProxyScheme::Socks5
             && !credentials.as_ref().is_none_or(Credentials::is_valid_for_socks5)
         {
-            let kind = ProxyErrorKind::Socks5Credentials;
-            return Err(ProxyError { origin: origin.to_owned(), kind });
-        }
-        if address.host.is_empty() || !matches!(uri.path(), "" | "/") {
-            return Err(malformed());
+            return Err(invalid(ProxyErrorKind::Socks5Credentials));
         }
         Ok(Self { scheme, address, credentials })
     }
@@ -221,27 +238,13 @@ impl Credentials {
     }
 }
 
-/// Returns whether the host is this machine, for which the environment's proxy is not used.
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Returns whether a list of `no_proxy` exempts the server.
-///
-/// The list holds names, with or without a port, which include their subdomains; `*` is every name.
-fn is_in_no_proxy(list: &str, server: &HostPort) -> bool {
-    let host = server.host.to_ascii_lowercase();
-    list.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
-        let entry = entry.to_ascii_lowercase();
-        let (name, port) = match entry.rsplit_once(':') {
-            Some((name, digits)) if !name.contains(':') => (name, digits.parse().ok()),
-            _ => (entry.as_str(), None),
-        };
-        let name = name.trim_start_matches("*.").trim_start_matches('.');
-        let is_match = name == "*" || host == name || host.ends_with(&format!(".{name}"));
-        is_match && port.is_none_or(|port: u16| port == server.port)
-    })
+/// Returns whether a user and a password hold no character that ends them, and no `%` that encodes
+/// nothing.
+fn is_encoded(user_info: &str) -> bool {
+    let is_reserved = |c: char| "/?#@\\".contains(c) || c.is_whitespace() || c.is_control();
+    let mut after_percent = user_info.split('%').skip(1);
+    let is_hex = |text: &str| text.bytes().take_while(u8::is_ascii_hexdigit).take(2).count() == 2;
+    !user_info.contains(is_reserved) && after_percent.all(is_hex)
 }
 
 #[cfg(test)]
@@ -253,7 +256,7 @@ mod tests {
             let found = variables.iter().find(|(other, _)| *other == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let server = HostPort::new(host, 443);
+        let server = HostPort::parse(host, 443).unwrap();
         let proxy = Proxy::for_server(None, &server, encryption, variable);
         proxy.unwrap().map(|proxy| proxy.url())
     }
@@ -270,20 +273,45 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_matches_hosts_and_their_subdomains() {
-        for (list, exempt) in [
-            ("*", true),
-            ("x.example", true),
-            (".example", true),
-            ("a, EXAMPLE:443", true),
-            ("*.example", true),
-            ("example:80", false),
-            ("ample", false),
-            ("", false),
-        ] {
-            let all = [("https_proxy", "http://a:1"), ("no_proxy", list)];
-            assert_eq!(found(&all, Encryption::Tls, "x.example").is_none(), exempt, "{list}");
+    fn the_proxy_of_the_environment_is_not_used_for_exempt_servers() {
+        let all = [("https_proxy", "http://a:1"), ("no_proxy", "b, 10.0.0.0/8")];
+        for exempt in ["localhost.", "x.localhost", "10.9.8.7", "[::ffff:127.0.0.1]", "x.b"] {
+            assert_eq!(found(&all, Encryption::Tls, exempt), None, "{exempt}");
         }
+        assert!(found(&all, Encryption::Tls, "11.9.8.7").is_some());
+    }
+
+    #[test]
+    fn a_password_with_reserved_characters_or_a_bad_port_is_refused_without_repeating_it() {
+        let error = |url: &str| Proxy::parse(url, "`proxy`").unwrap_err().to_string();
+        for password in ["1#2", "1?2", "1/2", "1@2", "1%2", "1%", "%zz", "1 2", "#", "/@", "a://b"]
+        {
+            for url in [
+                format!("http://me:{password}@proxy:3128"),
+                format!("socks5://me:{password}@proxy"),
+                format!("me:{password}@proxy:3128"),
+            ] {
+                let error = error(&url);
+                assert!(
+                    error.contains("`%23` for `#`") || error.contains("not a proxy"),
+                    "{error}"
+                );
+                assert!(!error.contains(password) || "%#".contains(password), "{url}: {error}");
+            }
+        }
+        assert!(error("http://me:1#2@proxy:3128").contains("`%23` for `#`"));
+        for port in ["99999", "65536", "abc", "0", "-1", "80x", " 80"] {
+            for scheme in ["http://", "socks5://", ""] {
+                let error = error(&format!("{scheme}proxy:{port}"));
+                assert!(error.contains("the port is not a number"), "{error}");
+            }
+        }
+        assert!(error("http://proxy:").contains("nothing follows"));
+        assert!(error("http://me:pw@proxy:/").contains("nothing follows"));
+        assert!(error("http://::1:80").contains("brackets"));
+        let accepted = |url: &str| Proxy::parse(url, "").unwrap().url();
+        assert_eq!(accepted("HTTP://me:a%23b:c|@Proxy/"), "http://me:a%23b%3Ac%7C@proxy:80");
+        assert_eq!(accepted(" socks5h://me:%40%2f@[::1]:9 "), "socks5://me:%40%2F@[::1]:9");
     }
 
     #[test]
