@@ -82,7 +82,8 @@ fn drain_queue(sinks: &mut InlineSinks, consumer: &mut Consumer) -> Result<(), S
             Some(QueueItem::Batch(batch)) => {
                 let taken = batch_usage(&batch);
                 sinks.write(&batch)?;
-                consumer.release(batch, taken);
+                consumer.recycle(batch, taken);
+                consumer.release_held();
             }
             Some(QueueItem::Tick(now)) => sinks.tick(now),
             Some(QueueItem::Event(at, event)) => sinks.on_event(at, &event),

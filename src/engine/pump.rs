@@ -110,7 +110,8 @@ impl Pump {
     fn process_batch(&mut self, mut batch: Batch) -> Result<(), SinkGone> {
         let taken = batch_usage(&batch);
         let processed = self.stages.process(&mut batch, &mut self.output);
-        self.consumer.release(batch, taken);
+        self.consumer.recycle(batch, taken);
+        self.consumer.release_held();
         processed?;
         self.stages.drain_ready(&mut self.output)
     }

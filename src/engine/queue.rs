@@ -25,6 +25,11 @@ const MAX_SPARE_BATCHES: usize = 16;
 const MAX_SPARE_BATCH_BYTES: usize = 512 << 10;
 /// Number of empty batches that stay while the queue is idle. Every tick frees one of the others.
 const IDLE_SPARE_BATCHES: usize = 2;
+/// Factor by which an empty batch may be larger than the batches of the last second. Every tick
+/// frees those that are larger, which a burst left.
+const SPARE_BATCH_SLACK: usize = 4;
+/// Size, in bytes, up to which an empty batch is not too large.
+const SMALL_BATCH_BYTES: usize = 16 << 10;
 /// Interval at which the consumer polls while messages flow, which is cheaper than to be woken for
 /// every batch.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -52,7 +57,8 @@ pub(crate) fn batch_queue(limits: QueueLimits) -> (Producer, Consumer) {
         space_freed: Notify::new(),
         intake_stop: CancellationToken::new(),
     });
-    (Producer { shared: Arc::clone(&shared) }, Consumer { shared, is_flowing: false })
+    let producer = Producer { shared: Arc::clone(&shared) };
+    (producer, Consumer { shared, is_flowing: false, held: QueueUsage::default() })
 }
 
 struct QueueShared {
@@ -71,17 +77,51 @@ struct QueueState {
     items: VecDeque<QueueItem>,
     /// Batches in the queue and with the consumer.
     usage: QueueUsage,
+    /// Bytes of the lines in the queue.
+    waiting_bytes: u64,
+    /// Bytes of the lines of the largest batch since the last tick.
+    largest_batch: usize,
     is_closed: bool,
     consumer: ConsumerState,
     spare_batches: Vec<Batch>,
 }
 
 impl QueueState {
+    fn pop_item(&mut self) -> Option<QueueItem> {
+        let item = self.items.pop_front();
+        if let Some(QueueItem::Batch(batch)) = &item {
+            self.waiting_bytes -= batch.as_lines().len() as u64;
+        }
+        item
+    }
+
     fn recycle(&mut self, batch: Batch) {
         if self.spare_batches.len() < MAX_SPARE_BATCHES && batch.capacity() <= MAX_SPARE_BATCH_BYTES
         {
             self.spare_batches.push(batch);
         }
+    }
+
+    /// Takes out the empty batches that are to be freed.
+    fn drain_surplus(&mut self) -> Vec<Batch> {
+        let needed = std::mem::take(&mut self.largest_batch);
+        let limit = SMALL_BATCH_BYTES.max(needed * SPARE_BATCH_SLACK);
+        let too_large = |batch: &mut Batch| batch.capacity() > limit;
+        let mut surplus: Vec<_> = self.spare_batches.extract_if(.., too_large).collect();
+        if self.spare_batches.len() > IDLE_SPARE_BATCHES {
+            surplus.extend(self.spare_batches.pop());
+        }
+        surplus
+    }
+
+    /// Returns whether a consumer that dozes is woken for what waits.
+    ///
+    /// The lines count, and not the memory of their batches, which may still have the size of a
+    /// burst. Memory counts only where there may soon be no room.
+    fn is_crowded(&self, limits: QueueUsage) -> bool {
+        self.waiting_bytes >= WAKE_BYTES
+            || self.usage.bytes > limits.bytes / 2
+            || self.usage.messages > limits.messages / 2
     }
 }
 
@@ -107,11 +147,9 @@ impl QueueShared {
 
     fn push_item(&self, mut state: MutexGuard<'_, QueueState>, item: QueueItem) {
         state.items.push_back(item);
-        let is_crowded = state.usage.bytes >= WAKE_BYTES.min(self.limits.bytes / 2)
-            || state.usage.messages > self.limits.messages / 2;
         let wake = match state.consumer {
             ConsumerState::Busy | ConsumerState::Dropped => false,
-            ConsumerState::Dozing => is_crowded,
+            ConsumerState::Dozing => state.is_crowded(self.limits),
             ConsumerState::Parked => true,
         };
         if wake {
@@ -164,6 +202,9 @@ impl Producer {
             return Err(PushError::Full(batch));
         }
         state.usage = QueueUsage { messages, bytes };
+        let line_bytes = batch.as_lines().len();
+        state.waiting_bytes += line_bytes as u64;
+        state.largest_batch = state.largest_batch.max(line_bytes);
         self.shared.push_item(state, QueueItem::Batch(batch));
         Ok(())
     }
@@ -191,14 +232,15 @@ impl Producer {
     /// Sends the consumer the time. Needs no room; adjacent ticks are merged.
     pub(crate) fn push_tick(&self, now: UnixNanos) {
         let mut state = self.shared.lock_state();
-        if state.spare_batches.len() > IDLE_SPARE_BATCHES {
-            state.spare_batches.pop();
-        }
+        let surplus = state.drain_surplus();
         if let Some(QueueItem::Tick(last)) = state.items.back_mut() {
             *last = now;
+            drop(state);
         } else {
             self.shared.push_item(state, QueueItem::Tick(now));
         }
+        // Freed without the lock.
+        drop(surplus);
     }
 
     /// Sends the consumer an event of the source. Needs no room; drops of the same cause are merged
@@ -252,12 +294,14 @@ pub(crate) struct Consumer {
     shared: Arc<QueueShared>,
     /// Set if the last item was a batch, so that another is likely to follow soon.
     is_flowing: bool,
+    /// Usage of the batches that are recycled and not yet released.
+    held: QueueUsage,
 }
 
 impl Consumer {
     /// Takes the next item, if there is one.
     pub(crate) fn try_pop(&mut self) -> Option<QueueItem> {
-        let item = self.shared.lock_state().items.pop_front();
+        let item = self.shared.lock_state().pop_item();
         self.track_flow(item)
     }
 
@@ -273,7 +317,7 @@ impl Consumer {
                 .unwrap_or_else(PoisonError::into_inner);
             state.consumer = ConsumerState::Busy;
         }
-        let item = state.items.pop_front();
+        let item = state.pop_item();
         drop(state);
         self.track_flow(item)
     }
@@ -297,7 +341,7 @@ impl Consumer {
             }
         }
         state.consumer = ConsumerState::Busy;
-        let item = state.items.pop_front();
+        let item = state.pop_item();
         drop(state);
         self.track_flow(item)
     }
@@ -315,14 +359,24 @@ impl Consumer {
         self.shared.space_freed.notify_waiters();
     }
 
-    /// Releases a batch after use. `taken` is its usage when it was popped, since stages may have
-    /// changed the batch.
-    pub(crate) fn release(&self, mut batch: Batch, taken: QueueUsage) {
+    /// Takes back a batch after use, for [`Producer::take_spare`]. Its usage, which is `taken`, is
+    /// held until [`Consumer::release_held`].
+    pub(crate) fn recycle(&mut self, mut batch: Batch, taken: QueueUsage) {
         batch.clear();
+        self.held.messages += taken.messages;
+        self.held.bytes += taken.bytes;
+        self.shared.lock_state().recycle(batch);
+    }
+
+    /// Makes room in the queue: the messages of the recycled batches are written.
+    pub(crate) fn release_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        if held == QueueUsage::default() {
+            return;
+        }
         let mut state = self.shared.lock_state();
-        state.usage.messages = state.usage.messages.saturating_sub(taken.messages);
-        state.usage.bytes = state.usage.bytes.saturating_sub(taken.bytes);
-        state.recycle(batch);
+        state.usage.messages = state.usage.messages.saturating_sub(held.messages);
+        state.usage.bytes = state.usage.bytes.saturating_sub(held.bytes);
         drop(state);
         self.shared.space_freed.notify_waiters();
     }
@@ -340,6 +394,7 @@ impl Drop for Consumer {
         state.consumer = ConsumerState::Dropped;
         state.items.clear();
         state.usage = QueueUsage::default();
+        state.waiting_bytes = 0;
         drop(state);
         self.stop_intake();
     }

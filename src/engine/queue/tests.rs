@@ -26,8 +26,9 @@ fn a_batch_counts_until_it_is_released() {
     let (producer, mut consumer) = batch_queue(QueueLimits { messages: 3, bytes: 1 << 20 });
     producer.try_push(batch(2)).unwrap();
     let (first, taken) = pop_batch(&mut consumer);
-    assert!(producer.try_push(batch(2)).is_err(), "still being written");
-    consumer.release(first, taken);
+    assert!(producer.try_push(batch(2)).is_err(), "with the consumer");
+    consumer.recycle(first, taken);
+    consumer.release_held();
     producer.try_push(batch(2)).unwrap();
     producer.try_push(batch(1)).unwrap();
     assert!(producer.try_push(batch(1)).is_err());
@@ -45,7 +46,8 @@ fn one_batch_always_fits_however_large() {
     let (producer, mut consumer) = batch_queue(QueueLimits { messages: 1, bytes: 1 });
     producer.try_push(batch(500)).unwrap();
     let (big, taken) = pop_batch(&mut consumer);
-    consumer.release(big, taken);
+    consumer.recycle(big, taken);
+    consumer.release_held();
     assert_eq!(producer.usage(), QueueUsage::default());
 }
 
@@ -62,12 +64,90 @@ fn a_queued_batch_is_shrunk_when_the_queue_is_crowded() {
     assert!(producer.usage().bytes < 600 << 10, "{:?}", producer.usage());
 }
 
+/// Returns a batch of one line of `length` bytes in a buffer of `capacity` bytes.
+fn roomy_batch(length: usize, capacity: usize) -> Batch {
+    let mut batch = Batch::new();
+    batch.swap_in_lines(&mut Vec::with_capacity(capacity), &mut Vec::new());
+    batch.push(&vec![b'x'; length - 1]);
+    batch
+}
+
+#[test]
+fn the_lines_that_wait_wake_the_consumer_and_not_the_memory_of_a_burst() {
+    let limits = QueueLimits { messages: 10_000, bytes: 64 << 20 };
+    let (producer, mut consumer) = batch_queue(limits);
+    let doze = |producer: &Producer| {
+        producer.shared.lock_state().consumer = ConsumerState::Dozing;
+    };
+    let is_dozing =
+        |producer: &Producer| producer.shared.lock_state().consumer == ConsumerState::Dozing;
+    doze(&producer);
+    for _ in 0..90 {
+        producer.try_push(roomy_batch(1_300, 512 << 10)).unwrap();
+    }
+    assert!(is_dozing(&producer), "117 kB wait, in 45 MB of memory");
+    producer.try_push(roomy_batch(20_000, 20_000)).unwrap();
+    assert!(!is_dozing(&producer), "137 kB wait");
+    while let Some(QueueItem::Batch(batch)) = consumer.try_pop() {
+        let taken = batch_usage(&batch);
+        consumer.recycle(batch, taken);
+    }
+    consumer.release_held();
+    doze(&producer);
+    producer.try_push(roomy_batch(100_000, 100_000)).unwrap();
+    assert!(is_dozing(&producer), "what was taken does not wait");
+}
+
+#[test]
+fn a_consumer_is_woken_before_there_is_no_room() {
+    for limits in [
+        QueueLimits { messages: 10, bytes: 1 << 20 },
+        QueueLimits { messages: 100, bytes: 100_000 },
+    ] {
+        let (producer, _consumer) = batch_queue(limits);
+        producer.shared.lock_state().consumer = ConsumerState::Dozing;
+        for _ in 0..6 {
+            producer.try_push(roomy_batch(10_000, 10_000)).unwrap();
+        }
+        assert_eq!(producer.shared.lock_state().consumer, ConsumerState::Busy, "{limits:?}");
+    }
+}
+
+#[test]
+fn the_memory_of_a_burst_is_freed_when_it_is_over() {
+    let limits = QueueLimits { messages: 10_000, bytes: 64 << 20 };
+    let (producer, mut consumer) = batch_queue(limits);
+    let mut pass = |batches: usize, length: usize| {
+        for _ in 0..batches {
+            let mut batch = producer.take_spare();
+            batch.push(&vec![b'x'; length]);
+            producer.try_push(batch).unwrap();
+        }
+        while let Some(item) = consumer.try_pop() {
+            if let QueueItem::Batch(batch) = item {
+                let taken = batch_usage(&batch);
+                consumer.recycle(batch, taken);
+                consumer.release_held();
+            }
+        }
+        producer.push_tick(UnixNanos::new(1));
+        let state = producer.shared.lock_state();
+        state.spare_batches.iter().map(Batch::capacity).collect::<Vec<_>>()
+    };
+    let burst = pass(8, 100_000);
+    assert!(burst.iter().all(|capacity| *capacity >= 100_000) && burst.len() >= 7, "{burst:?}");
+    pass(4, 1_300);
+    let quiet = pass(4, 1_300);
+    assert!(quiet.iter().all(|capacity| *capacity < 16 << 10), "{quiet:?}");
+}
+
 #[test]
 fn released_buffers_are_reused() {
     let (producer, mut consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
     producer.try_push(batch(5)).unwrap();
     let (used, taken) = pop_batch(&mut consumer);
-    consumer.release(used, taken);
+    consumer.recycle(used, taken);
+    consumer.release_held();
     let spare = producer.take_spare();
     assert!(spare.is_empty() && spare.capacity() > 0);
 }
@@ -102,7 +182,8 @@ async fn a_producer_waits_for_room_and_loses_nothing() {
             if let QueueItem::Batch(batch) = item {
                 let taken = batch_usage(&batch);
                 seen += batch.len();
-                consumer.release(batch, taken);
+                consumer.recycle(batch, taken);
+                consumer.release_held();
             }
         }
         seen

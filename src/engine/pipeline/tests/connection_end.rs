@@ -424,7 +424,8 @@ async fn connections_waiting_for_queue_space_keep_their_order() {
             if let Some(QueueItem::Batch(batch)) = consumer.try_pop() {
                 popped.push(batch.len());
                 let taken = crate::engine::queue::batch_usage(&batch);
-                consumer.release(batch, taken);
+                consumer.recycle(batch, taken);
+                consumer.release_held();
             }
         }
         popped
