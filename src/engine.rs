@@ -13,6 +13,7 @@ mod connection_slot;
 mod connection_task;
 mod drop_log;
 mod ended_connection;
+mod flush_scope;
 mod inline_sinks;
 mod line_arbiter;
 mod line_index;

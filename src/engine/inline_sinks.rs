@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::abandoned_sink::AbandonedSink;
+use super::flush_scope::FlushScope;
 use super::named_plugin::NamedPlugin;
 use super::retry_policy::{RetryLimit, RetryPolicy, retry_until};
 use super::sink_call::SinkCall;
@@ -84,11 +85,19 @@ impl InlineSinks {
         )
     }
 
-    /// Makes every sink hand its messages to the operating system.
-    pub(super) fn flush(&mut self) -> Result<(), SinkGone> {
-        let flushed = self.retry_each(Sink::flush, 0);
-        self.unflushed_since = None;
-        flushed
+    /// Makes the sinks hand their messages to the operating system.
+    pub(super) fn flush(&mut self, scope: FlushScope) -> Result<(), SinkGone> {
+        match scope {
+            FlushScope::Prompt => self.retry_each(
+                |sink| if sink.wants_delayed_flush() { Ok(()) } else { sink.flush() },
+                0,
+            ),
+            FlushScope::All => {
+                let flushed = self.retry_each(Sink::flush, 0);
+                self.unflushed_since = None;
+                flushed
+            }
+        }
     }
 
     /// Repeats a call of each sink until it succeeds, and abandons the sinks that are gone. Returns
@@ -148,6 +157,13 @@ impl InlineSinks {
     /// Returns the largest number of messages that a sink has and the operating system has not.
     pub(super) fn buffered(&self) -> u64 {
         self.active.iter().map(|sink| sink.plugin.buffered()).max().unwrap_or(0)
+    }
+
+    /// Returns whether a sink that wants no delayed flush has messages that the operating system has
+    /// not.
+    pub(super) fn holds_joined(&self) -> bool {
+        let mut plugins = self.active.iter().map(|sink| &sink.plugin);
+        plugins.any(|sink| sink.buffered() > 0 && !sink.wants_delayed_flush())
     }
 
     /// Closes every sink and returns the first failure.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use tracing::{Span, error, warn};
 
+use super::flush_scope::FlushScope;
 use super::inline_sinks::InlineSinks;
 use super::named_plugin::NamedPlugin;
 use super::queue::{
@@ -74,7 +75,7 @@ fn drain_queue(sinks: &mut InlineSinks, consumer: &mut Consumer) -> Result<(), S
     loop {
         let mut item = consumer.try_pop();
         if item.is_none() {
-            sinks.flush()?;
+            sinks.flush(FlushScope::All)?;
             item = consumer.pop();
         }
         match item {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tracing::error;
 
+use super::flush_scope::FlushScope;
 use super::queue::{Consumer, QueueItem, batch_usage};
 use super::sink_gone::SinkGone;
 use super::sink_output::SinkOutput;
@@ -73,23 +74,28 @@ impl Pump {
     /// Waits for the next item of the queue and flushes the sinks before a long wait; `None` when
     /// the queue is closed and empty.
     fn next_item(&mut self) -> Result<Option<QueueItem>, SinkGone> {
-        // Many small writes cost more than a moment of waiting for more.
-        if self.output.is_flush_due() {
-            self.flush()?;
+        if let Some(scope) = self.output.flush_due() {
+            self.flush(scope)?;
         }
         let mut next = self.consumer.try_pop();
         if next.is_none() && self.output.is_unflushed() {
-            next = self.consumer.pop_timeout();
+            self.flush(FlushScope::Prompt)?;
+            if self.output.is_unflushed() {
+                // Many small writes cost more than a moment of waiting for more.
+                next = self.consumer.pop_timeout();
+            }
         }
         if next.is_some() {
             return Ok(next);
         }
-        self.flush()?;
+        self.flush(FlushScope::All)?;
         Ok(self.consumer.pop())
     }
 
-    fn flush(&mut self) -> Result<(), SinkGone> {
-        self.defer_sink_loss(|pump| pump.output.flush())
+    fn flush(&mut self, scope: FlushScope) -> Result<(), SinkGone> {
+        let flushed = self.defer_sink_loss(|pump| pump.output.flush(scope));
+        self.consumer.release_held();
+        flushed
     }
 
     /// Runs `work`, and defers the loss of a sink until the others have what was received.
@@ -111,7 +117,9 @@ impl Pump {
         let taken = batch_usage(&batch);
         let processed = self.stages.process(&mut batch, &mut self.output);
         self.consumer.recycle(batch, taken);
-        self.consumer.release_held();
+        if !self.output.holds_joined() {
+            self.consumer.release_held();
+        }
         processed?;
         self.stages.drain_ready(&mut self.output)
     }
@@ -125,7 +133,7 @@ impl Pump {
             let cause = DropCause::Stage;
             self.output.on_event(now, &SourceEvent::Dropped { since, messages, cause });
         }
-        let flushed = self.output.flush().map_err(PumpError::from);
+        let flushed = self.output.flush(FlushScope::All).map_err(PumpError::from);
         let sinks = self.output.close().map_err(PumpError::Close);
         flushed.and(stages?.map_or(Ok(()), |error| Err(PumpError::Close(error)))).and(sinks)
     }

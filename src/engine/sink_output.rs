@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::flush_scope::FlushScope;
 use super::sink_gone::SinkGone;
 use super::sinks::Sinks;
 use crate::base::time::UnixNanos;
@@ -10,8 +11,10 @@ use crate::metrics::{PipelineStats, QueueUsage};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, RejectedMessage, SourceEvent};
 
-/// Time for which sinks may keep messages in memory while more arrive.
+/// Time for which sinks that want a delayed flush may keep messages in memory while more arrive.
 const MAX_FLUSH_DELAY: Duration = Duration::from_millis(200);
+/// Time for which the other sinks may join batches while more wait.
+const MAX_JOIN_TIME: Duration = Duration::from_millis(20);
 
 /// The sinks of a pipeline, with the account of what they have written.
 pub(super) struct SinkOutput {
@@ -21,11 +24,19 @@ pub(super) struct SinkOutput {
     unwritten: QueueUsage,
     /// Time since when sinks keep messages in memory.
     unflushed_since: Option<Instant>,
+    /// Time since when sinks that want no delayed flush join batches in memory.
+    joined_since: Option<Instant>,
 }
 
 impl SinkOutput {
     pub(super) fn new(sinks: Sinks, stats: Arc<PipelineStats>) -> Self {
-        Self { sinks, stats, unwritten: QueueUsage::default(), unflushed_since: None }
+        Self {
+            sinks,
+            stats,
+            unwritten: QueueUsage::default(),
+            unflushed_since: None,
+            joined_since: None,
+        }
     }
 
     /// Writes the batch to every sink.
@@ -37,6 +48,11 @@ impl SinkOutput {
         if self.unwritten.messages > 0 {
             self.unflushed_since.get_or_insert_with(Instant::now);
         }
+        if self.unwritten.messages == 0 || !self.sinks.holds_joined() {
+            self.joined_since = None;
+        } else if self.joined_since.is_none() {
+            self.joined_since = Some(Instant::now());
+        }
         written
     }
 
@@ -45,11 +61,14 @@ impl SinkOutput {
         self.sinks.write_rejected(rejected)
     }
 
-    /// Makes every sink hand its messages to the operating system.
-    pub(super) fn flush(&mut self) -> Result<(), SinkGone> {
-        self.unflushed_since = None;
-        let flushed = self.sinks.flush();
+    /// Makes the sinks hand their messages to the operating system.
+    pub(super) fn flush(&mut self, scope: FlushScope) -> Result<(), SinkGone> {
+        self.joined_since = None;
+        let flushed = self.sinks.flush(scope);
         self.record_written();
+        if scope == FlushScope::All || self.unwritten.messages == 0 {
+            self.unflushed_since = None;
+        }
         flushed
     }
 
@@ -58,9 +77,22 @@ impl SinkOutput {
         self.unflushed_since.is_some()
     }
 
-    /// Returns whether sinks have kept messages in memory for too long.
-    pub(super) fn is_flush_due(&self) -> bool {
-        self.unflushed_since.is_some_and(|since| since.elapsed() >= MAX_FLUSH_DELAY)
+    /// Returns whether sinks that want no delayed flush keep messages in memory.
+    pub(super) fn holds_joined(&self) -> bool {
+        self.joined_since.is_some()
+    }
+
+    /// Returns the sinks that have kept messages in memory for too long, if there are any.
+    pub(super) fn flush_due(&self) -> Option<FlushScope> {
+        let is_over =
+            |since: Option<Instant>, limit| since.is_some_and(|since| since.elapsed() >= limit);
+        if is_over(self.unflushed_since, MAX_FLUSH_DELAY) {
+            Some(FlushScope::All)
+        } else if is_over(self.joined_since, MAX_JOIN_TIME) {
+            Some(FlushScope::Prompt)
+        } else {
+            None
+        }
     }
 
     /// Returns whether no sink is left.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::flush_scope::FlushScope;
 use super::inline_sinks::InlineSinks;
 use super::optional_sink::OptionalSink;
 use super::sink_gone::SinkGone;
@@ -37,9 +38,15 @@ impl Sinks {
         self.required.write_rejected(rejected)
     }
 
-    /// Makes every required sink hand its messages to the operating system.
-    pub(super) fn flush(&mut self) -> Result<(), SinkGone> {
-        self.required.flush()
+    /// Makes the required sinks hand their messages to the operating system.
+    pub(super) fn flush(&mut self, scope: FlushScope) -> Result<(), SinkGone> {
+        self.required.flush(scope)
+    }
+
+    /// Returns whether a required sink that wants no delayed flush has messages that the operating
+    /// system has not.
+    pub(super) fn holds_joined(&self) -> bool {
+        self.required.holds_joined()
     }
 
     /// Returns whether no sink is left.

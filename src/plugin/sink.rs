@@ -100,6 +100,13 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Returns whether [`Sink::flush`] costs so much that it pays to wait a moment for more
+    /// messages, at most 200 ms. By default it is called as soon as no message waits, and messages
+    /// in the memory of the sink count as waiting until then.
+    fn wants_delayed_flush(&self) -> bool {
+        false
+    }
+
     /// Hands everything to the operating system. Called when the queue is empty.
     ///
     /// # Errors

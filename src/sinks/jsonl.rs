@@ -4,6 +4,7 @@
 mod clock_reading;
 mod connectivity_state;
 mod event_fan_out;
+mod joined_lines;
 mod jsonl_sink;
 mod layout;
 mod open_files;

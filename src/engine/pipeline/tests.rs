@@ -96,6 +96,43 @@ impl Sink for MemorySink {
     }
 }
 
+/// A sink that joins batches until the flush, which waits for a message, until the channel is
+/// closed.
+struct JoiningSink {
+    lines: SharedBuffer,
+    joined: Batch,
+    flush_permits: Receiver<()>,
+    /// Number of messages of each flush.
+    flushed: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Sink for JoiningSink {
+    fn destination(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
+        for record in batch.records() {
+            self.joined.push(record.payload);
+        }
+        Ok(())
+    }
+
+    fn buffered(&self) -> u64 {
+        self.joined.len() as u64
+    }
+
+    fn flush(&mut self) -> Result<(), BoxError> {
+        if !self.joined.is_empty() {
+            let _closed = self.flush_permits.recv();
+            self.lines.lock().unwrap().extend_from_slice(self.joined.as_lines());
+            self.flushed.lock().unwrap().push(self.joined.len());
+            self.joined.clear();
+        }
+        Ok(())
+    }
+}
+
 /// Returns a required sink.
 fn required_sink(sink: Box<dyn Sink>) -> NamedPlugin<dyn Sink> {
     NamedPlugin::new(
@@ -121,7 +158,7 @@ impl PipelineHarness {
         MemorySink { lines: Arc::clone(&self.lines), ..MemorySink::default() }
     }
 
-    fn pipeline(source: NumberSource, sink: MemorySink, overflow: Overflow) -> Pipeline {
+    fn pipeline(source: NumberSource, sink: impl Sink + 'static, overflow: Overflow) -> Pipeline {
         Pipeline {
             name: "main".to_owned(),
             sources: vec![Box::new(source)],
@@ -200,6 +237,35 @@ async fn drop_newest_keeps_the_oldest_and_counts_the_rest() {
     // A hundred fit, ten of which are with the sink.
     assert_eq!(harness.stats.dropped.get(), 900);
     assert_eq!(harness.recorded(), number_lines(0..100));
+}
+
+#[tokio::test]
+async fn what_waits_during_a_slow_write_is_written_together_and_counts_until_then() {
+    let harness = PipelineHarness::new();
+    let (permit, flush_permits) = sync_channel::<()>(0);
+    let flushed = Arc::<Mutex<Vec<usize>>>::default();
+    let lines = Arc::clone(&harness.lines);
+    let joined = Batch::new();
+    let sink = JoiningSink { lines, joined, flush_permits, flushed: Arc::clone(&flushed) };
+    let mut source = NumberSource::until(1_000);
+    source.stalls_at_end = true;
+    let pipeline = PipelineHarness::pipeline(source, sink, Overflow::DropNewest);
+    let stats = Arc::clone(&harness.stats);
+    let stop = harness.stop.clone();
+    let release = async move {
+        while stats.received.get() < 1_000 {
+            tokio::task::yield_now().await;
+        }
+        drop(permit);
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(harness.run(pipeline), release);
+    ended.unwrap();
+    // A hundred fit, with those that the sink joins.
+    assert_eq!(harness.stats.dropped.get(), 900);
+    assert_eq!(harness.recorded(), number_lines(0..100));
+    let flushed = flushed.lock().unwrap();
+    assert!(flushed.len() <= 2, "{flushed:?}");
 }
 
 #[tokio::test]

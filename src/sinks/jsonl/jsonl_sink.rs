@@ -1,6 +1,7 @@
 //! The sink of hour files.
 
 use super::event_fan_out::{EventFanOut, JournalDelivery};
+use super::joined_lines::JoinedLines;
 use super::layout::Layout;
 use super::reject_files::RejectFiles;
 use super::router::{CONTROL_STEM, Router};
@@ -15,10 +16,16 @@ use crate::plugin::{BoxError, BuildContext, RejectedMessage, Sink, SourceEvent};
 /// A sink that writes lines, journals and rejected messages into hour files.
 pub(super) struct JsonlSink {
     writers: TopicWriters,
-    /// The path by topic; `None` where each batch goes to the only writer as it is.
-    partitioner: Option<Partitioner>,
+    path: LinePath,
     rejects: RejectFiles,
     events: EventFanOut,
+}
+
+/// The way of lines to their files.
+enum LinePath {
+    /// All lines go to the only writer.
+    Single(JoinedLines),
+    ByTopic(Partitioner),
 }
 
 /// The way of a line to the file of its topic.
@@ -30,7 +37,8 @@ struct Partitioner {
 impl JsonlSink {
     /// Returns a sink with one file for all lines.
     pub(super) fn single_file(settings: JsonlSettings, stem: Stem, context: &BuildContext) -> Self {
-        Self::new(settings, Layout::SingleFile, stem, None, context)
+        let path = LinePath::Single(JoinedLines::default());
+        Self::new(settings, Layout::SingleFile, stem, path, context)
     }
 
     /// Returns a sink with a file for each topic. The topics of the source have files from the
@@ -44,9 +52,9 @@ impl JsonlSink {
         context: &BuildContext,
     ) -> Result<Self, StemError> {
         let layout = router.layout();
-        let partitioner = Partitioner { router, buffer: WriteBuffer::default() };
+        let path = LinePath::ByTopic(Partitioner { router, buffer: WriteBuffer::default() });
         let control = Stem::from_topic(CONTROL_STEM)?;
-        let mut sink = Self::new(settings, layout, control, Some(partitioner), context);
+        let mut sink = Self::new(settings, layout, control, path, context);
         if layout == Layout::SourceTopics {
             for topic in context.topics.iter().filter(|topic| *topic != CONTROL_STEM) {
                 sink.writers.add_topic(topic, Stem::from_topic(topic)?);
@@ -59,12 +67,12 @@ impl JsonlSink {
         settings: JsonlSettings,
         layout: Layout,
         first: Stem,
-        partitioner: Option<Partitioner>,
+        path: LinePath,
         context: &BuildContext,
     ) -> Self {
         let rejects = RejectFiles::new(settings.file_mode, settings.sync_interval.is_some());
         let writers = TopicWriters::new(settings, layout, first, context);
-        Self { writers, partitioner, rejects, events: EventFanOut::new(layout, context) }
+        Self { writers, path, rejects, events: EventFanOut::new(layout, context) }
     }
 }
 
@@ -94,24 +102,29 @@ impl Sink for JsonlSink {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), BoxError> {
-        if let Some(partitioner) = &mut self.partitioner {
-            return partitioner.write(batch, &mut self.writers);
+        match &mut self.path {
+            LinePath::Single(lines) => lines.push(batch, &mut self.writers),
+            LinePath::ByTopic(partitioner) => partitioner.write(batch, &mut self.writers),
         }
-        self.writers.recover_stalled_dir();
-        let messages = batch.len() as u64;
-        self.writers.append(WriterIndex::FIRST, batch.received(), batch.as_lines(), messages)
     }
 
     fn buffered(&self) -> u64 {
-        self.partitioner.as_ref().map_or(0, |partitioner| partitioner.buffer.len() as u64)
+        match &self.path {
+            LinePath::Single(lines) => lines.len(),
+            LinePath::ByTopic(partitioner) => partitioner.buffer.len() as u64,
+        }
+    }
+
+    fn wants_delayed_flush(&self) -> bool {
+        // An append to each of many files costs more than one to a single file.
+        matches!(self.path, LinePath::ByTopic(_))
     }
 
     fn flush(&mut self) -> Result<(), BoxError> {
-        match &mut self.partitioner {
-            Some(partitioner) if !partitioner.buffer.is_empty() => {
-                partitioner.buffer.write_to(&mut self.writers)
-            }
-            _ => Ok(()),
+        match &mut self.path {
+            LinePath::Single(lines) => lines.write_to(&mut self.writers),
+            LinePath::ByTopic(partitioner) if partitioner.buffer.is_empty() => Ok(()),
+            LinePath::ByTopic(partitioner) => partitioner.buffer.write_to(&mut self.writers),
         }
     }
 
@@ -140,8 +153,9 @@ impl Sink for JsonlSink {
     fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
         // Lines that were received before the tick belong to the hour before it.
         let flushed = self.flush();
-        if let Some(partitioner) = &mut self.partitioner {
-            partitioner.buffer.shrink();
+        match &mut self.path {
+            LinePath::Single(lines) => lines.shrink(),
+            LinePath::ByTopic(partitioner) => partitioner.buffer.shrink(),
         }
         let ticked = self.writers.tick(now);
         let synced = self.rejects.sync().map_err(BoxError::from);

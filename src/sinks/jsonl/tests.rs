@@ -58,6 +58,7 @@ impl SinkHarness {
         batch.push(text.as_bytes());
         batch.set_received(UnixNanos::from_seconds(seconds));
         self.sink.write(&batch).unwrap();
+        self.sink.flush().unwrap();
     }
 
     fn tick(&mut self, seconds: u64) {
@@ -153,11 +154,74 @@ fn a_full_disk_is_journaled_once_as_stall_and_once_as_resume() {
     let mut batch = Batch::new();
     batch.push(b"b");
     batch.set_received(UnixNanos::from_seconds(3601));
-    with_fault(full, 0, || harness.sink.write(&batch).unwrap_err());
-    with_fault(full, 0, || harness.sink.write(&batch).unwrap_err());
     harness.sink.write(&batch).unwrap();
+    with_fault(full, 0, || harness.sink.flush().unwrap_err());
+    with_fault(full, 0, || harness.sink.flush().unwrap_err());
+    harness.sink.flush().unwrap();
     assert_eq!(harness.event_names(3600), ["open", "stall", "resume"]);
     assert_eq!(harness.read_lines(3600), "a\nb\n");
+}
+
+/// Returns a batch of one line of `length` bytes.
+fn batch_of_length(seconds: u64, length: usize) -> Batch {
+    let mut batch = Batch::new();
+    batch.push(&vec![b'x'; length - 1]);
+    batch.set_received(UnixNanos::from_seconds(seconds));
+    batch
+}
+
+#[test]
+fn batches_that_wait_are_written_with_one_append() {
+    let mut harness = SinkHarness::new();
+    harness.write(3600, "first");
+    let full = InjectedFault::Error(std::io::ErrorKind::StorageFull);
+    let ((), has_second_operation) = with_fault(full, 1, || {
+        for _ in 0..300 {
+            harness.sink.write(&batch_of_length(3601, 1_300)).unwrap();
+        }
+        assert_eq!(harness.sink.buffered(), 300);
+        harness.sink.flush().unwrap();
+    });
+    assert!(!has_second_operation);
+    assert_eq!(harness.sink.buffered(), 0);
+    assert_eq!(harness.read_lines(3600).len(), 6 + 300 * 1_300);
+}
+
+#[test]
+fn joined_lines_keep_their_order_and_their_hour() {
+    let mut harness = SinkHarness::new();
+    let lengths = [(3600, 10), (3600, 100_000), (7199, 20), (7200, 30), (7200, 9 << 20), (7201, 5)];
+    for (seconds, length) in lengths {
+        harness.sink.write(&batch_of_length(seconds, length)).unwrap();
+    }
+    harness.sink.close().unwrap();
+    let line_lengths = |hour| -> Vec<usize> {
+        harness.read_lines(hour).lines().map(|line| line.len() + 1).collect()
+    };
+    assert_eq!(line_lengths(3600), [10, 100_000, 20]);
+    assert_eq!(line_lengths(7200), [30, 9 << 20, 5]);
+}
+
+#[test]
+fn joined_lines_that_cannot_be_written_are_neither_lost_nor_doubled() {
+    for length in [100, 100_000] {
+        let mut harness = SinkHarness::new();
+        harness.write(3600, "first");
+        harness.sink.write(&batch_of_length(3601, 200)).unwrap();
+        let full = InjectedFault::Error(std::io::ErrorKind::StorageFull);
+        let batch = batch_of_length(3601, length);
+        let (failed, _) = with_fault(full, 0, || {
+            let written = harness.sink.write(&batch);
+            if written.is_ok() { harness.sink.flush().is_err() } else { true }
+        });
+        assert!(failed);
+        if harness.sink.buffered() < 2 {
+            harness.sink.write(&batch).unwrap();
+        }
+        harness.sink.flush().unwrap();
+        assert_eq!(harness.read_lines(3600).len(), 6 + 200 + length);
+        assert_eq!(harness.event_names(3600), ["open", "stall", "resume"]);
+    }
 }
 
 #[test]

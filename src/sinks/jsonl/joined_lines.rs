@@ -1,0 +1,104 @@
+//! Lines of the only file that wait to be written together.
+
+use std::time::{Duration, Instant};
+
+use super::topic_writers::TopicWriters;
+use super::writer_index::WriterIndex;
+use crate::base::time::{Hour, UnixNanos};
+use crate::plugin::BoxError;
+use crate::plugin::batch::Batch;
+
+/// Number of bytes from which on the lines are written before others are joined.
+const MAX_JOINED_BYTES: usize = 8 << 20;
+/// Size of a batch, in bytes, from which on a write of its own costs less than a copy.
+const LARGE_BATCH_BYTES: usize = 64 << 10;
+/// Duration of a write from which on large batches are joined, too.
+const SLOW_WRITE: Duration = Duration::from_millis(10);
+
+/// The lines of one hour that are not yet written, in the order of their receipt.
+///
+/// Where several small batches wait, one write serves them all. Where a write takes long, so that
+/// more batches come meanwhile, it serves large ones as well.
+#[derive(Debug, Default)]
+pub(super) struct JoinedLines {
+    bytes: Vec<u8>,
+    messages: u64,
+    /// Time at which the last line was received.
+    last_received: UnixNanos,
+    /// Set if the last write took long.
+    is_disk_slow: bool,
+    /// Largest number of bytes that were joined since memory was last released.
+    high_water_mark: usize,
+}
+
+impl JoinedLines {
+    /// Returns the number of lines that are not yet written.
+    pub(super) fn len(&self) -> u64 {
+        self.messages
+    }
+
+    /// Takes the lines of the batch. Writes them at once if that costs less than to join them.
+    ///
+    /// # Errors
+    /// The batch was not taken. Lines that were joined before stay joined.
+    pub(super) fn push(
+        &mut self,
+        batch: &Batch,
+        writers: &mut TopicWriters,
+    ) -> Result<(), BoxError> {
+        let lines = batch.as_lines();
+        let is_large = lines.len() >= LARGE_BATCH_BYTES && !self.is_disk_slow;
+        let is_full = self.bytes.len() + lines.len() > MAX_JOINED_BYTES;
+        // Lines of one hour only are written together.
+        let is_next_hour =
+            Hour::containing(self.last_received) != Hour::containing(batch.received());
+        if is_large || is_full || is_next_hour {
+            self.write_to(writers)?;
+        }
+        self.last_received = batch.received();
+        let messages = batch.len() as u64;
+        if is_large {
+            return self.append(lines, messages, writers);
+        }
+        self.bytes.extend_from_slice(lines);
+        self.messages += messages;
+        Ok(())
+    }
+
+    /// Writes all lines.
+    ///
+    /// # Errors
+    /// None of the lines is written; they stay joined.
+    pub(super) fn write_to(&mut self, writers: &mut TopicWriters) -> Result<(), BoxError> {
+        if self.messages == 0 {
+            return Ok(());
+        }
+        let bytes = std::mem::take(&mut self.bytes);
+        let written = self.append(&bytes, self.messages, writers);
+        self.bytes = bytes;
+        self.high_water_mark = self.high_water_mark.max(self.bytes.len());
+        written?;
+        self.bytes.clear();
+        self.messages = 0;
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        lines: &[u8],
+        messages: u64,
+        writers: &mut TopicWriters,
+    ) -> Result<(), BoxError> {
+        writers.recover_stalled_dir();
+        let started = Instant::now();
+        let written = writers.append(WriterIndex::FIRST, self.last_received, lines, messages);
+        self.is_disk_slow = started.elapsed() >= SLOW_WRITE;
+        written
+    }
+
+    /// Releases the memory that was not needed since the last call.
+    pub(super) fn shrink(&mut self) {
+        let needed = std::mem::take(&mut self.high_water_mark);
+        self.bytes.shrink_to(needed);
+    }
+}
