@@ -7,8 +7,8 @@ mod archive_config;
 mod archive_location;
 mod config_text;
 mod document;
-mod env;
 mod explicit_form;
+mod exposure;
 mod located_section;
 mod log_config;
 mod pipeline_builder;
@@ -20,13 +20,14 @@ mod schema;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub(crate) use self::archive_config::ArchiveConfig;
 pub(crate) use self::archive_location::ArchiveLocation;
 use self::config_text::ConfigText;
 use self::document::{Document, check_mixed_forms};
 use self::explicit_form::explicit_form;
+use self::exposure::exposure_warning;
 pub(crate) use self::log_config::LogConfig;
 use self::pipeline_builder::PipelineBuilder;
 use self::pipeline_config::{PipelineConfig, check_archive_dirs, parse_sinks, retain_sinks_only};
@@ -35,6 +36,7 @@ pub(crate) use self::schedule::Schedule;
 pub use self::schema::config_schema;
 use crate::base::config_error::{ConfigError, duplicate_keys};
 use crate::base::problem::Problem;
+use crate::base::secrets::Secrets;
 use crate::plugin::PluginKind;
 use crate::registry::Registry;
 
@@ -68,18 +70,20 @@ impl Config {
     }
 
     /// Reads the path of the status socket and ignores every other key: the caller needs no
-    /// secrets and no certificates.
+    /// certificates, and no secrets but those of the path, which are returned with it.
     ///
     /// # Errors
     /// The file cannot be read, or the key has a problem.
-    pub(crate) fn load_status_socket(file: &Path) -> Result<Option<PathBuf>, ConfigError> {
-        let mut text = ConfigText::read(file)?;
+    pub(crate) fn load_status_socket(
+        file: &Path,
+    ) -> Result<(Option<PathBuf>, Secrets), ConfigError> {
+        let text = ConfigText::read(file)?;
         let mut keys = text.parse_object()?;
         let entry = keys.remove_entry("status_socket");
         let mut needed = Value::Object(entry.into_iter().collect());
         text.expand_env(&mut needed).map_err(|problems| text.error(problems))?;
         let document = Document::from_value(needed).map_err(|problem| text.error(vec![problem]))?;
-        Ok(non_empty_path(document.status_socket))
+        Ok((non_empty_path(document.status_socket), text.secrets))
     }
 
     /// Reads the directories of the archive and the section `archive`, and ignores every other
@@ -91,7 +95,7 @@ impl Config {
         file: &Path,
         registry: &Registry,
     ) -> Result<ArchiveLocation, ConfigError> {
-        let mut text = ConfigText::read(file)?;
+        let text = ConfigText::read(file)?;
         let keys = text.parse_object()?;
         let is_needed = |(key, _): &(&String, &Value)| {
             matches!(key.as_str(), "output_dir" | "sinks" | "pipelines" | "archive")
@@ -113,7 +117,7 @@ impl Config {
         Ok(ArchiveLocation { dirs, config: document.archive.unwrap_or_default() })
     }
 
-    fn from_text(mut text: ConfigText, registry: &Registry) -> Result<Self, ConfigError> {
+    fn from_text(text: ConfigText, registry: &Registry) -> Result<Self, ConfigError> {
         let keys = text.parse_object()?;
         let mut problems = duplicate_keys(text.as_str());
         problems.extend(check_mixed_forms(&keys));
@@ -143,7 +147,7 @@ impl Config {
         }
         Ok(Self {
             file: text.file.clone(),
-            settings: settings(&document, dirs),
+            settings: settings(&document, dirs, &text, &keys),
             pipelines: PipelineBuilder::new(text, keys, &document, pipelines, &resolved),
             stdout_sink,
             resolved,
@@ -152,8 +156,15 @@ impl Config {
 }
 
 /// Returns the settings that all pipelines share. `dirs` are the directories of the archive.
-fn settings(document: &Document, dirs: Vec<PathBuf>) -> RecorderSettings {
+fn settings(
+    document: &Document,
+    dirs: Vec<PathBuf>,
+    text: &ConfigText,
+    keys: &Map<String, Value>,
+) -> RecorderSettings {
     RecorderSettings {
+        secrets: text.secrets.clone(),
+        warnings: exposure_warning(&text.file, keys).into_iter().collect(),
         shutdown_timeout: document.shutdown_timeout.to_duration(),
         status_interval: non_zero_seconds(document.status_interval),
         status_socket: non_empty_path(document.status_socket.clone()),

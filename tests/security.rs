@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Server, Test, run};
+use crate::harness::{Server, Test, binary, run};
 
 const CANARY: &str = "canary-7f3a";
 
@@ -207,4 +207,226 @@ fn huge_messages_and_endless_fragments_take_no_more_than_their_limit() {
     let peak = recorder.memory_kib("VmHWM") << 10;
     assert!(peak < 12 * LIMIT as u64, "{} MiB", peak >> 20);
     recorder.stop();
+}
+
+/// Returns everything that a recorder shows: its log, its status, its journals, and `check`.
+fn shown_by(test: &Test, status: &Value) -> String {
+    let mut shown = status.to_string() + &test.log();
+    shown += &serde_json::to_string(&test.journal()).unwrap();
+    for args in [&["check"][..], &["gaps"], &["report"]] {
+        let mut command = test.command();
+        let output = command.args(args).output().unwrap();
+        shown += &String::from_utf8(output.stdout).unwrap();
+        shown += &String::from_utf8(output.stderr).unwrap();
+    }
+    shown
+}
+
+#[test]
+fn literal_secrets_that_a_server_repeats_are_masked_in_every_spelling() {
+    const HEADER: &str = "kept/by\"header\\w\u{f6}rd";
+    let base64 = data_encoding::BASE64.encode(format!("user:{HEADER}").as_bytes());
+    let answers = [
+        // The secret is where the text is cut.
+        format!("HTTP/1.1 403 Forbidden\r\n\r\n{}cookie-1234567890 is wrong", "x".repeat(290)),
+        format!("HTTP/1.1 403 Forbidden\r\n\r\n{}cookie-1234567890 is wrong", "x".repeat(380)),
+        "HTTP/1.1 403 Forbidden\r\n\r\n{\"key\":\"kept\\/by\\\"header\\\\w\\u00f6rd\"}".to_owned(),
+        "HTTP/1.1 403 Forbidden\r\n\r\nno kept%2fby%22header%5Cw%C3%B6rd, no query%2D12345678"
+            .to_owned(),
+        format!("HTTP/1.1 401 Unauthorized\r\n\r\nnot {base64}"),
+        "HTTP/1.1 302 Found\r\nLocation: https://login-user:x@h/a?t=1#fragment-of-location\r\n\r\n"
+            .to_owned(),
+        // The answer ends within the secret.
+        "HTTP/1.1 403 Forbidden\r\n\r\nwrong cookie-12345".to_owned(),
+        "HTTP/1.1 403 Forbidden\r\n\r\nno such session as token-of-the-message".to_owned(),
+        "HTTP/1.1 403 Forbidden\r\n\r\nno such key 0123456789abcdef0123456789abcdef".to_owned(),
+    ];
+    let refused = answers.into_iter().map(|answer| {
+        Server::start(move |_, peer| {
+            peer.read_request();
+            peer.send(answer.as_bytes());
+            peer.end_stream();
+        })
+    });
+    let closing = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.send_frame(0x88, b"\x03\xf0bad query-12345678 of cookie-1234567890");
+        peer.wait_for_end();
+    });
+    let rejecting = Server::start(|_, peer| {
+        peer.accept_subscription();
+        let words = "query-12345678 and token-of-the-message";
+        let refusal = json!({ "success": false, "ret_msg": words, "op": "subscribe" });
+        peer.send_text(&refusal.to_string());
+        peer.wait_for_end();
+    });
+    let mut shown = String::new();
+    for server in refused.chain([closing, rejecting]) {
+        let url = server.url() + "/v3/0123456789abcdef0123456789abcdef?sid=query-12345678";
+        let keys = json!({
+            "headers": { "X-Any": HEADER, "Cookie": "a=b; session=cookie-1234567890" },
+            "subscribe": { "op": "subscribe", "args": "{topics}", "token": "token-of-the-message" },
+        });
+        let test = Test::with_source(&url, keys);
+        let recorder = test.start();
+        recorder.wait_for(&["disconnected"]);
+        let status = recorder.status();
+        recorder.stop();
+        shown += &shown_by(&test, &status);
+    }
+    for secret in [
+        "cookie-1234",
+        "by%22",
+        "w\\u00f6rd",
+        "query-1234",
+        "query%2D",
+        "w\u{f6}rd",
+        "token-of",
+        &base64[12..],
+        "login-user",
+        "fragment-of",
+        "0123456789abc",
+    ] {
+        let found = shown.find(secret).map(|at| &shown[shown.floor_char_boundary(at - 200)..]);
+        assert_eq!(found, None, "{secret} is shown");
+    }
+    assert!(shown.contains("redirected to https://h/a"), "{shown}");
+}
+
+#[test]
+fn secrets_of_a_profile_are_filled_in_everywhere_and_shown_nowhere() {
+    let server = Server::start(|number, peer| {
+        peer.read_request();
+        if peer.request.starts_with("POST") {
+            peer.send_note(peer.request.lines().next().unwrap());
+            let host = peer.header("Host").unwrap();
+            let body = json!({ "url": format!("ws://{host}"), "token": "given-by-the-server" });
+            let body = body.to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            peer.send((head + &body).as_bytes());
+            return;
+        }
+        peer.send_note(peer.request.lines().next().unwrap());
+        if number == 1 {
+            peer.send(b"HTTP/1.1 403 Forbidden\r\n\r\nno canary-7f3a, no given-by-the-server");
+            peer.end_stream();
+            return;
+        }
+        let answer = peer.handshake_response();
+        peer.send(&answer);
+        for _ in 0..3 {
+            let message = peer.read_text();
+            peer.send_note(message);
+        }
+        peer.send_text("{}");
+        peer.answer_until_end();
+    });
+    let profile = json!({
+        "about": "mine",
+        "bootstrap": {
+            "post": server.url().replace("ws:", "http:") + "/boot?key=${TEST_CANARY}",
+            "url": "{/url}/${TEST_CANARY}?token={/token}",
+        },
+        "url": "ws://${TEST_CANARY}.invalid",
+        "opening": [{ "op": "hello", "as": "${TEST_CANARY}" }],
+        "subscribe": { "op": "subscribe", "args": "{topics}", "plain": "$${x}", "by": "${TEST_CANARY}" },
+        "ping": { "message": { "ping": "${TEST_CANARY}" }, "interval": "100ms" },
+    });
+    let test = Test::with_source("ws://unused.invalid", json!({ "profile": "mine" }));
+    let mut source = test.source();
+    source.as_object_mut().unwrap().remove("url");
+    source["profile_dir"] = json!(test.path("profiles"));
+    let test = test.set("source", source).env("TEST_CANARY", CANARY);
+    fs::create_dir(test.path("profiles")).unwrap();
+    fs::write(test.path("profiles/mine.json"), profile.to_string()).unwrap();
+    let recorder = test.start();
+    assert_eq!(server.next_note(), format!("POST /boot?key={CANARY} HTTP/1.1"));
+    let request = format!("GET /{CANARY}?token=given-by-the-server HTTP/1.1");
+    assert_eq!(server.next_note(), request);
+    assert_eq!(server.next_note(), format!("POST /boot?key={CANARY} HTTP/1.1"));
+    assert_eq!(server.next_note(), request);
+    assert_eq!(server.next_note(), format!("{{\"op\":\"hello\",\"as\":\"{CANARY}\"}}"));
+    let subscription = server.next_note();
+    assert!(subscription.contains(&format!("\"plain\":\"${{x}}\",\"by\":\"{CANARY}\"")));
+    assert_eq!(server.next_note(), format!("{{\"ping\":\"{CANARY}\"}}"));
+    recorder.wait_for_messages(1);
+    let status = recorder.status();
+    recorder.stop();
+    let mut shown = shown_by(&test, &status);
+    let resolved = test.command().args(["check", "--json"]).output().unwrap();
+    shown += &String::from_utf8(resolved.stdout).unwrap();
+    assert!(!shown.contains(CANARY) && !shown.contains("given-by-the-server"), "{shown}");
+    assert!(shown.contains("\"by\": \"${TEST_CANARY}\""), "{shown}");
+    // A variable that is not set is an error with its place.
+    let unset = Test::with_source("ws://h.invalid", test.source()).set("source", test.source());
+    let printed = String::from_utf8(unset.run_refused().stderr).unwrap();
+    assert!(
+        printed.contains("profiles/mine.json") && printed.contains("bootstrap.post"),
+        "{printed}"
+    );
+    assert!(printed.contains("the environment variable `TEST_CANARY` is not set"), "{printed}");
+}
+
+#[test]
+fn values_of_variables_in_paths_are_shown_by_no_command() {
+    let test = Test::new("ws://127.0.0.1:1");
+    let dir = test.path(CANARY);
+    fs::create_dir(&dir).unwrap();
+    let below =
+        |name: &str| json!(format!("{}/${{TEST_CANARY}}/{name}", test.dir.path().display()));
+    let (socket, log, output) = (below("socket"), below("log"), below("output"));
+    let test = test.set("status_socket", socket).set("log_file", log).set("output_dir", output);
+    let test = test.env("TEST_CANARY", CANARY);
+    let run = |args: &[&str]| {
+        let output = test.command().args(args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    for printed in [run(&["check"]), run(&["check", "--json"]), run(&["status"])] {
+        assert!(!printed.contains(CANARY), "{printed}");
+        assert!(printed.contains("***") || printed.contains("${TEST_CANARY}"), "{printed}");
+    }
+    let recorder = test.start();
+    recorder.stop();
+    let log = fs::read_to_string(dir.join("log")).unwrap();
+    assert!(!log.contains(CANARY) && log.contains("/***/socket"), "{log}");
+    // An error at the start, too.
+    fs::remove_dir_all(dir.join("output")).unwrap();
+    fs::write(dir.join("output"), "no directory").unwrap();
+    let printed = String::from_utf8(test.run_refused().stderr).unwrap();
+    assert!(printed.contains("/***/") && !printed.contains(CANARY), "{printed}");
+}
+
+#[test]
+fn a_configuration_whose_secrets_others_can_read_is_a_warning() {
+    let keys = json!({
+        "url": "ws://127.0.0.1:1/?token=abc",
+        "headers": { "Authorization": "Bearer abc", "X-Plain": "x", "X-Api-Key": "${TEST_CANARY}" },
+        "proxy": "http://me:secret@127.0.0.1:1",
+    });
+    let warnings = |test: &Test, mode: u32| {
+        let config = test.config();
+        fs::set_permissions(&config, fs::Permissions::from_mode(mode)).unwrap();
+        let mut check = binary();
+        let output = check.arg("check").arg("-config").arg(config).env("TEST_CANARY", CANARY);
+        String::from_utf8(output.output().unwrap().stderr).unwrap()
+    };
+    let test = Test::with_source("ws://127.0.0.1:1", keys).env("TEST_CANARY", CANARY);
+    for mode in [0o644, 0o640, 0o604] {
+        let warning = warnings(&test, mode);
+        assert!(warning.starts_with("warning: other users can read"), "{warning}");
+        assert!(
+            warning.contains(
+                "secrets in `source.url`, `source.headers.Authorization`, `source.proxy`:"
+            ),
+            "{warning}"
+        );
+        assert!(warning.contains(&format!("mode {mode:04o}")) && warning.contains("chmod 600"));
+    }
+    assert_eq!(warnings(&test, 0o600), "");
+    assert_ne!(warnings(&test, 0o644), "");
+    let recorder = test.start();
+    recorder.wait_for(&["WARN", "other users can read", "source.proxy"]);
+    recorder.stop();
+    let no_secrets = Test::new("ws://127.0.0.1:1/?streams=a");
+    assert_eq!(warnings(&no_secrets, 0o644), "");
 }

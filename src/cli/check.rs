@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::cli_error::CliError;
-use super::output::{OutputFormat, print, print_json};
+use super::output::{OutputFormat, print, print_json, print_message};
 use crate::base::time::{Clock, SystemClock};
 use crate::config::{Config, RecorderSettings};
 use crate::engine::Pipeline;
@@ -26,7 +26,13 @@ pub(super) fn check(
     let pipelines = pipelines.build(&stats, &Arc::default())?;
     match format {
         OutputFormat::Json => print_json(&resolved)?,
-        OutputFormat::Text => print(&summary(file, &settings, &pipelines, &resolved))?,
+        OutputFormat::Text => {
+            // Paths and commands may hold the value of a `${NAME}`.
+            print(&settings.secrets.mask(&summary(file, &settings, &pipelines, &resolved)))?;
+        }
+    }
+    for warning in &settings.warnings {
+        print_message(&format!("warning: {warning}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,10 @@
 use std::io;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
+
 use crate::base::config_error::ConfigError;
+use crate::base::secrets::Secrets;
 use crate::recorder::{RecorderError, RecorderErrorKind};
 
 /// The reason why a command failed.
@@ -16,6 +19,18 @@ pub(super) enum CliError {
 }
 
 impl CliError {
+    /// Returns the error with its secrets masked. The error of a configuration shows none.
+    pub(super) fn masked(self, secrets: &Secrets) -> Self {
+        match self {
+            Self::Other(error) => {
+                let text = format!("{error:#}");
+                let masked = secrets.mask(&text);
+                if masked == text { Self::Other(error) } else { Self::Other(anyhow!(masked)) }
+            }
+            other => other,
+        }
+    }
+
     /// Prints the error to stderr and returns the exit code.
     #[expect(clippy::print_stderr, reason = "the command line reports errors to its user")]
     pub(super) fn report(&self) -> ExitCode {

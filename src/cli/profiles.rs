@@ -37,7 +37,7 @@ pub(super) fn profiles(args: &ProfilesArgs) -> Result<ExitCode, CliError> {
 fn list_profiles(all: Vec<LoadedProfile>, format: OutputFormat) -> Result<ExitCode, CliError> {
     let mut valid = Vec::new();
     let mut errors = Vec::new();
-    for LoadedProfile { name, profile } in all {
+    for LoadedProfile { name, profile, .. } in all {
         match profile {
             Ok(profile) => valid.push((name, profile)),
             Err(error) => errors.push(error),
@@ -71,7 +71,7 @@ fn show_profile(
             format!("there is no profile `{wanted}`{hint}; `streamer profiles` lists them");
         return Err(CliError::Usage(message));
     };
-    let LoadedProfile { name, profile } = all.swap_remove(index);
+    let LoadedProfile { name, profile, .. } = all.swap_remove(index);
     let profile = profile.map_err(anyhow::Error::from)?;
     match format {
         OutputFormat::Text => print(&format_details(&name, &profile))?,

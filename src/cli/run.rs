@@ -15,8 +15,10 @@ pub(super) fn run(file: &Path, debug: bool, registry: &Registry) -> Result<ExitC
         return Err(CliError::Usage(message));
     }
     let verbosity = if debug { Verbosity::Debug } else { Verbosity::Normal };
+    let secrets = config.settings.secrets.clone();
     let recorder = Recorder::new(config).with_signal_handling().with_verbosity(verbosity);
     // A signal is the only stop.
-    recorder.run(std::future::pending())?;
+    let ended = recorder.run(std::future::pending());
+    ended.map_err(|error| CliError::from(error).masked(&secrets))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::env;
 use crate::base::config_error::ConfigError;
+use crate::base::env;
+use crate::base::literal_secrets::find_literal_secrets;
 use crate::base::problem::Problem;
 use crate::base::secrets::Secrets;
 
@@ -59,14 +60,15 @@ impl ConfigText {
         }
     }
 
-    /// Replaces `${NAME}` in every string by the environment variable, and hides the values in
-    /// errors from then on.
+    /// Replaces `${NAME}` in every string by the environment variable, and hides the values, and the
+    /// secrets that the text holds literally, from then on.
     ///
     /// # Errors
     /// Every variable that is not set, with its path.
-    pub(super) fn expand_env(&mut self, value: &mut Value) -> Result<(), Vec<Problem>> {
-        let secrets = env::expand(value, &|name| std::env::var(name).ok())?;
-        self.secrets = Secrets::new(secrets);
+    pub(super) fn expand_env(&self, value: &mut Value) -> Result<(), Vec<Problem>> {
+        let inserted = env::expand(value, &|name| std::env::var(name).ok())?;
+        self.secrets.add(inserted);
+        self.secrets.add(find_literal_secrets(value).into_iter().flat_map(|found| found.values));
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::document::{Document, SECTION_KEYS, SHORTHAND};
-use super::env;
 use super::pipeline_config::PipelineConfig;
+use crate::base::env;
 use crate::base::problem::Problem;
 
 /// Returns the configuration with every section written out and every default filled in.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::archive_location::ArchiveLocation;
 use super::log_config::LogConfig;
+use crate::base::secrets::Secrets;
 
 /// The settings of the recorder itself, which all pipelines share.
 #[derive(Debug, Clone)]
@@ -16,6 +17,10 @@ pub(crate) struct RecorderSettings {
     /// Path of the Unix socket that answers status queries.
     pub(crate) status_socket: Option<PathBuf>,
     pub(crate) log: LogConfig,
+    /// Texts that must not be shown.
+    pub(crate) secrets: Secrets,
+    /// Warnings about the configuration.
+    pub(crate) warnings: Vec<String>,
     /// The archive that the sidecar works on; `None` when closed hours stay as they are.
     pub(crate) archive: Option<ArchiveLocation>,
 }

@@ -95,7 +95,7 @@ impl BuildContext {
         self
     }
 
-    /// Returns the text with every secret that came from `${NAME}` replaced by `***`, for logs.
+    /// Returns the text with every secret of the configuration replaced by `***`, for logs.
     pub fn mask(&self, text: &str) -> String {
         self.secrets.mask(text)
     }

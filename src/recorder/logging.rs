@@ -21,6 +21,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use self::log_file::LogFile;
 use super::verbosity::Verbosity;
+use crate::base::secrets::Secrets;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::LogConfig;
 use crate::metrics::ProcessStats;
@@ -54,7 +55,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// Starts the log and makes it the default of the whole process. [`Verbosity::Debug`] adds stdout
-    /// and the debug level.
+    /// and the debug level. Secrets are masked in every line.
     ///
     /// # Errors
     /// The log thread cannot be started. A log file that cannot be opened is a warning on stderr.
@@ -62,6 +63,7 @@ impl Log {
         config: &LogConfig,
         verbosity: Verbosity,
         stats: &Arc<ProcessStats>,
+        secrets: Secrets,
     ) -> io::Result<Self> {
         let is_debug = verbosity == Verbosity::Debug;
         let console = match (config.to_stdout || is_debug, &config.file) {
@@ -76,7 +78,7 @@ impl Log {
         if let (Some(log), Some(path)) = (&mut file, &config.file)
             && let Err(error) = log.open()
         {
-            warn_on_stderr(path, &error);
+            warn_on_stderr(path, &error, &secrets);
         }
         let (commands, received) = sync_channel(LOG_QUEUE_LINES);
         let thread_stats = Arc::clone(stats);
@@ -84,7 +86,7 @@ impl Log {
             .name("log".into())
             .spawn(move || write_lines(&received, file, console, &thread_stats))?;
         let level = if is_debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
-        let lines = LogLineWriter { commands: commands.clone(), stats: Arc::clone(stats) };
+        let lines = LogLineWriter { commands: commands.clone(), stats: Arc::clone(stats), secrets };
         // The scheduler of the sidecar logs its own start at the info level.
         let levels = Targets::new()
             .with_default(level)
@@ -127,11 +129,10 @@ impl Log {
 /// Warns that the log file cannot be opened. The recording starts all the same, and each line tries
 /// again.
 #[expect(clippy::print_stderr, reason = "there is no log yet")]
-fn warn_on_stderr(path: &Path, error: &io::Error) {
-    eprintln!(
-        "warning: cannot write the log file `{}`: {error}; recording without it",
-        path.display()
-    );
+fn warn_on_stderr(path: &Path, error: &io::Error, secrets: &Secrets) {
+    let path = path.display();
+    let warning = format!("cannot write the log file `{path}`: {error}; recording without it");
+    eprintln!("warning: {}", secrets.mask(&warning));
 }
 
 /// Runs the log thread until all senders are gone.
@@ -169,6 +170,19 @@ fn write_lines(
 struct LogLineWriter {
     commands: SyncSender<LogCommand>,
     stats: Arc<ProcessStats>,
+    /// Texts that no line may show.
+    secrets: Secrets,
+}
+
+impl LogLineWriter {
+    /// Masks the secrets in a line, but not in its time, which may look like a short one.
+    fn mask(&self, line: &[u8]) -> Vec<u8> {
+        let line = String::from_utf8_lossy(line);
+        match line.split_once(' ') {
+            Some((time, rest)) => format!("{time} {}", self.secrets.mask(rest)).into_bytes(),
+            None => self.secrets.mask(&line).into_bytes(),
+        }
+    }
 }
 
 impl<'a> MakeWriter<'a> for LogLineWriter {
@@ -182,7 +196,7 @@ impl<'a> MakeWriter<'a> for LogLineWriter {
 impl Write for &LogLineWriter {
     /// Sends the line, or counts it as lost if the channel is full.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.commands.try_send(LogCommand::Line(line.to_vec())).is_err() {
+        if self.commands.try_send(LogCommand::Line(self.mask(line))).is_err() {
             self.stats.log_lines_lost.add(1);
         }
         Ok(line.len())

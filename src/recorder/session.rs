@@ -51,7 +51,7 @@ impl Session {
         raise_file_limit();
         // Registered before the log says "started": whoever reads that may send a signal at once.
         let signals = handles_signals.then(SignalHandler::register);
-        let log = Log::start(&settings.log, verbosity, &stats);
+        let log = Log::start(&settings.log, verbosity, &stats, settings.secrets.clone());
         let log = Arc::new(log.map_err(RecorderErrorKind::StartLog)?);
         info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -66,6 +66,9 @@ impl Session {
             warn!(
                 "running as root: run the recorder as a user of its own, so that a flaw in it gives an attacker no more than that user's rights"
             );
+        }
+        for warning in &settings.warnings {
+            warn!("{warning}");
         }
         let token = CancellationToken::new();
         // Tasks of their own: when data arrives, the runtime polls the tasks of the connections

@@ -61,6 +61,7 @@ pub use self::ping_config::PingConfig;
 use self::profile::Bootstrap;
 pub use self::profile::Profile;
 use self::protocol_settings::ProtocolSettings;
+use self::quote::mask_and_shorten;
 use self::request_builder::RequestBuilder;
 use self::rules::Rules;
 pub use self::subscribe_messages::SubscribeMessages;
@@ -104,6 +105,7 @@ impl SourceConfig for WebsocketConfig {
 
     fn build_all(self, context: &BuildContext) -> Result<Vec<Box<dyn Source>>, BoxError> {
         self.check()?;
+        context.secrets().add(self.profile_secrets.iter().cloned());
         let profile = &self.profile;
         let requests = RequestBuilder::new(
             self.topics.clone(),
@@ -208,9 +210,10 @@ impl WebsocketSource {
         Ok(connection)
     }
 
-    /// Masks secrets in a text that may quote the server, which may repeat a token of the URL.
+    /// Masks secrets in a text that may quote the server, which may repeat a token of the URL, and
+    /// shortens it.
     fn mask_secrets(&self, mut disconnect: Disconnect) -> Disconnect {
-        disconnect.detail = self.secrets.mask(&disconnect.detail);
+        disconnect.detail = mask_and_shorten(&disconnect.detail, &self.secrets);
         disconnect
     }
 }

@@ -93,7 +93,13 @@ impl Test {
         path
     }
 
-    fn command(&self) -> Command {
+    /// Returns the section `source` of the configuration.
+    pub fn source(&self) -> Value {
+        self.config["source"].clone()
+    }
+
+    /// Returns the binary with the configuration and the environment of the test.
+    pub fn command(&self) -> Command {
         let mut command = match self.wrapper.split_first() {
             None => binary(),
             Some((wrapper, args)) => {

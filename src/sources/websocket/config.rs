@@ -207,6 +207,10 @@ pub struct WebsocketConfig {
     pub(super) profile_name: String,
     pub(super) profile_dir: Option<PathBuf>,
     pub(super) profile: Profile,
+    /// The profile as it is written, with `${NAME}` for its secrets.
+    pub(super) written_profile: Profile,
+    /// The texts in the profile that must not be shown.
+    pub(super) profile_secrets: Vec<String>,
     pub(super) topics: Vec<String>,
     pub(super) topic_pointer: Option<Selector>,
     pub(super) subscribe: SubscribeMessages,
@@ -250,7 +254,7 @@ impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
             host: server.as_ref().map(HostPort::name),
             dir: raw.profile_dir.as_deref(),
         };
-        let NamedProfile { name: profile_name, profile } = query.find()?;
+        let NamedProfile { name: profile_name, profile, written, secrets } = query.find()?;
         let no_url = || WebsocketKeyError::MissingUrl(profile_name.clone());
         let url = raw.url.or_else(|| profile.url.clone()).ok_or_else(no_url)?;
         let defaults = &profile.limits;
@@ -289,20 +293,33 @@ impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
             read_pacing: raw.read_pacing,
             tls: raw.tls,
             profile,
+            written_profile: written,
+            profile_secrets: secrets,
         })
     }
 }
 
 impl From<WebsocketConfig> for RawWebsocketConfig {
+    /// Values that come from the profile are as they are written there, so that no secret is shown.
     fn from(config: WebsocketConfig) -> Self {
+        let WebsocketConfig { profile, written_profile: written, .. } = config;
+        let subscribe = SubscribeMessages::Template(profile.subscribe);
         Self {
-            url: Some(config.url),
+            url: if profile.url.as_ref() == Some(&config.url) {
+                written.url
+            } else {
+                Some(config.url)
+            },
             profile: Some(config.profile_name),
             profile_dir: config.profile_dir,
             topics: config.topics,
             topic_pointer: Some(config.topic_pointer),
-            subscribe: Some(config.subscribe),
-            ping: Some(config.ping),
+            subscribe: Some(if config.subscribe == subscribe {
+                SubscribeMessages::Template(written.subscribe)
+            } else {
+                config.subscribe
+            }),
+            ping: Some(if config.ping == profile.ping { written.ping } else { config.ping }),
             headers: config.headers,
             connect_timeout: config.connect_timeout,
             idle_timeout: config.idle_timeout,

@@ -27,7 +27,9 @@ use super::handshake_reader::HandshakeReader;
 use super::host_port::{HostPort, HostPortError};
 use super::paced_stream::PacedStream;
 use super::proxy::Proxy;
+use super::quote::shown_url;
 use super::transport::Transport;
+use crate::base::literal_secrets::secrets_of_url;
 use crate::plugin::{Disconnect, DownCause};
 
 /// Number of bytes read from a plain socket at a time, which stay in the cache of a small core until
@@ -71,7 +73,7 @@ impl ConnectTarget {
     ) -> Result<Self, ConnectConfigError> {
         let url = EndpointUrl::parse(url, UrlProtocol::WebSocket).map_err(|error| match error {
             UrlError::User => ConnectConfigError::UserInUrl,
-            reason => ConnectConfigError::InvalidUrl { url: shown_url(url), reason },
+            reason => ConnectConfigError::InvalidUrl { url: url_in_error(url), reason },
         })?;
         let mut request = url.to_string().into_client_request().map_err(|_| {
             ConnectConfigError::InvalidUrl { url: url.without_query(), reason: UrlError::TooLong }
@@ -96,13 +98,14 @@ impl ConnectTarget {
         }
         let endpoint = options.secrets.mask(&url.without_query());
         let proxy = options.proxy_to(&server, encryption)?;
+        options.secrets.add(proxy.iter().flat_map(Proxy::secrets));
         Ok(Self { request, endpoint, server, tls, proxy, options: Arc::clone(options) })
     }
 
     /// Replaces the target by the URL that the server gave.
     pub(super) fn redirect(&mut self, url: &str) -> Result<(), Disconnect> {
-        // The query is left out: it may hold a token that is not masked.
-        let shown = url.split('?').next().unwrap_or_default();
+        self.options.secrets.add_recent(secrets_of_url(url));
+        let shown = shown_url(url);
         let detail = format!("cannot connect to `{shown}`, the URL that the server gave");
         *self =
             Self::new(url, &self.options).map_err(|_| Disconnect::new(DownCause::Http, detail))?;
@@ -215,7 +218,7 @@ async fn look_up(host: &HostPort) -> io::Result<Vec<SocketAddr>> {
 
 /// Returns a URL that cannot be used as an error may show it: without the query, which may hold a
 /// token, and not at all if it may hold a password.
-fn shown_url(url: &str) -> String {
-    let shown = url.trim().split(['?', '#']).next().unwrap_or_default();
-    if shown.contains('@') { "…".to_owned() } else { shown.to_owned() }
+fn url_in_error(url: &str) -> String {
+    let shown = shown_url(url);
+    if url.contains('@') { "…".to_owned() } else { shown }
 }

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::http::header::{LOCATION, RETRY_AFTER};
 
-use super::quote::quote;
+use super::quote::{quote, shown_url};
 use super::retry_after::parse_retry_after;
 use crate::base::time::{Clock, SystemClock, UnixNanos};
 use crate::plugin::{Disconnect, DownCause};
@@ -50,9 +50,7 @@ fn http_disconnect(response: &Response, body: &[u8], now: UnixNanos) -> Disconne
     let mut detail = response.status().to_string();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     if let Some(location) = header(LOCATION) {
-        // The query is left out: it may hold a token.
-        let location = location.split('?').next().unwrap_or_default();
-        detail = format!("{detail}, redirected to {location}");
+        detail = format!("{detail}, redirected to {}", shown_url(location));
     }
     let body = quote(body);
     if !body.is_empty() {

@@ -22,7 +22,7 @@ use crate::base::problem::Problem;
 use crate::base::secrets::Secrets;
 use crate::base::suggest::did_you_mean;
 
-/// The protocol of a venue.
+/// The protocol of a venue. `${NAME}` in a string of a profile stands for an environment variable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -116,20 +116,31 @@ impl Profile {
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, ProfileError> {
         let value: Value = serde_json::from_str(text)
             .map_err(|error| ProfileError::Invalid(ConfigError::from_syntax_error(file, &error)))?;
+        Self::from_value(value, file, text, &Secrets::default())
+    }
+
+    /// Makes a profile of the value that `text` holds.
+    ///
+    /// # Errors
+    /// The error names the file, the line and the key, and masks the secrets.
+    fn from_value(
+        value: Value,
+        file: &Path,
+        text: &str,
+        secrets: &Secrets,
+    ) -> Result<Self, ProfileError> {
         let profile: Self = serde_path_to_error::deserialize(value).map_err(|error| {
             let mut problem = Problem::from_serde("", &error);
             if VenueLimits::has_key(&problem.path) {
                 problem.message = format!("write it as `limits.{}`", problem.path);
             }
-            let secrets = Secrets::default();
-            ProfileError::Invalid(ConfigError::new(file, Some(text), vec![problem], &secrets))
+            ProfileError::Invalid(ConfigError::new(file, Some(text), vec![problem], secrets))
         })?;
         let problems = profile.find_problems();
         if problems.is_empty() {
             return Ok(profile);
         }
-        let secrets = Secrets::default();
-        Err(ProfileError::Invalid(ConfigError::new(file, Some(text), problems, &secrets)))
+        Err(ProfileError::Invalid(ConfigError::new(file, Some(text), problems, secrets)))
     }
 
     /// Checks what the types do not.
@@ -177,7 +188,8 @@ impl Profile {
 /// Checks that a URL begins with one of two schemes.
 fn check_scheme(key: &str, url: &str, plain: &str, tls: &str) -> Option<Problem> {
     let scheme = url.trim_start().split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    let is_valid = scheme.is_some_and(|scheme| scheme == plain || scheme == tls);
+    let is_variable = url.trim_start().starts_with("${");
+    let is_valid = is_variable || scheme.is_some_and(|scheme| scheme == plain || scheme == tls);
     let message = format!("begins with neither `{plain}://` nor `{tls}://`");
     (!is_valid).then(|| Problem::at(key, message))
 }

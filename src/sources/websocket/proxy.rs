@@ -10,6 +10,7 @@ use super::disconnects::io_disconnect;
 use super::encryption::Encryption;
 use super::host_port::{HostPort, HostPortError};
 use super::no_proxy::NoProxyList;
+use crate::base::literal_secrets::credential_values;
 use crate::plugin::{Disconnect, DownCause};
 
 /// Value of the key `proxy` that turns off the proxy of the environment.
@@ -155,6 +156,14 @@ impl Proxy {
             format!("{}:{}@", encoded(&credentials.user), encoded(&credentials.password))
         });
         format!("{scheme}://{user_info}{}", self.address)
+    }
+
+    /// Returns the texts that the proxy may repeat and that must not be shown.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let credentials = self.credentials.as_ref();
+        credentials
+            .map(|credentials| credential_values(&credentials.user, &credentials.password))
+            .unwrap_or_default()
     }
 
     /// Turns a connection to the proxy into a connection to the server.

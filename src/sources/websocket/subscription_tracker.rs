@@ -16,7 +16,7 @@ use self::topic_resolver::{TopicResolver, text_at};
 use super::answer_rule::{AnswerRule, RuleAction};
 use super::config::ControlMessages;
 use super::protocol_settings::ProtocolSettings;
-use super::quote::quote;
+use super::quote::{mask_and_shorten, quote};
 use super::request_id::RequestId;
 use super::rules::{MAX_ANSWER_BYTES, RuleScope};
 use super::silence_monitor::SilenceMonitor;
@@ -423,8 +423,9 @@ impl SubscriptionTracker {
     /// Returns the explanation in a message, or a quote of the message if it has none.
     fn server_words(&self, rule: &AnswerRule, payload: &[u8]) -> String {
         let words = rule.words.as_ref().and_then(|pointer| text_at(pointer, payload));
-        let words = words.filter(|words| !words.is_empty()).unwrap_or_else(|| quote(payload));
-        self.settings.secrets.mask(&words)
+        let words = words.filter(|words| !words.is_empty());
+        let words = words.map_or_else(|| quote(payload), |words| quote(words.as_bytes()));
+        mask_and_shorten(&words, &self.settings.secrets)
     }
 
     /// Returns the cause for which the connection is of no use if every topic is rejected.

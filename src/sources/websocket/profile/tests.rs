@@ -8,7 +8,7 @@ use crate::sources::websocket::subscribe_messages::SubscribeMessages;
 
 #[test]
 fn every_builtin_profile_renders_its_example_requests() {
-    for LoadedProfile { name, profile } in load_all(None).unwrap() {
+    for LoadedProfile { name, profile, .. } in load_all(None).unwrap() {
         let profile = profile.unwrap();
         let topics = if name == GENERIC { vec!["t".to_owned()] } else { profile.examples.clone() };
         assert!(!topics.is_empty(), "{name} has no example");

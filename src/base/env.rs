@@ -1,15 +1,16 @@
-//! Expands `${NAME}` in the strings of a configuration, so that secrets stay out of the file.
+//! Expands `${NAME}` in the strings of a configuration or of a profile, so that secrets stay out of
+//! the file.
 
 use serde_json::Value;
 
-use crate::base::problem::Problem;
+use super::problem::Problem;
 
 /// Replaces `${NAME}` in every string by the environment variable; `$${` stands for a plain `${`.
 /// Returns the inserted values, which are secrets.
 ///
 /// # Errors
 /// Every string with a variable that is not set or with an unclosed `${`, each with its path.
-pub(super) fn expand(
+pub(crate) fn expand(
     value: &mut Value,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<String>, Vec<Problem>> {
@@ -19,7 +20,7 @@ pub(super) fn expand(
 }
 
 /// Restores the strings with `${NAME}` in a value that was made from `template`.
-pub(super) fn restore(value: &mut Value, template: &Value) {
+pub(crate) fn restore(value: &mut Value, template: &Value) {
     match (value, template) {
         (value @ Value::String(_), Value::String(text)) if text.contains("${") => {
             *value = Value::from(text.as_str());
