@@ -14,7 +14,8 @@ cargo xtask ci                run the checks of CI: formatting, lints, tests, do
 cargo xtask schema [--check]  write schema/config.schema.json, or check that it is up to date
 cargo xtask layers            check which file of src may use which
 cargo xtask bench [OPTIONS]   measure the recorder against a floor; `cargo xtask bench --help`
-cargo xtask soak [OPTIONS]    inject faults into a running recorder, then check its archive; `--help`";
+cargo xtask soak [OPTIONS]    inject faults into a running recorder, then check its archive; `--help`
+cargo xtask conformance       run the Autobahn test suite against the recorder; `--help`";
 
 fn main() -> ExitCode {
     match run() {
@@ -35,6 +36,7 @@ fn run() -> Result<()> {
         ["schema"] => schema::schema(schema::Mode::Write),
         ["schema", "--check"] => schema::schema(schema::Mode::Check),
         ["bench", options @ ..] => with_release("streamer-bench", options),
+        ["conformance", options @ ..] => with_release("streamer-conformance", options),
         ["soak", options @ ..] => with_release("streamer-soak", options),
         _ => bail!("usage:\n{USAGE}"),
     }
