@@ -11,6 +11,7 @@ pub(crate) mod failure_log;
 pub mod json;
 pub(crate) mod line_splitter;
 pub(crate) mod literal_secrets;
+pub(crate) mod log_budget;
 pub(crate) mod pacer;
 pub(crate) mod problem;
 pub(crate) mod secrets;

@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 pub use self::recorder_error::RecorderError;
 pub(crate) use self::recorder_error::RecorderErrorKind;
 use self::session::Session;
+pub(crate) use self::signals::survive_file_size_limit;
 pub(crate) use self::verbosity::Verbosity;
 use crate::base::child_process;
 use crate::base::pacer::Pacer;
@@ -113,6 +114,8 @@ impl Recorder {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Snapshot, RecorderError> {
         let Self { config, handles_signals, verbosity } = self;
+        // Without the handler the signal has its default action, as before.
+        drop(survive_file_size_limit());
         let Config { file, settings, pipelines, .. } = config;
         let stats = Arc::new(ProcessStats::new(SystemClock.now()));
         let pacer = Arc::new(Pacer::default());

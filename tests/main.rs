@@ -23,6 +23,7 @@ mod demo;
 mod documents;
 mod faults;
 mod file_systems;
+mod file_trouble;
 mod full_disk;
 mod gap_ends;
 mod logs;

@@ -2,6 +2,7 @@
 //! operation, so that a test can let any one of them fail, or end the process before it.
 
 mod disk_operation;
+mod failure_scope;
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -12,6 +13,7 @@ use rustix::fs::OFlags;
 
 pub(super) use self::disk_operation::DiskOperation;
 pub(crate) use self::disk_operation::Support;
+pub use self::failure_scope::FailureScope;
 
 /// Mode of new files: the owner writes, the group reads.
 pub const DEFAULT_FILE_MODE: u32 = 0o640;
@@ -42,10 +44,23 @@ impl FileError {
 
     /// Returns whether the disk, or the quota of the user, has no space left.
     pub fn is_no_space(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-        )
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Returns whether the file has the largest size that the file system, or the limit of the
+    /// process (`ulimit -f`), allows.
+    pub fn is_too_large(&self) -> bool {
+        self.source.kind() == io::ErrorKind::FileTooLarge
+    }
+
+    /// Returns whether another program holds the lock of the file.
+    pub fn is_locked(&self) -> bool {
+        self.source.kind() == io::ErrorKind::WouldBlock
+    }
+
+    /// Returns the part of the archive that the failure concerns.
+    pub fn scope(&self) -> FailureScope {
+        FailureScope::of(&self.source, &self.path)
     }
 }
 

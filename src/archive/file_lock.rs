@@ -6,14 +6,9 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::disk::{self, DiskOperation, FileError};
 use super::file_id::is_same_file;
-
-/// Time for which [`open_locked`] waits for the lock. A seal holds it for a rename and two syncs.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A file that is open for appending and locked by this handle.
 #[derive(Debug)]
@@ -23,12 +18,12 @@ pub(super) struct LockedFile {
     pub(super) created: bool,
 }
 
-/// Opens the file for appending, creates it with `mode` if it does not exist, and locks it.
+/// Opens the file for appending, creates it with `mode` if it does not exist, and locks it. Does not
+/// wait for the lock: other files must not wait with this one.
 ///
 /// # Errors
-/// The file cannot be opened, or another handle holds its lock for longer than [`LOCK_TIMEOUT`].
+/// The file cannot be opened, or another handle holds its lock; see [`FileError::is_locked`].
 pub(super) fn open_locked(path: &Path, mode: u32) -> Result<LockedFile, FileError> {
-    let started = Instant::now();
     loop {
         let (file, created) = match disk::open_append_existing(path)? {
             Some(file) => (file, false),
@@ -40,11 +35,10 @@ pub(super) fn open_locked(path: &Path, mode: u32) -> Result<LockedFile, FileErro
                 return Ok(LockedFile { file, created });
             }
             LockOutcome::Acquired => {}
-            LockOutcome::Held if started.elapsed() < LOCK_TIMEOUT => {
-                std::thread::sleep(LOCK_POLL_INTERVAL);
-            }
             LockOutcome::Held => {
-                return Err(FileError::from_io("lock", path)(TryLockError::WouldBlock.into()));
+                let words = "another program has locked it";
+                let held = io::Error::new(io::ErrorKind::WouldBlock, words);
+                return Err(FileError::from_io("lock", path)(held));
             }
         }
     }
@@ -124,7 +118,8 @@ pub(super) fn is_locked(path: &Path) -> bool {
 /// Returns the state of the lock of the file.
 ///
 /// `flock(2)` cannot be queried, so this takes a shared lock for a moment. A [`try_lock`] elsewhere
-/// at the same moment fails, and is repeated by the next run; [`open_locked`] waits.
+/// at the same moment fails, and is repeated by the next run; so does an
+/// [`open_locked`], which is repeated soon.
 pub(super) fn lock_state(path: &Path) -> LockState {
     let Ok(file) = disk::open_regular(path) else { return LockState::Unknown };
     if disk::support_point(DiskOperation::Lock).is_err() {

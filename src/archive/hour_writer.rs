@@ -1,11 +1,12 @@
 //! The writer of one hour: its lines and its journal, which records how far the lines have come.
 
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::checkpoints::Checkpoints;
-use super::disk::{FileError, Support};
+use super::disk::{FailureScope, FileError, Support};
 use super::file_name::{FileKind, Stem};
 use super::hour_file::{HourFile, OpenReport};
 use super::journal::{self, ClosedEvent, JournalEvent, JournalWriter, Mark, OpenEvent};
@@ -55,6 +56,9 @@ pub struct HourWriter {
     hour: Hour,
     /// `None` until the first line.
     lines: Option<HourFile>,
+    /// Length and number of the lines, by the journal, while their file exists and cannot be
+    /// opened.
+    unopened: LinePosition,
     journal: JournalWriter,
     /// Latest failure of the journal, until [`HourWriter::take_journal_error`].
     journal_error: Option<FileError>,
@@ -73,8 +77,11 @@ pub struct HourWriter {
 impl HourWriter {
     /// Opens the hour and repairs what the run before left incomplete.
     ///
+    /// The hour opens also when the trouble of its lines is theirs alone, so that its journal
+    /// records what happens. Each append then tries again to open the lines.
+    ///
     /// # Errors
-    /// The file of its lines exists and cannot be opened.
+    /// The file of its lines exists and cannot be opened, for a reason that concerns the disk.
     pub fn open(
         options: &HourWriterOptions,
         hour: Hour,
@@ -86,6 +93,7 @@ impl HourWriter {
             options: options.clone(),
             hour,
             lines: None,
+            unopened: LinePosition::default(),
             journal: JournalWriter::new(journal_path, options.mode),
             journal_error: None,
             marked_bytes: 0,
@@ -97,14 +105,19 @@ impl HourWriter {
             all_synced: true,
         };
         let lines_path = options.stem.path(&options.dir, hour, FileKind::Lines);
-        let exists =
-            lines_path.try_exists().map_err(FileError::from_io("look for", &lines_path))?;
-        let report = if exists {
-            let (_, report) = writer.open_lines(now)?;
-            report
-        } else {
-            writer.report_missing_lines(now);
-            None
+        let report = match lines_path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                writer.report_missing_lines(now);
+                None
+            }
+            _ => match writer.open_lines(now) {
+                Ok((_, report)) => report,
+                Err(error) if error.scope() == FailureScope::File => {
+                    writer.set_unopened();
+                    None
+                }
+                Err(error) => return Err(error),
+            },
         };
         let LinePosition { bytes, messages } = writer.position();
         writer.marked_bytes = bytes;
@@ -134,6 +147,15 @@ impl HourWriter {
                 self.journal_error = Some(FileError::from_io("read", self.journal.path())(error));
             }
         }
+    }
+
+    /// Takes over what the journal says of lines that cannot be opened.
+    fn set_unopened(&mut self) {
+        // A journal that cannot be read says nothing.
+        let journal = journal::read(self.journal.path()).unwrap_or_default();
+        let last = Checkpoints::from_journal(&journal).last().unwrap_or_default();
+        self.unopened = LinePosition { bytes: last.bytes, messages: last.messages };
+        self.all_synced = false;
     }
 
     /// Returns the file of the lines. Opens it, and records what was recovered, if it is not open.
@@ -305,6 +327,10 @@ impl HourWriter {
     ) -> CloseErrors {
         let syncs = self.options.sync_interval.is_some();
         let lines_synced = if syncs { self.sync_lines(now) } else { Ok(()) };
+        if self.lines.is_none() && self.unopened != LinePosition::default() {
+            // Whoever had locked the lines may have sealed them.
+            self.set_unopened();
+        }
         let LinePosition { bytes, messages } = self.position();
         self.record_event(
             now,
@@ -326,7 +352,7 @@ impl HourWriter {
 
     /// Returns the length and the number of the lines.
     fn position(&self) -> LinePosition {
-        self.lines.as_ref().map(HourFile::position).unwrap_or_default()
+        self.lines.as_ref().map_or(self.unopened, HourFile::position)
     }
 
     /// Takes the latest failure of the journal since the last call.

@@ -20,6 +20,7 @@ use crate::archive::job::{Job, JobPlan, JobSummary, Removal};
 use crate::archive::progress::Progress;
 use crate::archive::retention::RetentionClass;
 use crate::base::time::{Clock, SystemClock};
+use crate::recorder::survive_file_size_limit;
 use crate::registry::Registry;
 
 #[derive(Args)]
@@ -40,6 +41,8 @@ pub(super) fn archive(
     registry: &Registry,
 ) -> Result<ExitCode, CliError> {
     let format = OutputFormat::from_flag(args.json);
+    // Without the handler the signal has its default action, as before.
+    drop(survive_file_size_limit());
     let mut failed = false;
     let mut output_error = DeferredError::default();
     for job in args.location.resolve(config, registry)?.jobs() {

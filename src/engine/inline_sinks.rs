@@ -166,6 +166,11 @@ impl InlineSinks {
         plugins.any(|sink| sink.buffered() > 0 && !sink.wants_delayed_flush())
     }
 
+    /// Returns the largest number of messages that a sink has taken and given up.
+    pub(super) fn discarded(&self) -> u64 {
+        self.active.iter().map(|sink| sink.plugin.discarded()).max().unwrap_or(0)
+    }
+
     /// Closes every sink and returns the first failure.
     pub(super) fn close(&mut self) -> Result<(), BoxError> {
         let mut first = Ok(());
@@ -200,6 +205,7 @@ impl InlineSinks {
 
 /// Counts the messages that the sink has handed to the operating system.
 fn record_given(sink: &NamedPlugin<dyn Sink>) {
-    let given = sink.stats.taken.get().saturating_sub(sink.plugin.buffered());
+    let kept = sink.plugin.buffered() + sink.plugin.discarded();
+    let given = sink.stats.taken.get().saturating_sub(kept);
     sink.stats.given.add(given.saturating_sub(sink.stats.given.get()));
 }

@@ -22,6 +22,8 @@ pub(super) struct SinkOutput {
     stats: Arc<PipelineStats>,
     /// Messages and bytes that are with the sinks and not yet counted as written.
     unwritten: QueueUsage,
+    /// Messages that sinks have given up, as far as they are counted.
+    discarded: u64,
     /// Time since when sinks keep messages in memory.
     unflushed_since: Option<Instant>,
     /// Time since when sinks that want no delayed flush join batches in memory.
@@ -34,6 +36,7 @@ impl SinkOutput {
             sinks,
             stats,
             unwritten: QueueUsage::default(),
+            discarded: 0,
             unflushed_since: None,
             joined_since: None,
         }
@@ -103,6 +106,7 @@ impl SinkOutput {
     /// Sends every sink the time.
     pub(super) fn tick(&mut self, now: UnixNanos) {
         self.sinks.tick(now);
+        self.record_written();
     }
 
     /// Sends every sink an event of the source.
@@ -115,22 +119,37 @@ impl SinkOutput {
         self.sinks.close()
     }
 
-    /// Counts the messages that every required sink has handed to the operating system.
+    /// Counts the messages that every required sink has handed to the operating system, and those
+    /// that one has given up.
     fn record_written(&mut self) {
-        let QueueUsage { messages, bytes } = self.unwritten;
-        let written = messages.saturating_sub(self.sinks.buffered());
+        let discarded = self.sinks.discarded();
+        if discarded > self.discarded {
+            let newly_discarded = discarded - self.discarded;
+            self.discarded = discarded;
+            self.stats.unwritable.add(newly_discarded);
+            self.take_unwritten(newly_discarded);
+        }
+        let written = self.unwritten.messages.saturating_sub(self.sinks.buffered());
         if written == 0 {
             return;
         }
-        // A share of the bytes, which is exact as soon as nothing is kept in memory.
-        let share = if written == messages {
+        let QueueUsage { messages, bytes } = self.take_unwritten(written);
+        self.stats.written.add(messages);
+        self.stats.written_bytes.add(bytes);
+    }
+
+    /// Takes this number of messages out of those that are not counted, with their share of the
+    /// bytes, which is exact as soon as nothing is kept in memory.
+    fn take_unwritten(&mut self, taken: u64) -> QueueUsage {
+        let QueueUsage { messages, bytes } = self.unwritten;
+        let taken = taken.min(messages);
+        let share = if taken == messages {
             bytes
         } else {
-            let share = u128::from(bytes) * u128::from(written) / u128::from(messages);
+            let share = u128::from(bytes) * u128::from(taken) / u128::from(messages);
             u64::try_from(share).expect("a share is not more than the whole")
         };
-        self.stats.written.add(written);
-        self.stats.written_bytes.add(share);
-        self.unwritten = QueueUsage { messages: messages - written, bytes: bytes - share };
+        self.unwritten = QueueUsage { messages: messages - taken, bytes: bytes - share };
+        QueueUsage { messages: taken, bytes: share }
     }
 }

@@ -76,6 +76,11 @@ impl Sinks {
         self.required.buffered()
     }
 
+    /// Returns the largest number of messages that a required sink has taken and given up.
+    pub(super) fn discarded(&self) -> u64 {
+        self.required.discarded()
+    }
+
     /// Closes every sink and returns the first failure of a required one.
     pub(super) fn close(&mut self) -> Result<(), BoxError> {
         // The optional sinks end while the required ones do.

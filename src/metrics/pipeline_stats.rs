@@ -41,6 +41,8 @@ pub struct PipelineStats {
     pub written_bytes: Counter,
     /// Messages that did not fit into the queue (`overflow: "drop_newest"`).
     pub dropped: Counter,
+    /// Messages that a sink gave up, since their file could not be written.
+    pub unwritable: Counter,
     /// Binary messages that are not text after decoding, and so were not written.
     pub undecodable: Counter,
     /// Messages left out by `control: "skip"`.
@@ -136,6 +138,7 @@ impl PipelineStats {
             written: Counter::default(),
             written_bytes: Counter::default(),
             dropped: Counter::default(),
+            unwritable: Counter::default(),
             undecodable: Counter::default(),
             control_skipped: Counter::default(),
             newlines_folded: Counter::default(),
@@ -313,7 +316,7 @@ impl PipelineStats {
             last_error: inner.last_disconnect.clone(),
             received: self.received.get(),
             received_bytes: self.received_bytes.get(),
-            dropped: self.dropped.get(),
+            dropped: self.dropped.get() + self.unwritable.get(),
             undecodable: self.undecodable.get(),
             control_skipped: self.control_skipped.get(),
             newlines_folded: self.newlines_folded.get(),

@@ -68,6 +68,12 @@ pub trait Sink: Send {
         0
     }
 
+    /// Returns the number of messages that the sink has taken since it was built and given up, since
+    /// their file or destination does not take them. The sink reports them itself.
+    fn discarded(&self) -> u64 {
+        0
+    }
+
     /// Takes messages that a stage set aside, in order.
     ///
     /// # Errors

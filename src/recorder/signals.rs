@@ -20,6 +20,20 @@ pub(super) struct SignalHandler {
     hangup: Signal,
 }
 
+/// Makes a write beyond the largest size of a file (`ulimit -f`) fail instead of ending the process
+/// with SIGXFSZ. Programs that this process starts keep the default. Must not be called from async
+/// code.
+///
+/// # Errors
+/// The operating system refuses a handler.
+pub(crate) fn survive_file_size_limit() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _within = runtime.enter();
+    // The handler stays when the runtime and the receiver are gone, and nobody waits for it.
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    signal(kind).map(drop)
+}
+
 impl SignalHandler {
     /// Registers SIGINT, SIGTERM and SIGHUP.
     ///

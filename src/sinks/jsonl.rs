@@ -4,6 +4,8 @@
 mod clock_reading;
 mod connectivity_state;
 mod event_fan_out;
+mod held_lines;
+mod held_lines_map;
 mod joined_lines;
 mod jsonl_sink;
 mod layout;

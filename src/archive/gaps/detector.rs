@@ -164,12 +164,13 @@ impl GapDetector {
                 self.topic_outages.end_matching(t, |down| down == topic, &mut self.gaps);
             }
             JournalEvent::Down { cause, detail, since } => self.on_down(t, cause, detail, *since),
-            JournalEvent::Drop { since, messages, cause, shared } => {
+            JournalEvent::Drop { since, messages, cause, shared, detail } => {
                 // A program that failed may have processed some of the messages.
                 let is_upper_bound = *shared || cause == DropCause::Stage.as_str();
                 let certainty = if is_upper_bound { Certainty::AtMost } else { Certainty::Exact };
                 let dropped = new_gap(GapKind::Dropped, *since, t, cause, certainty);
-                self.gaps.push(Gap { messages: Some(*messages), ..dropped });
+                let detail = detail.clone();
+                self.gaps.push(Gap { messages: Some(*messages), detail, ..dropped });
             }
             JournalEvent::Stopping => self.stopping_since = Some(t),
             JournalEvent::Stall { error } => {

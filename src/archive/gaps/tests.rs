@@ -262,7 +262,13 @@ fn drops_stalls_and_failed_syncs_are_gaps() {
     history.advance(10);
     let since = UnixNanos::from_seconds(3_609);
     let cause = "overflow".to_owned();
-    history.record_event(JournalEvent::Drop { since, messages: 7, cause, shared: false });
+    history.record_event(JournalEvent::Drop {
+        since,
+        messages: 7,
+        cause,
+        shared: false,
+        detail: String::new(),
+    });
     history.record_event(JournalEvent::Stall { error: "full".to_owned() });
     history.now += 5;
     history.record_event(JournalEvent::Resume);
@@ -386,7 +392,7 @@ proptest! {
                 2 => JournalEvent::Up { connection: ConnectionId::new(1) },
                 3 => JournalEvent::Down { cause: run.clone(), detail: run, since: None },
                 4 => JournalEvent::Mark(Mark::default()),
-                5 => JournalEvent::Drop { since, messages: 1, cause: run, shared: false },
+                5 => JournalEvent::Drop { since, messages: 1, cause: run, shared: false, detail: String::new() },
                 6 => JournalEvent::Stall { error: run },
                 7 => JournalEvent::Resume,
                 8 => JournalEvent::ClockStep { from: since },

@@ -12,6 +12,8 @@ pub enum DropCause {
     Stage,
     /// The recorder stopped before the sink could take the messages.
     GivenUp,
+    /// The file of the messages could not be written, and no more of them fitted into memory.
+    Unwritable,
 }
 
 impl DropCause {
@@ -22,6 +24,7 @@ impl DropCause {
             Self::Undecodable => "undecodable",
             Self::Stage => "stage",
             Self::GivenUp => "given_up",
+            Self::Unwritable => "unwritable",
         }
     }
 }

@@ -57,6 +57,9 @@ pub enum JournalEvent {
         /// True if some of the messages may belong to other stems. The recorder cannot tell which.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         shared: bool,
+        /// Details in words; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        detail: String,
     },
     /// Lines cannot be written and wait in memory.
     Stall {

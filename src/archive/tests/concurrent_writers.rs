@@ -34,8 +34,13 @@ fn a_recorder_that_appends_during_a_seal_loses_nothing() {
             let held = is_locked(&path);
             let late = std::thread::spawn(move || {
                 let hour = Hour::starting_at(10 * 3600).unwrap();
-                let (mut file, _) =
-                    HourFile::open(&dir, &Stem::from_topic("t").unwrap(), hour, 0o640).unwrap();
+                let stem = Stem::from_topic("t").unwrap();
+                let (mut file, _) = loop {
+                    match HourFile::open(&dir, &stem, hour, 0o640) {
+                        Err(error) if error.is_locked() => std::thread::yield_now(),
+                        opened => break opened.unwrap(),
+                    }
+                };
                 file.append(lines(100..101).as_bytes(), 1).unwrap();
             });
             if held {

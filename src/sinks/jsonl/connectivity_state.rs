@@ -112,6 +112,7 @@ impl ConnectivityState {
                 messages: *messages,
                 cause: cause.as_str().to_owned(),
                 shared: false,
+                detail: String::new(),
             },
             SourceEvent::Ended => JournalEvent::Stopping,
             SourceEvent::Suspended { slept } => {

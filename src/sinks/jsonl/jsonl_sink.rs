@@ -109,10 +109,15 @@ impl Sink for JsonlSink {
     }
 
     fn buffered(&self) -> u64 {
-        match &self.path {
+        let buffered = match &self.path {
             LinePath::Single(lines) => lines.len(),
             LinePath::ByTopic(partitioner) => partitioner.buffer.len() as u64,
-        }
+        };
+        buffered + self.writers.held_messages()
+    }
+
+    fn discarded(&self) -> u64 {
+        self.writers.discarded()
     }
 
     fn wants_delayed_flush(&self) -> bool {
@@ -158,12 +163,14 @@ impl Sink for JsonlSink {
             LinePath::ByTopic(partitioner) => partitioner.buffer.shrink(),
         }
         let ticked = self.writers.tick(now);
+        self.rejects.retry_waiting(Some(now), &mut self.writers);
         let synced = self.rejects.sync().map_err(BoxError::from);
         flushed.and(ticked).and(synced)
     }
 
     fn close(&mut self) -> Result<(), BoxError> {
         let flushed = self.flush();
+        self.rejects.retry_waiting(None, &mut self.writers);
         let closed = self.writers.close();
         let synced = self.rejects.sync().map_err(BoxError::from);
         flushed.and(closed).and(synced)

@@ -12,10 +12,8 @@ use crate::archive::hour_writer::{
 };
 use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent, PendingEvents};
 use crate::archive::tail_repair::TailRepair;
-use crate::base::error_chain::error_chain;
 use crate::base::time::{Hour, UnixNanos};
 use crate::metrics::PipelineStats;
-use crate::plugin::BoxError;
 
 /// The log level at which hours are opened and closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,19 +215,25 @@ impl TopicWriter {
     }
 
     /// Records that lines cannot be written, unless that is known already.
-    pub(super) fn record_stall(
-        &mut self,
-        error: &(dyn std::error::Error + 'static),
-        since: UnixNanos,
-    ) {
+    pub(super) fn record_stall(&mut self, error: String, since: UnixNanos) {
         if self.stall.is_some() {
             return;
         }
-        let error = error_chain(error);
         if let Some(open) = &mut self.hour {
             open.record_event(since, JournalEvent::Stall { error: error.clone() });
         }
         self.stall = Some(WriteStall { since, error, is_journaled: self.hour.is_some() });
+    }
+
+    /// Records that the lines of the open hour are no longer waited for: what follows is written to
+    /// another file.
+    pub(super) fn end_stall(&mut self, now: UnixNanos) {
+        if let Some(WriteStall { since, error, is_journaled }) = self.stall.take() {
+            if !is_journaled {
+                self.record_event(since, JournalEvent::Stall { error });
+            }
+            self.record_event(now, JournalEvent::Resume);
+        }
     }
 
     /// Writes marks and syncs lines, where that is due.
@@ -293,7 +297,7 @@ impl OpenHour<'_> {
         received: UnixNanos,
         lines: &[u8],
         messages: u64,
-    ) -> Result<(), BoxError> {
+    ) -> Result<(), FileError> {
         if let Some(report) = self.hour.append(received, lines, messages)? {
             log_opened(self.hour, Some(report), self.log_level);
         }

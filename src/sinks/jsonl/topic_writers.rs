@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::error;
+use tracing::{error, info};
 
 use super::clock_reading::ClockReading;
+use super::held_lines::{DiscardReport, HeldLines};
+use super::held_lines_map::HeldLinesMap;
 use super::layout::Layout;
 use super::open_files::OpenFiles;
 use super::output_dir::OutputDir;
@@ -17,14 +19,15 @@ use super::topic_writer_template::TopicWriterTemplate;
 use super::writer_index::WriterIndex;
 use super::writer_list::WriterList;
 use crate::archive::directory::stems_with_hours;
-use crate::archive::disk::{Support, sync_file_system};
+use crate::archive::disk::{FailureScope, FileError, Support, sync_file_system};
 use crate::archive::file_name::{FileKind, Stem};
 use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK};
-use crate::archive::journal::JournalEvent;
+use crate::archive::journal::{DropCause, JournalEvent};
 use crate::base::error_chain::error_chain;
+use crate::base::log_budget::LogBudget;
 use crate::base::time::{Clock, Hour, SystemClock, UnixNanos};
 use crate::base::units::FileMode;
-use crate::metrics::PipelineStats;
+use crate::metrics::{PipelineStats, PluginStats};
 use crate::plugin::{BoxError, BuildContext};
 
 /// Number of dirty writers from which on one sync of the file system replaces a sync of each file.
@@ -65,7 +68,13 @@ pub(super) struct TopicWriters {
     syncs_file_system: Support,
     /// Position of the writer whose files are checked next.
     next_place_check: usize,
+    /// Lines whose file cannot be written.
+    held: HeldLinesMap,
+    failure_log: LogBudget,
+    /// `true` while the status shows a stall of this sink that the engine does not know of.
+    is_stall_shown: bool,
     stats: Arc<PipelineStats>,
+    plugin_stats: Arc<PluginStats>,
 }
 
 impl TopicWriters {
@@ -106,7 +115,11 @@ impl TopicWriters {
             last_sync: Instant::now(),
             syncs_file_system: Support::Done,
             next_place_check: 0,
+            held: HeldLinesMap::default(),
+            failure_log: LogBudget::default(),
+            is_stall_shown: false,
             stats: Arc::clone(&context.stats),
+            plugin_stats: Arc::clone(&context.plugin_stats),
         }
     }
 
@@ -207,6 +220,11 @@ impl TopicWriters {
         self.clock = ClockReading::new(now);
     }
 
+    /// Returns the time, by the wall clock of the last tick or event.
+    pub(super) fn now(&self) -> UnixNanos {
+        self.clock.now()
+    }
+
     /// Sets whether journals of writers that are added later begin with a connected source.
     pub(super) fn set_connected(&mut self, connected: bool) {
         self.template.set_connected(connected);
@@ -231,8 +249,7 @@ impl TopicWriters {
         index: WriterIndex,
         time: UnixNanos,
     ) -> Result<Box<HourWriter>, BoxError> {
-        let now = self.clock.now();
-        self.writers.get_mut(index).close_hour_or_log(now, JournalSync::Now, &self.stats);
+        self.close_hour_or_log(index, self.clock.now(), JournalSync::Now);
         // Without its directory no hour can be opened.
         self.ensure_dir_locked()?;
         let opened = self.writers.get_mut(index).open_hour(time, &self.stats);
@@ -261,11 +278,48 @@ impl TopicWriters {
         }
     }
 
+    /// Closes the open hour of a writer, to go on in another. Lines that still wait for its file are
+    /// tried a last time.
+    fn close_hour_or_log(&mut self, index: WriterIndex, now: UnixNanos, journal_sync: JournalSync) {
+        if !self.held.is_empty() {
+            // The error was logged, and is in the journal with the number of the lines.
+            drop(self.settle_held(index));
+        }
+        self.writers.get_mut(index).close_hour_or_log(now, journal_sync, &self.stats);
+    }
+
     /// Appends `messages` complete lines that were received at `received` to their hour.
     ///
+    /// Where only the file of the lines is in trouble, they wait in memory, and the other writers
+    /// go on. What finds no room there is given up, and the journal says so.
+    ///
     /// # Errors
-    /// None of the lines is in the file. The journal has a stall.
+    /// The disk takes no lines: none of them is in the file. The journal has a stall.
     pub(super) fn append(
+        &mut self,
+        index: WriterIndex,
+        received: UnixNanos,
+        lines: &[u8],
+        messages: u64,
+    ) -> Result<(), BoxError> {
+        if !self.held.is_empty() {
+            let hour = Hour::containing(received);
+            if self.held.must_wait(index, hour) {
+                self.held.push(index, received, lines);
+                return Ok(());
+            }
+            if let Err(error) = self.write_held(index, hour) {
+                return self.hold(index, received, lines, error);
+            }
+        }
+        match self.write_lines(index, received, lines, messages) {
+            Ok(()) => Ok(()),
+            Err(error) => self.hold(index, received, lines, error),
+        }
+    }
+
+    /// Writes lines to the hour of `received`, which is opened if it is not open.
+    fn write_lines(
         &mut self,
         index: WriterIndex,
         received: UnixNanos,
@@ -282,12 +336,184 @@ impl TopicWriters {
             open.record_resume(clock.now());
             Ok(())
         });
-        let writer = self.writers.get_mut(index);
-        if let Err(error) = &written {
-            writer.record_stall(&**error, clock.now());
-        }
-        writer.report_journal_error(&self.stats);
+        self.writers.get_mut(index).report_journal_error(&self.stats);
         written
+    }
+
+    /// Lets the lines wait in memory, if `error` is a trouble of their file alone.
+    ///
+    /// # Errors
+    /// The error is one of the disk. The journal has a stall.
+    fn hold(
+        &mut self,
+        index: WriterIndex,
+        received: UnixNanos,
+        lines: &[u8],
+        error: BoxError,
+    ) -> Result<(), BoxError> {
+        let now = self.clock.now();
+        let Some(trouble) = trouble_of_file(&*error) else {
+            self.writers.get_mut(index).record_stall(error_chain(&*error), now);
+            return Err(error);
+        };
+        let is_too_large = trouble.is_too_large();
+        let hour = Hour::containing(received);
+        let held = self.held.entry(index, hour, received);
+        if held.record_failure(error_chain(&*error), trouble.is_locked()) {
+            let since = held.since();
+            self.report_held(index, since, &error_chain(&*error));
+        }
+        self.held.push(index, received, lines);
+        if is_too_large {
+            // A part of the lines may fit.
+            drop(self.write_held(index, hour));
+        }
+        Ok(())
+    }
+
+    /// Records in the journal and in the log that lines wait for their file.
+    fn report_held(&mut self, index: WriterIndex, since: UnixNanos, error: &str) {
+        let writer = self.writers.get_mut(index);
+        writer.record_stall(error.to_owned(), since);
+        writer.report_journal_error(&self.stats);
+        self.stats.sink_errors.add(1);
+        self.plugin_stats.errors.add(1);
+        if self.failure_log.is_due() {
+            let stem = writer.stem().as_str();
+            error!(
+                stem,
+                error,
+                "the file cannot be written: its lines wait in memory, and are dropped when there are more than fit; other files go on, and so does the next hour"
+            );
+        }
+    }
+
+    /// Writes the lines that wait for the file of a writer, if they are of this hour.
+    ///
+    /// # Errors
+    /// Lines still wait.
+    fn write_held(&mut self, index: WriterIndex, hour: Hour) -> Result<(), BoxError> {
+        if self.held.get(index).is_none_or(|held| held.hour() != hour) {
+            return Ok(());
+        }
+        let Some(mut held) = self.held.take(index) else { return Ok(()) };
+        let written = self.write_front(index, &mut held);
+        match written {
+            Ok(()) => {
+                self.journal_discarded(index, &mut held);
+                let stem = self.writers.get(index).stem().as_str();
+                info!(stem, "the file can be written again");
+                Ok(())
+            }
+            Err(error) => {
+                let is_locked = trouble_of_file(&*error).is_some_and(FileError::is_locked);
+                if held.record_failure(error_chain(&*error), is_locked) {
+                    self.report_held(index, held.since(), held.error());
+                }
+                self.held.put(index, held);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes lines from the front until none is left. Where the file has the largest possible
+    /// size, fewer lines are tried, down to a single one, which is given up.
+    fn write_front(&mut self, index: WriterIndex, held: &mut HeldLines) -> Result<(), BoxError> {
+        let mut length = held.bytes().len();
+        while length > 0 {
+            let lines = held.bytes().get(..length).unwrap_or_default();
+            let messages = memchr::memchr_iter(b'\n', lines).count() as u64;
+            match self.write_lines(index, held.last_received(), lines, messages) {
+                Ok(()) => {
+                    held.remove_front(length);
+                    length = held.bytes().len();
+                }
+                Err(error) if !trouble_of_file(&*error).is_some_and(FileError::is_too_large) => {
+                    return Err(error);
+                }
+                Err(_) if messages > 1 => {
+                    let half = lines.get(..length / 2).unwrap_or_default();
+                    let end = memchr::memrchr(b'\n', half).or(memchr::memchr(b'\n', lines));
+                    length = end.map_or(length, |end| end + 1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries a last time to write the lines that wait for the file of a writer, before its hour is
+    /// closed, and gives up those that cannot be written.
+    ///
+    /// # Errors
+    /// Lines were given up.
+    fn settle_held(&mut self, index: WriterIndex) -> Result<(), BoxError> {
+        let Some(hour) = self.held.get(index).map(HeldLines::hour) else { return Ok(()) };
+        let written = self.write_held(index, hour);
+        let Some(mut held) = self.held.take(index) else { return written };
+        self.held.count_discarded(held.discard_all());
+        self.journal_discarded(index, &mut held);
+        self.writers.get_mut(index).end_stall(self.clock.now());
+        written
+    }
+
+    /// Records messages that were given up in the journal, and the first ones in the log.
+    fn journal_discarded(&mut self, index: WriterIndex, held: &mut HeldLines) {
+        let Some(DiscardReport { messages, since, is_first }) = held.take_report() else { return };
+        let now = self.clock.now();
+        let error = held.error();
+        let writer = self.writers.get_mut(index);
+        if is_first && self.failure_log.is_due() {
+            let stem = writer.stem().as_str();
+            error!(stem, messages, %since, error, "messages are lost, since their file cannot be written; the journal counts them");
+        }
+        let drop = JournalEvent::Drop {
+            since: since.min(now),
+            messages,
+            cause: DropCause::Unwritable.as_str().to_owned(),
+            shared: false,
+            detail: error.to_owned(),
+        };
+        writer.record_event(now, drop);
+        writer.report_journal_error(&self.stats);
+    }
+
+    /// Tries to write the lines that wait, where that is due, and reports those that were given up.
+    fn retry_held(&mut self) {
+        let name = self.plugin_stats.name();
+        if self.held.is_empty() {
+            if std::mem::take(&mut self.is_stall_shown) {
+                self.stats.clear_stall(name);
+            }
+            return;
+        }
+        for index in self.held.writers() {
+            let due = self.held.get(index).filter(|held| held.is_retry_due());
+            if let Some(hour) = due.map(HeldLines::hour) {
+                // The failure is kept with the lines.
+                drop(self.write_held(index, hour));
+            }
+            if self.held.get(index).is_some_and(HeldLines::is_report_due)
+                && let Some(mut held) = self.held.take(index)
+            {
+                self.journal_discarded(index, &mut held);
+                self.held.put(index, held);
+            }
+        }
+        if let Some(error) = self.held.first_error() {
+            self.stats.record_stall(self.plugin_stats.name(), error.to_owned());
+            self.is_stall_shown = true;
+        }
+    }
+
+    /// Returns the number of messages that wait for their files.
+    pub(super) fn held_messages(&self) -> u64 {
+        self.held.messages()
+    }
+
+    /// Returns the number of messages that were given up.
+    pub(super) fn discarded(&self) -> u64 {
+        self.held.discarded()
     }
 
     /// Records events in the journal of the writer. Where no hour can be opened, they wait for the
@@ -336,7 +562,7 @@ impl TopicWriters {
             };
             for &index in &overdue {
                 self.mark_used(index);
-                self.writers.get_mut(index).close_hour_or_log(now, journal_sync, &self.stats);
+                self.close_hour_or_log(index, now, journal_sync);
             }
         }
         let mut result = Ok(());
@@ -383,6 +609,7 @@ impl TopicWriters {
         let mut result = self.ensure_dir_locked();
         self.check_files_in_place();
         result = result.and(self.roll_hour(now));
+        self.retry_held();
         let is_sync_due = self
             .sync_interval
             .is_some_and(|interval| self.last_sync.elapsed() + TICK_SLACK >= interval);
@@ -431,6 +658,7 @@ impl TopicWriters {
         let mut result = Ok(());
         for index in self.writers.indices() {
             self.mark_used(index);
+            result = result.and(self.settle_held(index));
             let closed = self.writers.get_mut(index).close_hour(
                 now,
                 CloseReason::Stopped,
@@ -455,4 +683,11 @@ impl TopicWriters {
             drop(self.ensure_dir_locked());
         }
     }
+}
+
+/// Returns the error as one of a file, if other files are not concerned.
+fn trouble_of_file<'a>(
+    error: &'a (dyn std::error::Error + Send + Sync + 'static),
+) -> Option<&'a FileError> {
+    error.downcast_ref::<FileError>().filter(|error| error.scope() == FailureScope::File)
 }

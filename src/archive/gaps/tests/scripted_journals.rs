@@ -86,6 +86,7 @@ fn backdated_down_event_extends_the_current_outage() {
         messages: 1,
         cause: cause.clone(),
         shared: false,
+        detail: String::new(),
     };
     let hour = vec![
         (36_000, open("a", true)),

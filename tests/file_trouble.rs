@@ -1,0 +1,128 @@
+//! Trouble of one file: the others go on.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+
+use serde_json::{Value, json};
+use streamer::exchange::ExchangeOptions;
+
+use crate::harness::{RunningExchange, Test, tool};
+
+const TRADES: u64 = 3_000;
+
+/// Returns the Unix second at which the current hour begins.
+fn current_hour() -> u64 {
+    let now = Command::new("date").arg("+%s").output().unwrap().stdout;
+    String::from_utf8(now).unwrap().trim().parse::<u64>().unwrap() / 3600 * 3600
+}
+
+/// Records three topics, of which the file of `C1` is in trouble, which `make` causes. Returns the
+/// test and the last status.
+fn record_with_trouble<T>(make: impl FnOnce(&Path) -> Option<T>) -> Option<(Test, Value)> {
+    let exchange = RunningExchange::start(ExchangeOptions {
+        count: Some(TRADES),
+        ..ExchangeOptions::default()
+    });
+    let topics = ["publicTrade.C0", "publicTrade.C1", "publicTrade.C2"];
+    let test = Test::with_source(&exchange.url, json!({ "topics": topics }));
+    fs::create_dir(test.output()).unwrap();
+    // The hour may change while the test runs.
+    let hour = current_hour();
+    let trouble = [hour, hour + 3600].map(|hour| format!("publicTrade.C1_{hour}.jsonl"));
+    let _first = make(&test.output().join(&trouble[0]))?;
+    let mut recorder = test.start();
+    let lines_of = |topic: &str| {
+        let count = |file: &std::path::PathBuf| {
+            let text = fs::read_to_string(file).unwrap();
+            text.lines().filter(|line| line.contains(topic)).count() as u64
+        };
+        let is_of = |file: &&std::path::PathBuf| {
+            file.is_file() && file.file_name().unwrap().to_str().unwrap().starts_with(topic)
+        };
+        test.files().iter().filter(is_of).map(count).sum::<u64>()
+    };
+    let others = ["publicTrade.C0", "publicTrade.C2"];
+    let status = recorder.wait_until(|status| {
+        let written = others.iter().map(|topic| lines_of(topic)).sum::<u64>();
+        status["stall"] != Value::Null && written >= TRADES / 3 * 2 - 2
+    });
+    assert!(status["stall"]["error"].as_str().unwrap().contains(&trouble[0]), "{status:#}");
+    recorder.wait_for(&["the file cannot be written", "publicTrade.C1"]);
+    recorder.signal("TERM");
+    assert_eq!(recorder.wait().code(), Some(1), "messages were lost");
+    exchange.stop();
+    let gaps = test.query("gaps");
+    let dropped: Vec<_> = gaps.iter().filter(|gap| gap["kind"] == "dropped").collect();
+    let [dropped] = dropped.as_slice() else { panic!("{gaps:#?}") };
+    assert_eq!(
+        (&dropped["stem"], &dropped["cause"]),
+        (&json!("publicTrade.C1"), &json!("unwritable"))
+    );
+    assert!(dropped["messages"].as_u64().unwrap() >= TRADES / 3 - 2, "{dropped:#}");
+    assert!(dropped["detail"].as_str().unwrap().contains(&trouble[0]), "{dropped:#}");
+    let stalled = gaps.iter().filter(|gap| gap["kind"] == "stalled");
+    assert!(
+        stalled.clone().count() == 1 && stalled.clone().all(|gap| gap["stem"] == "publicTrade.C1")
+    );
+    Some((test, status))
+}
+
+#[test]
+fn a_directory_at_the_name_of_a_file_stops_only_its_topic() {
+    record_with_trouble(|path| fs::create_dir(path).ok()).unwrap();
+}
+
+#[test]
+fn a_fifo_at_the_name_of_a_file_stops_only_its_topic() {
+    record_with_trouble(|path| {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+        Some(())
+    })
+    .unwrap();
+}
+
+/// A file that nobody may change, until this is dropped.
+struct Immutable(std::path::PathBuf);
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        drop(Command::new("chattr").arg("-i").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn an_immutable_file_stops_only_its_topic() {
+    let made = record_with_trouble(|path| {
+        fs::write(path, "{}\n").unwrap();
+        let immutable = Command::new("chattr").arg("+i").arg(path).output();
+        // Not every file system has the attribute, and not every user may set it.
+        immutable.is_ok_and(|output| output.status.success()).then(|| Immutable(path.to_owned()))
+    });
+    drop(made);
+}
+
+/// A program that is killed when this is dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_file_that_another_program_locks_stops_only_its_topic() {
+    let Some(_) = tool("flock") else { return };
+    record_with_trouble(|path| {
+        fs::write(path, "{}\n").unwrap();
+        let mut flock = Command::new("flock");
+        flock.arg("--no-fork").arg(path).args(["sh", "-c", "echo locked; exec sleep 600"]);
+        let mut child = flock.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut said = [0; 7];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+        Some(Killed(child))
+    })
+    .unwrap();
+}
