@@ -2,6 +2,8 @@
 
 mod answer_rule;
 mod bootstrap;
+mod ca_file_verifier;
+mod certificate_advice;
 mod config;
 mod connect_config_error;
 mod connect_options;

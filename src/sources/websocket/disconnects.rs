@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::http::header::{LOCATION, RETRY_AFTER};
 
+use super::certificate_advice::explain_tls_error;
 use super::quote::{quote, shown_url};
 use super::retry_after::parse_retry_after;
 use crate::base::time::{Clock, SystemClock, UnixNanos};
@@ -17,7 +18,7 @@ pub(super) fn io_disconnect(error: &io::Error) -> Disconnect {
     match error.kind() {
         // The kind of a TLS stream that ends without a `close_notify` alert.
         io::ErrorKind::UnexpectedEof => Disconnect::new(DownCause::Eof, error.to_string()),
-        _ if is_tls_error(error) => Disconnect::new(DownCause::Tls, error.to_string()),
+        _ if is_tls_error(error) => Disconnect::new(DownCause::Tls, tls_error_text(error)),
         _ => Disconnect::new(DownCause::Io, error.to_string()),
     }
 }
@@ -30,7 +31,7 @@ pub(super) fn tls_disconnect(error: &io::Error) -> Disconnect {
     } else {
         DownCause::Io
     };
-    Disconnect::new(cause, format!("TLS handshake: {error}"))
+    Disconnect::new(cause, format!("TLS handshake: {}", tls_error_text(error)))
 }
 
 /// Classifies an error of the WebSocket handshake. `body` is the body of the server's response.
@@ -58,6 +59,15 @@ fn http_disconnect(response: &Response, body: &[u8], now: UnixNanos) -> Disconne
     }
     let retry_after = header(RETRY_AFTER).and_then(|text| parse_retry_after(text, now));
     Disconnect { retry_after, ..Disconnect::new(DownCause::Http, detail) }
+}
+
+/// Returns the explanation of an error of TLS, with the words of the library.
+fn tls_error_text(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner.and_then(explain_tls_error) {
+        Some(explanation) => format!("{explanation} ({error})"),
+        None => error.to_string(),
+    }
 }
 
 /// Returns whether an I/O error comes from TLS: the certificate, the name, the protocol.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -10,11 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
+use super::ca_file_verifier::CaFileVerifier;
+
 /// The certificates for `wss://`, beside the built-in ones and those of the system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// PEM file with the certificates of further authorities to trust.
+    /// PEM file with the certificates of further authorities to trust, or with the certificate of the
+    /// server itself.
     pub ca_file: Option<PathBuf>,
     /// PEM file with the certificate chain of the client, for servers that require one.
     pub client_cert: Option<PathBuf>,
@@ -27,7 +31,10 @@ pub struct TlsConfig {
 pub(super) enum TlsError {
     #[error("`tls.{key}`: cannot read `{}`", path.display())]
     Read { key: &'static str, path: PathBuf, source: rustls_pki_types::pem::Error },
-    #[error("`tls.{key}`: `{}` holds no certificate", path.display())]
+    #[error(
+        "`tls.{key}`: `{}` holds no certificate in PEM format, which begins with `-----BEGIN CERTIFICATE-----`",
+        path.display()
+    )]
     NoCertificate { key: &'static str, path: PathBuf },
     #[error("`tls.ca_file`: a certificate in `{}` is not valid", path.display())]
     InvalidCa { path: PathBuf, source: rustls::Error },
@@ -37,6 +44,8 @@ pub(super) enum TlsError {
     InvalidClientAuth { source: rustls::Error },
     #[error("cannot set up TLS")]
     ProtocolVersions { source: rustls::Error },
+    #[error("cannot set up the verification of certificates")]
+    Verifier { source: rustls::client::VerifierBuilderError },
 }
 
 impl TlsConfig {
@@ -48,10 +57,19 @@ impl TlsConfig {
     /// Reads the certificates and returns the configuration of the TLS client.
     pub(super) fn client_config(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let own = match &self.ca_file {
+            Some(path) => read_certificates("ca_file", path)?,
+            None => Vec::new(),
+        };
+        let roots = Arc::new(self.root_store(&own)?);
+        let webpki = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|source| TlsError::Verifier { source })?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|source| TlsError::ProtocolVersions { source })?
-            .with_root_certificates(self.root_store()?);
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(CaFileVerifier::new(webpki, own)));
         match (&self.client_cert, &self.client_key) {
             (None, None) => Ok(builder.with_no_client_auth()),
             (Some(cert), Some(key)) => {
@@ -70,8 +88,9 @@ impl TlsConfig {
     }
 
     /// Returns the trusted authorities: the built-in ones (so that an image without certificates
-    /// works), those of the system (so that a company's own are trusted) and those of `ca_file`.
-    fn root_store(&self) -> Result<RootCertStore, TlsError> {
+    /// works), those of the system (so that a company's own are trusted) and `own`, those of
+    /// `ca_file`.
+    fn root_store(&self, own: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         let native = rustls_native_certs::load_native_certs();
@@ -80,12 +99,11 @@ impl TlsConfig {
         }
         // Certificates that cannot be parsed are left out: no other program can use them either.
         roots.add_parsable_certificates(native.certs);
-        if let Some(path) = &self.ca_file {
-            for certificate in read_certificates("ca_file", path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|source| TlsError::InvalidCa { path: path.clone(), source })?;
-            }
+        for certificate in own {
+            roots.add(certificate.clone()).map_err(|source| TlsError::InvalidCa {
+                path: self.ca_file.clone().unwrap_or_default(),
+                source,
+            })?;
         }
         Ok(roots)
     }
