@@ -26,6 +26,7 @@ mod file_systems;
 mod file_trouble;
 mod full_disk;
 mod gap_ends;
+mod handshakes;
 mod logs;
 mod message_content;
 mod old_archives;

@@ -141,6 +141,52 @@ fn a_proxy_that_breaks_the_protocol_or_hangs_up_is_named_in_the_error() {
 }
 
 #[test]
+fn interim_responses_of_a_proxy_are_skipped_and_its_headers_are_no_body() {
+    for answer in [
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 Connection established\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\nHTTP/1.1 200\r\nContent-Length: 10\r\n\r\n",
+        "HTTP/1.1 299 Fine\nTransfer-Encoding: chunked\n\n",
+    ] {
+        let server = Server::start(move |_, peer| {
+            peer.read_request();
+            peer.send_note(peer.header("User-Agent").unwrap_or("none").to_owned());
+            peer.send(answer.as_bytes());
+            peer.accept();
+            peer.send_note(peer.header("User-Agent").unwrap_or("none").to_owned());
+            peer.send_text("through");
+            peer.answer_until_end();
+        });
+        let keys = json!({ "proxy": server.url().replace("ws://", "http://") });
+        let test = Test::with_source("ws://recorder.invalid", keys);
+        let recorder = test.start();
+        let user_agent = format!("streamer/{}", env!("CARGO_PKG_VERSION"));
+        assert_eq!([server.next_note(), server.next_note()], [user_agent.clone(), user_agent]);
+        recorder.wait_for_messages(1);
+        assert_eq!(recorder.status()["disconnects"], json!({}), "{answer}");
+        recorder.stop();
+        assert_eq!(test.recorded(), b"through\n");
+    }
+}
+
+#[test]
+fn a_refusal_of_a_proxy_is_reported_with_its_words_and_its_pause() {
+    let server = Server::start(|_, peer| {
+        peer.read_request();
+        peer.send_note(peer.header("User-Agent").unwrap_or("none").to_owned());
+        peer.send(b"HTTP/1.0 503 Busy\r\nRetry-After: 9\r\n\r\n");
+        peer.send(b"the quota is used up");
+        peer.end_stream();
+    });
+    let proxy = server.url().replace("ws://", "http://");
+    let keys = json!({ "proxy": proxy, "headers": { "user-agent": "mine" } });
+    let recorder = Test::with_source("ws://recorder.invalid", keys).start();
+    assert_eq!(server.next_note(), "mine");
+    let line = recorder.wait_for(&["disconnected"]);
+    assert!(line.contains("made no connection: 503 Busy: the quota is used up"), "{line}");
+    assert!(line.contains("cause=\"connect\"") && line.contains("retry_in=9s"), "{line}");
+}
+
+#[test]
 fn an_invalid_proxy_is_refused_at_the_start() {
     let test = Test::with_source("ws://a.invalid", json!({ "proxy": "https://a:1" }));
     let printed = String::from_utf8(test.run_refused().stderr).unwrap();

@@ -16,8 +16,9 @@ mod encoding;
 mod encryption;
 mod endpoint_url;
 pub mod frame_decoder;
-mod handshake_reader;
 mod host_port;
+mod http_exchange;
+mod http_response;
 mod no_proxy;
 mod paced_stream;
 mod ping_config;
@@ -25,8 +26,10 @@ pub(crate) mod profile;
 mod protocol_settings;
 mod proxy;
 mod quote;
+mod refusal_body;
 mod request_builder;
 mod request_id;
+mod response_parser;
 mod retry_after;
 mod rule;
 mod rules;
@@ -38,6 +41,8 @@ mod template;
 mod tls;
 mod topic_vec;
 mod transport;
+mod upgrade_request;
+mod upgrade_response;
 mod venue_limits;
 mod wire_message;
 
@@ -187,23 +192,32 @@ struct WebsocketSource {
 }
 
 impl WebsocketSource {
+    /// Connects, at once again without compression if the server's answer to it is faulty.
     async fn open_connection(&mut self) -> Result<WebsocketConnection, Disconnect> {
+        let offers_deflate = self.options.offers_deflate();
+        let opened = self.try_open_connection().await;
+        if opened.is_err() && self.options.offers_deflate() != offers_deflate {
+            return self.try_open_connection().await;
+        }
+        opened
+    }
+
+    async fn try_open_connection(&mut self) -> Result<WebsocketConnection, Disconnect> {
         self.connect_limiter.acquire().await;
         let deadline = Instant::now() + self.connect_timeout;
         if let Some(bootstrap) = &self.bootstrap {
             let url = request_url(bootstrap, &self.options, deadline).await?;
             self.target.redirect(&url)?;
         }
-        let OpenedStream { stream, leftover, deflate } = self.target.connect(deadline).await?;
+        let OpenedStream { stream, is_deflate_agreed } = self.target.connect(deadline).await?;
         let mut decoder = FrameDecoder::new(self.limits, self.encoding);
-        if let Some(context_takeover) = deflate {
-            decoder = decoder.with_deflate(context_takeover);
+        if is_deflate_agreed {
+            decoder = decoder.with_deflate();
         }
         let tracker = SubscriptionTracker::new(&self.settings, Arc::clone(&self.stats));
         let keep_alive = self.keep_alive.clone();
         let stats = Arc::clone(&self.stats);
-        let mut connection =
-            WebsocketConnection::new(stream, leftover, decoder, tracker, keep_alive, stats);
+        let mut connection = WebsocketConnection::new(stream, decoder, tracker, keep_alive, stats);
         let sent = timeout_at(deadline, connection.send_subscription()).await;
         sent.unwrap_or_else(|_| {
             let detail = "the server does not read the subscription";
@@ -249,6 +263,9 @@ impl Source for WebsocketSource {
             disconnect.silent_for = disconnect.silent_for.max(Some(silent_for));
         }
         self.leftover_events.append(&mut connection.take_events());
+        if connection.has_compression_fault() {
+            self.options.withdraw_deflate(&self.target.endpoint, &disconnect.detail);
+        }
         self.connection = None;
         Err(self.mask_secrets(disconnect).into())
     }

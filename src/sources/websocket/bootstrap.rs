@@ -33,9 +33,10 @@ pub(super) async fn request_url(
         .map_err(|error| Disconnect::new(DownCause::Connect, error.to_string()))?;
     let post = url.to_string();
     let endpoint = url.without_query();
+    let user_agent = String::from_utf8_lossy(options.user_agent()).into_owned();
     let timeout = deadline - Instant::now();
     // The client blocks. Its own time-out ends it, also after this future was dropped.
-    let request = tokio::task::spawn_blocking(move || send_post(&post, proxy, timeout));
+    let request = tokio::task::spawn_blocking(move || send_post(&post, user_agent, proxy, timeout));
     let response = timeout_at(deadline, request).await.map_err(|_| {
         Disconnect::new(DownCause::ConnectTimeout, format!("no answer from {endpoint}"))
     })?;
@@ -78,10 +79,11 @@ fn proxy_to(url: &EndpointUrl, options: &ConnectOptions) -> Result<Option<ureq::
 
 fn send_post(
     url: &str,
+    user_agent: String,
     proxy: Option<ureq::Proxy>,
     timeout: Duration,
 ) -> Result<BootstrapResponse, ureq::Error> {
-    let config = ureq::Agent::config_builder().proxy(proxy);
+    let config = ureq::Agent::config_builder().proxy(proxy).user_agent(user_agent);
     let config = config.timeout_global(Some(timeout)).http_status_as_error(false).build();
     let mut response = ureq::Agent::new_with_config(config).post(url).send_empty()?;
     let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());

@@ -17,6 +17,8 @@ pub(super) enum ConnectConfigError {
     InvalidHeaderName { name: String },
     #[error("`headers`: the value of `{name}` is not valid in a header")]
     InvalidHeaderValue { name: String },
+    #[error("`headers`: `{name}` occurs twice, in different case")]
+    DuplicateHeader { name: String },
     #[error("`headers`: `{name}` is set by the handshake itself")]
     ReservedHeader { name: String },
     #[error(transparent)]

@@ -5,31 +5,31 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls_pki_types::ServerName;
-use tokio::io::BufReader;
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::client_async;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key};
-use tokio_tungstenite::tungstenite::http::header::{
-    HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-};
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use super::connect_config_error::ConnectConfigError;
 use super::connect_options::ConnectOptions;
-use super::deflate_extension::{DEFLATE_OFFER, DeflateMode, parse_accepted_extensions};
-use super::disconnects::{handshake_disconnect, tls_disconnect};
+use super::deflate_extension::accepts_deflate;
+use super::disconnects::{exchange_disconnect, refusal_disconnect, tls_disconnect};
 use super::encryption::Encryption;
 use super::endpoint_url::{EndpointUrl, UrlError, UrlProtocol};
-use super::frame_decoder::ContextTakeover;
-use super::handshake_reader::HandshakeReader;
 use super::host_port::{HostPort, HostPortError};
+use super::http_exchange::read_response;
 use super::paced_stream::PacedStream;
 use super::proxy::Proxy;
 use super::quote::shown_url;
+use super::refusal_body::read_refusal_body;
 use super::transport::Transport;
+use super::upgrade_request::UpgradeRequest;
+use super::upgrade_response::{PROTOCOL_HEADER, ProtocolAnswer, check_upgrade};
 use crate::base::literal_secrets::secrets_of_url;
+use crate::base::time::{Clock, SystemClock};
 use crate::plugin::{Disconnect, DownCause};
 
 /// Number of bytes read from a plain socket at a time, which stay in the cache of a small core until
@@ -39,16 +39,14 @@ const READ_BUFFER_SIZE: usize = 128 << 10;
 /// A stream whose handshake is complete.
 pub(super) struct OpenedStream {
     pub(super) stream: Box<dyn Transport>,
-    /// Bytes that the server sent after the response to the handshake.
-    pub(super) leftover: Vec<u8>,
-    /// Present if compression was agreed on.
-    pub(super) deflate: Option<ContextTakeover>,
+    /// Set if compression was agreed on.
+    pub(super) is_deflate_agreed: bool,
 }
 
 /// The server of a source, with everything that is needed to connect to it.
 #[derive(Clone)]
 pub(super) struct ConnectTarget {
-    request: Request,
+    request: UpgradeRequest,
     /// Scheme, host, port and path, for the log. Holds no query and no secret.
     pub(super) endpoint: String,
     server: HostPort,
@@ -75,9 +73,7 @@ impl ConnectTarget {
             UrlError::User => ConnectConfigError::UserInUrl,
             reason => ConnectConfigError::InvalidUrl { url: url_in_error(url), reason },
         })?;
-        let mut request = url.to_string().into_client_request().map_err(|_| {
-            ConnectConfigError::InvalidUrl { url: url.without_query(), reason: UrlError::TooLong }
-        })?;
+        let request = UpgradeRequest { target: url.request_target(), host: url.authority() };
         let EndpointUrl { encryption, server, .. } = url.clone();
         let tls = match encryption {
             Encryption::Plain => None,
@@ -89,13 +85,6 @@ impl ConnectTarget {
                 Some(TlsEndpoint { connector: options.tls_connector()?, server_name })
             }
         };
-        if options.deflate == DeflateMode::Auto {
-            let offer = HeaderValue::from_static(DEFLATE_OFFER);
-            request.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, offer);
-        }
-        for (header, value) in &options.headers {
-            request.headers_mut().insert(header.clone(), value.clone());
-        }
         let endpoint = options.secrets.mask(&url.without_query());
         let proxy = options.proxy_to(&server, encryption)?;
         options.secrets.add(proxy.iter().flat_map(Proxy::secrets));
@@ -136,31 +125,47 @@ impl ConnectTarget {
         let tcp = self.connect_host(deadline, proxy.address()).await.map_err(|failure| {
             Disconnect::new(failure.cause, format!("{proxy}: {}", failure.detail))
         })?;
-        let tunnel = proxy.open_tunnel(tcp, &self.server);
+        let tunnel = proxy.open_tunnel(tcp, &self.server, self.options.user_agent(), deadline);
         self.within_deadline(deadline, &format!("the connection through {proxy}"), tunnel).await?
     }
 
     /// Completes the WebSocket handshake.
     async fn upgrade(
         &self,
-        stream: Box<dyn Transport>,
+        mut stream: Box<dyn Transport>,
         deadline: Instant,
     ) -> Result<OpenedStream, Disconnect> {
-        let mut request = self.request.clone();
-        let key = HeaderValue::from_str(&generate_key()).expect("Base64 is valid in a header");
-        request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
-        let mut reader = HandshakeReader::new(stream);
-        // The reader is lent, so that the bytes that were read after the head are not lost.
-        let handshake = client_async(request, &mut reader);
-        let result = self.within_deadline(deadline, "the WebSocket handshake", handshake).await?;
-        let response = result.map(|(_, response)| response);
-        let (stream, leftover) = reader.into_parts();
-        let response = response.map_err(|error| handshake_disconnect(error, &leftover))?;
-        let extensions = response.headers().get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
-        let extensions: Vec<_> = extensions.map(|value| value.to_str().unwrap_or("?")).collect();
-        let deflate = parse_accepted_extensions(&extensions, self.options.deflate)
-            .map_err(|fault| Disconnect::new(DownCause::Handshake, fault))?;
-        Ok(OpenedStream { stream, leftover, deflate })
+        let key = generate_key();
+        let offers_deflate = self.options.offers_deflate();
+        let request = self.request.encode(&key, offers_deflate, &self.options);
+        let exchange = async {
+            stream.write_all(&request).await?;
+            stream.flush().await?;
+            read_response(&mut stream).await
+        };
+        let response = self.within_deadline(deadline, "the WebSocket handshake", exchange).await?;
+        let response = response.map_err(exchange_disconnect)?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+            let body = read_refusal_body(&mut stream, &response, deadline).await;
+            return Err(refusal_disconnect(&response, &body, SystemClock.now()));
+        }
+        let fault = |detail: String| Disconnect::new(DownCause::Handshake, detail);
+        let protocols = self.options.header(PROTOCOL_HEADER).and_then(|list| list.to_str().ok());
+        let accept_key = derive_accept_key(key.as_bytes());
+        let answer = check_upgrade(&response, &accept_key, protocols)
+            .map_err(|error| fault(error.to_string()))?;
+        if answer == ProtocolAnswer::Ignored {
+            self.options.log_ignored_protocol(&self.endpoint, protocols.unwrap_or_default());
+        }
+        let is_deflate_agreed = accepts_deflate(&response).map_err(|reason| {
+            self.options.withdraw_deflate(&self.endpoint, &reason);
+            fault(reason)
+        })?;
+        if is_deflate_agreed && !offers_deflate {
+            let detail = "the server accepted compression, which was not offered";
+            return Err(fault(detail.to_owned()));
+        }
+        Ok(OpenedStream { stream, is_deflate_agreed })
     }
 
     async fn connect_host(

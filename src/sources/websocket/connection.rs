@@ -38,8 +38,6 @@ const FAR_FUTURE: Duration = Duration::from_secs(86_400);
 /// A connection whose handshake is complete.
 pub(super) struct WebsocketConnection {
     stream: Box<dyn Transport>,
-    /// Bytes that followed the response to the handshake and are not yet decoded.
-    leftover: Vec<u8>,
     decoder: FrameDecoder,
     tracker: SubscriptionTracker,
     writer: FrameWriter,
@@ -50,16 +48,15 @@ pub(super) struct WebsocketConnection {
     timer: Pin<Box<Sleep>>,
     /// Cause of the end of the connection, which is reported after the messages before it.
     disconnect: Option<Disconnect>,
+    /// Set if the connection ended because of how the server compresses.
+    has_compression_fault: bool,
     stats: Arc<PipelineStats>,
 }
 
 impl WebsocketConnection {
     /// Creates a connection from a stream whose handshake is complete.
-    ///
-    /// `leftover` holds the bytes that followed the response to the handshake.
     pub(super) fn new(
         stream: Box<dyn Transport>,
-        leftover: Vec<u8>,
         decoder: FrameDecoder,
         tracker: SubscriptionTracker,
         keep_alive: KeepAlive,
@@ -68,7 +65,6 @@ impl WebsocketConnection {
         let now = Instant::now();
         let mut connection = Self {
             stream,
-            leftover,
             decoder,
             tracker,
             writer: FrameWriter::new(),
@@ -76,6 +72,7 @@ impl WebsocketConnection {
             may_have_more: false,
             timer: Box::pin(sleep_until(now)),
             disconnect: None,
+            has_compression_fault: false,
             stats,
         };
         connection.reset_timer();
@@ -126,6 +123,11 @@ impl WebsocketConnection {
     /// Returns whether the server announced that it will close the connection.
     pub(super) fn has_announced_close(&self) -> bool {
         self.tracker.has_announced_close()
+    }
+
+    /// Returns whether the connection ended because of how the server compresses.
+    pub(super) fn has_compression_fault(&self) -> bool {
+        self.has_compression_fault
     }
 
     /// Returns the time since the last frame.
@@ -233,28 +235,22 @@ impl WebsocketConnection {
 
     /// Decodes what the stream holds, up to a control frame or a full batch.
     fn poll_decode(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
-        let is_leftover = !self.leftover.is_empty();
-        let input = if is_leftover {
-            self.leftover.as_slice()
-        } else {
-            match ready!(Pin::new(&mut self.stream).poll_fill_buf(cx)) {
-                Ok([]) => {
-                    let detail = "the server ended the connection without a close frame";
-                    return Poll::Ready(Err(Disconnect::new(DownCause::Eof, detail)));
-                }
-                Ok(input) => input,
-                Err(error) => return Poll::Ready(Err(io_disconnect(&error))),
+        let input = match ready!(Pin::new(&mut self.stream).poll_fill_buf(cx)) {
+            Ok([]) => {
+                let detail = "the server ended the connection without a close frame";
+                return Poll::Ready(Err(Disconnect::new(DownCause::Eof, detail)));
             }
+            Ok(input) => input,
+            Err(error) => return Poll::Ready(Err(io_disconnect(&error))),
         };
         let FeedProgress { consumed, control } = match self.decoder.feed(input) {
             Ok(progress) => progress,
-            Err(error) => return Poll::Ready(Err(frame_disconnect(&error))),
+            Err(error) => {
+                self.has_compression_fault |= error.is_compression_fault();
+                return Poll::Ready(Err(frame_disconnect(&error)));
+            }
         };
-        if is_leftover {
-            self.leftover.drain(..consumed);
-        } else {
-            Pin::new(&mut self.stream).consume(consumed);
-        }
+        Pin::new(&mut self.stream).consume(consumed);
         if let Some(control) = control {
             self.on_control_frame(control);
         }

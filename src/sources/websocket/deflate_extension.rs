@@ -3,102 +3,110 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::frame_decoder::ContextTakeover;
+use super::http_response::HttpResponse;
 
 /// The use of compression (permessage-deflate, RFC 7692).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeflateMode {
-    /// The server may compress its messages: less traffic, a little more work for the processor.
+    /// The server may compress its messages: less traffic, a little more work for the processor. A
+    /// server whose compression is faulty is asked for messages without it.
     #[default]
     Auto,
     /// The server may not compress its messages.
     Off,
 }
 
+/// Header of the offer and of the answer to it.
+pub(super) const EXTENSIONS_HEADER: &str = "Sec-WebSocket-Extensions";
 /// The extension as it is offered to the server. The client sends so little that it compresses
 /// nothing.
 pub(super) const DEFLATE_OFFER: &str = "permessage-deflate; client_no_context_takeover";
+/// Parameters of the extension. The decoder has the largest window and keeps it from one message to
+/// the next, so that it inflates whatever they allow the server; and the client compresses nothing.
+const HARMLESS_PARAMETERS: [&str; 4] = [
+    "server_no_context_takeover",
+    "client_no_context_takeover",
+    "server_max_window_bits",
+    "client_max_window_bits",
+];
 
-/// Parses the values of `Sec-WebSocket-Extensions` in the server's response.
-///
-/// Returns `None` if the server accepts no extension.
+/// Returns whether the server accepts the compression that was offered.
 ///
 /// # Errors
-/// The response accepts more than was offered, or is malformed. The connection must then be closed
-/// (RFC 7692, 7.1, and RFC 6455, 4.1).
-pub(super) fn parse_accepted_extensions(
-    values: &[&str],
-    mode: DeflateMode,
-) -> Result<Option<ContextTakeover>, String> {
-    let response = values.join(", ");
-    let mut extensions = response.split(',').map(str::trim).filter(|text| !text.is_empty());
-    let Some(extension) = extensions.next() else { return Ok(None) };
-    let fault = |reason: &str| format!("the server accepted the extensions `{response}`: {reason}");
+/// The response accepts more than was offered, so that the frames cannot be understood. The
+/// connection must then be closed (RFC 7692, 7.1, and RFC 6455, 4.1).
+pub(super) fn accepts_deflate(response: &HttpResponse) -> Result<bool, String> {
+    let mut extensions = response.list(EXTENSIONS_HEADER);
+    let Some(extension) = extensions.next() else { return Ok(false) };
+    let fault = |reason: String| {
+        let answer: Vec<_> = response.list(EXTENSIONS_HEADER).collect();
+        format!("the server accepted the extensions `{}`: {reason}", answer.join(", "))
+    };
     if extensions.next().is_some() {
-        return Err(fault("at most one was offered"));
+        return Err(fault("at most one was offered".to_owned()));
     }
     let mut parameters = extension.split(';').map(str::trim);
-    if mode == DeflateMode::Off || parameters.next() != Some("permessage-deflate") {
-        return Err(fault("it was not offered"));
+    if !parameters.next().is_some_and(|name| name.eq_ignore_ascii_case("permessage-deflate")) {
+        return Err(fault("it was not offered".to_owned()));
     }
-    let mut context_takeover = ContextTakeover::Keep;
-    let mut seen = Vec::new();
-    for parameter in parameters {
-        let (name, value) = match parameter.split_once('=') {
-            Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
-            None => (parameter, None),
-        };
-        if seen.contains(&name) {
-            return Err(fault(&format!("`{name}` occurs twice")));
-        }
-        seen.push(name);
-        match (name, value) {
-            ("server_no_context_takeover", None) => context_takeover = ContextTakeover::Reset,
-            ("client_no_context_takeover", None) => {}
-            // The decoder's window is the largest one, so that any other fits into it.
-            ("server_max_window_bits", Some(bits))
-                if bits.parse().is_ok_and(|bits: u8| (8..=15).contains(&bits)) => {}
-            _ => return Err(fault(&format!("`{parameter}` was not offered or is malformed"))),
-        }
+    let is_harmless = |parameter: &&str| {
+        let name = parameter.split('=').next().unwrap_or_default().trim();
+        HARMLESS_PARAMETERS.iter().any(|harmless| name.eq_ignore_ascii_case(harmless))
+    };
+    match parameters.find(|parameter| !parameter.is_empty() && !is_harmless(parameter)) {
+        None => Ok(true),
+        Some(parameter) => Err(fault(format!("`{parameter}` is unknown"))),
     }
-    Ok(Some(context_takeover))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn accepted(values: &[&str]) -> Result<Option<ContextTakeover>, String> {
-        parse_accepted_extensions(values, DeflateMode::Auto)
+    fn accepted(values: &[&str]) -> Result<bool, String> {
+        let mut head = "HTTP/1.1 101 Switching Protocols\r\n".to_owned();
+        for value in values {
+            head = format!("{head}{EXTENSIONS_HEADER}: {value}\r\n");
+        }
+        head.push_str("\r\n");
+        accepts_deflate(&HttpResponse::parse(head.as_bytes()).unwrap().unwrap().0)
     }
 
     #[test]
-    fn accepted_parameters_are_parsed() {
-        assert_eq!(accepted(&[]), Ok(None));
-        assert_eq!(parse_accepted_extensions(&[], DeflateMode::Off), Ok(None));
-        assert_eq!(accepted(&["permessage-deflate"]), Ok(Some(ContextTakeover::Keep)));
-        let answer = "permessage-deflate; server_no_context_takeover;server_max_window_bits=\"12\"";
-        assert_eq!(accepted(&[answer]), Ok(Some(ContextTakeover::Reset)));
-        let answer = "permessage-deflate; client_no_context_takeover; server_max_window_bits = 9";
-        assert_eq!(accepted(&[answer]), Ok(Some(ContextTakeover::Keep)));
-    }
-
-    #[test]
-    fn unoffered_or_malformed_extensions_are_rejected() {
-        assert!(parse_accepted_extensions(&["permessage-deflate"], DeflateMode::Off).is_err());
+    fn parameters_that_change_nothing_for_the_decoder_are_taken() {
+        assert_eq!(accepted(&[]), Ok(false));
+        assert_eq!(accepted(&[" , "]), Ok(false));
         for answer in [
-            "x-webkit-deflate-frame",
-            "permessage-deflate, permessage-deflate",
-            "permessage-deflate; client_max_window_bits=10",
+            "permessage-deflate",
+            "Permessage-Deflate",
+            "permessage-deflate;",
+            "permessage-deflate; server_no_context_takeover;server_max_window_bits=\"12\"",
+            "permessage-deflate; client_no_context_takeover; SERVER_MAX_WINDOW_BITS = 9",
+            "permessage-deflate; client_max_window_bits=15",
+            "permessage-deflate; client_max_window_bits",
             "permessage-deflate; server_max_window_bits=16",
             "permessage-deflate; server_max_window_bits",
             "permessage-deflate; server_no_context_takeover=1",
             "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+        ] {
+            assert_eq!(accepted(&[answer]), Ok(true), "{answer}");
+        }
+    }
+
+    #[test]
+    fn extensions_that_were_not_offered_are_faults() {
+        for answer in [
+            "x-webkit-deflate-frame",
+            "permessage-bzip2",
+            "permessage-deflate, permessage-deflate",
+            "permessage-deflate, x-webkit-deflate-frame",
             "permessage-deflate; color=blue",
+            "permessage-deflate; server_no_context_takeover, permessage-deflate",
         ] {
             assert!(accepted(&[answer]).is_err(), "{answer}");
         }
-        assert!(accepted(&["permessage-deflate", "permessage-deflate"]).is_err());
+        let error = accepted(&["permessage-deflate", "permessage-deflate"]).unwrap_err();
+        assert!(error.ends_with("at most one was offered"), "{error}");
     }
 }

@@ -2,15 +2,12 @@
 
 use std::io;
 
-use tokio_tungstenite::tungstenite;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::handshake::client::Response;
-use tokio_tungstenite::tungstenite::http::header::{LOCATION, RETRY_AFTER};
-
 use super::certificate_advice::explain_tls_error;
+use super::http_exchange::ExchangeError;
+use super::http_response::HttpResponse;
 use super::quote::{quote, shown_url};
 use super::retry_after::parse_retry_after;
-use crate::base::time::{Clock, SystemClock, UnixNanos};
+use crate::base::time::UnixNanos;
 use crate::plugin::{Disconnect, DownCause};
 
 /// Classifies an I/O error of an open stream.
@@ -34,30 +31,41 @@ pub(super) fn tls_disconnect(error: &io::Error) -> Disconnect {
     Disconnect::new(cause, format!("TLS handshake: {}", tls_error_text(error)))
 }
 
-/// Classifies an error of the WebSocket handshake. `body` is the body of the server's response.
-pub(super) fn handshake_disconnect(error: tungstenite::Error, body: &[u8]) -> Disconnect {
+/// Classifies an error of the exchange in which the server answers the handshake.
+pub(super) fn exchange_disconnect(error: ExchangeError) -> Disconnect {
     match error {
-        tungstenite::Error::Http(response) => http_disconnect(&response, body, SystemClock.now()),
-        tungstenite::Error::Io(error) => io_disconnect(&error),
-        tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
+        ExchangeError::Io(error) => io_disconnect(&error),
+        ExchangeError::Closed => {
             let detail = "the server closed the connection instead of answering the handshake";
             Disconnect::new(DownCause::Eof, detail)
         }
-        other => Disconnect::new(DownCause::Handshake, other.to_string()),
+        ExchangeError::ClosedWithin => {
+            let detail = "the server closed the connection within its answer to the handshake";
+            Disconnect::new(DownCause::Eof, detail)
+        }
+        ExchangeError::Response(error) => {
+            let detail = format!("cannot understand the server: its answer {error}");
+            Disconnect::new(DownCause::Handshake, detail)
+        }
     }
 }
 
-fn http_disconnect(response: &Response, body: &[u8], now: UnixNanos) -> Disconnect {
-    let mut detail = response.status().to_string();
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    if let Some(location) = header(LOCATION) {
+/// Describes a response that refuses a request. `body` is its body.
+pub(super) fn refusal_disconnect(
+    response: &HttpResponse,
+    body: &[u8],
+    now: UnixNanos,
+) -> Disconnect {
+    let mut detail = response.to_string();
+    if let Some(location) = response.value("Location") {
         detail = format!("{detail}, redirected to {}", shown_url(location));
     }
     let body = quote(body);
     if !body.is_empty() {
         detail = format!("{detail}: {body}");
     }
-    let retry_after = header(RETRY_AFTER).and_then(|text| parse_retry_after(text, now));
+    let mut pauses = response.values("Retry-After");
+    let retry_after = pauses.find_map(|text| parse_retry_after(text, now));
     Disconnect { retry_after, ..Disconnect::new(DownCause::Http, detail) }
 }
 

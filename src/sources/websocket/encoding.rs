@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use flate2::read::{DeflateDecoder, MultiGzDecoder};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub enum BinaryEncoding {
     None,
     /// gzip (RFC 1952).
     Gzip,
-    /// Raw deflate (RFC 1951).
+    /// Deflate, raw (RFC 1951) or with the header of zlib (RFC 1950).
     Deflate,
 }
 
@@ -29,10 +29,32 @@ impl BinaryEncoding {
         match self {
             Self::None => None,
             Self::Gzip => decompress_text(MultiGzDecoder::new(payload), limit),
-            Self::Deflate => decompress_text(DeflateDecoder::new(payload), limit),
+            Self::Deflate => decompress_text(deflate_reader(payload), limit),
         }
         .filter(|text| !text.is_empty())
     }
+}
+
+/// Returns a decoder of deflate with or without the header of zlib.
+pub(super) fn deflate_reader(compressed: &[u8]) -> Box<dyn Read + '_> {
+    if has_zlib_header(compressed) {
+        Box::new(ZlibDecoder::new(compressed))
+    } else {
+        Box::new(DeflateDecoder::new(compressed))
+    }
+}
+
+/// Returns whether the bytes begin with the header of zlib (RFC 1950, 2.2).
+///
+/// Raw deflate does not begin so: with these bits its first block would be one that is stored and
+/// not the last, whose length is checked by its complement.
+fn has_zlib_header(bytes: &[u8]) -> bool {
+    const METHOD_DEFLATE: u8 = 8;
+    const MAX_WINDOW_SIZE: u8 = 7;
+    let &[method, flags, ..] = bytes else { return false };
+    method & 0x0F == METHOD_DEFLATE
+        && method >> 4 <= MAX_WINDOW_SIZE
+        && u16::from_be_bytes([method, flags]).is_multiple_of(31)
 }
 
 /// Reads a text of at most `limit` bytes: a small message can inflate to gigabytes.

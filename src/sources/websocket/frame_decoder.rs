@@ -5,7 +5,6 @@
 //! checked over all new messages at once: `\n` is ASCII, so a line is valid exactly where its
 //! message is.
 
-mod context_takeover;
 mod control_frame;
 mod frame_error;
 mod frame_header;
@@ -13,7 +12,6 @@ mod inflater;
 
 use crate::plugin::batch::{Batch, fold_newlines};
 
-pub use self::context_takeover::ContextTakeover;
 pub use self::control_frame::{ClosePayload, ControlFrame};
 pub use self::frame_error::FrameError;
 use self::frame_header::{DataOpcode, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode};
@@ -118,8 +116,8 @@ impl FrameDecoder {
 
     /// Allows the server to compress its messages (RFC 7692).
     #[must_use]
-    pub fn with_deflate(self, context_takeover: ContextTakeover) -> Self {
-        Self { inflater: Some(Inflater::new(context_takeover)), ..self }
+    pub fn with_deflate(self) -> Self {
+        Self { inflater: Some(Inflater::new()), ..self }
     }
 
     /// Decodes frames from the start of `input` until the input is used up, a control frame is

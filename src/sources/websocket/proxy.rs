@@ -2,21 +2,23 @@
 
 use data_encoding::BASE64;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_socks::tcp::Socks5Stream;
 
-use super::disconnects::io_disconnect;
+use super::disconnects::{io_disconnect, refusal_disconnect};
 use super::encryption::Encryption;
 use super::host_port::{HostPort, HostPortError};
+use super::http_exchange::read_response_from_socket;
 use super::no_proxy::NoProxyList;
+use super::refusal_body::read_refusal_body;
 use crate::base::literal_secrets::credential_values;
+use crate::base::time::{Clock as _, SystemClock};
 use crate::plugin::{Disconnect, DownCause};
 
 /// Value of the key `proxy` that turns off the proxy of the environment.
 const NO_PROXY_VALUE: &str = "none";
-/// Maximum length of the head of a proxy's response in bytes.
-const MAX_HEAD_BYTES: usize = 8 << 10;
 
 /// A proxy on the way to a server.
 #[derive(Debug, Clone)]
@@ -167,13 +169,18 @@ impl Proxy {
     }
 
     /// Turns a connection to the proxy into a connection to the server.
+    ///
+    /// `user_agent` is the value of that header; the words of a refusal are awaited until `deadline`
+    /// at most.
     pub(super) async fn open_tunnel(
         &self,
         tcp: TcpStream,
         server: &HostPort,
+        user_agent: &[u8],
+        deadline: Instant,
     ) -> Result<TcpStream, Disconnect> {
         match self.scheme {
-            ProxyScheme::Http => self.http_connect(tcp, server).await,
+            ProxyScheme::Http => self.http_connect(tcp, server, user_agent, deadline).await,
             ProxyScheme::Socks5 => {
                 let server = server.as_pair();
                 let tunnel = match &self.credentials {
@@ -192,34 +199,27 @@ impl Proxy {
         &self,
         mut tcp: TcpStream,
         server: &HostPort,
+        user_agent: &[u8],
+        deadline: Instant,
     ) -> Result<TcpStream, Disconnect> {
-        let mut request = format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n");
+        let mut request = format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n").into_bytes();
+        request.extend_from_slice(&[b"User-Agent: ", user_agent, b"\r\n"].concat());
         if let Some(Credentials { user, password }) = &self.credentials {
             let basic = BASE64.encode(format!("{user}:{password}").as_bytes());
-            request.push_str("Proxy-Authorization: Basic ");
-            request.push_str(&basic);
-            request.push_str("\r\n");
+            request.extend_from_slice(format!("Proxy-Authorization: Basic {basic}\r\n").as_bytes());
         }
-        request.push_str("\r\n");
-        tcp.write_all(request.as_bytes()).await.map_err(|error| io_disconnect(&error))?;
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            if head.len() > MAX_HEAD_BYTES {
-                return Err(self.disconnect("its response is not HTTP"));
-            }
-            // Read byte by byte: what follows the head belongs to the tunnel.
-            match tcp.read_u8().await {
-                Ok(byte) => head.push(byte),
-                Err(_) => return Err(self.disconnect("it closed the connection")),
-            }
-        }
-        let head = String::from_utf8_lossy(&head);
-        let status_line = head.lines().next().unwrap_or_default();
-        let (version, status) = status_line.split_once(' ').unwrap_or(("", status_line));
-        if version.starts_with("HTTP/1.") && status.starts_with('2') {
+        request.extend_from_slice(b"\r\n");
+        tcp.write_all(&request).await.map_err(|error| io_disconnect(&error))?;
+        let response = read_response_from_socket(&mut tcp).await;
+        let response = response.map_err(|error| self.disconnect(error))?;
+        if (200..300).contains(&response.status()) {
+            // Such a response has no body: what follows is the tunnel (RFC 9110, 9.3.6).
             return Ok(tcp);
         }
-        Err(self.disconnect(status))
+        let body = read_refusal_body(&mut tcp, &response, deadline).await;
+        let refusal = refusal_disconnect(&response, &body, SystemClock.now());
+        let detail = self.disconnect(&refusal.detail).detail;
+        Err(Disconnect { cause: DownCause::Connect, detail, ..refusal })
     }
 
     fn disconnect(&self, reason: impl std::fmt::Display) -> Disconnect {

@@ -8,7 +8,7 @@ use streamer::exchange::Market;
 use streamer::metrics::PipelineStats;
 use streamer::sinks::jsonl::JsonlConfig;
 use streamer::sources::websocket::BinaryEncoding;
-use streamer::sources::websocket::frame_decoder::{ContextTakeover, FrameDecoder, FrameLimits};
+use streamer::sources::websocket::frame_decoder::{FrameDecoder, FrameLimits};
 use streamer::time::UnixNanos;
 use streamer::{Batch, BuildContext, SinkConfig};
 
@@ -73,14 +73,12 @@ fn unframe_compressed(bencher: Bencher, keeps_context: bool) {
         }
         frames.extend_from_slice(&packed);
     }
-    let context_takeover =
-        if keeps_context { ContextTakeover::Keep } else { ContextTakeover::Reset };
     let limits = FrameLimits { max_message_bytes: 64 << 20, max_batch_messages: 10_000 };
     let mut batch = Batch::new();
     // The rate counts bytes on the wire.
     bencher.counter(BytesCount::new(frames.len())).bench_local(|| {
         let plain = FrameDecoder::new(limits, BinaryEncoding::None);
-        let mut unframer = plain.with_deflate(context_takeover);
+        let mut unframer = plain.with_deflate();
         unframer.feed(&frames).expect("the frames are valid");
         unframer.drain_into(&mut batch);
         batch.len()

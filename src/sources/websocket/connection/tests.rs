@@ -60,8 +60,7 @@ async fn connect(
         BinaryEncoding::default(),
     );
     let stream = Box::new(BufReader::new(client));
-    let connection =
-        WebsocketConnection::new(stream, Vec::new(), decoder, tracker, keep_alive, stats);
+    let connection = WebsocketConnection::new(stream, decoder, tracker, keep_alive, stats);
     (connection, server)
 }
 

@@ -1,5 +1,10 @@
 //! The error of a stream that cannot be decoded.
 
+/// Bits of the first byte of a frame that only extensions use.
+pub(super) const RESERVED_BITS: u8 = 0x70;
+/// Bit of the first byte that marks a compressed message.
+pub(super) const RSV1: u8 = 0x40;
+
 /// A violation of the WebSocket protocol or of the configured limits.
 ///
 /// The stream cannot be read past the violation. Section numbers are those of RFC 6455.
@@ -37,6 +42,9 @@ pub enum FrameError {
     /// A compressed message does not conform to RFC 7692.
     #[error("the server sent a compressed message that cannot be inflated")]
     InvalidDeflate,
+    /// A compressed message ends within a block (RFC 7692, 7.2.1).
+    #[error("the server sent a compressed message that breaks off")]
+    TruncatedDeflate,
     /// A message exceeds the limit.
     #[error("the server sent a message of at least {length} bytes; `max_message_size` is {limit}")]
     MessageTooLarge {
@@ -45,4 +53,18 @@ pub enum FrameError {
         /// Maximum length in bytes.
         limit: u64,
     },
+}
+
+impl FrameError {
+    /// Returns whether the error comes from how the server compresses, so that it may not occur
+    /// without compression.
+    pub fn is_compression_fault(&self) -> bool {
+        match self {
+            // Compressed although it was not agreed on, or although something between took the
+            // agreement away.
+            Self::ReservedBits(first_byte) => first_byte & RESERVED_BITS == RSV1,
+            Self::InvalidDeflate | Self::TruncatedDeflate => true,
+            _ => false,
+        }
+    }
 }

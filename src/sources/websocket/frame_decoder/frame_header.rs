@@ -1,9 +1,7 @@
 //! The header of a frame (RFC 6455, 5.2).
 
-use super::frame_error::FrameError;
+use super::frame_error::{FrameError, RESERVED_BITS, RSV1};
 
-/// Bit of the first byte that marks a compressed message.
-const RSV1: u8 = 0x40;
 /// Maximum length of a header: two bytes and an 8-byte length; servers do not mask (5.2).
 pub(super) const MAX_HEADER: usize = 10;
 /// Maximum payload of a control frame (5.5).
@@ -65,7 +63,7 @@ impl FrameHeader {
         };
         // Control frames are never compressed (RFC 7692, 6).
         let is_compressed = allow_compressed && first_byte & 0x78 == RSV1;
-        if first_byte & 0x70 != 0 && !is_compressed {
+        if first_byte & RESERVED_BITS != 0 && !is_compressed {
             return Err(FrameError::ReservedBits(first_byte));
         }
         if second_byte & 0x80 != 0 {

@@ -2,7 +2,6 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::context_takeover::ContextTakeover;
 use super::frame_error::FrameError;
 
 /// Bytes that end every compressed message and are left out on the wire (7.2.1).
@@ -13,17 +12,19 @@ const MIN_GROWTH: usize = 4 << 10;
 const MAX_RETAINED_BYTES: usize = 1 << 20;
 
 /// Inflates the messages of one connection.
+///
+/// The window is the largest one and is kept from one message to the next, so that whatever the
+/// server's compressor was allowed can be inflated.
 #[derive(Debug)]
 pub(super) struct Inflater {
     stream: Decompress,
-    context_takeover: ContextTakeover,
     /// Scratch buffer for the compressed message.
     compressed: Vec<u8>,
 }
 
 impl Inflater {
-    pub(super) fn new(context_takeover: ContextTakeover) -> Self {
-        Self { stream: Decompress::new(false), context_takeover, compressed: Vec::new() }
+    pub(super) fn new() -> Self {
+        Self { stream: Decompress::new(false), compressed: Vec::new() }
     }
 
     /// Replaces the compressed message at the end of `lines`, from `start` on, by its text.
@@ -45,9 +46,6 @@ impl Inflater {
         let result = self.inflate(lines, start, limit);
         if self.compressed.capacity() > MAX_RETAINED_BYTES {
             self.compressed = Vec::new();
-        }
-        if self.context_takeover == ContextTakeover::Reset {
-            self.stream.reset(false);
         }
         result
     }

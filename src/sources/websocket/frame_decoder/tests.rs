@@ -186,6 +186,13 @@ fn any_cuts() -> impl Strategy<Value = Vec<usize>> {
     vec(prop_oneof![Just(0_usize), 0..5_usize, 0..100_usize, Just(usize::MAX - 1)], 1..20)
 }
 
+/// The state of a server's compressor from one message to the next (RFC 7692, 7.1.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ContextTakeover {
+    Keep,
+    Reset,
+}
+
 /// Returns a message as a compressing server sends it. `context_takeover` says whether one stream
 /// holds all messages.
 fn compressed_message(
@@ -234,7 +241,7 @@ proptest! {
         });
         let bytes = frames.collect::<Vec<_>>().concat();
         let limits = FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: batch };
-        let decoder = FrameDecoder::new(limits, BinaryEncoding::None).with_deflate(takeover);
+        let decoder = FrameDecoder::new(limits, BinaryEncoding::None).with_deflate();
         let read = decode_in_pieces(decoder, &bytes, &cuts, batch);
         let texts: Vec<_> = messages.into_iter().map(|(text, ..)| text.into_bytes()).collect();
         prop_assert!(!read.refused);
@@ -248,7 +255,7 @@ proptest! {
     ) {
         let decoder = FrameDecoder::new(FrameLimits { max_message_bytes: MAX_MESSAGE_BYTES, max_batch_messages: 3 }, BinaryEncoding::None);
         let bytes = frame(0xC1, false, payload);
-        let read = decode_in_pieces(decoder.with_deflate(ContextTakeover::Keep), &bytes, &cuts, 3);
+        let read = decode_in_pieces(decoder.with_deflate(), &bytes, &cuts, 3);
         prop_assert!(read.messages.iter().all(|message| message.len() as u64 <= MAX_MESSAGE_BYTES));
     }
 }
@@ -263,16 +270,16 @@ fn rsv1_is_rejected_where_compression_is_not_allowed() {
     };
     let compressed = frame(0xC1, false, vec![0]);
     assert_eq!(plain().feed(&compressed), Err(FrameError::ReservedBits(0xC1)));
-    let mut decoder = plain().with_deflate(ContextTakeover::Keep);
+    let mut decoder = plain().with_deflate();
     assert!(decoder.feed(&compressed).is_ok());
     let continued = [frame(0x01, false, vec![b'a']), frame(0xC0, false, vec![0])].concat();
     assert_eq!(decoder.feed(&continued), Err(FrameError::ReservedBits(0xC0)));
     for first in [0xC9, 0xA1, 0xD1] {
-        let mut decoder = plain().with_deflate(ContextTakeover::Keep);
+        let mut decoder = plain().with_deflate();
         let refused = decoder.feed(&frame(first, false, vec![0]));
         assert_eq!(refused, Err(FrameError::ReservedBits(first)), "{first:#x}");
     }
-    let mut decoder = plain().with_deflate(ContextTakeover::Keep);
+    let mut decoder = plain().with_deflate();
     assert_eq!(decoder.feed(&frame(0xC1, false, vec![0xFF; 9])), Err(FrameError::InvalidDeflate));
 }
 

@@ -1,0 +1,226 @@
+//! The body of a refusal, which holds the server's words (RFC 9112, 6 and 7).
+
+use std::io::Read;
+use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
+use httparse::Status;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::{Instant, timeout_at};
+
+use super::encoding::deflate_reader;
+use super::http_response::HttpResponse;
+
+/// Maximum number of bytes that are read of a body.
+const MAX_BODY_BYTES: usize = 16 << 10;
+/// Maximum time for which a body is awaited.
+const BODY_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The end of a body in the stream of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BodyFraming {
+    /// The body has this length.
+    Length(usize),
+    /// The body comes in chunks, each with its length.
+    Chunked,
+    /// The body ends with the connection.
+    UntilClose,
+}
+
+impl BodyFraming {
+    fn of(response: &HttpResponse) -> Self {
+        if matches!(response.status(), 204 | 304) {
+            return Self::Length(0);
+        }
+        if response.list("Transfer-Encoding").last().is_some_and(is_chunked) {
+            return Self::Chunked;
+        }
+        // Several lengths that differ leave only the end of the connection.
+        let mut lengths = response.list("Content-Length");
+        let first = lengths.next().and_then(|length| length.parse().ok());
+        match first {
+            Some(length) if lengths.all(|other| other.parse() == Ok(length)) => {
+                Self::Length(length)
+            }
+            _ => Self::UntilClose,
+        }
+    }
+
+    /// Returns whether the bytes hold the whole body.
+    fn is_complete(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Length(length) => bytes.len() >= length,
+            Self::Chunked => join_chunks(bytes).is_complete,
+            Self::UntilClose => false,
+        }
+    }
+
+    /// Returns the content of the bytes, as far as they hold it.
+    fn content(self, bytes: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::Length(length) => bytes.split_at(length.min(bytes.len())).0.to_vec(),
+            Self::Chunked => join_chunks(&bytes).content.unwrap_or(bytes),
+            Self::UntilClose => bytes,
+        }
+    }
+}
+
+fn is_chunked(encoding: &str) -> bool {
+    encoding.eq_ignore_ascii_case("chunked")
+}
+
+/// The content of a body that comes in chunks, as far as it was received.
+struct JoinedChunks {
+    /// `None` if the body begins with no chunk.
+    content: Option<Vec<u8>>,
+    /// Set if no further chunk can follow.
+    is_complete: bool,
+}
+
+/// Joins chunks and leaves out their lengths, extensions and trailers.
+fn join_chunks(bytes: &[u8]) -> JoinedChunks {
+    let mut content = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let (head_len, length) = match httparse::parse_chunk_size(rest) {
+            Ok(Status::Complete(size)) => size,
+            Ok(Status::Partial) => {
+                return JoinedChunks { content: Some(content), is_complete: false };
+            }
+            Err(_) => {
+                let is_chunked = rest.len() < bytes.len();
+                let content = is_chunked.then_some(content);
+                return JoinedChunks { content, is_complete: is_chunked };
+            }
+        };
+        if length == 0 {
+            return JoinedChunks { content: Some(content), is_complete: true };
+        }
+        let data = rest.split_at(head_len).1;
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(data.len());
+        let (data, after) = data.split_at(length);
+        content.extend_from_slice(data);
+        rest = after.strip_prefix(b"\r\n").or(after.strip_prefix(b"\n")).unwrap_or(after);
+    }
+}
+
+/// Reads the body of a refusal, bounded in bytes and in time. Returns what came of it, decoded.
+pub(super) async fn read_refusal_body(
+    stream: &mut (impl AsyncRead + Unpin),
+    response: &HttpResponse,
+    deadline: Instant,
+) -> Vec<u8> {
+    let framing = BodyFraming::of(response);
+    let deadline = deadline.min(Instant::now() + BODY_TIMEOUT);
+    let mut body = Vec::new();
+    while body.len() < MAX_BODY_BYTES && !framing.is_complete(&body) {
+        let mut limited = (&mut *stream).take((MAX_BODY_BYTES - body.len()) as u64);
+        // The words are worth having, but their lack is no error of its own.
+        match timeout_at(deadline, limited.read_buf(&mut body)).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) | Err(_) => break,
+        }
+    }
+    decode_content(framing.content(body), response.value("Content-Encoding"))
+}
+
+/// Decodes the content as far as it is complete. Of an unknown encoding only its name remains.
+fn decode_content(content: Vec<u8>, encoding: Option<&str>) -> Vec<u8> {
+    let encoding = encoding.map(str::to_ascii_lowercase).unwrap_or_default();
+    match encoding.as_str() {
+        _ if content.is_empty() => content,
+        "" | "identity" => content,
+        "gzip" | "x-gzip" => read_prefix(MultiGzDecoder::new(content.as_slice())),
+        "deflate" => read_prefix(deflate_reader(&content)),
+        other => format!("(a text in the encoding `{other}`)").into_bytes(),
+    }
+}
+
+/// Reads at most as many bytes as a body may have, up to the first error.
+fn read_prefix(decoder: impl Read) -> Vec<u8> {
+    let mut content = Vec::new();
+    // A body that is cut short ends with an error; what came before it is kept.
+    drop(decoder.take(MAX_BODY_BYTES as u64).read_to_end(&mut content));
+    content
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use tokio::io::AsyncWriteExt as _;
+
+    /// Returns the body that is read if the server sends these bytes, byte by byte, and ends or
+    /// keeps the connection.
+    async fn read(headers: &str, body: &[u8], is_kept: bool) -> String {
+        let head = format!("HTTP/1.1 403 Forbidden\r\n{headers}\r\n");
+        let (response, _) = HttpResponse::parse(head.as_bytes()).unwrap().unwrap();
+        let (mut client, mut server) = tokio::io::duplex(1);
+        let send = async {
+            // The reader stops at the end of the body.
+            drop(server.write_all(body).await);
+            if is_kept {
+                std::future::pending::<()>().await;
+            }
+            drop(server);
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let read = read_refusal_body(&mut client, &response, deadline);
+        let body = tokio::select! {
+            biased;
+            body = read => body,
+            () = async { send.await; std::future::pending().await } => unreachable!(),
+        };
+        String::from_utf8(body).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_body_ends_where_its_framing_says() {
+        let started = Instant::now();
+        assert_eq!(read("Content-Length: 4\r\n", b"slow down", true).await, "slow");
+        assert_eq!(read("Content-Length: 4, 4\r\n", b"slow down", true).await, "slow");
+        let chunks = b"5;ext=\"a\"\r\nslow \r\n004\r\ndown\r\n0\r\nTrailer: x\r\n\r\n";
+        assert_eq!(read("Transfer-Encoding: Chunked\r\n", chunks, true).await, "slow down");
+        let both = "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(read(both, chunks, true).await, "slow down");
+        assert_eq!(started.elapsed(), Duration::ZERO, "no time is waited for more");
+        assert_eq!(read("", b"slow down", false).await, "slow down");
+        assert_eq!(read("Content-Length: 40\r\n", b"slow down", false).await, "slow down");
+        assert_eq!(read("Transfer-Encoding: chunked\r\n", b"5\r\nslow", false).await, "slow");
+        // A server that only says that it sends chunks.
+        assert_eq!(read("Transfer-Encoding: chunked\r\n", b"slow down", false).await, "slow down");
+        assert_eq!(started.elapsed(), Duration::ZERO, "no time is waited for more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_without_end_takes_half_a_second_and_is_bounded() {
+        let started = Instant::now();
+        assert_eq!(read("", b"slow down", true).await, "slow down");
+        assert_eq!(read("Content-Length: 40\r\n", b"slow down", true).await, "slow down");
+        assert_eq!(started.elapsed(), 2 * BODY_TIMEOUT);
+        assert_eq!(read("", &vec![b'x'; 1 << 20], true).await.len(), MAX_BODY_BYTES);
+        assert_eq!(started.elapsed(), 2 * BODY_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_compressed_body_is_decoded_and_an_unknown_encoding_named() {
+        let text = "too many connections ".repeat(20);
+        let encode = |mut reader: Box<dyn Read + '_>| {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let level = Compression::default();
+        let gzip = encode(Box::new(GzEncoder::new(text.as_bytes(), level)));
+        let zlib = encode(Box::new(ZlibEncoder::new(text.as_bytes(), level)));
+        let raw = encode(Box::new(DeflateEncoder::new(text.as_bytes(), level)));
+        assert_eq!(read("Content-Encoding: GZIP\r\n", &gzip, false).await, text);
+        assert_eq!(read("Content-Encoding: deflate\r\n", &zlib, false).await, text);
+        assert_eq!(read("Content-Encoding: deflate\r\n", &raw, false).await, text);
+        assert_eq!(
+            read("Content-Encoding: br\r\n", b"\x0b", false).await,
+            "(a text in the encoding `br`)"
+        );
+    }
+}
