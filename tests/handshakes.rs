@@ -335,10 +335,11 @@ fn an_agreement_on_compression_that_changes_nothing_for_the_decoder_is_taken() {
 
 #[test]
 fn a_server_whose_messages_cannot_be_inflated_is_asked_for_them_without_compression() {
-    // Compressed although it was not agreed on, and with a broken block.
+    // Compressed although it was not agreed on, with a broken block, and broken off.
     for (extensions, payload) in [
         ("", &b"\x02\x00"[..]),
         ("Sec-WebSocket-Extensions: permessage-deflate\r\n", b"\xFF\xFF\xFF"),
+        ("Sec-WebSocket-Extensions: permessage-deflate\r\n", b"\xF2\x48\xCD\xC9\xC9"),
     ] {
         let server = Server::start(move |number, peer| {
             peer.read_request();

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use flate2::Compression;
-use flate2::read::GzEncoder;
+use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use serde_json::json;
 
 use crate::harness::{Server, Test};
@@ -90,6 +90,26 @@ fn compressed_messages_are_decoded_where_the_configuration_says_so() {
     let (_, recorded, status) = record(frames, 2, json!({ "binary": "gzip" }));
     assert_eq!(String::from_utf8(recorded).unwrap(), text.replace('\n', " ") + "\nlast\n");
     assert_eq!((&status["undecodable"], &status["newlines_folded"]), (&json!(0), &json!(1)));
+}
+
+#[test]
+fn deflated_messages_are_decoded_with_and_without_a_header_even_if_they_are_ascii() {
+    let text = r#"{"topic":"t","data":[1,1,1,1,1,1,1,1]}"#;
+    let mut zlib = Vec::new();
+    ZlibEncoder::new(text.as_bytes(), Compression::default()).read_to_end(&mut zlib).unwrap();
+    let mut raw = Vec::new();
+    DeflateEncoder::new(text.as_bytes(), Compression::default()).read_to_end(&mut raw).unwrap();
+    // "ab" in raw deflate is ASCII.
+    let ascii = b"\x4B\x4C\x02\x00".to_vec();
+    let broken_off = raw[..raw.len() - 3].to_vec();
+    let plain = vec![br#"{"plain":1}"#.to_vec(), b"pong".to_vec()];
+    let sent = [vec![zlib, raw, ascii, broken_off], plain].concat();
+    let mut frames: Vec<_> = sent.into_iter().map(|payload| (0x82, payload)).collect();
+    frames.push((0x81, b"last".to_vec()));
+    let (_, recorded, status) = record(frames, 6, json!({ "binary": "deflate" }));
+    let recorded = String::from_utf8(recorded).unwrap();
+    assert_eq!(recorded, format!("{text}\n{text}\nab\n{{\"plain\":1}}\npong\nlast\n"));
+    assert_eq!(status["undecodable"], 1);
 }
 
 #[test]

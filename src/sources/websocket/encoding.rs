@@ -2,7 +2,8 @@
 
 use std::io::{self, Read};
 
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::read::MultiGzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,28 +20,55 @@ pub enum BinaryEncoding {
     Deflate,
 }
 
+/// Bytes with which a compressor ends a message whose stream it continues.
+const SYNC_FLUSH_END: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
+/// Minimum number of bytes by which the output grows at a time.
+const MIN_GROWTH: usize = 4 << 10;
+
 impl BinaryEncoding {
-    /// Decodes a message. Returns `None` if the message is not compressed text, is empty, or
-    /// inflates to more than `limit` bytes.
+    /// Decodes a message. Returns `None` if the message is not compressed text, is empty, breaks
+    /// off, or inflates to more than `limit` bytes.
     // Never inlined: a decoder's tables would grow the stack frame of the receive path.
     #[cold]
     #[inline(never)]
     pub(super) fn decode(self, payload: &[u8], limit: u64) -> Option<String> {
         match self {
             Self::None => None,
-            Self::Gzip => decompress_text(MultiGzDecoder::new(payload), limit),
-            Self::Deflate => decompress_text(deflate_reader(payload), limit),
+            Self::Gzip => read_text(MultiGzDecoder::new(payload), limit),
+            Self::Deflate => String::from_utf8(inflate(payload, limit)?).ok(),
         }
         .filter(|text| !text.is_empty())
     }
+
+    /// Returns whether a message that is text may be compressed all the same.
+    ///
+    /// Short messages of raw deflate can be ASCII. One that inflates to JSON never begins as JSON
+    /// does: `{` and `[` begin a block whose first byte is not ASCII.
+    pub(super) fn may_be_compressed(self, payload: &[u8]) -> bool {
+        self == Self::Deflate && !matches!(payload.first(), Some(b'{' | b'[') | None)
+    }
 }
 
-/// Returns a decoder of deflate with or without the header of zlib.
-pub(super) fn deflate_reader(compressed: &[u8]) -> Box<dyn Read + '_> {
-    if has_zlib_header(compressed) {
-        Box::new(ZlibDecoder::new(compressed))
-    } else {
-        Box::new(DeflateDecoder::new(compressed))
+/// Inflates deflate with or without the header of zlib. What follows its end is ignored.
+fn inflate(compressed: &[u8], limit: u64) -> Option<Vec<u8>> {
+    let mut stream = Decompress::new(has_zlib_header(compressed));
+    let mut text = Vec::new();
+    loop {
+        // The output doubles at a time, so that its capacity stays below twice the limit.
+        text.reserve(text.len().max(MIN_GROWTH));
+        let consumed = usize::try_from(stream.total_in()).ok()?;
+        let input = compressed.get(consumed..)?;
+        let status = stream.decompress_vec(input, &mut text, FlushDecompress::Sync).ok()?;
+        if text.len() as u64 > limit {
+            return None;
+        }
+        if status == Status::StreamEnd {
+            return Some(text);
+        }
+        if text.len() < text.capacity() {
+            // The input is used up.
+            return compressed.ends_with(&SYNC_FLUSH_END).then_some(text);
+        }
     }
 }
 
@@ -48,7 +76,7 @@ pub(super) fn deflate_reader(compressed: &[u8]) -> Box<dyn Read + '_> {
 ///
 /// Raw deflate does not begin so: with these bits its first block would be one that is stored and
 /// not the last, whose length is checked by its complement.
-fn has_zlib_header(bytes: &[u8]) -> bool {
+pub(super) fn has_zlib_header(bytes: &[u8]) -> bool {
     const METHOD_DEFLATE: u8 = 8;
     const MAX_WINDOW_SIZE: u8 = 7;
     let &[method, flags, ..] = bytes else { return false };
@@ -58,7 +86,7 @@ fn has_zlib_header(bytes: &[u8]) -> bool {
 }
 
 /// Reads a text of at most `limit` bytes: a small message can inflate to gigabytes.
-fn decompress_text(decoder: impl Read, limit: u64) -> Option<String> {
+fn read_text(decoder: impl Read, limit: u64) -> Option<String> {
     let mut text = String::new();
     let read: io::Result<usize> = decoder.take(limit.saturating_add(1)).read_to_string(&mut text);
     (read.is_ok() && text.len() as u64 <= limit).then_some(text)
@@ -68,7 +96,8 @@ fn decompress_text(decoder: impl Read, limit: u64) -> Option<String> {
 mod tests {
     use super::*;
     use flate2::Compression;
-    use flate2::read::{DeflateEncoder, GzEncoder};
+    use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use flate2::{Compress, FlushCompress};
 
     fn read_all(mut reader: impl Read) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -91,9 +120,37 @@ mod tests {
     }
 
     #[test]
+    fn deflate_has_a_header_of_zlib_or_none_and_any_end() {
+        let decode = |bytes: &[u8]| BinaryEncoding::Deflate.decode(bytes, 10_000);
+        for text in ["{}", "pong", &"{\"ping\":1700000000000}".repeat(50)] {
+            for level in [Compression::none(), Compression::fast(), Compression::best()] {
+                let zlib = read_all(ZlibEncoder::new(text.as_bytes(), level));
+                let raw = read_all(DeflateEncoder::new(text.as_bytes(), level));
+                for (whole, has_header) in [(&zlib, true), (&raw, false)] {
+                    assert_eq!(decode(whole).as_deref(), Some(text));
+                    for cut in 0..whole.len() {
+                        assert_eq!(decode(&whole[..cut]), None, "{cut} of {}", whole.len());
+                    }
+                    // A stream that is flushed and not ended.
+                    let mut flushed = Vec::with_capacity(2 * text.len() + 100);
+                    let mut packer = Compress::new(level, has_header);
+                    let sync = FlushCompress::Sync;
+                    packer.compress_vec(text.as_bytes(), &mut flushed, sync).unwrap();
+                    assert_eq!(decode(&flushed).as_deref(), Some(text));
+                }
+                let mut wrong_sum = zlib.clone();
+                *wrong_sum.last_mut().unwrap() ^= 1;
+                assert_eq!(decode(&wrong_sum), None);
+            }
+        }
+    }
+
+    #[test]
     fn a_decompression_bomb_is_not_inflated() {
         let bomb = read_all(GzEncoder::new(io::repeat(b'x').take(10 << 20), Compression::best()));
         assert_eq!(BinaryEncoding::Gzip.decode(&bomb, 1 << 20), None);
+        let bomb = read_all(ZlibEncoder::new(io::repeat(b'x').take(10 << 20), Compression::best()));
+        assert_eq!(BinaryEncoding::Deflate.decode(&bomb, 1 << 20), None);
     }
 
     #[test]

@@ -321,10 +321,14 @@ impl FrameDecoder {
     fn decode_binary(&mut self) -> bool {
         let start = self.end_offset(self.ends.len());
         let payload = self.lines.split_at(start).1;
-        if std::str::from_utf8(payload).is_ok() {
+        let is_text = std::str::from_utf8(payload).is_ok();
+        if is_text && !self.encoding.may_be_compressed(payload) {
             return true;
         }
         let decoded = self.encoding.decode(payload, self.limits.max_message_bytes);
+        if is_text && decoded.is_none() {
+            return true;
+        }
         self.lines.truncate(start);
         let Some(text) = decoded else {
             self.anomalies.undecodable += 1;

@@ -3,12 +3,12 @@
 use std::io::Read;
 use std::time::Duration;
 
-use flate2::read::MultiGzDecoder;
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use httparse::Status;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use super::encoding::deflate_reader;
+use super::encoding::has_zlib_header;
 use super::http_response::HttpResponse;
 
 /// Maximum number of bytes that are read of a body.
@@ -131,7 +131,8 @@ fn decode_content(content: Vec<u8>, encoding: Option<&str>) -> Vec<u8> {
         _ if content.is_empty() => content,
         "" | "identity" => content,
         "gzip" | "x-gzip" => read_prefix(MultiGzDecoder::new(content.as_slice())),
-        "deflate" => read_prefix(deflate_reader(&content)),
+        "deflate" if has_zlib_header(&content) => read_prefix(ZlibDecoder::new(content.as_slice())),
+        "deflate" => read_prefix(DeflateDecoder::new(content.as_slice())),
         other => format!("(a text in the encoding `{other}`)").into_bytes(),
     }
 }
