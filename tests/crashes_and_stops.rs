@@ -185,3 +185,42 @@ fn gaps_are_selected_by_from_and_to() {
         run(&["gaps", "--from", "now", "--to", "1h ago", "-config", config.to_str().unwrap()]);
     assert_eq!(wrong.status.code(), Some(2));
 }
+
+#[test]
+fn an_unanswered_close_is_no_loss_however_short_the_shutdown_timeout_is() {
+    // The second of the two connections of a topic is not answered either.
+    for (timeout, connections) in [("50ms", 1), ("100ms", 2), ("2s", 1)] {
+        let server = Server::start(|_, peer| {
+            peer.accept_subscription();
+            peer.send_text("{\"topic\":\"publicTrade.BTCUSDT\",\"n\":0}");
+            peer.wait_for_end();
+        });
+        let test = Test::with_source(&server.url(), json!({ "connections": connections }))
+            .set("shutdown_timeout", timeout.into());
+        let recorder = test.start();
+        recorder.wait_for_messages(1);
+        recorder.wait_until(|status| status["connects"] == connections);
+        recorder.stop();
+        let log = test.log();
+        assert!(!log.contains("lost") && log.contains("hour closed"), "{timeout}: {log}");
+        // What the server may have sent since is unknown; the run itself ended in order.
+        let gaps = test.gaps();
+        assert!(gaps.iter().all(|gap| gap.starts_with("down ")), "{timeout}: {gaps:?}");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_end_leaves_the_files_closed() {
+    let server = start_server();
+    let test = Test::new(&server.url()).without("output_dir").set("shutdown_timeout", "1s".into());
+    let slow = json!({ "type": "exec", "command": ["sh", "-c", "cat > /dev/null; sleep 100"],
+        "timeout": "100s" });
+    let files = json!({ "type": "jsonl", "output_dir": test.output() });
+    let test = test.set("sinks", json!([slow, files]));
+    let mut recorder = test.start();
+    recorder.wait_for_messages(1);
+    recorder.signal("TERM");
+    assert_eq!(recorder.wait().code(), Some(1), "the program may not have done its work");
+    assert_eq!(test.journal().last().unwrap()["event"], "closed");
+    assert_eq!(test.gaps(), Vec::<String>::new());
+}

@@ -31,6 +31,8 @@ pub(crate) struct ConnectionGroup {
     pub(crate) stats: Arc<PipelineStats>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: CancellationToken,
+    /// Longest time for which a connection is drained after the stop.
+    pub(crate) drain_timeout: Duration,
     /// Number of connections that all sources of the pipeline have established.
     pub(crate) connection_counter: Arc<AtomicU64>,
     pub(crate) stall_detector: Arc<StallDetector>,

@@ -18,10 +18,16 @@ use super::line_index::LineIndex;
 use crate::plugin::batch::Batch;
 use crate::plugin::{CloseStatus, DETECTION_TOLERANCE, Disconnect, DownCause, Source, SourceError};
 
-/// Time for which messages that the peer has already sent are read after a close.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time for which messages that the peer has already sent are read after a close.
+const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for which a connection that is always ready reads before it yields to other tasks.
 const YIELD_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Returns the time for which a connection is drained when the recorder stops: the other half of
+/// `shutdown_timeout` is for what was received.
+pub(super) fn drain_timeout(shutdown_timeout: Duration) -> Duration {
+    MAX_DRAIN_TIMEOUT.min(shutdown_timeout / 2)
+}
 
 /// The task of one connection. It runs once.
 pub(super) struct ConnectionTask {
@@ -155,11 +161,21 @@ impl ConnectionTask {
             return CloseOutcome::Clean(closed_by_recorder());
         }
         let asked_at = Instant::now();
-        let deadline = asked_at + DRAIN_TIMEOUT;
+        let mut deadline = asked_at + MAX_DRAIN_TIMEOUT;
+        let mut is_stopping = false;
         let unanswered = |detail| Some(Disconnect::new(DownCause::Idle, detail));
         let fault = loop {
+            if !is_stopping && self.group.is_stopping() {
+                // A connection that is being replaced has less time from the stop on.
+                is_stopping = true;
+                deadline = deadline.min(Instant::now() + self.group.drain_timeout);
+            }
             let mut batch = self.group.producer.take_spare();
-            let read = timeout_at(deadline, self.source.read(&mut batch)).await;
+            let read = tokio::select! {
+                biased;
+                read = timeout_at(deadline, self.source.read(&mut batch)) => read,
+                () = self.group.stop.cancelled(), if !is_stopping => continue,
+            };
             self.poll_source_state();
             match read {
                 Ok(Ok(())) => self.deliver(batch).await,

@@ -1,8 +1,8 @@
 //! The sinks that run on one thread and for which that thread waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::error;
+use tracing::{Span, error};
 
 use super::abandoned_sink::AbandonedSink;
 use super::flush_scope::FlushScope;
@@ -171,18 +171,45 @@ impl InlineSinks {
         self.active.iter().map(|sink| sink.plugin.discarded()).max().unwrap_or(0)
     }
 
-    /// Closes every sink and returns the first failure.
+    /// Closes every sink and returns a failure, if there is one.
+    ///
+    /// The sinks are closed side by side: files must not stay open because a program takes its time
+    /// to end.
     pub(super) fn close(&mut self) -> Result<(), BoxError> {
-        let mut first = Ok(());
-        for sink in &mut self.active {
-            if let Err(error) = sink.plugin.close() {
-                error!(sink = sink.name, error = %error_chain(&*error), "close failed");
-                first = first.and(Err(error));
+        let count = self.active.len();
+        let open_sinks = Mutex::new(self.active.iter_mut());
+        // An iterator of a slice stays intact whatever happens to the holder of the lock.
+        let next_sink = || open_sinks.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let close_next = || {
+            let mut first = Ok(());
+            while let Some(sink) = next_sink() {
+                if let Err(error) = sink.plugin.close() {
+                    error!(sink = sink.name, error = %error_chain(&*error), "close failed");
+                    first = first.and(Err(error));
+                }
+                record_given(sink);
             }
-            record_given(sink);
-        }
+            first
+        };
+        let closed = std::thread::scope(|scope| {
+            let span = Span::current();
+            let helpers = (1..count).map(|_| {
+                let span = span.clone();
+                // Without a further thread this one closes all sinks.
+                std::thread::Builder::new()
+                    .name("close".to_owned())
+                    .spawn_scoped(scope, move || span.in_scope(close_next))
+                    .ok()
+            });
+            let helpers: Vec<_> = helpers.collect();
+            let closed = close_next();
+            helpers.into_iter().flatten().fold(closed, |closed, helper| {
+                let panicked = |_| Err("a sink panicked while it was closed".into());
+                closed.and(helper.join().unwrap_or_else(panicked))
+            })
+        });
         self.abandoned.iter_mut().for_each(AbandonedSink::report_missed_and_close);
-        first
+        closed
     }
 
     fn call_each(

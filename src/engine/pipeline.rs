@@ -11,6 +11,7 @@ use tracing::{Instrument, Span, info_span};
 
 use super::connection_group::ConnectionGroup;
 use super::connection_slot::{ConnectionSlot, build_slots};
+use super::connection_task::drain_timeout;
 use super::inline_sinks::InlineSinks;
 use super::named_plugin::NamedPlugin;
 use super::optional_sink::spawn_optional_sink;
@@ -33,6 +34,11 @@ use crate::plugin::{BoxError, ShardIndex, Sink, Source, SourceEvent, SourceScope
 /// Size of the pipeline thread's stack, in bytes. Stages may recurse deeply; only the part that is
 /// used takes memory.
 const PIPELINE_STACK_BYTES: usize = 64 << 20;
+
+/// Time after `shutdown_timeout` within which the pipeline thread may still finish. A connection that
+/// nobody answers ends before `shutdown_timeout`; what is left then is the end of a write, and files
+/// that are closed.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// A pipeline that is built and not yet running.
 pub(crate) struct Pipeline {
@@ -82,7 +88,8 @@ impl Pipeline {
         sinks.collect::<Vec<_>>().join(", ")
     }
 
-    /// Records until `stop`, then drains and closes, for at most `shutdown_timeout`.
+    /// Records until `stop`, then drains and closes, for at most `shutdown_timeout` and
+    /// [`CLOSE_GRACE`].
     ///
     /// # Errors
     /// [`PipelineError`]: what was received may then be lost.
@@ -125,6 +132,7 @@ impl Pipeline {
                 stats: Arc::clone(&stats),
                 clock: Arc::clone(&clock),
                 stop: stop.clone(),
+                drain_timeout: drain_timeout(self.shutdown_timeout),
                 connection_counter: Arc::clone(&connection_counter),
                 stall_detector: Arc::clone(&stall_detector),
                 state: Mutex::default(),
@@ -153,7 +161,7 @@ impl Pipeline {
         let limit = self.shutdown_timeout;
         let (sources_result, pump_result) = tokio::select! {
             results = run_and_drain => results,
-            () = wait_for_deadline(&stop, limit) => {
+            () = wait_for_deadline(&stop, limit + CLOSE_GRACE) => {
                 return Err(shutdown_timeout(&producer, limit));
             }
         };

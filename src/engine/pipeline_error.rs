@@ -19,7 +19,17 @@ pub(crate) enum PipelineError {
     #[error("the pipeline thread died; what was in the queue is lost, see the log")]
     ThreadPanicked,
     #[error(
-        "not done {limit:?} after the stop (`shutdown_timeout`); {messages} messages in the queue, and what stages and sinks had kept back, are lost"
+        "not done {limit:?} after the stop (`shutdown_timeout`): {}", describe_loss(*messages)
     )]
     ShutdownTimeout { limit: Duration, messages: u64 },
+}
+
+fn describe_loss(messages: u64) -> String {
+    if messages > 0 {
+        format!(
+            "{messages} messages in the queue, and what stages and sinks had kept back, are lost"
+        )
+    } else {
+        "every message has left the queue; what a stage or a sink that is not done had kept back is lost".to_owned()
+    }
 }

@@ -388,6 +388,7 @@ fn test_group(harness: &PipelineHarness) -> (ConnectionGroup, Consumer) {
         stats: Arc::clone(&harness.stats),
         clock: Arc::new(ManualClock::new(UnixNanos::from_seconds(3600))),
         stop: harness.stop.clone(),
+        drain_timeout: Duration::from_secs(2),
         connection_counter: Arc::default(),
         stall_detector: Arc::default(),
         state: std::sync::Mutex::default(),
