@@ -32,6 +32,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use self::cli_error::CliError;
 use self::output::{OutputFormat, print_json};
 use crate::config::config_schema;
+use crate::recorder::logging::print_warnings;
 use crate::registry::Registry;
 
 const AFTER_HELP: &str = "\
@@ -120,6 +121,9 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, CliErr
             return Ok(ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2)));
         }
     };
+    if !matches!(cli.command, None | Some(Command::Run | Command::Demo(_))) {
+        print_warnings();
+    }
     let file = cli.config.as_path();
     match (cli.command, cli.status) {
         (None, true) => status::status(file, OutputFormat::Text),

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
+use self::file_limit::raise_file_limit;
+use self::logging::LogCollector;
 pub use self::recorder_error::RecorderError;
 pub(crate) use self::recorder_error::RecorderErrorKind;
 use self::session::Session;
@@ -66,7 +68,8 @@ use crate::registry::Registry;
 pub struct Recorder {
     config: Config,
     handles_signals: bool,
-    verbosity: Verbosity,
+    /// The log, if it was started before the configuration was read.
+    log: Option<LogCollector>,
 }
 
 impl Recorder {
@@ -79,7 +82,7 @@ impl Recorder {
     }
 
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, handles_signals: false, verbosity: Verbosity::default() }
+        Self { config, handles_signals: false, log: None }
     }
 
     /// Makes the recorder handle the signals of the process.
@@ -92,10 +95,10 @@ impl Recorder {
         self
     }
 
-    /// Sets the amount of detail in the log.
+    /// Sets the log, which has been started already.
     #[must_use]
-    pub(crate) fn with_verbosity(mut self, verbosity: Verbosity) -> Self {
-        self.verbosity = verbosity;
+    pub(crate) fn with_log(mut self, log: LogCollector) -> Self {
+        self.log = Some(log);
         self
     }
 
@@ -113,15 +116,19 @@ impl Recorder {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Snapshot, RecorderError> {
-        let Self { config, handles_signals, verbosity } = self;
+        let Self { config, handles_signals, log } = self;
         // Without the handler the signal has its default action, as before.
         drop(survive_file_size_limit());
         let Config { file, settings, pipelines, .. } = config;
-        let stats = Arc::new(ProcessStats::new(SystemClock.now()));
+        let log = log.unwrap_or_else(|| LogCollector::start(Verbosity::default()));
+        let log = log.with_secrets(settings.secrets.clone());
+        raise_file_limit();
+        let stats = ProcessStats::new(SystemClock.now()).with_log_lines_lost(log.lines_lost());
+        let stats = Arc::new(stats);
         let pacer = Arc::new(Pacer::default());
         let pipelines = pipelines.build(&stats, &pacer)?;
         let runtime = build_runtime(pacer).map_err(RecorderErrorKind::StartRuntime)?;
-        let session = Session { file, settings, handles_signals, verbosity, stats };
+        let session = Session { file, settings, handles_signals, log, stats };
         let recorded = runtime.block_on(session.record(pipelines, stop));
         // The tasks that are left after the pipelines own nothing that must be closed: a name
         // look-up that hangs must not delay the exit.

@@ -1,8 +1,14 @@
 //! The log file.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::Instant;
 
-use crate::harness::{Server, Test};
+use rustix::fs::{CWD, mkfifoat};
+
+use crate::harness::{Server, Test, WAIT_LIMIT, binary};
 
 fn start_silent_server() -> Server {
     Server::start(|_, peer| {
@@ -78,4 +84,113 @@ fn the_log_file_is_bounded() {
     assert!(fs::metadata(test.path("log")).unwrap().len() <= 1024);
     assert!(fs::metadata(test.path("log.1")).unwrap().len() <= 1024);
     assert!(!test.path("log.2").exists());
+}
+
+#[test]
+fn a_log_that_is_no_file_holds_up_neither_start_nor_stop() {
+    let server = start_silent_server();
+    let fifo = |test: &Test| mkfifoat(CWD, test.path("log"), 0o600.into()).unwrap();
+    let directory = |test: &Test| fs::create_dir(test.path("log")).unwrap();
+    let socket = |test: &Test| drop(UnixDatagram::bind(test.path("log")).unwrap());
+    let full = |test: &Test| std::os::unix::fs::symlink("/dev/full", test.path("log")).unwrap();
+    let makes: [&dyn Fn(&Test); 4] = [&fifo, &directory, &socket, &full];
+    for make in makes {
+        let test = Test::new(&server.url());
+        make(&test);
+        let recorder = test.start();
+        recorder.wait_for_messages(1);
+        assert!(recorder.status()["log_lines_lost"].as_u64().unwrap() > 0);
+        recorder.stop();
+        assert_eq!(test.recorded(), b"{}\n");
+    }
+}
+
+#[test]
+fn a_fifo_gets_the_log_once_somebody_reads_it() {
+    let server = start_silent_server();
+    let test = Test::new(&server.url());
+    mkfifoat(CWD, test.path("log"), 0o600.into()).unwrap();
+    let recorder = test.start();
+    let path = test.path("log");
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        File::open(path).unwrap().read_to_string(&mut text).unwrap();
+        text
+    });
+    // The log opens the FIFO with a line that follows.
+    recorder.signal("HUP");
+    recorder.wait_for(&["reopened the log file"]);
+    recorder.stop();
+    // Should the reader have come too late for the last line, it must not wait for ever.
+    drop(File::options().write(true).read(true).open(test.path("log")).unwrap());
+    let text = reader.join().unwrap();
+    assert!(text.contains("stopped"), "{text}");
+}
+
+#[test]
+fn a_console_that_nobody_reads_stops_neither_the_log_file_nor_the_recorder() {
+    let server = start_silent_server();
+    let test = Test::new(&server.url()).set("log_to_stdout", true.into());
+    let (_unread, full_pipe) = std::io::pipe().unwrap();
+    fill(&full_pipe);
+    let stdout = Stdio::from(full_pipe.try_clone().unwrap());
+    let mut command = binary();
+    command.arg("-config").arg(test.config()).stdin(Stdio::null());
+    let mut recorder = command.stdout(stdout).stderr(full_pipe).spawn().unwrap();
+    let deadline = Instant::now() + WAIT_LIMIT;
+    while !test.log().contains("hour opened") {
+        assert!(Instant::now() < deadline, "the log file has:\n{}", test.log());
+        std::thread::yield_now();
+    }
+    let pid = recorder.id().to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    while recorder.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            recorder.kill().unwrap();
+            panic!("the recorder did not end");
+        }
+        std::thread::yield_now();
+    }
+    assert!(recorder.wait().unwrap().success());
+    assert!(test.log().contains("stopped messages=1"), "{}", test.log());
+}
+
+#[test]
+fn an_error_at_the_end_waits_for_no_reader() {
+    let (_unread, full_pipe) = std::io::pipe().unwrap();
+    fill(&full_pipe);
+    let mut command = std::process::Command::new("timeout");
+    command.args(["-s", "KILL", &WAIT_LIMIT.as_secs().to_string()]);
+    command.arg(env!("CARGO_BIN_EXE_streamer")).args(["check", "-config", "/nonexistent"]);
+    let ended = command.stderr(full_pipe).status().unwrap();
+    assert_eq!(ended.code(), Some(2));
+}
+
+/// Writes to the pipe until it takes no more.
+fn fill(mut pipe: &std::io::PipeWriter) {
+    rustix::io::ioctl_fionbio(pipe, true).unwrap();
+    while pipe.write_all(&[b'x'; 4096]).is_ok() {}
+    while pipe.write_all(b"x").is_ok() {}
+    rustix::io::ioctl_fionbio(pipe, false).unwrap();
+}
+
+#[test]
+fn what_is_logged_before_the_log_has_its_place_is_not_lost() {
+    let server = start_silent_server();
+    // The directory of the socket is missing, which is found before the log file is opened.
+    let nowhere = tempfile::tempdir().unwrap().path().join("socket");
+    let test = Test::new(&server.url()).set("status_socket", nowhere.to_str().into());
+    let recorder = test.start();
+    recorder.stop();
+    let log = test.log();
+    let warning = log.find("without the status socket").expect(&log);
+    assert!(warning < log.find("started").unwrap(), "{log}");
+    // A recorder that is refused leaves the log of the other alone, and says all on stderr.
+    let file = test.path("file");
+    fs::write(&file, "").unwrap();
+    let output_dir = file.join("output");
+    let test = test.set("output_dir", output_dir.to_str().into()).set("log_file", "".into());
+    let words = String::from_utf8(test.run_refused().stderr).unwrap();
+    assert!(words.contains("without the status socket"), "{words}");
+    assert!(words.contains("cannot create the directory"), "{words}");
 }

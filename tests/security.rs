@@ -149,18 +149,41 @@ fn a_symbolic_link_of_another_user_is_not_followed() {
         return;
     }
     let below = link.join("x");
-    for key in ["output_dir", "status_socket"] {
-        let test = Test::new("ws://127.0.0.1:1").set(key, below.to_str().into());
-        let refused = test.run_refused();
-        assert_eq!(refused.status.code(), Some(1), "{key}");
-        let words = String::from_utf8(refused.stderr).unwrap();
-        assert!(words.contains("symbolic link of another user (uid 65534)"), "{key}: {words}");
-    }
-    // The recorder runs without its log file.
+    let foreign = "symbolic link of another user (uid 65534)";
+    let test = Test::new("ws://127.0.0.1:1").set("output_dir", below.to_str().into());
+    let refused = test.run_refused();
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(words.contains(foreign), "{words}");
+    // The recorder runs without its status socket and without its log file.
+    let test = Test::new("ws://127.0.0.1:1").set("status_socket", below.to_str().into());
+    let recorder = test.start();
+    recorder.wait_for(&["disconnected"]);
+    recorder.stop();
+    assert!(test.log().contains(foreign), "{}", test.log());
     let test = Test::new("ws://127.0.0.1:1").set("log_file", below.to_str().into());
     let recorder = test.start();
     recorder.wait_for(&["disconnected"]);
     recorder.stop();
+    // Nor does a command write there.
+    let archive = test.output();
+    let dir = archive.to_str().unwrap();
+    let report = link.join("report.html");
+    let config = link.join("config.json");
+    let link_itself = open.path().join("report.html");
+    symlink(target.path().join("victim"), &link_itself).unwrap();
+    lchown(&link_itself, Some(65_534), None).unwrap();
+    for args in [
+        &["report", "--dir", dir, "--html", report.to_str().unwrap()][..],
+        &["report", "--dir", dir, "--html", link_itself.to_str().unwrap()],
+        &["init", "-config", config.to_str().unwrap()],
+        &["archive", "--dir", link.to_str().unwrap()],
+    ] {
+        let output = run(args);
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {words}");
+        assert!(words.contains(foreign), "{args:?}: {words}");
+    }
     assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
 }
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Recorder, Server, Test, binary};
+use crate::harness::{Recorder, Server, Test, WAIT_LIMIT, binary};
 
 fn recording() -> (Server, Test, Recorder) {
     let server = Server::start(|_, peer| {
@@ -112,26 +112,111 @@ fn a_live_recorders_socket_is_left_alone() {
 }
 
 #[test]
-fn a_file_that_is_no_socket_is_never_deleted() {
-    let test = Test::new("ws://127.0.0.1:1");
-    fs::write(test.path("socket"), "precious").unwrap();
-    let refused = test.run_refused();
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("not a socket"));
-    assert_eq!(fs::read(test.path("socket")).unwrap(), b"precious");
-    fs::remove_file(test.path("socket")).unwrap();
-    fs::create_dir(test.path("socket")).unwrap();
-    assert_eq!(test.run_refused().status.code(), Some(1));
-    assert!(test.path("socket").is_dir() && !test.output().exists());
+fn what_stands_in_the_place_of_the_socket_costs_the_status_and_is_never_deleted() {
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.answer_until_end();
+    });
+    let test = Test::new(&server.url());
+    let path = test.path("socket");
+    let put: [(&str, &dyn Fn() -> Option<UnixDatagram>); 3] = [
+        ("is not a socket", &|| {
+            fs::write(&path, "precious").unwrap();
+            None
+        }),
+        ("is not a socket", &|| {
+            fs::create_dir(&path).unwrap();
+            None
+        }),
+        // A live socket of another program.
+        ("cannot tell", &|| Some(UnixDatagram::bind(&path).unwrap())),
+    ];
+    for (number, (words, put)) in put.into_iter().enumerate() {
+        let other = put();
+        let recorder = test.start();
+        let deadline = Instant::now() + WAIT_LIMIT;
+        while test.output().read_dir().is_err() || test.recorded().len() <= 3 * number {
+            assert!(Instant::now() < deadline, "nothing is recorded:\n{}", test.log());
+            std::thread::yield_now();
+        }
+        recorder.stop();
+        let log = test.log();
+        assert!(log.contains(words) && log.contains("without the status socket"), "{log}");
+        let kind = fs::symlink_metadata(&path).unwrap().file_type();
+        assert_eq!(kind.is_socket(), other.is_some());
+        if kind.is_file() {
+            assert_eq!(fs::read(&path).unwrap(), b"precious");
+        }
+        if kind.is_dir() {
+            fs::remove_dir(&path).unwrap()
+        } else {
+            fs::remove_file(&path).unwrap()
+        }
+        fs::remove_file(test.path("log")).unwrap();
+    }
+    assert_eq!(test.recorded(), b"{}\n".repeat(3));
 }
 
 #[test]
-fn a_live_socket_of_another_program_is_never_deleted() {
-    let test = Test::new("ws://127.0.0.1:1");
-    let other = std::os::unix::net::UnixDatagram::bind(test.path("socket")).unwrap();
-    let refused = test.run_refused();
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("cannot tell"));
+fn a_program_that_is_no_recorder_and_listens_at_the_socket_costs_the_status_alone() {
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.answer_until_end();
+    });
+    let test = Test::new(&server.url());
+    let listener = UnixListener::bind(test.path("socket")).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            drop(client.unwrap().write_all(b"what?\n"));
+        }
+    });
+    let recorder = test.start();
+    recorder.wait_for(&["hour opened"]);
+    recorder.stop();
+    assert!(test.log().contains("another program listens"), "{}", test.log());
     assert!(test.path("socket").exists());
-    drop(other);
+}
+
+#[test]
+fn a_socket_that_was_removed_comes_back() {
+    let (_server, test, recorder) = recording();
+    fs::remove_file(test.path("socket")).unwrap();
+    recorder.wait_for(&["removed or replaced"]);
+    recorder.wait_for(&["the status socket is in place"]);
+    assert_eq!(recorder.status()["messages"], 1);
+    // Something else takes the place, and leaves it.
+    fs::remove_file(test.path("socket")).unwrap();
+    fs::write(test.path("socket"), "").unwrap();
+    recorder.wait_for(&["is not a socket"]);
+    fs::remove_file(test.path("socket")).unwrap();
+    recorder.wait_for(&["the status socket is in place"]);
+    let mode = fs::metadata(test.path("socket")).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode, &recorder.status()["messages"]), (0o600, &1.into()));
+    recorder.stop();
+    assert!(!test.path("socket").exists(), "removed at the end");
+}
+
+#[test]
+fn a_socket_comes_back_with_its_directory() {
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.answer_until_end();
+    });
+    let test = Test::new(&server.url());
+    let dir = test.path("run");
+    let test = test.set("status_socket", dir.join("socket").to_str().into());
+    // There is no directory at the start either.
+    let recorder = test.start();
+    fs::create_dir(&dir).unwrap();
+    recorder.wait_for(&["the status socket is in place"]);
+    recorder.wait_for_messages(1);
+    fs::remove_dir_all(&dir).unwrap();
+    recorder.wait_for(&["removed or replaced"]);
+    fs::create_dir(&dir).unwrap();
+    recorder.wait_for(&["the status socket is in place"]);
+    recorder.wait_for_messages(1);
+    recorder.stop();
 }

@@ -19,6 +19,7 @@ use crate::archive::hour_entry::HourEntry;
 use crate::archive::job::{Job, JobPlan, JobSummary, Removal};
 use crate::archive::progress::Progress;
 use crate::archive::retention::RetentionClass;
+use crate::base::symlinks::check_foreign_links;
 use crate::base::time::{Clock, SystemClock};
 use crate::recorder::survive_file_size_limit;
 use crate::registry::Registry;
@@ -46,6 +47,7 @@ pub(super) fn archive(
     let mut failed = false;
     let mut output_error = DeferredError::default();
     for job in args.location.resolve(config, registry)?.jobs() {
+        check_foreign_links(&job.dir).map_err(anyhow::Error::from)?;
         if args.dry_run {
             let plan = job.plan(SystemClock.now()).map_err(anyhow::Error::from)?;
             print(&match format {

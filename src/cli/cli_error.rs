@@ -2,12 +2,17 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use anyhow::anyhow;
 
 use crate::base::config_error::ConfigError;
 use crate::base::secrets::Secrets;
 use crate::recorder::{RecorderError, RecorderErrorKind};
+
+/// Maximum time for which the end of the program waits for its error message to be read.
+const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The reason why a command failed.
 pub(super) enum CliError {
@@ -32,23 +37,31 @@ impl CliError {
     }
 
     /// Prints the error to stderr and returns the exit code.
-    #[expect(clippy::print_stderr, reason = "the command line reports errors to its user")]
     pub(super) fn report(&self) -> ExitCode {
-        match self {
+        let (text, code) = match self {
             Self::Usage(message) => {
-                eprintln!("error: {message}\nTry `streamer --help`.");
-                ExitCode::from(2)
+                (format!("error: {message}\nTry `streamer --help`."), ExitCode::from(2))
             }
-            Self::Config(error) => {
-                eprintln!("{error}");
-                ExitCode::from(2)
-            }
-            Self::Other(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::FAILURE
-            }
-        }
+            Self::Config(error) => (error.to_string(), ExitCode::from(2)),
+            Self::Other(error) => (format!("error: {error:#}"), ExitCode::FAILURE),
+        };
+        print_with_timeout(text);
+        code
     }
+}
+
+/// Prints the text to stderr, unless nobody reads it there: that must not keep the program from
+/// ending.
+#[expect(clippy::print_stderr, reason = "the command line reports errors to its user")]
+fn print_with_timeout(text: String) {
+    let (done, printed) = channel();
+    std::thread::spawn(move || {
+        eprintln!("{text}");
+        // The receiver is gone after the time limit.
+        let _gone = done.send(());
+    });
+    // After the time limit the program ends without the message.
+    let _timed_out = printed.recv_timeout(PRINT_TIMEOUT);
 }
 
 impl From<ConfigError> for CliError {

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use super::cli_error::CliError;
 use super::output::{print, to_json_document};
+use crate::base::replace_file::replace_file;
+use crate::base::symlinks::check_foreign_links;
 use crate::config::config_schema;
 use crate::registry::Registry;
 
@@ -41,7 +43,7 @@ pub(super) fn init(file: &Path, registry: &Registry) -> Result<ExitCode, CliErro
     let about_schema = if is_foreign(&schema_file, &schema) {
         format!("`{shown}` was not written by this program and stays as it is")
     } else {
-        std::fs::write(&schema_file, to_json_document(&schema)?)
+        replace_file(&schema_file, to_json_document(&schema)?.as_bytes())
             .with_context(|| format!("cannot write `{shown}`"))?;
         format!("with {shown} an editor explains and checks every key")
     };
@@ -62,6 +64,7 @@ fn is_foreign(file: &Path, schema: &Value) -> bool {
 
 /// Writes a file that must not exist yet.
 fn create_new(file: &Path, text: &str) -> anyhow::Result<()> {
+    check_foreign_links(file).map_err(anyhow::Error::from)?;
     let mut created = match OpenOptions::new().write(true).create_new(true).open(file) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             bail!("`{}` exists and stays as it is; `-config FILE` names another", file.display())

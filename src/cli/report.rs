@@ -24,6 +24,7 @@ use super::cli_error::CliError;
 use super::output::{ignore_broken_pipe, print_message};
 use super::time_arg::{TimeArg, TimeRange};
 use crate::archive::hour_summary::summarize_hour;
+use crate::base::replace_file::replace_file;
 use crate::base::time::{Clock, SystemClock};
 use crate::registry::Registry;
 
@@ -67,7 +68,7 @@ pub(super) fn report(
     reports.retain(|_, report| !report.is_empty());
     if let Some(file) = &args.html {
         let page = html::render_page(&reports, now);
-        std::fs::write(file, page)
+        replace_file(file, page.as_bytes())
             .with_context(|| format!("cannot write the report to `{}`", file.display()))?;
         print_message(&format!("wrote {}", file.display()));
         return Ok(ExitCode::SUCCESS);

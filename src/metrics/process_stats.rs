@@ -18,7 +18,7 @@ use crate::base::time::UnixNanos;
 #[derive(Debug)]
 pub struct ProcessStats {
     /// Log lines that could not be written.
-    pub log_lines_lost: Counter,
+    pub log_lines_lost: Arc<Counter>,
     started: Instant,
     started_at: UnixNanos,
     inner: Mutex<ProcessStatsInner>,
@@ -35,11 +35,17 @@ impl ProcessStats {
     /// Creates counters at zero, for a process that starts now.
     pub fn new(now: UnixNanos) -> Self {
         Self {
-            log_lines_lost: Counter::default(),
+            log_lines_lost: Arc::default(),
             started: Instant::now(),
             started_at: now,
             inner: Mutex::default(),
         }
+    }
+
+    /// Takes over a counter of log lines, which may have been lost before.
+    #[must_use]
+    pub(crate) fn with_log_lines_lost(self, log_lines_lost: Arc<Counter>) -> Self {
+        Self { log_lines_lost, ..self }
     }
 
     /// Returns the counters of the pipeline of this name, creating them at zero.

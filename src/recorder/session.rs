@@ -8,14 +8,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
-use super::file_limit::raise_file_limit;
-use super::logging::Log;
+use super::logging::LogCollector;
 use super::recorder_error::{RecorderError, RecorderErrorKind};
 use super::sidecar::Sidecar;
 use super::signals::SignalHandler;
 use super::status::StatusSocket;
 use super::status_log::log_status_periodically;
-use super::verbosity::Verbosity;
 use crate::base::error_chain::error_chain;
 use crate::base::time::SystemClock;
 use crate::config::{ArchiveLocation, RecorderSettings, Schedule};
@@ -28,7 +26,7 @@ pub(super) struct Session {
     pub(super) file: PathBuf,
     pub(super) settings: RecorderSettings,
     pub(super) handles_signals: bool,
-    pub(super) verbosity: Verbosity,
+    pub(super) log: LogCollector,
     pub(super) stats: Arc<ProcessStats>,
 }
 
@@ -40,7 +38,7 @@ impl Session {
         mut pipelines: Vec<Pipeline>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Snapshot, RecorderError> {
-        let Self { file, settings, handles_signals, verbosity, stats } = self;
+        let Self { file, settings, handles_signals, log, stats } = self;
         let socket = match &settings.status_socket {
             Some(path) => Some(StatusSocket::bind(path).await?),
             None => None,
@@ -48,11 +46,10 @@ impl Session {
         for pipeline in &mut pipelines {
             pipeline.open_required_sinks()?;
         }
-        raise_file_limit();
         // Registered before the log says "started": whoever reads that may send a signal at once.
         let signals = handles_signals.then(SignalHandler::register);
-        let log = Log::start(&settings.log, verbosity, &stats, settings.secrets.clone());
-        let log = Arc::new(log.map_err(RecorderErrorKind::StartLog)?);
+        let log = log.start_writing(&settings.log).map_err(RecorderErrorKind::StartLog)?;
+        let log = Arc::new(log);
         info!(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
@@ -81,7 +78,7 @@ impl Session {
                 token.cancel();
             }
         });
-        if let Some(socket) = socket {
+        if let Some(mut socket) = socket {
             let stats = Arc::clone(&stats);
             background.spawn(async move { socket.serve(&stats).await });
         }

@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use crate::base::symlinks::check_foreign_links;
 
 /// A log file. It is opened with the first line, and again after an error or a close.
@@ -15,6 +18,8 @@ pub(super) struct LogFile {
     max_size: u64,
     max_old_files: u16,
     open: Option<OpenLog>,
+    /// End of a line of which a pipe has taken the start.
+    unfinished: Vec<u8>,
 }
 
 /// The open file and its size.
@@ -30,7 +35,7 @@ struct OpenLog {
 impl LogFile {
     /// Creates a log file that is not open yet. A `max_size` of 0 means no limit.
     pub(super) fn new(path: PathBuf, max_size: u64, max_old_files: u16) -> Self {
-        Self { path, max_size, max_old_files, open: None }
+        Self { path, max_size, max_old_files, open: None, unfinished: Vec::new() }
     }
 
     /// Opens the file now, to find out whether that is possible.
@@ -57,20 +62,61 @@ impl LogFile {
         if is_full && open.is_regular {
             open = self.rotate()?;
         }
-        open.file.write_all(line)?;
-        open.size += length;
-        self.open = Some(open);
+        match self.write_line(&open.file, line) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            written => {
+                open.size += length;
+                self.open = Some(open);
+                written
+            }
+        }
+    }
+
+    /// Writes a line after the rest of an earlier one. A pipe that is full because nobody reads it
+    /// gets no part of the line, or has it finished before the next.
+    #[expect(clippy::disallowed_methods, reason = "a short write is continued")]
+    fn write_line(&mut self, mut file: &File, line: &[u8]) -> io::Result<()> {
+        while !self.unfinished.is_empty() {
+            let written = file.write(&self.unfinished)?;
+            self.unfinished.drain(..written);
+        }
+        let mut rest = line;
+        while !rest.is_empty() {
+            match file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && rest.len() < line.len() =>
+                {
+                    self.unfinished = rest.to_vec();
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
     /// Closes the file. The next line opens the file that has the path then.
     pub(super) fn close(&mut self) {
         self.open = None;
+        self.unfinished.clear();
     }
 
     fn open_file(&self) -> io::Result<OpenLog> {
         check_foreign_links(&self.path).map_err(io::Error::other)?;
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)?;
+        // A FIFO, a terminal or another device must not hold up the start, nor a line.
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o640).custom_flags(flags.bits().cast_signed());
+        let file = options.open(&self.path).map_err(|error| {
+            if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
+                io::Error::other("it is a FIFO that nobody reads, or a socket")
+            } else {
+                error
+            }
+        })?;
         let metadata = file.metadata()?;
         Ok(OpenLog { file, size: metadata.len(), is_regular: metadata.is_file() })
     }
@@ -143,5 +189,30 @@ mod tests {
         fs::create_dir(dir.path().join("missing")).unwrap();
         log.append(b"2\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"2\n");
+    }
+
+    #[test]
+    fn a_fifo_without_a_reader_or_with_one_that_does_not_read_never_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+        let mut log = LogFile::new(path.clone(), 0, 3);
+        let refused = log.append(b"nobody\n").unwrap_err().to_string();
+        assert!(refused.contains("a FIFO that nobody reads"), "{refused}");
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let reader = OpenOptions::new().read(true).custom_flags(flags).open(&path).unwrap();
+        // Longer than what a pipe takes in one piece, so that a line is taken in part.
+        let line = [vec![b'x'; 9_000], b"\n".to_vec()].concat();
+        let taken = (0..100).position(|_| log.append(&line).is_err()).unwrap();
+        let read = |mut reader: &File| {
+            let mut content = Vec::new();
+            // The pipe stays open for writing, so that there is no end.
+            drop(io::Read::read_to_end(&mut reader, &mut content));
+            content
+        };
+        let first = read(&reader);
+        log.append(b"next\n").unwrap();
+        let content = [first, read(&reader)].concat();
+        assert!(content == [line.repeat(taken), b"next\n".to_vec()].concat(), "lines are whole");
     }
 }
