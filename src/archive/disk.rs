@@ -6,10 +6,12 @@ mod failure_scope;
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags, fadvise};
 
 pub(super) use self::disk_operation::DiskOperation;
 pub(crate) use self::disk_operation::Support;
@@ -187,6 +189,16 @@ fn sync_with(
         record_durable_len(file, path);
     }
     Ok(support)
+}
+
+/// Starts to write these bytes of the file to the disk, without waiting, so that a later sync finds
+/// little to do. The bytes must not be synced yet: the page cache gives up those that are on the
+/// disk already, though a seal reads them soon. Where the system does not do it, the sync has more
+/// to do, and nothing is lost.
+pub(super) fn start_writeback(file: &File, range: Range<u64>) {
+    // `sync_file_range(2)` does this alone, but has no safe wrapper.
+    let length = NonZeroU64::new(range.end - range.start);
+    let _advised = fadvise(file, range.start, length, Advice::DontNeed);
 }
 
 /// Makes the names in the directory durable, as far as the file system can.

@@ -13,6 +13,9 @@ use super::tail_repair::TailRepair;
 use super::tail_scan::TailScan;
 use crate::base::time::Hour;
 
+/// Number of bytes after which [`HourFile::start_writeback`] starts.
+const WRITEBACK_STEP: u64 = 8 << 20;
+
 /// The open `.jsonl` of an hour.
 ///
 /// The file holds complete lines only: an append writes all of its lines or none. The file is
@@ -25,6 +28,8 @@ pub struct HourFile {
     position: LinePosition,
     /// Bytes that no further sync is needed for; see [`HourFile::sync_watermark`].
     sync_watermark: u64,
+    /// End of the bytes that are on their way to the disk; see [`HourFile::start_writeback`].
+    writeback_end: u64,
     /// Set until the file's name is durable.
     dir_sync_pending: bool,
     /// Set when a write failed and the file may be longer than `position`.
@@ -69,6 +74,7 @@ impl HourFile {
             path,
             position: recovery.position,
             sync_watermark: recovery.position.bytes,
+            writeback_end: recovery.position.bytes,
             dir_sync_pending: created,
             needs_truncate: false,
         };
@@ -125,6 +131,19 @@ impl HourFile {
         self.position.bytes += lines.len() as u64;
         self.position.messages += messages;
         Ok(())
+    }
+
+    /// Starts to write the appended lines to the disk if there are many, so that the next sync finds
+    /// little to do. Without that, it may find a gigabyte after a second at full speed.
+    pub(super) fn start_writeback(&mut self) {
+        let start = self.writeback_end.max(self.sync_watermark);
+        let end = self.position.bytes;
+        if end >= start + WRITEBACK_STEP
+            && let Some(file) = self.handle.file()
+        {
+            disk::start_writeback(file, start..end);
+            self.writeback_end = end;
+        }
     }
 
     /// Makes the appended lines durable, and the file's name with them.
@@ -190,6 +209,7 @@ impl HourFile {
 mod tests {
     use super::*;
     use std::fs::{self, File};
+    use std::ops::Range;
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::PermissionsExt;
 
@@ -295,6 +315,27 @@ mod tests {
             assert_eq!(text.len() as u64, file.length());
             assert!(text.ends_with("after\n"));
         }
+    }
+
+    #[test]
+    fn writeback_starts_early_and_only_for_lines_that_are_not_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut file, _) = open(dir.path());
+        let mebibyte = [vec![b'x'; (1 << 20) - 1], vec![b'\n']].concat();
+        let append = |file: &mut HourFile, count: u64| -> Vec<Range<u64>> {
+            let appended = (0..count).map(|_| {
+                file.append(&mebibyte, 1).unwrap();
+                let before = file.writeback_end;
+                file.start_writeback();
+                before.max(file.sync_watermark)..file.writeback_end
+            });
+            appended.filter(|range| range.start < range.end).collect()
+        };
+        assert_eq!(append(&mut file, 20), vec![0..8 << 20, 8 << 20..16 << 20]);
+        file.sync().unwrap();
+        assert_eq!(append(&mut file, 7), Vec::new(), "the rest of the 20 MiB is synced");
+        assert_eq!(append(&mut file, 1).first(), Some(&(20 << 20..28 << 20)));
+        assert_eq!(fs::read(file.path()).unwrap().len(), 28 << 20);
     }
 
     #[test]

@@ -198,8 +198,12 @@ impl HourWriter {
         lines: &[u8],
         messages: u64,
     ) -> Result<Option<OpenReport>, FileError> {
+        let syncs = self.options.sync_interval.is_some();
         let (file, report) = self.open_lines(received)?;
         file.append(lines, messages)?;
+        if syncs {
+            file.start_writeback();
+        }
         self.first_received.get_or_insert(received);
         self.last_received = Some(received);
         Ok(report)

@@ -80,8 +80,7 @@ impl LockedHandle {
         }
     }
 
-    /// The open handle.
-    #[cfg(test)]
+    /// Returns the handle if it is open.
     pub(super) fn file(&self) -> Option<&File> {
         self.file.as_ref()
     }
