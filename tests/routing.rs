@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 use streamer::exchange::{ExchangeOptions, Market};
 
-use crate::harness::{RunningExchange, Test, run, split_answers};
+use crate::harness::{RunningExchange, Server, Test, WAIT_LIMIT, run, split_answers};
 
 fn topics(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("publicTrade.C{number}USDT")).collect()
@@ -97,6 +97,58 @@ fn with_a_stem_one_file_takes_all_topics() {
         let test = record(&topics, 300, sink);
         let recorded = recorded_lines(&test);
         assert_eq!(recorded.keys().collect::<Vec<_>>(), ["all"]);
+    }
+}
+
+#[test]
+fn quiet_pipelines_have_no_thread_and_record_what_comes_after_a_while() {
+    const PIPELINES: usize = 8;
+    let (go, wake) = std::sync::mpsc::channel::<()>();
+    let wake = std::sync::Mutex::new(wake);
+    let server = Server::start(move |number, peer| {
+        peer.accept_subscription();
+        peer.send_text(&format!("{{\"first\":{number}}}"));
+        let _closed = wake.lock().unwrap().recv();
+        peer.send_text(&format!("{{\"second\":{number}}}"));
+        peer.answer_until_end();
+    });
+    let test = Test::new("").without("ws_url").without("topic").without("output_dir");
+    let pipeline = |number: usize| {
+        let source = json!({ "type": "websocket", "url": server.url(), "topics": ["t"] });
+        let dir = test.path(&format!("p{number}"));
+        json!({ "source": source, "sinks": [{ "type": "jsonl", "output_dir": dir }] })
+    };
+    let pipelines: serde_json::Map<_, _> =
+        (0..PIPELINES).map(|number| (format!("p{number}"), pipeline(number))).collect();
+    let test = test.set("pipelines", json!(pipelines));
+    let recorder = test.start();
+    recorder.wait_for_messages(PIPELINES as u64);
+    let tasks = format!("/proc/{}/task", recorder.pid());
+    let threads = || {
+        let tasks = fs::read_dir(&tasks).unwrap();
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm"));
+        // A thread may end meanwhile.
+        let names = tasks.filter_map(|task| name(task.unwrap()).ok());
+        names.filter(|name| name == "pipeline\n").count()
+    };
+    let deadline = std::time::Instant::now() + WAIT_LIMIT;
+    while threads() > 0 {
+        assert!(std::time::Instant::now() < deadline, "{} threads are left", threads());
+        std::thread::yield_now();
+    }
+    for _ in 0..PIPELINES {
+        go.send(()).unwrap();
+    }
+    recorder.wait_for_messages(2 * PIPELINES as u64);
+    recorder.stop();
+    for number in 0..PIPELINES {
+        let files = fs::read_dir(test.path(&format!("p{number}"))).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        let lines: String = files
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+            .map(|path| fs::read_to_string(path).unwrap())
+            .collect();
+        assert!(lines.contains("first") && lines.contains("second"), "{lines}");
     }
 }
 

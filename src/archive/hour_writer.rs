@@ -251,6 +251,15 @@ impl HourWriter {
         self.last_mark = Instant::now();
     }
 
+    /// Returns whether there is something to mark, to sync or to write.
+    pub fn needs_tick(&self) -> bool {
+        let syncs = self.options.sync_interval.is_some();
+        self.position().bytes != self.marked_bytes
+            || (syncs && self.is_dirty())
+            || self.journal.has_pending()
+            || self.journal_error.is_some()
+    }
+
     /// Returns whether there are lines or events that are not known to be durable.
     pub fn is_dirty(&self) -> bool {
         self.has_unsynced_lines() || self.journal.needs_sync()

@@ -171,6 +171,12 @@ impl InlineSinks {
         self.active.iter().map(|sink| sink.plugin.discarded()).max().unwrap_or(0)
     }
 
+    /// Returns the time before which no sink needs a tick, if there is one.
+    pub(super) fn idle_until(&self) -> Option<UnixNanos> {
+        // An absent time is the lowest.
+        self.active.iter().map(|sink| sink.plugin.idle_until()).min().flatten()
+    }
+
     /// Closes every sink and returns a failure, if there is one.
     ///
     /// The sinks are closed side by side: files must not stay open because a program takes its time

@@ -1,13 +1,15 @@
 //! A pipeline: connects sources, stages and sinks, and runs them until the stop.
 
+use std::pin::pin;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, info_span};
+use tracing::{Instrument, Span, error, info_span};
 
 use super::connection_group::ConnectionGroup;
 use super::connection_slot::{ConnectionSlot, build_slots};
@@ -17,7 +19,7 @@ use super::named_plugin::NamedPlugin;
 use super::optional_sink::spawn_optional_sink;
 use super::overflow::Overflow;
 use super::pipeline_error::PipelineError;
-use super::pump::{Pump, PumpError};
+use super::pump::{Pump, PumpExit};
 use super::queue::{Producer, QueueLimits, batch_queue};
 use super::retry_policy::RetryPolicy;
 use super::shared_labeler::SharedLabeler;
@@ -39,6 +41,9 @@ const PIPELINE_STACK_BYTES: usize = 64 << 20;
 /// nobody answers ends before `shutdown_timeout`; what is left then is the end of a write, and files
 /// that are closed.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Pause after which a thread is asked for again.
+const THREAD_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// A pipeline that is built and not yet running.
 pub(crate) struct Pipeline {
@@ -91,12 +96,15 @@ impl Pipeline {
     /// Records until `stop`, then drains and closes, for at most `shutdown_timeout` and
     /// [`CLOSE_GRACE`].
     ///
+    /// The pipelines of a process have the same `ticks_from`, so that their ticks are one wake-up.
+    ///
     /// # Errors
     /// [`PipelineError`]: what was received may then be lost.
     pub(crate) async fn run(
         self,
         stats: Arc<PipelineStats>,
         clock: Arc<dyn Clock>,
+        ticks_from: Instant,
         stop: CancellationToken,
     ) -> Result<(), PipelineError> {
         let limits = QueueLimits { messages: self.max_messages, bytes: self.max_bytes };
@@ -111,8 +119,9 @@ impl Pipeline {
         let output = SinkOutput::new(sinks, Arc::clone(&stats));
         let stages = StageChain::new(self.stages, labeler.clone(), Arc::clone(&stats));
         let pump = Pump::new(stages, output, consumer, Arc::clone(&stats));
-        let mut pump_done =
-            start_pump(pump).map_err(|source| PipelineError::SpawnThread { source })?;
+        let first_run =
+            start_pump(pump).map_err(|(source, _)| PipelineError::SpawnThread { source })?;
+        let mut pump_done = pin!(run_pump(first_run, producer.clone()));
 
         let stall_detector = Arc::<StallDetector>::default();
         let shard_count = self.sources.len();
@@ -144,7 +153,7 @@ impl Pipeline {
         let mut ticker_task = JoinSet::new();
         let sources_ended = CancellationToken::new();
         let ticker = Ticker::new(producer.clone(), stats, Arc::clone(&clock), stall_detector);
-        ticker_task.spawn(ticker.run(sources_ended.clone()));
+        ticker_task.spawn(ticker.run(ticks_from, sources_ended.clone()));
         let run_and_drain = async {
             let sources_result = tokio::select! {
                 result = run_slots(slots) => result,
@@ -156,7 +165,7 @@ impl Pipeline {
             // The last tick must be in the queue before the queue is closed.
             drop(ticker_task.join_next().await);
             producer.finish();
-            (sources_result, pump_done.await)
+            (sources_result, (&mut pump_done).await)
         };
         let limit = self.shutdown_timeout;
         let (sources_result, pump_result) = tokio::select! {
@@ -165,11 +174,8 @@ impl Pipeline {
                 return Err(shutdown_timeout(&producer, limit));
             }
         };
-        match pump_result {
-            Err(_) => Err(PipelineError::ThreadPanicked),
-            Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(())) => sources_result.map_err(|source| PipelineError::Source { source }),
-        }
+        pump_result?;
+        sources_result.map_err(|source| PipelineError::Source { source })
     }
 }
 
@@ -188,18 +194,53 @@ fn start_sinks(
     Ok(Sinks::new(required, optional))
 }
 
-/// Starts the pipeline thread. The receiver gets its result, and is closed if the thread panics.
-fn start_pump(pump: Pump) -> std::io::Result<oneshot::Receiver<Result<(), PumpError>>> {
+/// Receives the pump's reason to end a thread, and is closed if the thread panics.
+type PumpRun = oneshot::Receiver<PumpExit>;
+
+/// Starts a pipeline thread. Returns the pump if the system has no thread for it.
+fn start_pump(pump: Pump) -> Result<PumpRun, (std::io::Error, Box<Pump>)> {
     let span = Span::current();
-    let (sender, receiver) = oneshot::channel();
-    std::thread::Builder::new().name("pipeline".into()).stack_size(PIPELINE_STACK_BYTES).spawn(
-        move || {
-            let _within = span.enter();
+    let (exit_sender, exit) = oneshot::channel();
+    let (pump_sender, pumps) = sync_channel::<Pump>(1);
+    let thread = std::thread::Builder::new().name("pipeline".into());
+    let started = thread.stack_size(PIPELINE_STACK_BYTES).spawn(move || {
+        let _within = span.enter();
+        if let Ok(pump) = pumps.recv() {
             // The receiver is gone only after the deadline, when nobody asks for the result.
-            drop(sender.send(pump.run()));
-        },
-    )?;
-    Ok(receiver)
+            drop(exit_sender.send(pump.run()));
+        }
+    });
+    if let Err(error) = started {
+        return Err((error, Box::new(pump)));
+    }
+    // The thread waits for exactly one pump.
+    drop(pump_sender.send(pump));
+    Ok(exit)
+}
+
+/// Runs the pump on a thread while there is something to do, until it has ended.
+///
+/// A quiet pipeline has no thread, and one that hangs has its own.
+async fn run_pump(first_run: PumpRun, producer: Producer) -> Result<(), PipelineError> {
+    let mut run = first_run;
+    loop {
+        let mut pump = match run.await {
+            Err(_) => return Err(PipelineError::ThreadPanicked),
+            Ok(PumpExit::Ended(result)) => return Ok(result?),
+            Ok(PumpExit::Away(pump)) => pump,
+        };
+        producer.consumer_wanted().await;
+        run = loop {
+            match start_pump(*pump) {
+                Ok(run) => break run,
+                Err((error, back)) => {
+                    error!(%error, "the system has no thread for the pipeline, trying again; messages wait in the buffer");
+                    pump = back;
+                    sleep(THREAD_RETRY_DELAY).await;
+                }
+            }
+        };
+    }
 }
 
 async fn wait_for_deadline(stop: &CancellationToken, limit: Duration) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::flush_scope::FlushScope;
-use super::queue::{Consumer, QueueItem, batch_usage};
+use super::queue::{Consumer, Popped, QueueItem, batch_usage};
 use super::sink_gone::SinkGone;
 use super::sink_output::SinkOutput;
 use super::stage_chain::StageChain;
@@ -35,6 +35,22 @@ pub(crate) enum PumpError {
     Close(#[source] BoxError),
 }
 
+/// The reason why a pump gave its thread up.
+pub(super) enum PumpExit {
+    /// Nothing came for some seconds, and nothing is to be done. The pump is to run on when
+    /// something comes.
+    Away(Box<Pump>),
+    /// The queue is closed and empty, or a required sink is gone, or a stage or sink could not be
+    /// closed; all are tried.
+    Ended(Result<(), PumpError>),
+}
+
+/// The reason why a pump takes nothing more from the queue.
+enum Drained {
+    Away,
+    Closed,
+}
+
 impl Pump {
     pub(super) fn new(
         stages: StageChain,
@@ -46,17 +62,25 @@ impl Pump {
     }
 
     /// Runs until the queue is closed and empty, then closes the stages and the sinks in this
-    /// order.
-    ///
-    /// # Errors
-    /// A required sink is gone, or a stage or sink could not be closed; all are tried.
-    pub(crate) fn run(mut self) -> Result<(), PumpError> {
-        let drained = self.drain_queue().map_err(PumpError::from);
-        drained.and(self.close())
+    /// order. Returns before when nothing is to be done for a while.
+    pub(super) fn run(mut self) -> PumpExit {
+        let drained = match self.drain_queue() {
+            Ok(Drained::Away) => return PumpExit::Away(Box::new(self)),
+            Ok(Drained::Closed) => Ok(()),
+            Err(gone) => Err(gone.into()),
+        };
+        PumpExit::Ended(drained.and(self.close()))
     }
 
-    fn drain_queue(&mut self) -> Result<(), SinkGone> {
-        while let Some(item) = self.next_item()? {
+    fn drain_queue(&mut self) -> Result<Drained, SinkGone> {
+        loop {
+            let item = match self.next_item()? {
+                Popped::Item(item) => item,
+                Popped::Away => return Ok(Drained::Away),
+                Popped::Closed => {
+                    return self.lost_sink.take().map_or(Ok(Drained::Closed), Err);
+                }
+            };
             match item {
                 QueueItem::Batch(batch) => {
                     self.defer_sink_loss(|pump| pump.process_batch(batch))?;
@@ -68,12 +92,10 @@ impl Pump {
                 QueueItem::Event(at, event) => self.output.on_event(at, &event),
             }
         }
-        self.lost_sink.take().map_or(Ok(()), Err)
     }
 
-    /// Waits for the next item of the queue and flushes the sinks before a long wait; `None` when
-    /// the queue is closed and empty.
-    fn next_item(&mut self) -> Result<Option<QueueItem>, SinkGone> {
+    /// Waits for the next item of the queue, and flushes the sinks before a long wait.
+    fn next_item(&mut self) -> Result<Popped, SinkGone> {
         if let Some(scope) = self.output.flush_due() {
             self.flush(scope)?;
         }
@@ -85,11 +107,12 @@ impl Pump {
                 next = self.consumer.pop_timeout();
             }
         }
-        if next.is_some() {
-            return Ok(next);
+        if let Some(item) = next {
+            return Ok(Popped::Item(item));
         }
         self.flush(FlushScope::All)?;
-        Ok(self.consumer.pop())
+        let idle_until = if self.stages.needs_ticks() { None } else { self.output.idle_until() };
+        Ok(self.consumer.pop_or_leave(idle_until))
     }
 
     fn flush(&mut self, scope: FlushScope) -> Result<(), SinkGone> {

@@ -4,6 +4,7 @@
 //! so the bound holds for everything that is on its way to disk. Buffers are reused: a released
 //! batch is handed out again by [`Producer::take_spare`].
 
+mod popped;
 mod queue_item;
 
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::popped::Popped;
 pub(crate) use self::queue_item::QueueItem;
 use crate::base::time::UnixNanos;
 use crate::metrics::QueueUsage;
@@ -33,6 +35,8 @@ const SMALL_BATCH_BYTES: usize = 16 << 10;
 /// Interval at which the consumer polls while messages flow, which is cheaper than to be woken for
 /// every batch.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Time without items after which a consumer gives its thread up.
+const MAX_PARK_TIME: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 5_000 });
 /// Amount of queued data, in bytes, from which a dozing consumer is woken.
 const WAKE_BYTES: u64 = 128 << 10;
 /// Divisor of the memory limit. Beyond this share, a batch that uses less than half of its buffer
@@ -55,6 +59,7 @@ pub(crate) fn batch_queue(limits: QueueLimits) -> (Producer, Consumer) {
         state: Mutex::default(),
         item_ready: Condvar::new(),
         space_freed: Notify::new(),
+        consumer_wanted: Notify::new(),
         intake_stop: CancellationToken::new(),
     });
     let producer = Producer { shared: Arc::clone(&shared) };
@@ -68,6 +73,8 @@ struct QueueShared {
     item_ready: Condvar,
     /// Signals producers that there may be room.
     space_freed: Notify,
+    /// Signals that a consumer that has given its thread up is to run again.
+    consumer_wanted: Notify,
     /// Canceled when the queue is to accept no more batches.
     intake_stop: CancellationToken,
 }
@@ -83,6 +90,10 @@ struct QueueState {
     largest_batch: usize,
     is_closed: bool,
     consumer: ConsumerState,
+    /// Time before which no tick wakes the consumer.
+    idle_until: UnixNanos,
+    /// The last tick that did not wake the consumer. It is the next item.
+    deferred_tick: Option<UnixNanos>,
     spare_batches: Vec<Batch>,
 }
 
@@ -135,6 +146,8 @@ enum ConsumerState {
     Dozing,
     /// The consumer sleeps until it is woken.
     Parked,
+    /// The consumer has given its thread up, and needs another one.
+    Away,
     /// The consumer is dropped.
     Dropped,
 }
@@ -146,18 +159,29 @@ impl QueueShared {
     }
 
     fn push_item(&self, mut state: MutexGuard<'_, QueueState>, item: QueueItem) {
+        let deferred = state.deferred_tick.take();
+        state.items.extend(deferred.map(QueueItem::Tick));
         state.items.push_back(item);
         let wake = match state.consumer {
             ConsumerState::Busy | ConsumerState::Dropped => false,
             ConsumerState::Dozing => state.is_crowded(self.limits),
-            ConsumerState::Parked => true,
+            ConsumerState::Parked | ConsumerState::Away => true,
         };
         if wake {
-            // Once: until the consumer is up, further items need not wake it.
-            state.consumer = ConsumerState::Busy;
+            self.wake_consumer(state);
         }
+    }
+
+    fn wake_consumer(&self, mut state: MutexGuard<'_, QueueState>) {
+        if state.consumer == ConsumerState::Dropped {
+            return;
+        }
+        // Once: until the consumer is up, further items need not wake it.
+        let was = std::mem::replace(&mut state.consumer, ConsumerState::Busy);
         drop(state);
-        if wake {
+        if was == ConsumerState::Away {
+            self.consumer_wanted.notify_one();
+        } else {
             self.item_ready.notify_one();
         }
     }
@@ -229,14 +253,20 @@ impl Producer {
         }
     }
 
-    /// Sends the consumer the time. Needs no room; adjacent ticks are merged.
+    /// Sends the consumer the time. Needs no room; adjacent ticks are merged. A consumer that sleeps
+    /// and does not need the time is not woken: it gets the tick before the next item.
     pub(crate) fn push_tick(&self, now: UnixNanos) {
         let mut state = self.shared.lock_state();
         let surplus = state.drain_surplus();
-        if let Some(QueueItem::Tick(last)) = state.items.back_mut() {
+        let sleeps = matches!(state.consumer, ConsumerState::Parked | ConsumerState::Away);
+        if sleeps && now < state.idle_until {
+            state.deferred_tick = Some(now);
+            drop(state);
+        } else if let Some(QueueItem::Tick(last)) = state.items.back_mut() {
             *last = now;
             drop(state);
         } else {
+            state.deferred_tick = None;
             self.shared.push_item(state, QueueItem::Tick(now));
         }
         // Freed without the lock.
@@ -274,8 +304,16 @@ impl Producer {
 
     /// Closes the queue: the consumer drains it and then gets `None`.
     pub(crate) fn finish(&self) {
-        self.shared.lock_state().is_closed = true;
-        self.shared.item_ready.notify_one();
+        let mut state = self.shared.lock_state();
+        state.is_closed = true;
+        let deferred = state.deferred_tick.take();
+        state.items.extend(deferred.map(QueueItem::Tick));
+        self.shared.wake_consumer(state);
+    }
+
+    /// Waits until a consumer that has given its thread up is to run again.
+    pub(crate) async fn consumer_wanted(&self) {
+        self.shared.consumer_wanted.notified().await;
     }
 
     /// Returns whether the consumer wants no more batches.
@@ -324,8 +362,23 @@ impl Consumer {
 
     /// Waits for the next item; `None` when the queue is empty and closed.
     pub(crate) fn pop(&mut self) -> Option<QueueItem> {
+        loop {
+            match self.pop_or_leave(None) {
+                Popped::Item(item) => return Some(item),
+                Popped::Closed => return None,
+                // This consumer keeps its thread.
+                Popped::Away => {}
+            }
+        }
+    }
+
+    /// Waits for the next item. A tick before `idle_until` does not end the wait; without that time
+    /// every tick does. When nothing comes for some seconds, the caller must give its thread up and
+    /// run on when [`Producer::consumer_wanted`] says so.
+    pub(crate) fn pop_or_leave(&mut self, idle_until: Option<UnixNanos>) -> Popped {
         let mut doze = self.is_flowing;
         let mut state = self.shared.lock_state();
+        state.idle_until = idle_until.unwrap_or_default();
         while state.items.is_empty() && !state.is_closed {
             if doze {
                 state.consumer = ConsumerState::Dozing;
@@ -337,13 +390,19 @@ impl Consumer {
                 doze = false;
             } else {
                 state.consumer = ConsumerState::Parked;
-                state = self.shared.item_ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let waited = self.shared.item_ready.wait_timeout(state, MAX_PARK_TIME);
+                let timeout;
+                (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                if timeout.timed_out() && state.items.is_empty() && !state.is_closed {
+                    state.consumer = ConsumerState::Away;
+                    return Popped::Away;
+                }
             }
         }
         state.consumer = ConsumerState::Busy;
         let item = state.pop_item();
         drop(state);
-        self.track_flow(item)
+        self.track_flow(item).map_or(Popped::Closed, Popped::Item)
     }
 
     fn track_flow(&mut self, item: Option<QueueItem>) -> Option<QueueItem> {

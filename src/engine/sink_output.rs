@@ -85,6 +85,11 @@ impl SinkOutput {
         self.joined_since.is_some()
     }
 
+    /// Returns the time before which no sink needs a tick, if there is one.
+    pub(super) fn idle_until(&self) -> Option<UnixNanos> {
+        self.sinks.idle_until().filter(|_| !self.is_unflushed())
+    }
+
     /// Returns the sinks that have kept messages in memory for too long, if there are any.
     pub(super) fn flush_due(&self) -> Option<FlushScope> {
         let is_over =

@@ -81,6 +81,12 @@ impl Sinks {
         self.required.discarded()
     }
 
+    /// Returns the time before which no sink needs a tick, if there is one. The threads of optional
+    /// sinks get every tick.
+    pub(super) fn idle_until(&self) -> Option<UnixNanos> {
+        self.required.idle_until().filter(|_| self.optional.is_empty())
+    }
+
     /// Closes every sink and returns the first failure of a required one.
     pub(super) fn close(&mut self) -> Result<(), BoxError> {
         // The optional sinks end while the required ones do.

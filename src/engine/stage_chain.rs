@@ -54,6 +54,11 @@ impl StageChain {
         self.drain_each("close", Stage::close, output)
     }
 
+    /// Returns whether a stage may have something to return at a tick.
+    pub(super) fn needs_ticks(&self) -> bool {
+        self.stages.iter().any(|stage| stage.plugin.needs_ticks())
+    }
+
     /// Returns the receive time of the last batch.
     pub(super) fn last_received(&self) -> UnixNanos {
         self.held_back.received()

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -73,9 +73,10 @@ impl Ticker {
     }
 
     /// Ticks until the sources have ended, and once more to report the rest.
-    pub(super) async fn run(mut self, sources_ended: CancellationToken) {
-        let mut ticks = interval(TICK_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pub(super) async fn run(mut self, ticks_from: Instant, sources_ended: CancellationToken) {
+        let mut ticks = interval_at(ticks_from, TICK_INTERVAL);
+        // In step with the tickers of the other pipelines, after a delay as well.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while sources_ended.run_until_cancelled(ticks.tick()).await.is_some() {
             self.tick();
         }

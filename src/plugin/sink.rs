@@ -97,6 +97,13 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Returns the time before which the sink needs no [`Sink::tick`], unless it gets a batch or an
+    /// event. It then gets the time before that. By default it needs every tick. Sinks that need
+    /// none for a while let a quiet pipeline sleep.
+    fn idle_until(&self) -> Option<UnixNanos> {
+        None
+    }
+
     /// Takes note of an event of the source, in order with the batches.
     ///
     /// # Errors

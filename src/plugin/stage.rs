@@ -58,6 +58,13 @@ pub trait Stage: Send {
         Ok(DrainStatus::Done)
     }
 
+    /// Returns whether [`Stage::drain_ready`] may return something when no batch came before, so
+    /// that it is to be called about once a second. A stage that never holds messages back should
+    /// return false: a quiet pipeline can sleep then.
+    fn needs_ticks(&self) -> bool {
+        true
+    }
+
     /// Returns whether the stage sets messages aside, see
     /// [`MessageVerdict::Reject`](super::batch::MessageVerdict::Reject).
     fn can_reject(&self) -> bool {

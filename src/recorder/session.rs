@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
@@ -135,6 +136,7 @@ async fn run_pipelines(
     stop: &CancellationToken,
 ) -> Result<(), PipelineError> {
     let names_pipelines = pipelines.len() > 1;
+    let ticks_from = Instant::now();
     let mut running = JoinSet::new();
     for pipeline in pipelines {
         let stats = stats.register_pipeline(&pipeline.name);
@@ -142,7 +144,7 @@ async fn run_pipelines(
         let name = pipeline.name.clone();
         let span = if names_pipelines { info_span!("pipeline", name) } else { Span::none() };
         let run = async move {
-            let ended = pipeline.run(stats, Arc::new(SystemClock), stop).await;
+            let ended = pipeline.run(stats, Arc::new(SystemClock), ticks_from, stop).await;
             if let Err(failure) = &ended {
                 error!(error = %error_chain(failure), "the recording failed");
             }

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::base::time::UnixNanos;
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, DestinationGone, Sink, SinkConfig};
 
@@ -33,6 +34,10 @@ struct StdoutSink {
 impl Sink for StdoutSink {
     fn destination(&self) -> String {
         "stdout".to_owned()
+    }
+
+    fn idle_until(&self) -> Option<UnixNanos> {
+        Some(UnixNanos::from_seconds(u64::MAX))
     }
 
     #[expect(clippy::disallowed_methods, reason = "a short write is counted and continued")]

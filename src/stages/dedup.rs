@@ -137,6 +137,10 @@ impl Stage for Dedup {
         });
         Ok(())
     }
+
+    fn needs_ticks(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -134,6 +134,10 @@ impl Stage for Filter {
         batch.retain(|record| self.matches(record.payload) == self.keep);
         Ok(())
     }
+
+    fn needs_ticks(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

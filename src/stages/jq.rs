@@ -170,6 +170,10 @@ impl Stage for Jq {
         });
         Ok(())
     }
+
+    fn needs_ticks(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,10 @@ impl Stage for Sample {
         });
         Ok(())
     }
+
+    fn needs_ticks(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -65,6 +65,10 @@ impl Stage for StampWrap {
         });
         Ok(())
     }
+
+    fn needs_ticks(&self) -> bool {
+        false
+    }
 }
 
 /// The variant that adds a key to the message.
@@ -92,6 +96,10 @@ impl Stage for StampInsert {
             Ok(())
         });
         Ok(())
+    }
+
+    fn needs_ticks(&self) -> bool {
+        false
     }
 }
 

@@ -65,6 +65,10 @@ impl Stage for Validate {
         Ok(())
     }
 
+    fn needs_ticks(&self) -> bool {
+        false
+    }
+
     fn can_reject(&self) -> bool {
         self.invalid == InvalidAction::Reject
     }

@@ -26,4 +26,8 @@ impl Stage for Verbatim {
     fn process(&mut self, _: &mut Batch) -> Result<(), BoxError> {
         Ok(())
     }
+
+    fn needs_ticks(&self) -> bool {
+        false
+    }
 }

@@ -135,6 +135,11 @@ impl JournalWriter {
         Ok(())
     }
 
+    /// Returns whether events wait to be written.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Returns whether [`sync`](Self::sync) has work to do.
     pub fn needs_sync(&self) -> bool {
         self.has_unsynced_events || self.is_name_unsynced

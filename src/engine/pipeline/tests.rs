@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use async_trait::async_trait;
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::base::time::{ManualClock, UnixNanos};
 use crate::metrics::PluginStats;
@@ -174,7 +176,8 @@ impl PipelineHarness {
 
     async fn run(&self, pipeline: Pipeline) -> Result<(), PipelineError> {
         let clock = Arc::new(ManualClock::new(UnixNanos::from_seconds(3600)));
-        pipeline.run(Arc::clone(&self.stats), clock, self.stop.clone()).await
+        let now = Instant::now();
+        pipeline.run(Arc::clone(&self.stats), clock, now, self.stop.clone()).await
     }
 
     fn recorded(&self) -> String {

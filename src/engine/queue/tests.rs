@@ -224,3 +224,45 @@ fn drops_are_merged_into_one_event_per_cause() {
     let sum = |cause| SourceEvent::Dropped { since: UnixNanos::new(1), messages: 5_000, cause };
     assert_eq!(events, [(999, sum(DropCause::Overflow)), (999, sum(DropCause::Undecodable))]);
 }
+
+#[test]
+fn a_tick_that_is_not_needed_wakes_nobody_and_comes_before_the_next_item() {
+    let (producer, mut consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
+    let state_of = |producer: &Producer| producer.shared.lock_state().consumer;
+    for asleep in [ConsumerState::Parked, ConsumerState::Away] {
+        {
+            let mut state = producer.shared.lock_state();
+            state.consumer = asleep;
+            state.idle_until = UnixNanos::new(100);
+        }
+        producer.push_tick(UnixNanos::new(98));
+        producer.push_tick(UnixNanos::new(99));
+        assert_eq!(state_of(&producer), asleep);
+        producer.try_push(batch(1)).unwrap();
+        assert_eq!(state_of(&producer), ConsumerState::Busy);
+        assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.nanos() == 99));
+        assert!(matches!(consumer.pop(), Some(QueueItem::Batch(_))));
+        producer.shared.lock_state().consumer = asleep;
+        producer.push_tick(UnixNanos::new(99));
+        producer.push_tick(UnixNanos::new(100));
+        assert_eq!(state_of(&producer), ConsumerState::Busy, "the time has come");
+        assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.nanos() == 100));
+        assert!(consumer.try_pop().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_without_items_gives_its_thread_up_and_is_called_back() {
+    let (producer, mut consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
+    let far = Some(UnixNanos::from_seconds(1_000));
+    assert!(matches!(consumer.pop_or_leave(far), Popped::Away));
+    producer.push_tick(UnixNanos::new(1));
+    producer.try_push(batch(1)).unwrap();
+    producer.consumer_wanted().await;
+    assert!(matches!(consumer.pop_or_leave(far), Popped::Item(QueueItem::Tick(_))));
+    assert!(matches!(consumer.pop_or_leave(far), Popped::Item(QueueItem::Batch(_))));
+    assert!(matches!(consumer.pop_or_leave(far), Popped::Away));
+    producer.finish();
+    producer.consumer_wanted().await;
+    assert!(matches!(consumer.pop_or_leave(far), Popped::Closed));
+}

@@ -168,6 +168,13 @@ impl Sink for JsonlSink {
         flushed.and(ticked).and(synced)
     }
 
+    fn idle_until(&self) -> Option<UnixNanos> {
+        if self.buffered() > 0 || self.rejects.needs_tick() {
+            return None;
+        }
+        self.writers.idle_until()
+    }
+
     fn close(&mut self) -> Result<(), BoxError> {
         let flushed = self.flush();
         self.rejects.retry_waiting(None, &mut self.writers);

@@ -133,6 +133,11 @@ impl RejectFiles {
         }
     }
 
+    /// Returns whether messages wait for their file, or for a sync.
+    pub(super) fn needs_tick(&self) -> bool {
+        !self.waiting.is_empty() || !self.unsynced.is_empty()
+    }
+
     /// Makes the files durable, unless that is left to the operating system.
     ///
     /// # Errors

@@ -365,6 +365,29 @@ fn event_names(dir: &std::path::Path, stem: &str, hour: u64) -> Vec<String> {
 }
 
 #[test]
+fn a_sink_is_idle_until_the_end_of_the_hour_once_all_is_synced_and_marked() {
+    let mut harness = SinkHarness::new();
+    let end = Some(UnixNanos::from_seconds(7_200));
+    assert_eq!(harness.sink.idle_until(), None, "the hour is not open");
+    harness.sink.tick(UnixNanos::from_seconds(3_600)).unwrap();
+    assert_eq!(harness.sink.idle_until(), end);
+    harness.write(3_601, "a");
+    assert_eq!(harness.sink.idle_until(), None, "a line is not synced");
+    harness.sink.tick(UnixNanos::from_seconds(3_602)).unwrap();
+    harness.sink.tick(UnixNanos::from_seconds(3_603)).unwrap();
+    assert_eq!(harness.sink.idle_until(), end);
+    harness.sink.write(&batch_of_length(3_604, 10)).unwrap();
+    assert_eq!(harness.sink.idle_until(), None, "a line is not written");
+    let full = InjectedFault::Error(std::io::ErrorKind::StorageFull);
+    with_fault(full, 0, || harness.sink.flush().unwrap_err());
+    harness.sink.flush().unwrap();
+    harness.sink.tick(UnixNanos::from_seconds(3_605)).unwrap();
+    assert_eq!(harness.sink.idle_until(), end);
+    harness.sink.tick(UnixNanos::from_seconds(7_200)).unwrap();
+    assert_eq!(harness.sink.idle_until(), Some(UnixNanos::from_seconds(10_800)));
+}
+
+#[test]
 fn buffered_lines_go_to_the_hour_of_their_receipt() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink_by_topic(dir.path(), &["a", "b"]);

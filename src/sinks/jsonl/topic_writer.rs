@@ -253,6 +253,13 @@ impl TopicWriter {
         synced
     }
 
+    /// Returns whether the next tick has something to do, apart from the checks of each tick.
+    pub(super) fn needs_tick(&self) -> bool {
+        self.stall.is_some()
+            || self.unjournaled_rejects > 0
+            || self.hour.as_ref().is_some_and(|open| open.needs_tick())
+    }
+
     fn journal_rejected(&mut self, now: UnixNanos) {
         let messages = std::mem::take(&mut self.unjournaled_rejects);
         if messages > 0 {

@@ -632,6 +632,14 @@ impl TopicWriters {
         result
     }
 
+    /// Returns the end of the hour if the hours of all writers are open and there is nothing to
+    /// write, to sync or to mark.
+    pub(super) fn idle_until(&self) -> Option<UnixNanos> {
+        let hour = Hour::containing(self.clock.wall());
+        let is_idle = |writer: &TopicWriter| writer.is_hour_open(hour) && !writer.needs_tick();
+        (self.held.is_empty() && self.writers.iter().all(is_idle)).then(|| hour.end())
+    }
+
     /// Checks the files of some writers, of others at each tick.
     fn check_files_in_place(&mut self) {
         for _ in 0..self.writers.len().min(PLACE_CHECKS_PER_TICK) {

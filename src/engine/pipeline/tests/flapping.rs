@@ -111,7 +111,10 @@ async fn gaps_of_a_flapping_day_match_the_outages_exactly() {
     };
     let stats = Arc::clone(&harness.stats);
     let token = harness.stop.clone();
-    let (ended, ()) = tokio::join!(pipeline.run(stats, Arc::clone(&clock) as _, token), day);
+    let (ended, ()) = tokio::join!(
+        pipeline.run(stats, Arc::clone(&clock) as _, tokio::time::Instant::now(), token),
+        day
+    );
     ended.unwrap();
 
     let hours = Directory::read(dir.path()).unwrap().hours;

@@ -111,7 +111,8 @@ async fn record_for(source: SecondsSource, seconds: u64) -> (Vec<u64>, usize, Ar
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
     let stats = Arc::clone(&harness.stats);
     let token = harness.stop.clone();
-    let (ended, ()) = tokio::join!(pipeline.run(stats, clock, token), end);
+    let (ended, ()) =
+        tokio::join!(pipeline.run(stats, clock, tokio::time::Instant::now(), token), end);
     ended.unwrap();
     let text = String::from_utf8(harness.lines.lock().unwrap().clone()).unwrap();
     let numbers: Vec<u64> = text.lines().map(|line| line.parse().unwrap()).collect();
