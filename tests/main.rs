@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod addresses;
 mod archive_commands;
 mod archive_job;
 mod client_messages;

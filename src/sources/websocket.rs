@@ -11,6 +11,7 @@ mod connect_rate_limiter;
 mod connect_target;
 mod connection;
 mod deflate_extension;
+mod dialer;
 mod disconnects;
 mod encoding;
 mod encryption;

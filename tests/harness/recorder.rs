@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use super::tools::mount_hosts;
 use super::{TOPIC, WAIT_LIMIT};
 
 pub fn binary() -> Command {
@@ -76,6 +77,14 @@ impl Test {
     pub fn wrapped(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(ToString::to_string).collect();
         self
+    }
+
+    /// Gives the recorder a file `hosts` of its own, if this machine allows it.
+    pub fn with_hosts(mut self, text: &str) -> Option<Self> {
+        let hosts = self.path("hosts");
+        fs::write(&hosts, format!("127.0.0.1 localhost\n{text}")).unwrap();
+        self.wrapper = mount_hosts(&hosts)?;
+        Some(self)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

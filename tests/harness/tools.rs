@@ -56,6 +56,20 @@ pub fn faketime() -> Option<PathBuf> {
     library.or_else(|| missing("libfaketime"))
 }
 
+/// Returns the program that starts another one with this file instead of `/etc/hosts`.
+pub fn mount_hosts(hosts: &Path) -> Option<Vec<String>> {
+    let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+    let hosts = hosts.to_str().unwrap();
+    let wrapper = ["unshare", "--mount", "sh", "-c", script, hosts].map(str::to_owned).to_vec();
+    let mounted = Command::new(&wrapper[0])
+        .args(&wrapper[1..])
+        .arg("true")
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if mounted { Some(wrapper) } else { missing("the right to mount a file") }
+}
+
 /// A small file system, which is unmounted when this is dropped.
 pub struct SmallDisk(PathBuf);
 

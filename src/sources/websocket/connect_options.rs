@@ -12,6 +12,7 @@ use tracing::warn;
 use super::config::WebsocketConfig;
 use super::connect_config_error::ConnectConfigError;
 use super::deflate_extension::DeflateMode;
+use super::dialer::Dialer;
 use super::encryption::Encryption;
 use super::host_port::HostPort;
 use super::proxy::{Proxy, ProxyError};
@@ -33,6 +34,7 @@ pub(super) struct ConnectOptions {
     /// Headers of the configuration, with the names as they are written there.
     pub(super) headers: Vec<(String, HeaderValue)>,
     pub(super) connect_timeout: Duration,
+    pub(super) dialer: Dialer,
     pub(super) pacer: Arc<Pacer>,
     pub(super) read_pacing: Duration,
     deflate: DeflateMode,
@@ -56,6 +58,7 @@ impl ConnectOptions {
         Ok(Self {
             headers: parse_headers(&config.headers)?,
             connect_timeout: config.connect_timeout.to_duration(),
+            dialer: Dialer::new(),
             pacer: Arc::clone(&context.pacer),
             read_pacing: config.read_pacing.to_duration(),
             deflate: config.deflate,

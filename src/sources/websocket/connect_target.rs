@@ -1,13 +1,11 @@
 //! Opening a connection: name look-up, TCP, proxy, TLS and the WebSocket handshake.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -16,6 +14,7 @@ use tokio_tungstenite::tungstenite::http::StatusCode;
 use super::connect_config_error::ConnectConfigError;
 use super::connect_options::ConnectOptions;
 use super::deflate_extension::accepts_deflate;
+use super::dialer::DialedStream;
 use super::disconnects::{exchange_disconnect, refusal_disconnect, tls_disconnect};
 use super::encryption::Encryption;
 use super::endpoint_url::{EndpointUrl, UrlError, UrlProtocol};
@@ -103,7 +102,38 @@ impl ConnectTarget {
 
     /// Opens a connection and completes the handshake before `deadline`.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<OpenedStream, Disconnect> {
-        let tcp = self.open_tcp(deadline).await?;
+        let host = self.proxy.as_ref().map_or(&self.server, Proxy::address);
+        let dialer = &self.options.dialer;
+        let limit = self.options.connect_timeout;
+        let dialed = dialer.connect(host, deadline, limit).await.map_err(|failure| {
+            let origin = self.proxy.as_ref().map_or_else(String::new, |proxy| format!("{proxy}: "));
+            Disconnect { detail: format!("{origin}{}", failure.detail), ..failure }
+        })?;
+        let DialedStream { stream, address } = dialed;
+        let opened = self.open_over(stream, deadline).await;
+        // What answers there may be broken while another address of the host works.
+        match &opened {
+            Ok(_) => dialer.confirm(host, address),
+            Err(_) => dialer.report_faulty(host, address),
+        }
+        opened
+    }
+
+    /// Completes every handshake over a connection to the server, or to the proxy if there is one.
+    async fn open_over(
+        &self,
+        tcp: TcpStream,
+        deadline: Instant,
+    ) -> Result<OpenedStream, Disconnect> {
+        let tcp = match &self.proxy {
+            None => tcp,
+            Some(proxy) => {
+                let step = format!("the connection through {proxy}");
+                let user_agent = self.options.user_agent();
+                let tunnel = proxy.open_tunnel(tcp, &self.server, user_agent, deadline);
+                self.within_deadline(deadline, &step, tunnel).await??
+            }
+        };
         tcp.set_nodelay(true).map_err(|error| Disconnect::new(DownCause::Io, error.to_string()))?;
         let tcp = PacedStream::new(tcp, Arc::clone(&self.options.pacer), self.options.read_pacing);
         let stream: Box<dyn Transport> = match &self.tls {
@@ -115,18 +145,6 @@ impl ConnectTarget {
             }
         };
         self.upgrade(stream, deadline).await
-    }
-
-    /// Opens a TCP connection to the server, through the proxy if there is one.
-    async fn open_tcp(&self, deadline: Instant) -> Result<TcpStream, Disconnect> {
-        let Some(proxy) = &self.proxy else {
-            return self.connect_host(deadline, &self.server).await;
-        };
-        let tcp = self.connect_host(deadline, proxy.address()).await.map_err(|failure| {
-            Disconnect::new(failure.cause, format!("{proxy}: {}", failure.detail))
-        })?;
-        let tunnel = proxy.open_tunnel(tcp, &self.server, self.options.user_agent(), deadline);
-        self.within_deadline(deadline, &format!("the connection through {proxy}"), tunnel).await?
     }
 
     /// Completes the WebSocket handshake.
@@ -168,18 +186,6 @@ impl ConnectTarget {
         Ok(OpenedStream { stream, is_deflate_agreed })
     }
 
-    async fn connect_host(
-        &self,
-        deadline: Instant,
-        address: &HostPort,
-    ) -> Result<TcpStream, Disconnect> {
-        let addresses =
-            self.within_deadline(deadline, "the name look-up", look_up(address)).await?.map_err(
-                |error| Disconnect::new(DownCause::Dns, format!("{}: {error}", address.host)),
-            )?;
-        self.within_deadline(deadline, "a connection", self.connect_first(&addresses)).await?
-    }
-
     /// Awaits one step of a connect, all of which share `connect_timeout`.
     async fn within_deadline<F: Future>(
         &self,
@@ -191,33 +197,6 @@ impl ConnectTarget {
             let limit = self.options.connect_timeout;
             Disconnect::new(DownCause::ConnectTimeout, format!("{step} took more than {limit:?}"))
         })
-    }
-
-    /// Connects to the first address that answers. Each address has its share of the time, so that
-    /// one that drops packets leaves time for the next.
-    async fn connect_first(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Disconnect> {
-        let shares = u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-        let share = self.options.connect_timeout / shares;
-        let mut failures = Vec::new();
-        for address in addresses {
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failures.push(format!("{address}: {error}")),
-                Err(_) => failures.push(format!("{address}: no answer within {share:?}")),
-            }
-        }
-        Err(Disconnect::new(DownCause::Connect, failures.join("; ")))
-    }
-}
-
-/// Looks up the addresses of a host. A trailing dot keeps the resolver from completing the name; not
-/// every resolver finds a name of the file `hosts` with it.
-async fn look_up(host: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    match lookup_host(host.as_pair()).await {
-        Err(_) if host.host.ends_with('.') => {
-            Ok(lookup_host((host.name(), host.port)).await?.collect())
-        }
-        found => Ok(found?.collect()),
     }
 }
 
