@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use memchr::memmem::Finder;
@@ -18,9 +19,10 @@ use super::line_position::LinePosition;
 use super::read_block::{BLOCK_BYTES, read_block};
 use super::tail_repair::{FileTail, TailRepair, find_last_line_end, is_complete_json};
 
-/// Shortest run of zero bytes that is taken for damage: a sector. No text has as many; file systems
-/// leave them, by blocks, where space was allocated but not written when the power failed.
+/// Shortest run of zero bytes that may be damage: a sector.
 const ZERO_RUN: [u8; 512] = [0; 512];
+/// Largest block of a file system that is expected. A block is written as a whole or not at all.
+const MAX_BLOCK_BYTES: u64 = 4096;
 
 /// Findings of a scan.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ impl TailScan {
             return Ok(Self { tail, messages: last.messages, has_zeros: false, vouched: true });
         }
         let from = checkpoints.last_durable(length);
-        let zeros = find_zero_run(file, from.bytes..length)?;
+        let zeros = find_zeroed_blocks(file, from.bytes..length)?;
         let end = zeros.unwrap_or(length);
         let lines_end = find_last_line_end(file, from.bytes..end)?.unwrap_or(from.bytes);
         let messages = from.messages + count_lines(file, from.bytes..lines_end)?;
@@ -124,15 +126,45 @@ impl TailScan {
     }
 }
 
-/// Returns the start of the first run of zeros that lies within the range.
-fn find_zero_run(file: &File, range: Range<u64>) -> io::Result<Option<u64>> {
+/// Returns the start of the first zeros in the range that a power cut left: blocks that were
+/// allocated and not written. The range begins with a line and ends with the file.
+///
+/// Such zeros begin at the border of a block, or behind the lines that were written to a block
+/// before, and end at a border, or with the file. A run of NULs within a line is what was sent.
+fn find_zeroed_blocks(file: &File, range: Range<u64>) -> io::Result<Option<u64>> {
+    let block = file.metadata()?.blksize().clamp(ZERO_RUN.len() as u64, MAX_BLOCK_BYTES);
+    let mut start = range.start;
+    while let Some(run) = find_zero_run(file, start..range.end)? {
+        let begins_line = || is_line_start(file, run.start);
+        let is_damage = run.start.is_multiple_of(block)
+            || run.end == range.end
+            || (run.end.is_multiple_of(block) && begins_line()?);
+        if is_damage {
+            return Ok(Some(run.start));
+        }
+        start = run.end;
+    }
+    Ok(None)
+}
+
+/// Returns whether a line begins at this position.
+fn is_line_start(file: &File, position: u64) -> io::Result<bool> {
+    let Some(before) = position.checked_sub(1) else { return Ok(true) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, before)?;
+    Ok(byte == *b"\n")
+}
+
+/// Returns the first run of zeros in the range that is at least as long as [`ZERO_RUN`].
+fn find_zero_run(file: &File, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
     let finder = Finder::new(&ZERO_RUN);
     let mut buffer = Vec::new();
     let mut start = range.start;
     while start < range.end {
         let block = read_block(file, start..range.end, &mut buffer)?;
         if let Some(offset) = finder.find(block) {
-            return Ok(Some(start + offset as u64));
+            let run_start = start + offset as u64;
+            return Ok(Some(run_start..find_non_zero(file, run_start..range.end)?));
         }
         // The blocks overlap, since a run may begin in one and end in the next.
         let step =
@@ -140,6 +172,20 @@ fn find_zero_run(file: &File, range: Range<u64>) -> io::Result<Option<u64>> {
         start += step as u64;
     }
     Ok(None)
+}
+
+/// Returns the position of the first byte in the range that is not zero; the end if there is none.
+fn find_non_zero(file: &File, range: Range<u64>) -> io::Result<u64> {
+    let mut buffer = Vec::new();
+    let mut start = range.start;
+    while start < range.end {
+        let block = read_block(file, start..range.end, &mut buffer)?;
+        if let Some(offset) = block.iter().position(|byte| *byte != 0) {
+            return Ok(start + offset as u64);
+        }
+        start += block.len() as u64;
+    }
+    Ok(range.end)
 }
 
 /// Counts the line feeds within the range.
@@ -202,17 +248,50 @@ mod tests {
     #[test]
     fn zeroed_pages_and_all_bytes_after_them_move_to_the_torn_file() {
         let mut content = b"{}\n".repeat(1_000);
-        content[2_000..2_600].fill(0);
+        content.extend(b"{}\n".repeat(2_000));
+        content[4_096..8_192].fill(0);
         let (recovery, left, torn) = recovered(&[mark(5, 300, 100)], &content);
-        assert_eq!(left, b"{}\n".repeat(666));
-        assert_eq!(torn.len(), 1_002 + 1);
+        assert_eq!(left, b"{}\n".repeat(1_365));
+        assert_eq!(torn.len(), 4_905 + 1);
         let found = recovery.recovered.unwrap();
-        assert_eq!((found.cut, found.lost, found.since.nanos()), (1_002, 0, 5));
+        assert_eq!((found.cut, found.lost, found.since.nanos()), (4_905, 0, 5));
         // A single zero may have been sent, and what was durable is not scanned.
         let (recovery, ..) = recovered(&[mark(5, 300, 100)], b"a\0\n".repeat(1_000).as_slice());
         assert_eq!(recovery.position.messages, 1_000);
         let (recovery, ..) = recovered(&[mark(5, 3_000, 1_000)], &b"{}\n".repeat(1_000));
         assert_eq!((recovery.position.messages, recovery.recovered.unwrap().lost), (1_000, 0));
+    }
+
+    #[test]
+    fn nuls_within_a_line_are_what_was_sent() {
+        for nuls in [512, 4_096, 10_000, 600_000] {
+            let line = [b"{\"a\":\"", vec![0; nuls].as_slice(), b"\"}\n"].concat();
+            let content = [b"{}\n".repeat(1_000), line, b"{}\n".repeat(1_000)].concat();
+            let (recovery, left, torn) = recovered(&[mark(5, 300, 100)], &content);
+            assert!(left == content && torn.is_empty(), "{nuls}");
+            assert_eq!(recovery.position.messages, 2_001, "{nuls}");
+            // The zeros of a power cut behind such a line are found.
+            let mut damaged = content.clone();
+            let border = (content.len() - 2_000) / 4_096 * 4_096 + 4_096;
+            damaged.resize(border + 4_096, b' ');
+            damaged[border..].fill(0);
+            let (recovery, left, _) = recovered(&[mark(5, 300, 100)], &damaged);
+            assert!(left.len() <= border && left.len() > content.len() - 4_096, "{nuls}");
+            assert!(content.starts_with(&left) && recovery.recovered.unwrap().cut > 0, "{nuls}");
+        }
+    }
+
+    #[test]
+    fn zeros_behind_the_lines_that_a_block_had_before_are_damage() {
+        // The block has the lines up to byte 3,000, and was not written again.
+        let mut content = b"{}\n".repeat(2_000);
+        content[3_000..4_096].fill(0);
+        let (_, left, _) = recovered(&[mark(5, 300, 100)], &content);
+        assert_eq!(left, b"{}\n".repeat(1_000));
+        let mut content = b"{}\n".repeat(2_000);
+        content[3_000..].fill(0);
+        let (_, left, _) = recovered(&[mark(5, 300, 100)], &content);
+        assert_eq!(left, b"{}\n".repeat(1_000));
     }
 
     #[test]
@@ -229,7 +308,7 @@ mod tests {
     #[test]
     fn the_scan_starts_at_the_last_durable_mark() {
         let mut content = b"{}\n".repeat(1_000);
-        content[1_500..2_100].fill(0);
+        content[1_500..].fill(0);
         let unsynced = Mark { bytes: 3_000, messages: 1_000, synced: Some(300) };
         let entries = [
             mark(1, 300, 100),
