@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command};
 
 use serde_json::{Value, json};
-use streamer::exchange::ExchangeOptions;
+use streamer::exchange::{ExchangeOptions, Market};
 
-use crate::harness::{RunningExchange, Test, tool};
+use crate::harness::{RunningExchange, Server, TOPIC, Test, run, split_answers, tool};
 
 const TRADES: u64 = 3_000;
 
@@ -125,4 +125,61 @@ fn a_file_that_another_program_locks_stops_only_its_topic() {
         Some(Killed(child))
     })
     .unwrap();
+}
+
+/// Returns a shell that limits the size of files and becomes the program that follows.
+fn file_size_limit(kib: u64) -> [String; 4] {
+    // `ulimit -f` of a POSIX shell counts blocks of 512 bytes.
+    let script = format!("ulimit -f {}; exec \"$@\"", kib * 2);
+    ["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]
+}
+
+#[test]
+fn files_that_reach_the_largest_size_are_continued_and_sealed_as_one() {
+    let exchange = RunningExchange::start(ExchangeOptions {
+        count: Some(5_000),
+        ..ExchangeOptions::default()
+    });
+    let limit = file_size_limit(256);
+    let test = Test::new(&exchange.url)
+        .wrapped(&limit.each_ref().map(String::as_str))
+        .set("log_file", json!(""));
+    let recorder = test.start();
+    recorder.wait_for_messages(5_001);
+    recorder.wait_for(&["the file can take no more lines", "part=1"]);
+    let status = recorder.status();
+    assert_eq!((&status["dropped"], &status["stall"]), (&json!(0), &Value::Null));
+    recorder.stop();
+    exchange.stop();
+    let expected = Market::new(TOPIC).lines(0..5_000);
+    // The names of the parts sort before that of the last file.
+    let (recorded, _) = split_answers(&test.recorded());
+    assert!(recorded == expected, "{:?}", test.files());
+    assert!(test.files().len() >= 4, "{:?}", test.files());
+    let config = test.config();
+    let config = config.to_str().unwrap();
+    let (printed, _) = split_answers(&run(&["cat", "-config", config]).stdout);
+    assert!(printed == expected);
+    assert_eq!(test.gaps(), Vec::<String>::new());
+    let verified = run(&["verify", "-config", config]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+#[test]
+fn a_message_that_no_file_can_take_is_a_gap_and_the_others_are_written() {
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.send_text("{\"before\":1}");
+        peer.send_text(&format!("{{\"large\":\"{}\"}}", "x".repeat(100_000)));
+        peer.send_text("{\"after\":1}");
+        peer.answer_until_end();
+    });
+    let limit = file_size_limit(64);
+    let test = Test::new(&server.url()).wrapped(&limit.each_ref().map(String::as_str));
+    let recorder = test.start();
+    let status = recorder.wait_until(|status| status["dropped"] == 1);
+    assert_eq!(status["messages"], 2, "{status:#}");
+    recorder.stop();
+    assert_eq!(test.recorded(), b"{\"before\":1}\n{\"after\":1}\n");
+    assert_eq!(test.gaps(), ["dropped unwritable exact"]);
 }

@@ -46,7 +46,10 @@ pub enum CatError {
 /// # Errors
 /// [`CatError`]
 pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), CatError> {
-    let lines_path = entry.path(dir, FileKind::Lines);
+    // A seal takes the files in this order, so that only the first may be in the sealed file.
+    let mut kinds = entry.unsealed_kinds();
+    let kind = kinds.next().unwrap_or(FileKind::Lines);
+    let lines_path = entry.path(dir, kind);
     let sealed_path = entry.path(dir, FileKind::Sealed);
     let lines_error = || FileError::from_io("read", &lines_path);
     let sealed_error = |action| FileError::from_io(action, &sealed_path);
@@ -56,7 +59,7 @@ pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<()
         let sealed = open_if_exists(&sealed_path)?;
         let (Some(lines), Some(sealed_file)) = (&lines, &sealed) else { break (sealed, 0) };
         let info = FileInfo::from_metadata(&lines.metadata().map_err(lines_error())?);
-        let prefix_len = sealed_prefix_len(dir, entry, lines, info)?;
+        let prefix_len = sealed_prefix_len(dir, entry, kind, lines, info)?;
         // The file that was compared must be the one that is read: a seal may have replaced it.
         if is_same_file(sealed_file, &sealed_path).map_err(sealed_error("look up the name of"))? {
             break match prefix_len {
@@ -79,17 +82,14 @@ pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<()
             out.write_all(b"\n").map_err(CatError::Write)?;
         }
     }
-    if let Some(mut lines) = lines {
-        let length = lines.metadata().map_err(lines_error())?.len();
-        let lines_end = find_last_line_end(&lines, 0..length).map_err(lines_error())?.unwrap_or(0);
-        lines.seek(io::SeekFrom::Start(skip)).map_err(lines_error())?;
-        let mut unsealed = lines.take(lines_end.saturating_sub(skip));
-        read_ahead(
-            CHUNKS_IN_FLIGHT,
-            |chunk| fill_chunk(&mut unsealed, chunk),
-            |chunk| out.write_all(chunk).map_err(CopyError::Write),
-        )
-        .map_err(|error| error.into_cat_error(&lines_path))?;
+    if let Some(lines) = lines {
+        cat_lines(&lines_path, lines, skip, out)?;
+    }
+    for kind in kinds {
+        let path = entry.path(dir, kind);
+        if let Some(lines) = open_if_exists(&path)? {
+            cat_lines(&path, lines, 0, out)?;
+        }
     }
     match damage.into_iter().next() {
         None => Ok(()),
@@ -97,18 +97,34 @@ pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<()
     }
 }
 
+/// Writes the complete lines of a file that follow the first `skip` bytes.
+fn cat_lines(path: &Path, mut lines: File, skip: u64, out: &mut dyn Write) -> Result<(), CatError> {
+    let lines_error = || FileError::from_io("read", path);
+    let length = lines.metadata().map_err(lines_error())?.len();
+    let lines_end = find_last_line_end(&lines, 0..length).map_err(lines_error())?.unwrap_or(0);
+    lines.seek(io::SeekFrom::Start(skip)).map_err(lines_error())?;
+    let mut unsealed = lines.take(lines_end.saturating_sub(skip));
+    read_ahead(
+        CHUNKS_IN_FLIGHT,
+        |chunk| fill_chunk(&mut unsealed, chunk),
+        |chunk| out.write_all(chunk).map_err(CopyError::Write),
+    )
+    .map_err(|error| error.into_cat_error(path))
+}
+
 /// Returns the number of bytes at the start of the lines that are in the sealed file as well;
 /// `None` when all sealed lines are among these, so that the sealed file is not needed.
 fn sealed_prefix_len(
     dir: &Path,
     entry: &HourEntry,
+    kind: FileKind,
     lines: &File,
     lines_info: FileInfo,
 ) -> Result<Option<u64>, FileError> {
     let HourEntry { stem, hour, .. } = entry;
     // Nobody asks this comparison to stop.
     let progress = &Progress::default();
-    let reconciler = Reconciler { dir, stem, hour: *hour, lines, lines_info, progress };
+    let reconciler = Reconciler { dir, stem, hour: *hour, kind, lines, lines_info, progress };
     match reconciler.reconcile() {
         Ok(Overlap::Contained { .. }) => Ok(Some(lines_info.bytes)),
         Ok(Overlap::Extends { skip, .. }) => Ok(Some(skip)),

@@ -59,6 +59,11 @@ impl Checkpoints {
                     let first = found.unsynced_from.map_or(*from, |first| first.min(*from));
                     found.unsynced_from = Some(first);
                 }
+                JournalEvent::Continued(_) => {
+                    found = Self::starting_with(Checkpoint { t, mark: Mark::default() });
+                }
+                // The lines of a part are not those of the file.
+                JournalEvent::Sealed(record) if record.is_of_part() => {}
                 // The lines of the file are gone with it, or about to go.
                 JournalEvent::Sealed(_) => found = Self::default(),
                 _ => {}

@@ -26,6 +26,8 @@ pub(super) const ARCHIVE_LOCK_NAME: &str = ".streamer.archive.lock";
 pub enum FileKind {
     /// `.jsonl`: the lines, while they are written and until they are sealed.
     Lines,
+    /// `.1.jsonl` to `.9999.jsonl`: the lines before those of the `.jsonl`, which could take no more.
+    Part(u16),
     /// `.jsonl.zst`: the sealed lines.
     Sealed,
     /// `.jsonl.zst.tmp`: lines that are being sealed. It is not read, and the next seal begins it
@@ -42,6 +44,8 @@ pub enum FileKind {
     Rejects,
 }
 
+/// Largest number of parts of an hour.
+pub const MAX_PARTS: u16 = 9_999;
 /// Largest number of corrupt files that are kept of an hour.
 pub const MAX_CORRUPT_FILES: u8 = 99;
 
@@ -50,6 +54,7 @@ impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lines => f.write_str(".jsonl"),
+            Self::Part(number) => write!(f, ".{number}.jsonl"),
             Self::Sealed => f.write_str(".jsonl.zst"),
             Self::SealingTemp => f.write_str(".jsonl.zst.tmp"),
             Self::Corrupt(1) => f.write_str(".jsonl.zst.corrupt"),
@@ -73,6 +78,10 @@ impl FileKind {
             "torn" => Self::Torn,
             "rejects" => Self::Rejects,
             _ => {
+                if let Some(number) = suffix.strip_suffix(".jsonl") {
+                    let number = u16::try_from(parse_canonical_number(number)?).ok()?;
+                    return (1..=MAX_PARTS).contains(&number).then_some(Self::Part(number));
+                }
                 let number = parse_canonical_number(suffix.strip_prefix("jsonl.zst.corrupt-")?)?;
                 let number = u8::try_from(number).ok()?;
                 return (2..=MAX_CORRUPT_FILES).contains(&number).then_some(Self::Corrupt(number));
@@ -240,6 +249,7 @@ mod tests {
         for (name, kind) in [
             ("publicTrade.BTCUSDT_1699999200.jsonl", FileKind::Lines),
             ("publicTrade.BTCUSDT_1699999200.jsonl.zst", FileKind::Sealed),
+            ("publicTrade.BTCUSDT_1699999200.12.jsonl", FileKind::Part(12)),
             ("publicTrade.BTCUSDT_1699999200.journal", FileKind::Journal),
             ("publicTrade.BTCUSDT_1699999200.jsonl.zst.corrupt-2", FileKind::Corrupt(2)),
         ] {
@@ -254,6 +264,9 @@ mod tests {
             "a_03600.jsonl",
             "a_+3600.jsonl",
             "a_3600.json",
+            "a_3600.0.jsonl",
+            "a_3600.01.jsonl",
+            "a_3600.10000.jsonl",
             "a_3600.jsonl.gz",
             "a_3600.jsonl.zst.corrupt-1",
             "a_3600.jsonl.zst.corrupt-02",
@@ -273,6 +286,7 @@ mod tests {
     fn kinds() -> impl Strategy<Value = FileKind> {
         prop_oneof![
             Just(FileKind::Lines),
+            (1..=MAX_PARTS).prop_map(FileKind::Part),
             Just(FileKind::Sealed),
             Just(FileKind::SealingTemp),
             (1..=MAX_CORRUPT_FILES).prop_map(FileKind::Corrupt),

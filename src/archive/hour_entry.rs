@@ -70,14 +70,26 @@ impl HourEntry {
         self.files.values().map(|file| file.bytes).sum()
     }
 
+    /// Returns the kinds of the files with lines that are not sealed, in the order of the lines.
+    pub fn unsealed_kinds(&self) -> impl Iterator<Item = FileKind> {
+        let parts = self.kinds().filter(|kind| matches!(kind, FileKind::Part(_)));
+        let lines = self.files.contains_key(&FileKind::Lines).then_some(FileKind::Lines);
+        parts.chain(lines)
+    }
+
+    /// Returns the number of bytes of the files with lines that are not sealed.
+    pub fn unsealed_bytes(&self) -> u64 {
+        self.unsealed_kinds().filter_map(|kind| self.file(kind)).map(|file| file.bytes).sum()
+    }
+
     /// Returns whether the hour has lines, sealed or not.
     pub fn has_lines(&self) -> bool {
-        self.files.contains_key(&FileKind::Lines) || self.files.contains_key(&FileKind::Sealed)
+        self.unsealed_kinds().next().is_some() || self.files.contains_key(&FileKind::Sealed)
     }
 
     /// Returns the state of the hour. Probes the lock of its lines if the hour is over.
     pub fn seal_state(&self, dir: &Path, now: UnixNanos) -> SealState {
-        if !self.files.contains_key(&FileKind::Lines) {
+        if self.unsealed_kinds().next().is_none() {
             SealState::Sealed
         } else if self.hour.end() > now || is_locked(&self.path(dir, FileKind::Lines)) {
             SealState::Open

@@ -43,6 +43,8 @@ pub struct OpenReport {
     pub repair: Option<TailRepair>,
     /// Event for the journal, unless the recorder closed the file in order.
     pub recovered: Option<RecoveredEvent>,
+    /// Number of the part that the file before became, since it could take no more lines.
+    pub continues: Option<u16>,
 }
 
 impl HourFile {
@@ -83,7 +85,7 @@ impl HourFile {
             file.sync()?;
         }
         let recovered = recovery.recovered.filter(|_| !created);
-        Ok((file, OpenReport { repair: recovery.repair, recovered }))
+        Ok((file, OpenReport { repair: recovery.repair, recovered, continues: None }))
     }
 
     /// Returns the path of the file.
@@ -144,6 +146,11 @@ impl HourFile {
             disk::start_writeback(file, start..end);
             self.writeback_end = end;
         }
+    }
+
+    /// Returns whether the file ends with its last complete line, as far as is known.
+    pub(super) fn is_clean(&self) -> bool {
+        !self.needs_truncate
     }
 
     /// Makes the appended lines durable, and the file's name with them.

@@ -92,7 +92,8 @@ pub fn summarize_hour(
     gaps: HourGaps,
     now: UnixNanos,
 ) -> Option<HourSummary> {
-    let lines = entry.file(FileKind::Lines);
+    let first = entry.unsealed_kinds().next().unwrap_or(FileKind::Lines);
+    let lines = entry.file(first);
     let sealed = entry.file(FileKind::Sealed);
     let record = sealed.and_then(|sealed| find_seal_record(journal, sealed.bytes));
     let state = hour_state(dir, entry, journal, now)?;
@@ -103,7 +104,7 @@ pub fn summarize_hour(
         state,
         messages: Some(0),
         raw_bytes: Some(0),
-        stored_bytes: lines.map_or(0, |file| file.bytes) + sealed.map_or(0, |file| file.bytes),
+        stored_bytes: entry.unsealed_bytes() + sealed.map_or(0, |file| file.bytes),
         sha256: record.as_ref().filter(|_| lines.is_none()).map(|record| record.raw_sha256),
         gaps: gaps.count,
         gap_seconds: gaps.duration.as_secs_f64(),
@@ -135,8 +136,10 @@ pub fn summarize_hour(
     let is_decompressed =
         |lines: FileInfo| sealed.is_some_and(|sealed| sealed.modified == lines.modified);
     let unsealed = lines.filter(|lines| !is_sealed_part(*lines) && !is_decompressed(*lines));
-    if unsealed.is_some() {
-        let counted = count_lines(&entry.path(dir, FileKind::Lines));
+    // Only the first of several files may be sealed already.
+    let others = entry.unsealed_kinds().skip(1);
+    for kind in unsealed.map(|_| first).into_iter().chain(others) {
+        let counted = count_lines(&entry.path(dir, kind));
         add(&mut summary.messages, counted.map(|counted| counted.messages));
         add(&mut summary.raw_bytes, counted.map(|counted| counted.bytes));
     }

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::checkpoints::Checkpoints;
-use super::disk::{FailureScope, FileError, Support};
-use super::file_name::{FileKind, Stem};
+use super::disk::{self, FailureScope, FileError, Support};
+use super::file_name::{FileKind, MAX_PARTS, Stem};
 use super::hour_file::{HourFile, OpenReport};
-use super::journal::{self, ClosedEvent, JournalEvent, JournalWriter, Mark, OpenEvent};
+use super::journal::{
+    self, ClosedEvent, ContinuedEvent, JournalEvent, JournalWriter, Mark, OpenEvent,
+};
 use super::line_position::LinePosition;
 use crate::base::time::{Hour, UnixNanos};
 
@@ -199,14 +201,60 @@ impl HourWriter {
         messages: u64,
     ) -> Result<Option<OpenReport>, FileError> {
         let syncs = self.options.sync_interval.is_some();
-        let (file, report) = self.open_lines(received)?;
-        file.append(lines, messages)?;
-        if syncs {
-            file.start_writeback();
+        let (file, mut report) = self.open_lines(received)?;
+        match file.append(lines, messages) {
+            Ok(()) if syncs => file.start_writeback(),
+            Ok(()) => {}
+            // An empty file is too small for lines that are longer than files may be.
+            Err(error) if error.is_too_large() && file.length() > 0 && file.is_clean() => {
+                report = Some(self.begin_next_file(received)?);
+                self.open_lines(received)?.0.append(lines, messages)?;
+            }
+            Err(error) => return Err(error),
         }
         self.first_received.get_or_insert(received);
         self.last_received = Some(received);
         Ok(report)
+    }
+
+    /// Makes the file of the lines, which can take no more, a part of the hour, and opens a new one.
+    ///
+    /// # Durability
+    /// The lines and the event are durable before the rename. After a crash in between the event
+    /// says that marks begin again at 0, so that all of the file is scanned.
+    fn begin_next_file(&mut self, now: UnixNanos) -> Result<OpenReport, FileError> {
+        if self.options.sync_interval.is_some() {
+            // A failure is in the journal.
+            drop(self.sync_lines(now));
+        }
+        let HourWriterOptions { dir, stem, .. } = &self.options;
+        let path = stem.path(dir, self.hour, FileKind::Lines);
+        let is_used = |number: &u16| {
+            stem.path(dir, self.hour, FileKind::Part(*number)).symlink_metadata().is_ok()
+        };
+        // Parts are sealed in the order of their numbers.
+        let last = (1..=MAX_PARTS).rev().find(is_used).unwrap_or(0);
+        if last == MAX_PARTS {
+            let full = io::ErrorKind::FileTooLarge;
+            return Err(FileError::from_io("continue", &path)(full.into()));
+        }
+        let number = last + 1;
+        let part = stem.path(dir, self.hour, FileKind::Part(number));
+        let dir = dir.clone();
+        let LinePosition { bytes, messages } = self.position();
+        let event = ContinuedEvent { part: number, bytes, messages };
+        self.record_event(now, JournalEvent::Continued(event));
+        if self.options.sync_interval.is_some()
+            && let Err(error) = self.journal.sync()
+        {
+            self.journal_error = Some(error);
+        }
+        disk::rename(&path, &part)?;
+        disk::sync_dir(&dir)?;
+        self.lines = None;
+        self.marked_bytes = 0;
+        let (_, report) = self.open_lines(now)?;
+        Ok(OpenReport { continues: Some(number), ..report.unwrap_or_default() })
     }
 
     /// Appends an event to the journal. A failure is kept for [`HourWriter::take_journal_error`].

@@ -93,8 +93,7 @@ impl JobPlan {
 
     /// Returns the raw bytes to process. Each byte counts twice: it is compressed, then decoded.
     pub fn work_bytes(&self) -> u64 {
-        let lines = |entry: &HourEntry| entry.file(FileKind::Lines).map_or(0, |file| file.bytes);
-        self.to_seal.iter().map(lines).sum::<u64>().saturating_mul(2)
+        self.to_seal.iter().map(HourEntry::unsealed_bytes).sum::<u64>().saturating_mul(2)
     }
 }
 
@@ -307,20 +306,34 @@ impl Job {
         progress: &Progress,
         events: &mut Vec<JobEvent>,
     ) -> Result<(), SealError> {
-        let target = SealTarget { dir: &self.dir, stem: &entry.stem, hour: entry.hour };
-        let mut warn =
-            |warning| events.push(JobEvent::from_seal_warning(&self.dir, entry, warning));
-        match seal(target, self.compression, clock, progress, &mut warn)? {
-            SealOutcome::Sealed { record, raw_bytes, stored_bytes } => {
-                let added = AddedBytes { raw: raw_bytes, stored: stored_bytes };
-                events.push(JobEvent::sealed(&self.dir, entry, &record, added));
+        let mut added = AddedBytes { raw: 0, stored: 0 };
+        let mut last = None;
+        let mut result = Ok(());
+        for lines in entry.unsealed_kinds() {
+            let target = SealTarget { dir: &self.dir, stem: &entry.stem, hour: entry.hour, lines };
+            let mut warn =
+                |warning| events.push(JobEvent::from_seal_warning(&self.dir, entry, warning));
+            match seal(target, self.compression, clock, progress, &mut warn) {
+                Ok(SealOutcome::Sealed { record, raw_bytes, stored_bytes }) => {
+                    added.raw += raw_bytes;
+                    added.stored += stored_bytes;
+                    last = Some(record);
+                }
+                Ok(SealOutcome::AlreadySealed(record)) => {
+                    events.push(JobEvent::finished(&self.dir, entry, &record));
+                }
+                // Later lines are not sealed before these.
+                Ok(SealOutcome::InUse) => break,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
             }
-            SealOutcome::AlreadySealed(record) => {
-                events.push(JobEvent::finished(&self.dir, entry, &record));
-            }
-            SealOutcome::InUse => {}
         }
-        Ok(())
+        if let Some(record) = last {
+            events.push(JobEvent::sealed(&self.dir, entry, &record, added));
+        }
+        result
     }
 
     /// Records a file that another program sealed in a new journal, so that it can be verified from
@@ -426,6 +439,6 @@ impl Leftover {
 /// Returns whether another program sealed the hour: this program leaves a journal.
 fn is_sealed_without_journal(entry: &HourEntry) -> bool {
     entry.file(FileKind::Sealed).is_some()
-        && entry.file(FileKind::Lines).is_none()
+        && entry.unsealed_kinds().next().is_none()
         && entry.file(FileKind::Journal).is_none()
 }

@@ -48,6 +48,8 @@ pub(super) struct Reconciler<'a> {
     pub(super) dir: &'a Path,
     pub(super) stem: &'a Stem,
     pub(super) hour: Hour,
+    /// The file of the lines: the `.jsonl`, or a part.
+    pub(super) kind: FileKind,
     pub(super) lines: &'a File,
     pub(super) lines_info: FileInfo,
     pub(super) progress: &'a Progress,
@@ -72,7 +74,7 @@ impl Reconciler<'_> {
         };
         let metadata = sealed.metadata().map_err(sealed_error("read the size of"))?;
         let sealed_info = FileInfo::from_metadata(&metadata);
-        let lines_path = self.path(FileKind::Lines);
+        let lines_path = self.path(self.kind);
         let journal_path = self.path(FileKind::Journal);
         let entries = journal::read_compacted(&journal_path)
             .map_err(FileError::from_io("read", &journal_path))?

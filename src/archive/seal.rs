@@ -77,7 +77,7 @@ pub fn seal(
     warn: &mut dyn FnMut(SealWarning),
 ) -> Result<SealOutcome, SealError> {
     progress.check_stopped()?;
-    let path = target.path(FileKind::Lines);
+    let path = target.lines_path();
     let lines = disk::open_to_lock(&path)?;
     if !file_lock::try_lock(&lines, &path)? {
         return Ok(SealOutcome::InUse);
@@ -91,8 +91,9 @@ pub fn seal(
     // Compression takes long: a recorder whose clock was set back must not wait for it.
     file_lock::unlock(&lines, &path)?;
 
-    let SealTarget { dir, stem, hour } = target;
-    let reconciler = Reconciler { dir, stem, hour, lines: &lines, lines_info: info, progress };
+    let SealTarget { dir, stem, hour, lines: kind } = target;
+    let reconciler =
+        Reconciler { dir, stem, hour, kind, lines: &lines, lines_info: info, progress };
     let (skip, base, corrupt) = match reconciler.reconcile()? {
         Overlap::Supersedes => (0, None, None),
         Overlap::Extends { skip, base } => (skip, Some(base), None),
@@ -167,7 +168,7 @@ fn report_lost_lines(
     // An hour without a journal, or whose journal has no seal, was not sealed before.
     let entries = entries.unwrap_or_default();
     let Some(record) = journal::sealed_records(&entries).next_back() else { return Ok(()) };
-    let path = target.path(FileKind::Lines);
+    let path = target.lines_path();
     let contained = journal::has_sealed_prefix(record, lines, info.bytes)
         .map_err(FileError::from_io("read", &path))?;
     if !contained {
@@ -200,13 +201,14 @@ fn repair_lines_end(
     target: SealTarget<'_>,
     clock: &dyn Clock,
 ) -> Result<Option<TailRepair>, FileError> {
-    let path = target.path(FileKind::Lines);
+    let path = target.lines_path();
     let torn = target.path(FileKind::Torn);
     let journal = target.path(FileKind::Journal);
     let entries = journal::read(&journal).map_err(FileError::from_io("read", &journal))?;
     let checkpoints = Checkpoints::from_journal(&entries);
-    if checkpoints.is_empty() {
-        // No recorder of ours wrote the lines: only the last line may be incomplete.
+    if checkpoints.is_empty() || target.part_number().is_some() {
+        // No recorder of ours wrote the lines, or it closed them when they became a part: only the
+        // last line may be incomplete.
         let tail = FileTail::read(lines).map_err(FileError::from_io("read", &path))?;
         if tail.is_intact() {
             return Ok(None);

@@ -62,7 +62,7 @@ pub fn verify_hour(
     entry: &HourEntry,
     progress: &Progress,
 ) -> Result<Option<HourVerdict>, Stopped> {
-    let lines = match entry.file(FileKind::Lines) {
+    let lines = match entry.unsealed_kinds().next() {
         Some(_) => UnsealedLines::Listed,
         None => UnsealedLines::Absent,
     };

@@ -143,7 +143,7 @@ fn planned_steps<'a>(job: &Job, plan: &'a JobPlan) -> Vec<PlannedStep<'a>> {
     let to_seal = plan.to_seal.iter().map(|entry| {
         let is_late = entry.file(FileKind::Sealed).is_some();
         let reason = if is_late { "closed, and partly sealed already" } else { "closed" };
-        let bytes = file_bytes(entry, FileKind::Lines);
+        let bytes = entry.unsealed_bytes();
         PlannedStep::new("would_seal", job, entry, FileKind::Lines, bytes, reason.to_owned())
     });
     let to_record = plan.to_record.iter().map(|entry| {

@@ -209,6 +209,7 @@ impl GapDetector {
             // and removals are the work of other processes; `check_torn_line` has handled torn lines.
             JournalEvent::ClockStep { .. }
             | JournalEvent::Rejected { .. }
+            | JournalEvent::Continued(_)
             | JournalEvent::Sealing(_)
             | JournalEvent::Sealed(_)
             | JournalEvent::Removed { .. }
@@ -251,6 +252,7 @@ impl GapDetector {
             | JournalEvent::Stopping
             | JournalEvent::Suspended { .. }
             | JournalEvent::ClockStep { .. }
+            | JournalEvent::Continued(_)
             | JournalEvent::Missing { .. }
             | JournalEvent::Closed(_) => self.last_activity = t,
         }

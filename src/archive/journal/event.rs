@@ -120,6 +120,9 @@ pub enum JournalEvent {
         /// Time that the clock would have shown without the step.
         from: UnixNanos,
     },
+    /// The `.jsonl` can take no more lines, since files of the disk may not be larger. It is about
+    /// to get the name of a part, and lines go on in a new `.jsonl`.
+    Continued(ContinuedEvent),
     /// Earlier events could not be written and were discarded.
     Missing {
         /// Number of discarded events.
@@ -204,6 +207,17 @@ pub struct RecoveredEvent {
     /// Time since which lines may be missing: that of the last mark that still holds. The epoch if
     /// there is no mark.
     pub since: UnixNanos,
+}
+
+/// A `.jsonl` that becomes a part of its hour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContinuedEvent {
+    /// Number of the part.
+    pub part: u16,
+    /// Bytes of all lines of the part.
+    pub bytes: u64,
+    /// Number of lines of the part.
+    pub messages: u64,
 }
 
 /// The end of a recorder's work on an hour.

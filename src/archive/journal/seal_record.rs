@@ -26,9 +26,19 @@ pub struct SealRecord {
     pub part: Option<SealedPart>,
 }
 
+impl SealRecord {
+    /// Returns whether the lines that were sealed last are those of a part of the hour.
+    pub(in crate::archive) fn is_of_part(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| part.number.is_some())
+    }
+}
+
 /// The lines that one run of sealing added, and the `.jsonl` that held them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedPart {
+    /// Number of the part of the hour that held them; `None` for the `.jsonl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u16>,
     /// Bytes of these lines, which were the start of the `.jsonl`.
     pub bytes: u64,
     /// SHA-256 of these lines.

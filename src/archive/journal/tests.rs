@@ -16,6 +16,7 @@ fn seal_record(bytes: u64) -> SealRecord {
         stored_sha256: hash,
         torn: false,
         part: Some(SealedPart {
+            number: None,
             bytes,
             sha256: hash,
             inode: 7,

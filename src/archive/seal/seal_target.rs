@@ -16,9 +16,24 @@ pub struct SealTarget<'a> {
     pub stem: &'a Stem,
     /// The hour.
     pub hour: Hour,
+    /// The file of the lines: the `.jsonl`, or a part.
+    pub lines: FileKind,
 }
 
 impl SealTarget<'_> {
+    /// Returns the path of the lines.
+    pub(super) fn lines_path(&self) -> PathBuf {
+        self.path(self.lines)
+    }
+
+    /// Returns the number of the part, unless the lines are those of the `.jsonl`.
+    pub(super) fn part_number(&self) -> Option<u16> {
+        match self.lines {
+            FileKind::Part(number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// Returns the path of a file of the hour.
     pub(super) fn path(&self, kind: FileKind) -> PathBuf {
         self.stem.path(self.dir, self.hour, kind)

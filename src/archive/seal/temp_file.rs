@@ -46,7 +46,7 @@ pub(super) fn write_and_verify(
     compression: Compression,
     progress: &Progress,
 ) -> Result<(SealRecord, LinesDigest), SealError> {
-    let path = target.path(FileKind::Lines);
+    let path = target.lines_path();
     let sealed = target.path(FileKind::Sealed);
     let temp = target.path(FileKind::SealingTemp);
     let file = disk::create(&temp)?;
@@ -76,6 +76,7 @@ pub(super) fn write_and_verify(
     // All lines of the `.jsonl`, not only the new ones: after a crash the next run compares these
     // with the `.jsonl` that it finds.
     let sealed_part = SealedPart {
+        number: target.part_number(),
         bytes: info.bytes,
         sha256,
         inode: info.inode,

@@ -74,7 +74,7 @@ fn locked_and_rewritten_files_are_not_sealed() {
     archive.write(10, FileKind::Lines, lines(0..100));
     let stem = Stem::from_topic("t").unwrap();
     let hour = Hour::starting_at(10 * 3600).unwrap();
-    let target = SealTarget { dir: archive.dir.path(), stem: &stem, hour };
+    let target = SealTarget { dir: archive.dir.path(), stem: &stem, hour, lines: FileKind::Lines };
     let mut ignore = |_: SealWarning| {};
     let mut run = || {
         let compression = archive.job.compression;

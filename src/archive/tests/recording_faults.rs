@@ -182,6 +182,76 @@ fn a_disk_error_at_any_operation_loses_no_accepted_line() {
 }
 
 #[test]
+fn a_file_that_can_take_no_more_is_continued_and_all_parts_become_one_sealed_file() {
+    // Also where no file is too large, but an operation says so.
+    test_fault_at_every_operation(InjectedFault::Error(ErrorKind::FileTooLarge));
+    let archive = TestArchive::new();
+    let mut recorder = TestRecorder::new(&archive, "first");
+    recorder.record_event(36_000, JournalEvent::Up { connection: ConnectionId::new(1) });
+    let too_large = InjectedFault::Error(ErrorKind::FileTooLarge);
+    for second in 0..4 {
+        recorder.write(36_010 + second, second * 100..second * 100 + 50);
+        recorder.tick(36_010 + second);
+        with_fault(too_large, 0, || {
+            recorder.write(36_010 + second, second * 100 + 50..second * 100 + 100);
+        });
+    }
+    assert!(recorder.refused.is_empty());
+    let expected = lines(0..400);
+    assert_eq!(archive.cat(10), expected);
+    let unsealed = archive.verdicts();
+    assert!(matches!(unsealed.as_slice(), [HourVerdict::Unsealed { messages: 400, .. }]));
+    assert_eq!(hour_state(&archive, 10), hour_summary::HourState::Open);
+    recorder.close_hour(39_600, CloseReason::Stopped);
+    let names = ["36000.1", "36000.2", "36000.3", "36000.4", "36000"];
+    let names = names.map(|name| format!("t_{name}.jsonl"));
+    assert!(names.iter().all(|name| archive.names().contains(name)), "{:?}", archive.names());
+    // The order of the names is that of the lines, also for a shell.
+    let in_order: String = names
+        .iter()
+        .map(|name| fs::read_to_string(archive.dir.path().join(name)).unwrap())
+        .collect();
+    assert_eq!(in_order, expected);
+    let (summary, events) = archive.run();
+    assert_eq!((summary.sealed, summary.failures), (1, 0), "{events:?}");
+    assert_eq!(archive.names(), ["t_36000.journal", "t_36000.jsonl.zst"]);
+    assert_eq!((archive.cat(10), archive.decode_sealed(10)), (expected.clone(), expected));
+    let verdicts = archive.verdicts();
+    assert!(matches!(verdicts.as_slice(), [HourVerdict::Intact { messages: 400, .. }]));
+    let gaps = read_gaps(&archive);
+    assert!(gaps.iter().all(|gap| gap.kind == gaps::GapKind::NotRunning), "{gaps:?}");
+}
+
+#[test]
+fn a_crash_while_parts_are_sealed_loses_and_repeats_no_line() {
+    for nth in 0.. {
+        let archive = TestArchive::new();
+        let mut recorder = TestRecorder::new(&archive, "first");
+        for second in 0..3 {
+            recorder.write(36_010 + second, second * 100..second * 100 + 50);
+            let too_large = InjectedFault::Error(ErrorKind::FileTooLarge);
+            with_fault(too_large, 0, || {
+                recorder.write(36_010 + second, second * 100 + 50..second * 100 + 100);
+            });
+        }
+        recorder.close_hour(39_600, CloseReason::Stopped);
+        let (_, crashed) = with_fault(InjectedFault::Crash, nth, || archive.try_run());
+        assert_eq!(archive.cat(10), lines(0..300), "{nth}");
+        let bad = archive.verdicts().iter().any(|v| matches!(v, HourVerdict::Bad { .. }));
+        assert!(!bad, "{nth}: {:?}", archive.verdicts());
+        archive.run();
+        assert_eq!(archive.decode_sealed(10), lines(0..300), "{nth}");
+        assert_eq!(archive.names(), ["t_36000.journal", "t_36000.jsonl.zst"], "{nth}");
+        let verdicts = archive.verdicts();
+        assert!(matches!(verdicts.as_slice(), [HourVerdict::Intact { .. }]), "{nth}: {verdicts:?}");
+        if !crashed {
+            assert!(nth > 20, "only {nth} operations were seen");
+            return;
+        }
+    }
+}
+
+#[test]
 fn verify_reports_lines_removed_from_an_hour() {
     let archive = TestArchive::new();
     let mut recorder = TestRecorder::new(&archive, "first");

@@ -1,7 +1,7 @@
 //! The marks of a journal, as positions in the lines of the sealed file.
 
 use crate::archive::checkpoints::Checkpoints;
-use crate::archive::journal::{JournalEntry, JournalEvent, entries_since_removal};
+use crate::archive::journal::{JournalEntry, JournalEvent, SealedPart, entries_since_removal};
 use crate::archive::line_position::LinePosition;
 
 /// Returns the positions of all marks of a journal in the lines of the sealed file, sorted.
@@ -23,7 +23,9 @@ pub(super) fn mark_positions(journal: &[JournalEntry]) -> Result<Vec<LinePositio
         let length = record.raw_bytes.saturating_sub(start.bytes);
         // Another program's seal has no part. The part of a file that replaced a lost one has another
         // length; the comparison with earlier records reports the loss.
-        if record.part.as_ref().is_some_and(|part| part.bytes == length) {
+        // The marks of a part stand before a `continued`, and not before its seal.
+        let is_whole = |part: &SealedPart| part.bytes == length && part.number.is_none();
+        if record.part.as_ref().is_some_and(is_whole) {
             let checkpoints = Checkpoints::from_journal(part);
             if let Some(last) = checkpoints.last().filter(|last| last.bytes > length) {
                 let sealed = record.messages.saturating_sub(start.messages);

@@ -87,6 +87,16 @@ impl HeldLines {
         self.since
     }
 
+    /// Sets the last failure, in words.
+    pub(super) fn set_error(&mut self, error: String) {
+        self.error = error;
+    }
+
+    /// Returns whether the log and the journal say that lines wait.
+    pub(super) fn is_reported(&self) -> bool {
+        self.is_reported
+    }
+
     /// Returns the last failure, in words.
     pub(super) fn error(&self) -> &str {
         &self.error
@@ -147,6 +157,18 @@ impl HeldLines {
         let messages = std::mem::take(&mut self.messages);
         let since = self.since;
         self.discard(since, messages)
+    }
+
+    /// Discards the first line, which no file can take. Returns the number of discarded lines.
+    pub(super) fn discard_first(&mut self) -> u64 {
+        let length = memchr::memchr(b'\n', &self.bytes).map_or(self.bytes.len(), |end| end + 1);
+        self.remove_front(length);
+        let since = self.since;
+        let begun = self.discarded.has_begun;
+        let discarded = self.discard(since, 1);
+        // Lines that wait behind it are written.
+        self.discarded.has_begun = begun;
+        discarded
     }
 
     fn discard(&mut self, since: UnixNanos, messages: u64) -> u64 {

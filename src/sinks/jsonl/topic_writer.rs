@@ -336,6 +336,9 @@ fn log_opened(open: &HourWriter, report: Option<OpenReport>, log_level: HourLogL
         Some(TailRepair::LineFeedAdded) => warn!(%file, "line feed added to the last line"),
         None => {}
     }
+    if let Some(part) = report.continues {
+        info!(%file, part, "the file can take no more lines: it is a part of the hour now, and lines go on in a new file");
+    }
     if let Some(recovered) = report.recovered.filter(|recovered| recovered.lost > 0) {
         let since = recovered.since;
         error!(%file, messages = recovered.lost, %since, "lines that were written are gone");

@@ -359,15 +359,17 @@ impl TopicWriters {
         let is_too_large = trouble.is_too_large();
         let hour = Hour::containing(received);
         let held = self.held.entry(index, hour, received);
+        if is_too_large && held.messages() == 0 {
+            // A part of the lines may fit. A failure is kept with those that do not.
+            self.held.push(index, received, lines);
+            drop(self.write_held(index, hour));
+            return Ok(());
+        }
         if held.record_failure(error_chain(&*error), trouble.is_locked()) {
             let since = held.since();
             self.report_held(index, since, &error_chain(&*error));
         }
         self.held.push(index, received, lines);
-        if is_too_large {
-            // A part of the lines may fit.
-            drop(self.write_held(index, hour));
-        }
         Ok(())
     }
 
@@ -401,8 +403,10 @@ impl TopicWriters {
         match written {
             Ok(()) => {
                 self.journal_discarded(index, &mut held);
-                let stem = self.writers.get(index).stem().as_str();
-                info!(stem, "the file can be written again");
+                if held.is_reported() && self.failure_log.is_due() {
+                    let stem = self.writers.get(index).stem().as_str();
+                    info!(stem, "the file can be written again");
+                }
                 Ok(())
             }
             Err(error) => {
@@ -436,7 +440,12 @@ impl TopicWriters {
                     let end = memchr::memrchr(b'\n', half).or(memchr::memchr(b'\n', lines));
                     length = end.map_or(length, |end| end + 1);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    held.set_error(error_chain(&*error));
+                    let discarded = held.discard_first();
+                    self.held.count_discarded(discarded);
+                    length = held.bytes().len();
+                }
             }
         }
         Ok(())
