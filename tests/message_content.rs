@@ -56,6 +56,26 @@ fn line_feeds_become_spaces_and_are_counted() {
 }
 
 #[test]
+fn a_message_with_windows_line_breaks_is_one_line_for_every_reader() {
+    let pretty = "{\r\n  \"a\": [\r\n    1\r\n  ]\r\n}";
+    let half = pretty.len() / 2 + 1;
+    let frames = vec![
+        (0x81, pretty.as_bytes().to_vec()),
+        // A line break that is split between two frames.
+        (0x01, pretty.as_bytes()[..2].to_vec()),
+        (0x00, pretty.as_bytes()[2..half].to_vec()),
+        (0x80, pretty.as_bytes()[half..].to_vec()),
+        (0x82, b"{\r\n}".to_vec()),
+        (0x81, b"alone\rit stays".to_vec()),
+    ];
+    let (_, recorded, status) = record(frames, 4, json!({}));
+    let recorded = String::from_utf8(recorded).unwrap();
+    let line = pretty.replace("\r\n", "  ");
+    assert_eq!(recorded, format!("{line}\n{line}\n{{  }}\nalone\rit stays\n"));
+    assert_eq!(status["newlines_folded"], 9);
+}
+
+#[test]
 fn fragments_are_joined_and_pings_between_them_answered() {
     let frames = vec![
         (0x01, "{\"€".as_bytes()[..4].to_vec()),

@@ -136,7 +136,8 @@ impl Batch {
 
     /// Appends a message and returns the number of line feeds in it.
     ///
-    /// Each line feed becomes a space. In JSON it can only be white space between tokens.
+    /// Each line feed becomes a space, and so does a carriage return beside it. In JSON both can
+    /// only be white space between tokens.
     ///
     /// # Panics
     /// Panics if the batch would exceed 4 GiB, which no source's limits allow.
@@ -395,12 +396,22 @@ fn topic<'a>(table: Option<&'a TopicTable>, ids: &[TopicId], index: usize) -> Op
     table.name(*ids.get(index).expect("every message of a labeled batch has a topic number"))
 }
 
-/// Turns every line feed into a space and returns their number.
+/// Turns every line break into spaces, byte by byte, and returns the number of line feeds.
+///
+/// A carriage return belongs to a line break if it adjoins a line feed, as in `\r\n`: many readers
+/// would end the line there. By itself it is content.
 pub(crate) fn fold_newlines(payload: &mut [u8]) -> usize {
     let mut folded = 0;
-    for byte in payload.iter_mut().filter(|byte| **byte == b'\n') {
-        *byte = b' ';
+    let mut rest = payload;
+    while let Some(feed) = memchr::memchr(b'\n', rest) {
+        let (before, after) = rest.split_at_mut(feed);
+        let Some((feed, after)) = after.split_first_mut() else { break };
+        *feed = b' ';
         folded += 1;
+        let is_return = |byte: &&mut u8| **byte == b'\r';
+        before.iter_mut().rev().take_while(is_return).for_each(|byte| *byte = b' ');
+        after.iter_mut().take_while(is_return).for_each(|byte| *byte = b' ');
+        rest = after;
     }
     folded
 }
@@ -433,6 +444,22 @@ mod tests {
         let mut batch = Batch::new();
         assert_eq!(batch.push(b"{\n\"a\":1\n}"), 2);
         assert_eq!(batch.as_lines(), b"{ \"a\":1 }\n");
+    }
+
+    #[test]
+    fn carriage_returns_beside_a_line_feed_are_folded_with_it_and_others_stay() {
+        for (message, line, feeds) in [
+            ("{\r\n\"a\": 1\r\n}", "{  \"a\": 1  }", 2),
+            ("\r\n", "  ", 1),
+            ("a\r\r\nb\n\rc\r\n\r\nd", "a   b  c    d", 4),
+            ("a\rb\nc\r", "a\rb c\r", 1),
+            ("a\r", "a\r", 0),
+            ("\r", "\r", 0),
+        ] {
+            let mut batch = Batch::new();
+            assert_eq!(batch.push(message.as_bytes()), feeds, "{message:?}");
+            assert_eq!(batch.as_lines(), format!("{line}\n").as_bytes());
+        }
     }
 
     #[test]
