@@ -17,6 +17,7 @@ mod stage_loss;
 mod subscription_reply;
 mod topic_status;
 mod tracker_id;
+mod undecodable_log;
 
 pub use self::archive_stats::ArchiveStats;
 pub use self::counter::Counter;

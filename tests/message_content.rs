@@ -4,9 +4,9 @@ use std::io::Read;
 
 use flate2::Compression;
 use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Server, Test};
+use crate::harness::{Server, Test, frame};
 
 /// Sends frames after the subscription. Returns the test, the recorded bytes and the last status.
 fn record(
@@ -97,8 +97,41 @@ fn binary_text_is_written_and_other_binary_counted() {
     ];
     let (test, recorded, status) = record(frames, 2, json!({}));
     assert_eq!(recorded, b"{\"binary\":true}\nlast\n");
-    assert_eq!(status["undecodable"], 1);
+    assert_eq!((&status["undecodable"], &status["feed_warning"]), (&json!(1), &Value::Null));
     assert_eq!(test.gaps(), ["dropped undecodable exact"]);
+}
+
+#[test]
+fn a_feed_of_which_everything_is_left_out_says_so_in_log_and_status() {
+    for (payload, binary, advice) in [
+        (&[0xFF, 0xFE, 0][..], "none", "set `binary` to"),
+        (&[0x1F, 0x8B, 8, 0], "none", "set `binary: \"gzip\"`"),
+        (&[0x78, 0x9C, 0xFF], "none", "set `binary: \"deflate\"`"),
+        (&[0xFF, 0xFE, 0], "gzip", "neither text nor whole gzip"),
+        (&[0xFF, 0xFE, 0], "deflate", "neither text nor whole deflate or zlib"),
+    ] {
+        let server = Server::start(move |_, peer| {
+            peer.accept_subscription();
+            // All at once, so that one log line has them all.
+            let answer = frame(0x81, br#"{"success":true,"op":"subscribe"}"#);
+            peer.send(&[answer, frame(0x82, payload).repeat(50)].concat());
+            peer.answer_until_end();
+        });
+        let test = Test::with_source(&server.url(), json!({ "binary": binary }));
+        let recorder = test.start();
+        let line = recorder.wait_for(&["left out", "messages=50"]);
+        assert!(line.contains("WARN") && line.contains("what comes is left out"), "{line}");
+        assert!(line.contains(advice), "{line}");
+        let status = recorder.status();
+        assert_eq!(status["undecodable"], 50);
+        let warning = status["feed_warning"].as_str().unwrap();
+        assert!(warning.contains("50 messages left out and 1 kept"), "{warning}");
+        assert!(warning.contains(advice), "{warning}");
+        let line = recorder.status_line();
+        assert!(line.starts_with("Uptime: ") && line.contains(" | Warning: 50 messages"), "{line}");
+        recorder.stop();
+        assert_eq!(test.log().matches("left out:").count(), 1, "{}", test.log());
+    }
 }
 
 #[test]

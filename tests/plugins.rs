@@ -179,6 +179,29 @@ fn an_exec_source_is_recorded_and_restarted_when_it_fails() {
 }
 
 #[test]
+fn a_line_that_is_not_utf8_is_left_out_and_logged_with_what_to_do() {
+    let lines = b"good\n\xFF\xFE bad\n\x1F\x8B\ngood\n";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lines");
+    fs::write(&path, lines).unwrap();
+    for source in [
+        json!({ "type": "stdin" }),
+        json!({ "type": "file", "paths": [&path] }),
+        json!({ "type": "exec", "command": ["cat", &path], "restart": false }),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let sinks = json!([{ "type": "stdout" }]);
+        let output = run_with(dir.path(), source.clone(), json!([]), sinks, lines);
+        assert!(output.status.success());
+        assert_eq!(output.stdout, b"good\ngood\n", "{source}");
+        let log = fs::read_to_string(dir.path().join("log")).unwrap();
+        let logged: Vec<_> = log.lines().filter(|line| line.contains("left out")).collect();
+        let [line] = logged.as_slice() else { panic!("{source}: {log}") };
+        assert!(line.contains("messages=2 kept=2") && line.contains("UTF-8"), "{line}");
+    }
+}
+
+#[test]
 fn every_sink_gets_every_message_and_has_its_own_counters() {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("copy");

@@ -81,6 +81,7 @@ impl Ticker {
             self.tick();
         }
         self.tick();
+        self.stats.log_undecodable_now();
     }
 
     fn tick(&mut self) {
@@ -92,6 +93,7 @@ impl Ticker {
         self.report_drops(last.wall, now.wall);
         self.producer.push_tick(now.wall);
         self.stats.record_sample(self.producer.usage());
+        self.stats.log_undecodable_due();
     }
 
     fn report_suspend_and_step(&self, last: ClockSample, now: ClockSample) {

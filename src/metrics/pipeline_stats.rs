@@ -20,6 +20,7 @@ use super::stage_loss::StageLoss;
 use super::subscription_reply::SubscriptionReply;
 use super::topic_status::{ConnectionReplies, TopicStatus};
 use super::tracker_id::TrackerId;
+use super::undecodable_log::UndecodableLog;
 use crate::base::error_chain::error_chain;
 use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::base::shard_index::ShardIndex;
@@ -92,10 +93,11 @@ struct PipelineStatsInner {
     last_disconnect: Option<LastDisconnect>,
     stall: Option<StallStart>,
     journal_failure: Option<JournalFailure>,
+    undecodable_log: UndecodableLog,
     queue_usage: QueueUsage,
     plugins: Vec<Arc<PluginStats>>,
     /// One sample a second, newest last; at most `RATE_WINDOW_SECONDS + 1`.
-    written_samples: VecDeque<WrittenSample>,
+    samples: VecDeque<CounterSample>,
 }
 
 /// The connections of one shard of the topics.
@@ -122,11 +124,13 @@ struct JournalFailure {
     logged_at: Instant,
 }
 
-/// The value of `written` at one time.
-#[derive(Debug)]
-struct WrittenSample {
+/// The values of some counters at one time.
+#[derive(Debug, Clone, Copy)]
+struct CounterSample {
     at: Instant,
     written: u64,
+    received: u64,
+    undecodable: u64,
 }
 
 impl PipelineStats {
@@ -277,27 +281,60 @@ impl PipelineStats {
     /// Records the fill level of the queue, and the sample that the message rate needs. Call it once
     /// a second.
     pub(crate) fn record_sample(&self, queue: QueueUsage) {
-        let written = self.written.get();
+        let sample = self.counter_sample();
         let mut inner = self.lock_inner();
         inner.queue_usage = queue;
-        if inner.written_samples.len() > RATE_WINDOW_SECONDS {
-            inner.written_samples.pop_front();
+        if inner.samples.len() > RATE_WINDOW_SECONDS {
+            inner.samples.pop_front();
         }
-        inner.written_samples.push_back(WrittenSample { at: Instant::now(), written });
+        inner.samples.push_back(sample);
+    }
+
+    fn counter_sample(&self) -> CounterSample {
+        CounterSample {
+            at: Instant::now(),
+            written: self.written.get(),
+            received: self.received.get(),
+            undecodable: self.undecodable.get(),
+        }
+    }
+
+    /// Counts messages that are left out because they are not text. `reason` says so in a sentence,
+    /// with what can be done; it is logged at most once a minute.
+    pub fn report_undecodable(&self, messages: u64, reason: &str) {
+        self.undecodable.add(messages);
+        self.lock_inner().undecodable_log.record(messages, reason);
+    }
+
+    /// Logs messages that were left out because they are not text, if a log line is due.
+    pub(crate) fn log_undecodable_due(&self) {
+        self.lock_inner().undecodable_log.log_due(self.received.get());
+    }
+
+    /// Logs messages that were left out because they are not text, if any are not logged yet.
+    pub(crate) fn log_undecodable_now(&self) {
+        self.lock_inner().undecodable_log.log_now(self.received.get());
     }
 
     /// Returns all values at this moment.
     pub fn snapshot(&self) -> PipelineSnapshot {
-        let now = Instant::now();
+        let current = self.counter_sample();
+        let now = current.at;
         let uptime = now - self.started;
-        let messages = self.written.get();
+        let messages = current.written;
         let inner = self.lock_inner();
-        let rate_per_minute = match inner.written_samples.front() {
-            Some(sample) if uptime.as_secs() >= RATE_WINDOW_SECONDS as u64 => {
-                rate_per_minute(messages.saturating_sub(sample.written), now - sample.at)
-            }
-            _ => rate_per_minute(messages, uptime),
+        let first = match inner.samples.front() {
+            Some(sample) if uptime.as_secs() >= RATE_WINDOW_SECONDS as u64 => *sample,
+            _ => CounterSample { at: self.started, written: 0, received: 0, undecodable: 0 },
         };
+        let rate_per_minute =
+            rate_per_minute(messages.saturating_sub(first.written), now - first.at);
+        let undecodable = current.undecodable - first.undecodable;
+        let kept = current.received - first.received;
+        let feed_warning = (undecodable > kept).then(|| {
+            let reason = inner.undecodable_log.reason();
+            format!("{undecodable} messages left out and {kept} kept in the last minute: {reason}")
+        });
         PipelineSnapshot {
             messages,
             bytes: self.written_bytes.get(),
@@ -317,7 +354,8 @@ impl PipelineStats {
             received: self.received.get(),
             received_bytes: self.received_bytes.get(),
             dropped: self.dropped.get() + self.unwritable.get(),
-            undecodable: self.undecodable.get(),
+            undecodable: current.undecodable,
+            feed_warning,
             control_skipped: self.control_skipped.get(),
             newlines_folded: self.newlines_folded.get(),
             stage_errors: self.stage_errors.get(),

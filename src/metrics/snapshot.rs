@@ -80,6 +80,10 @@ pub struct PipelineSnapshot {
     pub dropped: u64,
     /// Binary messages that are not text after decoding, and so were not written.
     pub undecodable: u64,
+    /// What is wrong with the feed, if more messages of the last minute were left out than kept,
+    /// because they are not text; else `null`.
+    #[serde(default)]
+    pub feed_warning: Option<String>,
     /// Messages left out by `control: "skip"`.
     pub control_skipped: u64,
     /// Line feeds within messages that were replaced by spaces.
@@ -135,6 +139,7 @@ impl PipelineSnapshot {
             sum.received_bytes += one.received_bytes;
             sum.dropped += one.dropped;
             sum.undecodable += one.undecodable;
+            sum.feed_warning = sum.feed_warning.or_else(|| one.feed_warning.clone());
             sum.control_skipped += one.control_skipped;
             sum.newlines_folded += one.newlines_folded;
             sum.stage_errors += one.stage_errors;
@@ -153,13 +158,18 @@ impl PipelineSnapshot {
     }
 }
 
-/// Formats the status line: `Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min`.
+/// Formats the status line: `Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min`, with the
+/// warning about the feed, if there is one.
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let uptime = Uptime(self.uptime_seconds);
         let messages = self.total.messages;
         let rate = self.total.rate_per_minute;
-        write!(f, "Uptime: {uptime} | Total Msgs: {messages} | Rate: {rate:.2} msg/min")
+        write!(f, "Uptime: {uptime} | Total Msgs: {messages} | Rate: {rate:.2} msg/min")?;
+        match &self.total.feed_warning {
+            None => Ok(()),
+            Some(warning) => write!(f, " | Warning: {warning}"),
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use tracing::{info, warn};
 
 use crate::metrics::ProcessStats;
 
-/// Logs the status line once per `interval`, as a warning while a sink is stalled. Never returns.
+/// Logs the status line once per `interval`, as a warning while a sink is stalled or most of the feed
+/// is left out. Never returns.
 pub(super) async fn log_status_periodically(interval: Duration, stats: Arc<ProcessStats>) {
     let mut ticks = interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -18,6 +19,9 @@ pub(super) async fn log_status_periodically(interval: Duration, stats: Arc<Proce
         let dropped = snapshot.total.dropped;
         let connected = snapshot.total.connected;
         match &snapshot.total.stall {
+            None if snapshot.total.feed_warning.is_some() => {
+                warn!(dropped, connected, "{snapshot}");
+            }
             None => info!(dropped, connected, "{snapshot}"),
             Some(stall) => {
                 let stalled_seconds = stall.seconds;

@@ -18,6 +18,9 @@ const BLOCK_SIZE: usize = 64 << 10;
 /// Maximum number of blocks that are read ahead.
 const MAX_QUEUED_BLOCKS: usize = 4;
 
+/// Reason for which a line is left out.
+const NOT_UTF8: &str = "lines that are not UTF-8 text are not recorded; convert them first, such as with `iconv`, or decompress them";
+
 /// Time after which the thread checks whether it must stop.
 const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
@@ -129,6 +132,6 @@ fn push_text(line: &[u8], batch: &mut Batch, stats: &PipelineStats) {
     if simdutf8::basic::from_utf8(line).is_ok() {
         batch.push(line);
     } else {
-        stats.undecodable.add(1);
+        stats.report_undecodable(1, NOT_UTF8);
     }
 }

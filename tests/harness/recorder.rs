@@ -255,6 +255,12 @@ impl Recorder {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Queries the status as a line for people.
+    pub fn status_line(&self) -> String {
+        let output = binary().args(["status", "-config"]).arg(&self.config).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Queries the status until `wanted` accepts it, and returns it.
     pub fn wait_until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + WAIT_LIMIT;

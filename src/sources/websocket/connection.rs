@@ -188,7 +188,9 @@ impl WebsocketConnection {
             }
             let anomalies = self.decoder.take_anomalies();
             self.stats.newlines_folded.add(anomalies.newlines_folded);
-            self.stats.undecodable.add(anomalies.undecodable);
+            if let Some(reason) = anomalies.undecodable_reason {
+                self.stats.report_undecodable(anomalies.undecodable, reason);
+            }
         }
     }
 

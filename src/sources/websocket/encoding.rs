@@ -40,6 +40,28 @@ impl BinaryEncoding {
         .filter(|text| !text.is_empty())
     }
 
+    /// Returns the reason for which a binary message is left out, with what can be done.
+    pub(super) fn undecodable_reason(self, payload: &[u8]) -> &'static str {
+        let is_gzip = payload.starts_with(&[0x1F, 0x8B]);
+        match self {
+            Self::None | Self::Deflate if is_gzip => {
+                "binary messages that look like gzip are not recorded; set `binary: \"gzip\"`"
+            }
+            Self::None | Self::Gzip if has_zlib_header(payload) => {
+                "binary messages that look like zlib are not recorded; set `binary: \"deflate\"`"
+            }
+            Self::None => {
+                "binary messages that are not UTF-8 text are not recorded; if they are compressed text, set `binary` to \"gzip\" or \"deflate\", or ask the server for a text format"
+            }
+            Self::Gzip => {
+                "binary messages that are neither text nor whole gzip (`binary: \"gzip\"`) of at most `max_message_size` are not recorded"
+            }
+            Self::Deflate => {
+                "binary messages that are neither text nor whole deflate or zlib (`binary: \"deflate\"`) of at most `max_message_size` are not recorded"
+            }
+        }
+    }
+
     /// Returns whether a message that is text may be compressed all the same.
     ///
     /// Short messages of raw deflate can be ASCII. One that inflates to JSON never begins as JSON

@@ -28,6 +28,8 @@ pub struct DecodeAnomalies {
     pub newlines_folded: u64,
     /// Number of binary messages that are not text and were left out.
     pub undecodable: u64,
+    /// Reason for which the first of them was, with what can be done.
+    pub undecodable_reason: Option<&'static str>,
 }
 
 /// The limits of a [`FrameDecoder`].
@@ -325,17 +327,21 @@ impl FrameDecoder {
         if is_text && !self.encoding.may_be_compressed(payload) {
             return true;
         }
-        let decoded = self.encoding.decode(payload, self.limits.max_message_bytes);
-        if is_text && decoded.is_none() {
-            return true;
+        match self.encoding.decode(payload, self.limits.max_message_bytes) {
+            Some(text) => {
+                self.lines.truncate(start);
+                self.lines.extend_from_slice(text.as_bytes());
+                true
+            }
+            None if is_text => true,
+            None => {
+                let reason = self.encoding.undecodable_reason(payload);
+                self.anomalies.undecodable_reason.get_or_insert(reason);
+                self.anomalies.undecodable += 1;
+                self.lines.truncate(start);
+                false
+            }
         }
-        self.lines.truncate(start);
-        let Some(text) = decoded else {
-            self.anomalies.undecodable += 1;
-            return false;
-        };
-        self.lines.extend_from_slice(text.as_bytes());
-        true
     }
 
     /// Checks the messages since the last call. Cuts the lines before the first invalid message.
