@@ -96,7 +96,7 @@ impl Echo {
         let line = self.lines.wait();
         let expected = to_line(&message.payload);
         if line.as_ref() == Some(&expected) {
-            // The line lacks the line feeds of the message, which are folded by design.
+            // The line lacks the line breaks of the message, which are folded by design.
             return Some(message.payload.clone());
         }
         let length = message.payload.len();
@@ -109,9 +109,15 @@ impl Echo {
     }
 }
 
-/// Returns the line of a message: a line feed within it is a space.
+/// Returns the line of a message: a line break within it becomes spaces, byte by byte.
 fn to_line(payload: &[u8]) -> Vec<u8> {
-    payload.iter().map(|&byte| if byte == b'\n' { b' ' } else { byte }).collect()
+    let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let runs = payload.chunk_by(|a, b| is_break(a) == is_break(b));
+    let lines = runs.map(|run| {
+        let is_folded = run.iter().all(is_break) && run.contains(&b'\n');
+        if is_folded { vec![b' '; run.len()] } else { run.to_vec() }
+    });
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// Returns a frame of a client, with a mask that changes nothing (RFC 6455, 5.2).
@@ -140,6 +146,11 @@ fn to_frame(is_binary: bool, payload: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::message_decoder::split_frame;
+
+    #[test]
+    fn line_breaks_are_folded_and_lone_carriage_returns_kept() {
+        assert_eq!(to_line(b"a\r\r\nb\n\rc\rd\n"), b"a   b  c\rd ");
+    }
 
     #[test]
     fn frames_of_every_form_of_length_are_read_back() {
