@@ -21,6 +21,7 @@ mod command_line;
 mod configuration;
 mod crashes_and_stops;
 mod demo;
+mod descriptors;
 mod documents;
 mod faults;
 mod file_systems;

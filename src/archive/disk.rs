@@ -16,6 +16,7 @@ use rustix::fs::{Advice, OFlags, fadvise};
 pub(super) use self::disk_operation::DiskOperation;
 pub(crate) use self::disk_operation::Support;
 pub use self::failure_scope::FailureScope;
+use crate::base::descriptors::record_if_shortage;
 
 /// Mode of new files: the owner writes, the group reads.
 pub const DEFAULT_FILE_MODE: u32 = 0o640;
@@ -41,7 +42,11 @@ pub struct FileError {
 impl FileError {
     /// Returns a function, for `map_err`, that adds the action and the path to an error.
     pub(super) fn from_io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self { action, path: path.to_owned(), source }
+        move |source| {
+            // Whoever keeps files open closes some.
+            record_if_shortage(&source);
+            Self { action, path: path.to_owned(), source }
+        }
     }
 
     /// Returns whether the disk, or the quota of the user, has no space left.

@@ -41,6 +41,8 @@ struct BuildShared<'a> {
     stats: &'a ProcessStats,
     pacer: &'a Arc<Pacer>,
     run: RunInfo,
+    /// Number of sinks that keep files of hours open.
+    file_holders: usize,
 }
 
 impl PipelineBuilder {
@@ -74,7 +76,9 @@ impl PipelineBuilder {
         let Self { text, written_keys, pipelines, limits, config_digest } = self;
         let id = format!("{:016x}", fastrand::u64(..));
         let run = RunInfo { id, config_digest, ..RunInfo::default() };
-        let shared = BuildShared { stats, pacer, run };
+        let dirs = pipelines.iter().flat_map(PipelineConfig::sink_dirs);
+        let file_holders = dirs.filter(|sink| sink.dir.is_some()).count();
+        let shared = BuildShared { stats, pacer, run, file_holders };
         let built =
             pipelines.into_iter().map(|pipeline| build_pipeline(pipeline, &limits, &text, &shared));
         built
@@ -97,6 +101,7 @@ fn build_pipeline(
         .with_pipeline(&name)
         .with_topic_selector(topic_selector.clone())
         .with_pacer(Arc::clone(shared.pacer))
+        .with_file_holders(shared.file_holders)
         .with_secrets(text.secrets.clone());
     let sources = build_section(source, &context)?;
     let endpoint = sources.first().map(|source| source.endpoint()).unwrap_or_default();

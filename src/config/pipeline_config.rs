@@ -27,7 +27,7 @@ pub(super) struct PipelineConfig {
 /// A sink section's path, and the directory in which the sink writes hours.
 pub(super) struct SinkDir {
     path: String,
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// The sections of a pipeline as the file has them.

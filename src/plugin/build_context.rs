@@ -29,6 +29,8 @@ pub struct BuildContext {
     pub pacer: Arc<Pacer>,
     /// Identity of the recording.
     pub run_info: RunInfo,
+    /// Number of sinks of this process that keep files of hours open.
+    pub(crate) file_holders: usize,
     secrets: Secrets,
 }
 
@@ -44,6 +46,7 @@ impl BuildContext {
             max_batch_messages: max_batch.max(1),
             pacer: Arc::default(),
             run_info: RunInfo::default(),
+            file_holders: 1,
             secrets: Secrets::default(),
         }
     }
@@ -85,6 +88,13 @@ impl BuildContext {
     #[must_use]
     pub fn with_run_info(mut self, run_info: RunInfo) -> Self {
         self.run_info = run_info;
+        self
+    }
+
+    /// Sets the number of sinks that share the file descriptors of this process.
+    #[must_use]
+    pub(crate) fn with_file_holders(mut self, file_holders: usize) -> Self {
+        self.file_holders = file_holders;
         self
     }
 

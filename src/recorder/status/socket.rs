@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use super::protocol::{JSON_REQUEST, RESPONSE_TIMEOUT, ResponseFormat};
 use super::query::{QueryError, query_status};
-use crate::base::descriptors::is_descriptor_shortage;
+use crate::base::descriptors::record_if_shortage;
 use crate::base::error_chain::error_chain;
 use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::base::symlinks::{ForeignLinkError, check_foreign_links};
@@ -145,7 +145,7 @@ impl StatusSocket {
     /// Answers a client with the descriptor in reserve when the process has no other left, and waits
     /// for a moment.
     async fn on_accept_error(&mut self, error: &io::Error, stats: &Arc<ProcessStats>) {
-        if is_descriptor_shortage(error) && self.reserve.take().is_some() {
+        if record_if_shortage(error) && self.reserve.take().is_some() {
             let accepted = timeout(ACCEPT_RETRY_DELAY, accept(self.bound.as_ref())).await;
             if let Ok(Ok(client)) = accepted {
                 respond(client, Arc::clone(stats), REQUEST_TIMEOUT).await;

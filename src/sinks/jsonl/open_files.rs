@@ -1,26 +1,36 @@
 //! The limit on open files.
 
-use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use tracing::warn;
 
 use super::writer_index::WriterIndex;
+use crate::base::descriptors::{share_of_files, shortages};
 use crate::metrics::Counter;
 
-/// Lower bound of `max_open_files`, also when the process runs out of file descriptors.
+/// Lower bound of `max_open_files`.
 pub(super) const MIN_OPEN_FILES: u32 = 16;
-/// File descriptors that the rest of the process needs.
-const RESERVED_DESCRIPTORS: u64 = 128;
 /// Files that a writer has open: lines and journal.
 const FILES_PER_WRITER: usize = 2;
+/// Time without a shortage of descriptors after which more files are kept open again.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A least-recently-used list of the writers that have files open.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
-    /// Maximum number of open files.
+    /// Maximum number of open files; with less than those of one writer, its files are closed after
+    /// each use.
     limit: usize,
+    /// `max_open_files`, or the share of the process's descriptors if that is less.
+    max: usize,
+    /// Number of sinks that share the descriptors.
+    holders: usize,
+    /// `true` if the process may open fewer files than `max_open_files`, and that is not logged yet.
+    is_share_unlogged: bool,
+    /// Number of shortages of descriptors that are known.
+    seen_shortages: u64,
+    limit_changed_at: Instant,
     /// The state of each writer that was used so far, by its index.
     slots: Vec<Slot>,
     /// Number of uses so far; the clock of `Slot::last_used`.
@@ -37,14 +47,31 @@ struct Slot {
 }
 
 impl OpenFiles {
-    /// Returns an empty list that allows `max_open_files` files.
-    pub(super) fn new(max_open_files: u32, evictions: Arc<Counter>) -> Self {
+    /// Returns an empty list that allows `max_open_files` files. `holders` sinks share the
+    /// descriptors of the process.
+    pub(super) fn new(max_open_files: u32, holders: usize, evictions: Arc<Counter>) -> Self {
+        let max = max_open_files as usize;
         Self {
-            limit: max_open_files as usize,
+            limit: max,
+            max,
+            holders,
+            is_share_unlogged: false,
+            seen_shortages: shortages(),
+            limit_changed_at: Instant::now(),
             slots: Vec::new(),
             uses: 0,
             open_writers: 0,
             evictions,
+        }
+    }
+
+    /// Lowers the limit to this sink's share of the descriptors that the process may have.
+    pub(super) fn limit_to_share(&mut self) {
+        let share = share_of_files(self.holders).max(FILES_PER_WRITER);
+        if share < self.max {
+            self.max = share;
+            self.limit = share;
+            self.is_share_unlogged = true;
         }
     }
 
@@ -70,6 +97,12 @@ impl OpenFiles {
         oldest.is_open = false;
         self.open_writers -= 1;
         self.evictions.add(1);
+        if std::mem::take(&mut self.is_share_unlogged) {
+            warn!(
+                files = self.max,
+                "the process may open fewer files than there are topics: files are closed, and opened again for their next line; raise the limit (`ulimit -n`, `LimitNOFILE=`)"
+            );
+        }
         Some(WriterIndex::from_position(position))
     }
 
@@ -86,37 +119,35 @@ impl OpenFiles {
         self.slots.get(index.position()).is_some_and(|slot| slot.is_open)
     }
 
-    /// Halves the limit when `error` says that the process or the system has no file descriptor
-    /// left. Returns whether it did; the files of all writers must be closed then.
-    pub(super) fn reduce_limit(&mut self, error: &io::Error) -> bool {
-        let out_of_descriptors = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-        if !error.raw_os_error().is_some_and(|code| out_of_descriptors.contains(&code)) {
+    /// Halves the limit when there were more `shortages` of descriptors since the last call, whatever
+    /// for. Returns whether it did; the files of all writers must be closed then.
+    pub(super) fn react_to_shortages(&mut self, shortages: u64) -> bool {
+        if shortages == self.seen_shortages {
+            if self.limit < self.max && self.limit_changed_at.elapsed() >= RECOVERY_INTERVAL {
+                self.limit = (self.limit * 2).max(FILES_PER_WRITER).min(self.max);
+                self.limit_changed_at = Instant::now();
+            }
             return false;
         }
+        self.seen_shortages = shortages;
         let open_files = self.open_writers * FILES_PER_WRITER;
-        let half = open_files.min(self.limit) / 2;
-        self.limit = half.max(MIN_OPEN_FILES as usize);
+        let is_first = self.limit == self.max;
+        self.limit = open_files.min(self.limit) / 2;
+        self.limit_changed_at = Instant::now();
         self.slots.iter_mut().for_each(|slot| slot.is_open = false);
         self.open_writers = 0;
-        warn!(
-            max_open_files = self.limit,
-            "the process may open no more files, so the limit on open files is lowered"
-        );
+        if is_first {
+            warn!(
+                files = self.limit,
+                "the process, or the system, may open no more files: fewer are kept open; raise the limit (`ulimit -n`, `LimitNOFILE=`, `fs.file-max`)"
+            );
+        }
         true
     }
 
-    /// Logs a warning when the process may not open as many files as the limit allows.
-    pub(super) fn check_process_limit(&self) {
-        let max_open_files = self.limit;
-        let needed = RESERVED_DESCRIPTORS + max_open_files as u64;
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        if let Some(limit) = limit.filter(|limit| *limit < needed) {
-            warn!(
-                max_open_files,
-                limit,
-                "the process may open fewer files than `max_open_files` and the rest of the recorder need; raise `ulimit -n` or lower `max_open_files`"
-            );
-        }
+    /// Returns whether the files of a writer are to be closed after each use.
+    pub(super) fn keeps_none(&self) -> bool {
+        self.limit < FILES_PER_WRITER
     }
 }
 
@@ -130,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_writer_is_evicted() {
-        let mut files = OpenFiles::new(6, Arc::default());
+        let mut files = OpenFiles::new(6, 1, Arc::default());
         for position in [0, 1, 2, 0] {
             assert_eq!(files.mark_used(index(position)), None);
         }
@@ -141,18 +172,16 @@ mod tests {
     }
 
     #[test]
-    fn running_out_of_descriptors_halves_the_limit() {
-        let mut files = OpenFiles::new(512, Arc::default());
+    fn running_out_of_descriptors_halves_the_limit_until_none_is_kept() {
+        let mut files = OpenFiles::new(512, 1, Arc::default());
         for position in 0..100 {
             assert_eq!(files.mark_used(index(position)), None);
         }
-        assert!(!files.reduce_limit(&io::ErrorKind::StorageFull.into()));
-        assert!(files.is_open(index(0)));
-        let no_descriptor = io::Error::from_raw_os_error(Errno::MFILE.raw_os_error());
-        assert!(files.reduce_limit(&no_descriptor));
+        let known = files.seen_shortages;
+        assert!(!files.react_to_shortages(known));
+        assert!(files.react_to_shortages(known + 3));
         assert!(!files.is_open(index(0)));
         assert_eq!(files.limit, 100);
-        assert!(files.reduce_limit(&no_descriptor));
-        assert_eq!(files.limit, MIN_OPEN_FILES as usize);
+        assert!(files.react_to_shortages(known + 4) && files.keeps_none());
     }
 }

@@ -1,7 +1,6 @@
 //! All topic writers of one sink.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +22,7 @@ use crate::archive::disk::{FailureScope, FileError, Support, sync_file_system};
 use crate::archive::file_name::{FileKind, Stem};
 use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK};
 use crate::archive::journal::{DropCause, JournalEvent};
+use crate::base::descriptors::shortages;
 use crate::base::error_chain::error_chain;
 use crate::base::log_budget::LogBudget;
 use crate::base::time::{Clock, Hour, SystemClock, UnixNanos};
@@ -60,8 +60,7 @@ pub(super) struct TopicWriters {
     template: TopicWriterTemplate,
     writers: WriterList,
     index_by_topic: HashMap<String, WriterIndex>,
-    /// The limit on open files; `None` for a single file, which stays open.
-    open_files: Option<OpenFiles>,
+    open_files: OpenFiles,
     clock: ClockReading,
     last_sync: Instant,
     /// [`Support::Missing`] once the file system turns out to have no `syncfs`.
@@ -90,12 +89,7 @@ impl TopicWriters {
         let template =
             TopicWriterTemplate::new(dir.clone(), file_mode, sync_interval, layout, context);
         let evictions = context.counter("rested");
-        let open_files = match layout {
-            Layout::SingleFile => None,
-            Layout::SourceTopics | Layout::LineTopics => {
-                Some(OpenFiles::new(max_open_files, evictions))
-            }
-        };
+        let open_files = OpenFiles::new(max_open_files, context.file_holders, evictions);
         let mut index_by_topic = HashMap::new();
         if layout != Layout::SingleFile
             && let Some(topic) = first.to_topic()
@@ -129,9 +123,7 @@ impl TopicWriters {
     /// See [`OutputDir::lock`].
     pub(super) fn open_dir(&mut self) -> Result<(), BoxError> {
         self.dir.lock()?;
-        if let Some(open_files) = &self.open_files {
-            open_files.check_process_limit();
-        }
+        self.open_files.limit_to_share();
         if self.layout == Layout::LineTopics {
             self.add_recent_topics();
         }
@@ -253,28 +245,31 @@ impl TopicWriters {
         // Without its directory no hour can be opened.
         self.ensure_dir_locked()?;
         let opened = self.writers.get_mut(index).open_hour(time, &self.stats);
-        if let Err(error) = &opened {
-            self.reduce_open_files(&error.source);
-        }
+        self.react_to_shortage();
         Ok(opened?)
     }
 
     /// Marks the files of the writer as just used. Closes those of the writer that was not used for
     /// the longest time, if there are too many.
     fn mark_used(&mut self, index: WriterIndex) {
-        if let Some(open_files) = &mut self.open_files
-            && let Some(evicted) = open_files.mark_used(index)
-        {
+        if let Some(evicted) = self.open_files.mark_used(index) {
             self.writers.get_mut(evicted).close_handles();
         }
     }
 
-    /// Keeps fewer files open from now on when `error` says that there is no file descriptor left.
-    fn reduce_open_files(&mut self, error: &io::Error) {
-        if let Some(open_files) = &mut self.open_files
-            && open_files.reduce_limit(error)
-        {
+    /// Keeps fewer files open from now on when there was no file descriptor left, here or elsewhere
+    /// in the process.
+    fn react_to_shortage(&mut self) {
+        if self.open_files.react_to_shortages(shortages()) {
             self.writers.iter_mut().for_each(TopicWriter::close_handles);
+        }
+    }
+
+    /// Closes the files of the writer again if there are descriptors for none to stay open.
+    fn close_after_use(&mut self, index: WriterIndex) {
+        self.react_to_shortage();
+        if self.open_files.keeps_none() {
+            self.writers.get_mut(index).close_handles();
         }
     }
 
@@ -337,6 +332,7 @@ impl TopicWriters {
             Ok(())
         });
         self.writers.get_mut(index).report_journal_error(&self.stats);
+        self.close_after_use(index);
         written
     }
 
@@ -542,6 +538,7 @@ impl TopicWriters {
             writer.record_event(at, event);
         }
         writer.report_journal_error(&self.stats);
+        self.close_after_use(index);
         opened
     }
 
@@ -615,6 +612,7 @@ impl TopicWriters {
     /// The first error. One writer that cannot go on does not hold up the others.
     pub(super) fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
         self.set_clock(now);
+        self.react_to_shortage();
         let mut result = self.ensure_dir_locked();
         self.check_files_in_place();
         result = result.and(self.roll_hour(now));
@@ -631,9 +629,7 @@ impl TopicWriters {
             let writer = self.writers.get_mut(index);
             let ticked = writer.tick(now, mark_interval, &self.stats);
             result = result.and(ticked.map_err(BoxError::from));
-            if let Some(open_files) = &self.open_files
-                && !open_files.is_open(index)
-            {
+            if !self.open_files.is_open(index) || self.open_files.keeps_none() {
                 // The tick may have opened files that do not count as open.
                 writer.close_handles();
             }
