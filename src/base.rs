@@ -14,6 +14,7 @@ pub(crate) mod line_splitter;
 pub(crate) mod literal_secrets;
 pub(crate) mod log_budget;
 pub(crate) mod pacer;
+pub(crate) mod path_text;
 pub(crate) mod problem;
 pub(crate) mod replace_file;
 pub(crate) mod secrets;

@@ -14,6 +14,7 @@ mod go_flags;
 mod init;
 mod ls;
 mod output;
+mod path_arg;
 mod plugins;
 mod profiles;
 mod progress;
@@ -31,6 +32,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::cli_error::CliError;
 use self::output::{OutputFormat, print_json};
+use self::path_arg::path_parser;
 use crate::config::config_schema;
 use crate::recorder::logging::print_warnings;
 use crate::registry::Registry;
@@ -47,7 +49,7 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     /// Path of the configuration file
-    #[arg(long, global = true, value_name = "FILE", default_value = "config.json")]
+    #[arg(long, global = true, value_name = "FILE", default_value = "config.json", value_parser = path_parser())]
     config: PathBuf,
     /// Log to stdout as well, whatever the configuration says, and in more detail
     #[arg(long, global = true)]

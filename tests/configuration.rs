@@ -299,3 +299,47 @@ fn a_missing_configuration_file_is_named_with_a_remedy() {
     let words = String::from_utf8(output.stderr).unwrap();
     assert!(words.contains("/no/such/config.json") && words.contains("streamer init"), "{words}");
 }
+
+#[test]
+fn a_path_for_a_shell_is_an_error_and_makes_no_directory() {
+    let source = json!({ "type": "websocket", "url": "wss://127.0.0.1:1", "topics": ["t"] });
+    let with = |keys: Value| {
+        let mut section = source.clone();
+        section.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        json!({ "source": section })
+    };
+    let exec = |program: &str| json!({ "stages": [{ "type": "exec", "command": [program] }] });
+    let tilde = "begins with `~`";
+    for (config, key, words) in [
+        (json!({ "output_dir": "~/data" }), "output_dir", tilde),
+        (json!({ "output_dir": "$HOME/data" }), "output_dir", "`${HOME}`"),
+        (json!({ "sinks": [{ "type": "jsonl", "output_dir": "~user/x" }] }), "output_dir", tilde),
+        (json!({ "log_file": "~/log" }), "log_file", tilde),
+        (json!({ "status_socket": "/run/$USER/s" }), "status_socket", "`${USER}`"),
+        (with(json!({ "tls": { "ca_file": "~/ca.pem" } })), "tls.ca_file", tilde),
+        (with(json!({ "profile_dir": "~/profiles" })), "profile_dir", tilde),
+        (json!({ "source": { "type": "file", "paths": ["/a", "~/b"] } }), "paths", tilde),
+        (exec("~/bin/x"), "command", tilde),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.json");
+        fs::write(&file, config.to_string()).unwrap();
+        let mut check = crate::harness::binary();
+        let output = check.args(["check", "-config"]).arg(&file).current_dir(dir.path()).output();
+        let output = output.unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{config}: {error}");
+        assert!(error.contains(words) && error.contains(key), "{config}: {error}");
+        let mut run = crate::harness::binary();
+        let ended = run.arg("-config").arg(&file).current_dir(dir.path()).output().unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{config}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{config}");
+    }
+    // A shell leaves it after an equals sign.
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = crate::harness::binary();
+    let output = demo.args(["demo", "--dir=~/x"]).current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains(tilde));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::json;
 
 use crate::harness::{Server, Test};
 
@@ -92,4 +95,39 @@ fn a_directory_that_cannot_be_created_is_named_in_the_error() {
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(words.contains(below.to_str().unwrap()), "{words}");
     assert!(!test.path("socket").exists());
+}
+
+#[test]
+fn the_configured_mode_holds_under_any_mask() {
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.send_text("bad");
+        peer.answer_until_end();
+    });
+    for (mask, file_mode, directory_mode) in [("077", 0o664, 0o775), ("000", 0o600, 0o700)] {
+        let test = Test::new(&server.url()).without("output_dir");
+        let test = test.wrapped(&["sh", "-c", &format!("umask {mask}; exec \"$0\" \"$@\"")]);
+        let dir = test.path("new/output");
+        let sink = json!({ "type": "jsonl", "output_dir": dir,
+            "file_mode": format!("{file_mode:04o}") });
+        let test = test.set("sinks", json!([sink])).set("archive", json!({}));
+        let test = test.set("stages", json!([{ "type": "validate", "on_error": "reject" }]));
+        let recorder = test.start();
+        recorder.wait_until(|status| status["messages"] == 1);
+        recorder.stop();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(&dir), directory_mode, "{mask}");
+        assert_eq!(mode(dir.parent().unwrap()), directory_mode, "{mask}");
+        let mut kinds = Vec::new();
+        for entry in fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+            let is_lock = entry.file_name().unwrap().to_str().unwrap().starts_with('.');
+            let expected = if is_lock { 0o640 } else { file_mode };
+            assert_eq!(mode(&entry), expected, "{mask}: {}", entry.display());
+            kinds.extend(entry.extension().map(|kind| kind.to_str().unwrap().to_owned()));
+        }
+        for kind in ["jsonl", "journal", "rejects"] {
+            assert!(kinds.iter().any(|found| found == kind), "{kinds:?}");
+        }
+    }
 }

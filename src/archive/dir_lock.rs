@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::disk::{
-    self, DEFAULT_FILE_MODE, FileError, NO_FOLLOW, chown_like_parent, require_regular,
+    self, DEFAULT_FILE_MODE, FileError, NO_FOLLOW, chown_like_parent, open_or_create,
+    require_regular,
 };
 use super::file_id::is_same_file;
 use super::file_lock::{LockOutcome, LockState, lock_exclusive, lock_state};
@@ -95,15 +96,9 @@ impl DirLock {
     pub fn acquire(dir: &Path, kind: DirLockKind) -> Result<Self, LockError> {
         let path = kind.path(dir);
         let open_error = |source| LockError::Open { path: path.clone(), source };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(DEFAULT_FILE_MODE)
-            .custom_flags(NO_FOLLOW)
-            .open(&path)
-            .map_err(open_error)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(DEFAULT_FILE_MODE).custom_flags(NO_FOLLOW);
+        let file = open_or_create(&options, &path, DEFAULT_FILE_MODE).map_err(open_error)?;
         let mut file = require_regular(file).map_err(open_error)?;
         chown_like_parent(&file, &path);
         match lock_exclusive(&file, &path).map_err(open_error)? {

@@ -96,9 +96,34 @@ pub(super) fn open_append(path: &Path) -> Result<File, FileError> {
 /// symbolic link is refused.
 pub(super) fn open_append_with_mode(path: &Path, mode: u32) -> Result<File, FileError> {
     fault_point()
-        .and_then(|()| require_regular(append_options(mode).create(true).open(path)?))
+        .and_then(|()| open_or_create(&append_options(mode), path, mode))
+        .and_then(require_regular)
         .inspect(|file| chown_like_parent(file, path))
         .map_err(FileError::from_io("open", path))
+}
+
+/// Opens the file, and creates it with exactly this mode if it does not exist: `open(2)` takes away
+/// what the mask of the process forbids (`umask`).
+pub(super) fn open_or_create(options: &OpenOptions, path: &Path, mode: u32) -> io::Result<File> {
+    loop {
+        match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match options.clone().create_new(true).open(path) {
+            // Another process has created it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => {
+                let file = created?;
+                if file.metadata()?.mode() & 0o7777 != mode {
+                    set_attribute(path, DiskOperation::SetMode, || {
+                        file.set_permissions(Permissions::from_mode(mode))
+                    })?;
+                }
+                return Ok(file);
+            }
+        }
+    }
 }
 
 /// Opens the regular file for reading and appending; returns `None` if it does not exist.

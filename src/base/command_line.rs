@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::child_process::ChildProcess;
+use super::path_text::{PathTextError, check_path_text};
 
 /// A program and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +30,9 @@ pub(crate) enum CommandError {
     /// The list is empty, or its first text is.
     #[error("`command` is empty: name a program, as [\"jq\", \"-c\", \".\"]")]
     Empty,
+    /// The path of the program is one for a shell.
+    #[error("`command`: {0}")]
+    Path(#[source] PathTextError),
     /// There is no such program, or nobody may execute it.
     #[error("`command`: there is no program `{0}` that may be run")]
     NotFound(String),
@@ -57,6 +61,7 @@ impl CommandLine {
         let Some(program) = self.0.first().filter(|program| !program.is_empty()) else {
             return Err(CommandError::Empty);
         };
+        check_path_text(Path::new(program)).map_err(CommandError::Path)?;
         let found = if program.contains('/') {
             is_executable(Path::new(program))
         } else {

@@ -6,13 +6,14 @@ use clap::Args;
 
 use super::archive_reader::ArchiveReader;
 use super::cli_error::CliError;
+use super::path_arg::path_parser;
 use crate::config::{ArchiveConfig, ArchiveLocation, Config};
 use crate::registry::Registry;
 
 #[derive(Args)]
 pub(super) struct ArchiveLocationArgs {
     /// Directory of the hours; the default is each directory that the configuration names
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    #[arg(long, value_name = "DIR", conflicts_with = "config", value_parser = path_parser())]
     dir: Option<PathBuf>,
 }
 

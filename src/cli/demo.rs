@@ -20,6 +20,7 @@ use self::expected_trades::ExpectedTrades;
 use super::cli_error::CliError;
 use super::format::{HumanDuration, format_cause, gap_duration};
 use super::output::print;
+use super::path_arg::path_parser;
 use crate::archive::coverage::Coverage;
 use crate::archive::directory::Directory;
 use crate::archive::file_name::{FileKind, Stem};
@@ -45,7 +46,7 @@ pub(super) struct DemoArgs {
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     rate: u64,
     /// Directory for the recordings
-    #[arg(long, value_name = "DIR", default_value = "demo")]
+    #[arg(long, value_name = "DIR", default_value = "demo", value_parser = path_parser())]
     dir: PathBuf,
     /// Record nothing and only run the exchange at this address, to test a configuration with it
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["seconds", "dir"])]

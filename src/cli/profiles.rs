@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::cli_error::CliError;
 use super::output::{OutputFormat, print, print_json, print_message, to_json_line};
+use super::path_arg::path_parser;
 use crate::base::suggest::did_you_mean;
 use crate::sources::websocket::Profile;
 use crate::sources::websocket::profile::{self, LoadedProfile};
@@ -17,7 +18,7 @@ pub(super) struct ProfilesArgs {
     /// Show the profile of this name
     name: Option<String>,
     /// Also read the profiles in this directory, as the key `profile_dir` does
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path_parser())]
     dir: Option<PathBuf>,
     /// Print JSON: one profile is a file for `profile_dir`, a list is one object per line
     #[arg(long)]

@@ -22,6 +22,7 @@ use super::archive_args::ArchiveLocationArgs;
 use super::archive_reader::{ArchiveCoverage, StemGap};
 use super::cli_error::CliError;
 use super::output::{ignore_broken_pipe, print_message};
+use super::path_arg::path_parser;
 use super::time_arg::{TimeArg, TimeRange};
 use crate::archive::hour_summary::summarize_hour;
 use crate::base::replace_file::replace_file;
@@ -39,7 +40,7 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "TIME")]
     to: Option<TimeArg>,
     /// Write one web page that needs no other file and no script
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path_parser())]
     html: Option<PathBuf>,
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::archive_config::ArchiveConfig;
+use crate::base::path_text;
 use crate::base::problem::Problem;
 use crate::base::units::{ByteSize, ConfigDuration};
 use crate::engine::Overflow;
@@ -61,6 +62,7 @@ pub(crate) struct Document {
     pub(crate) schema: Option<String>,
     /// Directory for JSONL output files. It is created if it does not exist.
     #[schemars(length(min = 1))]
+    #[serde(deserialize_with = "path_text::deserialize")]
     pub(crate) output_dir: String,
     /// WebSocket subscription topic. It is also the first part of the file names.
     #[schemars(length(min = 1))]
@@ -96,8 +98,10 @@ pub(crate) struct Document {
     pub(crate) status_interval: u32,
     /// Path of the Unix socket for status queries, at most 107 bytes; empty or null for no socket.
     #[schemars(length(max = MAX_SOCKET_PATH))]
+    #[serde(deserialize_with = "path_text::deserialize")]
     pub(crate) status_socket: Option<PathBuf>,
     /// Path of the log file; empty or null for no file.
+    #[serde(deserialize_with = "path_text::deserialize")]
     pub(crate) log_file: Option<PathBuf>,
     /// Log to stdout as well.
     pub(crate) log_to_stdout: bool,

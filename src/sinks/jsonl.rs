@@ -34,6 +34,7 @@ use self::router::{Router, TopicSource};
 use self::topic_writers::JsonlSettings;
 use crate::archive::disk::DEFAULT_FILE_MODE;
 use crate::archive::file_name::Stem;
+use crate::base::path_text;
 use crate::base::units::{ConfigDuration, FileMode};
 use crate::plugin::batch::{MAX_TOPICS, TopicLabeler};
 use crate::plugin::{BoxError, BuildContext, Sink, SinkConfig};
@@ -46,6 +47,7 @@ const MIN_MARK_INTERVAL: ConfigDuration = ConfigDuration::from_secs(1);
 #[serde(deny_unknown_fields, default)]
 pub struct JsonlConfig {
     /// Directory of the files. It is created if it does not exist. Only one recorder may write to it.
+    #[serde(deserialize_with = "path_text::deserialize")]
     pub output_dir: PathBuf,
     /// First part of the file names. By default the topic of the source, if it has exactly one.
     #[schemars(length(min = 1))]

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::line_reader::{LineReader, ReadEnd};
 use crate::base::json::Selector;
+use crate::base::path_text;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, Source, SourceConfig, SourceError};
@@ -26,6 +27,7 @@ use crate::plugin::{BoxError, BuildContext, Source, SourceConfig, SourceError};
 pub struct FileConfig {
     /// Paths of the files, in the order in which they are read.
     #[schemars(length(min = 1))]
+    #[serde(deserialize_with = "path_text::deserialize")]
     pub paths: Vec<PathBuf>,
     /// Topics of the messages. The jsonl sink names its files after a single topic.
     #[serde(default)]

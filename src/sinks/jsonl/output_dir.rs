@@ -1,7 +1,8 @@
 //! The directory of the files.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::archive::dir_lock::{DirLock, DirLockKind};
@@ -45,10 +46,7 @@ impl OutputDir {
     /// recorder holds the lock.
     pub(super) fn lock(&mut self) -> Result<(), BoxError> {
         check_foreign_links(&self.path)?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(self.file_mode.directory_bits())
-            .create(&self.path)
+        create_dirs(&self.path, self.file_mode.directory_bits())
             .map_err(|source| CreateDirError { dir: self.path.clone(), source })?;
         self.lock = Some(DirLock::acquire(&self.path, DirLockKind::Recorder)?);
         Ok(())
@@ -59,4 +57,22 @@ impl OutputDir {
     pub(super) fn is_lock_lost(&self) -> bool {
         self.lock.as_ref().is_some_and(|lock| !lock.is_in_place())
     }
+}
+
+/// Creates the directory, and those above it, with exactly this mode, whatever the mask of the
+/// process is (`umask`).
+fn create_dirs(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        // A file system without modes refuses to set them.
+        Ok(()) => drop(fs::set_permissions(path, Permissions::from_mode(mode))),
+        Err(_) if path.is_dir() => {}
+        Err(error) => match path.parent() {
+            Some(parent) if error.kind() == io::ErrorKind::NotFound => {
+                create_dirs(parent, mode)?;
+                return create_dirs(path, mode);
+            }
+            _ => return Err(error),
+        },
+    }
+    Ok(())
 }

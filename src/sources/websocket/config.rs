@@ -17,6 +17,7 @@ use super::subscribe_messages::SubscribeMessages;
 use super::tls::TlsConfig;
 use super::venue_limits::VenueLimits;
 use crate::base::json::Selector;
+use crate::base::path_text;
 use crate::base::units::{ByteSize, ConfigDuration};
 
 /// Maximum value of `max_message_size`: offsets in a batch are 32 bits wide.
@@ -61,7 +62,11 @@ struct RawWebsocketConfig {
     profile: Option<String>,
     /// Directory with profiles of your own, one file `NAME.json` each. A profile there replaces the
     /// built-in one of the same name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "path_text::deserialize"
+    )]
     profile_dir: Option<PathBuf>,
     /// Topics to subscribe to. The default is none.
     #[serde(default)]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use super::ca_file_verifier::CaFileVerifier;
+use crate::base::path_text;
 
 /// The certificates for `wss://`, beside the built-in ones and those of the system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,10 +20,13 @@ use super::ca_file_verifier::CaFileVerifier;
 pub struct TlsConfig {
     /// PEM file with the certificates of further authorities to trust, or with the certificate of the
     /// server itself.
+    #[serde(deserialize_with = "path_text::deserialize")]
     pub ca_file: Option<PathBuf>,
     /// PEM file with the certificate chain of the client, for servers that require one.
+    #[serde(deserialize_with = "path_text::deserialize")]
     pub client_cert: Option<PathBuf>,
     /// PEM file with the private key of `client_cert`.
+    #[serde(deserialize_with = "path_text::deserialize")]
     pub client_key: Option<PathBuf>,
 }
 
