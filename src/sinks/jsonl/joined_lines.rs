@@ -12,8 +12,11 @@ use crate::plugin::batch::Batch;
 const MAX_JOINED_BYTES: usize = 8 << 20;
 /// Size of a batch, in bytes, from which on a write of its own costs less than a copy.
 const LARGE_BATCH_BYTES: usize = 64 << 10;
-/// Duration of a write from which on large batches are joined, too.
+/// Duration of a write, apart from the time for its bytes, from which on large batches are joined,
+/// too.
 const SLOW_WRITE: Duration = Duration::from_millis(10);
+/// Time for a byte of a write on a disk that is not slow.
+const NANOS_PER_BYTE: u64 = 5;
 
 /// The lines of one hour that are not yet written, in the order of their receipt.
 ///
@@ -92,7 +95,7 @@ impl JoinedLines {
         writers.recover_stalled_dir();
         let started = Instant::now();
         let written = writers.append(WriterIndex::FIRST, self.last_received, lines, messages);
-        self.is_disk_slow = started.elapsed() >= SLOW_WRITE;
+        self.is_disk_slow = is_slow(started.elapsed(), lines.len());
         written
     }
 
@@ -100,5 +103,24 @@ impl JoinedLines {
     pub(super) fn shrink(&mut self) {
         let needed = std::mem::take(&mut self.high_water_mark);
         self.bytes.shrink_to(needed);
+    }
+}
+
+/// Returns whether a write of so many bytes took so long that the disk, and not the copy, counts.
+fn is_slow(duration: Duration, bytes: usize) -> bool {
+    duration >= SLOW_WRITE + Duration::from_nanos(NANOS_PER_BYTE * bytes as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_slow_by_the_duration_of_a_write_and_its_size() {
+        for (milliseconds, bytes, expected) in
+            [(5, 100, false), (20, 100, true), (20, 8 << 20, false), (300, 8 << 20, true)]
+        {
+            assert_eq!(is_slow(Duration::from_millis(milliseconds), bytes), expected);
+        }
     }
 }

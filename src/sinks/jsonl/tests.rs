@@ -188,6 +188,19 @@ fn batches_that_wait_are_written_with_one_append() {
 }
 
 #[test]
+fn large_batches_are_joined_where_a_write_is_slow_and_only_there() {
+    let mut harness = SinkHarness::new();
+    harness.write(3600, "first");
+    let slow = InjectedFault::Interleave(&|| std::thread::sleep(Duration::from_millis(50)));
+    with_fault(slow, 0, || harness.sink.write(&batch_of_length(3601, 100_000)).unwrap());
+    assert_eq!(harness.sink.buffered(), 0, "the disk is not known to be slow");
+    harness.sink.write(&batch_of_length(3601, 100_000)).unwrap();
+    assert_eq!(harness.sink.buffered(), 1);
+    harness.sink.close().unwrap();
+    assert_eq!(harness.read_lines(3600).len(), 6 + 200_000);
+}
+
+#[test]
 fn joined_lines_keep_their_order_and_their_hour() {
     let mut harness = SinkHarness::new();
     let lengths = [(3600, 10), (3600, 100_000), (7199, 20), (7200, 30), (7200, 9 << 20), (7201, 5)];
