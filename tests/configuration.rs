@@ -6,7 +6,7 @@ use std::path::Path;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::harness::run;
+use crate::harness::{Test, WAIT_LIMIT, run};
 
 /// Invalid configurations, each with the place and the words that the error must contain.
 const BAD: &[(&str, &[&str])] = &[
@@ -342,4 +342,22 @@ fn a_path_for_a_shell_is_an_error_and_makes_no_directory() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains(tilde));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn eighty_thousand_topics_are_checked_in_linear_time() {
+    let topics: Vec<String> = (0..80_000).map(|number| format!("publicTrade.C{number}")).collect();
+    // On one connection, and over many of them.
+    for topics_per_connection in [0, 50] {
+        let keys = json!({ "topics": topics, "topics_per_connection": topics_per_connection });
+        let test = Test::with_source("ws://127.0.0.1:1", keys);
+        // A step for each pair of topics takes minutes, a step for each topic takes a second.
+        let mut bounded = std::process::Command::new("timeout");
+        bounded.args(["-s", "KILL", &WAIT_LIMIT.as_secs().to_string()]);
+        bounded.args([env!("CARGO_BIN_EXE_streamer"), "check", "-config"]).arg(test.config());
+        let output = bounded.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(printed.contains("and 79990 more"), "{printed}");
+    }
 }

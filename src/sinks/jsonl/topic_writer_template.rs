@@ -18,8 +18,11 @@ pub(super) struct TopicWriterTemplate {
     file_mode: FileMode,
     sync_interval: Option<Duration>,
     layout: Layout,
-    /// The first event of every journal of this recording, with the topics of the source.
+    /// The first event of every journal of this recording, without topics: there may be thousands, and
+    /// as many copies of it.
     open_event: OpenEvent,
+    /// The topics of the source.
+    topics: Vec<String>,
     subscribed_topics: HashSet<String>,
 }
 
@@ -40,11 +43,11 @@ impl TopicWriterTemplate {
             pid: std::process::id(),
             config: run.config_digest,
             source: run.endpoint,
-            topics: context.topics.clone(),
             ..OpenEvent::default()
         };
         let subscribed_topics = context.topics.iter().cloned().collect();
-        Self { dir, file_mode, sync_interval, layout, open_event, subscribed_topics }
+        let topics = context.topics.clone();
+        Self { dir, file_mode, sync_interval, layout, open_event, topics, subscribed_topics }
     }
 
     /// Sets whether journals of writers that are made later begin with a connected source.
@@ -55,9 +58,9 @@ impl TopicWriterTemplate {
     /// Returns the first writer: the only one, or the one for lines without a topic.
     pub(super) fn first_writer(&self, stem: Stem) -> TopicWriter {
         let mut open_event = self.open_event.clone();
-        if self.layout == Layout::SourceTopics {
-            // The topics have journals of their own.
-            open_event.topics = Vec::new();
+        // With one file per topic, the topics have journals of their own.
+        if self.layout != Layout::SourceTopics {
+            open_event.topics.clone_from(&self.topics);
         }
         self.build(stem, None, open_event)
     }

@@ -1,6 +1,6 @@
 //! The configuration of a WebSocket source: its keys, completed by the profile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -392,11 +392,12 @@ impl WebsocketConfig {
         if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
             return out_of_range("connections", &self.connections, "1 or 2");
         }
+        let mut before = HashSet::new();
         for (index, topic) in self.topics.iter().enumerate() {
             if topic.is_empty() {
                 return Err(WebsocketKeyError::EmptyTopic(index));
             }
-            if self.topics.iter().take(index).any(|before| before == topic) {
+            if !before.insert(topic) {
                 return Err(WebsocketKeyError::DuplicateTopic(index, topic.clone()));
             }
         }

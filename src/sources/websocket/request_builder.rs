@@ -67,7 +67,13 @@ impl RequestBuilder {
 
     /// Returns a builder for some of the topics.
     pub(super) fn with_topics(&self, topics: Vec<String>) -> Self {
-        Self { topics: TopicVec::new(topics), ..self.clone() }
+        // Not `..self.clone()`: the topics of all connections may be thousands.
+        Self {
+            topics: TopicVec::new(topics),
+            topic_form: self.topic_form.clone(),
+            item_template: self.item_template.clone(),
+            subscribe: self.subscribe.clone(),
+        }
     }
 
     /// Splits topics into groups, each of which one request is for. Returns no groups if fixed

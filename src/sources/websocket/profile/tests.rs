@@ -101,3 +101,12 @@ fn user_profiles_override_builtins_and_errors_name_file_and_line() {
         assert_eq!(found(Some("mine"), None).name, "mine", "the invalid one is not meant");
     }
 }
+
+#[test]
+fn no_builtin_profile_holds_what_looks_like_a_secret() {
+    for LoadedProfile { name, profile, .. } in load_all(None).unwrap() {
+        let profile = serde_json::to_value(profile.unwrap()).unwrap();
+        let found = crate::base::literal_secrets::find_literal_secrets(&profile);
+        assert!(found.is_empty(), "{name}: {found:?}");
+    }
+}
