@@ -1,6 +1,6 @@
 //! Hosts with several addresses, in a file `hosts` of the test's own.
 
-use std::net::{Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
@@ -79,6 +79,43 @@ fn an_address_that_accepts_and_never_answers_is_tried_last_the_next_time() {
     recorder.wait_until(|status| status["connects"].as_u64().unwrap() >= 2);
     recorder.stop();
     assert_eq!(test.log().matches("connect_timeout").count(), 1, "{}", test.log());
+}
+
+/// Answers every question for an address with 127.0.0.1, as a name server does (RFC 1035).
+fn serve_names(socket: &UdpSocket) {
+    const TYPE_A: [u8; 2] = [0, 1];
+    let mut question = [0; 512];
+    while let Ok((length, client)) = socket.recv_from(&mut question) {
+        let question = &question[..length];
+        // The question ends with its type and its class. There may be an additional record after it.
+        let name_end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
+        let is_address = question[name_end..name_end + 2] == TYPE_A;
+        let mut answer = question[..2].to_vec();
+        answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_address), 0, 0, 0, 0]);
+        answer.extend(&question[12..name_end + 4]);
+        if is_address {
+            answer.extend([0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1]);
+        }
+        // The recorder may be gone.
+        drop(socket.send_to(&answer, client));
+    }
+}
+
+#[test]
+fn a_dead_first_name_server_keeps_no_connect_from_succeeding() {
+    // Nobody reads what the first one gets.
+    let Ok(_dead) = UdpSocket::bind("127.0.0.91:53") else { return };
+    let Ok(alive) = UdpSocket::bind("127.0.0.92:53") else { return };
+    std::thread::spawn(move || serve_names(&alive));
+    let server = start_server();
+    let url = server.url().replace("127.0.0.1", "feed.test");
+    // The resolver turns to the second name server after five seconds.
+    let test = Test::with_source(&url, json!({ "connect_timeout": "2s" }));
+    let Some(test) = test.with_name_servers(&["127.0.0.91", "127.0.0.92"]) else { return };
+    let recorder = test.start();
+    recorder.wait_for(&["disconnected", "the name look-up of feed.test took more than 2s"]);
+    recorder.wait_until(|status| status["connects"].as_u64().unwrap() >= 2);
+    recorder.stop();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::tools::mount_hosts;
+use super::tools::mount_file;
 use super::{TOPIC, WAIT_LIMIT};
 
 pub fn binary() -> Command {
@@ -83,7 +83,16 @@ impl Test {
     pub fn with_hosts(mut self, text: &str) -> Option<Self> {
         let hosts = self.path("hosts");
         fs::write(&hosts, format!("127.0.0.1 localhost\n{text}")).unwrap();
-        self.wrapper = mount_hosts(&hosts)?;
+        self.wrapper = mount_file(&hosts, "/etc/hosts")?;
+        Some(self)
+    }
+
+    /// Gives the recorder name servers of its own, if this machine allows it.
+    pub fn with_name_servers(mut self, addresses: &[&str]) -> Option<Self> {
+        let file = self.path("resolv.conf");
+        let lines = addresses.iter().map(|address| format!("nameserver {address}\n"));
+        fs::write(&file, lines.collect::<String>()).unwrap();
+        self.wrapper = mount_file(&file, "/etc/resolv.conf")?;
         Some(self)
     }
 

@@ -56,11 +56,12 @@ pub fn faketime() -> Option<PathBuf> {
     library.or_else(|| missing("libfaketime"))
 }
 
-/// Returns the program that starts another one with this file instead of `/etc/hosts`.
-pub fn mount_hosts(hosts: &Path) -> Option<Vec<String>> {
-    let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
-    let hosts = hosts.to_str().unwrap();
-    let wrapper = ["unshare", "--mount", "sh", "-c", script, hosts].map(str::to_owned).to_vec();
+/// Returns the program that starts another one, which sees this file instead of another.
+pub fn mount_file(file: &Path, instead_of: &str) -> Option<Vec<String>> {
+    let script = r#"mount --bind "$0" "$1" && shift && exec "$@""#;
+    let file = file.to_str().unwrap();
+    let wrapper = ["unshare", "--mount", "sh", "-c", script, file, instead_of];
+    let wrapper = wrapper.map(str::to_owned).to_vec();
     let mounted = Command::new(&wrapper[0])
         .args(&wrapper[1..])
         .arg("true")
