@@ -1,6 +1,7 @@
 //! Opening TCP connections to hosts with several addresses.
 
 mod address_book;
+mod dialed_stream;
 mod race;
 
 use std::io;
@@ -9,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use self::address_book::{AddressBook, LookupResult, PendingLookup};
+pub(super) use self::dialed_stream::DialedStream;
 use self::race::Race;
 use super::host_port::HostPort;
 use crate::plugin::{Disconnect, DownCause};
@@ -36,12 +38,6 @@ pub(super) struct Dialer {
     resolver: Arc<Resolver>,
     book: Arc<Mutex<AddressBook>>,
     lookups: Arc<Mutex<JoinSet<()>>>,
-}
-
-/// A TCP connection and the address that it leads to.
-pub(super) struct DialedStream {
-    pub(super) stream: TcpStream,
-    pub(super) address: SocketAddr,
 }
 
 impl Dialer {

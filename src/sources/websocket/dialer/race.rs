@@ -10,7 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use super::DialedStream;
+use super::dialed_stream::DialedStream;
 
 /// Time after which the next address is tried beside those before (RFC 8305, 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
