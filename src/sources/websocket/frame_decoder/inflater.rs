@@ -91,10 +91,10 @@ impl Inflater {
         let may_end_in_header = lines.len() == start
             || last_byte & END_BITS != 0
             || compressed.len() >= LONG_MESSAGE_BYTES;
-        if !self.decodes_to_nothing(SHORT_PROBE.split_at(skipped).1, lines)
+        if !self.decodes_to_nothing(SHORT_PROBE.split_at(skipped).1)
             || may_end_in_header
                 && compressed != EMPTY_MESSAGE
-                && !self.decodes_to_nothing(&EMPTY_BLOCK.repeat(LONG_PROBE_BLOCKS), lines)
+                && !self.decodes_to_nothing(&EMPTY_BLOCK.repeat(LONG_PROBE_BLOCKS))
         {
             return Err(FrameError::TruncatedDeflate);
         }
@@ -102,16 +102,14 @@ impl Inflater {
     }
 
     /// Returns whether a probe, which holds empty blocks, is consumed without output.
-    fn decodes_to_nothing(&mut self, probe: &[u8], lines: &mut Vec<u8>) -> bool {
-        lines.reserve(MIN_GROWTH);
-        let length = lines.len();
+    fn decodes_to_nothing(&mut self, probe: &[u8]) -> bool {
+        let mut output = [0; 8];
         let read_before = self.stream.total_in();
-        let status = self.stream.decompress_vec(probe, lines, FlushDecompress::Sync);
-        let is_nothing = lines.len() == length;
-        lines.truncate(length);
-        is_nothing
-            && matches!(status, Ok(Status::Ok | Status::BufError))
+        let written_before = self.stream.total_out();
+        let status = self.stream.decompress(probe, &mut output, FlushDecompress::Sync);
+        matches!(status, Ok(Status::Ok | Status::BufError))
             && self.stream.total_in() - read_before == probe.len() as u64
+            && self.stream.total_out() == written_before
     }
 
     /// Inflates all of the input.
