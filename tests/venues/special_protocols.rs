@@ -71,6 +71,9 @@ fn kucoin_gives_its_endpoint_over_http_and_sends_a_welcome() {
                 head.extend_from_slice(&byte);
             }
             assert!(head.starts_with(b"POST /api/v1/bullet-public"));
+            let user_agent = format!("user-agent: streamer/{}\r\n", env!("CARGO_PKG_VERSION"));
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            assert!(head.contains(&user_agent), "{head}");
             let body = json!({"code": "200000", "data": {"token": "t0ken",
                 "instanceServers": [{"endpoint": endpoint, "pingInterval": 18000}]}});
             let body = body.to_string();

@@ -25,8 +25,18 @@ impl HttpResponse {
     /// it is incomplete.
     ///
     /// What browsers take is taken: lines that end with a line feed alone, folded lines, white
-    /// space before a colon. A line that is no header is skipped.
+    /// space before a colon. A line that is no header is skipped, and bytes that no line may contain
+    /// count as spaces (RFC 9112, 2.2).
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, httparse::Error> {
+        match Self::parse_strictly(bytes) {
+            Err(httparse::Error::HeaderValue | httparse::Error::HeaderName) => {
+                Self::parse_strictly(&without_forbidden_bytes(bytes))
+            }
+            parsed => parsed,
+        }
+    }
+
+    fn parse_strictly(bytes: &[u8]) -> Result<Option<(Self, usize)>, httparse::Error> {
         // Each header has a line.
         let max_headers = memchr::memchr_iter(b'\n', bytes).count();
         let mut headers = vec![httparse::EMPTY_HEADER; max_headers];
@@ -95,6 +105,16 @@ impl fmt::Display for HttpResponse {
     }
 }
 
+/// Replaces every NUL, and every carriage return that ends no line, by a space.
+fn without_forbidden_bytes(head: &[u8]) -> Vec<u8> {
+    let mut next = head.iter().skip(1);
+    let mut is_forbidden = |byte: u8| {
+        let is_before_feed = matches!(next.next(), Some(b'\n') | None);
+        byte == 0 || byte == b'\r' && !is_before_feed
+    };
+    head.iter().map(|&byte| if is_forbidden(byte) { b' ' } else { byte }).collect()
+}
+
 /// Returns the value of a header as one line. A line break in it, with the white space around it,
 /// becomes a space (RFC 9112, 5.2).
 fn unfold(value: &[u8]) -> String {
@@ -131,6 +151,14 @@ mod tests {
         assert_eq!((response.status(), response.value("location")), (403, Some("a b c")));
         assert_eq!(response.value("Retry-After"), Some("7"));
         assert_eq!(response.to_string(), "403 Forbidden");
+    }
+
+    #[test]
+    fn bytes_that_no_line_may_contain_count_as_spaces() {
+        let response = parse("HTTP/1.1 101 Yes\r\nA: b\rc\0d\r\nE: f\r\r\nG: h\r\n\r\n");
+        assert_eq!((response.value("a"), response.value("g")), (Some("b c d"), Some("h")));
+        let half = "HTTP/1.1 101 Yes\r\nA: b\0\r";
+        assert_eq!(HttpResponse::parse(half.as_bytes()), Ok(None));
     }
 
     #[test]

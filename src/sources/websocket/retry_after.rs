@@ -40,6 +40,10 @@ fn parse_http_date(text: &str, this_year: i32) -> Option<NaiveDateTime> {
             let is_past = year > this_year + MAX_FUTURE_YEARS;
             return date.with_year(if is_past { year - 100 } else { year });
         }
+        // The same with a whole year, as in cookies.
+        if let Ok(date) = NaiveDateTime::parse_from_str(date, "%d-%b-%Y %H:%M:%S GMT") {
+            return Some(date);
+        }
         // IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`, or with another zone.
         return DateTime::parse_from_rfc2822(date).ok().map(|date| date.naive_utc());
     }
@@ -68,6 +72,8 @@ mod tests {
             ("Wed, 21 Oct 2015 07:29:00 GMT", 60.0),
             ("Wednesday, 21-Oct-15 07:29:00 GMT", 60.0),
             ("Wed Oct 21 07:29:00 2015", 60.0),
+            ("Wed, 21-Oct-2015 07:29:00 GMT", 60.0),
+            ("Wed, 21 Oct 2015 09:29:00 +0200", 60.0),
             ("Sun Nov  1 07:28:00 2015", 11.0 * 86_400.0),
             ("Mon, 21 Oct 2015 07:29:00 GMT", 60.0),
             ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
