@@ -112,15 +112,20 @@ fn load_error(program: &str, error: Option<load::Error<&str>>) -> JqError {
     }
 }
 
-/// Returns the depth of nested brackets. Brackets within texts count too, so the result may be too
-/// large.
+/// Returns the depth of nested arrays and objects in a valid JSON text. Brackets within strings do
+/// not count: else a string of brackets would keep a message from the program.
 fn nesting_depth(json: &[u8]) -> usize {
     let mut depth = 0_usize;
     let mut deepest = 0;
-    for byte in json {
+    let mut in_string = false;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
         match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => in_string = !in_string,
+            // The next byte is no end of the string.
+            b'\\' if in_string => drop(bytes.next()),
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
         deepest = deepest.max(depth);
@@ -222,6 +227,28 @@ mod tests {
                 "{program}"
             );
         }
+    }
+
+    #[test]
+    fn brackets_in_strings_are_no_nesting() {
+        let open = "[".repeat(500);
+        let closed = "}".repeat(500);
+        for text in [
+            open.clone(),
+            format!("\\\"{open}"),
+            format!("\\\\\\\"{open}"),
+            format!("\\u005b{closed}"),
+        ] {
+            let message = format!("{{\"t\":\"{text}\",\"z\":1}}");
+            let StageOutcome { passed, failures } = run("select(.z > 1)", &[&message]);
+            assert_eq!((passed.len(), failures.len()), (0, 0), "{text}: {failures:?}");
+        }
+        // A string of closing brackets does not make up for nested arrays either.
+        let deep = format!("[\"{}\",{}{}]", "]".repeat(500), "[".repeat(300), "]".repeat(300));
+        assert_eq!(run("empty", &[&deep]).failures.len(), 1);
+        // A backslash before the end of a string is one of the string.
+        let deep = format!("[\"\\\\\",{}{}]", "[".repeat(300), "]".repeat(300));
+        assert_eq!(run("empty", &[&deep]).failures.len(), 1);
     }
 
     #[test]
