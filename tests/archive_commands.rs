@@ -394,3 +394,61 @@ fn an_hour_without_read_permission_is_a_failure() {
     assert_eq!(output.status.code(), Some(1), "{}", words(&output));
     assert!(words(&output).contains("Permission denied"), "{}", words(&output));
 }
+
+#[test]
+fn readers_say_when_a_file_is_shorter_than_its_journal_says() {
+    let dir = Dir::new();
+    let first = trades(0..2_000);
+    dir.write("t", 0, &first);
+    dir.output("archive", &[]);
+    let sealed = dir.path("t", 0, ".jsonl.zst");
+    let first_frames = fs::read(&sealed).unwrap();
+    // Late lines are sealed behind the others.
+    dir.write("t", 0, trades(2_000..3_000));
+    dir.output("archive", &[]);
+    let whole = fs::read(&sealed).unwrap();
+    assert!(whole.starts_with(&first_frames) && whole.len() > first_frames.len());
+    assert_eq!(dir.output("cat", &[]), trades(0..3_000));
+    let config = dir.0.path().join("config.json");
+    let again = dir.0.path().join("again");
+    let text = serde_json::json!({
+        "source": { "type": "file", "paths": [sealed], "topics": ["t"] },
+        "sinks": [{ "type": "jsonl", "output_dir": again }],
+        "status_socket": "", "log_file": "",
+    });
+    fs::write(&config, text.to_string()).unwrap();
+    let read_back = || run(&["run", "-config", config.to_str().unwrap()]);
+    let cut_within = &whole[..whole.len() - 5];
+    for (content, printed) in [
+        // At the end of a frame, at the start, and within a frame.
+        (first_frames.as_slice(), first.as_slice()),
+        (&[], &[]),
+        (cut_within, first.as_slice()),
+    ] {
+        fs::write(&sealed, content).unwrap();
+        let cat = dir.run("cat", &[]);
+        assert_eq!(cat.status.code(), Some(1), "{}", words(&cat));
+        assert_eq!(cat.stdout, printed, "what is there is printed");
+        let error = String::from_utf8(cat.stderr).unwrap();
+        assert!(error.contains(sealed.to_str().unwrap()), "{error}");
+        assert_eq!(dir.run("verify", &[]).status.code(), Some(1));
+        let read = read_back();
+        assert!(!read.status.success(), "{}", words(&read));
+    }
+    // Without a journal an empty file is known to be cut.
+    fs::write(&sealed, "").unwrap();
+    let journal = dir.path("t", 0, ".journal");
+    let journal_text = fs::read(&journal).unwrap();
+    fs::remove_file(&journal).unwrap();
+    assert_eq!(dir.run("cat", &[]).status.code(), Some(1));
+    // Lines behind the end of the frames, and no file at all.
+    fs::write(&journal, journal_text).unwrap();
+    fs::write(&sealed, [whole.as_slice(), b"garbage"].concat()).unwrap();
+    let cat = dir.run("cat", &[]);
+    assert_eq!((cat.status.code(), cat.stdout == trades(0..3_000)), (Some(1), true));
+    fs::remove_file(&sealed).unwrap();
+    let cat = dir.run("cat", &[]);
+    assert_eq!(cat.status.code(), Some(1));
+    assert!(words(&cat).contains("the file is gone"), "{}", words(&cat));
+    assert!(!read_back().status.success());
+}

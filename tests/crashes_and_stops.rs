@@ -224,3 +224,22 @@ fn a_program_that_does_not_end_leaves_the_files_closed() {
     assert_eq!(test.journal().last().unwrap()["event"], "closed");
     assert_eq!(test.gaps(), Vec::<String>::new());
 }
+
+#[test]
+fn cat_says_when_unsealed_lines_are_gone() {
+    let test = record_twice();
+    let [file] = test.files().try_into().unwrap();
+    let cat = || run(&["cat", "-config", test.config().to_str().unwrap()]);
+    assert!(cat().status.success());
+    let lines = fs::read(&file).unwrap();
+    let first = &lines[..lines.len() / 2];
+    for cut in [first, b""] {
+        fs::write(&file, cut).unwrap();
+        let output = cat();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), cut));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("2 messages in 76 bytes: the rest is missing"), "{error}");
+    }
+    fs::remove_file(&file).unwrap();
+    assert_eq!(cat().status.code(), Some(1));
+}

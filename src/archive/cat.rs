@@ -5,12 +5,14 @@ use std::io::{self, Read as _, Seek as _, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::checkpoints::Checkpoints;
 use super::disk::FileError;
 use super::file_id::is_same_file;
 use super::file_info::FileInfo;
 use super::file_name::FileKind;
 use super::hour_entry::HourEntry;
 use super::journal;
+use super::line_position::LinePosition;
 use super::progress::Progress;
 use super::read_ahead::{CHUNKS_IN_FLIGHT, fill_chunk, read_ahead};
 use super::reconciler::{Overlap, Reconciler};
@@ -34,18 +36,60 @@ pub enum CatError {
         /// Error of the decoder.
         why: String,
     },
+    /// A file is shorter than its journal says. All lines that it has were written.
+    #[error("`{}` has {found} bytes of lines, and its journal says that there were {messages} messages in {bytes} bytes: the rest is missing; restore the file from a copy, and see `streamer verify`", path.display())]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// Number of bytes of its lines.
+        found: u64,
+        /// Number of bytes of lines that the journal records.
+        bytes: u64,
+        /// Number of messages that the journal records.
+        messages: u64,
+    },
     /// The output failed.
     #[error("cannot write the lines")]
     Write(#[source] io::Error),
 }
 
+/// Lines that the journal of an hour records, and that its files should have.
+#[derive(Debug, Clone, Copy, Default)]
+struct RecordedLines {
+    /// End of the lines of the sealed file.
+    sealed: LinePosition,
+    /// End of the lines that are not sealed.
+    unsealed: LinePosition,
+}
+
+impl RecordedLines {
+    /// Reads the journal. One that cannot be read records nothing, which `streamer verify` reports.
+    fn read(dir: &Path, entry: &HourEntry) -> Self {
+        let entries = journal::read(&entry.path(dir, FileKind::Journal)).unwrap_or_default();
+        let sealed = journal::sealed_records(&entries).next_back();
+        let unsealed = Checkpoints::from_journal(&entries).last();
+        Self {
+            sealed: sealed.map_or_else(LinePosition::default, |record| LinePosition {
+                bytes: record.raw_bytes,
+                messages: record.messages,
+            }),
+            unsealed: unsealed.map_or_else(LinePosition::default, |mark| LinePosition {
+                bytes: mark.bytes,
+                messages: mark.messages,
+            }),
+        }
+    }
+}
+
 /// Writes the lines of an hour: first those that are sealed, then those that are not. Of an hour
 /// that is being written, the complete lines are written; of an hour that is sealed meanwhile, each
-/// line is written once. Damaged frames are left out and reported after all others were written.
+/// line is written once. Damaged frames are left out and reported after all others were written; so is
+/// a file that is shorter than its journal says.
 ///
 /// # Errors
 /// [`CatError`]
 pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<(), CatError> {
+    let recorded = RecordedLines::read(dir, entry);
     // A seal takes the files in this order, so that only the first may be in the sealed file.
     let mut kinds = entry.unsealed_kinds();
     let kind = kinds.next().unwrap_or(FileKind::Lines);
@@ -69,10 +113,13 @@ pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<()
         }
     };
     let mut damage = Vec::new();
+    let mut incomplete = None;
     if let Some(sealed) = sealed {
         let mut last_byte = b'\n';
+        let mut found = 0;
         let write_chunk = |chunk: &[u8]| {
             last_byte = chunk.last().copied().unwrap_or(last_byte);
+            found += chunk.len() as u64;
             out.write_all(chunk).map_err(CopyError::Write)
         };
         decode_intact_frames(&sealed, write_chunk, |range, why| damage.push((range, why)))
@@ -81,24 +128,65 @@ pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<()
             // The lines that follow begin a line of their own.
             out.write_all(b"\n").map_err(CatError::Write)?;
         }
+        // A seal may have extended the file since, and recorded that.
+        let is_short = |recorded: RecordedLines| recorded.sealed.bytes > found;
+        if is_short(recorded)
+            && is_short(RecordedLines::read(dir, entry))
+            && is_same_file(&sealed, &sealed_path).is_ok_and(|same| same)
+        {
+            let path = sealed_path.clone();
+            let LinePosition { bytes, messages } = recorded.sealed;
+            incomplete = Some(CatError::Incomplete { path, found, bytes, messages });
+        } else if found == 0 && damage.is_empty() && recorded.sealed.bytes == 0 {
+            // No journal says more; a seal makes no such file.
+            damage.push((0..0, "it holds no lines".to_owned()));
+        }
     }
     if let Some(lines) = lines {
-        cat_lines(&lines_path, lines, skip, out)?;
+        let found = cat_lines(&lines_path, lines, skip, out)?;
+        if kind == FileKind::Lines {
+            incomplete = incomplete.or_else(|| find_missing_lines(dir, entry, found, recorded));
+        }
     }
     for kind in kinds {
         let path = entry.path(dir, kind);
         if let Some(lines) = open_if_exists(&path)? {
-            cat_lines(&path, lines, 0, out)?;
+            let found = cat_lines(&path, lines, 0, out)?;
+            if kind == FileKind::Lines {
+                incomplete = incomplete.or_else(|| find_missing_lines(dir, entry, found, recorded));
+            }
         }
     }
     match damage.into_iter().next() {
-        None => Ok(()),
+        None => incomplete.map_or(Ok(()), Err),
         Some((range, why)) => Err(CatError::Damaged { path: sealed_path, range, why }),
     }
 }
 
-/// Writes the complete lines of a file that follow the first `skip` bytes.
-fn cat_lines(path: &Path, mut lines: File, skip: u64, out: &mut dyn Write) -> Result<(), CatError> {
+/// Compares the lines that are not sealed with what the journal `recorded` before they were read,
+/// and records now: lines that were sealed meanwhile are not missing.
+fn find_missing_lines(
+    dir: &Path,
+    entry: &HourEntry,
+    found: u64,
+    recorded: RecordedLines,
+) -> Option<CatError> {
+    let is_short = |recorded: RecordedLines| recorded.unsealed.bytes > found;
+    (is_short(recorded) && is_short(RecordedLines::read(dir, entry))).then(|| {
+        let path = entry.path(dir, FileKind::Lines);
+        let LinePosition { bytes, messages } = recorded.unsealed;
+        CatError::Incomplete { path, found, bytes, messages }
+    })
+}
+
+/// Writes the complete lines of a file that follow the first `skip` bytes, and returns the end of
+/// the complete lines.
+fn cat_lines(
+    path: &Path,
+    mut lines: File,
+    skip: u64,
+    out: &mut dyn Write,
+) -> Result<u64, CatError> {
     let lines_error = || FileError::from_io("read", path);
     let length = lines.metadata().map_err(lines_error())?.len();
     let lines_end = find_last_line_end(&lines, 0..length).map_err(lines_error())?.unwrap_or(0);
@@ -109,7 +197,8 @@ fn cat_lines(path: &Path, mut lines: File, skip: u64, out: &mut dyn Write) -> Re
         |chunk| fill_chunk(&mut unsealed, chunk),
         |chunk| out.write_all(chunk).map_err(CopyError::Write),
     )
-    .map_err(|error| error.into_cat_error(path))
+    .map_err(|error| error.into_cat_error(path))?;
+    Ok(lines_end)
 }
 
 /// Returns the number of bytes at the start of the lines that are in the sealed file as well;

@@ -30,6 +30,7 @@ pub use self::seal_record::{SealRecord, SealedPart};
 pub use self::writer::JournalWriter;
 use super::digest;
 use super::disk::{self, FileError};
+use super::file_name::{FileKind, FileName};
 use crate::base::time::UnixNanos;
 
 /// Maximum number of bytes read from a journal: of longer journals, the last ones.
@@ -171,6 +172,18 @@ pub(super) fn seal_records(entries: &[JournalEntry]) -> Vec<SealRecord> {
 /// Returns each content that the sealed file certainly had since the last removal, in order.
 pub fn sealed_records(entries: &[JournalEntry]) -> impl DoubleEndedIterator<Item = &SealRecord> {
     all_sealed_records(entries_since_removal(entries))
+}
+
+/// Returns the number of bytes of lines that the sealed file at `path` should have; `None` if it is
+/// no sealed file of an archive, or no journal beside it says.
+pub(crate) fn recorded_sealed_bytes(path: &Path) -> Option<u64> {
+    let name = FileName::parse(path.file_name()?.to_str()?)?;
+    if name.kind != FileKind::Sealed {
+        return None;
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = read(&name.stem.path(dir, name.hour, FileKind::Journal)).ok()?;
+    sealed_records(&entries).next_back().map(|record| record.raw_bytes)
 }
 
 /// Returns each content that the sealed file certainly had, in order, removals included.

@@ -14,6 +14,9 @@ use super::cli_error::CliError;
 use super::output::{ignore_broken_pipe, print_message};
 use super::time_arg::{TimeArg, TimeRange};
 use crate::archive::cat::{CatError, cat_hour};
+use crate::archive::hour_entry::HourEntry;
+use crate::archive::progress::Progress;
+use crate::archive::verify::{HourVerdict, verify_hour};
 use crate::base::error_chain::error_chain;
 use crate::base::suggest::did_you_mean;
 use crate::base::time::{Clock, Hour, SystemClock};
@@ -51,11 +54,17 @@ pub(super) fn cat(
         has_name
             && first_hour.is_none_or(|first| hour.entry.hour >= first)
             && range.to.is_none_or(|to| hour.entry.hour.start() < to)
-            && hour.entry.has_lines()
     };
     let mut out = io::stdout().lock();
     let mut failed = false;
     for LocatedHour { dir, entry } in hours.iter().filter(|hour| is_selected(hour)) {
+        if !entry.has_lines() {
+            if let Some(reason) = find_lost_lines(dir, entry) {
+                failed = true;
+                print_message(&format!("error: `{}`: {reason}", entry.display_name()));
+            }
+            continue;
+        }
         match cat_hour(dir, entry, &mut out) {
             Ok(()) => {}
             Err(CatError::Write(error)) => {
@@ -71,6 +80,14 @@ pub(super) fn cat(
     }
     ignore_broken_pipe(out.flush())?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Returns what is wrong with an hour that has no lines, and should have some.
+fn find_lost_lines(dir: &Path, entry: &HourEntry) -> Option<String> {
+    match verify_hour(dir, entry, &Progress::default()) {
+        Ok(Some(HourVerdict::Bad { reason } | HourVerdict::Unreadable { reason })) => Some(reason),
+        _ => None,
+    }
 }
 
 /// Returns whether `name` is the stem, the topic or the label of an hour.

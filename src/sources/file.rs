@@ -1,7 +1,6 @@
 //! The source of lines of files.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::file_encoding::{check_readable, open_decoded};
 use super::line_reader::{LineReader, ReadEnd};
+use crate::archive::journal::recorded_sealed_bytes;
 use crate::base::json::Selector;
 use crate::base::path_text;
 use crate::metrics::PipelineStats;
@@ -21,7 +22,8 @@ use crate::plugin::{BoxError, BuildContext, Source, SourceConfig, SourceError};
 /// Records every line of the files as a message, one file after the other. The pipeline ends with the
 /// last file.
 ///
-/// A file whose name ends in `.zst` is decompressed. A line belongs to the hour in which it is read.
+/// Files that are compressed with gzip or zstd are decompressed; other compressions are an error. A
+/// line belongs to the hour in which it is read.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
@@ -65,15 +67,7 @@ impl SourceConfig for FileConfig {
             return Err("`paths` is empty; name at least one file".into());
         }
         for path in &self.paths {
-            File::open(path)
-                .and_then(|file| {
-                    if file.metadata()?.is_dir() {
-                        Err(io::ErrorKind::IsADirectory.into())
-                    } else {
-                        Ok(())
-                    }
-                })
-                .map_err(|source| FileReadError { path: path.clone(), source })?;
+            check_readable(path).map_err(|source| FileReadError { path: path.clone(), source })?;
         }
         let stats = Arc::clone(&context.stats);
         let unread = self.paths.clone().into();
@@ -99,18 +93,43 @@ struct OpenFile {
 impl OpenFile {
     fn open(path: PathBuf, stats: Arc<PipelineStats>) -> Result<Self, SourceError> {
         let open = || -> io::Result<LineReader> {
-            let file = File::open(&path)?;
-            let reader: Box<dyn Read + Send> = if path.extension().is_some_and(|e| e == "zst") {
-                Box::new(zstd::Decoder::new(file)?)
-            } else {
-                Box::new(file)
-            };
+            let decoded = open_decoded(&path)?;
+            let reader = SealedReader::new(decoded, recorded_sealed_bytes(&path));
             LineReader::spawn(reader, || true, stats)
         };
         match open() {
             Ok(reader) => Ok(Self { path, reader }),
             Err(source) => Err(fatal_read_error(path, source)),
         }
+    }
+}
+
+/// A reader of a sealed file of the archive, which knows how many bytes of lines there are.
+struct SealedReader {
+    inner: Box<dyn Read + Send>,
+    read: u64,
+    /// Number of bytes that the journal beside the file records; 0 where there is none.
+    recorded: u64,
+}
+
+impl SealedReader {
+    fn new(inner: Box<dyn Read + Send>, recorded: Option<u64>) -> Self {
+        Self { inner, read: 0, recorded: recorded.unwrap_or(0) }
+    }
+}
+
+impl Read for SealedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.read += read as u64;
+        if read == 0 && !buffer.is_empty() && self.read < self.recorded {
+            let words = format!(
+                "it has {} bytes of lines, and its journal says that {} were sealed: it was cut off; restore it from a copy",
+                self.read, self.recorded
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+        }
+        Ok(read)
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct LineReader {
     stats: Arc<PipelineStats>,
     is_stopping: Arc<AtomicBool>,
     is_finished: bool,
+    /// `true` until the first line, which may begin with a byte order mark.
+    is_at_start: bool,
 }
 
 /// The reason for which there are no more lines.
@@ -84,7 +86,7 @@ impl LineReader {
             }
         })?;
         let splitter = LineSplitter::default();
-        Ok(Self { blocks, splitter, stats, is_stopping, is_finished: false })
+        Ok(Self { blocks, splitter, stats, is_stopping, is_finished: false, is_at_start: true })
     }
 
     /// Stops reading. Complete lines that were read are still returned.
@@ -112,7 +114,7 @@ impl LineReader {
                         warn!(bytes = last.len(), "the last line is incomplete and left out");
                         self.stats.undecodable.add(1);
                     } else {
-                        push_text(&last, batch, &self.stats);
+                        push_text(without_mark(&last, &mut self.is_at_start), batch, &self.stats);
                     }
                 }
             }
@@ -122,8 +124,20 @@ impl LineReader {
 
     fn split_block(&mut self, block: &[u8], batch: &mut Batch) -> Result<(), ReadEnd> {
         let stats = &self.stats;
-        let split = self.splitter.push_block(block, |line| push_text(line, batch, stats));
+        let is_at_start = &mut self.is_at_start;
+        let split = self.splitter.push_block(block, |line| {
+            push_text(without_mark(line, is_at_start), batch, stats);
+        });
         split.map_err(|error| ReadEnd::Failed(io::Error::other(error)))
+    }
+}
+
+/// Returns a line without the byte order mark that some editors write before the first one.
+fn without_mark<'a>(line: &'a [u8], is_at_start: &mut bool) -> &'a [u8] {
+    if std::mem::take(is_at_start) {
+        line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
+    } else {
+        line
     }
 }
 
