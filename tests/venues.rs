@@ -274,3 +274,21 @@ fn bitget_answers_each_topic() {
     recorder.stop();
     assert_eq!(stems(&test), ["SPOT%3Atrade%3ABTCUSDT"]);
 }
+
+#[test]
+fn topics_in_the_wrong_case_are_warned_about_at_the_start() {
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.answer_until_end();
+    });
+    let keys = json!({ "profile": "binance", "topics": ["BTCUSDT@trade", "ethusdt@trade"] });
+    let test = Test::with_source(&format!("{}/stream", server.url()), keys);
+    let recorder = test.start();
+    recorder.stop();
+    let log = test.log();
+    let warning = "the venue writes the topic `BTCUSDT@trade` as `btcusdt@trade`: ";
+    assert!(log.contains(warning) && !log.contains("ETHUSDT"), "{log}");
+    let check = crate::harness::run(&["check", "-config", test.config().to_str().unwrap()]);
+    let words = String::from_utf8(check.stderr).unwrap();
+    assert!(check.status.success() && words.contains(warning), "{words}");
+}

@@ -40,6 +40,7 @@ mod subscription_table;
 mod subscription_tracker;
 mod template;
 mod tls;
+mod topic_case;
 mod topic_vec;
 mod transport;
 mod upgrade_request;
@@ -53,7 +54,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use self::answer_rule::AnswerRule;
 use self::bootstrap::request_url;
@@ -75,6 +76,7 @@ use self::rules::Rules;
 pub use self::subscribe_messages::SubscribeMessages;
 use self::subscription_tracker::SubscriptionTracker;
 pub use self::tls::TlsConfig;
+use self::topic_case::check_topic_case;
 use crate::base::json::Selector;
 use crate::base::secrets::Secrets;
 use crate::base::shard_index::ShardIndex;
@@ -121,6 +123,9 @@ impl SourceConfig for WebsocketConfig {
             profile.item.clone(),
             self.subscribe.clone(),
         )?;
+        if let Some(warning) = check_topic_case(&profile.topic_case, &self.topics)? {
+            warn!(pipeline = context.pipeline, "{}", context.mask(&warning));
+        }
         let rules = Rules::compile(&profile.answers)?;
         let welcome = profile.welcome.as_ref().map(AnswerRule::from_pattern).transpose()?;
         let connect_interval = self.limits.connect_interval.to_duration();

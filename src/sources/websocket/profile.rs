@@ -15,6 +15,7 @@ use super::encoding::BinaryEncoding;
 use super::ping_config::PingConfig;
 use super::rule::{MessagePattern, Rule};
 use super::template::{TOPIC_PLACEHOLDER, TOPICS_PLACEHOLDER, placeholders};
+use super::topic_case::TopicCase;
 use super::venue_limits::VenueLimits;
 use crate::base::config_error::ConfigError;
 use crate::base::json::Selector;
@@ -40,6 +41,9 @@ pub struct Profile {
     /// Topics as they are written in the configuration.
     #[serde(default)]
     pub examples: Vec<String>,
+    /// Parts of a topic whose letters have one case. Topics in another are warned about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topic_case: Vec<TopicCase>,
     /// Template of a topic in the list of topics, with the parts of the form as placeholders.
     #[serde(default = "Profile::default_item")]
     pub item: Value,
@@ -153,6 +157,11 @@ impl Profile {
         }
         if let Some(Err(error)) = self.welcome.as_ref().map(AnswerRule::from_pattern) {
             problems.push(Problem::at("welcome", error.to_string()));
+        }
+        for (index, case) in self.topic_case.iter().enumerate() {
+            if let Err(error) = case.compile() {
+                problems.push(Problem::at(format!("topic_case[{index}].part"), error));
+            }
         }
         let mut parts = placeholders(&Value::from(self.topic.as_str()));
         if parts.is_empty() {

@@ -1,10 +1,12 @@
 //! Tests of the built-in profiles and of a user's own.
 
+use super::builtin::BUILTIN;
 use super::catalog::GENERIC;
 use super::*;
 use crate::sources::websocket::request_builder::RequestBuilder;
 use crate::sources::websocket::request_id::RequestId;
 use crate::sources::websocket::subscribe_messages::SubscribeMessages;
+use crate::sources::websocket::topic_case::check_topic_case;
 
 #[test]
 fn every_builtin_profile_renders_its_example_requests() {
@@ -108,5 +110,57 @@ fn no_builtin_profile_holds_what_looks_like_a_secret() {
         let profile = serde_json::to_value(profile.unwrap()).unwrap();
         let found = crate::base::literal_secrets::find_literal_secrets(&profile);
         assert!(found.is_empty(), "{name}: {found:?}");
+    }
+}
+
+fn builtin(name: &str) -> Profile {
+    let (_, text) = BUILTIN.iter().find(|(own, _)| *own == name).unwrap();
+    Profile::parse(Path::new(name), text).unwrap()
+}
+
+#[test]
+fn the_case_of_topics_is_that_of_the_venue() {
+    let check = |profile: &str, topic: &str| {
+        let profile = builtin(profile);
+        check_topic_case(&profile.topic_case, &[topic.to_owned()]).unwrap()
+    };
+    for (profile, wrong, right) in [
+        ("binance", "BTCUSDT@trade", "btcusdt@trade"),
+        ("binance", "BtcUsdt@depth@100ms", "btcusdt@depth@100ms"),
+        ("binance-usdm", "BTCUSDT@aggTrade", "btcusdt@aggTrade"),
+        ("htx", "market.BTCUSDT.trade.detail", "market.btcusdt.trade.detail"),
+        ("bybit", "publicTrade.btcusdt", "publicTrade.BTCUSDT"),
+        ("bybit", "orderbook.50.ethusdt", "orderbook.50.ETHUSDT"),
+        ("okx", "trades:btc-usdt", "trades:BTC-USDT"),
+        ("bitget", "SPOT:trade:btcusdt", "SPOT:trade:BTCUSDT"),
+        ("coinbase", "matches:btc-usd", "matches:BTC-USD"),
+        ("coinbase-advanced", "ticker:eth-usd", "ticker:ETH-USD"),
+        ("gate", "spot.trades:btc_usdt", "spot.trades:BTC_USDT"),
+        ("kucoin", "/market/match:btc-usdt", "/market/match:BTC-USDT"),
+    ] {
+        let warning = check(profile, wrong).expect(wrong);
+        assert!(warning.contains(&format!("as `{right}`")), "{warning}");
+        assert_eq!(check(profile, right), None, "{right}");
+    }
+    for (profile, topic) in [
+        ("binance", "!miniTicker@arr"),
+        ("binance-usdm", "!contractInfo"),
+        ("binance-usdm", "btcusdt_perpetual@continuousKline_1m"),
+        ("bybit", "system.status"),
+        ("kucoin", "/market/ticker:all"),
+        ("kraken", "trade:AAPLx/USD"),
+        ("hyperliquid", "trades:kPEPE"),
+        ("deribit", "deribit_price_index.btc_usd"),
+        ("generic", "Any"),
+    ] {
+        assert_eq!(check(profile, topic), None, "{topic}");
+    }
+}
+
+#[test]
+fn every_builtin_example_has_the_right_case() {
+    for (name, _) in BUILTIN {
+        let profile = builtin(name);
+        assert_eq!(check_topic_case(&profile.topic_case, &profile.examples), Ok(None), "{name}");
     }
 }
