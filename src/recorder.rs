@@ -5,6 +5,7 @@
 
 mod file_limit;
 pub(crate) mod logging;
+mod orphans;
 mod recorder_error;
 mod session;
 pub(crate) mod sidecar;

@@ -8,7 +8,7 @@ mod tools;
 pub use exchange::{RunningExchange, split_answers};
 pub use recorder::{Recorder, Test, binary, run};
 pub use server::{Peer, Server, frame};
-pub use tools::{SmallDisk, faketime, node_with_ws, python_with, tool};
+pub use tools::{SmallDisk, as_process_1, faketime, node_with_ws, python_with, tool};
 
 use std::time::Duration;
 

@@ -428,3 +428,71 @@ fn an_exec_stage_that_dies_between_batches_reports_the_lines_it_had_read() {
     let stages: Vec<_> = rejects.lines().map(|l| l.contains("stages[0] (exec)")).collect();
     assert_eq!(stages, [true, true, true], "{rejects}");
 }
+
+#[test]
+fn the_file_source_reads_gzip_and_refuses_what_it_cannot_read() {
+    use std::io::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let gzip = |text: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    };
+    // Several members, a name that says nothing, a byte order mark, a last line without end.
+    let members = [gzip(b"\xef\xbb\xbf{\"n\":1}\n{\"n\":"), gzip(b"2}\n{\"n\":3}")].concat();
+    let path = dir.path().join("old.log");
+    let output = dir.path().join("output");
+    let record = |content: &[u8]| {
+        fs::write(&path, content).unwrap();
+        drop(fs::remove_dir_all(&output));
+        let source = json!({ "type": "file", "paths": [path], "topics": ["t"] });
+        let sinks = json!([{ "type": "jsonl", "output_dir": output }]);
+        let ended = run_with(dir.path(), source, json!([]), sinks, b"");
+        let mut lines = Vec::new();
+        for entry in fs::read_dir(&output).into_iter().flatten() {
+            let entry = entry.unwrap().path();
+            if entry.extension().is_some_and(|extension| extension == "jsonl") {
+                lines.extend(fs::read(entry).unwrap());
+            }
+        }
+        (ended, lines)
+    };
+    let (ended, lines) = record(&members);
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(lines, b"{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+    let (ended, _) = record(&members[..members.len() - 4]);
+    assert!(!ended.status.success(), "a member that is cut off");
+    for (content, words) in [
+        (b"\xfd7zXZ\0\0\x04".as_slice(), "xz -dc"),
+        (b"BZh91AY&SY\0\0", "bzip2 -dc"),
+        (b"\xff\xfe{\0}\0\n\0", "iconv -f UTF-16"),
+    ] {
+        let (ended, _) = record(content);
+        assert_eq!(ended.status.code(), Some(2), "an error of the configuration");
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert!(error.contains(words) && error.contains("old.log"), "{error}");
+    }
+    // What is no UTF-8 is counted, and logged.
+    let (ended, lines) = record(b"{\"n\":1}\n\xe9\n{\"n\":2}\n");
+    assert!(ended.status.success());
+    assert_eq!(lines, b"{\"n\":1}\n{\"n\":2}\n");
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.contains("not UTF-8"), "{log}");
+}
+
+#[test]
+fn as_process_1_orphans_are_reaped_and_exit_statuses_kept() {
+    let Some(wrapper) = crate::harness::as_process_1() else { return };
+    // Each of the inner programs outlives the shell that started it. The message comes once none
+    // of them is left in the process table.
+    let script = "n=0; while [ $n -lt 20 ]; do (sleep 0.1 & ); n=$((n+1)); done; \
+        until ! grep -q '^PPid:.1$' $(grep -l '^Name:.sleep' /proc/[0-9]*/status) /dev/null; \
+        do :; done 2> /dev/null; echo '{\"reaped\":true}'; exit 0";
+    let source = json!({ "type": "exec", "command": ["sh", "-c", script], "restart": false,
+            "topics": ["t"] });
+    let test = crate::harness::Test::new("ws://unused").wrapped(&wrapper);
+    let test = test.without("ws_url").without("topic").set("source", source);
+    let mut recorder = test.start();
+    assert!(recorder.wait().success(), "the exit status of the program is known: {}", test.log());
+    assert_eq!(test.recorded(), b"{\"reaped\":true}\n");
+}

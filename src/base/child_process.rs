@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{ioctl_fionbio, ioctl_fionread};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
 use tracing::{Span, error, warn};
 
 /// Maximum number of lines a minute of a program's stderr that go to the log.
@@ -39,6 +39,35 @@ pub(crate) fn kill_all() {
     for group in std::mem::take(&mut *process_groups()) {
         kill_group(group);
     }
+}
+
+/// Frees the entries in the process table of children that this process did not start. Process 1 of
+/// a container is the parent of what the programs of others leave behind. The exit status of a
+/// program of this process stays.
+pub(crate) fn reap_orphans() {
+    let own = process_groups();
+    for orphan in ended_children().into_iter().filter(|child| !own.contains(child)) {
+        // Another process cannot wait for it, so that it is there.
+        let _reaped = waitpid(Some(orphan), WaitOptions::NOHANG);
+    }
+}
+
+/// Returns the children of this process that have ended and that nobody has waited for (proc(5)).
+fn ended_children() -> Vec<Pid> {
+    let parent = std::process::id().to_string();
+    let is_ended_child = |stat: &str| {
+        // The name of the program, in parentheses, may hold anything.
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        fields.next() == Some("Z") && fields.next() == Some(&parent)
+    };
+    // Without `/proc` nothing is known of other processes.
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_ended_child(&stat))
+    })
+    .filter_map(Pid::from_raw)
+    .collect()
 }
 
 fn kill_group(group: Pid) {
@@ -101,11 +130,16 @@ impl ChildProcess {
     pub(crate) fn spawn(program: &str, mut command: Command) -> io::Result<Self> {
         command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = command.spawn()?;
+        let mut process = {
+            // Until it is in the list, `reap_orphans` must not take it for an orphan.
+            let mut groups = process_groups();
+            let process = command.spawn()?;
+            groups.push(Pid::from_child(&process));
+            process
+        };
         let stdin = process.stdin.take();
         let stdout = process.stdout.take();
         let stderr = process.stderr.take();
-        process_groups().push(Pid::from_child(&process));
         let child = Self {
             process,
             stdin,

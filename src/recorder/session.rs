@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
 use super::logging::LogCollector;
+use super::orphans::{adopts_orphans, reap_orphans_as_they_end};
 use super::recorder_error::{RecorderError, RecorderErrorKind};
 use super::sidecar::Sidecar;
 use super::signals::SignalHandler;
@@ -106,6 +107,13 @@ impl Session {
                 warn!(%error, "cannot handle signals: a signal ends the recording without a clean stop");
             }
             None => {}
+        }
+        if handles_signals && adopts_orphans() {
+            background.spawn(async {
+                if let Err(error) = reap_orphans_as_they_end().await {
+                    warn!(%error, "as process 1: what programs leave behind stays in the process table");
+                }
+            });
         }
         let ended = run_pipelines(pipelines, &stats, &token).await;
         if let Some(sidecar) = sidecar {

@@ -71,6 +71,18 @@ pub fn mount_file(file: &Path, instead_of: &str) -> Option<Vec<String>> {
     if mounted { Some(wrapper) } else { missing("the right to mount a file") }
 }
 
+/// Returns a command that starts a program as process 1 of a PID namespace.
+pub fn as_process_1() -> Option<Vec<&'static str>> {
+    let command = vec!["unshare", "--fork", "--kill-child", "--pid", "--mount-proc"];
+    let permitted = Command::new(command[0])
+        .args(&command[1..])
+        .arg("true")
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if permitted { Some(command) } else { missing("the right to make a PID namespace") }
+}
+
 /// A small file system, which is unmounted when this is dropped.
 pub struct SmallDisk(PathBuf);
 
