@@ -62,17 +62,18 @@ impl OutputDir {
 /// Creates the directory, and those above it, with exactly this mode, whatever the mask of the
 /// process is (`umask`).
 fn create_dirs(path: &Path, mode: u32) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_dirs(parent, mode)?;
+    }
     match DirBuilder::new().mode(mode).create(path) {
         // A file system without modes refuses to set them.
         Ok(()) => drop(fs::set_permissions(path, Permissions::from_mode(mode))),
+        // Somebody else has created it.
         Err(_) if path.is_dir() => {}
-        Err(error) => match path.parent() {
-            Some(parent) if error.kind() == io::ErrorKind::NotFound => {
-                create_dirs(parent, mode)?;
-                return create_dirs(path, mode);
-            }
-            _ => return Err(error),
-        },
+        Err(error) => return Err(error),
     }
     Ok(())
 }
