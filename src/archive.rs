@@ -25,7 +25,7 @@ pub mod hour_writer;
 pub mod job;
 pub mod journal;
 mod line_position;
-mod locked_handle;
+pub(crate) mod locked_handle;
 mod parallel;
 pub mod progress;
 mod read_ahead;

@@ -193,6 +193,37 @@ pub(super) fn write_all(mut file: &File, path: &Path, bytes: &[u8]) -> Result<()
         .map_err(FileError::from_io("write to", path))
 }
 
+/// Appends all bytes to a file that is open for appending.
+///
+/// # Errors
+/// [`PartialAppend`]: the caller cuts off the part that was written.
+pub(super) fn append_all(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), PartialAppend> {
+    let mut written = 0;
+    let result = counted_write_fault_point(file, bytes, &mut written).and_then(|()| {
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            match file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    });
+    result.map_err(|error| PartialAppend {
+        written: written as u64,
+        error: FileError::from_io("write to", path)(error),
+    })
+}
+
+/// An append that failed after a part of the bytes was written.
+#[derive(Debug)]
+pub(super) struct PartialAppend {
+    /// Number of bytes that were written.
+    pub(super) written: u64,
+    pub(super) error: FileError,
+}
+
 /// Makes the content and the metadata of the file durable (`fsync(2)`), as far as the file system
 /// can.
 pub(super) fn sync(file: &File, path: &Path) -> Result<Support, FileError> {
@@ -266,7 +297,7 @@ pub fn append_lines(path: &Path, mode: u32, lines: &[u8]) -> Result<(), FileErro
     let length = file.metadata().map_err(FileError::from_io("read the size of", path))?.len();
     write_all(&file, path, lines).inspect_err(|_| {
         // The caller appends all of the lines again.
-        drop(truncate(&file, path, length));
+        drop(cut_back(&file, path, length));
     })
 }
 
@@ -285,6 +316,12 @@ pub fn sync_if_exists(path: &Path) -> Result<(), FileError> {
 /// Cuts the file off after `length` bytes.
 pub(super) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), FileError> {
     fault_point().and_then(|()| file.set_len(length)).map_err(FileError::from_io("cut back", path))
+}
+
+/// Cuts the file off after `length` bytes, unless it is shorter by now: it is never made longer.
+pub(super) fn cut_back(file: &File, path: &Path, length: u64) -> Result<(), FileError> {
+    let current = file.metadata().map_err(FileError::from_io("read the size of", path))?.len();
+    if current > length { truncate(file, path, length) } else { Ok(()) }
 }
 
 /// Renames the file; replaces a file that has the new name.
@@ -360,10 +397,19 @@ fn write_fault_point(_: &File, _: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Point before a write whose bytes are counted, at which a test injects a fault.
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "fails in tests")]
+fn counted_write_fault_point(_: &File, _: &[u8], _: &mut usize) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
 pub(super) use self::injected_fault::support_point;
 #[cfg(test)]
-use self::injected_fault::{fault_point, record_durable_len, write_fault_point};
+use self::injected_fault::{
+    counted_write_fault_point, fault_point, record_durable_len, write_fault_point,
+};
 
 #[cfg(test)]
 pub(crate) mod injected_fault;

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoints::Checkpoints;
-use super::disk::{self, FileError, Support};
+use super::disk::{self, FileError, PartialAppend, Support};
 use super::file_lock::{LockedFile, open_locked};
 use super::file_name::{FileKind, Stem};
 use super::journal::{self, RecoveredEvent};
 use super::line_position::LinePosition;
-use super::locked_handle::LockedHandle;
+use super::locked_handle::{LockedHandle, Placement};
 use super::tail_repair::TailRepair;
 use super::tail_scan::TailScan;
 use crate::base::time::Hour;
@@ -32,8 +32,8 @@ pub struct HourFile {
     writeback_end: u64,
     /// Set until the file's name is durable.
     dir_sync_pending: bool,
-    /// Set when a write failed and the file may be longer than `position`.
-    needs_truncate: bool,
+    /// Length to which a part of lines, left by a write that failed, is still to be cut off.
+    truncate_to: Option<u64>,
 }
 
 /// Findings about an hour file that existed when it was opened.
@@ -78,7 +78,7 @@ impl HourFile {
             sync_watermark: recovery.position.bytes,
             writeback_end: recovery.position.bytes,
             dir_sync_pending: created,
-            needs_truncate: false,
+            truncate_to: None,
         };
         if !created && recovery.recovered.is_some() {
             // The lines of the run before may be in the page cache alone.
@@ -121,13 +121,18 @@ impl HourFile {
     /// or before the next append.
     pub fn append(&mut self, lines: &[u8], messages: u64) -> Result<(), FileError> {
         let file = self.handle.ensure_open(&self.path, self.position.bytes)?;
-        if self.needs_truncate {
-            disk::truncate(file, &self.path, self.position.bytes)?;
-            self.needs_truncate = false;
+        if let Some(length) = self.truncate_to {
+            disk::cut_back(file, &self.path, length)?;
+            self.truncate_to = None;
         }
-        // Continues after short writes and interruptions.
-        if let Err(error) = disk::write_all(file, &self.path, lines) {
-            self.needs_truncate = disk::truncate(file, &self.path, self.position.bytes).is_err();
+        if let Err(PartialAppend { written, error }) = disk::append_all(file, &self.path, lines) {
+            // What was written is cut off, and nothing else: another program may have made the file
+            // shorter or longer, which `placement` tells.
+            let length = file.metadata().map_or(self.position.bytes + written, |now| now.len());
+            let before = length.saturating_sub(written);
+            if disk::cut_back(file, &self.path, before).is_err() {
+                self.truncate_to = Some(before);
+            }
             return Err(error);
         }
         self.position.bytes += lines.len() as u64;
@@ -150,7 +155,7 @@ impl HourFile {
 
     /// Returns whether the file ends with its last complete line, as far as is known.
     pub(super) fn is_clean(&self) -> bool {
-        !self.needs_truncate
+        self.truncate_to.is_none()
     }
 
     /// Makes the appended lines durable, and the file's name with them.
@@ -200,15 +205,20 @@ impl HourFile {
     /// process is limited. The lock is given up too: the hour may be sealed once it is over.
     pub fn close_handle(&mut self) {
         // A partial write is cut off by this handle, or by the next process that opens the hour.
-        if !self.needs_truncate {
+        if self.truncate_to.is_none() {
             self.handle.close();
         }
     }
 
-    /// Returns whether the file's name still leads to this file: it was not removed, moved or,
-    /// while the handle was closed, changed.
-    pub fn is_in_place(&self) -> bool {
-        self.handle.is_in_place(&self.path, self.position.bytes)
+    /// Returns whether the file's name still leads to this file, and whether the file has the bytes
+    /// that were written to it.
+    pub fn placement(&self) -> Placement {
+        let length = match self.truncate_to {
+            // It is known to be longer.
+            Some(_) => None,
+            None => Some(self.position.bytes),
+        };
+        self.handle.placement(&self.path, length)
     }
 }
 
@@ -292,9 +302,9 @@ mod tests {
         file.append(b"2\n", 1).unwrap();
         assert_eq!(fs::read(file.path()).unwrap(), b"1\n2\n");
         file.close_handle();
-        assert!(file.is_in_place());
+        assert_eq!(file.placement(), Placement::InPlace);
         fs::write(file.path(), "other\n").unwrap();
-        assert!(!file.is_in_place());
+        assert_eq!(file.placement(), Placement::Resized { found: 6 });
         assert!(file.append(b"3\n", 1).is_err());
         assert!(file.sync().is_err(), "what is not in the file is not called durable");
         assert_eq!((file.length(), file.messages()), (4, 2));
@@ -343,6 +353,29 @@ mod tests {
         assert_eq!(append(&mut file, 7), Vec::new(), "the rest of the 20 MiB is synced");
         assert_eq!(append(&mut file, 1).first(), Some(&(20 << 20..28 << 20)));
         assert_eq!(fs::read(file.path()).unwrap().len(), 28 << 20);
+    }
+
+    #[test]
+    fn a_failed_write_makes_no_file_longer_that_another_program_has_cut_and_cuts_only_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut file, _) = open(dir.path());
+        file.append(b"1\n2\n3\n", 3).unwrap();
+        let full = InjectedFault::Error(std::io::ErrorKind::StorageFull);
+        let other = File::options().append(true).open(file.path()).unwrap();
+        other.set_len(2).unwrap();
+        with_fault(full, 0, || file.append(b"long and torn\n", 1).unwrap_err());
+        assert_eq!(fs::read(file.path()).unwrap(), b"1\n");
+        assert_eq!(file.placement(), Placement::Resized { found: 2 });
+        std::io::Write::write_all(&mut &other, b"2\n3\nother\n").unwrap();
+        with_fault(full, 0, || file.append(b"long and torn\n", 1).unwrap_err());
+        assert_eq!(fs::read(file.path()).unwrap(), b"1\n2\n3\nother\n");
+        // Also where the part can be cut off only later.
+        for nth in [0, 1] {
+            other.set_len(2).unwrap();
+            with_fault(full, nth, || drop(file.append(b"x\n", 1)));
+            drop(file.append(b"y\n", 1));
+            assert!(!fs::read(file.path()).unwrap().contains(&0), "no NULs");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::journal::{
     self, ClosedEvent, ContinuedEvent, JournalEvent, JournalWriter, Mark, OpenEvent,
 };
 use super::line_position::LinePosition;
+use super::locked_handle::Placement;
 use crate::base::time::{Hour, UnixNanos};
 
 /// Time by which a tick may come early and still count. Ticks come about once a second: without the
@@ -421,9 +422,13 @@ impl HourWriter {
         self.journal_error.take()
     }
 
-    /// Returns whether the names of the files still lead to them: they were not removed or moved.
-    pub fn is_in_place(&self) -> bool {
-        self.lines.as_ref().is_none_or(HourFile::is_in_place) && self.journal.is_in_place()
+    /// Returns whether the names of the files still lead to them, and whether the lines are as they
+    /// were written.
+    pub fn placement(&self) -> Placement {
+        if !self.journal.is_in_place() {
+            return Placement::Gone;
+        }
+        self.lines.as_ref().map_or(Placement::InPlace, HourFile::placement)
     }
 }
 

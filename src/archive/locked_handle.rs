@@ -7,6 +7,20 @@ use super::disk::FileError;
 use super::file_id::{FileId, is_same_file};
 use super::file_lock::{LockedFile, lock_exclusive, open_locked, unlock};
 
+/// The relation of a file that is written to what its name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// The name leads to the file, which is as it was left.
+    InPlace,
+    /// The file was removed or moved away.
+    Gone,
+    /// Another program has written to the file, or cut it off.
+    Resized {
+        /// Length of the file.
+        found: u64,
+    },
+}
+
 /// The handle of a file that this process appends to. The lock of the file belongs to the handle:
 /// both are given up by [`LockedHandle::close`].
 #[derive(Debug)]
@@ -69,14 +83,17 @@ impl LockedHandle {
         self.file = None;
     }
 
-    /// Returns whether `path` still leads to the file, and, if the handle is closed, whether the
-    /// file still has `bytes` bytes. A path that cannot be looked up counts as moved.
-    pub(super) fn is_in_place(&self, path: &Path, bytes: u64) -> bool {
-        match &self.file {
-            Some(file) => is_same_file(file, path).is_ok_and(|same| same),
-            None => std::fs::metadata(path).is_ok_and(|metadata| {
-                FileId::from_metadata(&metadata) == self.id && metadata.len() == bytes
-            }),
+    /// Returns whether `path` still leads to the file, and whether that has `length` bytes, unless
+    /// it is `None`. A path that cannot be looked up counts as moved.
+    pub(super) fn placement(&self, path: &Path, length: Option<u64>) -> Placement {
+        let Ok(metadata) = std::fs::metadata(path) else { return Placement::Gone };
+        let found = metadata.len();
+        if FileId::from_metadata(&metadata) != self.id {
+            Placement::Gone
+        } else if length.is_some_and(|length| length != found) {
+            Placement::Resized { found }
+        } else {
+            Placement::InPlace
         }
     }
 

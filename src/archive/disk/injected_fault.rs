@@ -94,13 +94,23 @@ pub(super) fn fault_point() -> io::Result<()> {
 }
 
 /// Counts a write, and does half of it if it fails, unless the process has ended before.
-pub(super) fn write_fault_point(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_fault_point(file: &File, bytes: &[u8]) -> io::Result<()> {
+    counted_write_fault_point(file, bytes, &mut 0)
+}
+
+/// Counts a write like [`write_fault_point`], and adds the bytes that it writes to `written`.
+pub(super) fn counted_write_fault_point(
+    mut file: &File,
+    bytes: &[u8],
+    written: &mut usize,
+) -> io::Result<()> {
     let has_crashed = FAULT_PLAN
         .get()
         .is_some_and(|plan| plan.triggered && matches!(plan.fault, InjectedFault::Crash));
     let result = fault_point();
     if result.is_err() && !has_crashed {
         file.write_all(&bytes[..bytes.len() / 2])?;
+        *written += bytes.len() / 2;
     }
     result
 }

@@ -11,6 +11,7 @@ use crate::archive::hour_writer::{
     CloseErrors, CloseReason, HourWriter, HourWriterOptions, JournalSync,
 };
 use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent, PendingEvents};
+use crate::archive::locked_handle::Placement;
 use crate::archive::tail_repair::TailRepair;
 use crate::base::time::{Hour, UnixNanos};
 use crate::metrics::PipelineStats;
@@ -168,12 +169,25 @@ impl TopicWriter {
     }
 
     /// Gives up the open hour when somebody removed or moved a file of it, since lines would go
-    /// where nobody finds them. The next message begins a new file.
+    /// where nobody finds them, or changed the lines. The next message opens the file again, and
+    /// checks it, or begins a new one.
     pub(super) fn ensure_in_place(&mut self) {
-        if let Some(moved) = self.hour.take_if(|open| !open.is_in_place()) {
-            let dir = self.options.dir.display();
-            let hour = moved.hour();
-            error!(%dir, %hour, "a file of the open hour was removed or moved away; the next message begins a new one");
+        let Some(placement) = self.hour.as_ref().map(|open| open.placement()) else { return };
+        if placement == Placement::InPlace {
+            return;
+        }
+        let Some(given_up) = self.hour.take() else { return };
+        match (placement, given_up.lines_file()) {
+            (Placement::Resized { found }, Some(lines)) => {
+                let file = lines.path().display();
+                let written = lines.length();
+                error!(%file, written, found, "another program has written to the file or cut it off: it has another length in bytes than what was written; it is opened again, and its journal says what is missing");
+            }
+            _ => {
+                let dir = self.options.dir.display();
+                let hour = given_up.hour();
+                error!(%dir, %hour, "a file of the open hour was removed or moved away; the next message begins a new one");
+            }
         }
     }
 
