@@ -153,6 +153,14 @@ impl DirLock {
         self.file.write_all(content.as_bytes())
     }
 
+    /// Returns whether the directory does not tell upper from lower case in names, as on FAT, and
+    /// where ext4 or a server is set up so.
+    pub fn is_case_folded(&self) -> bool {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let name = self.path.file_name().unwrap_or_default().to_ascii_uppercase();
+        is_same_file(&self.file, &dir.join(name)).is_ok_and(|same| same)
+    }
+
     /// Returns whether the name in the directory still leads to this lock, and was not removed or
     /// moved. A name that cannot be looked up counts as moved.
     pub fn is_in_place(&self) -> bool {

@@ -201,6 +201,7 @@ pub(super) fn append_all(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(
     let mut written = 0;
     let result = counted_write_fault_point(file, bytes, &mut written).and_then(|()| {
         while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            #[expect(clippy::disallowed_methods, reason = "what is not written is written next")]
             match file.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => written += count,

@@ -117,6 +117,19 @@ impl Stem {
     /// # Errors
     /// [`StemError`]
     pub fn from_topic(topic: &str) -> Result<Self, StemError> {
+        Self::encode(topic, is_unescaped)
+    }
+
+    /// Returns another stem of the topic, for file systems that do not tell upper from lower case:
+    /// all letters become `%XX`, so that it differs from the stems of all other topics.
+    ///
+    /// # Errors
+    /// [`StemError`]
+    pub fn from_topic_without_letters(topic: &str) -> Result<Self, StemError> {
+        Self::encode(topic, |byte| is_unescaped(byte) && !byte.is_ascii_alphabetic())
+    }
+
+    fn encode(topic: &str, is_unescaped: impl Fn(u8) -> bool) -> Result<Self, StemError> {
         if topic.is_empty() {
             return Err(StemError::Empty);
         }
@@ -142,8 +155,7 @@ impl Stem {
         &self.0
     }
 
-    /// Returns the topic of the stem, or `None` if [`Stem::from_topic`] does not make this stem of
-    /// any topic.
+    /// Returns the topic of the stem, or `None` if this is not a stem of any topic.
     pub fn to_topic(&self) -> Option<String> {
         let mut topic = Vec::with_capacity(self.0.len());
         let mut bytes = self.0.bytes();
@@ -156,7 +168,11 @@ impl Stem {
             let low = char::from(bytes.next()?).to_digit(16)?;
             topic.push(u8::try_from(high * 16 + low).ok()?);
         }
-        String::from_utf8(topic).ok().filter(|topic| Self::from_topic(topic).as_ref() == Ok(self))
+        let is_own = |topic: &String| {
+            Self::from_topic(topic).as_ref() == Ok(self)
+                || Self::from_topic_without_letters(topic).as_ref() == Ok(self)
+        };
+        String::from_utf8(topic).ok().filter(is_own)
     }
 
     /// Returns the path of a file of the hour.
@@ -234,6 +250,9 @@ mod tests {
         assert_eq!(stem("-rf"), "%2Drf");
         assert_eq!(stem("trades BTC €"), "trades%20BTC%20%E2%82%AC");
         assert_eq!(Stem::from_topic(""), Err(StemError::Empty));
+        let without_letters = Stem::from_topic_without_letters("a.B1").unwrap();
+        assert_eq!(without_letters.as_str(), "%61.%421");
+        assert_eq!(without_letters.to_topic().as_deref(), Some("a.B1"));
         let too_long = StemError::TooLong { length: 300, max: MAX_STEM_BYTES };
         assert_eq!(Stem::from_topic(&"x".repeat(300)), Err(too_long));
     }

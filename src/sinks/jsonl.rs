@@ -9,6 +9,7 @@ mod held_lines_map;
 mod joined_lines;
 mod jsonl_sink;
 mod layout;
+mod listed_topics;
 mod open_files;
 mod output_dir;
 mod partition;
@@ -54,7 +55,8 @@ pub struct JsonlConfig {
     pub stem: Option<String>,
     /// The way in which lines are shared out over files: "topic" for a file for each topic that the
     /// source finds in the message, "none" for one file, or the place of the topic in the line, such
-    /// as "/data/0/s". Lines without a topic go to files named "control". By default "topic" when the
+    /// as "/data/0/s". Lines without a topic go to files named "control", and with "topic" those of
+    /// topics that the source does not list to files named "unrequested". By default "topic" when the
     /// source has several topics and there is no `stem`, else "none".
     pub partition: Option<Partition>,
     /// Maximum number of files that are open at once. With more topics, the files that were not

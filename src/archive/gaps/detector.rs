@@ -209,6 +209,7 @@ impl GapDetector {
             // and removals are the work of other processes; `check_torn_line` has handled torn lines.
             JournalEvent::ClockStep { .. }
             | JournalEvent::Rejected { .. }
+            | JournalEvent::Unrequested { .. }
             | JournalEvent::Continued(_)
             | JournalEvent::Sealing(_)
             | JournalEvent::Sealed(_)
@@ -248,6 +249,7 @@ impl GapDetector {
             | JournalEvent::TopicDown { .. }
             | JournalEvent::TopicUp { .. }
             | JournalEvent::Unconfirmed { .. }
+            | JournalEvent::Unrequested { .. }
             | JournalEvent::Rejected { .. }
             | JournalEvent::Stopping
             | JournalEvent::Suspended { .. }

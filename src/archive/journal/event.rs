@@ -103,6 +103,11 @@ pub enum JournalEvent {
         /// The topics.
         topics: Vec<String>,
     },
+    /// The server named a topic that nobody asked for. Lines of such topics are in one file.
+    Unrequested {
+        /// The first such topic.
+        topic: String,
+    },
     /// A stage rejected messages, which are in the `.rejects` file.
     Rejected {
         /// Number of messages rejected since the previous event of this kind.

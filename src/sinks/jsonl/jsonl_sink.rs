@@ -25,7 +25,7 @@ pub(super) struct JsonlSink {
 enum LinePath {
     /// All lines go to the only writer.
     Single(JoinedLines),
-    ByTopic(Partitioner),
+    ByTopic(Box<Partitioner>),
 }
 
 /// The way of a line to the file of its topic.
@@ -52,7 +52,8 @@ impl JsonlSink {
         context: &BuildContext,
     ) -> Result<Self, StemError> {
         let layout = router.layout();
-        let path = LinePath::ByTopic(Partitioner { router, buffer: WriteBuffer::default() });
+        let partitioner = Partitioner { router, buffer: WriteBuffer::default() };
+        let path = LinePath::ByTopic(Box::new(partitioner));
         let control = Stem::from_topic(CONTROL_STEM)?;
         let mut sink = Self::new(settings, layout, control, path, context);
         if layout == Layout::SourceTopics {

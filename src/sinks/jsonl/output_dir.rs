@@ -52,6 +52,11 @@ impl OutputDir {
         Ok(())
     }
 
+    /// Returns whether the directory is locked and does not tell upper from lower case in names.
+    pub(super) fn is_case_folded(&self) -> bool {
+        self.lock.as_ref().is_some_and(DirLock::is_case_folded)
+    }
+
     /// Returns whether the directory was locked and somebody removed or moved it, or its lock,
     /// since.
     pub(super) fn is_lock_lost(&self) -> bool {

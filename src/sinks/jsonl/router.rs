@@ -5,16 +5,21 @@ use std::sync::Arc;
 use tracing::{error, warn};
 
 use super::layout::Layout;
+use super::listed_topics::ListedTopics;
 use super::topic_writers::TopicWriters;
 use super::write_buffer::WriteBuffer;
 use super::writer_index::WriterIndex;
 use crate::archive::file_name::Stem;
+use crate::archive::journal::JournalEvent;
+use crate::base::time::UnixNanos;
 use crate::metrics::{Counter, PluginStats};
 use crate::plugin::BuildContext;
 use crate::plugin::batch::{Batch, MAX_TOPICS, TopicId, TopicLabeler, TopicTable};
 
 /// The stem of lines without a topic, where lines are filed by topic.
 pub(super) const CONTROL_STEM: &str = "control";
+/// The stem of lines of topics that nobody asked for, where the configuration lists topics.
+pub(super) const UNREQUESTED_STEM: &str = "unrequested";
 
 /// The place where the topic of a line is found.
 pub(super) enum TopicSource {
@@ -31,6 +36,11 @@ pub(super) struct Router {
     line_topics: Vec<TopicId>,
     /// The writer of each topic, by the topic's id.
     writer_by_topic: Vec<WriterIndex>,
+    /// The topics that the configuration lists; `None` if it lists none, or if the lines name the
+    /// topics.
+    listed_topics: Option<ListedTopics>,
+    /// The writer of topics that nobody asked for, once there is one.
+    unrequested: Option<WriterIndex>,
     /// Lines whose topic is one too many.
     beyond_topics: Arc<Counter>,
     plugin_stats: Arc<PluginStats>,
@@ -40,7 +50,13 @@ pub(super) struct Router {
 impl Router {
     /// Returns a router that knows no topic yet.
     pub(super) fn new(topic_source: TopicSource, context: &BuildContext) -> Self {
+        let listed_topics = match topic_source {
+            TopicSource::Batch => ListedTopics::new(&context.topics),
+            TopicSource::Line(_) => None,
+        };
         Self {
+            listed_topics,
+            unrequested: None,
             topic_source,
             line_topics: Vec::new(),
             writer_by_topic: Vec::new(),
@@ -93,7 +109,12 @@ impl Router {
             }
         };
         if self.writer_by_topic.len() < names.len() {
-            assign_writers(&mut self.writer_by_topic, names, writers);
+            let mut assignment = TopicAssignment {
+                listed_topics: self.listed_topics.as_mut(),
+                unrequested: &mut self.unrequested,
+                received: batch.received(),
+            };
+            assignment.extend(&mut self.writer_by_topic, names, writers);
         }
         // A label outside the table means no topic, as in `Record::topic`.
         let writer_of = |label: &TopicId| self.writer_by_topic.get(label.index()).copied();
@@ -114,19 +135,52 @@ impl Router {
     }
 }
 
-/// Extends `writer_by_topic` to all topics of the table.
-fn assign_writers(
-    writer_by_topic: &mut Vec<WriterIndex>,
-    names: &TopicTable,
-    writers: &mut TopicWriters,
-) {
-    for (id, name) in names.names().enumerate().skip(writer_by_topic.len()) {
-        let index = if id == TopicId::NONE.index() {
-            WriterIndex::FIRST
-        } else {
-            writers.index_of(name).unwrap_or_else(|| add_writer(name, writers))
+/// The assignment of writers to topics of which the first lines were just received.
+struct TopicAssignment<'a> {
+    listed_topics: Option<&'a mut ListedTopics>,
+    unrequested: &'a mut Option<WriterIndex>,
+    received: UnixNanos,
+}
+
+impl TopicAssignment<'_> {
+    /// Extends `writer_by_topic` to all topics of the table.
+    fn extend(
+        &mut self,
+        writer_by_topic: &mut Vec<WriterIndex>,
+        names: &TopicTable,
+        writers: &mut TopicWriters,
+    ) {
+        for (id, name) in names.names().enumerate().skip(writer_by_topic.len()) {
+            let index = if id == TopicId::NONE.index() {
+                WriterIndex::FIRST
+            } else {
+                writers.index_of(name).unwrap_or_else(|| self.add_writer(name, writers))
+            };
+            writer_by_topic.push(index);
+        }
+    }
+
+    fn add_writer(&mut self, topic: &str, writers: &mut TopicWriters) -> WriterIndex {
+        let is_wanted = self.listed_topics.as_mut().is_none_or(|listed| listed.is_form(topic));
+        if is_wanted {
+            return add_writer(topic, writers);
+        }
+        if let Some(index) = *self.unrequested {
+            return index;
+        }
+        warn!(
+            topic,
+            "the server names a topic that the configuration does not list; lines of such topics go to `{UNREQUESTED_STEM}`, and no others are named here. For files by a value in the line, set `partition` to its place, such as \"/data/0/s\""
+        );
+        let index = match writers.index_of(UNREQUESTED_STEM) {
+            Some(index) => index,
+            None => add_writer(UNREQUESTED_STEM, writers),
         };
-        writer_by_topic.push(index);
+        let event = JournalEvent::Unrequested { topic: topic.to_owned() };
+        writers.get_mut(WriterIndex::FIRST).record_event(self.received, event.clone());
+        writers.get_mut(index).record_event(self.received, event);
+        *self.unrequested = Some(index);
+        index
     }
 }
 

@@ -81,6 +81,11 @@ impl TopicWriter {
         &self.options.stem
     }
 
+    /// Replaces the first part of the file names, before the first hour is opened.
+    pub(super) fn set_stem(&mut self, stem: Stem) {
+        self.options.stem = stem;
+    }
+
     /// Returns whether `hour` is open.
     pub(super) fn is_hour_open(&self, hour: Hour) -> bool {
         self.hour.as_ref().is_some_and(|open| open.hour() == hour)
@@ -177,17 +182,16 @@ impl TopicWriter {
             return;
         }
         let Some(given_up) = self.hour.take() else { return };
-        match (placement, given_up.lines_file()) {
-            (Placement::Resized { found }, Some(lines)) => {
-                let file = lines.path().display();
-                let written = lines.length();
-                error!(%file, written, found, "another program has written to the file or cut it off: it has another length in bytes than what was written; it is opened again, and its journal says what is missing");
-            }
-            _ => {
-                let dir = self.options.dir.display();
-                let hour = given_up.hour();
-                error!(%dir, %hour, "a file of the open hour was removed or moved away; the next message begins a new one");
-            }
+        if let Placement::Resized { found } = placement
+            && let Some(lines) = given_up.lines_file()
+        {
+            let file = lines.path().display();
+            let written = lines.length();
+            error!(%file, written, found, "another program has written to the file or cut it off: it has another length in bytes than what was written; it is opened again, and its journal says what is missing");
+        } else {
+            let dir = self.options.dir.display();
+            let hour = given_up.hour();
+            error!(%dir, %hour, "a file of the open hour was removed or moved away; the next message begins a new one");
         }
     }
 

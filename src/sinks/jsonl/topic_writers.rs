@@ -1,11 +1,11 @@
 //! All topic writers of one sink.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::clock_reading::ClockReading;
 use super::held_lines::{DiscardReport, HeldLines};
@@ -60,6 +60,8 @@ pub(super) struct TopicWriters {
     template: TopicWriterTemplate,
     writers: WriterList,
     index_by_topic: HashMap<String, WriterIndex>,
+    /// The stems in lower case, where the file system does not tell upper from lower case.
+    folded_stems: Option<HashSet<String>>,
     open_files: OpenFiles,
     clock: ClockReading,
     last_sync: Instant,
@@ -104,6 +106,7 @@ impl TopicWriters {
             writers: WriterList::new(template.first_writer(first)),
             template,
             index_by_topic,
+            folded_stems: None,
             open_files,
             clock: ClockReading::new(UnixNanos::default()),
             last_sync: Instant::now(),
@@ -123,6 +126,9 @@ impl TopicWriters {
     /// See [`OutputDir::lock`].
     pub(super) fn open_dir(&mut self) -> Result<(), BoxError> {
         self.dir.lock()?;
+        if self.dir.is_case_folded() && self.folded_stems.is_none() {
+            self.separate_stems();
+        }
         self.open_files.limit_to_share();
         if self.layout == Layout::LineTopics {
             self.add_recent_topics();
@@ -141,6 +147,18 @@ impl TopicWriters {
             self.open_dir()?;
         }
         Ok(())
+    }
+
+    /// Gives each writer a stem that differs from all others by more than the case of letters.
+    fn separate_stems(&mut self) {
+        let mut folded = HashSet::new();
+        for writer in self.writers.iter_mut() {
+            let stem = writer.stem().clone();
+            if let Some(topic) = stem.to_topic() {
+                writer.set_stem(separate_stem(&topic, stem, &mut folded));
+            }
+        }
+        self.folded_stems = Some(folded);
     }
 
     /// Adds the topics of recent files: their journals must record it, too, when none of their
@@ -168,6 +186,10 @@ impl TopicWriters {
 
     /// Adds a writer for the topic, whose file names begin with `stem`.
     pub(super) fn add_topic(&mut self, topic: &str, stem: Stem) -> WriterIndex {
+        let stem = match &mut self.folded_stems {
+            Some(folded) => separate_stem(topic, stem, folded),
+            None => stem,
+        };
         let index = self.writers.push(self.template.topic_writer(topic, stem));
         self.index_by_topic.insert(topic.to_owned(), index);
         index
@@ -703,4 +725,26 @@ fn trouble_of_file<'a>(
     error: &'a (dyn std::error::Error + Send + Sync + 'static),
 ) -> Option<&'a FileError> {
     error.downcast_ref::<FileError>().filter(|error| error.scope() == FailureScope::File)
+}
+
+/// Returns a stem of the topic that is not in `folded` in lower case, and adds it.
+fn separate_stem(topic: &str, stem: Stem, folded: &mut HashSet<String>) -> Stem {
+    if folded.insert(stem.as_str().to_ascii_lowercase()) {
+        return stem;
+    }
+    let separate = match Stem::from_topic_without_letters(topic) {
+        Ok(separate) => separate,
+        Err(error) => {
+            error!(topic, %error, "the file system does not tell upper from lower case, and no other name is short enough: lines of this topic may wait for the file of another");
+            return stem;
+        }
+    };
+    let name = separate.as_str();
+    warn!(
+        topic,
+        stem = name,
+        "the file system does not tell upper from lower case, and another topic differs in nothing else: the files of this one have a name of their own"
+    );
+    folded.insert(name.to_ascii_lowercase());
+    separate
 }
