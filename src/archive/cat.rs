@@ -56,8 +56,8 @@ pub enum CatError {
 /// Lines that the journal of an hour records, and that its files should have.
 #[derive(Debug, Clone, Copy, Default)]
 struct RecordedLines {
-    /// End of the lines of the sealed file.
-    sealed: LinePosition,
+    /// End of the lines of the sealed file, if a seal is recorded.
+    sealed: Option<LinePosition>,
     /// End of the lines that are not sealed.
     unsealed: LinePosition,
 }
@@ -69,10 +69,8 @@ impl RecordedLines {
         let sealed = journal::sealed_records(&entries).next_back();
         let unsealed = Checkpoints::from_journal(&entries).last();
         Self {
-            sealed: sealed.map_or_else(LinePosition::default, |record| LinePosition {
-                bytes: record.raw_bytes,
-                messages: record.messages,
-            }),
+            sealed: sealed
+                .map(|record| LinePosition { bytes: record.raw_bytes, messages: record.messages }),
             unsealed: unsealed.map_or_else(LinePosition::default, |mark| LinePosition {
                 bytes: mark.bytes,
                 messages: mark.messages,
@@ -129,16 +127,15 @@ pub fn cat_hour(dir: &Path, entry: &HourEntry, out: &mut dyn Write) -> Result<()
             out.write_all(b"\n").map_err(CatError::Write)?;
         }
         // A seal may have extended the file since, and recorded that.
-        let is_short = |recorded: RecordedLines| recorded.sealed.bytes > found;
-        if is_short(recorded)
-            && is_short(RecordedLines::read(dir, entry))
+        let missing = |recorded: RecordedLines| recorded.sealed.filter(|end| end.bytes > found);
+        if let Some(LinePosition { bytes, messages }) = missing(recorded)
+            && missing(RecordedLines::read(dir, entry)).is_some()
             && is_same_file(&sealed, &sealed_path).is_ok_and(|same| same)
         {
             let path = sealed_path.clone();
-            let LinePosition { bytes, messages } = recorded.sealed;
             incomplete = Some(CatError::Incomplete { path, found, bytes, messages });
-        } else if found == 0 && damage.is_empty() && recorded.sealed.bytes == 0 {
-            // No journal says more; a seal makes no such file.
+        } else if found == 0 && damage.is_empty() && recorded.sealed.is_none() {
+            // No journal says that all lines of the hour were damaged.
             damage.push((0..0, "it holds no lines".to_owned()));
         }
     }
