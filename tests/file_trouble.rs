@@ -170,16 +170,41 @@ fn a_message_that_no_file_can_take_is_a_gap_and_the_others_are_written() {
     let server = Server::start(|_, peer| {
         peer.accept_subscription();
         peer.send_text("{\"before\":1}");
-        peer.send_text(&format!("{{\"large\":\"{}\"}}", "x".repeat(100_000)));
-        peer.send_text("{\"after\":1}");
+        for _ in 0..3 {
+            peer.send_text(&format!("{{\"large\":\"{}\"}}", "x".repeat(100_000)));
+            peer.send_text("{\"after\":1}");
+        }
         peer.answer_until_end();
     });
     let limit = file_size_limit(64);
     let test = Test::new(&server.url()).wrapped(&limit.each_ref().map(String::as_str));
     let recorder = test.start();
-    let status = recorder.wait_until(|status| status["dropped"] == 1);
-    assert_eq!(status["messages"], 2, "{status:#}");
+    let status = recorder.wait_until(|status| status["dropped"] == 3 && status["messages"] == 4);
+    assert_eq!(status["stall"], Value::Null, "{status:#}");
     recorder.stop();
-    assert_eq!(test.recorded(), b"{\"before\":1}\n{\"after\":1}\n");
-    assert_eq!(test.gaps(), ["dropped unwritable exact"]);
+    let after = "{\"after\":1}\n".repeat(3);
+    assert_eq!(String::from_utf8(test.recorded()).unwrap(), format!("{{\"before\":1}}\n{after}"));
+    let dropped = test.query("gaps");
+    let dropped = dropped.iter().filter_map(|gap| gap["messages"].as_u64());
+    assert_eq!(dropped.sum::<u64>(), 3);
+    // Only the first of them tries a new file.
+    assert!(test.files().len() <= 2, "{:?}", test.files());
+}
+
+#[test]
+fn a_file_system_that_takes_no_byte_is_a_stall_a_gap_and_a_failed_run() {
+    let exchange =
+        RunningExchange::start(ExchangeOptions { rate: 500, ..ExchangeOptions::default() });
+    let limit = file_size_limit(0);
+    let test = Test::new(&exchange.url).wrapped(&limit.each_ref().map(String::as_str));
+    let mut recorder = test.start();
+    let status = recorder.wait_until(|status| status["stall"] != Value::Null);
+    let error = status["stall"]["error"].as_str().unwrap();
+    assert!(error.contains("File too large"), "{status:#}");
+    assert!(status["dropped"].as_u64().unwrap() > 1, "{status:#}");
+    recorder.signal("TERM");
+    assert_eq!(recorder.wait().code(), Some(1), "messages were lost");
+    exchange.stop();
+    let gaps = test.query("gaps");
+    assert!(gaps.len() == 1 && gaps[0]["kind"] == "unknown", "{gaps:#?}");
 }

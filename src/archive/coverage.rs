@@ -58,13 +58,18 @@ impl Coverage {
     }
 }
 
+/// Reason for which nothing is known of an hour whose journal exists.
+const UNREADABLE: &str = "it cannot be read";
+
 fn read_hour_record(dir: &Path, entry: &HourEntry) -> HourRecord {
     let journal = match journal::read_compacted(&entry.path(dir, FileKind::Journal)) {
         Ok(Some(entries)) => Ok(entries),
         Ok(None) => Err("there is none"),
-        Err(_) => Err("it cannot be read"),
+        Err(_) => Err(UNREADABLE),
     };
-    HourRecord { hour: entry.hour, has_lines: entry.has_lines(), journal }
+    let is_unreadable = journal.as_ref().is_err_and(|reason| *reason == UNREADABLE);
+    let may_have_lines = entry.has_lines() || is_unreadable;
+    HourRecord { hour: entry.hour, may_have_lines, journal }
 }
 
 /// Time at which a run opened an hour. Ordered by time.

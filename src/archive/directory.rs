@@ -9,7 +9,7 @@ use walkdir::WalkDir;
 
 use super::disk::FileError;
 use super::file_info::FileInfo;
-use super::file_name::{FileName, Stem, resembles_file_name};
+use super::file_name::{FileKind, FileName, Stem, resembles_file_name};
 use super::hour_entry::HourEntry;
 use crate::base::time::Hour;
 
@@ -20,6 +20,9 @@ pub struct Directory {
     pub path: PathBuf,
     /// Hours in the directory.
     pub hours: Vec<HourEntry>,
+    /// Hours without a file, at the name of whose journal is something else. A recorder could not
+    /// write there what became of them.
+    pub unaccounted: Vec<HourEntry>,
     /// Paths with a name of the archive that are not regular files, but symbolic links, FIFOs or
     /// directories. The archive leaves them alone.
     pub non_regular: Vec<PathBuf>,
@@ -50,6 +53,7 @@ impl Directory {
 
     fn scan(path: &Path) -> Result<Self, walkdir::Error> {
         let mut hours: BTreeMap<(Hour, Stem), HourEntry> = BTreeMap::new();
+        let mut unjournaled = BTreeSet::new();
         let mut non_regular = Vec::new();
         let mut unrecognized = Vec::new();
         // Symbolic links are not followed, except that the directory itself may be one.
@@ -70,6 +74,9 @@ impl Directory {
             };
             if !entry.file_type().is_file() {
                 non_regular.push(entry.into_path());
+                if kind == FileKind::Journal {
+                    unjournaled.insert((hour, stem));
+                }
                 continue;
             }
             let metadata = match entry.metadata() {
@@ -85,8 +92,20 @@ impl Directory {
         }
         non_regular.sort();
         unrecognized.sort();
+        let unaccounted = unjournaled.into_iter().filter(|key| !hours.contains_key(key));
+        let unaccounted = unaccounted.map(|(hour, stem)| HourEntry::new(stem, hour)).collect();
         let hours = hours.into_values().collect();
-        Ok(Self { path: path.to_owned(), hours, non_regular, unrecognized })
+        Ok(Self { path: path.to_owned(), hours, unaccounted, non_regular, unrecognized })
+    }
+
+    /// Returns all hours of which something is known, or should be, in the same order.
+    pub fn into_all_hours(self) -> Vec<HourEntry> {
+        let Self { mut hours, unaccounted, .. } = self;
+        if !unaccounted.is_empty() {
+            hours.extend(unaccounted);
+            hours.sort_by(|a, b| (a.hour, &a.stem).cmp(&(b.hour, &b.stem)));
+        }
+        hours
     }
 }
 

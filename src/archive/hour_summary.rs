@@ -60,6 +60,8 @@ pub enum HourState {
     Empty,
     /// The file of its lines is gone, and retention did not remove it.
     Missing,
+    /// There is no file of the hour, and something that is no file at the name of its journal.
+    Unknown,
     /// Retention removed its files, except the journal.
     Removed,
 }
@@ -72,6 +74,7 @@ impl std::fmt::Display for HourState {
             Self::Sealed => "sealed",
             Self::Empty => "empty",
             Self::Missing => "missing",
+            Self::Unknown => "unknown",
             Self::Removed => "removed",
         })
     }
@@ -115,7 +118,7 @@ pub fn summarize_hour(
     {
         summary.messages = Some(record.messages);
         summary.raw_bytes = Some(record.raw_bytes);
-    } else if state == HourState::Missing {
+    } else if matches!(state, HourState::Missing | HourState::Unknown) {
         summary.messages = None;
         summary.raw_bytes = None;
     }
@@ -160,7 +163,9 @@ fn hour_state(
             SealState::Sealed => HourState::Sealed,
         });
     }
-    if journal::is_removed(journal) {
+    if entry.kinds().next().is_none() {
+        Some(HourState::Unknown)
+    } else if journal::is_removed(journal) {
         Some(HourState::Removed)
     } else if journal::sealed_records(journal).next().is_some()
         || Checkpoints::from_journal(journal).has_beyond(0)

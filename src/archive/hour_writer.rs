@@ -10,7 +10,7 @@ use super::disk::{self, FailureScope, FileError, Support};
 use super::file_name::{FileKind, MAX_PARTS, Stem};
 use super::hour_file::{HourFile, OpenReport};
 use super::journal::{
-    self, ClosedEvent, ContinuedEvent, JournalEvent, JournalWriter, Mark, OpenEvent,
+    self, ClosedEvent, ContinuedEvent, JournalEvent, JournalWriter, Mark, OpenEvent, PendingEvents,
 };
 use super::line_position::LinePosition;
 use super::locked_handle::Placement;
@@ -75,6 +75,8 @@ pub struct HourWriter {
     last_received: Option<UnixNanos>,
     /// Cleared when a sync fails.
     all_synced: bool,
+    /// Length from which on lines do not fit into an empty file, once that is known.
+    too_large_from: usize,
 }
 
 impl HourWriter {
@@ -106,6 +108,7 @@ impl HourWriter {
             first_received: None,
             last_received: None,
             all_synced: true,
+            too_large_from: usize::MAX,
         };
         let lines_path = options.stem.path(&options.dir, hour, FileKind::Lines);
         let report = match lines_path.symlink_metadata() {
@@ -206,10 +209,19 @@ impl HourWriter {
         match file.append(lines, messages) {
             Ok(()) if syncs => file.start_writeback(),
             Ok(()) => {}
-            // An empty file is too small for lines that are longer than files may be.
-            Err(error) if error.is_too_large() && file.length() > 0 && file.is_clean() => {
+            Err(error) if error.is_too_large() && file.is_clean() => {
+                let is_empty = file.length() == 0;
+                // Lines that are longer than files may be need no new one.
+                if is_empty || lines.len() >= self.too_large_from {
+                    self.too_large_from = self.too_large_from.min(lines.len());
+                    return Err(error);
+                }
                 report = Some(self.begin_next_file(received)?);
-                self.open_lines(received)?.0.append(lines, messages)?;
+                let appended = self.open_lines(received)?.0.append(lines, messages);
+                if let Err(error) = appended {
+                    self.too_large_from = lines.len();
+                    return Err(error);
+                }
             }
             Err(error) => return Err(error),
         }
@@ -379,6 +391,14 @@ impl HourWriter {
         self.journal.close_handle();
     }
 
+    /// Gives the hour up without a `closed` event. Returns what of its journal is not written.
+    pub fn give_up(mut self) -> UnwrittenJournal {
+        UnwrittenJournal {
+            carried_over: self.journal.take_carried_over(),
+            is_whole: !self.journal.has_written(),
+        }
+    }
+
     /// Syncs the lines and records a `closed` event, which says that the hour is complete. Returns
     /// the failures: the lines are in the file nevertheless, but may not be durable.
     pub fn close(
@@ -409,7 +429,11 @@ impl HourWriter {
             JournalSync::Now if syncs => self.journal.sync(),
             JournalSync::Now | JournalSync::Deferred => Ok(()),
         };
-        CloseErrors { lines: lines_synced.err(), journal: journaled.err().or(self.journal_error) }
+        CloseErrors {
+            lines: lines_synced.err(),
+            journal: journaled.err().or(self.journal_error.take()),
+            unwritten: self.give_up(),
+        }
     }
 
     /// Returns the length and the number of the lines.
@@ -450,4 +474,15 @@ pub struct CloseErrors {
     pub lines: Option<FileError>,
     /// The journal could not be written.
     pub journal: Option<FileError>,
+    /// The part of the journal that is not written.
+    pub unwritten: UnwrittenJournal,
+}
+
+/// The part of an hour's journal that could not be written.
+#[derive(Debug)]
+pub struct UnwrittenJournal {
+    /// Events for the next journal, which tell of those that this one lacks.
+    pub carried_over: PendingEvents,
+    /// True if no event was written, so that no file shows that the recorder opened the hour.
+    pub is_whole: bool,
 }

@@ -12,7 +12,12 @@ use super::progress::Stopped;
 pub enum SealError {
     /// An operation on a file failed.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
+    /// The sealed file would be larger than a file may be.
+    #[error(
+        "the sealed hour would be larger than a file may be here: raise the limit (`ulimit -f`, `LimitFSIZE=`; a file system such as FAT32 has its own); until then its lines stay as they are, and no limit of age removes them"
+    )]
+    TooLarge(#[source] FileError),
     /// Reading ahead failed. Becomes a [`FileError`] where the path is known.
     #[error("cannot read")]
     Io(#[from] io::Error),
@@ -41,6 +46,12 @@ pub enum SealError {
     /// A stop was requested.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+impl From<FileError> for SealError {
+    fn from(error: FileError) -> Self {
+        if error.is_too_large() { Self::TooLarge(error) } else { Self::File(error) }
+    }
 }
 
 impl SealError {

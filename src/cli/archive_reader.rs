@@ -77,7 +77,7 @@ impl ArchiveReader {
         let mut hours = Vec::new();
         let mut gaps = Vec::new();
         for dir in &self.dirs {
-            let entries = Directory::read(dir)?.hours;
+            let entries = Directory::read(dir)?.into_all_hours();
             let mut coverage = Coverage::read(dir, &entries, now, available_cores());
             let records = std::mem::take(&mut coverage.records);
             for (entry, record) in entries.into_iter().zip(records) {

@@ -79,6 +79,9 @@ pub(super) fn verify(
 
 /// Returns the file of the hour that the verdict is about.
 fn verified_file(entry: &HourEntry) -> FileKind {
+    if entry.kinds().next().is_none() {
+        return FileKind::Journal;
+    }
     let is_unsealed =
         entry.file(FileKind::Lines).is_some() && entry.file(FileKind::Sealed).is_none();
     if is_unsealed { FileKind::Lines } else { FileKind::Sealed }

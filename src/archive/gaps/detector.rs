@@ -56,6 +56,8 @@ pub(super) struct GapDetector {
     run: Option<String>,
     /// Time at which that run opened its first hour.
     run_started: UnixNanos,
+    /// Time of the last `open` event.
+    last_opened: UnixNanos,
     /// Number of the last hour that the run opened, in the run's own count.
     last_part: u64,
     /// True if the run closed its last hour.
@@ -190,8 +192,14 @@ impl GapDetector {
                 Certainty::Exact,
             )),
             // One of the discarded events may have said that the connection was lost.
-            JournalEvent::Missing { since, .. } => {
+            JournalEvent::Missing { since, .. } if t > self.last_opened => {
                 self.enter_unknown(*since, "events could not be written");
+            }
+            // They belong to an earlier hour, whose journal could not be written at all. The state
+            // since then is that of the `open` event.
+            JournalEvent::Missing { since, .. } => {
+                let detail = "events could not be written".to_owned();
+                self.gaps.push(unknown_gap(*since, self.last_opened, detail));
             }
             JournalEvent::Mark(_) => {
                 if matches!(self.state, RecordingState::Unknown { .. }) {
@@ -288,6 +296,7 @@ impl GapDetector {
             self.enter_unknown(hour.start(), "a part of it is missing");
         }
         self.last_part = open.part;
+        self.last_opened = t;
         let was_running = self.is_running();
         if !is_same_run {
             if was_running || self.is_run_never_connected() {

@@ -8,8 +8,9 @@ use crate::base::time::Hour;
 pub struct HourRecord {
     /// The hour.
     pub hour: Hour,
-    /// True if the hour has lines, sealed or not.
-    pub has_lines: bool,
+    /// True if the hour has lines, sealed or not, and also if its journal cannot be read, which
+    /// would say whether there should be any.
+    pub may_have_lines: bool,
     /// Entries of the journal, or the reason why there are none. Of successive marks the last one
     /// suffices.
     pub journal: Result<Vec<JournalEntry>, &'static str>,

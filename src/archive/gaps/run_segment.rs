@@ -40,7 +40,7 @@ pub(super) fn segments_by_run<'a>(
     let mut runs: HashMap<&str, usize> = HashMap::new();
     let mut segments = Vec::new();
     let mut order = SegmentOrder::default();
-    for HourRecord { hour, has_lines, journal } in hours {
+    for HourRecord { hour, may_have_lines, journal } in hours {
         let hour = *hour;
         let reason = match journal {
             Ok(entries) if find_open(entries).is_some() => {
@@ -60,7 +60,7 @@ pub(super) fn segments_by_run<'a>(
             Err(reason) => reason,
         };
         // A journal without lines remains of an hour that was removed.
-        if *has_lines {
+        if *may_have_lines {
             let content = SegmentContent::NoJournal(reason);
             segments.push((order, RunSegment { hour, content }));
         }

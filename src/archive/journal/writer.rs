@@ -140,6 +140,16 @@ impl JournalWriter {
         !self.pending.is_empty()
     }
 
+    /// Takes the events that could not be written, and returns what the next journal says of them.
+    pub fn take_carried_over(&mut self) -> PendingEvents {
+        std::mem::take(&mut self.pending).into_carried_over()
+    }
+
+    /// Returns whether an event was written.
+    pub fn has_written(&self) -> bool {
+        self.has_written
+    }
+
     /// Returns whether [`sync`](Self::sync) has work to do.
     pub fn needs_sync(&self) -> bool {
         self.has_unsynced_events || self.is_name_unsynced

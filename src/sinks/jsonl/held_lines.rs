@@ -159,16 +159,15 @@ impl HeldLines {
         self.discard(since, messages)
     }
 
-    /// Discards the first line, which no file can take. Returns the number of discarded lines.
-    pub(super) fn discard_first(&mut self) -> u64 {
+    /// Discards the first line, which no file can take.
+    pub(super) fn discard_first(&mut self) {
         let length = memchr::memchr(b'\n', &self.bytes).map_or(self.bytes.len(), |end| end + 1);
         self.remove_front(length);
         let since = self.since;
         let begun = self.discarded.has_begun;
-        let discarded = self.discard(since, 1);
+        self.discard(since, 1);
         // Lines that wait behind it are written.
         self.discarded.has_begun = begun;
-        discarded
     }
 
     fn discard(&mut self, since: UnixNanos, messages: u64) -> u64 {

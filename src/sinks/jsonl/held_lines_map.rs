@@ -20,6 +20,16 @@ pub(super) struct HeldLinesMap {
     messages: u64,
     /// Messages that were given up so far.
     discarded: u64,
+    /// The writers whose last messages were given up at once, since they are larger than files may
+    /// be.
+    refused: BTreeMap<WriterIndex, RefusedMessages>,
+}
+
+/// Messages in a row that no file can take.
+#[derive(Debug, Default)]
+struct RefusedMessages {
+    messages: u64,
+    error: String,
 }
 
 impl HeldLinesMap {
@@ -43,9 +53,30 @@ impl HeldLinesMap {
         self.by_writer.get(&writer)
     }
 
-    /// Returns the last failure of the writer with the lowest index.
+    /// Returns the last failure of the writer with the lowest index, of those whose lines wait, or
+    /// whose messages are given up one after the other.
     pub(super) fn first_error(&self) -> Option<&str> {
-        self.by_writer.values().next().map(HeldLines::error)
+        self.by_writer.values().next().map(HeldLines::error).or(self.refusal())
+    }
+
+    /// Returns the reason for which the last messages of a writer were given up one after the other;
+    /// a single one is no trouble of the file.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        let refused = self.refused.values().find(|refused| refused.messages > 1);
+        refused.map(|refused| refused.error.as_str())
+    }
+
+    /// Counts a message of the writer that no file can take.
+    pub(super) fn count_refused(&mut self, writer: WriterIndex, error: String) {
+        let refused = self.refused.entry(writer).or_default();
+        refused.messages += 1;
+        refused.error = error;
+        self.discarded += 1;
+    }
+
+    /// Records that lines of the writer were written.
+    pub(super) fn end_refusal(&mut self, writer: WriterIndex) {
+        self.refused.remove(&writer);
     }
 
     /// Returns the writers whose files cannot be written.

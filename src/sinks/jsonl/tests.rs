@@ -463,14 +463,19 @@ fn buffered_lines_go_to_the_hour_of_their_receipt() {
 
 /// Returns the gaps of a stem, each as `dropped unwritable 3`.
 fn gaps_of(dir: &std::path::Path, stem: &str) -> Vec<String> {
-    let hours = crate::archive::directory::Directory::read(dir).unwrap().hours;
+    let gaps = all_gaps_of(dir, stem).into_iter();
+    gaps.filter(|gap| gap.kind != crate::archive::gaps::GapKind::NotRunning)
+        .map(|gap| format!("{} {} {:?} {}", gap.kind, gap.cause, gap.messages, gap.detail))
+        .collect()
+}
+
+/// Returns the gaps of a stem.
+fn all_gaps_of(dir: &std::path::Path, stem: &str) -> Vec<crate::archive::gaps::Gap> {
+    let hours = crate::archive::directory::Directory::read(dir).unwrap().into_all_hours();
     let now = UnixNanos::from_seconds(20_000);
     let coverage = crate::archive::coverage::Coverage::read(dir, &hours, now, 1);
     let gaps = coverage.gaps.into_iter().filter(|(of, _)| of.as_str() == stem);
-    gaps.flat_map(|(_, gaps)| gaps)
-        .filter(|gap| gap.kind != crate::archive::gaps::GapKind::NotRunning)
-        .map(|gap| format!("{} {} {:?} {}", gap.kind, gap.cause, gap.messages, gap.detail))
-        .collect()
+    gaps.flat_map(|(_, gaps)| gaps).collect()
 }
 
 #[test]
@@ -559,12 +564,16 @@ fn whatever_stands_at_the_name_of_a_file_is_the_trouble_of_its_stem_alone() {
         ("device", &|path| std::os::unix::fs::symlink("/dev/null", path).unwrap()),
     ];
     for (what, make) in make {
-        for kind in ["jsonl", "journal", "rejects", "torn"] {
+        for kinds in
+            [&["jsonl"], &["journal"], &["rejects"], &["torn"], &["jsonl", "journal"] as &[_]]
+        {
             let dir = tempfile::tempdir().unwrap();
-            if kind == "torn" {
+            if kinds == ["torn"] {
                 std::fs::write(dir.path().join("b_3600.jsonl"), "{}\n{\"tor").unwrap();
             }
-            make(&dir.path().join(format!("b_3600.{kind}")));
+            for kind in kinds {
+                make(&dir.path().join(format!("b_3600.{kind}")));
+            }
             let mut sink = sink_by_topic(dir.path(), &["a", "b"]);
             sink.tick(UnixNanos::from_seconds(3_600)).unwrap();
             for second in 3_601..3_604 {
@@ -587,23 +596,58 @@ fn whatever_stands_at_the_name_of_a_file_is_the_trouble_of_its_stem_alone() {
                 let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
                 text.lines().count()
             };
-            let what = format!("{what} at {kind}");
+            let what = format!("{what} at {kinds:?}");
             assert_eq!((count("a_3600.jsonl"), count("a_7200.jsonl")), (3, 1), "{what}");
             assert_eq!(count("b_7200.jsonl"), 1, "{what}");
-            if matches!(kind, "journal" | "rejects") {
+            if matches!(kinds, ["journal" | "rejects"]) {
                 assert_eq!(count("b_3600.jsonl"), 3, "{what}");
             } else {
                 let gaps = gaps_of(dir.path(), "b");
                 let is_dropped = |gap: &String| gap.starts_with("dropped unwritable Some(3)");
                 assert!(gaps.iter().any(is_dropped), "{what}: {gaps:?}");
             }
-            if kind == "rejects" {
+            if kinds == ["rejects"] {
                 let gaps = gaps_of(dir.path(), "b");
                 assert_eq!(gaps.len(), 1, "{what}: {gaps:?}");
                 assert!(gaps[0].starts_with("dropped unwritable Some(3)"), "{what}: {gaps:?}");
             }
         }
     }
+}
+
+#[test]
+fn an_hour_of_which_nothing_can_be_written_is_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["b_3600.jsonl", "b_3600.journal"].map(|name| dir.path().join(name));
+    for name in &names {
+        std::fs::create_dir(name).unwrap();
+    }
+    let mut sink = sink_by_topic(dir.path(), &["a", "b"]);
+    sink.tick(UnixNanos::from_seconds(3_600)).unwrap();
+    sink.write(&batch_of_topics(3_601, &["a", "b", "b"])).unwrap();
+    sink.flush().unwrap();
+    sink.tick(UnixNanos::from_seconds(3_602)).unwrap();
+    // A recorder that stops within the hour can tell nobody; what stands at the name does.
+    let times = |from: u64, to: u64| {
+        let gaps = all_gaps_of(dir.path(), "b").into_iter();
+        let (from, to) = (UnixNanos::from_seconds(from), UnixNanos::from_seconds(to));
+        let found = gaps.filter(|gap| gap.from == from && gap.to == Some(to));
+        found.map(|gap| format!("{} {:?}", gap.kind, gap.messages)).collect::<Vec<_>>()
+    };
+    assert_eq!(times(3_600, 7_200), ["unknown None"]);
+    sink.tick(UnixNanos::from_seconds(7_200)).unwrap();
+    sink.write(&batch_of_topics(7_201, &["a", "b"])).unwrap();
+    sink.flush().unwrap();
+    sink.tick(UnixNanos::from_seconds(7_202)).unwrap();
+    // The next journal tells it also when nothing stands there any more.
+    for name in &names {
+        std::fs::remove_dir(name).unwrap();
+    }
+    assert_eq!(times(3_600, 7_200), ["unknown None"]);
+    let gaps = gaps_of(dir.path(), "b");
+    assert!(gaps.len() == 2 && gaps[1].starts_with("dropped unwritable Some(2)"), "{gaps:?}");
+    assert_eq!(gaps_of(dir.path(), "a"), Vec::<String>::new());
+    sink.close().unwrap();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::archive::disk::FileError;
 use crate::archive::file_name::Stem;
 use crate::archive::hour_file::OpenReport;
 use crate::archive::hour_writer::{
-    CloseErrors, CloseReason, HourWriter, HourWriterOptions, JournalSync,
+    CloseErrors, CloseReason, HourWriter, HourWriterOptions, JournalSync, UnwrittenJournal,
 };
 use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent, PendingEvents};
 use crate::archive::locked_handle::Placement;
@@ -153,11 +153,21 @@ impl TopicWriter {
                 HourLogLevel::Debug => debug!(%file, bytes, messages, "hour closed"),
             }
         }
-        let CloseErrors { lines, journal } = open.close(now, reason, journal_sync);
+        let CloseErrors { lines, journal, unwritten } = open.close(now, reason, journal_sync);
+        self.carry_over(&unwritten);
         if let Some(error) = journal {
             stats.report_journal_error(&error);
         }
         lines.map_or(Ok(()), Err)
+    }
+
+    /// Keeps what the next journal has to say of events that could not be written.
+    fn carry_over(&mut self, unwritten: &UnwrittenJournal) {
+        self.pending_events.append(&unwritten.carried_over);
+        if unwritten.is_whole {
+            // Readers take a number that they do not find for an hour that was removed.
+            self.open_event.part -= 1;
+        }
     }
 
     /// Closes the open hour to go on in another. An error is logged, since it must not hold up the
@@ -193,6 +203,7 @@ impl TopicWriter {
             let hour = given_up.hour();
             error!(%dir, %hour, "a file of the open hour was removed or moved away; the next message begins a new one");
         }
+        self.carry_over(&given_up.give_up());
     }
 
     /// Reports the last error of the open journal, if there is one. A journal that cannot be

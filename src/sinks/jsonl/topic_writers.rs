@@ -355,6 +355,9 @@ impl TopicWriters {
         });
         self.writers.get_mut(index).report_journal_error(&self.stats);
         self.close_after_use(index);
+        if written.is_ok() {
+            self.held.end_refusal(index);
+        }
         written
     }
 
@@ -460,8 +463,8 @@ impl TopicWriters {
                 }
                 Err(error) => {
                     held.set_error(error_chain(&*error));
-                    let discarded = held.discard_first();
-                    self.held.count_discarded(discarded);
+                    held.discard_first();
+                    self.held.count_refused(index, error_chain(&*error));
                     length = held.bytes().len();
                 }
             }
@@ -492,7 +495,7 @@ impl TopicWriters {
         let writer = self.writers.get_mut(index);
         if is_first && self.failure_log.is_due() {
             let stem = writer.stem().as_str();
-            error!(stem, messages, %since, error, "messages are lost, since their file cannot be written; the journal counts them");
+            error!(stem, messages, %since, error, "messages are lost, since their file cannot be written; the journal counts them as soon as it can be written itself");
         }
         let drop = JournalEvent::Drop {
             since: since.min(now),
@@ -507,13 +510,6 @@ impl TopicWriters {
 
     /// Tries to write the lines that wait, where that is due, and reports those that were given up.
     fn retry_held(&mut self) {
-        let name = self.plugin_stats.name();
-        if self.held.is_empty() {
-            if std::mem::take(&mut self.is_stall_shown) {
-                self.stats.clear_stall(name);
-            }
-            return;
-        }
         for index in self.held.writers() {
             let due = self.held.get(index).filter(|held| held.is_retry_due());
             if let Some(hour) = due.map(HeldLines::hour) {
@@ -527,9 +523,12 @@ impl TopicWriters {
                 self.held.put(index, held);
             }
         }
+        let name = self.plugin_stats.name();
         if let Some(error) = self.held.first_error() {
-            self.stats.record_stall(self.plugin_stats.name(), error.to_owned());
+            self.stats.record_stall(name, error.to_owned());
             self.is_stall_shown = true;
+        } else if std::mem::take(&mut self.is_stall_shown) {
+            self.stats.clear_stall(name);
         }
     }
 
@@ -690,7 +689,10 @@ impl TopicWriters {
             sync_together = self.syncs_file_system == Support::Done;
         }
         let journal_sync = if sync_together { JournalSync::Deferred } else { JournalSync::Now };
-        let mut result = Ok(());
+        let mut result = match self.held.refusal() {
+            Some(error) => Err(error.to_owned().into()),
+            None => Ok(()),
+        };
         for index in self.writers.indices() {
             self.mark_used(index);
             result = result.and(self.settle_held(index));

@@ -30,7 +30,7 @@ fn detect(journals: Vec<(u64, Vec<(u64, JournalEvent)>)>, now: u64) -> Vec<Strin
         .into_iter()
         .map(|(hour, events)| HourRecord {
             hour: Hour::starting_at(hour * 3_600).unwrap(),
-            has_lines: true,
+            may_have_lines: true,
             journal: Ok(events.into_iter().map(entry).collect()),
         })
         .collect();
