@@ -1,6 +1,7 @@
 //! Wall clocks that step while the recorder runs.
 
 use std::fs;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use streamer::exchange::{ExchangeOptions, Market};
@@ -155,4 +156,42 @@ fn a_machine_that_boots_in_1970_keeps_what_it_has() {
 fn current_hour_start() -> u64 {
     let time = streamer::time::Clock::now(&streamer::time::SystemClock);
     streamer::time::Hour::containing(time).start_seconds()
+}
+
+#[test]
+fn a_clock_that_was_set_back_between_two_runs_hides_no_time() {
+    // Stopped or killed, and by a little, by hours, and to a clock that was never set.
+    for (offset, is_killed) in [("-5", false), ("-7200", true), ("-1780000000", false)] {
+        let exchange =
+            RunningExchange::start(ExchangeOptions { rate: 1_000, ..ExchangeOptions::default() });
+        let Some(test) = test_with_clock_file(&exchange) else { return };
+        let recorder = test.start();
+        recorder.wait_for_messages(300);
+        let before = Instant::now();
+        if is_killed {
+            recorder.kill();
+            // The journals tell the number of the run as well.
+            fs::remove_file(test.output().join(".streamer.lock")).unwrap();
+        } else {
+            recorder.stop();
+        }
+        let stopped = Instant::now();
+        fs::write(test.path("clock"), offset).unwrap();
+        let shortest = stopped.elapsed();
+        let recorder = test.start();
+        recorder.wait_for_messages(300);
+        let longest = before.elapsed();
+        let gaps = test.query("gaps");
+        let [gap] = gaps.as_slice() else { panic!("{offset}: {gaps:#?}") };
+        let cause = if is_killed { "crashed" } else { "stopped" };
+        assert_eq!((&gap["kind"], &gap["cause"]), (&json!("not_running"), &json!(cause)));
+        assert!(gap["to"].as_str().unwrap() < gap["from"].as_str().unwrap(), "{gap:#}");
+        let seconds = gap["seconds"].as_f64().unwrap();
+        // A crash is told from the last mark on, which may be two seconds old.
+        let slack = if is_killed { 3.0 } else { 0.01 };
+        let range = shortest.as_secs_f64()..longest.as_secs_f64() + slack;
+        assert!(range.contains(&seconds), "{offset}: {seconds} in {range:?}");
+        recorder.stop();
+        exchange.stop();
+    }
 }

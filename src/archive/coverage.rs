@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::dir_lock::is_recorder_running;
+use super::directory::Directory;
 use super::file_name::{FileKind, Stem};
 use super::gaps::{Gap, HourGaps, HourRecord, RecorderState, detect_gaps, gaps_by_hour};
 use super::hour_entry::HourEntry;
@@ -58,6 +59,23 @@ impl Coverage {
     }
 }
 
+/// Returns the number of the newest run of which a journal in the directory tells; 0 if there is
+/// none. Reads all journals.
+pub fn newest_run_number(dir: &Path) -> u64 {
+    let hours = Directory::read(dir).map(|directory| directory.hours).unwrap_or_default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let of_hour = |entry: &HourEntry| {
+        let journal = journal::read_compacted(&entry.path(dir, FileKind::Journal));
+        let opens = journal.ok().flatten().unwrap_or_default();
+        let numbers = opens.into_iter().filter_map(|entry| match entry.event {
+            JournalEvent::Open(open) => Some(open.run_number),
+            _ => None,
+        });
+        numbers.max().unwrap_or(0)
+    };
+    parallel_map(hours.iter().collect(), threads, of_hour).into_iter().max().unwrap_or(0)
+}
+
 /// Reason for which nothing is known of an hour whose journal exists.
 const UNREADABLE: &str = "it cannot be read";
 
@@ -72,9 +90,10 @@ fn read_hour_record(dir: &Path, entry: &HourEntry) -> HourRecord {
     HourRecord { hour: entry.hour, may_have_lines, journal }
 }
 
-/// Time at which a run opened an hour. Ordered by time.
+/// Time at which a run opened an hour. Ordered by run, and then by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct RunOpen<'a> {
+    run_number: u64,
     /// Unix nanoseconds.
     t: UnixNanos,
     run: &'a str,
@@ -84,7 +103,9 @@ struct RunOpen<'a> {
 fn latest_open<'a>(records: &[&'a HourRecord]) -> Option<RunOpen<'a>> {
     let journals = records.iter().filter_map(|record| record.journal.as_ref().ok());
     let opens = journals.flatten().filter_map(|entry| match &entry.event {
-        JournalEvent::Open(open) => Some(RunOpen { t: entry.t, run: &open.run }),
+        JournalEvent::Open(open) => {
+            Some(RunOpen { run_number: open.run_number, t: entry.t, run: &open.run })
+        }
         _ => None,
     });
     opens.max()

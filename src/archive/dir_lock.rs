@@ -44,13 +44,16 @@ impl DirLockKind {
 /// Right to record to a directory, or to run the job on its archive. It ends with the value, and
 /// with the process, however that ends.
 ///
-/// The lock file has a line with the process id, for the error of others. That of the job also has
-/// the time of the last run, in Unix nanoseconds, and then `put off` if the run deferred removals.
+/// The lock file has a line with the process id, for the error of others. That of a recorder also
+/// has the number of the last run. That of the job has the time of the last run, in Unix
+/// nanoseconds, and then `put off` if the run deferred removals.
 #[derive(Debug)]
 pub struct DirLock {
     /// Open as long as the lock is held.
     file: File,
     path: PathBuf,
+    /// The number of the last run, if the lock file has one.
+    run_number: Option<u64>,
 }
 
 /// Reason for which the lock of a directory was not acquired.
@@ -117,17 +120,37 @@ impl DirLock {
                 });
             }
         }
-        let last_run = match kind {
-            // Nobody asks for a last run of the recorder.
-            DirLockKind::Recorder => None,
-            DirLockKind::ArchiveJob => {
-                parse_last_run(&read_content(&mut file).map_err(open_error)?)
-            }
-        };
-        let mut lock = Self { file, path };
+        let content = read_content(&mut file).map_err(open_error)?;
+        let mut lock = Self { file, path: path.clone(), run_number: None };
         // A full disk must not keep the recorder from starting: the lock is held without a content.
-        drop(lock.write_content(last_run));
+        drop(match kind {
+            DirLockKind::Recorder => {
+                lock.run_number = parse_run_number(&content);
+                lock.write_recorder(lock.run_number)
+            }
+            DirLockKind::ArchiveJob => lock.write_job(parse_last_run(&content)),
+        });
         Ok(lock)
+    }
+
+    /// Returns the number of the last run of a recorder, if the lock file has one.
+    pub fn run_number(&self) -> Option<u64> {
+        self.run_number
+    }
+
+    /// Records the number of this run of a recorder.
+    ///
+    /// # Durability
+    /// The number is synced. After a failure the file has none.
+    ///
+    /// # Errors
+    /// The lock file cannot be written or synced.
+    pub fn record_run_number(&mut self, run_number: u64) -> Result<(), FileError> {
+        self.write_recorder(Some(run_number))
+            .map_err(FileError::from_io("record the run in", &self.path))?;
+        disk::sync(&self.file, &self.path)?;
+        self.run_number = Some(run_number);
+        Ok(())
     }
 
     /// Records a run of the job, for [`read_last_run`].
@@ -135,11 +158,17 @@ impl DirLock {
     /// # Errors
     /// [`FileError`]: the next run does not know of this one.
     pub fn record_run(&mut self, run: LastRun) -> Result<(), FileError> {
-        self.write_content(Some(run)).map_err(FileError::from_io("record the run in", &self.path))
+        self.write_job(Some(run)).map_err(FileError::from_io("record the run in", &self.path))
+    }
+
+    /// Writes the id of this process and the number of the last run.
+    fn write_recorder(&mut self, run_number: Option<u64>) -> io::Result<()> {
+        let number = run_number.map_or(String::new(), |number| format!("{number}\n"));
+        self.write_content(&format!("{}\n{number}", std::process::id()))
     }
 
     /// Writes the id of this process and the last run.
-    fn write_content(&mut self, last_run: Option<LastRun>) -> io::Result<()> {
+    fn write_job(&mut self, last_run: Option<LastRun>) -> io::Result<()> {
         let pid = std::process::id();
         let content = match last_run {
             None => format!("{pid}\n"),
@@ -148,6 +177,10 @@ impl DirLock {
                 format!("{pid}\n{}\n{DEFERRED_LINE}\n", at.nanos())
             }
         };
+        self.write_content(&content)
+    }
+
+    fn write_content(&mut self, content: &str) -> io::Result<()> {
         self.file.rewind()?;
         self.file.set_len(0)?;
         self.file.write_all(content.as_bytes())
@@ -195,6 +228,11 @@ pub(super) fn is_recorder_running(dir: &Path) -> bool {
 /// Returns the id of the process that wrote the lock file.
 fn parse_pid(content: &str) -> Option<i32> {
     content.lines().next()?.parse().ok().filter(|pid| *pid > 0)
+}
+
+/// Returns the number of the run that wrote the lock file.
+fn parse_run_number(content: &str) -> Option<u64> {
+    content.lines().nth(1)?.parse().ok()
 }
 
 /// Last run of the archive's job.

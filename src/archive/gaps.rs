@@ -7,9 +7,11 @@ mod detector;
 mod gap;
 mod gap_cause;
 mod gap_kind;
+mod gap_length;
 mod hour_record;
 mod run_segment;
 mod topic_outages;
+mod wall_clock;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use self::detector::GapDetector;
 pub use self::detector::RecorderState;
 pub use self::gap::Gap;
 pub use self::gap_kind::GapKind;
+pub use self::gap_length::GapLength;
 pub use self::hour_record::HourRecord;
 use self::run_segment::segments_by_run;
 use crate::base::time::{Hour, UnixNanos};
@@ -35,8 +38,10 @@ pub fn detect_gaps<'a>(
     }
     let mut gaps = detector.finish(recorder);
     for gap in &mut gaps {
-        // A clock that was set back puts an end before its start.
-        gap.to = gap.to.map(|to| to.max(gap.from));
+        // The length says how long a gap was within which the clock was set back.
+        if gap.length == GapLength::Bounds {
+            gap.to = gap.to.map(|to| to.max(gap.from));
+        }
         // An open gap cannot start in the future.
         if gap.to.is_none() {
             gap.from = gap.from.min(now);
@@ -71,6 +76,10 @@ pub fn gaps_by_hour(
     let mut covered = UnixNanos::default();
     for gap in gaps {
         let end = gap.to.unwrap_or(now.max(gap.from));
+        if gap.is_reversed() {
+            add_reversed(&mut found, gap, end);
+            continue;
+        }
         for (hour, entry) in found.range_mut(Hour::containing(gap.from)..=Hour::containing(end)) {
             if end <= hour.start() && end > gap.from {
                 continue;
@@ -88,6 +97,28 @@ pub fn gaps_by_hour(
     }
     found.retain(|_, hour| hour.count > 0);
     found
+}
+
+/// Adds a gap within which the clock was set back to the hour in which it starts and the hour in
+/// which it ends. Where the clock was set, and so which hours lie in between, is not known.
+fn add_reversed(found: &mut BTreeMap<Hour, HourGaps>, gap: &Gap, end: UnixNanos) {
+    let mut rest = gap.duration(end);
+    let (first, last) = (Hour::containing(gap.from), Hour::containing(end));
+    let within_first = first.end().saturating_since(gap.from);
+    let within_last = end.saturating_since(last.start());
+    for (hour, room) in [(first, within_first), (last, within_last)] {
+        let Some(entry) = found.get_mut(&hour) else { continue };
+        entry.count += 1;
+        entry.has_unknown |= gap.kind == GapKind::Unknown || rest.is_none();
+        if let Some(rest) = &mut rest {
+            let part = room.min(*rest);
+            entry.duration = (entry.duration + part).min(Duration::from_secs(3600));
+            *rest -= part;
+        }
+        if first == last {
+            break;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::journal::{
 };
 use super::line_position::LinePosition;
 use super::locked_handle::Placement;
-use crate::base::time::{Hour, UnixNanos};
+use crate::base::time::{Hour, SystemClock, UnixNanos};
 
 /// Time by which a tick may come early and still count. Ticks come about once a second: without the
 /// slack, an interval of whole seconds would often wait for one more tick.
@@ -131,6 +131,7 @@ impl HourWriter {
             now,
             JournalEvent::Open(Box::new(OpenEvent {
                 v: journal::FORMAT_VERSION,
+                booted: Some(SystemClock.booted()),
                 bytes,
                 messages,
                 ..open_event

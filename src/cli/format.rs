@@ -25,9 +25,14 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-/// Returns the length of a gap; a gap that has not ended lasts until `now`.
+/// Returns the length of a gap, zero if it is not known; a gap that has not ended lasts until `now`.
 pub(super) fn gap_duration(gap: &Gap, now: UnixNanos) -> Duration {
-    gap.to.unwrap_or(now).saturating_since(gap.from)
+    gap.duration(now).unwrap_or_default()
+}
+
+/// Returns the length of a gap as text; `?` if it is not known.
+pub(super) fn format_length(gap: &Gap, now: UnixNanos) -> String {
+    gap.duration(now).map_or("?".to_owned(), |length| HumanDuration(length).to_string())
 }
 
 /// Returns the heading of the lines of [`format_gap`].
@@ -41,7 +46,7 @@ pub(super) fn gap_heading() -> String {
 /// Returns a gap as one line of a table, without its stem.
 pub(super) fn format_gap(gap: &Gap, now: UnixNanos) -> String {
     let to = gap.to.map_or("(goes on)".to_owned(), |to| to.to_string());
-    let lasting = HumanDuration(gap_duration(gap, now)).to_string();
+    let lasting = format_length(gap, now);
     let messages = gap.messages.map_or("-".to_owned(), |messages| messages.to_string());
     format!(
         "{:24}  {to:24}  {lasting:>10}  {:11}  {:9}  {messages:>8}  {}",

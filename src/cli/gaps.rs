@@ -43,8 +43,10 @@ pub(super) fn gaps(
     let range = TimeRange::resolve(args.from, args.to, now)?;
     let mut gaps = archive.read_coverage(now)?.gaps;
     gaps.retain(|StemGap { gap, .. }| {
-        let ends_in_time = range.from.is_none_or(|from| gap.to.is_none_or(|end| end > from));
-        let begins_in_time = range.to.is_none_or(|to| gap.from < to);
+        let ends_in_time =
+            range.from.is_none_or(|from| gap.to.is_none_or(|end| end.max(gap.from) > from));
+        let begins_in_time =
+            range.to.is_none_or(|to| gap.from.min(gap.to.unwrap_or(gap.from)) < to);
         ends_in_time && begins_in_time
     });
     match OutputFormat::from_flag(args.json) {

@@ -6,8 +6,10 @@ use super::certainty::Certainty;
 use super::gap::Gap;
 use super::gap_cause::GapCause;
 use super::gap_kind::GapKind;
+use super::gap_length::GapLength;
 use super::run_segment::{RunSegment, SegmentContent};
 use super::topic_outages::{TopicOutage, TopicOutages};
+use super::wall_clock::WallClock;
 use crate::archive::journal::{DropCause, JournalEntry, JournalEvent, OpenEvent, RecoveredEvent};
 use crate::base::time::{Hour, UnixNanos};
 
@@ -51,7 +53,13 @@ struct JournaledStall {
 #[derive(Debug, Default)]
 pub(super) struct GapDetector {
     state: RecordingState,
+    /// The wall clock when the state began.
+    state_clock: WallClock,
+    /// The wall clock now.
+    clock: WallClock,
     gaps: Vec<Gap>,
+    /// Index of the last gap of this run over which the machine was started, until its clock is set.
+    gap_over_boot: Option<usize>,
     /// Run of the last `open` event.
     run: Option<String>,
     /// Time at which that run opened its first hour.
@@ -121,29 +129,60 @@ impl GapDetector {
     fn enter_unknown(&mut self, since: UnixNanos, why: &'static str) {
         if !matches!(self.state, RecordingState::Unknown { .. }) {
             self.end_gap(since);
-            self.state = RecordingState::Unknown { since, why };
+            self.set_state(RecordingState::Unknown { since, why });
         }
+    }
+
+    /// Sets the state, which begins now.
+    fn set_state(&mut self, state: RecordingState) {
+        self.state = state;
+        self.state_clock.clone_from(&self.clock);
     }
 
     /// Ends the gap that the state describes, if it describes one.
     fn end_gap(&mut self, to: UnixNanos) {
-        let gap = self.take_gap(to);
-        self.gaps.extend(gap);
+        let Some(gap) = self.take_gap(to) else { return };
+        if !self.state_clock.has_same_boot(&self.clock) {
+            self.gap_over_boot = Some(self.gaps.len());
+        }
+        self.gaps.push(gap);
+    }
+
+    /// Processes a step of the clock, which shows `to` instead of `from`.
+    ///
+    /// A machine without a clock of its own starts with an old time, which is mended later: then the
+    /// time for which it was off is known at last.
+    fn on_clock_step(&mut self, from: UnixNanos, to: UnixNanos) {
+        self.clock.step(from, to);
+        let gap = self.gap_over_boot.take_if(|_| from < to);
+        if let Some(gap) = gap.and_then(|index| self.gaps.get_mut(index))
+            && let Some(end) = gap.to
+            && let Some(length) = WallClock::corrected_length(gap.from, end, from, to)
+        {
+            gap.length = length;
+            gap.certainty = gap.certainty.max(Certainty::AtMost);
+        }
     }
 
     /// Resets the state and returns the gap that it described, with this end.
     fn take_gap(&mut self, to: UnixNanos) -> Option<Gap> {
-        match std::mem::take(&mut self.state) {
-            RecordingState::Initial | RecordingState::Connected => None,
+        let gap = match std::mem::take(&mut self.state) {
+            RecordingState::Initial | RecordingState::Connected => return None,
             RecordingState::Disconnected { since, cause, detail, certainty } => {
                 let down = new_gap(GapKind::Down, since, to, &cause, certainty);
-                Some(Gap { detail, ..down })
+                Gap { detail, ..down }
             }
             RecordingState::Stopped { since, cause, certainty } => {
-                Some(new_gap(GapKind::NotRunning, since, to, cause.as_str(), certainty))
+                new_gap(GapKind::NotRunning, since, to, cause.as_str(), certainty)
             }
-            RecordingState::Unknown { since, why } => Some(unknown_gap(since, to, why.to_owned())),
-        }
+            RecordingState::Unknown { since, why } => unknown_gap(since, to, why.to_owned()),
+        };
+        let length = self.state_clock.gap_length(gap.from, &self.clock, to);
+        let certainty = match length {
+            GapLength::Unknown => gap.certainty.max(Certainty::AtMost),
+            GapLength::Bounds | GapLength::Measured(_) => gap.certainty,
+        };
+        Some(Gap { length, certainty, ..gap })
     }
 
     fn process_event(&mut self, hour: Hour, JournalEntry { t, event }: &JournalEntry) {
@@ -213,10 +252,10 @@ impl GapDetector {
                     self.on_run_stopped(t);
                 }
             }
-            // A step of the clock is no gap; rejected messages are kept in a file of their own; seals
+            JournalEvent::ClockStep { from } => self.on_clock_step(*from, t),
+            // Rejected messages are kept in a file of their own; seals
             // and removals are the work of other processes; `check_torn_line` has handled torn lines.
-            JournalEvent::ClockStep { .. }
-            | JournalEvent::Rejected { .. }
+            JournalEvent::Rejected { .. }
             | JournalEvent::Unrequested { .. }
             | JournalEvent::Continued(_)
             | JournalEvent::Sealing(_)
@@ -303,11 +342,13 @@ impl GapDetector {
                 self.end_run_crashed();
             }
             self.stopping_since = None;
+            self.gap_over_boot = None;
             self.run = Some(open.run.clone());
             self.run_started = t;
         } else if was_running && !self.is_hour_closed {
             self.enter_unknown(self.last_activity, "it has no end");
         }
+        self.clock.on_open(open);
         let is_unknown = matches!(self.state, RecordingState::Unknown { .. });
         let is_connected = matches!(self.state, RecordingState::Connected);
         let is_initial = matches!(self.state, RecordingState::Initial);
@@ -323,12 +364,12 @@ impl GapDetector {
         {
             // The run continues without a connection.
             self.end_gap(t);
-            self.state = RecordingState::Disconnected {
+            self.set_state(RecordingState::Disconnected {
                 since: t,
                 cause: GapCause::Other.as_str().to_owned(),
                 detail: String::new(),
                 certainty: Certainty::Exact,
-            };
+            });
         }
         self.topic_outages.on_open(t, &open.topics, &open.topics_down, &mut self.gaps);
         self.is_hour_closed = false;
@@ -367,11 +408,11 @@ impl GapDetector {
         self.end_stall(self.last_activity);
         self.topic_outages.end_matching(since, |_| true, &mut self.gaps);
         self.end_gap(since);
-        self.state = RecordingState::Stopped {
+        self.set_state(RecordingState::Stopped {
             since,
             cause: GapCause::Crashed,
             certainty: Certainty::AtMost,
-        };
+        });
     }
 
     fn on_down(
@@ -412,12 +453,12 @@ impl GapDetector {
             | RecordingState::Unknown { .. } => self.run_started,
         };
         self.end_gap(since);
-        self.state = RecordingState::Disconnected {
+        self.set_state(RecordingState::Disconnected {
             since,
             cause: cause.to_owned(),
             detail: detail.to_owned(),
             certainty,
-        };
+        });
     }
 
     /// Makes the open gap an upper bound: an unconfirmed topic may deliver before the gap's end.
@@ -448,11 +489,11 @@ impl GapDetector {
         self.topic_outages.end_matching(since, |_| true, &mut self.gaps);
         if !matches!(self.state, RecordingState::Stopped { .. }) {
             self.end_gap(since);
-            self.state = RecordingState::Stopped {
+            self.set_state(RecordingState::Stopped {
                 since,
                 cause: GapCause::Stopped,
                 certainty: Certainty::Exact,
-            };
+            });
         }
     }
 
@@ -469,7 +510,8 @@ impl GapDetector {
         // An hour without a journal promises nothing of the time after it.
         let is_over = is_stopped && matches!(self.state, RecordingState::Unknown { .. });
         let last = self.take_gap(now);
-        self.gaps.extend(last.map(|gap| if is_over { gap } else { Gap { to: None, ..gap } }));
+        let open = |gap| Gap { to: None, length: GapLength::Bounds, ..gap };
+        self.gaps.extend(last.map(|gap| if is_over { gap } else { open(gap) }));
         self.gaps
     }
 }
@@ -490,6 +532,7 @@ fn new_gap(
         detail: String::new(),
         messages: None,
         certainty,
+        length: GapLength::Bounds,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Journals, cut into segments that one run wrote, in the order in which they were written.
 //!
 //! An hour may have segments of several runs, and a run whose clock is set back writes to an hour
-//! again. So the segments are sorted by run, and within a run by its own count of hours.
+//! again. So the segments are sorted by the number of the run, and within a run by its own count of
+//! hours.
 
 use std::collections::HashMap;
 
@@ -27,7 +28,9 @@ pub(super) enum SegmentContent<'a> {
 /// The position of a segment among all segments of a stem.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct SegmentOrder {
-    /// Number of the run, in the order of the runs' first hours.
+    /// Number of the run in its directory; 0 for all runs of earlier versions.
+    run_number: u64,
+    /// Position of the run in the order of the runs' first hours.
     run: usize,
     /// Number of the hour in the run's own count.
     part: u64,
@@ -48,7 +51,7 @@ pub(super) fn segments_by_run<'a>(
                     if let Some(open) = find_open(part) {
                         let next = runs.len();
                         let run = *runs.entry(open.run.as_str()).or_insert(next);
-                        order = SegmentOrder { run, part: open.part };
+                        order = SegmentOrder { run_number: open.run_number, run, part: open.part };
                     }
                     let content = SegmentContent::Journal(part);
                     segments.push((order, RunSegment { hour, content }));

@@ -6,6 +6,7 @@ use super::certainty::Certainty;
 use super::gap::Gap;
 use super::gap_cause::GapCause;
 use super::gap_kind::GapKind;
+use super::gap_length::GapLength;
 use crate::base::time::UnixNanos;
 
 /// The start of a topic's outage.
@@ -59,6 +60,7 @@ impl TopicOutages {
         let gap = Gap {
             from: since,
             to: None,
+            length: GapLength::Bounds,
             kind: GapKind::Down,
             cause: cause.to_owned(),
             detail: format!("topic {topic}{separator}{detail}"),

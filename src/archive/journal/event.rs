@@ -159,6 +159,17 @@ pub struct OpenEvent {
     pub v: u32,
     /// Identifier of the recorder's run: equal in all hours of one run, and unique to it.
     pub run: String,
+    /// Number of the run in this directory: one more than that of the run before, whatever the clock
+    /// shows. 0 in journals of earlier versions.
+    #[serde(default)]
+    pub run_number: u64,
+    /// Identifier of the start of the machine; empty where the system has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot: String,
+    /// Time by the wall clock at which the machine was started: the reading of the clock less the
+    /// time since. It changes by each step of the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted: Option<UnixNanos>,
     /// Number of hours that the run has opened, including this one. It orders the run's hours even
     /// when its clock was set back.
     #[serde(default)]

@@ -9,7 +9,7 @@ use super::grade::Grade;
 use super::hour_cell::HourCell;
 use super::stem_report::{LongestGaps, StemReport};
 use crate::base::time::UnixNanos;
-use crate::cli::format::{HumanDuration, format_cause, gap_duration};
+use crate::cli::format::{format_cause, format_length};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -118,7 +118,7 @@ fn write_gaps(page: &mut String, report: &StemReport, now: UnixNanos) -> fmt::Re
     )?;
     for gap in shown {
         let to = gap.to.map_or("goes on".to_owned(), |to| to.to_string());
-        let lasting = HumanDuration(gap_duration(gap, now));
+        let lasting = format_length(gap, now);
         let messages = gap.messages.map_or(String::new(), |messages| messages.to_string());
         writeln!(
             page,

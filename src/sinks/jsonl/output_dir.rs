@@ -5,7 +5,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
+use crate::archive::coverage::newest_run_number;
 use crate::archive::dir_lock::{DirLock, DirLockKind};
+use crate::base::error_chain::error_chain;
 use crate::base::symlinks::check_foreign_links;
 use crate::base::units::FileMode;
 use crate::plugin::BoxError;
@@ -18,6 +22,8 @@ pub(super) struct OutputDir {
     /// The mode of files in it; the mode of the directory follows from it.
     file_mode: FileMode,
     lock: Option<DirLock>,
+    /// The number of the run, from the first lock on.
+    run_number: Option<u64>,
 }
 
 /// The directory cannot be created.
@@ -31,7 +37,7 @@ struct CreateDirError {
 impl OutputDir {
     /// Returns the directory without touching the disk.
     pub(super) fn new(path: PathBuf, file_mode: FileMode) -> Self {
-        Self { path, file_mode, lock: None }
+        Self { path, file_mode, lock: None, run_number: None }
     }
 
     /// Returns the path of the directory.
@@ -39,17 +45,33 @@ impl OutputDir {
         &self.path
     }
 
-    /// Creates the directory if it does not exist and locks it.
+    /// Creates the directory if it does not exist and locks it. Returns the number of the run: one
+    /// more than that of the newest run in the directory.
     ///
     /// # Errors
     /// The path leads over another user's link, the directory cannot be created, or another
     /// recorder holds the lock.
-    pub(super) fn lock(&mut self) -> Result<(), BoxError> {
+    pub(super) fn lock(&mut self) -> Result<u64, BoxError> {
         check_foreign_links(&self.path)?;
         create_dirs(&self.path, self.file_mode.directory_bits())
             .map_err(|source| CreateDirError { dir: self.path.clone(), source })?;
-        self.lock = Some(DirLock::acquire(&self.path, DirLockKind::Recorder)?);
-        Ok(())
+        let mut lock = DirLock::acquire(&self.path, DirLockKind::Recorder)?;
+        let newest = match lock.run_number() {
+            Some(newest) => newest,
+            None => newest_run_number(&self.path),
+        };
+        // A lock that is taken anew, in the same directory, belongs to the same run.
+        let run_number = match self.run_number {
+            Some(own) if own >= newest => own,
+            _ => newest + 1,
+        };
+        if let Err(error) = lock.record_run_number(run_number) {
+            let dir = self.path.display();
+            warn!(%dir, error = error_chain(&error), "cannot record the number of this run: the next start takes it from the journals");
+        }
+        self.lock = Some(lock);
+        self.run_number = Some(run_number);
+        Ok(run_number)
     }
 
     /// Returns whether the directory is locked and does not tell upper from lower case in names.

@@ -228,6 +228,11 @@ impl TopicWriter {
         }
     }
 
+    /// Sets the number of the run, with which the next journal begins.
+    pub(super) fn set_run_number(&mut self, run_number: u64) {
+        self.open_event.run_number = run_number;
+    }
+
     /// Sets whether the next journal begins with a connected source.
     pub(super) fn set_connected(&mut self, connected: bool) {
         self.open_event.connected = connected;

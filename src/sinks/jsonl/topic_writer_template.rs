@@ -9,6 +9,7 @@ use super::topic_writer::{HourLogLevel, TopicWriter};
 use crate::archive::file_name::Stem;
 use crate::archive::hour_writer::HourWriterOptions;
 use crate::archive::journal::OpenEvent;
+use crate::base::time::SystemClock;
 use crate::base::units::FileMode;
 use crate::plugin::BuildContext;
 
@@ -38,6 +39,7 @@ impl TopicWriterTemplate {
         let run = context.run_info.clone();
         let open_event = OpenEvent {
             run: run.id,
+            boot: SystemClock::boot_id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
@@ -48,6 +50,11 @@ impl TopicWriterTemplate {
         let subscribed_topics = context.topics.iter().cloned().collect();
         let topics = context.topics.clone();
         Self { dir, file_mode, sync_interval, layout, open_event, topics, subscribed_topics }
+    }
+
+    /// Sets the number of the run in the directory.
+    pub(super) fn set_run_number(&mut self, run_number: u64) {
+        self.open_event.run_number = run_number;
     }
 
     /// Sets whether journals of writers that are made later begin with a connected source.

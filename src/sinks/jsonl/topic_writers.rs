@@ -125,7 +125,9 @@ impl TopicWriters {
     /// # Errors
     /// See [`OutputDir::lock`].
     pub(super) fn open_dir(&mut self) -> Result<(), BoxError> {
-        self.dir.lock()?;
+        let run_number = self.dir.lock()?;
+        self.template.set_run_number(run_number);
+        self.writers.iter_mut().for_each(|writer| writer.set_run_number(run_number));
         if self.dir.is_case_folded() && self.folded_stems.is_none() {
             self.separate_stems();
         }

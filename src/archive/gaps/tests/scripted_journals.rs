@@ -171,6 +171,7 @@ fn gaps_by_hour_visits_only_existing_hours() {
         detail: String::new(),
         messages: None,
         certainty: Certainty::Exact,
+        length: GapLength::Bounds,
     };
     let hours = [0, 3_600, 1_800_000_000].map(|second| Hour::starting_at(second).unwrap());
     let found = gaps_by_hour(&[gap], hours, UnixNanos::from_seconds(2_000_000_000));
@@ -290,4 +291,80 @@ fn gap_starts_at_stopping_not_at_the_last_event() {
         let gap = format!("not_running 36100-36210 {certainty}");
         assert_eq!(detect(vec![(10, hour)], 38_000), [gap]);
     }
+}
+
+/// Returns an `open` event of run `number` on a machine that was started at this second by the clock.
+fn open_of(number: u64, boot: &str, booted: u64) -> JournalEvent {
+    JournalEvent::Open(Box::new(OpenEvent {
+        run: number.to_string(),
+        run_number: number,
+        boot: boot.to_owned(),
+        booted: Some(UnixNanos::from_seconds(booted)),
+        ..OpenEvent::default()
+    }))
+}
+
+/// Returns the gaps with their lengths in seconds; `?` for an unknown one.
+fn detect_lengths(journals: Vec<(u64, Vec<(u64, JournalEvent)>)>) -> Vec<String> {
+    let entry = |(t, event)| JournalEntry { t: UnixNanos::from_seconds(t), event };
+    let records = journals.into_iter().map(|(hour, events)| HourRecord {
+        hour: Hour::starting_at(hour * 3_600).unwrap(),
+        may_have_lines: true,
+        journal: Ok(events.into_iter().map(entry).collect()),
+    });
+    let records: Vec<_> = records.collect();
+    let now = UnixNanos::from_seconds(90_000);
+    let gaps = detect_gaps(&records, now, RecorderState::Running);
+    let length = |gap: &Gap| gap.duration(now).map_or("?".to_owned(), |d| d.as_secs().to_string());
+    format_gaps(&gaps)
+        .iter()
+        .zip(&gaps)
+        .map(|(text, gap)| format!("{text} {}", length(gap)))
+        .collect()
+}
+
+#[test]
+fn a_clock_that_goes_back_between_runs_hides_no_time() {
+    // Stopped at 37 000 and started again four seconds later, when the clock showed 36 400.
+    let stopped = |boot, booted| {
+        let events = vec![
+            (36_300, open_of(1, "a", 30_000)),
+            (36_301, up()),
+            (37_000, closed(true)),
+            (36_400, open_of(2, boot, booted)),
+            (36_404, up()),
+        ];
+        vec![(10, events)]
+    };
+    assert_eq!(detect_lengths(stopped("a", 29_400)), ["not_running 37000-36404 exact 4"]);
+    // Started as well, so that nobody knows how long it was off.
+    assert_eq!(detect_lengths(stopped("b", 36_390)), ["not_running 37000-36404 at_most ?"]);
+    // Until the clock is mended.
+    let mut mended = stopped("b", 36_390);
+    let step = JournalEvent::ClockStep { from: UnixNanos::from_seconds(36_410) };
+    mended[0].1.push((37_410, step));
+    assert_eq!(detect_lengths(mended), ["not_running 37000-36404 at_most 404"]);
+}
+
+#[test]
+fn a_run_whose_clock_went_back_to_an_earlier_hour_follows_the_run_before() {
+    let early = vec![(36_010, open_of(2, "b", 36_000)), (36_011, up()), (36_020, mark())];
+    let late = vec![(54_000, open_of(1, "a", 50_000)), (54_001, up()), (54_100, mark())];
+    assert_eq!(
+        detect_lengths(vec![(10, early), (15, late)]),
+        ["not_running 54100-36011 at_most ?"],
+        "and the healthy second run goes on"
+    );
+}
+
+#[test]
+fn a_gap_with_a_step_of_the_clock_is_as_long_as_it_was() {
+    let stepped = vec![
+        (36_000, open_of(1, "a", 30_000)),
+        (36_001, up()),
+        (36_100, down()),
+        (36_050, JournalEvent::ClockStep { from: UnixNanos::from_seconds(36_110) }),
+        (36_070, up()),
+    ];
+    assert_eq!(detect_lengths(vec![(10, stepped)]), ["down 36100-36070 exact 30"]);
 }
