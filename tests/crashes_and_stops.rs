@@ -1,11 +1,14 @@
 //! The journal covers every crash, stop and failure of the recorder.
 
 use std::fs;
+use std::io::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use streamer::exchange::{ExchangeOptions, Market};
+use streamer::time::{Clock, SystemClock, UnixNanos};
 
-use crate::harness::{RunningExchange, Server, TOPIC, Test, run};
+use crate::harness::{RunningExchange, Server, TOPIC, Test, frame, run};
 
 /// The number of times that the recorder is killed.
 const KILLS: usize = 50;
@@ -242,4 +245,42 @@ fn cat_says_when_unsealed_lines_are_gone() {
     }
     fs::remove_file(&file).unwrap();
     assert_eq!(cat().status.code(), Some(1));
+}
+
+#[test]
+fn what_a_slow_recorder_had_not_read_yet_is_in_the_gap() {
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        let filler = "x".repeat(4_000);
+        // Faster than the program below takes it, and whether or not anybody reads.
+        for n in 0.. {
+            let sent = SystemClock.now().nanos();
+            let text =
+                format!("{{\"topic\":\"{TOPIC}\",\"n\":{n},\"sent\":{sent},\"x\":\"{filler}\"}}");
+            if peer.stream.write_all(&frame(0x81, text.as_bytes())).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(4));
+        }
+    });
+    let test = Test::new(&server.url())
+        .without("output_dir")
+        .set("buffer_size", 10.into())
+        .set("shutdown_timeout", "3s".into());
+    let slow = json!({ "type": "exec",
+        "command": ["sh", "-c", "while read -r line; do sleep 0.05; done"] });
+    let files = json!({ "type": "jsonl", "output_dir": test.output() });
+    let test = test.set("sinks", json!([files, slow]));
+    let mut recorder = test.start();
+    recorder.wait_for_messages(80);
+    recorder.signal("TERM");
+    recorder.wait();
+    let recorded = String::from_utf8(test.recorded()).unwrap();
+    let last: Value = serde_json::from_str(recorded.lines().last().unwrap()).unwrap();
+    let last = UnixNanos::new(last["sent"].as_u64().unwrap());
+    // The next message was sent 4 ms later, and so it is missing.
+    let next = last.saturating_add(Duration::from_millis(40)).to_string();
+    let gaps = test.query("gaps");
+    let is_covered = |gap: &Value| gap["from"].as_str().unwrap() <= next.as_str();
+    assert!(gaps.iter().any(is_covered), "{next}: {gaps:#?}");
 }

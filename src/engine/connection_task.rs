@@ -162,6 +162,7 @@ impl ConnectionTask {
         }
         let asked_at = Instant::now();
         let mut deadline = asked_at + MAX_DRAIN_TIMEOUT;
+        let stop = self.group.stop.clone();
         let mut is_stopping = false;
         let unanswered = |detail| Some(Disconnect::new(DownCause::Idle, detail));
         let fault = loop {
@@ -173,8 +174,8 @@ impl ConnectionTask {
             let mut batch = self.group.producer.take_spare();
             let read = tokio::select! {
                 biased;
-                read = timeout_at(deadline, self.source.read(&mut batch)) => read,
-                () = self.group.stop.cancelled(), if !is_stopping => continue,
+                read = timeout_at(deadline, self.read(&mut batch)) => read,
+                () = stop.cancelled(), if !is_stopping => continue,
             };
             self.poll_source_state();
             match read {
@@ -208,9 +209,11 @@ impl ConnectionTask {
                     CloseOutcome::Clean(closed)
                 }
             }
-            // The connection may have been dead for as long as it was silent.
+            // The connection may have been dead for as long as it was silent. What arrived since
+            // everything was read may be unread.
             Some(lost) => {
-                CloseOutcome::Unacknowledged(lost.with_silent_for(self.last_received.elapsed()))
+                let silent_since = self.last_received.min(self.drained_at);
+                CloseOutcome::Unacknowledged(lost.with_silent_for(silent_since.elapsed()))
             }
         }
     }
