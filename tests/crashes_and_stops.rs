@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use streamer::exchange::{ExchangeOptions, Market};
 use streamer::time::{Clock, SystemClock, UnixNanos};
 
-use crate::harness::{RunningExchange, Server, TOPIC, Test, frame, run};
+use crate::harness::{Recorder, RunningExchange, Server, TOPIC, Test, frame, run};
 
 /// The number of times that the recorder is killed.
 const KILLS: usize = 50;
@@ -247,12 +247,14 @@ fn cat_says_when_unsealed_lines_are_gone() {
     assert_eq!(cat().status.code(), Some(1));
 }
 
-#[test]
-fn what_a_slow_recorder_had_not_read_yet_is_in_the_gap() {
+/// Records from a server that sends faster than a program takes, and lets `end` end the recorder
+/// when it has fallen behind. Returns the gaps, and the time at which the first message was sent
+/// that is not in the archive.
+fn record_behind(end: impl FnOnce(Recorder)) -> (Vec<Value>, String) {
     let server = Server::start(|_, peer| {
         peer.accept_subscription();
         let filler = "x".repeat(4_000);
-        // Faster than the program below takes it, and whether or not anybody reads.
+        // Whether or not anybody reads.
         for n in 0.. {
             let sent = SystemClock.now().nanos();
             let text =
@@ -269,18 +271,27 @@ fn what_a_slow_recorder_had_not_read_yet_is_in_the_gap() {
         .set("shutdown_timeout", "3s".into());
     let slow = json!({ "type": "exec",
         "command": ["sh", "-c", "while read -r line; do sleep 0.05; done"] });
-    let files = json!({ "type": "jsonl", "output_dir": test.output() });
+    let files = json!({ "type": "jsonl", "output_dir": test.output(), "mark_interval": "1s" });
     let test = test.set("sinks", json!([files, slow]));
-    let mut recorder = test.start();
+    let recorder = test.start();
     recorder.wait_for_messages(80);
-    recorder.signal("TERM");
-    recorder.wait();
+    end(recorder);
     let recorded = String::from_utf8(test.recorded()).unwrap();
-    let last: Value = serde_json::from_str(recorded.lines().last().unwrap()).unwrap();
+    let complete = recorded.lines().filter(|line| line.ends_with("\"}"));
+    let last: Value = serde_json::from_str(complete.clone().next_back().unwrap()).unwrap();
     let last = UnixNanos::new(last["sent"].as_u64().unwrap());
-    // The next message was sent 4 ms later, and so it is missing.
-    let next = last.saturating_add(Duration::from_millis(40)).to_string();
-    let gaps = test.query("gaps");
-    let is_covered = |gap: &Value| gap["from"].as_str().unwrap() <= next.as_str();
-    assert!(gaps.iter().any(is_covered), "{next}: {gaps:#?}");
+    // The next one was sent 4 ms later, or a little more.
+    (test.query("gaps"), last.saturating_add(Duration::from_millis(40)).to_string())
+}
+
+#[test]
+fn what_a_slow_recorder_had_not_read_yet_is_in_the_gap() {
+    let stop = |mut recorder: Recorder| {
+        recorder.signal("TERM");
+        recorder.wait();
+    };
+    for (gaps, missing) in [record_behind(stop), record_behind(Recorder::kill)] {
+        let is_covered = |gap: &Value| gap["from"].as_str().unwrap() <= missing.as_str();
+        assert!(gaps.iter().any(is_covered), "{missing}: {gaps:#?}");
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
-use streamer::time::{Clock, SystemClock};
+use streamer::time::{Clock, SystemClock, UnixNanos};
 
 use crate::harness::{Peer, Server, Test};
 use crate::venues::{read_json, send_json, test_with_profile};
@@ -218,4 +218,43 @@ fn a_connection_that_was_lost_while_the_recorder_was_held_up_is_a_gap_since_it_w
     let down = test.journal_of("a").into_iter().find(|event| event["event"] == "down").unwrap();
     assert!(down["since"].as_u64().unwrap() <= lost, "{down} {lost}");
     assert!(test.gaps().iter().any(|gap| gap == "down eof at_most"), "{:?}", test.gaps());
+}
+
+#[test]
+fn a_stop_is_a_gap_since_the_first_connection_was_closed() {
+    // The topics of two connections, and one topic over two of them.
+    for (topics, keys) in [
+        (&["a", "b"] as &[_], json!({ "topics_per_connection": 1 })),
+        (&["a"], json!({ "connections": 2 })),
+    ] {
+        let server = Server::start(|number, peer| {
+            peer.accept();
+            let request = read_json(peer);
+            confirm(peer, &request);
+            send_json(peer, &json!({"topic": request["args"][0], "data": number}));
+            peer.send_note(format!("{} {}", number, request["args"][0].as_str().unwrap()));
+            while let Some((opcode, payload)) = peer.read_frame() {
+                // The second server hangs.
+                if opcode == 8 && number == 0 {
+                    peer.send_frame(0x88, &payload);
+                    peer.send_note(SystemClock.now().nanos().to_string());
+                    return peer.end_stream();
+                }
+            }
+        });
+        let test = test_with_profile("bybit", topics, &server.url(), keys);
+        let recorder = test.start();
+        let mut notes = [server.next_note(), server.next_note()];
+        notes.sort();
+        let healthy = notes[0].split_once(' ').unwrap().1.to_owned();
+        recorder.wait_until(|status| status["messages"].as_u64().unwrap() >= 3);
+        recorder.stop();
+        let closed = UnixNanos::new(server.next_note().parse().unwrap());
+        let closed = closed.saturating_add(std::time::Duration::from_millis(50)).to_string();
+        let gaps = test.query("gaps");
+        let covers = |gap: &Value| {
+            gap["stem"] == healthy.as_str() && gap["from"].as_str().unwrap() <= closed.as_str()
+        };
+        assert!(gaps.iter().any(covers), "{healthy} {closed}: {gaps:#?}");
+    }
 }

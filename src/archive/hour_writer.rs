@@ -14,7 +14,7 @@ use super::journal::{
 };
 use super::line_position::LinePosition;
 use super::locked_handle::Placement;
-use crate::base::time::{Hour, SystemClock, UnixNanos};
+use crate::base::time::{Hour, Receipt, SystemClock, UnixNanos};
 
 /// Time by which a tick may come early and still count. Ticks come about once a second: without the
 /// slack, an interval of whole seconds would often wait for one more tick.
@@ -73,6 +73,8 @@ pub struct HourWriter {
     synced_at: UnixNanos,
     first_received: Option<UnixNanos>,
     last_received: Option<UnixNanos>,
+    /// Time until which everything that had arrived is among the lines.
+    complete_until: Option<UnixNanos>,
     /// Cleared when a sync fails.
     all_synced: bool,
     /// Length from which on lines do not fit into an empty file, once that is known.
@@ -107,6 +109,7 @@ impl HourWriter {
             synced_at: now,
             first_received: None,
             last_received: None,
+            complete_until: None,
             all_synced: true,
             too_large_from: usize::MAX,
         };
@@ -194,17 +197,18 @@ impl HourWriter {
         self.lines.as_ref()
     }
 
-    /// Appends `messages` complete lines, received at `received`. Returns a report when the file
+    /// Appends `messages` complete lines with this receipt. Returns a report when the file
     /// had to be opened.
     ///
     /// # Errors
     /// [`FileError`]: none of the lines is in the file.
     pub fn append(
         &mut self,
-        received: UnixNanos,
+        receipt: Receipt,
         lines: &[u8],
         messages: u64,
     ) -> Result<Option<OpenReport>, FileError> {
+        let Receipt { received, complete_until } = receipt;
         let syncs = self.options.sync_interval.is_some();
         let (file, mut report) = self.open_lines(received)?;
         match file.append(lines, messages) {
@@ -228,6 +232,8 @@ impl HourWriter {
         }
         self.first_received.get_or_insert(received);
         self.last_received = Some(received);
+        // Of two connections that deliver the same, the one that is ahead counts.
+        self.complete_until = self.complete_until.max(Some(complete_until));
         Ok(report)
     }
 
@@ -306,8 +312,8 @@ impl HourWriter {
         let LinePosition { bytes, messages } = self.position();
         let synced = self.lines.as_ref().map_or(0, HourFile::sync_watermark);
         let synced = (synced < bytes).then_some(synced);
-        // The time of receipt, so that the lines of a minute can be found by the journal.
-        let at = self.last_received.unwrap_or(now);
+        // Not the time now: a run that is killed loses what it had not read or written.
+        let at = self.complete_until.unwrap_or(now);
         self.record_event(at, JournalEvent::Mark(Mark { bytes, messages, synced }));
         self.marked_bytes = bytes;
         self.last_mark = Instant::now();

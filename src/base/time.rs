@@ -6,11 +6,13 @@
 mod clock;
 mod hour;
 mod manual_clock;
+mod receipt;
 mod system_clock;
 mod unix_nanos;
 
 pub use self::clock::Clock;
 pub use self::hour::Hour;
 pub use self::manual_clock::ManualClock;
+pub use self::receipt::Receipt;
 pub use self::system_clock::SystemClock;
 pub use self::unix_nanos::UnixNanos;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use super::overflow::Overflow;
 use super::queue::{Producer, PushError};
 use super::shared_labeler::SharedLabeler;
 use super::stall_detector::StallDetector;
-use crate::base::time::Clock;
+use crate::base::time::{Clock, Receipt, UnixNanos};
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{ConnectionId, Disconnect, SourceEvent, SourceScope};
@@ -36,6 +36,8 @@ pub(crate) struct ConnectionGroup {
     /// Number of connections that all sources of the pipeline have established.
     pub(crate) connection_counter: Arc<AtomicU64>,
     pub(crate) stall_detector: Arc<StallDetector>,
+    /// Time at which the stop closed the first connection of all sources of the pipeline.
+    pub(crate) first_closed: Arc<OnceLock<UnixNanos>>,
     /// The part of the pipeline's source that this source is.
     pub(crate) scope: SourceScope,
     pub(crate) state: Mutex<GroupState>,
@@ -257,6 +259,9 @@ impl ConnectionGroup {
         state.arbiter.remove_line(line);
         // None if the connection was still being made.
         let closed = state.live_connections.remove(&line);
+        if closed.is_some() && self.is_stopping() {
+            self.first_closed.get_or_init(|| self.clock.now());
+        }
         let trusted = closed.filter(|closed| closed.has_covered(Duration::ZERO));
         if let Some(connection) = trusted.filter(|_| self.is_stopping())
             && let Some(from) = connection.subscribed_at
@@ -266,9 +271,18 @@ impl ConnectionGroup {
         self.record_live_connections(&state);
     }
 
-    /// Puts messages of a connection that were read at `now` into the queue.
-    pub(super) async fn deliver(&self, line: LineIndex, mut batch: Batch, now: Instant) {
-        batch.set_received(self.clock.now());
+    /// Puts messages of a connection that were read at `now` into the queue. Everything that had
+    /// arrived by `drained_at` was read.
+    pub(super) async fn deliver(
+        &self,
+        line: LineIndex,
+        mut batch: Batch,
+        now: Instant,
+        drained_at: Instant,
+    ) {
+        let received = self.clock.now();
+        let complete_until = received.saturating_sub(now.saturating_duration_since(drained_at));
+        batch.set_receipt(Receipt { received, complete_until });
         // Without a budget that may be spent, the first poll takes the place in line.
         let _in_order = tokio::task::unconstrained(self.delivery_order.lock()).await;
         let counts = {

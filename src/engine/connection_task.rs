@@ -225,7 +225,7 @@ impl ConnectionTask {
         self.last_received = Instant::now();
         self.summary.has_data |= batch.has_data();
         self.summary.messages += batch.len() as u64;
-        self.group.deliver(self.line, batch, self.last_received).await;
+        self.group.deliver(self.line, batch, self.last_received, self.drained_at).await;
     }
 
     /// Reports the source's events, and the steps of the connection that are not reported yet.

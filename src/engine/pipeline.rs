@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -29,9 +29,11 @@ use super::stage_chain::StageChain;
 use super::stall_detector::StallDetector;
 use super::ticker::Ticker;
 use crate::base::json::Selector;
-use crate::base::time::Clock;
+use crate::base::time::{Clock, UnixNanos};
 use crate::metrics::PipelineStats;
-use crate::plugin::{BoxError, ShardIndex, Sink, Source, SourceEvent, SourceScope, Stage};
+use crate::plugin::{
+    BoxError, DETECTION_TOLERANCE, ShardIndex, Sink, Source, SourceEvent, SourceScope, Stage,
+};
 
 /// Size of the pipeline thread's stack, in bytes. Stages may recurse deeply; only the part that is
 /// used takes memory.
@@ -126,6 +128,7 @@ impl Pipeline {
         let stall_detector = Arc::<StallDetector>::default();
         let shard_count = self.sources.len();
         let connection_counter = Arc::default();
+        let first_closed = Arc::<OnceLock<UnixNanos>>::default();
         let mut slots = Vec::new();
         for (position, source) in self.sources.into_iter().enumerate() {
             let scope = SourceScope {
@@ -144,6 +147,7 @@ impl Pipeline {
                 drain_timeout: drain_timeout(self.shutdown_timeout),
                 connection_counter: Arc::clone(&connection_counter),
                 stall_detector: Arc::clone(&stall_detector),
+                first_closed: Arc::clone(&first_closed),
                 state: Mutex::default(),
                 delivery_order: tokio::sync::Mutex::default(),
             };
@@ -160,7 +164,11 @@ impl Pipeline {
                 // Before its queue is closed the thread ends by a panic, or when no sink is left.
                 result = &mut pump_done => return (Ok(()), result),
             };
-            producer.push_event(clock.now(), SourceEvent::Ended);
+            let now = clock.now();
+            let is_earlier =
+                |closed: &UnixNanos| now.saturating_since(*closed) > DETECTION_TOLERANCE;
+            let since = first_closed.get().copied().filter(is_earlier);
+            producer.push_event(now, SourceEvent::Ended { since });
             sources_ended.cancel();
             // The last tick must be in the queue before the queue is closed.
             drop(ticker_task.join_next().await);

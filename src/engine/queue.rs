@@ -207,6 +207,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`PushError`], with the batch.
+    #[expect(clippy::result_large_err, reason = "the batch is that of the caller")]
     pub(crate) fn try_push(&self, mut batch: Batch) -> Result<(), PushError> {
         let limits = self.shared.limits;
         let mut state = self.shared.lock_state();

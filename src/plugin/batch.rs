@@ -15,7 +15,7 @@ pub(crate) use self::topic_labeler::MAX_TOPICS;
 pub use self::topic_labeler::TopicLabeler;
 pub use self::verdict::MessageVerdict;
 use super::BoxError;
-use crate::base::time::UnixNanos;
+use crate::base::time::{Receipt, UnixNanos};
 
 /// Messages of one source, received by one read, in arrival order.
 ///
@@ -24,7 +24,7 @@ use crate::base::time::UnixNanos;
 /// it.
 #[derive(Debug, Default)]
 pub struct Batch {
-    received: UnixNanos,
+    receipt: Receipt,
     bytes: Vec<u8>,
     /// For each message the offset just past its `\n`.
     ends: Vec<u32>,
@@ -47,12 +47,22 @@ impl Batch {
     ///
     /// The whole batch has one time. It decides the hour in which the messages are filed.
     pub fn received(&self) -> UnixNanos {
-        self.received
+        self.receipt.received
     }
 
-    /// Sets the receive time. The engine does this after every read.
+    /// Returns the time at which the messages were read, and how far reading had got by then.
+    pub fn receipt(&self) -> Receipt {
+        self.receipt
+    }
+
+    /// Sets the receipt. The engine does this after every read.
+    pub fn set_receipt(&mut self, receipt: Receipt) {
+        self.receipt = receipt;
+    }
+
+    /// Sets the receive time, after which nothing was left unread.
     pub fn set_received(&mut self, time: UnixNanos) {
-        self.received = time;
+        self.receipt = time.into();
     }
 
     /// Returns the number of messages.
@@ -285,7 +295,7 @@ impl Batch {
     /// Returns a copy of the messages and their topics, without the failures.
     pub(crate) fn clone_messages(&self) -> Self {
         Self {
-            received: self.received,
+            receipt: self.receipt,
             bytes: self.bytes.clone(),
             ends: self.ends.clone(),
             control_count: self.control_count,

@@ -66,7 +66,11 @@ pub enum SourceEvent {
         cause: DropCause,
     },
     /// The recorder has stopped reading. No message and no further event follows.
-    Ended,
+    Ended {
+        /// Time at which the first of several connections was closed, if others took longer: what it
+        /// delivered ends then.
+        since: Option<UnixNanos>,
+    },
     /// The machine was suspended until now.
     Suspended {
         /// Length of the suspend.

@@ -208,7 +208,7 @@ impl Stage for ExecStage {
         };
         running.enqueue(batch);
         let mut replies = Batch::new();
-        replies.set_received(batch.received());
+        replies.set_receipt(batch.receipt());
         // Replies beyond one batch come from `drain_ready`, which the engine calls next.
         self.with_program(running, &mut replies, RunningProgram::exchange);
         *batch = replies;

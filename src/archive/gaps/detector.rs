@@ -74,12 +74,16 @@ pub(super) struct GapDetector {
     connected_since: UnixNanos,
     /// Time at which the run stopped listening, if it has.
     stopping_since: Option<UnixNanos>,
-    /// Time of the last event that shows that the recorder was alive; the epoch if there is none.
+    /// False if messages of some connections may have arrived after that time.
+    is_stop_exact: bool,
+    /// Time until which the journal shows that everything was written; the epoch if there is none.
     last_activity: UnixNanos,
     previous_hour: Option<Hour>,
     stall: Option<JournaledStall>,
     topic_outages: TopicOutages,
-    /// Time of the last activity before a torn line.
+    /// Time of the last event.
+    last_event: UnixNanos,
+    /// Time of the last event before a torn line.
     torn_since: Option<UnixNanos>,
 }
 
@@ -213,7 +217,10 @@ impl GapDetector {
                 let detail = detail.clone();
                 self.gaps.push(Gap { messages: Some(*messages), detail, ..dropped });
             }
-            JournalEvent::Stopping => self.stopping_since = Some(t),
+            JournalEvent::Stopping { since } => {
+                self.stopping_since = Some(since.unwrap_or(t));
+                self.is_stop_exact = since.is_none();
+            }
             JournalEvent::Stall { error } => {
                 self.stall = Some(JournaledStall { since: t, error: error.clone() });
             }
@@ -264,6 +271,9 @@ impl GapDetector {
             | JournalEvent::Torn => {}
         }
         self.record_activity(t, event);
+        if *event != JournalEvent::Torn {
+            self.last_event = t;
+        }
     }
 
     fn on_up(&mut self, t: UnixNanos) {
@@ -275,41 +285,46 @@ impl GapDetector {
         self.state = RecordingState::Connected;
     }
 
-    /// Records that the recorder was alive, if the event shows that.
+    /// Records that everything was written by then, if the event shows that.
     fn record_activity(&mut self, t: UnixNanos, event: &JournalEvent) {
         match event {
             // The time of a mark is that of a receipt, which may precede an earlier event.
             JournalEvent::Mark(_) => self.last_activity = self.last_activity.max(t),
+            // By the clock that shows `t` now.
+            JournalEvent::ClockStep { from } => {
+                self.last_activity = shift(self.last_activity, *from, t);
+            }
             // Other processes write these events, or a later run does.
             JournalEvent::Sealing(_)
             | JournalEvent::Sealed(_)
             | JournalEvent::Removed { .. }
             | JournalEvent::Recovered(_)
-            | JournalEvent::Torn => {}
-            JournalEvent::Open(_)
-            | JournalEvent::Up { .. }
-            | JournalEvent::Down { .. }
+            | JournalEvent::Torn
+            // The recorder was alive, but lines that had arrived may have waited at that time.
             | JournalEvent::Drop { .. }
             | JournalEvent::Stall { .. }
             | JournalEvent::Resume
             | JournalEvent::SyncFailed { .. }
+            | JournalEvent::Unrequested { .. }
+            | JournalEvent::Rejected { .. }
+            | JournalEvent::Suspended { .. }
+            | JournalEvent::Continued(_)
+            | JournalEvent::Missing { .. } => {}
+            // They follow the lines that were read before.
+            JournalEvent::Open(_)
+            | JournalEvent::Up { .. }
+            | JournalEvent::Down { .. }
             | JournalEvent::TopicDown { .. }
             | JournalEvent::TopicUp { .. }
             | JournalEvent::Unconfirmed { .. }
-            | JournalEvent::Unrequested { .. }
-            | JournalEvent::Rejected { .. }
-            | JournalEvent::Stopping
-            | JournalEvent::Suspended { .. }
-            | JournalEvent::ClockStep { .. }
-            | JournalEvent::Continued(_)
-            | JournalEvent::Missing { .. }
+            | JournalEvent::Stopping { .. }
             | JournalEvent::Closed(_) => self.last_activity = t,
         }
     }
 
     fn check_torn_line(&mut self, t: UnixNanos, event: &JournalEvent) {
         if *event == JournalEvent::Torn {
-            self.torn_since.get_or_insert(self.last_activity);
+            self.torn_since.get_or_insert(self.last_event);
         } else if let Some(since) = self.torn_since.take() {
             // A line torn by a crash is covered by the crash's own gap, and a torn end of an hour by
             // the next `open`.
@@ -489,10 +504,11 @@ impl GapDetector {
         self.topic_outages.end_matching(since, |_| true, &mut self.gaps);
         if !matches!(self.state, RecordingState::Stopped { .. }) {
             self.end_gap(since);
+            let is_exact = self.is_stop_exact || since == t;
             self.set_state(RecordingState::Stopped {
                 since,
                 cause: GapCause::Stopped,
-                certainty: Certainty::Exact,
+                certainty: if is_exact { Certainty::Exact } else { Certainty::AtMost },
             });
         }
     }
@@ -534,6 +550,12 @@ fn new_gap(
         certainty,
         length: GapLength::Bounds,
     }
+}
+
+/// Returns what a clock shows for `time`, which was set from `from` to `to`.
+fn shift(time: UnixNanos, from: UnixNanos, to: UnixNanos) -> UnixNanos {
+    let back = from.saturating_since(to);
+    time.saturating_add(to.saturating_since(from)).saturating_sub(back)
 }
 
 /// Returns a gap for which the journal is to blame.

@@ -114,7 +114,11 @@ pub enum JournalEvent {
         messages: u64,
     },
     /// The recorder has stopped listening and writes the messages that it holds.
-    Stopping,
+    Stopping {
+        /// Time at which the first of several connections was closed, if others took longer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<UnixNanos>,
+    },
     /// The machine was suspended until `t`.
     Suspended {
         /// Time at which the machine was suspended.

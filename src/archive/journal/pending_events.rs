@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn the_next_journal_gets_the_drops_and_one_event_for_all_others() {
         let mut pending = PendingEvents::default();
-        pending.push(at(5), JournalEvent::Stopping);
+        pending.push(at(5), JournalEvent::Stopping { since: None });
         pending.push(at(6), drop_event(4, 2, "unwritable"));
         pending.push(at(7), JournalEvent::Resume);
         let carried = pending.into_carried_over();

@@ -54,7 +54,7 @@ impl TestRecorder {
         let time = UnixNanos::from_seconds(seconds);
         for _ in 0..3 {
             let Some(open) = self.open_hour_at(seconds) else { continue };
-            if open.append(time, text.as_bytes(), count).is_ok() {
+            if open.append(time.into(), text.as_bytes(), count).is_ok() {
                 self.accepted.push((seconds / 3600, text));
                 return;
             }

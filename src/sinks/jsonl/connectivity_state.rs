@@ -114,7 +114,7 @@ impl ConnectivityState {
                 shared: false,
                 detail: String::new(),
             },
-            SourceEvent::Ended => JournalEvent::Stopping,
+            SourceEvent::Ended { since } => JournalEvent::Stopping { since: *since },
             SourceEvent::Suspended { slept } => {
                 JournalEvent::Suspended { since: at.saturating_sub(*slept) }
             }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::failure_log::FAILURE_LOG_INTERVAL;
-use crate::base::time::{Hour, UnixNanos};
+use crate::base::time::{Hour, Receipt, UnixNanos};
 
 /// Time for which a locked file counts as one that is in use for a moment: a seal holds the lock
 /// for a rename and two syncs.
@@ -19,7 +19,7 @@ pub(super) struct HeldLines {
     hour: Hour,
     bytes: Vec<u8>,
     messages: u64,
-    last_received: UnixNanos,
+    last_receipt: Receipt,
     /// Time at which the first message that waited was received.
     since: UnixNanos,
     failing_since: Instant,
@@ -53,15 +53,15 @@ pub(super) struct DiscardReport {
 }
 
 impl HeldLines {
-    /// Returns an empty list for the hour. The first message that waits was received at `since`.
-    pub(super) fn new(hour: Hour, since: UnixNanos) -> Self {
+    /// Returns an empty list for the hour. The first message that waits has the receipt `first`.
+    pub(super) fn new(hour: Hour, first: Receipt) -> Self {
         let now = Instant::now();
         Self {
             hour,
             bytes: Vec::new(),
             messages: 0,
-            last_received: since,
-            since,
+            last_receipt: first,
+            since: first.received,
             failing_since: now,
             error: String::new(),
             is_lock_held: false,
@@ -77,9 +77,9 @@ impl HeldLines {
         self.hour
     }
 
-    /// Returns the time at which the last line was received.
-    pub(super) fn last_received(&self) -> UnixNanos {
-        self.last_received
+    /// Returns the receipt of the last line.
+    pub(super) fn last_receipt(&self) -> Receipt {
+        self.last_receipt
     }
 
     /// Returns the time at which the first message that waited was received.
@@ -130,7 +130,7 @@ impl HeldLines {
 
     /// Appends the lines of a batch as far as `room` bytes allow. Returns the number of those that
     /// are discarded: from the first such line on all are, so that the gap is one piece.
-    pub(super) fn push(&mut self, received: UnixNanos, lines: &[u8], room: usize) -> u64 {
+    pub(super) fn push(&mut self, receipt: Receipt, lines: &[u8], room: usize) -> u64 {
         let within = lines.get(..room).unwrap_or(lines);
         let fitting = match memchr::memrchr(b'\n', within) {
             Some(last) if !self.discarded.has_begun => last + 1,
@@ -140,9 +140,9 @@ impl HeldLines {
         self.bytes.extend_from_slice(held);
         self.messages += count_lines(held);
         if !held.is_empty() {
-            self.last_received = received;
+            self.last_receipt = receipt;
         }
-        self.discard(received, count_lines(discarded))
+        self.discard(receipt.received, count_lines(discarded))
     }
 
     /// Takes `length` bytes, which are whole lines, off the front.
@@ -207,18 +207,22 @@ mod tests {
     use super::*;
 
     fn held() -> HeldLines {
-        HeldLines::new(Hour::starting_at(3600).unwrap(), UnixNanos::from_seconds(3600))
+        HeldLines::new(Hour::starting_at(3600).unwrap(), UnixNanos::from_seconds(3600).into())
     }
 
     #[test]
     fn what_finds_no_room_is_discarded_by_lines_and_nothing_later_is_kept() {
         let mut held = held();
         let at = UnixNanos::from_seconds;
-        assert_eq!(held.push(at(3601), b"a\nbb\n", 100), 0);
-        assert_eq!(held.push(at(3602), b"c\nddd\ne\n", 4), 2);
-        assert_eq!(held.push(at(3603), b"f\n", 100), 1, "it would overtake what was discarded");
+        assert_eq!(held.push(at(3601).into(), b"a\nbb\n", 100), 0);
+        assert_eq!(held.push(at(3602).into(), b"c\nddd\ne\n", 4), 2);
+        assert_eq!(
+            held.push(at(3603).into(), b"f\n", 100),
+            1,
+            "it would overtake what was discarded"
+        );
         assert_eq!((held.bytes(), held.messages()), (b"a\nbb\nc\n".as_slice(), 3));
-        assert_eq!(held.last_received(), at(3602));
+        assert_eq!(held.last_receipt(), at(3602).into());
         let report = DiscardReport { messages: 3, since: at(3602), is_first: true };
         assert!(held.is_report_due());
         assert_eq!((held.take_report(), held.take_report()), (Some(report), None));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::held_lines::HeldLines;
 use super::writer_index::WriterIndex;
-use crate::base::time::{Hour, UnixNanos};
+use crate::base::time::{Hour, Receipt};
 
 /// Maximum number of bytes that wait for one file.
 const MAX_BYTES_PER_WRITER: usize = 4 << 20;
@@ -91,23 +91,23 @@ impl HeldLinesMap {
     }
 
     /// Returns the entry of the writer for the hour, which is made if there is none. The first
-    /// message that waits was received at `since`.
+    /// message that waits has the receipt `first`.
     pub(super) fn entry(
         &mut self,
         writer: WriterIndex,
         hour: Hour,
-        since: UnixNanos,
+        first: Receipt,
     ) -> &mut HeldLines {
-        self.by_writer.entry(writer).or_insert_with(|| HeldLines::new(hour, since))
+        self.by_writer.entry(writer).or_insert_with(|| HeldLines::new(hour, first))
     }
 
     /// Appends lines to those that wait for the writer, as far as there is room. The rest is given
     /// up.
-    pub(super) fn push(&mut self, writer: WriterIndex, received: UnixNanos, lines: &[u8]) {
+    pub(super) fn push(&mut self, writer: WriterIndex, receipt: Receipt, lines: &[u8]) {
         let free = MAX_BYTES.saturating_sub(self.bytes);
         let Some(mut held) = self.take(writer) else { return };
         let room = MAX_BYTES_PER_WRITER.saturating_sub(held.bytes().len()).min(free);
-        self.discarded += held.push(received, lines, room);
+        self.discarded += held.push(receipt, lines, room);
         self.put(writer, held);
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let mut map = HeldLinesMap::default();
         let line = [vec![b'x'; (1 << 20) - 1], b"\n".to_vec()].concat();
         let hour = Hour::starting_at(3600).unwrap();
-        let now = hour.start();
+        let now = hour.start().into();
         for position in 0..10 {
             let writer = WriterIndex::from_position(position);
             map.entry(writer, hour, now);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::topic_writers::TopicWriters;
 use super::writer_index::WriterIndex;
-use crate::base::time::{Hour, UnixNanos};
+use crate::base::time::{Hour, Receipt};
 use crate::plugin::BoxError;
 use crate::plugin::batch::Batch;
 
@@ -26,8 +26,8 @@ const NANOS_PER_BYTE: u64 = 5;
 pub(super) struct JoinedLines {
     bytes: Vec<u8>,
     messages: u64,
-    /// Time at which the last line was received.
-    last_received: UnixNanos,
+    /// Receipt of the last line.
+    last_receipt: Receipt,
     /// Set if the last write took long.
     is_disk_slow: bool,
     /// Largest number of bytes that were joined since memory was last released.
@@ -54,11 +54,11 @@ impl JoinedLines {
         let is_full = self.bytes.len() + lines.len() > MAX_JOINED_BYTES;
         // Lines of one hour only are written together.
         let is_next_hour =
-            Hour::containing(self.last_received) != Hour::containing(batch.received());
+            Hour::containing(self.last_receipt.received) != Hour::containing(batch.received());
         if is_large || is_full || is_next_hour {
             self.write_to(writers)?;
         }
-        self.last_received = batch.received();
+        self.last_receipt = batch.receipt();
         let messages = batch.len() as u64;
         if is_large {
             return self.append(lines, messages, writers);
@@ -94,7 +94,7 @@ impl JoinedLines {
     ) -> Result<(), BoxError> {
         writers.recover_stalled_dir();
         let started = Instant::now();
-        let written = writers.append(WriterIndex::FIRST, self.last_received, lines, messages);
+        let written = writers.append(WriterIndex::FIRST, self.last_receipt, lines, messages);
         self.is_disk_slow = is_slow(started.elapsed(), lines.len());
         written
     }

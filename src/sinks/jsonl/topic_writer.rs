@@ -13,7 +13,7 @@ use crate::archive::hour_writer::{
 use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent, PendingEvents};
 use crate::archive::locked_handle::Placement;
 use crate::archive::tail_repair::TailRepair;
-use crate::base::time::{Hour, UnixNanos};
+use crate::base::time::{Hour, Receipt, UnixNanos};
 use crate::metrics::PipelineStats;
 
 /// The log level at which hours are opened and closed.
@@ -329,17 +329,17 @@ pub(super) struct OpenHour<'a> {
 }
 
 impl OpenHour<'_> {
-    /// Appends `messages` complete lines that were received at `received`.
+    /// Appends `messages` complete lines with this receipt.
     ///
     /// # Errors
     /// None of the lines is in the file.
     pub(super) fn append(
         &mut self,
-        received: UnixNanos,
+        receipt: Receipt,
         lines: &[u8],
         messages: u64,
     ) -> Result<(), FileError> {
-        if let Some(report) = self.hour.append(received, lines, messages)? {
+        if let Some(report) = self.hour.append(receipt, lines, messages)? {
             log_opened(self.hour, Some(report), self.log_level);
         }
         Ok(())

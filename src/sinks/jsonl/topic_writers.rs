@@ -25,7 +25,7 @@ use crate::archive::journal::{DropCause, JournalEvent};
 use crate::base::descriptors::shortages;
 use crate::base::error_chain::error_chain;
 use crate::base::log_budget::LogBudget;
-use crate::base::time::{Clock, Hour, SystemClock, UnixNanos};
+use crate::base::time::{Clock, Hour, Receipt, SystemClock, UnixNanos};
 use crate::base::units::FileMode;
 use crate::metrics::{PipelineStats, PluginStats};
 use crate::plugin::{BoxError, BuildContext};
@@ -307,7 +307,7 @@ impl TopicWriters {
         self.writers.get_mut(index).close_hour_or_log(now, journal_sync, &self.stats);
     }
 
-    /// Appends `messages` complete lines that were received at `received` to their hour.
+    /// Appends `messages` complete lines with this receipt to their hour.
     ///
     /// Where only the file of the lines is in trouble, they wait in memory, and the other writers
     /// go on. What finds no room there is given up, and the journal says so.
@@ -317,31 +317,31 @@ impl TopicWriters {
     pub(super) fn append(
         &mut self,
         index: WriterIndex,
-        received: UnixNanos,
+        receipt: Receipt,
         lines: &[u8],
         messages: u64,
     ) -> Result<(), BoxError> {
         if !self.held.is_empty() {
-            let hour = Hour::containing(received);
+            let hour = Hour::containing(receipt.received);
             if self.held.must_wait(index, hour) {
-                self.held.push(index, received, lines);
+                self.held.push(index, receipt, lines);
                 return Ok(());
             }
             if let Err(error) = self.write_held(index, hour) {
-                return self.hold(index, received, lines, error);
+                return self.hold(index, receipt, lines, error);
             }
         }
-        match self.write_lines(index, received, lines, messages) {
+        match self.write_lines(index, receipt, lines, messages) {
             Ok(()) => Ok(()),
-            Err(error) => self.hold(index, received, lines, error),
+            Err(error) => self.hold(index, receipt, lines, error),
         }
     }
 
-    /// Writes lines to the hour of `received`, which is opened if it is not open.
+    /// Writes lines to the hour of their receipt, which is opened if it is not open.
     fn write_lines(
         &mut self,
         index: WriterIndex,
-        received: UnixNanos,
+        receipt: Receipt,
         lines: &[u8],
         messages: u64,
     ) -> Result<(), BoxError> {
@@ -350,8 +350,8 @@ impl TopicWriters {
             writer.ensure_in_place();
         }
         let clock = self.clock;
-        let written = self.open_hour(index, received).and_then(|mut open| {
-            open.append(received, lines, messages)?;
+        let written = self.open_hour(index, receipt.received).and_then(|mut open| {
+            open.append(receipt, lines, messages)?;
             open.record_resume(clock.now());
             Ok(())
         });
@@ -370,7 +370,7 @@ impl TopicWriters {
     fn hold(
         &mut self,
         index: WriterIndex,
-        received: UnixNanos,
+        receipt: Receipt,
         lines: &[u8],
         error: BoxError,
     ) -> Result<(), BoxError> {
@@ -380,11 +380,11 @@ impl TopicWriters {
             return Err(error);
         };
         let is_too_large = trouble.is_too_large();
-        let hour = Hour::containing(received);
-        let held = self.held.entry(index, hour, received);
+        let hour = Hour::containing(receipt.received);
+        let held = self.held.entry(index, hour, receipt);
         if is_too_large && held.messages() == 0 {
             // A part of the lines may fit. A failure is kept with those that do not.
-            self.held.push(index, received, lines);
+            self.held.push(index, receipt, lines);
             drop(self.write_held(index, hour));
             return Ok(());
         }
@@ -392,7 +392,7 @@ impl TopicWriters {
             let since = held.since();
             self.report_held(index, since, &error_chain(&*error));
         }
-        self.held.push(index, received, lines);
+        self.held.push(index, receipt, lines);
         Ok(())
     }
 
@@ -450,7 +450,7 @@ impl TopicWriters {
         while length > 0 {
             let lines = held.bytes().get(..length).unwrap_or_default();
             let messages = memchr::memchr_iter(b'\n', lines).count() as u64;
-            match self.write_lines(index, held.last_received(), lines, messages) {
+            match self.write_lines(index, held.last_receipt(), lines, messages) {
                 Ok(()) => {
                     held.remove_front(length);
                     length = held.bytes().len();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::topic_writers::TopicWriters;
 use super::writer_index::WriterIndex;
-use crate::base::time::{Hour, UnixNanos};
+use crate::base::time::{Hour, Receipt};
 use crate::plugin::BoxError;
 use crate::plugin::batch::Batch;
 
@@ -19,8 +19,8 @@ const MAX_BUFFERED_BYTES: usize = 8 << 20;
 pub(super) struct WriteBuffer {
     bytes: Vec<u8>,
     lines: Vec<BufferedLine>,
-    /// Time at which the last line was received.
-    last_received: UnixNanos,
+    /// Receipt of the last line.
+    last_receipt: Receipt,
     /// The lines of one writer, while they are written.
     scratch: Vec<u8>,
     /// Largest number of bytes in the buffer since memory was last released.
@@ -51,7 +51,7 @@ impl WriteBuffer {
             start = end;
             line
         }));
-        self.last_received = batch.received();
+        self.last_receipt = batch.receipt();
     }
 
     /// Returns whether no line is in the buffer.
@@ -66,7 +66,7 @@ impl WriteBuffer {
 
     /// Returns the hour in which the lines were received, or `None` for an empty buffer.
     pub(super) fn hour(&self) -> Option<Hour> {
-        (!self.is_empty()).then(|| Hour::containing(self.last_received))
+        (!self.is_empty()).then(|| Hour::containing(self.last_receipt.received))
     }
 
     /// Returns whether the lines must be written before others are buffered.
@@ -96,8 +96,7 @@ impl WriteBuffer {
             }
             let writer = WriterIndex::from_position(position);
             let messages = lines.len() as u64;
-            if let Err(error) = writers.append(writer, self.last_received, &self.scratch, messages)
-            {
+            if let Err(error) = writers.append(writer, self.last_receipt, &self.scratch, messages) {
                 failed.insert(writer);
                 result = result.and(Err(error));
             }

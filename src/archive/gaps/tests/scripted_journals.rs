@@ -282,7 +282,7 @@ fn gap_starts_at_stopping_not_at_the_last_event() {
         let clean = end == closed(true);
         let hour = vec![
             (36_000, open("a", true)),
-            (36_100, JournalEvent::Stopping),
+            (36_100, JournalEvent::Stopping { since: None }),
             (36_130, end),
             (36_200, open("b", false)),
             (36_210, up()),

@@ -348,7 +348,7 @@ async fn messages_after_the_end_of_the_pipeline_thread_are_counted_as_dropped() 
         batch.push(b"1");
         batch.push(b"2");
         let before = harness.stats.dropped.get();
-        group.deliver(line, batch, Instant::now()).await;
+        group.deliver(line, batch, Instant::now(), Instant::now()).await;
         assert_eq!(harness.stats.dropped.get() - before, 2, "{overflow:?}");
     }
 }
@@ -391,6 +391,7 @@ fn test_group(harness: &PipelineHarness) -> (ConnectionGroup, Consumer) {
         drain_timeout: Duration::from_secs(2),
         connection_counter: Arc::default(),
         stall_detector: Arc::default(),
+        first_closed: Arc::default(),
         state: std::sync::Mutex::default(),
         delivery_order: tokio::sync::Mutex::default(),
     };
@@ -411,10 +412,10 @@ async fn connections_waiting_for_queue_space_keep_their_order() {
     };
     let now = Instant::now();
     let delivered = async {
-        group.deliver(lines[0], batch(0..8), now).await;
+        group.deliver(lines[0], batch(0..8), now, now).await;
         tokio::join!(
-            group.deliver(lines[0], batch(8..16), now),
-            group.deliver(lines[1], batch(16..17), now)
+            group.deliver(lines[0], batch(8..16), now, now),
+            group.deliver(lines[1], batch(16..17), now, now)
         )
     };
     let popped = async {
