@@ -232,8 +232,10 @@ impl HourWriter {
         }
         self.first_received.get_or_insert(received);
         self.last_received = Some(received);
-        // Of two connections that deliver the same, the one that is ahead counts.
-        self.complete_until = self.complete_until.max(Some(complete_until));
+        // Of two connections that deliver the same, the one that is ahead counts. What lies ahead of
+        // the receipt is from before the clock was set back.
+        let ahead = self.complete_until.filter(|ahead| *ahead <= received);
+        self.complete_until = ahead.max(Some(complete_until));
         Ok(report)
     }
 

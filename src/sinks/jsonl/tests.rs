@@ -358,6 +358,19 @@ fn a_clock_that_steps_overwrites_nothing() {
 }
 
 #[test]
+fn a_mark_after_a_step_back_has_the_time_of_the_new_clock() {
+    let mut harness = SinkHarness::new();
+    harness.write(7_000, "before");
+    harness.tick(7_001);
+    harness.write(4_000, "after");
+    harness.tick(4_001);
+    let journal = harness.read_journal(3600);
+    let marks = journal.iter().filter(|entry| matches!(entry.event, JournalEvent::Mark(_)));
+    let times: Vec<_> = marks.map(|entry| entry.t.seconds()).collect();
+    assert_eq!(times, [7_000, 4_000]);
+}
+
+#[test]
 fn events_are_kept_while_the_hour_cannot_be_opened() {
     for nth in 0..12 {
         let mut harness = SinkHarness::new();
