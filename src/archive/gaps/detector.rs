@@ -146,7 +146,7 @@ impl GapDetector {
     /// Ends the gap that the state describes, if it describes one.
     fn end_gap(&mut self, to: UnixNanos) {
         let Some(gap) = self.take_gap(to) else { return };
-        if !self.state_clock.has_same_boot(&self.clock) {
+        if self.state_clock.is_before_boot_of(&self.clock) {
             self.gap_over_boot = Some(self.gaps.len());
         }
         self.gaps.push(gap);

@@ -7,7 +7,9 @@ use crate::archive::journal::OpenEvent;
 use crate::base::time::UnixNanos;
 
 /// Difference between two clocks that does not count as a step: clocks run a little apart.
-const MAX_DRIFT: Duration = Duration::from_secs(2);
+const MAX_DRIFT: Duration = Duration::from_millis(100);
+/// Longest time after a start of the machine within which a step mends the clock of the start.
+const MAX_TIME_TO_MEND: Duration = Duration::from_secs(3600);
 
 /// The relation of a wall clock to the time since the machine was started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,27 +45,31 @@ impl WallClock {
             return if by_bounds < 0 { GapLength::Unknown } else { GapLength::Bounds };
         }
         let steps = end.booted - self.booted;
-        if by_bounds >= 0 && steps.unsigned_abs() <= MAX_DRIFT.as_nanos() {
+        if steps.unsigned_abs() <= MAX_DRIFT.as_nanos() {
             return GapLength::Bounds;
         }
         GapLength::Measured(duration(by_bounds - steps))
     }
 
     /// Returns the length of a gap between two starts of the machine, if the clock that showed `to`
-    /// at its end was set from `step_from` to `step_to` later on.
+    /// at its end was wrong then, and was set from `step_from` to `step_to` later on.
     pub(super) fn corrected_length(
         from: UnixNanos,
         to: UnixNanos,
         step_from: UnixNanos,
         step_to: UnixNanos,
     ) -> Option<GapLength> {
+        // A clock that is set much later may have been right at that time.
+        if from <= to && step_from.saturating_since(to) > MAX_TIME_TO_MEND {
+            return None;
+        }
         let length = signed_difference(from, to) + signed_difference(step_from, step_to);
         (length >= 0).then(|| GapLength::Measured(duration(length)))
     }
 
-    /// Returns whether both clocks count from the same start of the machine.
-    pub(super) fn has_same_boot(&self, other: &Self) -> bool {
-        self.boot == other.boot
+    /// Returns whether the machine was started between this time and that of `later`.
+    pub(super) fn is_before_boot_of(&self, later: &Self) -> bool {
+        !self.boot.is_empty() && self.boot != later.boot
     }
 }
 

@@ -368,3 +368,42 @@ fn a_gap_with_a_step_of_the_clock_is_as_long_as_it_was() {
     ];
     assert_eq!(detect_lengths(vec![(10, stepped)]), ["down 36100-36070 exact 30"]);
 }
+
+#[test]
+fn a_small_step_back_shortens_no_gap_and_a_late_step_lengthens_none() {
+    let events = |boot, booted| {
+        vec![
+            (36_300, open_of(1, "a", 30_000)),
+            (36_301, up()),
+            (37_000, closed(true)),
+            (37_001, open_of(2, boot, booted)),
+            (37_002, up()),
+        ]
+    };
+    assert_eq!(
+        detect_lengths(vec![(10, events("a", 29_999))]),
+        ["not_running 37000-37002 exact 3"]
+    );
+    let mut later = events("b", 36_990);
+    later.push((39_500, JournalEvent::ClockStep { from: UnixNanos::from_seconds(39_400) }));
+    later.push((43_300, JournalEvent::ClockStep { from: UnixNanos::from_seconds(43_100) }));
+    let mut much_later = later.clone();
+    much_later.remove(5);
+    assert_eq!(detect_lengths(vec![(10, later)]), ["not_running 37000-37002 at_most 102"]);
+    assert_eq!(detect_lengths(vec![(10, much_later)]), ["not_running 37000-37002 exact 2"]);
+}
+
+#[test]
+fn a_connection_that_was_lost_during_the_stop_leaves_no_gap_that_ends_before_it_begins() {
+    let since = Some(UnixNanos::from_seconds(36_100));
+    let stopped = vec![
+        (36_000, open_of(1, "a", 30_000)),
+        (36_001, up()),
+        (36_101, down()),
+        (36_102, JournalEvent::Stopping { since }),
+        (36_102, closed(true)),
+    ];
+    let gaps = detect_lengths(vec![(10, stopped)]);
+    assert_eq!(gaps[0], "not_running 36100-… at_most 53900");
+    assert!(gaps[1..].iter().all(|gap| gap == "down 36101-36101 exact 0"), "{gaps:?}");
+}
