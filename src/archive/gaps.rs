@@ -51,6 +51,9 @@ pub fn detect_gaps<'a>(
     gaps
 }
 
+/// Length of an hour.
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// The gaps within one hour, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HourGaps {
@@ -96,6 +99,10 @@ pub fn gaps_by_hour(
         }
     }
     found.retain(|_, hour| hour.count > 0);
+    // A gap within which the clock was set back has no place among the others, and may overlap them.
+    for hour in found.values_mut() {
+        hour.duration = hour.duration.min(HOUR);
+    }
     found
 }
 
@@ -112,7 +119,7 @@ fn add_reversed(found: &mut BTreeMap<Hour, HourGaps>, gap: &Gap, end: UnixNanos)
         entry.has_unknown |= gap.kind == GapKind::Unknown || rest.is_none();
         if let Some(rest) = &mut rest {
             let part = room.min(*rest);
-            entry.duration = (entry.duration + part).min(Duration::from_secs(3600));
+            entry.duration += part;
             *rest -= part;
         }
         if first == last {
