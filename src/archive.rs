@@ -15,6 +15,7 @@ mod file_id;
 mod file_info;
 mod file_lock;
 pub mod file_name;
+pub mod frontier;
 pub mod gaps;
 mod hashing_reader;
 pub mod hour_entry;

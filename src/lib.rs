@@ -69,7 +69,8 @@ pub use base::{json, time, units};
 pub use config::config_schema;
 pub use plugin::batch::{Batch, Record};
 pub use plugin::{
-    BoxError, BuildContext, Sink, SinkConfig, Source, SourceConfig, SourceError, Stage, StageConfig,
+    BoxError, BuildContext, Sink, SinkConfig, Source, SourceConfig, SourceError, Stage,
+    StageConfig, Tick,
 };
 pub use recorder::{Recorder, RecorderError};
 pub use registry::Registry;

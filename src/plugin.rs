@@ -24,6 +24,7 @@ mod source_error;
 mod source_event;
 mod source_scope;
 mod stage;
+mod tick;
 
 pub use self::box_error::BoxError;
 pub use self::build_context::BuildContext;
@@ -43,6 +44,7 @@ pub use self::source_error::SourceError;
 pub use self::source_event::SourceEvent;
 pub use self::source_scope::SourceScope;
 pub use self::stage::{DrainStatus, Stage, StageConfig};
+pub use self::tick::Tick;
 #[doc(inline)]
 pub use crate::archive::journal::DropCause;
 pub use crate::base::connection_id::ConnectionId;

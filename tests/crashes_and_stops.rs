@@ -1,7 +1,7 @@
 //! The journal covers every crash, stop and failure of the recorder.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use streamer::exchange::{ExchangeOptions, Market};
 use streamer::time::{Clock, SystemClock, UnixNanos};
 
 use crate::harness::{Recorder, RunningExchange, Server, TOPIC, Test, frame, run};
+use crate::venues::{read_json, send_json, test_with_profile};
 
 /// The number of times that the recorder is killed.
 const KILLS: usize = 50;
@@ -226,6 +227,49 @@ fn a_program_that_does_not_end_leaves_the_files_closed() {
     assert_eq!(recorder.wait().code(), Some(1), "the program may not have done its work");
     assert_eq!(test.journal().last().unwrap()["event"], "closed");
     assert_eq!(test.gaps(), Vec::<String>::new());
+}
+
+#[test]
+fn a_crash_with_many_topics_is_told_to_within_seconds() {
+    let topics: Vec<String> = (0..100).map(|number| format!("topic.{number}")).collect();
+    let sent = topics.clone();
+    let server = Server::start(move |_, peer| {
+        peer.accept();
+        let request = read_json(peer);
+        send_json(peer, &json!({"success": true, "op": "subscribe", "req_id": request["req_id"]}));
+        let round: String =
+            sent.iter().map(|topic| format!("{{\"topic\":\"{topic}\",\"data\":1}}\n")).collect();
+        let frames: Vec<u8> = round.lines().flat_map(|line| frame(0x81, line.as_bytes())).collect();
+        peer.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        // A round every 50 ms, until the connection ends.
+        while peer.stream.write_all(&frames).is_ok()
+            && !matches!(peer.stream.read(&mut [0; 512]), Ok(0))
+        {}
+    });
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let test = test_with_profile("bybit", &names, &server.url(), json!({}));
+    let recorder = test.start();
+    // Marks alone would be 20 s apart.
+    recorder.wait_for_messages(100 * 20 * 4);
+    let killed = SystemClock.now();
+    recorder.kill();
+    let check = |gaps: &[Value]| {
+        let crashes =
+            gaps.iter().filter(|gap| gap["cause"] == "crashed" && gap["stem"] != "control");
+        let mut count = 0;
+        for gap in crashes {
+            let earliest = killed.saturating_sub(Duration::from_millis(2_500)).to_string();
+            assert!(gap["from"].as_str().unwrap() >= earliest.as_str(), "{gap} {killed}");
+            assert!(gap["from"].as_str().unwrap() <= killed.to_string().as_str(), "{gap} {killed}");
+            count += 1;
+        }
+        assert_eq!(count, 100);
+    };
+    check(&test.query("gaps"));
+    let recorder = test.start();
+    recorder.wait_for_messages(100);
+    recorder.stop();
+    check(&test.query("gaps"));
 }
 
 #[test]

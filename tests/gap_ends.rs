@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use streamer::time::{Clock, SystemClock, UnixNanos};
@@ -189,6 +190,13 @@ fn what_a_server_has_forgotten_and_is_asked_for_again_is_a_gap_since_it_was_last
 
 #[test]
 fn a_connection_that_was_lost_while_the_recorder_was_held_up_is_a_gap_since_it_was() {
+    for held_up_for in [250, 3_000].map(Duration::from_millis) {
+        lose_while_held_up(held_up_for);
+    }
+}
+
+/// Lets the server end a connection at the beginning of a time for which the recorder is stopped.
+fn lose_while_held_up(held_up_for: Duration) {
     let (cut, to_cut) = channel::<()>();
     let to_cut = Mutex::new(to_cut);
     let server = Server::start(move |number, peer| {
@@ -209,9 +217,8 @@ fn a_connection_that_was_lost_while_the_recorder_was_held_up_is_a_gap_since_it_w
     recorder.signal("STOP");
     cut.send(()).unwrap();
     let lost: u64 = server.next_note().parse().unwrap();
-    // The recorder is stopped for long enough to notice it.
     let (_keep, nothing) = channel::<()>();
-    nothing.recv_timeout(std::time::Duration::from_secs(3)).unwrap_err();
+    nothing.recv_timeout(held_up_for).unwrap_err();
     recorder.signal("CONT");
     recorder.wait_until(|status| status["messages"] == 4);
     recorder.stop();

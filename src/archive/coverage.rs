@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::dir_lock::is_recorder_running;
+use super::dir_lock::{is_recorder_running, read_previous_run};
 use super::directory::Directory;
 use super::file_name::{FileKind, Stem};
 use super::gaps::{Gap, HourGaps, HourRecord, RecorderState, detect_gaps, gaps_by_hour};
@@ -35,6 +35,7 @@ impl Coverage {
         // The holder of the lock is the run that opened an hour last, and it records all stems that
         // this run has opened.
         let recorder_runs = is_recorder_running(dir);
+        let last_run = if recorder_runs { None } else { read_previous_run(dir) };
         let newest = records_by_stem.values().filter_map(|records| latest_open(records)).max();
         let newest_run = newest.map(|open| open.run.to_owned());
         let mut gaps = BTreeMap::new();
@@ -44,8 +45,11 @@ impl Coverage {
                 && latest_open(&records)
                     .is_some_and(|open| newest_run.as_deref() == Some(open.run));
             let hours: Vec<_> = records.iter().map(|record| record.hour).collect();
-            let recorder =
-                if is_recorded { RecorderState::Running } else { RecorderState::Stopped };
+            let recorder = if is_recorded {
+                RecorderState::Running
+            } else {
+                RecorderState::Stopped { last_run }
+            };
             let stem_gaps = detect_gaps(records, now, recorder);
             hour_gaps.insert(stem.clone(), gaps_by_hour(&stem_gaps, hours, now));
             gaps.insert(stem.clone(), stem_gaps);

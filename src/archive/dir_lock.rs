@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek as _, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -15,10 +15,12 @@ use super::disk::{
 use super::file_id::is_same_file;
 use super::file_lock::{LockOutcome, LockState, lock_exclusive, lock_state};
 use super::file_name::{ARCHIVE_LOCK_NAME, RECORDER_LOCK_NAME};
-use crate::base::time::UnixNanos;
+use super::frontier::Frontier;
+use super::journal::PreviousRun;
+use crate::base::time::{SystemClock, UnixNanos};
 
 /// Largest number of bytes that are read of a lock file, which is shorter.
-const MAX_CONTENT_BYTES: u64 = 64;
+const MAX_CONTENT_BYTES: u64 = 256;
 /// Third line of the lock file after a run that deferred removals.
 const DEFERRED_LINE: &str = "put off";
 
@@ -45,7 +47,7 @@ impl DirLockKind {
 /// with the process, however that ends.
 ///
 /// The lock file has a line with the process id, for the error of others. That of a recorder also
-/// has the number of the last run. That of the job has the time of the last run, in Unix
+/// has the number of the last run, and how far it was complete ([`Frontier`]). That of the job has the time of the last run, in Unix
 /// nanoseconds, and then `put off` if the run deferred removals.
 #[derive(Debug)]
 pub struct DirLock {
@@ -54,6 +56,8 @@ pub struct DirLock {
     path: PathBuf,
     /// The number of the last run, if the lock file has one.
     run_number: Option<u64>,
+    /// How far the run before was complete, if the lock file says so.
+    previous: Option<PreviousRun>,
 }
 
 /// Reason for which the lock of a directory was not acquired.
@@ -121,11 +125,12 @@ impl DirLock {
             }
         }
         let content = read_content(&mut file).map_err(open_error)?;
-        let mut lock = Self { file, path: path.clone(), run_number: None };
+        let mut lock = Self { file, path: path.clone(), run_number: None, previous: None };
         // A full disk must not keep the recorder from starting: the lock is held without a content.
         drop(match kind {
             DirLockKind::Recorder => {
                 lock.run_number = parse_run_number(&content);
+                lock.previous = parse_previous_run(&content);
                 lock.write_recorder(lock.run_number)
             }
             DirLockKind::ArchiveJob => lock.write_job(parse_last_run(&content)),
@@ -136,6 +141,27 @@ impl DirLock {
     /// Returns the number of the last run of a recorder, if the lock file has one.
     pub fn run_number(&self) -> Option<u64> {
         self.run_number
+    }
+
+    /// Returns how far the run before was complete, if it recorded that.
+    pub fn previous_run(&self) -> Option<PreviousRun> {
+        self.previous
+    }
+
+    /// Records how far this run of a recorder is complete, for the next run.
+    ///
+    /// # Durability
+    /// Not synced: a power cut may leave an earlier record.
+    ///
+    /// # Errors
+    /// The lock file cannot be written. It has the last record, or none.
+    pub fn record_frontier(&mut self, frontier: &Frontier) -> Result<(), FileError> {
+        let Some(run_number) = self.run_number else { return Ok(()) };
+        // Always of the same length, so that a record replaces the one before.
+        let line = format!("{}\n{run_number}\n{}\n", std::process::id(), frontier.to_line());
+        self.file
+            .write_all_at(line.as_bytes(), 0)
+            .map_err(FileError::from_io("record the progress in", &self.path))
     }
 
     /// Records the number of this run of a recorder.
@@ -228,6 +254,21 @@ pub(super) fn is_recorder_running(dir: &Path) -> bool {
 /// Returns the id of the process that wrote the lock file.
 fn parse_pid(content: &str) -> Option<i32> {
     content.lines().next()?.parse().ok().filter(|pid| *pid > 0)
+}
+
+/// Returns how far the run that wrote the lock file was complete.
+fn parse_previous_run(content: &str) -> Option<PreviousRun> {
+    let run_number = parse_run_number(content)?;
+    let frontier = Frontier::from_line(content.lines().nth(2)?)?;
+    let Frontier { complete_until, booted, .. } = frontier;
+    let holds = frontier.holds_after(&SystemClock::boot_id());
+    holds.then_some(PreviousRun { run_number, complete_until, booted })
+}
+
+/// Returns how far the last run of a recorder in the directory was complete, if it recorded that.
+pub(super) fn read_previous_run(dir: &Path) -> Option<PreviousRun> {
+    let mut file = disk::open_regular(&DirLockKind::Recorder.path(dir)).ok()?;
+    parse_previous_run(&read_content(&mut file).ok()?)
 }
 
 /// Returns the number of the run that wrote the lock file.

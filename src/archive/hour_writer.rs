@@ -326,8 +326,12 @@ impl HourWriter {
         let syncs = self.options.sync_interval.is_some();
         self.position().bytes != self.marked_bytes
             || (syncs && self.is_dirty())
-            || self.journal.has_pending()
-            || self.journal_error.is_some()
+            || self.has_pending_events()
+    }
+
+    /// Returns whether there are events that the journal has not taken.
+    pub fn has_pending_events(&self) -> bool {
+        self.journal.has_pending() || self.journal_error.is_some()
     }
 
     /// Returns whether there are lines or events that are not known to be durable.

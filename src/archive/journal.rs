@@ -8,6 +8,7 @@ mod drop_cause;
 mod event;
 mod limit_kind;
 mod pending_events;
+mod previous_run;
 mod seal_record;
 mod writer;
 
@@ -26,6 +27,7 @@ pub use self::event::{
 };
 pub use self::limit_kind::LimitKind;
 pub use self::pending_events::PendingEvents;
+pub use self::previous_run::PreviousRun;
 pub use self::seal_record::{SealRecord, SealedPart};
 pub use self::writer::JournalWriter;
 use super::digest;

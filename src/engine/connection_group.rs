@@ -16,6 +16,7 @@ use super::line_index::LineIndex;
 use super::live_connection::{InactiveTopic, LiveConnection};
 use super::overflow::Overflow;
 use super::queue::{Producer, PushError};
+use super::read_frontiers::ReadFrontiers;
 use super::shared_labeler::SharedLabeler;
 use super::stall_detector::StallDetector;
 use crate::base::time::{Clock, Receipt, UnixNanos};
@@ -36,6 +37,7 @@ pub(crate) struct ConnectionGroup {
     /// Number of connections that all sources of the pipeline have established.
     pub(crate) connection_counter: Arc<AtomicU64>,
     pub(crate) stall_detector: Arc<StallDetector>,
+    pub(crate) read_frontiers: Arc<ReadFrontiers>,
     /// Time at which the stop closed the first connection of all sources of the pipeline.
     pub(crate) first_closed: Arc<OnceLock<UnixNanos>>,
     /// The part of the pipeline's source that this source is.
@@ -99,8 +101,8 @@ impl ConnectionGroup {
         self.lock_state().arbiter.add_line(Instant::now())
     }
 
-    /// Registers an established connection.
-    pub(super) fn on_connected(&self, line: LineIndex) {
+    /// Registers an established connection, and returns its number.
+    pub(super) fn on_connected(&self, line: LineIndex) -> ConnectionId {
         // Relaxed: the counter orders nothing but itself.
         let id = ConnectionId::new(self.connection_counter.fetch_add(1, Ordering::Relaxed) + 1);
         let mut state = self.lock_state();
@@ -108,6 +110,8 @@ impl ConnectionGroup {
         state.live_connections.insert(line, LiveConnection::new(id));
         self.stats.connects.add(1);
         self.record_live_connections(&state);
+        self.read_frontiers.set(id, Instant::now());
+        id
     }
 
     /// Marks topics as arriving over the connection.
@@ -148,10 +152,8 @@ impl ConnectionGroup {
     /// [`SourceEvent::Down`] unless another connection has covered the topics.
     pub(super) fn on_lost(&self, line: LineIndex, lost: &Disconnect) {
         let mut state = self.lock_state();
-        state.arbiter.remove_line(line);
         // None if the connection could not be made.
-        let gone = state.live_connections.remove(&line);
-        self.record_live_connections(&state);
+        let gone = self.remove_connection(&mut state, line);
         let silent_for = lost.silent_for.unwrap_or_default();
         let covers = |other: &LiveConnection| gone.is_none() || other.has_covered(silent_for);
         let mut is_covered = state.live_connections.values().any(covers);
@@ -256,9 +258,8 @@ impl ConnectionGroup {
     /// Removes a connection that was closed in order.
     pub(super) fn on_closed(&self, line: LineIndex) {
         let mut state = self.lock_state();
-        state.arbiter.remove_line(line);
         // None if the connection was still being made.
-        let closed = state.live_connections.remove(&line);
+        let closed = self.remove_connection(&mut state, line);
         if closed.is_some() && self.is_stopping() {
             self.first_closed.get_or_init(|| self.clock.now());
         }
@@ -268,7 +269,17 @@ impl ConnectionGroup {
         {
             state.past_coverage.push(PastCoverage { connection, from, until: None });
         }
-        self.record_live_connections(&state);
+    }
+
+    /// Removes the connection of a line, and returns it if it was established.
+    fn remove_connection(&self, state: &mut GroupState, line: LineIndex) -> Option<LiveConnection> {
+        state.arbiter.remove_line(line);
+        let removed = state.live_connections.remove(&line);
+        self.record_live_connections(state);
+        if let Some(connection) = &removed {
+            self.read_frontiers.remove(connection.id);
+        }
+        removed
     }
 
     /// Puts messages of a connection that were read at `now` into the queue. Everything that had

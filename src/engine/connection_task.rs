@@ -20,6 +20,8 @@ use crate::plugin::{CloseStatus, DETECTION_TOLERANCE, Disconnect, DownCause, Sou
 
 /// Longest time for which messages that the peer has already sent are read after a close.
 const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time from the end of a connection to its notice that is not told.
+const NOTICE_LATENCY: Duration = Duration::from_millis(5);
 /// Time for which a connection that is always ready reads before it yields to other tasks.
 const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -92,7 +94,7 @@ impl ConnectionTask {
         let connected_at = Instant::now();
         self.last_received = connected_at;
         self.drained_at = connected_at;
-        self.group.on_connected(self.line);
+        let id = self.group.on_connected(self.line);
         let took = connected_at - started;
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
         self.send_notice(ConnectionEvent::Connected);
@@ -111,6 +113,8 @@ impl ConnectionTask {
                 }
             }
             self.deliver(batch).await;
+            // A server that is silent may be dead.
+            self.group.read_frontiers.set(id, self.drained_at.min(self.last_heard()));
             // A connection that is always ready must not starve the status socket.
             tokio::task::consume_budget().await;
             if yielded_at.elapsed() > YIELD_INTERVAL {
@@ -122,17 +126,22 @@ impl ConnectionTask {
 
     /// Reads a batch. If the read has to wait, everything that had arrived is read.
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+        let stall_detector = &self.group.stall_detector;
         let mut read = self.source.read(batch);
-        let mut waited = false;
+        let mut idle_at = None;
         let result = poll_fn(|cx| {
             let polled = read.as_mut().poll(cx);
             // A task without budget is pending although data may be ready.
-            waited |= polled.is_pending() && has_budget_remaining();
+            if polled.is_pending() && has_budget_remaining() {
+                let now = Instant::now();
+                stall_detector.record_idle_poll(now);
+                idle_at = Some(now);
+            }
             polled
         })
         .await;
-        if waited {
-            self.drained_at = self.group.stall_detector.last_responsive(Instant::now());
+        if let Some(idle_at) = idle_at {
+            self.drained_at = stall_detector.drained_at(idle_at, Instant::now());
         }
         result
     }
@@ -141,7 +150,7 @@ impl ConnectionTask {
     /// was not noticed at once.
     fn backdate(&self, error: SourceError) -> SourceError {
         let unread_for = Some(self.drained_at.elapsed());
-        let unread_for = unread_for.filter(|unread_for| *unread_for > DETECTION_TOLERANCE);
+        let unread_for = unread_for.filter(|unread_for| *unread_for > NOTICE_LATENCY);
         match error {
             SourceError::Disconnected(lost) => {
                 let silent_for = lost.silent_for.max(unread_for);
@@ -154,9 +163,7 @@ impl ConnectionTask {
     /// Asks the peer to end the stream and reads what it had sent by then.
     async fn close_and_drain(&mut self) -> CloseOutcome {
         self.poll_source_state();
-        let now = Instant::now();
-        let last_sign = self.source.silent_for().and_then(|silent| now.checked_sub(silent));
-        self.last_received = self.last_received.max(last_sign.unwrap_or(self.last_received));
+        self.last_received = self.last_heard();
         if self.source.close() == CloseStatus::Done {
             return CloseOutcome::Clean(closed_by_recorder());
         }
@@ -226,6 +233,13 @@ impl ConnectionTask {
         self.summary.has_data |= batch.has_data();
         self.summary.messages += batch.len() as u64;
         self.group.deliver(self.line, batch, self.last_received, self.drained_at).await;
+    }
+
+    /// Returns the time of the last sign of life.
+    fn last_heard(&self) -> Instant {
+        let silent_for = self.source.silent_for();
+        let last_sign = silent_for.and_then(|silent| Instant::now().checked_sub(silent));
+        last_sign.map_or(self.last_received, |last_sign| last_sign.max(self.last_received))
     }
 
     /// Reports the source's events, and the steps of the connection that are not reported yet.

@@ -14,7 +14,7 @@ use crate::base::error_chain::error_chain;
 use crate::base::time::UnixNanos;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
-use crate::plugin::{BoxError, RejectedMessage, Sink, SourceEvent};
+use crate::plugin::{BoxError, RejectedMessage, Sink, SourceEvent, Tick};
 
 /// The sinks that run on one thread and for which that thread waits.
 ///
@@ -140,9 +140,9 @@ impl InlineSinks {
     }
 
     /// Sends every sink the time.
-    pub(super) fn tick(&mut self, now: UnixNanos) {
+    pub(super) fn tick(&mut self, tick: Tick) {
         self.retry_policy.observe_stop();
-        self.call_each(SinkCall::Tick, |sink| sink.tick(now));
+        self.call_each(SinkCall::Tick, |sink| sink.tick(tick));
     }
 
     /// Sends every sink an event, also those that are abandoned.

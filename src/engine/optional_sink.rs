@@ -20,7 +20,7 @@ use super::sink_gone::SinkGone;
 use crate::base::time::UnixNanos;
 use crate::metrics::{Counter, PipelineStats};
 use crate::plugin::batch::Batch;
-use crate::plugin::{DropCause, Sink, SourceEvent};
+use crate::plugin::{DropCause, Sink, SourceEvent, Tick};
 
 /// The pipeline's end of a sink that is not required.
 pub(super) struct OptionalSink {
@@ -86,7 +86,7 @@ fn drain_queue(sinks: &mut InlineSinks, consumer: &mut Consumer) -> Result<(), S
                 consumer.recycle(batch, taken);
                 consumer.release_held();
             }
-            Some(QueueItem::Tick(now)) => sinks.tick(now),
+            Some(QueueItem::Tick(tick)) => sinks.tick(tick),
             Some(QueueItem::Event(at, event)) => sinks.on_event(at, &event),
         }
     }
@@ -122,9 +122,9 @@ impl OptionalSink {
     }
 
     /// Queues the time, unless the sink is gone.
-    pub(super) fn push_tick(&mut self, now: UnixNanos) {
+    pub(super) fn push_tick(&mut self, tick: Tick) {
         if !self.producer.is_intake_stopped() {
-            self.producer.push_tick(now);
+            self.producer.push_tick(tick);
         }
     }
 

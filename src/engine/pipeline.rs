@@ -21,6 +21,7 @@ use super::overflow::Overflow;
 use super::pipeline_error::PipelineError;
 use super::pump::{Pump, PumpExit};
 use super::queue::{Producer, QueueLimits, batch_queue};
+use super::read_frontiers::ReadFrontiers;
 use super::retry_policy::RetryPolicy;
 use super::shared_labeler::SharedLabeler;
 use super::sink_output::SinkOutput;
@@ -126,6 +127,7 @@ impl Pipeline {
         let mut pump_done = pin!(run_pump(first_run, producer.clone()));
 
         let stall_detector = Arc::<StallDetector>::default();
+        let read_frontiers = Arc::<ReadFrontiers>::default();
         let shard_count = self.sources.len();
         let connection_counter = Arc::default();
         let first_closed = Arc::<OnceLock<UnixNanos>>::default();
@@ -147,6 +149,7 @@ impl Pipeline {
                 drain_timeout: drain_timeout(self.shutdown_timeout),
                 connection_counter: Arc::clone(&connection_counter),
                 stall_detector: Arc::clone(&stall_detector),
+                read_frontiers: Arc::clone(&read_frontiers),
                 first_closed: Arc::clone(&first_closed),
                 state: Mutex::default(),
                 delivery_order: tokio::sync::Mutex::default(),
@@ -156,7 +159,13 @@ impl Pipeline {
         // A task of its own, so that a slot is polled only when data arrives. It ends with the set.
         let mut ticker_task = JoinSet::new();
         let sources_ended = CancellationToken::new();
-        let ticker = Ticker::new(producer.clone(), stats, Arc::clone(&clock), stall_detector);
+        let ticker = Ticker::new(
+            producer.clone(),
+            stats,
+            Arc::clone(&clock),
+            stall_detector,
+            read_frontiers,
+        );
         ticker_task.spawn(ticker.run(ticks_from, sources_ended.clone()));
         let run_and_drain = async {
             let sources_result = tokio::select! {

@@ -12,7 +12,7 @@ use super::stage_chain::StageChain;
 use crate::base::error_chain::error_chain;
 use crate::metrics::{PipelineStats, StageLoss};
 use crate::plugin::batch::Batch;
-use crate::plugin::{BoxError, DropCause, SourceEvent};
+use crate::plugin::{BoxError, DropCause, SourceEvent, Tick};
 
 /// The disk half of a pipeline.
 pub(crate) struct Pump {
@@ -85,9 +85,13 @@ impl Pump {
                 QueueItem::Batch(batch) => {
                     self.defer_sink_loss(|pump| pump.process_batch(batch))?;
                 }
-                QueueItem::Tick(now) => {
+                QueueItem::Tick(tick) => {
                     self.defer_sink_loss(|pump| pump.stages.drain_ready(&mut pump.output))?;
-                    self.output.tick(now);
+                    let limit = self.stages.complete_until();
+                    let complete_until = tick
+                        .complete_until
+                        .map(|until| limit.map_or(until, |limit| limit.min(until)));
+                    self.output.tick(Tick { complete_until, ..tick });
                 }
                 QueueItem::Event(at, event) => self.output.on_event(at, &event),
             }

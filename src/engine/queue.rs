@@ -18,8 +18,8 @@ pub(crate) use self::popped::Popped;
 pub(crate) use self::queue_item::QueueItem;
 use crate::base::time::UnixNanos;
 use crate::metrics::QueueUsage;
-use crate::plugin::SourceEvent;
 use crate::plugin::batch::Batch;
+use crate::plugin::{SourceEvent, Tick};
 
 /// Maximum number of empty batches that are kept for reuse.
 const MAX_SPARE_BATCHES: usize = 16;
@@ -93,7 +93,7 @@ struct QueueState {
     /// Time before which no tick wakes the consumer.
     idle_until: UnixNanos,
     /// The last tick that did not wake the consumer. It is the next item.
-    deferred_tick: Option<UnixNanos>,
+    deferred_tick: Option<Tick>,
     spare_batches: Vec<Batch>,
 }
 
@@ -256,19 +256,19 @@ impl Producer {
 
     /// Sends the consumer the time. Needs no room; adjacent ticks are merged. A consumer that sleeps
     /// and does not need the time is not woken: it gets the tick before the next item.
-    pub(crate) fn push_tick(&self, now: UnixNanos) {
+    pub(crate) fn push_tick(&self, tick: Tick) {
         let mut state = self.shared.lock_state();
         let surplus = state.drain_surplus();
         let sleeps = matches!(state.consumer, ConsumerState::Parked | ConsumerState::Away);
-        if sleeps && now < state.idle_until {
-            state.deferred_tick = Some(now);
+        if sleeps && tick.now < state.idle_until {
+            state.deferred_tick = Some(tick);
             drop(state);
         } else if let Some(QueueItem::Tick(last)) = state.items.back_mut() {
-            *last = now;
+            *last = tick;
             drop(state);
         } else {
             state.deferred_tick = None;
-            self.shared.push_item(state, QueueItem::Tick(now));
+            self.shared.push_item(state, QueueItem::Tick(tick));
         }
         // Freed without the lock.
         drop(surplus);

@@ -9,7 +9,7 @@ use super::sinks::Sinks;
 use crate::base::time::UnixNanos;
 use crate::metrics::{PipelineStats, QueueUsage};
 use crate::plugin::batch::Batch;
-use crate::plugin::{BoxError, RejectedMessage, SourceEvent};
+use crate::plugin::{BoxError, RejectedMessage, SourceEvent, Tick};
 
 /// Time for which sinks that want a delayed flush may keep messages in memory while more arrive.
 const MAX_FLUSH_DELAY: Duration = Duration::from_millis(200);
@@ -109,8 +109,8 @@ impl SinkOutput {
     }
 
     /// Sends every sink the time.
-    pub(super) fn tick(&mut self, now: UnixNanos) {
-        self.sinks.tick(now);
+    pub(super) fn tick(&mut self, tick: Tick) {
+        self.sinks.tick(tick);
         self.record_written();
     }
 

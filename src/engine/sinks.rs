@@ -8,7 +8,7 @@ use super::optional_sink::OptionalSink;
 use super::sink_gone::SinkGone;
 use crate::base::time::UnixNanos;
 use crate::plugin::batch::Batch;
-use crate::plugin::{BoxError, RejectedMessage, SourceEvent};
+use crate::plugin::{BoxError, RejectedMessage, SourceEvent, Tick};
 
 /// Time for which the end of the recording waits for sinks that are not required.
 const OPTIONAL_SINK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,11 +55,11 @@ impl Sinks {
     }
 
     /// Sends every sink the time.
-    pub(super) fn tick(&mut self, now: UnixNanos) {
+    pub(super) fn tick(&mut self, tick: Tick) {
         for sink in &mut self.optional {
-            sink.push_tick(now);
+            sink.push_tick(tick);
         }
-        self.required.tick(now);
+        self.required.tick(tick);
     }
 
     /// Sends every sink an event of the source.

@@ -8,8 +8,9 @@ use super::named_plugin::NamedPlugin;
 use super::shared_labeler::SharedLabeler;
 use super::sink_gone::SinkGone;
 use super::sink_output::SinkOutput;
+use super::stage_backlog::StageBacklog;
 use crate::base::error_chain::error_chain;
-use crate::base::time::UnixNanos;
+use crate::base::time::{Receipt, UnixNanos};
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::{Batch, FailureKind, MessageFailure};
 use crate::plugin::{BoxError, DrainStatus, OnError, RejectedMessage, Stage};
@@ -22,6 +23,7 @@ pub(super) struct StageChain {
     /// The batch that stages fill with messages that they held back. It has the receive time of the
     /// last batch.
     held_back: Batch,
+    backlog: StageBacklog,
 }
 
 impl StageChain {
@@ -30,7 +32,7 @@ impl StageChain {
         labeler: SharedLabeler,
         stats: Arc<PipelineStats>,
     ) -> Self {
-        Self { stages, labeler, stats, held_back: Batch::new() }
+        Self { stages, labeler, stats, held_back: Batch::new(), backlog: StageBacklog::default() }
     }
 
     /// Takes the batch through all stages and writes it to the sinks.
@@ -39,12 +41,24 @@ impl StageChain {
         batch: &mut Batch,
         output: &mut SinkOutput,
     ) -> Result<(), SinkGone> {
-        self.held_back.set_received(batch.received());
+        let receipt = batch.receipt();
+        self.held_back.set_received(receipt.received);
+        if self.needs_ticks() {
+            // What a mark vouches for must have left the stages.
+            let limit = self.complete_until().unwrap_or(receipt.complete_until);
+            let complete_until = receipt.complete_until.min(limit);
+            batch.set_receipt(Receipt { complete_until, ..receipt });
+            self.backlog.push(receipt);
+        }
         run_stages(&mut self.stages, batch, output, &self.labeler, &self.stats)
     }
 
     /// Writes the messages that stages held back and that are ready.
     pub(super) fn drain_ready(&mut self, output: &mut SinkOutput) -> Result<(), SinkGone> {
+        if let Some(complete_until) = self.complete_until() {
+            let received = self.held_back.received();
+            self.held_back.set_receipt(Receipt { received, complete_until });
+        }
         // A failure is logged and counted; the stage is called again.
         self.drain_each("collect", Stage::drain_ready, output).map(drop)
     }
@@ -52,6 +66,13 @@ impl StageChain {
     /// Writes all messages that stages held back. Returns the first failure of a stage.
     pub(super) fn close(&mut self, output: &mut SinkOutput) -> Result<Option<BoxError>, SinkGone> {
         self.drain_each("close", Stage::close, output)
+    }
+
+    /// Returns the time until which everything that was sent has left the stages; `None` if they hold
+    /// nothing back.
+    pub(super) fn complete_until(&mut self) -> Option<UnixNanos> {
+        let held_since = self.stages.iter().filter_map(|stage| stage.plugin.held_since()).min();
+        self.backlog.complete_until(held_since)
     }
 
     /// Returns whether a stage may have something to return at a tick.
@@ -72,7 +93,7 @@ impl StageChain {
         mut call: impl FnMut(&mut (dyn Stage + 'static), &mut Batch) -> Result<DrainStatus, BoxError>,
         output: &mut SinkOutput,
     ) -> Result<Option<BoxError>, SinkGone> {
-        let Self { stages, labeler, stats, held_back } = self;
+        let Self { stages, labeler, stats, held_back, .. } = self;
         let mut first_error = None;
         let mut gone = Ok(());
         let mut remaining = stages.as_mut_slice();

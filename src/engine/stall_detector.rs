@@ -1,66 +1,106 @@
-//! Detects that the network thread was held up: events of that time were not noticed.
+//! Detects that the network thread was held up: what arrived meanwhile was not noticed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use signal_hook::SigId;
+use signal_hook::consts::SIGCONT;
 use tokio::time::Instant;
+use tracing::warn;
 
 /// Interval of the pipeline's ticks, each of which is a heartbeat.
 pub(super) const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Delay of a heartbeat beyond which the thread counts as held up.
-const STALL_THRESHOLD: Duration = Duration::from_millis(500);
+const STALL_THRESHOLD: Duration = Duration::from_millis(50);
 
-/// Detects stalls of the thread that sends the heartbeats.
+/// Detects stalls of the thread that sends the heartbeats and polls the connections: that the
+/// process was stopped (`SIGSTOP`), however briefly, or that a heartbeat is late.
 #[derive(Debug)]
 pub(crate) struct StallDetector {
-    epoch: Instant,
-    /// Milliseconds from the epoch to the last heartbeat.
-    last_heartbeat_ms: AtomicU64,
-    /// Milliseconds from the epoch to the heartbeat before the last.
-    previous_heartbeat_ms: AtomicU64,
+    /// Set by the signal handler when the process goes on after a stop.
+    resumed: Arc<AtomicBool>,
+    handler: Option<SigId>,
+    state: Mutex<DetectorState>,
+}
+
+#[derive(Debug)]
+struct DetectorState {
+    heartbeat_at: Instant,
+    /// Time at which the thread last looked for events.
+    alive_at: Instant,
+    stall: Option<Stall>,
+}
+
+/// A time in which the thread did not look for events.
+#[derive(Debug, Clone, Copy)]
+struct Stall {
+    from: Instant,
+    until: Instant,
 }
 
 impl Default for StallDetector {
+    /// Returns a detector that takes note of `SIGCONT`, beside all others who do.
     fn default() -> Self {
-        Self {
-            epoch: Instant::now(),
-            last_heartbeat_ms: AtomicU64::new(0),
-            previous_heartbeat_ms: AtomicU64::new(0),
+        let resumed = Arc::<AtomicBool>::default();
+        let handler = signal_hook::flag::register(SIGCONT, Arc::clone(&resumed))
+            .inspect_err(|error| warn!(%error, "cannot notice that the process is stopped"));
+        let now = Instant::now();
+        let state = DetectorState { heartbeat_at: now, alive_at: now, stall: None };
+        Self { resumed, handler: handler.ok(), state: Mutex::new(state) }
+    }
+}
+
+impl Drop for StallDetector {
+    fn drop(&mut self) {
+        if let Some(handler) = self.handler {
+            signal_hook::low_level::unregister(handler);
         }
     }
 }
 
 impl StallDetector {
-    /// Records that the thread works.
+    /// Records a tick.
     pub(super) fn heartbeat(&self) {
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // Relaxed, here and below: written and read on the same thread.
-        let last = self.last_heartbeat_ms.swap(now, Ordering::Relaxed);
-        self.previous_heartbeat_ms.store(last, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut state = self.check(now);
+        state.heartbeat_at = now;
+        state.alive_at = now;
     }
 
-    /// Returns the last time at which the thread is known to have worked, before a stall that lasts
-    /// or has just ended.
-    pub(super) fn last_responsive(&self, now: Instant) -> Instant {
-        let last = self.load(&self.last_heartbeat_ms);
-        let previous = self.load(&self.previous_heartbeat_ms);
-        let is_stall = |from: Instant, to: Instant| {
-            to.saturating_duration_since(from) > TICK_INTERVAL + STALL_THRESHOLD
-        };
-        if is_stall(last, now) {
-            last
-        } else if is_stall(previous, last) && now.saturating_duration_since(last) < STALL_THRESHOLD
-        {
-            // Chance decides which task is woken first at the end of a stall.
-            previous
-        } else {
-            now
+    /// Records that a connection was polled at `now`, and nothing had arrived on it.
+    pub(super) fn record_idle_poll(&self, now: Instant) {
+        self.check(now).alive_at = now;
+    }
+
+    /// Returns the time until which everything that had arrived on a connection is read, if
+    /// something is ready to be read at `now`, and nothing was at `idle_at`.
+    ///
+    /// That is now, unless the thread was held up since: more may have arrived than one read takes.
+    pub(super) fn drained_at(&self, idle_at: Instant, now: Instant) -> Instant {
+        let state = self.check(now);
+        match state.stall {
+            Some(stall) if idle_at <= stall.until => idle_at.max(stall.from),
+            _ => now,
         }
     }
 
-    fn load(&self, heartbeat_ms: &AtomicU64) -> Instant {
-        self.epoch + Duration::from_millis(heartbeat_ms.load(Ordering::Relaxed))
+    /// Returns the state, in which a stall that has just ended is recorded.
+    fn check(&self, now: Instant) -> MutexGuard<'_, DetectorState> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Relaxed: the handler runs on this thread or on another, and orders nothing but the flag.
+        let was_stopped =
+            self.resumed.load(Ordering::Relaxed) && self.resumed.swap(false, Ordering::Relaxed);
+        let since_heartbeat = now.saturating_duration_since(state.heartbeat_at);
+        let is_late = since_heartbeat > TICK_INTERVAL + STALL_THRESHOLD;
+        if was_stopped || is_late {
+            // Until the next heartbeat it is the same stall, though connections were polled again.
+            let lasts = state.stall.filter(|stall| stall.until > state.heartbeat_at);
+            let from = lasts.filter(|_| is_late).map_or(state.alive_at, |stall| stall.from);
+            state.stall = Some(Stall { from, until: now });
+        }
+        state
     }
 }
 
@@ -69,20 +109,38 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_stall_is_detected_before_and_right_after_the_next_heartbeat() {
+    async fn a_late_heartbeat_is_a_stall_for_connections_that_were_idle_before() {
         let detector = StallDetector::default();
-        for _ in 0..3 {
-            tokio::time::advance(TICK_INTERVAL).await;
-            detector.heartbeat();
-        }
-        let last = Instant::now();
+        let idle_at = Instant::now();
+        detector.record_idle_poll(idle_at);
         tokio::time::advance(TICK_INTERVAL).await;
-        assert_eq!(detector.last_responsive(Instant::now()), Instant::now());
-        tokio::time::advance(3 * TICK_INTERVAL).await;
-        assert_eq!(detector.last_responsive(Instant::now()), last);
         detector.heartbeat();
-        assert_eq!(detector.last_responsive(Instant::now()), last);
-        tokio::time::advance(TICK_INTERVAL).await;
-        assert_eq!(detector.last_responsive(Instant::now()), Instant::now());
+        assert_eq!(detector.drained_at(idle_at, Instant::now()), Instant::now());
+        let alive_at = Instant::now();
+        tokio::time::advance(3 * TICK_INTERVAL).await;
+        assert_eq!(detector.drained_at(idle_at, Instant::now()), alive_at);
+        detector.heartbeat();
+        let idle_since = Instant::now();
+        assert_eq!(detector.drained_at(idle_at, idle_since), alive_at, "it was not read since");
+        tokio::time::advance(TICK_INTERVAL / 2).await;
+        detector.record_idle_poll(Instant::now());
+        let idle_at = Instant::now();
+        tokio::time::advance(TICK_INTERVAL / 2).await;
+        assert_eq!(detector.drained_at(idle_at, Instant::now()), Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stopped_process_is_a_stall_however_short() {
+        let detector = StallDetector::default();
+        let idle_at = Instant::now();
+        detector.record_idle_poll(idle_at);
+        tokio::time::advance(TICK_INTERVAL / 10).await;
+        detector.resumed.store(true, Ordering::Relaxed);
+        assert_eq!(detector.drained_at(idle_at, Instant::now()), idle_at);
+        tokio::time::advance(TICK_INTERVAL / 10).await;
+        let idle_at = Instant::now();
+        detector.record_idle_poll(idle_at);
+        tokio::time::advance(TICK_INTERVAL / 10).await;
+        assert_eq!(detector.drained_at(idle_at, Instant::now()), Instant::now());
     }
 }

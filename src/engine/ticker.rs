@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::queue::Producer;
+use super::read_frontiers::ReadFrontiers;
 use super::stall_detector::{StallDetector, TICK_INTERVAL};
 use crate::base::time::{Clock, UnixNanos};
 use crate::metrics::{PipelineStats, StageLoss};
-use crate::plugin::{DropCause, SourceEvent};
+use crate::plugin::{DropCause, SourceEvent, Tick};
 
 /// Longest suspend of the machine that is not reported.
 const SUSPEND_THRESHOLD: Duration = Duration::from_secs(1);
@@ -27,6 +28,7 @@ pub(super) struct Ticker {
     stats: Arc<PipelineStats>,
     clock: Arc<dyn Clock>,
     stall_detector: Arc<StallDetector>,
+    read_frontiers: Arc<ReadFrontiers>,
     last_tick: ClockSample,
     /// Dropped messages that the sinks know of.
     reported_dropped: u64,
@@ -59,6 +61,7 @@ impl Ticker {
         stats: Arc<PipelineStats>,
         clock: Arc<dyn Clock>,
         stall_detector: Arc<StallDetector>,
+        read_frontiers: Arc<ReadFrontiers>,
     ) -> Self {
         let last_tick = ClockSample::now(&*clock);
         Self {
@@ -66,6 +69,7 @@ impl Ticker {
             stats,
             clock,
             stall_detector,
+            read_frontiers,
             last_tick,
             reported_dropped: 0,
             reported_undecodable: 0,
@@ -91,7 +95,10 @@ impl Ticker {
         self.last_tick = now;
         self.report_suspend_and_step(last, now);
         self.report_drops(last.wall, now.wall);
-        self.producer.push_tick(now.wall);
+        let frontier = self.read_frontiers.oldest();
+        let complete_until =
+            frontier.map(|at| now.wall.saturating_sub(now.monotonic.saturating_duration_since(at)));
+        self.producer.push_tick(Tick { now: now.wall, complete_until });
         self.stats.record_sample(self.producer.usage());
         self.stats.log_undecodable_due();
     }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::batch::Batch;
-use super::{BoxError, BuildContext, RejectedMessage, SourceEvent};
+use super::{BoxError, BuildContext, RejectedMessage, SourceEvent, Tick};
 use crate::base::time::UnixNanos;
 
 /// The configuration of a sink.
@@ -88,12 +88,13 @@ pub trait Sink: Send {
         false
     }
 
-    /// Takes note of the wall-clock time. Called about once a second, also when no message arrives.
+    /// Takes note of the time, and of how far reading had got: everything until then is in the
+    /// batches so far. Called about once a second, also when no message arrives.
     ///
     /// # Errors
     /// Logged and counted; the next tick follows all the same.
-    fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
-        let _ = now;
+    fn tick(&mut self, tick: Tick) -> Result<(), BoxError> {
+        let _ = tick;
         Ok(())
     }
 

@@ -76,8 +76,8 @@ pub trait Source: Send {
 
     /// Waits for at least one message, then appends all that are ready without waiting.
     ///
-    /// `batch` is empty when called. It may stay empty when the read has other news: an event, or a
-    /// change of [`is_subscribed`](Self::is_subscribed), [`is_delivering`](Self::is_delivering) or
+    /// `batch` is empty when called. It may stay empty when the read has other news: an event, a sign
+    /// of life of the peer, or a change of [`is_subscribed`](Self::is_subscribed), [`is_delivering`](Self::is_delivering) or
     /// [`has_announced_close`](Self::has_announced_close).
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::batch::Batch;
 use super::{BoxError, BuildContext};
+use crate::base::time::UnixNanos;
 
 /// The configuration of a stage.
 pub trait StageConfig: DeserializeOwned + Serialize + JsonSchema + Send + 'static {
@@ -63,6 +64,12 @@ pub trait Stage: Send {
     /// return false: a quiet pipeline can sleep then.
     fn needs_ticks(&self) -> bool {
         true
+    }
+
+    /// Returns the receive time of the oldest message that the stage may hold back; `None`, the
+    /// default, if it holds none. A recorder that is killed loses these messages.
+    fn held_since(&self) -> Option<UnixNanos> {
+        None
     }
 
     /// Returns whether the stage sets messages aside, see

@@ -67,9 +67,9 @@ pub struct JsonlConfig {
     /// the lines of this time. 0 leaves it to the operating system.
     pub sync_interval: ConfigDuration,
     /// Time between two marks in the journal, while there are new lines. A mark records the number
-    /// of lines so far: it is the precision with which the journal knows when a line was received,
-    /// and when a recorder that crashed was last alive. At least 1s. With more than 40 topics the
-    /// time grows, so that there are 20 marks a second over all topics.
+    /// of lines so far: it is the precision with which the journal knows when a line was received.
+    /// At least 1s. With more than 10 topics the time grows, so that there are 5 marks a second over
+    /// all topics.
     pub mark_interval: ConfigDuration,
     /// Mode of new files, in octal. Whoever may read the files may also search new directories.
     pub file_mode: FileMode,

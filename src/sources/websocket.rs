@@ -268,6 +268,11 @@ impl Source for WebsocketSource {
             // Messages that the server sent since the last frame are lost as well.
             disconnect.silent_for = disconnect.silent_for.max(Some(silent_for));
         }
+        let pause = self.options.read_pacing;
+        if pause > DETECTION_TOLERANCE {
+            // The connection may have been lost at the beginning of a pause.
+            disconnect.silent_for = disconnect.silent_for.max(Some(pause.min(silent_for)));
+        }
         self.leftover_events.append(&mut connection.take_events());
         if connection.has_compression_fault() {
             self.options.withdraw_deflate(&self.target.endpoint, &disconnect.detail);

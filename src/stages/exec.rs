@@ -220,6 +220,10 @@ impl Stage for ExecStage {
         Ok(self.with_program(running, batch, RunningProgram::collect))
     }
 
+    fn held_since(&self) -> Option<UnixNanos> {
+        self.program.as_ref()?.held_since()
+    }
+
     fn close(&mut self, batch: &mut Batch) -> Result<DrainStatus, BoxError> {
         let Some(running) = self.program.take() else { return Ok(DrainStatus::Done) };
         let status = self.with_program(running, batch, RunningProgram::close_input_and_drain);

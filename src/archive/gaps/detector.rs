@@ -10,7 +10,9 @@ use super::gap_length::GapLength;
 use super::run_segment::{RunSegment, SegmentContent};
 use super::topic_outages::{TopicOutage, TopicOutages};
 use super::wall_clock::WallClock;
-use crate::archive::journal::{DropCause, JournalEntry, JournalEvent, OpenEvent, RecoveredEvent};
+use crate::archive::journal::{
+    DropCause, JournalEntry, JournalEvent, OpenEvent, PreviousRun, RecoveredEvent,
+};
 use crate::base::time::{Hour, UnixNanos};
 
 /// Maximum time after the start of an hour within which a run that records opens the hour. The
@@ -23,7 +25,10 @@ pub enum RecorderState {
     /// A recorder is running, so that its last gap may be open.
     Running,
     /// No recorder is running.
-    Stopped,
+    Stopped {
+        /// How far the last run of the directory was complete, if it recorded that.
+        last_run: Option<PreviousRun>,
+    },
 }
 
 /// The state of the recording at one point of the journals.
@@ -62,6 +67,8 @@ pub(super) struct GapDetector {
     gap_over_boot: Option<usize>,
     /// Run of the last `open` event.
     run: Option<String>,
+    /// Number of that run.
+    run_number: u64,
     /// Time at which that run opened its first hour.
     run_started: UnixNanos,
     /// Time of the last `open` event.
@@ -208,7 +215,11 @@ impl GapDetector {
             JournalEvent::TopicUp { topic } => {
                 self.topic_outages.end_matching(t, |down| down == topic, &mut self.gaps);
             }
-            JournalEvent::Down { cause, detail, since } => self.on_down(t, cause, detail, *since),
+            JournalEvent::Down { cause, detail, since, exact } => {
+                let is_exact = since.is_none() || *exact;
+                let certainty = if is_exact { Certainty::Exact } else { Certainty::AtMost };
+                self.on_down(t, cause, detail, *since, certainty);
+            }
             JournalEvent::Drop { since, messages, cause, shared, detail } => {
                 // A program that failed may have processed some of the messages.
                 let is_upper_bound = *shared || cause == DropCause::Stage.as_str();
@@ -354,11 +365,12 @@ impl GapDetector {
         let was_running = self.is_running();
         if !is_same_run {
             if was_running || self.is_run_never_connected() {
-                self.end_run_crashed();
+                self.end_run_crashed(open.previous);
             }
             self.stopping_since = None;
             self.gap_over_boot = None;
             self.run = Some(open.run.clone());
+            self.run_number = open.run_number;
             self.run_started = t;
         } else if was_running && !self.is_hour_closed {
             self.enter_unknown(self.last_activity, "it has no end");
@@ -414,8 +426,15 @@ impl GapDetector {
         matches!(self.state, RecordingState::Initial) && self.run.is_some() && !self.is_hour_closed
     }
 
-    /// Ends the current run, whose journal has no closing event.
-    fn end_run_crashed(&mut self) {
+    /// Ends the current run, whose journal has no closing event. `recorded` is how far the last run
+    /// of the directory was complete.
+    fn end_run_crashed(&mut self, recorded: Option<PreviousRun>) {
+        let recorded = recorded.filter(|recorded| {
+            recorded.run_number == self.run_number && self.clock.is_clock_of(recorded.booted)
+        });
+        if let Some(PreviousRun { complete_until, .. }) = recorded {
+            self.last_activity = self.last_activity.max(complete_until);
+        }
         let since = self
             .stopping_since
             .take()
@@ -436,30 +455,21 @@ impl GapDetector {
         cause: &str,
         detail: &str,
         silent_since: Option<UnixNanos>,
+        start: Certainty,
     ) {
-        let mut certainty = Certainty::Exact;
         let since = match &mut self.state {
             // A connection that is found dead now may have been dead before the open gap began.
             RecordingState::Disconnected { since, certainty, .. } => {
                 let silent_since = silent_since.map(|silent| silent.max(self.connected_since));
                 if let Some(earlier) = silent_since.filter(|silent| *silent < *since) {
+                    *certainty = (*certainty).max(start);
                     *since = earlier;
-                    *certainty = Certainty::AtMost;
                 }
                 return;
             }
-            RecordingState::Connected => {
-                if silent_since.is_some() {
-                    // The connection may have been dead all that time, or the source quiet.
-                    certainty = Certainty::AtMost;
-                }
-                silent_since.unwrap_or(t)
-            }
+            RecordingState::Connected => silent_since.unwrap_or(t),
             // What happened before the event is unknown, but the run may have been connected.
             RecordingState::Unknown { since, .. } if self.run_started < *since => {
-                if silent_since.is_some() {
-                    certainty = Certainty::AtMost;
-                }
                 silent_since.map_or(t, |silent| silent.max(*since))
             }
             // The run has not been connected so far.
@@ -472,7 +482,7 @@ impl GapDetector {
             since,
             cause: cause.to_owned(),
             detail: detail.to_owned(),
-            certainty,
+            certainty: start,
         });
     }
 
@@ -515,9 +525,11 @@ impl GapDetector {
 
     /// Returns all gaps. Those that last have no end.
     pub(super) fn finish(mut self, recorder: RecorderState) -> Vec<Gap> {
-        let is_stopped = recorder == RecorderState::Stopped;
-        if is_stopped && (self.is_running() || self.is_run_never_connected()) {
-            self.end_run_crashed();
+        let is_stopped = recorder != RecorderState::Running;
+        if let RecorderState::Stopped { last_run } = recorder
+            && (self.is_running() || self.is_run_never_connected())
+        {
+            self.end_run_crashed(last_run);
         }
         let now = self.last_activity;
         let stall = self.take_stall(now);

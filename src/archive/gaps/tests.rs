@@ -76,6 +76,7 @@ impl RecorderSimulation {
                 cause: "eof".to_owned(),
                 detail: String::new(),
                 since: None,
+                exact: false,
             });
             self.connected = false;
         }
@@ -122,7 +123,11 @@ impl RecorderSimulation {
     }
 
     fn gaps(&self) -> Vec<Gap> {
-        let recorder = if self.running { RecorderState::Running } else { RecorderState::Stopped };
+        let recorder = if self.running {
+            RecorderState::Running
+        } else {
+            RecorderState::Stopped { last_run: None }
+        };
         detect_gaps(&self.hour_records(), UnixNanos::from_seconds(self.now), recorder)
     }
 }
@@ -249,7 +254,7 @@ fn archive_without_journals_is_unknown_until_the_first_journal() {
     // Without any journal, the gap ends with the last hour.
     records.truncate(2);
     assert_eq!(
-        format_gaps(&detect_gaps(&records, now, RecorderState::Stopped)),
+        format_gaps(&detect_gaps(&records, now, RecorderState::Stopped { last_run: None })),
         ["unknown 3600-10800 possible"]
     );
 }
@@ -382,7 +387,7 @@ proptest! {
         events in proptest::collection::vec((0..50_000_u64, 0..12_u8, 0..3_u8), 0..60),
         running: bool,
     ) {
-        let recorder = if running { RecorderState::Running } else { RecorderState::Stopped };
+        let recorder = if running { RecorderState::Running } else { RecorderState::Stopped { last_run: None } };
         let mut journals: BTreeMap<Hour, Vec<JournalEntry>> = BTreeMap::new();
         for (t, event, number) in events {
             let run = number.to_string();
@@ -390,7 +395,7 @@ proptest! {
             let event = match event {
                 0 | 1 => JournalEvent::Open(Box::new(OpenEvent { run, connected: number == 1, ..OpenEvent::default() })),
                 2 => JournalEvent::Up { connection: ConnectionId::new(1) },
-                3 => JournalEvent::Down { cause: run.clone(), detail: run, since: None },
+                3 => JournalEvent::Down { cause: run.clone(), detail: run, since: None, exact: false },
                 4 => JournalEvent::Mark(Mark::default()),
                 5 => JournalEvent::Drop { since, messages: 1, cause: run, shared: false, detail: String::new() },
                 6 => JournalEvent::Stall { error: run },

@@ -11,6 +11,9 @@ const MAX_DRIFT: Duration = Duration::from_millis(100);
 /// Longest time after a start of the machine within which a step mends the clock of the start.
 const MAX_TIME_TO_MEND: Duration = Duration::from_secs(3600);
 
+/// Difference between two clocks up to which no step is recorded in a journal.
+const MAX_UNRECORDED_STEP: Duration = Duration::from_secs(2);
+
 /// The relation of a wall clock to the time since the machine was started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct WallClock {
@@ -36,6 +39,13 @@ impl WallClock {
     /// Takes a step of the clock, which showed `to` instead of `from`.
     pub(super) fn step(&mut self, from: UnixNanos, to: UnixNanos) {
         self.booted += signed_difference(from, to);
+    }
+
+    /// Returns whether a clock by which the machine was started at `booted` is this one, and was not
+    /// set since.
+    pub(super) fn is_clock_of(&self, booted: UnixNanos) -> bool {
+        let difference = i128::from(booted.nanos()) - self.booted;
+        difference.unsigned_abs() <= MAX_UNRECORDED_STEP.as_nanos()
     }
 
     /// Returns the length of a gap that starts at `from` by this clock, and ends at `to` by `end`.

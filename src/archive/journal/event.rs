@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::limit_kind::LimitKind;
+use super::previous_run::PreviousRun;
 use super::seal_record::SealRecord;
 use crate::base::connection_id::ConnectionId;
 use crate::base::time::UnixNanos;
@@ -40,9 +41,13 @@ pub enum JournalEvent {
         cause: String,
         /// Details in words.
         detail: String,
-        /// Time since which the source had been silent, if the connection was given up for silence.
+        /// Time since which messages may be missing, if the loss was noticed later: everything until
+        /// then was read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<UnixNanos>,
+        /// True if `since` is when the connection was lost, but for a moment.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        exact: bool,
     },
     /// The size that the lines have reached. `t` is the time at which the last line was received.
     Mark(Mark),
@@ -167,6 +172,9 @@ pub struct OpenEvent {
     /// shows. 0 in journals of earlier versions.
     #[serde(default)]
     pub run_number: u64,
+    /// How far the run before was complete, in the first journal of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousRun>,
     /// Identifier of the start of the machine; empty where the system has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot: String,

@@ -100,7 +100,12 @@ proptest! {
 fn every_event_encodes_to_the_text_of_format_version_1() {
     let t = UnixNanos::new(1);
     let text = |event| String::from_utf8(encode_line(&JournalEntry { t, event })).unwrap();
-    let event = JournalEvent::Down { cause: "eof".to_owned(), detail: "d".to_owned(), since: None };
+    let event = JournalEvent::Down {
+        cause: "eof".to_owned(),
+        detail: "d".to_owned(),
+        since: None,
+        exact: false,
+    };
     assert_eq!(text(event), "{\"t\":1,\"event\":\"down\",\"cause\":\"eof\",\"detail\":\"d\"}\n");
     let since = UnixNanos::new(u64::MAX);
     let event = JournalEvent::SyncFailed { from: 2, to: 3, since, error: "e".to_owned() };

@@ -1,16 +1,16 @@
 //! The items of the queue.
 
 use crate::base::time::UnixNanos;
-use crate::plugin::SourceEvent;
 use crate::plugin::batch::Batch;
+use crate::plugin::{SourceEvent, Tick};
 
 /// An item of the queue.
 #[derive(Debug)]
 pub(crate) enum QueueItem {
     /// Messages.
     Batch(Batch),
-    /// The wall-clock time, about once a second.
-    Tick(UnixNanos),
+    /// The time, about once a second.
+    Tick(Tick),
     /// An event of the source, with its time.
     Event(UnixNanos, SourceEvent),
 }

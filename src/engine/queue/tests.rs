@@ -130,7 +130,7 @@ fn the_memory_of_a_burst_is_freed_when_it_is_over() {
                 consumer.release_held();
             }
         }
-        producer.push_tick(UnixNanos::new(1));
+        producer.push_tick(UnixNanos::new(1).into());
         let state = producer.shared.lock_state();
         state.spare_batches.iter().map(Batch::capacity).collect::<Vec<_>>()
     };
@@ -155,13 +155,13 @@ fn released_buffers_are_reused() {
 #[test]
 fn adjacent_ticks_are_merged() {
     let (producer, mut consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
-    producer.push_tick(UnixNanos::new(1));
-    producer.push_tick(UnixNanos::new(2));
+    producer.push_tick(UnixNanos::new(1).into());
+    producer.push_tick(UnixNanos::new(2).into());
     producer.try_push(batch(1)).unwrap();
-    producer.push_tick(UnixNanos::new(3));
-    assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.nanos() == 2));
+    producer.push_tick(UnixNanos::new(3).into());
+    assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.now.nanos() == 2));
     assert!(matches!(consumer.pop(), Some(QueueItem::Batch(_))));
-    assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.nanos() == 3));
+    assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.now.nanos() == 3));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn drops_are_merged_into_one_event_per_cause() {
     for second in 0..1_000 {
         producer.push_event(UnixNanos::new(second), dropped(DropCause::Overflow));
         producer.push_event(UnixNanos::new(second), dropped(DropCause::Undecodable));
-        producer.push_tick(UnixNanos::new(second));
+        producer.push_tick(UnixNanos::new(second).into());
     }
     let mut events = Vec::new();
     while let Some(item) = consumer.try_pop() {
@@ -235,18 +235,18 @@ fn a_tick_that_is_not_needed_wakes_nobody_and_comes_before_the_next_item() {
             state.consumer = asleep;
             state.idle_until = UnixNanos::new(100);
         }
-        producer.push_tick(UnixNanos::new(98));
-        producer.push_tick(UnixNanos::new(99));
+        producer.push_tick(UnixNanos::new(98).into());
+        producer.push_tick(UnixNanos::new(99).into());
         assert_eq!(state_of(&producer), asleep);
         producer.try_push(batch(1)).unwrap();
         assert_eq!(state_of(&producer), ConsumerState::Busy);
-        assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.nanos() == 99));
+        assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.now.nanos() == 99));
         assert!(matches!(consumer.pop(), Some(QueueItem::Batch(_))));
         producer.shared.lock_state().consumer = asleep;
-        producer.push_tick(UnixNanos::new(99));
-        producer.push_tick(UnixNanos::new(100));
+        producer.push_tick(UnixNanos::new(99).into());
+        producer.push_tick(UnixNanos::new(100).into());
         assert_eq!(state_of(&producer), ConsumerState::Busy, "the time has come");
-        assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.nanos() == 100));
+        assert!(matches!(consumer.pop(), Some(QueueItem::Tick(t)) if t.now.nanos() == 100));
         assert!(consumer.try_pop().is_none());
     }
 }
@@ -256,7 +256,7 @@ async fn a_consumer_without_items_gives_its_thread_up_and_is_called_back() {
     let (producer, mut consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
     let far = Some(UnixNanos::from_seconds(1_000));
     assert!(matches!(consumer.pop_or_leave(far), Popped::Away));
-    producer.push_tick(UnixNanos::new(1));
+    producer.push_tick(UnixNanos::new(1).into());
     producer.try_push(batch(1)).unwrap();
     producer.consumer_wanted().await;
     assert!(matches!(consumer.pop_or_leave(far), Popped::Item(QueueItem::Tick(_))));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::archive::journal::JournalEvent;
 use crate::base::shard_index::ShardIndex;
 use crate::base::time::UnixNanos;
-use crate::plugin::{SourceEvent, SourceScope};
+use crate::plugin::{DETECTION_TOLERANCE, SourceEvent, SourceScope};
 
 /// The state of the connections that share the topics of a source.
 #[derive(Debug, Default)]
@@ -85,14 +85,19 @@ impl ConnectivityState {
                 let since = *silent_since;
                 let cause = cause.as_str().to_owned();
                 let detail = format!("{prefix}{detail}");
-                return concerns(scope).then_some(JournalEvent::Down { cause, detail, since });
+                let exact =
+                    since.is_some_and(|since| at.saturating_since(since) <= DETECTION_TOLERANCE);
+                let down = JournalEvent::Down { cause, detail, since, exact };
+                return concerns(scope).then_some(down);
             }
             SourceEvent::TopicDown { topic: down, cause, detail, silent_for } => {
                 let cause = cause.as_str().to_owned();
                 let detail = detail.clone();
                 let since = silent_for.map(|silent_for| at.saturating_sub(silent_for));
                 match topic {
-                    Some(topic) if topic == down => JournalEvent::Down { cause, detail, since },
+                    Some(topic) if topic == down => {
+                        JournalEvent::Down { cause, detail, since, exact: false }
+                    }
                     Some(_) => return None,
                     None => JournalEvent::TopicDown { topic: down.clone(), cause, detail, since },
                 }

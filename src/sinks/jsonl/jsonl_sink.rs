@@ -11,7 +11,7 @@ use super::writer_index::WriterIndex;
 use crate::archive::file_name::{Stem, StemError};
 use crate::base::time::{Hour, UnixNanos};
 use crate::plugin::batch::Batch;
-use crate::plugin::{BoxError, BuildContext, RejectedMessage, Sink, SourceEvent};
+use crate::plugin::{BoxError, BuildContext, RejectedMessage, Sink, SourceEvent, Tick};
 
 /// A sink that writes lines, journals and rejected messages into hour files.
 pub(super) struct JsonlSink {
@@ -156,7 +156,8 @@ impl Sink for JsonlSink {
         result
     }
 
-    fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
+    fn tick(&mut self, tick: Tick) -> Result<(), BoxError> {
+        let Tick { now, complete_until } = tick;
         // Lines that were received before the tick belong to the hour before it.
         let flushed = self.flush();
         match &mut self.path {
@@ -166,6 +167,12 @@ impl Sink for JsonlSink {
         let ticked = self.writers.tick(now);
         self.rejects.retry_waiting(Some(now), &mut self.writers);
         let synced = self.rejects.sync().map_err(BoxError::from);
+        if let Some(complete_until) = complete_until
+            && flushed.is_ok()
+            && self.buffered() == 0
+        {
+            self.writers.record_frontier(complete_until);
+        }
         flushed.and(ticked).and(synced)
     }
 

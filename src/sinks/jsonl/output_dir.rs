@@ -9,8 +9,12 @@ use tracing::warn;
 
 use crate::archive::coverage::newest_run_number;
 use crate::archive::dir_lock::{DirLock, DirLockKind};
+use crate::archive::disk::FileError;
+use crate::archive::frontier::Frontier;
+use crate::archive::journal::PreviousRun;
 use crate::base::error_chain::error_chain;
 use crate::base::symlinks::check_foreign_links;
+use crate::base::time::UnixNanos;
 use crate::base::units::FileMode;
 use crate::plugin::BoxError;
 
@@ -24,6 +28,17 @@ pub(super) struct OutputDir {
     lock: Option<DirLock>,
     /// The number of the run, from the first lock on.
     run_number: Option<u64>,
+    /// The progress that the lock file has.
+    frontier: Option<UnixNanos>,
+}
+
+/// The place of a run among those of its directory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RunPlace {
+    /// The number of the run: one more than that of the newest run in the directory.
+    pub(super) run_number: u64,
+    /// How far the run before was complete, if it recorded that.
+    pub(super) previous: Option<PreviousRun>,
 }
 
 /// The directory cannot be created.
@@ -37,7 +52,7 @@ struct CreateDirError {
 impl OutputDir {
     /// Returns the directory without touching the disk.
     pub(super) fn new(path: PathBuf, file_mode: FileMode) -> Self {
-        Self { path, file_mode, lock: None, run_number: None }
+        Self { path, file_mode, lock: None, run_number: None, frontier: None }
     }
 
     /// Returns the path of the directory.
@@ -45,13 +60,12 @@ impl OutputDir {
         &self.path
     }
 
-    /// Creates the directory if it does not exist and locks it. Returns the number of the run: one
-    /// more than that of the newest run in the directory.
+    /// Creates the directory if it does not exist and locks it. Returns the place of the run.
     ///
     /// # Errors
     /// The path leads over another user's link, the directory cannot be created, or another
     /// recorder holds the lock.
-    pub(super) fn lock(&mut self) -> Result<u64, BoxError> {
+    pub(super) fn lock(&mut self) -> Result<RunPlace, BoxError> {
         check_foreign_links(&self.path)?;
         create_dirs(&self.path, self.file_mode.directory_bits())
             .map_err(|source| CreateDirError { dir: self.path.clone(), source })?;
@@ -69,9 +83,25 @@ impl OutputDir {
             let dir = self.path.display();
             warn!(%dir, error = error_chain(&error), "cannot record the number of this run: the next start takes it from the journals");
         }
+        let previous = lock.previous_run().filter(|previous| previous.run_number < run_number);
         self.lock = Some(lock);
         self.run_number = Some(run_number);
-        Ok(run_number)
+        self.frontier = None;
+        Ok(RunPlace { run_number, previous })
+    }
+
+    /// Records in the lock file how far the run is complete.
+    ///
+    /// # Errors
+    /// The lock file cannot be written.
+    pub(super) fn record_frontier(&mut self, frontier: &Frontier) -> Result<(), FileError> {
+        let Some(lock) = self.lock.as_mut() else { return Ok(()) };
+        if self.frontier == Some(frontier.complete_until) {
+            return Ok(());
+        }
+        lock.record_frontier(frontier)?;
+        self.frontier = Some(frontier.complete_until);
+        Ok(())
     }
 
     /// Returns whether the directory is locked and does not tell upper from lower case in names.

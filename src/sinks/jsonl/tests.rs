@@ -62,7 +62,7 @@ impl SinkHarness {
     }
 
     fn tick(&mut self, seconds: u64) {
-        self.sink.tick(UnixNanos::from_seconds(seconds)).unwrap();
+        self.sink.tick(UnixNanos::from_seconds(seconds).into()).unwrap();
     }
 
     fn read_lines(&self, hour: u64) -> String {
@@ -242,7 +242,7 @@ fn a_sync_that_fails_is_in_the_journal_and_the_recording_goes_on() {
     let mut harness = SinkHarness::new();
     harness.write(3600, "a");
     let broken = InjectedFault::Error(std::io::ErrorKind::Other);
-    with_fault(broken, 0, || harness.sink.tick(UnixNanos::from_seconds(3601)).unwrap_err());
+    with_fault(broken, 0, || harness.sink.tick(UnixNanos::from_seconds(3601).into()).unwrap_err());
     harness.write(3602, "b");
     harness.sink.close().unwrap();
     assert_eq!(harness.event_names(3600), ["open", "sync_failed", "mark", "closed"]);
@@ -437,21 +437,21 @@ fn a_sink_is_idle_until_the_end_of_the_hour_once_all_is_synced_and_marked() {
     let mut harness = SinkHarness::new();
     let end = Some(UnixNanos::from_seconds(7_200));
     assert_eq!(harness.sink.idle_until(), None, "the hour is not open");
-    harness.sink.tick(UnixNanos::from_seconds(3_600)).unwrap();
+    harness.sink.tick(UnixNanos::from_seconds(3_600).into()).unwrap();
     assert_eq!(harness.sink.idle_until(), end);
     harness.write(3_601, "a");
     assert_eq!(harness.sink.idle_until(), None, "a line is not synced");
-    harness.sink.tick(UnixNanos::from_seconds(3_602)).unwrap();
-    harness.sink.tick(UnixNanos::from_seconds(3_603)).unwrap();
+    harness.sink.tick(UnixNanos::from_seconds(3_602).into()).unwrap();
+    harness.sink.tick(UnixNanos::from_seconds(3_603).into()).unwrap();
     assert_eq!(harness.sink.idle_until(), end);
     harness.sink.write(&batch_of_length(3_604, 10)).unwrap();
     assert_eq!(harness.sink.idle_until(), None, "a line is not written");
     let full = InjectedFault::Error(std::io::ErrorKind::StorageFull);
     with_fault(full, 0, || harness.sink.flush().unwrap_err());
     harness.sink.flush().unwrap();
-    harness.sink.tick(UnixNanos::from_seconds(3_605)).unwrap();
+    harness.sink.tick(UnixNanos::from_seconds(3_605).into()).unwrap();
     assert_eq!(harness.sink.idle_until(), end);
-    harness.sink.tick(UnixNanos::from_seconds(7_200)).unwrap();
+    harness.sink.tick(UnixNanos::from_seconds(7_200).into()).unwrap();
     assert_eq!(harness.sink.idle_until(), Some(UnixNanos::from_seconds(10_800)));
 }
 
@@ -459,10 +459,10 @@ fn a_sink_is_idle_until_the_end_of_the_hour_once_all_is_synced_and_marked() {
 fn buffered_lines_go_to_the_hour_of_their_receipt() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink_by_topic(dir.path(), &["a", "b"]);
-    sink.tick(UnixNanos::from_seconds(7_198)).unwrap();
+    sink.tick(UnixNanos::from_seconds(7_198).into()).unwrap();
     sink.write(&batch_of_topics(7_199, &["a", "b", "a"])).unwrap();
     assert_eq!(sink.buffered(), 3);
-    sink.tick(UnixNanos::from_seconds(7_200)).unwrap();
+    sink.tick(UnixNanos::from_seconds(7_200).into()).unwrap();
     assert_eq!(sink.buffered(), 0);
     sink.close().unwrap();
     assert_eq!(
@@ -499,7 +499,7 @@ fn a_file_that_cannot_be_written_stalls_no_other_and_the_next_hour_begins_a_new_
     sink.on_event(UnixNanos::from_seconds(7_198), &up).unwrap();
     std::fs::create_dir(dir.path().join("b_7200.jsonl")).unwrap();
     for second in [7_199, 7_200, 10_799, 10_800] {
-        sink.tick(UnixNanos::from_seconds(second)).unwrap();
+        sink.tick(UnixNanos::from_seconds(second).into()).unwrap();
         sink.write(&batch_of_topics(second, &["a", "b", "b"])).unwrap();
         sink.flush().unwrap();
     }
@@ -549,12 +549,12 @@ fn a_file_that_another_program_locks_for_a_moment_leaves_no_gap_and_for_hours_it
     let locked = std::fs::File::open(&path).unwrap();
     locked.lock().unwrap();
     let mut sink = sink_by_topic(dir.path(), &["a", "b"]);
-    sink.tick(UnixNanos::from_seconds(3_600)).unwrap();
+    sink.tick(UnixNanos::from_seconds(3_600).into()).unwrap();
     sink.write(&batch_of_topics(3_601, &["a", "b"])).unwrap();
     sink.flush().unwrap();
     assert_eq!(sink.buffered(), 1);
     drop(locked);
-    sink.tick(UnixNanos::from_seconds(7_200)).unwrap();
+    sink.tick(UnixNanos::from_seconds(7_200).into()).unwrap();
     sink.close().unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n{\"t\":\"b\"}\n");
     let events = event_names(dir.path(), "b", 3_600);
@@ -588,7 +588,7 @@ fn whatever_stands_at_the_name_of_a_file_is_the_trouble_of_its_stem_alone() {
                 make(&dir.path().join(format!("b_3600.{kind}")));
             }
             let mut sink = sink_by_topic(dir.path(), &["a", "b"]);
-            sink.tick(UnixNanos::from_seconds(3_600)).unwrap();
+            sink.tick(UnixNanos::from_seconds(3_600).into()).unwrap();
             for second in 3_601..3_604 {
                 sink.write(&batch_of_topics(second, &["a", "b"])).unwrap();
                 sink.flush().unwrap();
@@ -600,9 +600,9 @@ fn whatever_stands_at_the_name_of_a_file_is_the_trouble_of_its_stem_alone() {
                     data: "{}".to_owned(),
                 };
                 sink.write_rejected(&[rejected]).unwrap();
-                sink.tick(UnixNanos::from_seconds(second)).unwrap();
+                sink.tick(UnixNanos::from_seconds(second).into()).unwrap();
             }
-            sink.tick(UnixNanos::from_seconds(7_200)).unwrap();
+            sink.tick(UnixNanos::from_seconds(7_200).into()).unwrap();
             sink.write(&batch_of_topics(7_201, &["a", "b"])).unwrap();
             sink.close().unwrap();
             let count = |name: &str| {
@@ -636,10 +636,10 @@ fn an_hour_of_which_nothing_can_be_written_is_a_gap() {
         std::fs::create_dir(name).unwrap();
     }
     let mut sink = sink_by_topic(dir.path(), &["a", "b"]);
-    sink.tick(UnixNanos::from_seconds(3_600)).unwrap();
+    sink.tick(UnixNanos::from_seconds(3_600).into()).unwrap();
     sink.write(&batch_of_topics(3_601, &["a", "b", "b"])).unwrap();
     sink.flush().unwrap();
-    sink.tick(UnixNanos::from_seconds(3_602)).unwrap();
+    sink.tick(UnixNanos::from_seconds(3_602).into()).unwrap();
     // A recorder that stops within the hour can tell nobody; what stands at the name does.
     let times = |from: u64, to: u64| {
         let gaps = all_gaps_of(dir.path(), "b").into_iter();
@@ -648,10 +648,10 @@ fn an_hour_of_which_nothing_can_be_written_is_a_gap() {
         found.map(|gap| format!("{} {:?}", gap.kind, gap.messages)).collect::<Vec<_>>()
     };
     assert_eq!(times(3_600, 7_200), ["unknown None"]);
-    sink.tick(UnixNanos::from_seconds(7_200)).unwrap();
+    sink.tick(UnixNanos::from_seconds(7_200).into()).unwrap();
     sink.write(&batch_of_topics(7_201, &["a", "b"])).unwrap();
     sink.flush().unwrap();
-    sink.tick(UnixNanos::from_seconds(7_202)).unwrap();
+    sink.tick(UnixNanos::from_seconds(7_202).into()).unwrap();
     // The next journal tells it also when nothing stands there any more.
     for name in &names {
         std::fs::remove_dir(name).unwrap();
@@ -740,7 +740,7 @@ fn topics_that_nobody_asked_for_share_one_file_and_other_forms_of_listed_ones_do
     let mut topics = vec!["btcusdt@trade", "b"];
     topics.extend(others.iter().map(String::as_str));
     sink.write(&batch_of_topics(3_600, &topics)).unwrap();
-    sink.tick(UnixNanos::from_seconds(3_601)).unwrap();
+    sink.tick(UnixNanos::from_seconds(3_601).into()).unwrap();
     sink.close().unwrap();
     let stems = crate::archive::directory::stems_with_hours(dir.path(), |_| true).unwrap();
     let stems: Vec<_> = stems.iter().map(Stem::as_str).collect();
@@ -784,7 +784,7 @@ fn all_topics_are_written_when_they_exceed_max_open_files() {
     for round in 0..5 {
         sink.write(&batch_of_topics(3_600 + round, &topics)).unwrap();
         sink.flush().unwrap();
-        sink.tick(UnixNanos::from_seconds(3_600 + round)).unwrap();
+        sink.tick(UnixNanos::from_seconds(3_600 + round).into()).unwrap();
         let open = std::fs::read_dir("/proc/self/fd").unwrap();
         let open = open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
         let open = open.filter(|file| file.starts_with(dir.path())).count();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::output_dir::RunPlace;
 use crate::archive::disk::FileError;
 use crate::archive::file_name::Stem;
 use crate::archive::hour_file::OpenReport;
@@ -114,6 +115,7 @@ impl TopicWriter {
         let hour = Hour::containing(time);
         let (mut open, report) = HourWriter::open(&self.options, hour, time, open_event)?;
         self.open_event.part += 1;
+        self.open_event.previous = None;
         log_opened(&open, report, self.log_level);
         for JournalEntry { t, event } in self.pending_events.iter() {
             open.record_event(t, event);
@@ -167,6 +169,7 @@ impl TopicWriter {
         if unwritten.is_whole {
             // Readers take a number that they do not find for an hour that was removed.
             self.open_event.part -= 1;
+            // (That the run before was complete for longer is then not said.)
         }
     }
 
@@ -228,9 +231,10 @@ impl TopicWriter {
         }
     }
 
-    /// Sets the number of the run, with which the next journal begins.
-    pub(super) fn set_run_number(&mut self, run_number: u64) {
-        self.open_event.run_number = run_number;
+    /// Sets the place of the run, with which the next journal begins.
+    pub(super) fn set_run_place(&mut self, place: RunPlace) {
+        self.open_event.run_number = place.run_number;
+        self.open_event.previous = place.previous;
     }
 
     /// Sets whether the next journal begins with a connected source.
@@ -299,6 +303,13 @@ impl TopicWriter {
         if messages > 0 {
             self.record_event(now, JournalEvent::Rejected { messages });
         }
+    }
+
+    /// Returns whether all lines and events so far are with the operating system.
+    pub(super) fn is_written(&self) -> bool {
+        self.stall.is_none()
+            && self.pending_events.is_empty()
+            && self.hour.as_ref().is_none_or(|open| !open.has_pending_events())
     }
 
     /// Returns whether the open hour has bytes that are not known to be durable.

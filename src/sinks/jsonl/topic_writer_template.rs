@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::layout::Layout;
+use super::output_dir::RunPlace;
 use super::topic_writer::{HourLogLevel, TopicWriter};
 use crate::archive::file_name::Stem;
 use crate::archive::hour_writer::HourWriterOptions;
@@ -52,9 +53,15 @@ impl TopicWriterTemplate {
         Self { dir, file_mode, sync_interval, layout, open_event, topics, subscribed_topics }
     }
 
-    /// Sets the number of the run in the directory.
-    pub(super) fn set_run_number(&mut self, run_number: u64) {
-        self.open_event.run_number = run_number;
+    /// Sets the place of the run in the directory.
+    pub(super) fn set_run_place(&mut self, place: RunPlace) {
+        self.open_event.run_number = place.run_number;
+        self.open_event.previous = place.previous;
+    }
+
+    /// Returns the identifier of the start of the machine; empty where the system has none.
+    pub(super) fn boot(&self) -> &str {
+        &self.open_event.boot
     }
 
     /// Sets whether journals of writers that are made later begin with a connected source.

@@ -20,6 +20,7 @@ use super::writer_list::WriterList;
 use crate::archive::directory::stems_with_hours;
 use crate::archive::disk::{FailureScope, FileError, Support, sync_file_system};
 use crate::archive::file_name::{FileKind, Stem};
+use crate::archive::frontier::Frontier;
 use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK};
 use crate::archive::journal::{DropCause, JournalEvent};
 use crate::base::descriptors::shortages;
@@ -33,7 +34,7 @@ use crate::plugin::{BoxError, BuildContext};
 /// Number of dirty writers from which on one sync of the file system replaces a sync of each file.
 const FILE_SYSTEM_SYNC_THRESHOLD: usize = 16;
 /// Shortest average time between two marks, over the journals of all writers.
-const MIN_MARK_SPACING: Duration = Duration::from_millis(50);
+const MIN_MARK_SPACING: Duration = Duration::from_millis(200);
 /// Number of writers a tick for which the sink checks that their files are in place.
 const PLACE_CHECKS_PER_TICK: usize = 64;
 
@@ -125,9 +126,9 @@ impl TopicWriters {
     /// # Errors
     /// See [`OutputDir::lock`].
     pub(super) fn open_dir(&mut self) -> Result<(), BoxError> {
-        let run_number = self.dir.lock()?;
-        self.template.set_run_number(run_number);
-        self.writers.iter_mut().for_each(|writer| writer.set_run_number(run_number));
+        let place = self.dir.lock()?;
+        self.template.set_run_place(place);
+        self.writers.iter_mut().for_each(|writer| writer.set_run_place(place));
         if self.dir.is_case_folded() && self.folded_stems.is_none() {
             self.separate_stems();
         }
@@ -658,6 +659,26 @@ impl TopicWriters {
             }
         }
         result
+    }
+
+    /// Records that everything that was sent until then is written, if all of what came is.
+    pub(super) fn record_frontier(&mut self, complete_until: UnixNanos) {
+        if !self.held.is_empty() || !self.writers.iter().all(TopicWriter::is_written) {
+            return;
+        }
+        let is_durable =
+            self.sync_interval.is_some() && !self.writers.iter().any(TopicWriter::is_dirty);
+        let frontier = Frontier {
+            complete_until,
+            booted: SystemClock.booted(),
+            boot: self.template.boot().to_owned(),
+            durable: is_durable,
+        };
+        if let Err(error) = self.dir.record_frontier(&frontier)
+            && self.failure_log.is_due()
+        {
+            warn!(error = error_chain(&error), "after a crash, gaps are told longer than they are");
+        }
     }
 
     /// Returns the end of the hour if the hours of all writers are open and there is nothing to

@@ -42,6 +42,8 @@ pub(super) struct WebsocketConnection {
     tracker: SubscriptionTracker,
     writer: FrameWriter,
     keep_alive: KeepAliveTimers,
+    /// Set by a ping or a pong: a sign of life, of which [`Self::read`] tells.
+    was_heard: bool,
     /// Set unless the last read found the stream empty.
     may_have_more: bool,
     /// Fires at the earliest deadline.
@@ -69,6 +71,7 @@ impl WebsocketConnection {
             tracker,
             writer: FrameWriter::new(),
             keep_alive: KeepAliveTimers::new(keep_alive, now),
+            was_heard: false,
             may_have_more: false,
             timer: Box::pin(sleep_until(now)),
             disconnect: None,
@@ -152,7 +155,7 @@ impl WebsocketConnection {
 
     /// Waits for messages and moves them into `batch`, which must be empty.
     ///
-    /// The batch stays empty if there are only events to report.
+    /// The batch stays empty if there are only events or signs of life to report.
     ///
     /// # Errors
     /// The cause of the end of the connection, after all messages before it.
@@ -175,7 +178,8 @@ impl WebsocketConnection {
                 }
                 continue;
             }
-            if self.disconnect.is_none() && self.tracker.take_notice() {
+            let was_heard = std::mem::take(&mut self.was_heard);
+            if self.disconnect.is_none() && (self.tracker.take_notice() || was_heard) {
                 return Ok(());
             }
             if let Some(disconnect) = self.disconnect.clone() {
@@ -261,8 +265,14 @@ impl WebsocketConnection {
 
     fn on_control_frame(&mut self, control: ControlFrame) {
         match control {
-            ControlFrame::Ping(payload) => self.queue_frame(Frame::pong(payload)),
-            ControlFrame::Pong => debug!("pong"),
+            ControlFrame::Ping(payload) => {
+                self.was_heard = true;
+                self.queue_frame(Frame::pong(payload));
+            }
+            ControlFrame::Pong => {
+                self.was_heard = true;
+                debug!("pong");
+            }
             ControlFrame::Close(reason) => {
                 let code = reason.as_ref().map_or(CloseCode::Normal, |reason| reason.code.into());
                 self.queue_close(if code.is_allowed() { code } else { CloseCode::Protocol });

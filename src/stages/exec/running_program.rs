@@ -108,6 +108,16 @@ impl RunningProgram {
         self.queued_batches.front().map_or(self.first_received, |oldest| oldest.received)
     }
 
+    /// Returns the time at which the oldest message was received that is not answered, or that the
+    /// program may have read without an answer so far; `None` if there is none.
+    pub(super) fn held_since(&self) -> Option<UnixNanos> {
+        let holds_some = match &self.unanswered {
+            Some(unanswered) => !unanswered.is_empty(),
+            None => !self.pending.is_empty() || self.child.sent_tail_len() > 0,
+        };
+        holds_some.then(|| self.oldest_received())
+    }
+
     /// Returns the number of lines since the last call that were no UTF-8.
     pub(super) fn drain_garbled(&mut self) -> u64 {
         std::mem::take(&mut self.garbled)

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use streamer::time::UnixNanos;
-use streamer::{Batch, BoxError, BuildContext, Registry, Sink, SinkConfig};
+use streamer::{Batch, BoxError, BuildContext, Registry, Sink, SinkConfig, Tick};
 
 /// Counts the messages of each topic, and appends the counts to a file at an interval.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -81,10 +81,10 @@ impl Sink for Counts {
         Ok(())
     }
 
-    fn tick(&mut self, now: UnixNanos) -> Result<(), BoxError> {
-        let told = *self.told.get_or_insert(now);
-        if now.seconds() >= told.seconds() + self.config.every {
-            self.told = Some(now);
+    fn tick(&mut self, tick: Tick) -> Result<(), BoxError> {
+        let told = *self.told.get_or_insert(tick.now);
+        if tick.now.seconds() >= told.seconds() + self.config.every {
+            self.told = Some(tick.now);
             self.append()?;
         }
         Ok(())

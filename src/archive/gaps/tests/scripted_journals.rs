@@ -12,7 +12,7 @@ fn up() -> JournalEvent {
 }
 
 fn down() -> JournalEvent {
-    JournalEvent::Down { cause: "eof".to_owned(), detail: String::new(), since: None }
+    JournalEvent::Down { cause: "eof".to_owned(), detail: String::new(), since: None, exact: false }
 }
 
 fn mark() -> JournalEvent {
@@ -79,7 +79,12 @@ fn backdated_down_event_extends_the_current_outage() {
     let (cause, detail) = ("overflow".to_owned(), String::new());
     let dead = |since: u64| {
         let (cause, detail) = (cause.clone(), detail.clone());
-        JournalEvent::Down { cause, detail, since: Some(UnixNanos::from_seconds(since)) }
+        JournalEvent::Down {
+            cause,
+            detail,
+            since: Some(UnixNanos::from_seconds(since)),
+            exact: false,
+        }
     };
     let dropped = JournalEvent::Drop {
         since: UnixNanos::from_seconds(36_202),
@@ -204,7 +209,7 @@ fn a_disconnect_after_missing_events_begins_no_earlier_than_they() {
     assert_eq!(gaps, ["unknown 36200-36302 possible", "down 36302-… exact"]);
     let silent_since = |t| {
         let since = Some(UnixNanos::from_seconds(t));
-        JournalEvent::Down { cause: "idle".to_owned(), detail: String::new(), since }
+        JournalEvent::Down { cause: "idle".to_owned(), detail: String::new(), since, exact: false }
     };
     let gaps = detect(vec![(10, journal(silent_since(36_290)))], 38_000);
     assert_eq!(gaps, ["unknown 36200-36290 possible", "down 36290-… at_most"]);
@@ -215,7 +220,8 @@ fn a_disconnect_after_missing_events_begins_no_earlier_than_they() {
 #[test]
 fn idle_connection_gap_starts_when_it_went_silent() {
     let since = Some(UnixNanos::from_seconds(36_200));
-    let silent = JournalEvent::Down { cause: "idle".to_owned(), detail: String::new(), since };
+    let silent =
+        JournalEvent::Down { cause: "idle".to_owned(), detail: String::new(), since, exact: false };
     let journal =
         vec![(36_000, open("a", true)), (36_100, mark()), (36_260, silent), (36_270, up())];
     assert_eq!(detect(vec![(10, journal)], 38_000), ["down 36200-36270 at_most"]);

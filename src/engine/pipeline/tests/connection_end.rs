@@ -391,6 +391,7 @@ fn test_group(harness: &PipelineHarness) -> (ConnectionGroup, Consumer) {
         drain_timeout: Duration::from_secs(2),
         connection_counter: Arc::default(),
         stall_detector: Arc::default(),
+        read_frontiers: Arc::default(),
         first_closed: Arc::default(),
         state: std::sync::Mutex::default(),
         delivery_order: tokio::sync::Mutex::default(),
