@@ -3,7 +3,10 @@
 //! The faults are kill -9, a stop and a start, a server that drops the connection, a full disk, and a
 //! clock that steps over hours. Afterwards every line must be one that was sent, no line may be torn
 //! or doubled, and `verify` must succeed.
+//!
+//! With `--account` the gaps that the recorder tells are compared with what was sent.
 
+mod account;
 mod check;
 mod recorder;
 
@@ -16,6 +19,7 @@ use clap::Parser;
 use streamer::exchange::{Exchange, ExchangeOptions};
 use tokio_util::sync::CancellationToken;
 
+use crate::account::AccountArgs;
 use crate::recorder::Recorder;
 
 /// The rate of the exchange, in trades a second.
@@ -29,9 +33,24 @@ const DROP_EVERY: u64 = 37_000;
     about = "Inject faults into the recorder, then check its archive"
 )]
 struct Args {
-    /// Minutes to run
+    /// Compare the gaps that the recorder tells with what a ticking server sent
+    #[arg(long)]
+    account: bool,
+    /// Minutes to run, without `--account`
     #[arg(long, default_value_t = 10)]
     minutes: u64,
+    /// Seconds to run with `--account`, over all seeds
+    #[arg(long, default_value_t = 120)]
+    seconds: u64,
+    /// Number of seeds to run with `--account`, counted from the first
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Number of scenarios at a time with `--account`
+    #[arg(long, default_value_t = 2)]
+    parallel: usize,
+    /// The only scenario to run of each seed with `--account`
+    #[arg(long)]
+    scenario: Option<usize>,
     /// Seed of the sequence of faults; random by default
     #[arg(long)]
     seed: Option<u64>,
@@ -43,6 +62,16 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    if args.account {
+        return account::run(&AccountArgs {
+            binary: args.binary,
+            seed,
+            seeds: args.seeds,
+            seconds: args.seconds,
+            parallel: args.parallel,
+            scenario: args.scenario,
+        });
+    }
     report(&format!("seed {seed}"));
     let dir = tempfile::tempdir()?;
     let (url, exchange) = serve()?;

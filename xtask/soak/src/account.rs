@@ -1,0 +1,149 @@
+//! `cargo xtask soak --account`: compares what the recorder tells of its losses with the truth.
+//!
+//! A server makes ticks whether or not anybody listens, and sends each to those who listen at that
+//! moment. Faults are injected as a seed says. In the end every tick that is not in the files must
+//! lie in a gap that `streamer gaps` tells, exact gaps must be exact, and no line may be torn,
+//! altered, doubled or out of order.
+
+mod account_args;
+mod action;
+mod cause_table;
+mod cause_total;
+mod comparison;
+mod cut;
+mod ending;
+mod fault_log;
+mod plan;
+mod plan_builder;
+mod recorder_process;
+mod recording;
+mod scenario;
+mod scenario_report;
+mod server;
+mod setup;
+mod target;
+mod tick;
+mod told_gap;
+mod topic_truth;
+mod truth;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use streamer::time::UnixNanos;
+
+pub(crate) use self::account_args::AccountArgs;
+use self::comparison::Comparison;
+use self::plan::Plan;
+use self::scenario::Scenario;
+use self::scenario_report::ScenarioReport;
+use crate::report;
+
+/// The time between two ticks of a topic.
+const TICK_INTERVAL: Duration = Duration::from_millis(20);
+/// Nanoseconds by which gaps may be shorter, and exact ones longer, than what is missing.
+const TOLERANCE: u64 = 25_000_000;
+
+/// The number of faults of a scenario that are reported.
+const MAX_FAULTS: usize = 10;
+
+/// Runs scenarios until the time is over. Fails if the account of one is not true.
+pub(crate) fn run(args: &AccountArgs) -> Result<()> {
+    let mut total = Comparison::default();
+    let mut failed = 0;
+    let share = Duration::from_secs(args.seconds / args.seeds.max(1));
+    for seed in args.seed..args.seed + args.seeds {
+        report(&format!("seed {seed}"));
+        failed += run_seed(args, seed, share, &mut total)?;
+    }
+    report(&total.table.to_string());
+    let recorded = total.made - total.missing;
+    report(&format!(
+        "{} ticks made, {recorded} recorded, {} missing, {} outside a gap; {} recorded twice",
+        total.made, total.missing, total.outside, total.doubled
+    ));
+    if failed > 0 {
+        bail!("{failed} scenarios failed");
+    }
+    Ok(())
+}
+
+/// Runs the scenarios of a seed and returns the number of those that failed.
+fn run_seed(
+    args: &AccountArgs,
+    seed: u64,
+    lasting: Duration,
+    total: &mut Comparison,
+) -> Result<usize> {
+    let begun = Instant::now();
+    let next = AtomicUsize::new(0);
+    let shared = Mutex::new(total);
+    let work = || -> Result<usize> {
+        let mut failed = 0;
+        while begun.elapsed() < lasting {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if args.scenario.is_some() && number > 0 {
+                break;
+            }
+            let comparison = run_scenario(args, seed, args.scenario.unwrap_or(number))?;
+            failed += usize::from(!comparison.faults.is_empty());
+            let Ok(mut total) = shared.lock() else { bail!("another thread panicked") };
+            total.merge(&comparison);
+        }
+        Ok(failed)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..args.parallel.max(1)).map(|_| scope.spawn(work)).collect();
+        let mut failed = 0;
+        for thread in threads {
+            let Ok(of_thread) = thread.join() else { bail!("a scenario panicked") };
+            failed += of_thread?;
+        }
+        Ok(failed)
+    })
+}
+
+/// Runs a scenario and reports what it found. The directory of one that failed is kept.
+fn run_scenario(args: &AccountArgs, seed: u64, number: usize) -> Result<Comparison> {
+    let plan = Plan::new(seed, number);
+    let title = format!("seed {seed}, scenario {number} ({}, {})", plan.setup, plan.ending);
+    let dir = tempfile::tempdir()?;
+    let binary = std::fs::canonicalize(&args.binary)
+        .with_context(|| format!("there is no `{}`", args.binary.display()))?;
+    let comparison = match Scenario::run(&plan, &binary, dir.path()) {
+        Ok(found) => {
+            let ScenarioReport { comparison, log, lateness } = found;
+            report(&format!(
+                "{title}: {} ticks, {} missing, {} outside; ticks up to {} ms late",
+                comparison.made,
+                comparison.missing,
+                comparison.outside,
+                lateness.as_millis()
+            ));
+            if !comparison.faults.is_empty() {
+                report(&format!("{title}: FAILED; the faults were\n{log}"));
+            }
+            comparison
+        }
+        Err(error) => {
+            let faults = vec![format!("{error:#}")];
+            Comparison { faults, ..Comparison::default() }
+        }
+    };
+    for fault in comparison.faults.iter().take(MAX_FAULTS) {
+        report(&format!("{title}: {fault}"));
+    }
+    if !comparison.faults.is_empty() {
+        let kept = dir.keep();
+        let count = comparison.faults.len();
+        report(&format!("{title}: {count} faults; the files are kept in {}", kept.display()));
+    }
+    Ok(comparison)
+}
+
+/// Returns a time as `streamer gaps` prints it.
+fn format_time(nanos: u64) -> String {
+    UnixNanos::new(nanos).to_string()
+}

@@ -1,0 +1,117 @@
+//! One scenario: a fresh directory, a server, a recorder and the faults of a plan.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use streamer::time::{Clock as _, SystemClock};
+
+use super::action::Action;
+use super::comparison::Comparison;
+use super::ending::Ending;
+use super::fault_log::FaultLog;
+use super::plan::Plan;
+use super::recorder_process::RecorderProcess;
+use super::recording::Recording;
+use super::scenario_report::ScenarioReport;
+use super::server::RunningServer;
+use super::told_gap::ToldGap;
+use super::truth::Truth;
+
+/// The time for which the server ticks on after the recorder has ended.
+const AFTERMATH: Duration = Duration::from_millis(200);
+/// The longest time in which a recorder that still runs writes what it has received.
+const LONGEST_SETTLING: Duration = Duration::from_secs(3);
+
+/// A scenario that runs.
+#[derive(Debug)]
+pub(super) struct Scenario<'a> {
+    plan: &'a Plan,
+    dir: &'a Path,
+    server: RunningServer,
+    recorder: RecorderProcess,
+    log: FaultLog,
+}
+
+impl<'a> Scenario<'a> {
+    /// Runs a plan in a directory, and compares the account with the truth.
+    pub(super) fn run(plan: &'a Plan, binary: &Path, dir: &'a Path) -> Result<ScenarioReport> {
+        let server = RunningServer::start(plan.setup.topics())?;
+        let config = plan.setup.config(dir, &server.url());
+        let recorder = RecorderProcess::new(binary, dir, &config)?;
+        let mut scenario = Self { plan, dir, server, recorder, log: FaultLog::default() };
+        for action in &plan.actions {
+            scenario
+                .perform(*action)
+                .with_context(|| format!("{action} failed; the actions were\n{}", scenario.log))?;
+        }
+        scenario.finish()
+    }
+
+    fn perform(&mut self, action: Action) -> Result<()> {
+        let mut time = now();
+        match action {
+            Action::Wait(time) => {
+                std::thread::sleep(time);
+                return Ok(());
+            }
+            Action::Server(command) => time = self.server.perform(command)?,
+            Action::Start => self.recorder.start()?,
+            Action::Kill => self.recorder.kill()?,
+            Action::Terminate => self.recorder.signal(Signal::TERM)?,
+            Action::AwaitEnd => {
+                self.recorder.await_end()?;
+                time = now();
+            }
+            Action::Suspend => self.recorder.signal(Signal::STOP)?,
+            Action::Continue => self.recorder.signal(Signal::CONT)?,
+            Action::SuspendStage => self.recorder.signal_children(Signal::STOP)?,
+            Action::ContinueStage => self.recorder.signal_children(Signal::CONT)?,
+            Action::KillStage => self.recorder.signal_children(Signal::KILL)?,
+        }
+        self.log.add(time, action);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<ScenarioReport> {
+        match self.plan.ending {
+            Ending::Running => {}
+            Ending::Stopped => {
+                self.perform(Action::Terminate)?;
+                self.perform(Action::AwaitEnd)?;
+                std::thread::sleep(AFTERMATH);
+            }
+            Ending::Killed => {
+                self.perform(Action::Kill)?;
+                std::thread::sleep(AFTERMATH);
+            }
+        }
+        let Self { plan, dir, server, recorder, log } = self;
+        let truth = server.finish()?;
+        let recording = read_settled(plan, dir, &truth)?;
+        let gaps = recorder.query(&["gaps", "--json"])?;
+        let mut gaps: Vec<_> = gaps.lines().map(ToldGap::parse).collect::<Result<_>>()?;
+        gaps.sort_by_key(|gap| (gap.from, gap.to));
+        let comparison = Comparison::new(plan.setup, &truth, recording, &gaps);
+        Ok(ScenarioReport { comparison, log, lateness: truth.lateness })
+    }
+}
+
+/// Reads the archive, of a recorder that still runs once everything that came is written.
+fn read_settled(plan: &Plan, dir: &Path, truth: &Truth) -> Result<Recording> {
+    let output = dir.join("output");
+    let deadline = Instant::now() + LONGEST_SETTLING;
+    loop {
+        let recording = Recording::read(&output, plan.setup, truth)?;
+        let waits = plan.ending == Ending::Running && Instant::now() < deadline;
+        if !waits || recording.is_caught_up() {
+            return Ok(recording);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn now() -> u64 {
+    SystemClock.now().nanos()
+}

@@ -1,0 +1,15 @@
+//! The outcome of a scenario.
+
+use std::time::Duration;
+
+use super::comparison::Comparison;
+use super::fault_log::FaultLog;
+
+/// What a scenario found, and what was done in it.
+#[derive(Debug)]
+pub(super) struct ScenarioReport {
+    pub(super) comparison: Comparison,
+    pub(super) log: FaultLog,
+    /// The longest time by which the server was late with a tick.
+    pub(super) lateness: Duration,
+}

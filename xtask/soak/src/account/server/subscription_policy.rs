@@ -1,0 +1,12 @@
+//! The answer to a subscription.
+
+use std::time::Duration;
+
+use super::answer_order::AnswerOrder;
+
+/// When subscriptions are confirmed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SubscriptionPolicy {
+    pub(super) delay: Duration,
+    pub(super) order: AnswerOrder,
+}

@@ -1,0 +1,88 @@
+//! A gap as `streamer gaps` tells it.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use chrono::DateTime;
+use serde_json::Value;
+
+/// Nanoseconds that the times of `streamer gaps` leave out.
+const RESOLUTION: u64 = 1_000_000;
+
+/// One line of `streamer gaps --json`.
+#[derive(Debug, Clone)]
+pub(super) struct ToldGap {
+    pub(super) stem: String,
+    /// Start in Unix nanoseconds.
+    pub(super) from: u64,
+    /// End in Unix nanoseconds; the largest number while the gap lasts.
+    pub(super) to: u64,
+    pub(super) kind: String,
+    pub(super) cause: String,
+    pub(super) certainty: String,
+    /// Number of messages that the gap names.
+    pub(super) messages: Option<u64>,
+    /// The topic that the gap concerns, if it concerns one of several in a file.
+    pub(super) topic: Option<String>,
+}
+
+impl ToldGap {
+    pub(super) fn parse(line: &str) -> Result<Self> {
+        let gap: Value = serde_json::from_str(line)?;
+        let text = |key: &str| {
+            let value = gap.get(key).and_then(Value::as_str);
+            value.map(str::to_owned).with_context(|| format!("a gap without `{key}`: {line}"))
+        };
+        let to = match gap.get("to").and_then(Value::as_str) {
+            Some(to) => parse_time(to)? + RESOLUTION,
+            None => u64::MAX,
+        };
+        let detail = text("detail")?;
+        let topic = detail.strip_prefix("topic ").and_then(|rest| rest.split(':').next());
+        Ok(Self {
+            stem: text("stem")?,
+            from: parse_time(&text("from")?)?,
+            to,
+            kind: text("kind")?,
+            cause: text("cause")?,
+            certainty: text("certainty")?,
+            messages: gap.get("messages").and_then(Value::as_u64),
+            topic: topic.map(str::to_owned),
+        })
+    }
+
+    /// Returns whether the gap is one of this topic in the files of this stem.
+    pub(super) fn concerns(&self, stem: &str, topic: &str) -> bool {
+        self.stem == stem && self.topic.as_deref().is_none_or(|own| own == topic)
+    }
+
+    /// Returns whether a time lies in the gap, or this near to it.
+    pub(super) fn covers(&self, time: u64, tolerance: u64) -> bool {
+        time.saturating_add(tolerance) >= self.from && time <= self.to.saturating_add(tolerance)
+    }
+
+    /// Returns what the table of causes calls the gap.
+    pub(super) fn label(&self) -> String {
+        format!("{} {} {}", self.kind, self.cause, self.certainty)
+    }
+}
+
+impl fmt::Display for ToldGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let to = if self.to == u64::MAX { "now".to_owned() } else { super::format_time(self.to) };
+        write!(f, "{} {}..{to} {}", self.stem, super::format_time(self.from), self.label())?;
+        if let Some(topic) = &self.topic {
+            write!(f, ", topic {topic}")?;
+        }
+        if let Some(messages) = self.messages {
+            write!(f, ", {messages} messages")?;
+        }
+        Ok(())
+    }
+}
+
+fn parse_time(text: &str) -> Result<u64> {
+    let time = DateTime::parse_from_rfc3339(text).with_context(|| format!("the time `{text}`"))?;
+    let nanos = time.timestamp_nanos_opt().context("a time beyond the years")?;
+    Ok(u64::try_from(nanos)?)
+}
