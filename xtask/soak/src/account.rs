@@ -11,8 +11,10 @@ mod cause_table;
 mod cause_total;
 mod comparison;
 mod cut;
+mod discrepancy;
 mod ending;
 mod fault_log;
+mod gap_content;
 mod plan;
 mod plan_builder;
 mod recorder_process;
@@ -23,6 +25,8 @@ mod server;
 mod setup;
 mod target;
 mod tick;
+mod timeline;
+mod timeline_line;
 mod told_gap;
 mod topic_truth;
 mod truth;
@@ -36,18 +40,22 @@ use streamer::time::UnixNanos;
 
 pub(crate) use self::account_args::AccountArgs;
 use self::comparison::Comparison;
+use self::fault_log::FaultLog;
 use self::plan::Plan;
 use self::scenario::Scenario;
 use self::scenario_report::ScenarioReport;
+use self::timeline::Timeline;
 use crate::report;
 
+/// The directory that has the archive of a scenario in the end.
+const OUTPUT: &str = "output";
 /// The time between two ticks of a topic.
 const TICK_INTERVAL: Duration = Duration::from_millis(20);
 /// Nanoseconds by which gaps may be shorter, and exact ones longer, than what is missing.
 const TOLERANCE: u64 = 25_000_000;
 
-/// The number of faults of a scenario that are reported.
-const MAX_FAULTS: usize = 10;
+/// The number of discrepancies of a scenario that are reported.
+const MAX_REPORTED: usize = 5;
 
 /// Runs scenarios until the time is over. Fails if the account of one is not true.
 pub(crate) fn run(args: &AccountArgs) -> Result<()> {
@@ -88,7 +96,7 @@ fn run_seed(
                 break;
             }
             let comparison = run_scenario(args, seed, args.scenario.unwrap_or(number))?;
-            failed += usize::from(!comparison.faults.is_empty());
+            failed += usize::from(!comparison.discrepancies.is_empty());
             let Ok(mut total) = shared.lock() else { bail!("another thread panicked") };
             total.merge(&comparison);
         }
@@ -112,34 +120,27 @@ fn run_scenario(args: &AccountArgs, seed: u64, number: usize) -> Result<Comparis
     let dir = tempfile::tempdir()?;
     let binary = std::fs::canonicalize(&args.binary)
         .with_context(|| format!("there is no `{}`", args.binary.display()))?;
-    let comparison = match Scenario::run(&plan, &binary, dir.path()) {
-        Ok(found) => {
-            let ScenarioReport { comparison, log, lateness } = found;
+    let (comparison, log) = match Scenario::run(&plan, &binary, dir.path()) {
+        Ok(ScenarioReport { comparison, log, lateness }) => {
+            let Comparison { made, missing, outside, .. } = comparison;
+            let late = lateness.as_millis();
             report(&format!(
-                "{title}: {} ticks, {} missing, {} outside; ticks up to {} ms late",
-                comparison.made,
-                comparison.missing,
-                comparison.outside,
-                lateness.as_millis()
+                "{title}: {made} ticks, {missing} missing, {outside} outside; the server was up to {late} ms late"
             ));
-            if !comparison.faults.is_empty() {
-                report(&format!("{title}: FAILED; the faults were\n{log}"));
-            }
-            comparison
+            (comparison, log)
         }
-        Err(error) => {
-            let faults = vec![format!("{error:#}")];
-            Comparison { faults, ..Comparison::default() }
-        }
+        Err(error) => (Comparison::failed(&error), FaultLog::default()),
     };
-    for fault in comparison.faults.iter().take(MAX_FAULTS) {
-        report(&format!("{title}: {fault}"));
+    if comparison.discrepancies.is_empty() {
+        return Ok(comparison);
     }
-    if !comparison.faults.is_empty() {
-        let kept = dir.keep();
-        let count = comparison.faults.len();
-        report(&format!("{title}: {count} faults; the files are kept in {}", kept.display()));
+    for discrepancy in comparison.discrepancies.iter().take(MAX_REPORTED) {
+        let timeline = Timeline::around(discrepancy, &log, &dir.path().join(OUTPUT))?;
+        report(&format!("{title}: FAILED: {}{timeline}", discrepancy.text));
     }
+    let count = comparison.discrepancies.len();
+    let kept = dir.keep();
+    report(&format!("{title}: {count} discrepancies; the files are kept in {}", kept.display()));
     Ok(comparison)
 }
 

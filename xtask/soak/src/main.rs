@@ -9,6 +9,7 @@
 mod account;
 mod check;
 mod recorder;
+mod small_disk;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -140,14 +141,11 @@ fn inject_faults(recorder: &mut Recorder, lasting: Duration, seed: u64) -> Resul
 }
 
 fn fill_the_disk(recorder: &Recorder, millis: u64) -> Result<()> {
-    let Some(dir) = recorder.small_disk() else { return Ok(()) };
+    let Some(disk) = recorder.small_disk() else { return Ok(()) };
     report("the disk is full");
-    let filler = dir.join("filler");
-    let file = std::fs::File::create(&filler)?;
-    while std::io::Write::write_all(&mut &file, &[7; 4_096]).is_ok() {}
+    disk.fill()?;
     std::thread::sleep(Duration::from_millis(millis));
-    std::fs::remove_file(filler)?;
-    Ok(())
+    disk.free()
 }
 
 /// Runs a command of the recorder's binary, which must succeed, and returns its output.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use crate::report;
+use crate::small_disk::SmallDisk;
 
 /// The size of the file system of the archive.
 const DISK: &str = "512m";
@@ -17,8 +18,8 @@ pub(crate) struct Recorder {
     pub(crate) config: PathBuf,
     dir: PathBuf,
     child: Option<Child>,
-    /// Tells that the archive lies on a file system of its own.
-    mounted: bool,
+    /// The file system of the archive; `None` without the right to mount one.
+    disk: Option<SmallDisk>,
     faketime: Option<PathBuf>,
 }
 
@@ -28,13 +29,8 @@ impl Recorder {
             .with_context(|| format!("there is no `{}`", binary.display()))?;
         let output = dir.join("output");
         fs::create_dir(&output)?;
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={DISK}"), "tmpfs"])
-            .arg(&output)
-            .stderr(Stdio::null())
-            .status();
-        let mounted = mount.is_ok_and(|status| status.success());
-        if !mounted {
+        let disk = SmallDisk::mount(&output, DISK);
+        if disk.is_none() {
             report("no right to mount a tmpfs: the disk is never full");
         }
         let faketime = ["x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf"]
@@ -53,7 +49,7 @@ impl Recorder {
         fs::write(&config, serde_json::to_string_pretty(&keys)?)?;
         fs::write(dir.join("clock"), "+0")?;
         let dir = dir.to_owned();
-        Ok(Self { binary, config, dir, child: None, mounted, faketime })
+        Ok(Self { binary, config, dir, child: None, disk, faketime })
     }
 
     pub(crate) fn start(&mut self) -> Result<()> {
@@ -98,9 +94,9 @@ impl Recorder {
         Ok(self.faketime.is_some())
     }
 
-    /// Returns the directory of the archive if it lies on a file system that may be filled.
-    pub(crate) fn small_disk(&self) -> Option<PathBuf> {
-        self.mounted.then(|| self.dir.join("output"))
+    /// Returns the file system of the archive if it may be filled.
+    pub(crate) fn small_disk(&self) -> Option<&SmallDisk> {
+        self.disk.as_ref()
     }
 }
 
@@ -108,8 +104,5 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         // After a successful run the recorder has ended already.
         drop(self.kill());
-        if self.mounted {
-            drop(Command::new("umount").arg("--lazy").arg(self.dir.join("output")).status());
-        }
     }
 }

@@ -27,6 +27,10 @@ pub(super) enum Action {
     SuspendStage,
     /// Lets the program of the stage go on.
     ContinueStage,
+    /// Takes all space of the disk.
+    FillDisk,
+    /// Gives the space of the disk back.
+    FreeDisk,
     /// Ends the program of the stage with SIGKILL.
     KillStage,
 }
@@ -44,6 +48,8 @@ impl fmt::Display for Action {
             Self::Continue => f.write_str("SIGCONT"),
             Self::SuspendStage => f.write_str("SIGSTOP to the stage"),
             Self::ContinueStage => f.write_str("SIGCONT to the stage"),
+            Self::FillDisk => f.write_str("the disk is full"),
+            Self::FreeDisk => f.write_str("the disk has space again"),
             Self::KillStage => f.write_str("kill -9 to the stage"),
         }
     }

@@ -1,6 +1,8 @@
 //! The comparison of what the archive tells with what was sent.
 
 use super::cause_table::CauseTable;
+use super::discrepancy::Discrepancy;
+use super::gap_content::GapContent;
 use super::recording::Recording;
 use super::setup::Setup;
 use super::tick::Tick;
@@ -23,11 +25,17 @@ pub(super) struct Comparison {
     /// Ticks that two connections brought and that were written twice.
     pub(super) doubled: u64,
     /// What is wrong, in words.
-    pub(super) faults: Vec<String>,
+    pub(super) discrepancies: Vec<Discrepancy>,
     pub(super) table: CauseTable,
 }
 
 impl Comparison {
+    /// Returns the outcome of a scenario that could not be carried out.
+    pub(super) fn failed(error: &anyhow::Error) -> Self {
+        let discrepancies = vec![Discrepancy::of_lines("", format!("{error:#}"))];
+        Self { discrepancies, ..Self::default() }
+    }
+
     /// Compares the gaps of an archive and its lines with the truth.
     pub(super) fn new(setup: Setup, truth: &Truth, recording: Recording, gaps: &[ToldGap]) -> Self {
         let mut comparison = Self::default();
@@ -35,14 +43,16 @@ impl Comparison {
             comparison.compare_topic(setup, index, topic, &recording, gaps);
         }
         for gap in gaps {
-            comparison.compare_gap(setup, truth, &recording, gap);
+            if let Some(content) = GapContent::new(setup, truth, &recording, gap) {
+                comparison.compare_gap(gap, &content);
+            }
         }
         comparison.doubled = recording.doubled;
-        comparison.faults.extend(recording.faults);
+        comparison.discrepancies.extend(recording.discrepancies);
         comparison
     }
 
-    /// Adds what was found in another scenario, except for its faults in words.
+    /// Adds what was found in another scenario, except for its discrepancies.
     pub(super) fn merge(&mut self, other: &Self) {
         self.made += other.made;
         self.missing += other.missing;
@@ -75,61 +85,29 @@ impl Comparison {
         self.outside += outside.len() as u64;
         for range in outside.chunk_by(|a, b| a + 1 == *b) {
             if let (Some(first), Some(last)) = (range.first(), range.last()) {
-                self.faults.push(describe_outside(&name, topic, *first, *last, &own));
+                let time = |number: usize| topic.sent.get(number).copied().unwrap_or_default();
+                self.discrepancies.push(Discrepancy {
+                    text: describe_outside(&name, topic, *first, *last, &own),
+                    stem: stem.clone(),
+                    from: time(*first),
+                    to: time(*last),
+                });
             }
         }
     }
 
-    fn compare_gap(&mut self, setup: Setup, truth: &Truth, recording: &Recording, gap: &ToldGap) {
-        let mut topics = 0_u32;
-        let mut missing_nanos = 0;
-        let mut first_missing = u64::MAX;
-        let mut last_missing = 0;
-        let mut spacing = 0;
-        let mut begin = u64::MAX;
-        let mut end = 0;
-        for (index, topic) in truth.topics.iter().enumerate() {
-            let (stem, name) = (setup.stem(index), Tick::topic_name(index));
-            let counted = topic.sent.iter().enumerate().skip(topic.first_counted());
-            let Some((_, first)) = counted.clone().next() else { continue };
-            if !gap.concerns(&stem, &name) {
-                continue;
-            }
-            topics += 1;
-            begin = begin.min(*first);
-            for (number, sent) in counted {
-                end = end.max(*sent);
-                if gap.covers(*sent, TOLERANCE) {
-                    spacing = spacing.max(topic.spacing(number));
-                    if !recording.contains(index, number) {
-                        missing_nanos += topic.spacing(number);
-                        first_missing = first_missing.min(*sent);
-                        last_missing = last_missing.max(*sent + topic.spacing(number));
-                    }
-                }
-            }
-        }
-        // Files of answers have no ticks.
-        if topics == 0 {
+    fn compare_gap(&mut self, gap: &ToldGap, content: &GapContent) {
+        self.table.row(gap.label()).add(content.told(), content.missing());
+        if !gap.is_measured() {
             return;
         }
-        let (from, to) = (gap.from.clamp(begin, end), gap.to.clamp(begin, end));
-        let told = seconds(to.saturating_sub(from));
-        self.table.row(gap.label()).add(told, seconds(missing_nanos) / f64::from(topics));
-        let slack = TOLERANCE + spacing;
-        let is_too_long = if last_missing == 0 {
-            to.saturating_sub(from) > 2 * slack
-        } else {
-            from + slack < first_missing || last_missing + slack < to
-        };
-        let is_measured = gap.certainty == "exact" && gap.kind != "dropped";
-        if is_measured && is_too_long {
-            let missing = if last_missing == 0 {
-                "nothing is missing".to_owned()
-            } else {
-                format!("missing {}..{}", format_time(first_missing), format_time(last_missing))
-            };
-            self.faults.push(format!("an exact gap that is too long: {gap}\n    {missing}"));
+        if let Some(excess) = content.describe_excess() {
+            self.discrepancies.push(Discrepancy {
+                text: format!("an exact gap that is too long: {gap}\n    {excess}"),
+                stem: gap.stem.clone(),
+                from: gap.from,
+                to: gap.to,
+            });
         }
     }
 }
@@ -153,9 +131,4 @@ fn describe_outside(
     let later = gaps.iter().filter(|gap| gap.to >= from).take(NEAR_GAPS);
     text.extend(earlier.chain(later).map(|gap| format!("\n    gap {gap}")));
     text
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a float has room for a day of nanoseconds")]
-fn seconds(nanos: u64) -> f64 {
-    nanos as f64 / 1e9
 }

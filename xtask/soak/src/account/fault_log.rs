@@ -1,9 +1,7 @@
 //! The times at which faults were injected.
 
-use std::fmt;
-
 use super::action::Action;
-use super::format_time;
+use super::timeline_line::TimelineLine;
 
 /// The actions of a scenario, each with the time at which it was done.
 #[derive(Debug, Default)]
@@ -15,13 +13,12 @@ impl FaultLog {
     pub(super) fn add(&mut self, time: u64, action: Action) {
         self.entries.push((time, action));
     }
-}
 
-impl fmt::Display for FaultLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (time, action) in &self.entries {
-            writeln!(f, "    {} {action}", format_time(*time))?;
-        }
-        Ok(())
+    /// Returns the actions in words.
+    pub(super) fn lines(&self) -> Vec<TimelineLine> {
+        self.entries
+            .iter()
+            .map(|(time, action)| TimelineLine { time: *time, text: action.to_string() })
+            .collect()
     }
 }

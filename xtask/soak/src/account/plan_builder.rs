@@ -52,6 +52,10 @@ impl PlanBuilder {
             self.stage_fault();
             return;
         }
+        if setup.has_small_disk() && self.random.bool() {
+            self.full_disk();
+            return;
+        }
         match self.random.u8(0..12) {
             0 | 1 => self.disconnect(),
             2 => self.refused_connects(),
@@ -200,6 +204,38 @@ impl PlanBuilder {
             _ => {}
         }
         self.push(Action::ContinueStage);
+        self.follow_hold_up();
+    }
+
+    fn full_disk(&mut self) {
+        self.push(Action::FillDisk);
+        self.wait(100..3_000);
+        match self.random.u8(0..5) {
+            0 => {
+                self.push(Action::Kill);
+                self.push(Action::FreeDisk);
+                self.restart();
+                return;
+            }
+            1 => {
+                self.kill();
+                self.wait(0..1_000);
+            }
+            2 => {
+                self.push(Action::Terminate);
+                self.wait(0..1_000);
+                self.push(Action::FreeDisk);
+                self.push(Action::AwaitEnd);
+                self.restart();
+                return;
+            }
+            3 => {
+                self.cut();
+                self.wait(0..1_000);
+            }
+            _ => {}
+        }
+        self.push(Action::FreeDisk);
         self.follow_hold_up();
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::discrepancy::Discrepancy;
 use super::setup::Setup;
 use super::tick::Tick;
 use super::truth::Truth;
@@ -15,7 +16,7 @@ pub(super) struct Recording {
     /// The number of times that each tick was recorded, by topic and number.
     times: Vec<Vec<u32>>,
     /// Lines that are torn, were never sent, or stand in the wrong file or order.
-    pub(super) faults: Vec<String>,
+    pub(super) discrepancies: Vec<Discrepancy>,
     /// Ticks that are there more than once, although two connections may bring them.
     pub(super) doubled: u64,
 }
@@ -24,7 +25,7 @@ impl Recording {
     /// Reads the files of a directory.
     pub(super) fn read(dir: &Path, setup: Setup, truth: &Truth) -> Result<Self> {
         let times = truth.topics.iter().map(|topic| vec![0; topic.sent.len()]).collect();
-        let mut recording = Self { times, faults: Vec::new(), doubled: 0 };
+        let mut recording = Self { times, discrepancies: Vec::new(), doubled: 0 };
         let mut last_numbers = vec![None; truth.topics.len()];
         for path in list_files(dir)? {
             let name = path.file_name().and_then(|name| name.to_str()).context("a file name")?;
@@ -46,6 +47,10 @@ impl Recording {
         self.times.iter().all(|times| times.last().is_none_or(|times| *times > 0))
     }
 
+    fn report(&mut self, stem: &str, text: String) {
+        self.discrepancies.push(Discrepancy::of_lines(stem, text));
+    }
+
     fn add_line(
         &mut self,
         setup: Setup,
@@ -55,7 +60,7 @@ impl Recording {
         last_numbers: &mut [Option<usize>],
     ) {
         let Some(text) = line.strip_suffix('\n') else {
-            self.faults.push(format!("{stem}: a torn line: {line}"));
+            self.report(stem, format!("a torn line: {line}"));
             return;
         };
         if text.starts_with(r#"{"success":true,"#) {
@@ -66,11 +71,11 @@ impl Recording {
             topic.and_then(|topic| topic.sent.get(tick.number)) == Some(&tick.sent)
         });
         let Some(tick) = sent else {
-            self.faults.push(format!("{stem}: a line that was never sent: {text}"));
+            self.report(stem, format!("a line that was never sent: {text}"));
             return;
         };
         if setup.stem(tick.topic) != stem {
-            self.faults.push(format!("{stem}: a line of another file: {text}"));
+            self.report(stem, format!("a line of another file: {text}"));
         }
         let times = self.times.get_mut(tick.topic).and_then(|times| times.get_mut(tick.number));
         let Some(times) = times else { return };
@@ -82,9 +87,9 @@ impl Recording {
         if setup.overlaps() {
             self.doubled += u64::from(is_doubled);
         } else if is_doubled {
-            self.faults.push(format!("{stem}: a line that is doubled: {text}"));
+            self.report(stem, format!("a line that is doubled: {text}"));
         } else if is_late {
-            self.faults.push(format!("{stem}: a line out of order: {text}"));
+            self.report(stem, format!("a line out of order: {text}"));
         }
     }
 }

@@ -31,15 +31,18 @@ pub(super) enum Setup {
     SlowStage,
     /// The same, with a buffer that drops the newest messages.
     DropNewest,
+    /// Several topics on a disk that may be full.
+    SmallDisk,
 }
 
 impl Setup {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::ManyTopics,
         Self::OneTopic,
         Self::Redundant,
         Self::Shards,
         Self::SlowStage,
+        Self::SmallDisk,
         Self::OneFile,
         Self::DropNewest,
         Self::Aging,
@@ -55,7 +58,7 @@ impl Setup {
     pub(super) fn topics(self) -> usize {
         match self {
             Self::OneTopic | Self::SlowStage | Self::DropNewest => 1,
-            Self::Redundant | Self::Aging | Self::OneFile => 5,
+            Self::Redundant | Self::Aging | Self::OneFile | Self::SmallDisk => 5,
             Self::RedundantShards => 8,
             Self::Shards => 12,
             Self::ManyTopics => 20,
@@ -72,19 +75,25 @@ impl Setup {
         matches!(self, Self::SlowStage | Self::DropNewest)
     }
 
+    /// Returns whether the disk may be full.
+    pub(super) fn has_small_disk(self) -> bool {
+        self == Self::SmallDisk
+    }
+
     /// Returns the stem of the files of a topic.
     pub(super) fn stem(self, topic: usize) -> String {
         if self == Self::OneFile { ONE_STEM.to_owned() } else { Tick::topic_name(topic) }
     }
 
-    /// Returns the configuration of a recorder that keeps everything in `dir`.
-    pub(super) fn config(self, dir: &Path, url: &str) -> Value {
+    /// Returns the configuration of a recorder that keeps its files in `dir` and its archive in
+    /// `output`.
+    pub(super) fn config(self, dir: &Path, output: &Path, url: &str) -> Value {
         let topics: Vec<_> = (0..self.topics()).map(Tick::topic_name).collect();
         let mut source = json!({
             "type": "websocket", "url": url, "topics": topics, "topics_per_request": 5,
             "subscribe": { "req_id": "{id}", "op": "subscribe", "args": "{topics}" },
         });
-        let mut sink = json!({ "type": "jsonl", "output_dir": dir.join("output") });
+        let mut sink = json!({ "type": "jsonl", "output_dir": output });
         if let Some(share) = self.topics_per_connection() {
             set(&mut source, "topics_per_connection", json!(share));
         }
@@ -138,6 +147,7 @@ impl fmt::Display for Setup {
             Self::RedundantShards => "two connections for each shard",
             Self::Aging => "replaced connections",
             Self::SlowStage => "slow stage",
+            Self::SmallDisk => "full disk",
             Self::DropNewest => "slow stage, drop_newest",
         })
     }

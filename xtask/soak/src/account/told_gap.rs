@@ -61,6 +61,16 @@ impl ToldGap {
         time.saturating_add(tolerance) >= self.from && time <= self.to.saturating_add(tolerance)
     }
 
+    /// Returns whether a time lies in the gap, further than this from its ends.
+    pub(super) fn contains(&self, time: u64, distance: u64) -> bool {
+        time > self.from.saturating_add(distance) && time.saturating_add(distance) < self.to
+    }
+
+    /// Returns whether both ends of the gap are said to be exact. A drop is exact in its number.
+    pub(super) fn is_measured(&self) -> bool {
+        self.certainty == "exact" && self.kind != "dropped"
+    }
+
     /// Returns what the table of causes calls the gap.
     pub(super) fn label(&self) -> String {
         format!("{} {} {}", self.kind, self.cause, self.certainty)
