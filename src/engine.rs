@@ -7,7 +7,6 @@
 //! closed, and the thread empties the queue and closes the sinks.
 
 mod abandoned_sink;
-mod connection_event;
 mod connection_group;
 mod connection_slot;
 mod connection_task;
@@ -18,6 +17,7 @@ mod inline_sinks;
 mod line_arbiter;
 mod line_index;
 mod live_connection;
+mod milestone;
 mod named_plugin;
 mod optional_sink;
 mod overflow;

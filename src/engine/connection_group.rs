@@ -22,7 +22,9 @@ use super::stall_detector::StallDetector;
 use crate::base::time::{Clock, Receipt, UnixNanos};
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
-use crate::plugin::{ConnectionId, Disconnect, SourceEvent, SourceScope};
+use crate::plugin::{
+    ConnectionEvent, ConnectionId, Disconnect, DownCause, SourceEvent, SourceScope,
+};
 
 /// The connections of one source.
 pub(crate) struct ConnectionGroup {
@@ -114,8 +116,25 @@ impl ConnectionGroup {
         id
     }
 
+    /// Handles what the source of a connection has learned.
+    pub(super) fn on_event(&self, line: LineIndex, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::TopicsActive(topics) => self.on_topics_active(line, topics),
+            ConnectionEvent::TopicDown { topic, cause, detail, silent_for } => {
+                self.on_topic_down(line, topic, cause, detail, silent_for);
+            }
+            ConnectionEvent::Unconfirmed { topics } => {
+                self.send_event(SourceEvent::Unconfirmed { topics });
+            }
+            ConnectionEvent::Subscribed => self.on_subscribed(line),
+            ConnectionEvent::Delivering => self.on_delivering(line),
+            // The slot replaces the connection.
+            ConnectionEvent::CloseAnnounced => {}
+        }
+    }
+
     /// Marks topics as arriving over the connection.
-    pub(super) fn on_topics_active(&self, line: LineIndex, topics: Vec<String>) {
+    fn on_topics_active(&self, line: LineIndex, topics: Vec<String>) {
         if let Some(connection) = self.lock_state().connection_mut(line) {
             self.send_topics_active(connection.id, topics.iter());
             connection.set_active(topics);
@@ -124,7 +143,7 @@ impl ConnectionGroup {
 
     /// Marks all subscriptions of the connection answered: every topic arrives that was not
     /// refused.
-    pub(super) fn on_subscribed(&self, line: LineIndex) {
+    fn on_subscribed(&self, line: LineIndex) {
         let mut state = self.lock_state();
         let now = Instant::now();
         state.arbiter.mark_subscribed(line, now);
@@ -140,7 +159,7 @@ impl ConnectionGroup {
     }
 
     /// Marks the server of the connection as known to send the subscribed topics.
-    pub(super) fn on_delivering(&self, line: LineIndex) {
+    fn on_delivering(&self, line: LineIndex) {
         let mut state = self.lock_state();
         state.arbiter.mark_delivering(line, Instant::now());
         if let Some(connection) = state.connection_mut(line) {
@@ -348,29 +367,33 @@ impl ConnectionGroup {
         state.closed_log.log_now();
     }
 
-    /// Forwards an event of a connection to the sinks, unless it reports a topic down that arrives
-    /// over another connection.
-    pub(super) fn on_source_event(&self, line: LineIndex, event: SourceEvent) {
+    /// Marks a topic as not arriving over the connection. Sends the sinks a
+    /// [`SourceEvent::TopicDown`] unless another connection delivers it.
+    fn on_topic_down(
+        &self,
+        line: LineIndex,
+        topic: String,
+        cause: DownCause,
+        detail: String,
+        silent_for: Option<Duration>,
+    ) {
         let mut state = self.lock_state();
-        if let SourceEvent::TopicDown { topic, cause, detail, .. } = &event {
-            let mut others = state.live_connections.iter().filter(|(other, _)| **other != line);
-            let is_covered = others.any(|(_, connection)| connection.is_active(topic));
-            let reason =
-                InactiveTopic { cause: *cause, detail: detail.clone(), is_reported: !is_covered };
-            if let Some(connection) = state.connection_mut(line) {
-                connection.set_inactive(topic, reason);
-                if is_covered {
-                    return;
-                }
-            }
+        let mut others = state.live_connections.iter().filter(|(other, _)| **other != line);
+        let is_covered = others.any(|(_, connection)| connection.is_active(&topic));
+        if let Some(connection) = state.connection_mut(line) {
+            let reason = InactiveTopic { cause, detail: detail.clone(), is_reported: !is_covered };
+            connection.set_inactive(&topic, reason);
         }
-        self.send_event(event);
+        if !is_covered {
+            self.send_event(SourceEvent::TopicDown { topic, cause, detail, silent_for });
+        }
     }
 
     fn record_live_connections(&self, state: &GroupState) {
         self.stats.set_live_connections(self.scope.shard, state.live_connections.len());
     }
 
+    /// Sends the sinks an event, in its place behind the messages so far.
     fn send_event(&self, event: SourceEvent) {
         self.producer.push_event(self.clock.now(), event);
     }

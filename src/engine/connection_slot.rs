@@ -2,7 +2,7 @@
 //! known to end.
 //!
 //! A replacement is made beside the current connection. The current one is closed
-//! [`OVERLAP_DURATION`] after the new one is [delivering](ConnectionEvent::Delivering), so that
+//! [`OVERLAP_DURATION`] after the new one is [delivering](Milestone::Delivering), so that
 //! neither messages in flight are lost nor those that a slower server of the same venue has yet to
 //! send.
 
@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::connection_event::{ConnectionEvent, ConnectionNotice};
 use super::connection_group::ConnectionGroup;
 use super::connection_task::ConnectionTask;
 use super::ended_connection::{CloseOutcome, ConnectionSummary, EndedConnection};
 use super::line_index::LineIndex;
+use super::milestone::{Milestone, MilestoneNotice};
 use super::overlap::{ASSUME_DELIVERING_AFTER, OVERLAP_DURATION};
 use crate::base::backoff::Backoff;
 use crate::base::error_chain::error_chain;
@@ -54,8 +54,8 @@ pub(crate) struct ConnectionSlot {
     age_offset: Duration,
     last_replacement: Option<Instant>,
     backoff: Backoff,
-    notice_sender: Sender<ConnectionNotice>,
-    notice_receiver: Receiver<ConnectionNotice>,
+    notice_sender: Sender<MilestoneNotice>,
+    notice_receiver: Receiver<MilestoneNotice>,
 }
 
 struct RunningConnection {
@@ -257,7 +257,7 @@ impl ConnectionSlot {
         self.last_replacement = self.deadlines.connect;
     }
 
-    fn on_notice(&mut self, ConnectionNotice { line, event }: ConnectionNotice) {
+    fn on_notice(&mut self, MilestoneNotice { line, milestone }: MilestoneNotice) {
         let is_of = |connection: &Option<RunningConnection>| {
             connection.as_ref().is_some_and(|connection| connection.line == line)
         };
@@ -270,8 +270,8 @@ impl ConnectionSlot {
             return;
         };
         let now = Instant::now();
-        match (event, role) {
-            (ConnectionEvent::Connected, _) => {
+        match (milestone, role) {
+            (Milestone::Connected, _) => {
                 if let Some(connection) = connection {
                     connection.is_connected = true;
                 }
@@ -279,17 +279,17 @@ impl ConnectionSlot {
                     self.schedule_age_replacement(now);
                 }
             }
-            (ConnectionEvent::Subscribed | ConnectionEvent::Delivering, Role::Current) => {}
-            (ConnectionEvent::Subscribed, Role::Replacement) => {
+            (Milestone::Subscribed | Milestone::Delivering, Role::Current) => {}
+            (Milestone::Subscribed, Role::Replacement) => {
                 self.deadlines.retire.get_or_insert(now + ASSUME_DELIVERING_AFTER);
             }
-            (ConnectionEvent::Delivering, Role::Replacement) => {
+            (Milestone::Delivering, Role::Replacement) => {
                 self.deadlines.retire = Some(now + OVERLAP_DURATION);
             }
-            (ConnectionEvent::CloseAnnounced, Role::Current) => {
+            (Milestone::CloseAnnounced, Role::Current) => {
                 self.schedule_replacement("its server has announced that it will end it");
             }
-            (ConnectionEvent::CloseAnnounced, Role::Replacement) => {
+            (Milestone::CloseAnnounced, Role::Replacement) => {
                 self.next_replace_at = Some(now + MIN_REPLACE_INTERVAL);
             }
         }

@@ -11,12 +11,15 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use super::connection_event::{ConnectionEvent, ConnectionNotice};
 use super::connection_group::ConnectionGroup;
 use super::ended_connection::{CloseOutcome, ConnectionSummary, EndedConnection};
 use super::line_index::LineIndex;
+use super::milestone::{Milestone, MilestoneNotice};
 use crate::plugin::batch::Batch;
-use crate::plugin::{CloseStatus, DETECTION_TOLERANCE, Disconnect, DownCause, Source, SourceError};
+use crate::plugin::{
+    CloseStatus, ConnectionEvent, DETECTION_TOLERANCE, Disconnect, DownCause, Source, SourceError,
+    Subscription,
+};
 
 /// Longest time for which messages that the peer has already sent are read after a close.
 const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,23 +39,18 @@ pub(super) struct ConnectionTask {
     group: Arc<ConnectionGroup>,
     source: Box<dyn Source>,
     line: LineIndex,
-    notices: Sender<ConnectionNotice>,
+    notices: Sender<MilestoneNotice>,
     /// Canceled when the recorder stops, or to replace the connection.
     close_token: CancellationToken,
     summary: ConnectionSummary,
-    reported: ReportedSteps,
+    /// News of the source that are not handled yet.
+    events: Vec<ConnectionEvent>,
+    /// The milestones of which the slot knows.
+    reached: Vec<Milestone>,
     /// Time of the last sign of life.
     last_received: Instant,
     /// Time until which everything that had arrived is read.
     drained_at: Instant,
-}
-
-/// The steps of a connection that its group and its slot know.
-#[derive(Debug, Default)]
-struct ReportedSteps {
-    subscribed: bool,
-    delivering: bool,
-    close_announced: bool,
 }
 
 impl ConnectionTask {
@@ -61,7 +59,7 @@ impl ConnectionTask {
         group: Arc<ConnectionGroup>,
         source: Box<dyn Source>,
         line: LineIndex,
-        notices: Sender<ConnectionNotice>,
+        notices: Sender<MilestoneNotice>,
         close_token: CancellationToken,
     ) -> Self {
         Self {
@@ -71,7 +69,8 @@ impl ConnectionTask {
             notices,
             close_token,
             summary: ConnectionSummary::default(),
-            reported: ReportedSteps::default(),
+            events: Vec::new(),
+            reached: Vec::new(),
             last_received: Instant::now(),
             drained_at: Instant::now(),
         }
@@ -87,19 +86,19 @@ impl ConnectionTask {
 
     async fn run_connection(&mut self) -> Result<CloseOutcome, SourceError> {
         let started = Instant::now();
-        match self.close_token.run_until_cancelled(self.source.connect()).await {
+        let subscription = match self.close_token.run_until_cancelled(self.source.connect()).await {
             None => return Ok(CloseOutcome::Clean(closed_by_recorder())),
             Some(connected) => connected?,
-        }
+        };
         let connected_at = Instant::now();
         self.last_received = connected_at;
         self.drained_at = connected_at;
         let id = self.group.on_connected(self.line);
         let took = connected_at - started;
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
-        self.send_notice(ConnectionEvent::Connected);
-        if self.source.is_subscribed() {
-            self.mark_subscribed();
+        self.send_notice(Milestone::Connected);
+        if subscription == Subscription::Complete {
+            self.on_event(ConnectionEvent::Subscribed);
         }
         let close_token = self.close_token.clone();
         let mut yielded_at = Instant::now();
@@ -108,7 +107,10 @@ impl ConnectionTask {
             match close_token.run_until_cancelled(self.read(&mut batch)).await {
                 None => return Ok(self.close_and_drain().await),
                 Some(read) => {
-                    self.poll_source_state();
+                    if subscription == Subscription::Complete && batch.has_data() {
+                        self.events.push(ConnectionEvent::Delivering);
+                    }
+                    self.handle_events();
                     read.map_err(|error| self.backdate(error))?;
                 }
             }
@@ -127,7 +129,7 @@ impl ConnectionTask {
     /// Reads a batch. If the read has to wait, everything that had arrived is read.
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
         let stall_detector = &self.group.stall_detector;
-        let mut read = self.source.read(batch);
+        let mut read = self.source.read(batch, &mut self.events);
         let mut idle_at = None;
         let result = poll_fn(|cx| {
             let polled = read.as_mut().poll(cx);
@@ -162,7 +164,7 @@ impl ConnectionTask {
 
     /// Asks the peer to end the stream and reads what it had sent by then.
     async fn close_and_drain(&mut self) -> CloseOutcome {
-        self.poll_source_state();
+        self.handle_events();
         self.last_received = self.last_heard();
         if self.source.close() == CloseStatus::Done {
             return CloseOutcome::Clean(closed_by_recorder());
@@ -184,7 +186,7 @@ impl ConnectionTask {
                 read = timeout_at(deadline, self.read(&mut batch)) => read,
                 () = stop.cancelled(), if !is_stopping => continue,
             };
-            self.poll_source_state();
+            self.handle_events();
             match read {
                 Ok(Ok(())) => self.deliver(batch).await,
                 Ok(Err(SourceError::Disconnected(lost))) => {
@@ -242,37 +244,35 @@ impl ConnectionTask {
         last_sign.map_or(self.last_received, |last_sign| last_sign.max(self.last_received))
     }
 
-    /// Reports the source's events, and the steps of the connection that are not reported yet.
-    fn poll_source_state(&mut self) {
-        for event in self.source.take_events() {
-            self.group.on_source_event(self.line, event);
+    /// Handles what the source has learned.
+    fn handle_events(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.on_event(event);
         }
-        let topics = self.source.take_subscribed();
-        if !topics.is_empty() {
-            self.group.on_topics_active(self.line, topics);
+        self.events = events;
+    }
+
+    /// Tells the group of an event, and the slot of a milestone, unless they know.
+    fn on_event(&mut self, event: ConnectionEvent) {
+        let milestone = match &event {
+            ConnectionEvent::Subscribed => Some(Milestone::Subscribed),
+            ConnectionEvent::Delivering => Some(Milestone::Delivering),
+            ConnectionEvent::CloseAnnounced => Some(Milestone::CloseAnnounced),
+            _ => None,
+        };
+        if milestone.is_some_and(|milestone| self.reached.contains(&milestone)) {
+            return;
         }
-        if !self.reported.subscribed && self.source.is_subscribed() {
-            self.mark_subscribed();
-        }
-        if !self.reported.delivering && self.source.is_delivering() {
-            self.reported.delivering = true;
-            self.group.on_delivering(self.line);
-            self.send_notice(ConnectionEvent::Delivering);
-        }
-        if !self.reported.close_announced && self.source.has_announced_close() {
-            self.reported.close_announced = true;
-            self.send_notice(ConnectionEvent::CloseAnnounced);
+        self.group.on_event(self.line, event);
+        if let Some(milestone) = milestone {
+            self.reached.push(milestone);
+            self.send_notice(milestone);
         }
     }
 
-    fn mark_subscribed(&mut self) {
-        self.reported.subscribed = true;
-        self.group.on_subscribed(self.line);
-        self.send_notice(ConnectionEvent::Subscribed);
-    }
-
-    fn send_notice(&self, event: ConnectionEvent) {
-        match self.notices.try_send(ConnectionNotice { line: self.line, event }) {
+    fn send_notice(&self, milestone: Milestone) {
+        match self.notices.try_send(MilestoneNotice { line: self.line, milestone }) {
             Ok(()) => {}
             Err(TrySendError::Closed(notice)) => debug!(?notice, "the slot has ended"),
             // The channel has room for every event of the connections that a slot has at once.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::batch::Batch;
-use super::{BoxError, BuildContext, ConnectionPolicy, SourceError, SourceEvent};
+use super::{BoxError, BuildContext, ConnectionEvent, ConnectionPolicy, SourceError, Subscription};
 use crate::base::json::Selector;
 
 /// The configuration of a source.
@@ -65,6 +65,11 @@ pub trait Source: Send {
     /// Returns the name of the peer for the log. It holds no secret.
     fn endpoint(&self) -> String;
 
+    /// Returns the topics of this source, where several share the topics of the configuration.
+    fn topics(&self) -> &[String] {
+        &[]
+    }
+
     /// Connects and subscribes. Called again after every [`SourceError::Disconnected`].
     ///
     /// # Errors
@@ -72,45 +77,37 @@ pub trait Source: Send {
     ///
     /// # Cancel safety
     /// May be dropped at any await; the next call starts afresh.
-    async fn connect(&mut self) -> Result<(), SourceError>;
+    async fn connect(&mut self) -> Result<Subscription, SourceError>;
 
     /// Waits for at least one message, then appends all that are ready without waiting.
     ///
-    /// `batch` is empty when called. It may stay empty when the read has other news: an event, a sign
-    /// of life of the peer, or a change of [`is_subscribed`](Self::is_subscribed), [`is_delivering`](Self::is_delivering) or
-    /// [`has_announced_close`](Self::has_announced_close).
+    /// `batch` is empty when called. It may stay empty when the read has other news: an event, or a
+    /// sign of life of the peer. What the source has learned besides goes to the end of `events`.
     ///
     /// # Errors
-    /// See [`SourceError`]. Messages that arrived before the fault are returned first.
+    /// See [`SourceError`]. Messages that arrived before the fault are returned first; events that
+    /// come with it are handled before it.
     ///
     /// # Cancel safety
-    /// Must be cancel-safe: when the future is dropped, no message is lost.
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError>;
+    /// Must be cancel-safe: when the future is dropped, no message and no event is lost. Events may
+    /// be in `events` by then.
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError>;
 
-    /// Returns the topics of this source, where several share the topics of the configuration.
-    fn topics(&self) -> &[String] {
-        &[]
+    /// Returns the time since the last sign of life of the peer, including those that are not
+    /// messages, such as a pong; `None`, the default, if it is unknown. A peer that is silent may be
+    /// dead.
+    fn silent_for(&self) -> Option<Duration> {
+        None
     }
 
-    /// Returns whether the server has answered all subscriptions.
-    ///
-    /// From then on every topic arrives that was not [reported down](SourceEvent::TopicDown), and a
-    /// gap ends. Called after the connect and after every read until it is true. By default true.
-    fn is_subscribed(&self) -> bool {
-        true
-    }
-
-    /// Drains the topics that have become active since the last call.
-    ///
-    /// The gap of such a topic ends before the gap of the whole source. Called after every read.
-    fn take_subscribed(&mut self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Drains the events since the last call, other than messages and disconnects. Called after
-    /// every read.
-    fn take_events(&mut self) -> Vec<SourceEvent> {
-        Vec::new()
+    /// Asks the peer to end the stream. Called once, when the recorder stops or the connection is
+    /// replaced.
+    fn close(&mut self) -> CloseStatus {
+        CloseStatus::Done
     }
 
     /// Returns the number of connections to keep, and their age limit. Called once, before the
@@ -123,33 +120,6 @@ pub trait Source: Send {
     /// default, if there can be only one.
     fn duplicate(&self) -> Option<Box<dyn Source>> {
         None
-    }
-
-    /// Returns whether the server is known to send the subscribed topics, so that an older
-    /// connection can be closed. Called after every read; by default true.
-    fn is_delivering(&self) -> bool {
-        true
-    }
-
-    /// Returns the time since the last sign of life of the peer, including those that are not
-    /// messages, such as a pong; `None`, the default, if it is unknown.
-    ///
-    /// Called before [`Source::close`]: a peer that does not answer the close may have been dead
-    /// for as long.
-    fn silent_for(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Returns whether the server has announced that it will end this connection. Called after
-    /// every read.
-    fn has_announced_close(&self) -> bool {
-        false
-    }
-
-    /// Asks the peer to end the stream. Called once, when the recorder stops or the connection is
-    /// replaced.
-    fn close(&mut self) -> CloseStatus {
-        CloseStatus::Done
     }
 }
 

@@ -18,7 +18,8 @@ use crate::base::json::Selector;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{
-    BoxError, BuildContext, CloseStatus, Disconnect, DownCause, Source, SourceConfig, SourceError,
+    BoxError, BuildContext, CloseStatus, ConnectionEvent, Disconnect, DownCause, Source,
+    SourceConfig, SourceError, Subscription,
 };
 
 /// Maximum time for which a program that closed its stdout may take to exit.
@@ -118,16 +119,20 @@ impl Source for ExecSource {
         format!("program {}", self.config.command.name())
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
         self.process = None;
         let process = RunningProcess::spawn(&self.config, Arc::clone(&self.stats));
         let process =
             process.map_err(|error| Disconnect::new(DownCause::Exited, error.to_string()))?;
         self.process = Some(process);
-        Ok(())
+        Ok(Subscription::Complete)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        _events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         let Some(process) = &mut self.process else {
             return Err(Disconnect::new(DownCause::Exited, "the program is not running").into());
         };

@@ -17,7 +17,9 @@ use crate::base::json::Selector;
 use crate::base::path_text;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
-use crate::plugin::{BoxError, BuildContext, Source, SourceConfig, SourceError};
+use crate::plugin::{
+    BoxError, BuildContext, ConnectionEvent, Source, SourceConfig, SourceError, Subscription,
+};
 
 /// Records every line of the files as a message, one file after the other. The pipeline ends with the
 /// last file.
@@ -156,11 +158,16 @@ impl Source for FileSource {
         }
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
-        self.open_next()
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
+        self.open_next()?;
+        Ok(Subscription::Complete)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        _events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         loop {
             let Some(file) = &mut self.current else {
                 return Err(SourceError::Fatal("the file is read before it is opened".into()));
@@ -188,8 +195,11 @@ mod tests {
         let context = BuildContext::new(Vec::new(), Arc::default(), 1);
         let mut source = config.build(&context).unwrap();
         let mut batch = Batch::new();
-        assert!(matches!(source.read(&mut batch).await, Err(SourceError::Fatal(_))));
+        assert!(matches!(
+            source.read(&mut batch, &mut Vec::new()).await,
+            Err(SourceError::Fatal(_))
+        ));
         source.connect().await.unwrap();
-        assert!(matches!(source.read(&mut batch).await, Err(SourceError::Ended)));
+        assert!(matches!(source.read(&mut batch, &mut Vec::new()).await, Err(SourceError::Ended)));
     }
 }

@@ -10,7 +10,10 @@ use super::line_reader::{LineReader, ReadEnd, poll_readable};
 use crate::base::json::Selector;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
-use crate::plugin::{BoxError, BuildContext, CloseStatus, Source, SourceConfig, SourceError};
+use crate::plugin::{
+    BoxError, BuildContext, CloseStatus, ConnectionEvent, Source, SourceConfig, SourceError,
+    Subscription,
+};
 
 /// Records every line of stdin as a message. The pipeline ends with stdin.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -53,15 +56,19 @@ impl Source for StdinSource {
         "stdin".to_owned()
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
         let stats = Arc::clone(&self.stats);
         let reader =
             LineReader::spawn(std::io::stdin(), || poll_readable(&std::io::stdin()), stats);
         self.reader = Some(reader.map_err(|error| SourceError::Fatal(error.into()))?);
-        Ok(())
+        Ok(Subscription::Complete)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        _events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         let Some(reader) = &mut self.reader else {
             return Err(SourceError::Fatal("stdin is read before it is opened".into()));
         };
@@ -91,7 +98,7 @@ mod tests {
     async fn a_read_without_a_connect_is_not_taken_for_the_end_of_stdin() {
         let context = BuildContext::new(Vec::new(), Arc::default(), 1);
         let mut source = StdinConfig::default().build(&context).unwrap();
-        let read = source.read(&mut Batch::new()).await;
+        let read = source.read(&mut Batch::new(), &mut Vec::new()).await;
         assert!(matches!(read, Err(SourceError::Fatal(_))));
     }
 }

@@ -83,8 +83,8 @@ use crate::base::shard_index::ShardIndex;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{
-    BoxError, BuildContext, CloseStatus, ConnectionPolicy, DETECTION_TOLERANCE, Disconnect,
-    DownCause, Source, SourceConfig, SourceError, SourceEvent,
+    BoxError, BuildContext, CloseStatus, ConnectionEvent, ConnectionPolicy, DETECTION_TOLERANCE,
+    Disconnect, DownCause, Source, SourceConfig, SourceError, Subscription,
 };
 
 impl SourceConfig for WebsocketConfig {
@@ -170,7 +170,6 @@ impl SourceConfig for WebsocketConfig {
                     max_age: self.limits.max_connection_age.to_non_zero_duration(),
                 },
                 connection: None,
-                leftover_events: Vec::new(),
             }));
         }
         Ok(sources)
@@ -193,8 +192,6 @@ struct WebsocketSource {
     secrets: Secrets,
     policy: ConnectionPolicy,
     connection: Option<WebsocketConnection>,
-    /// Events of a connection that has ended.
-    leftover_events: Vec<SourceEvent>,
 }
 
 impl WebsocketSource {
@@ -250,19 +247,25 @@ impl Source for WebsocketSource {
         self.settings.requests.topics().as_slice()
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
         self.connection = None;
         let opened = self.open_connection().await;
-        self.connection = Some(opened.map_err(|disconnect| self.mask_secrets(disconnect))?);
+        let mut opened = opened.map_err(|disconnect| self.mask_secrets(disconnect))?;
+        let subscription = opened.initial_subscription();
+        self.connection = Some(opened);
         debug!(topics = self.topics().len(), "subscription sent");
-        Ok(())
+        Ok(subscription)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         let Some(connection) = &mut self.connection else {
             return Err(Disconnect::new(DownCause::Other, "not connected").into());
         };
-        let Err(mut disconnect) = connection.read(batch).await else { return Ok(()) };
+        let Err(mut disconnect) = connection.read(batch, events).await else { return Ok(()) };
         let silent_for = connection.silent_for();
         if disconnect.cause == DownCause::Io && silent_for > DETECTION_TOLERANCE {
             // Messages that the server sent since the last frame are lost as well.
@@ -273,7 +276,6 @@ impl Source for WebsocketSource {
             // The connection may have been lost at the beginning of a pause.
             disconnect.silent_for = disconnect.silent_for.max(Some(pause.min(silent_for)));
         }
-        self.leftover_events.append(&mut connection.take_events());
         if connection.has_compression_fault() {
             self.options.withdraw_deflate(&self.target.endpoint, &disconnect.detail);
         }
@@ -300,36 +302,11 @@ impl Source for WebsocketSource {
             secrets: self.secrets.clone(),
             policy: self.policy,
             connection: None,
-            leftover_events: Vec::new(),
         }))
-    }
-
-    fn is_subscribed(&self) -> bool {
-        self.connection.as_ref().is_some_and(WebsocketConnection::is_subscribed)
-    }
-
-    fn take_subscribed(&mut self) -> Vec<String> {
-        self.connection.as_mut().map(WebsocketConnection::drain_newly_active).unwrap_or_default()
-    }
-
-    fn is_delivering(&self) -> bool {
-        self.connection.as_ref().is_some_and(WebsocketConnection::is_delivering)
-    }
-
-    fn has_announced_close(&self) -> bool {
-        self.connection.as_ref().is_some_and(WebsocketConnection::has_announced_close)
     }
 
     fn silent_for(&self) -> Option<Duration> {
         self.connection.as_ref().map(WebsocketConnection::silent_for)
-    }
-
-    fn take_events(&mut self) -> Vec<SourceEvent> {
-        let mut events = std::mem::take(&mut self.leftover_events);
-        events.append(
-            &mut self.connection.as_mut().map(WebsocketConnection::take_events).unwrap_or_default(),
-        );
-        events
     }
 
     fn close(&mut self) -> CloseStatus {

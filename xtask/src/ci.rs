@@ -18,6 +18,7 @@ pub(crate) fn ci() -> Result<()> {
     cargo_with_env(&docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
     schema(Mode::Check)?;
     for (package, config) in [
+        ("custom-source", "docs/examples/custom_source/config.json"),
         ("custom-stage", "docs/examples/custom_stage/config.json"),
         ("custom-sink", "docs/examples/custom_sink/config.json"),
     ] {

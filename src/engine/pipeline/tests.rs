@@ -17,7 +17,9 @@ use super::*;
 use crate::base::time::{ManualClock, UnixNanos};
 use crate::metrics::PluginStats;
 use crate::plugin::batch::Batch;
-use crate::plugin::{CommonKeys, Disconnect, DownCause, PluginKind, SourceError};
+use crate::plugin::{
+    CommonKeys, ConnectionEvent, Disconnect, DownCause, PluginKind, SourceError, Subscription,
+};
 
 /// Number of messages in each batch of [`NumberSource`].
 const PER_BATCH: u64 = 10;
@@ -45,15 +47,19 @@ impl Source for NumberSource {
         "numbers".to_owned()
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
         if self.failing_connects > 0 {
             self.failing_connects -= 1;
             return Err(Disconnect::new(DownCause::Connect, "not yet").into());
         }
-        Ok(())
+        Ok(Subscription::Complete)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        _events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         if self.next >= self.end {
             if self.stalls_at_end {
                 std::future::pending::<()>().await;

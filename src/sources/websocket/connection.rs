@@ -26,7 +26,7 @@ use super::subscription_tracker::SubscriptionTracker;
 use super::transport::Transport;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
-use crate::plugin::{CloseStatus, Disconnect, DownCause, SourceEvent};
+use crate::plugin::{CloseStatus, ConnectionEvent, Disconnect, DownCause, Subscription};
 
 /// Size in bytes from which on a batch is returned although more messages may be ready.
 const BATCH_TARGET_BYTES: usize = 128 << 10;
@@ -118,14 +118,9 @@ impl WebsocketConnection {
         self.stream.flush().await
     }
 
-    /// Returns whether the server is known to deliver the subscribed topics.
-    pub(super) fn is_delivering(&self) -> bool {
-        self.tracker.is_delivering()
-    }
-
-    /// Returns whether the server announced that it will close the connection.
-    pub(super) fn has_announced_close(&self) -> bool {
-        self.tracker.has_announced_close()
+    /// Returns the state of the subscriptions right after the connect.
+    pub(super) fn initial_subscription(&mut self) -> Subscription {
+        self.tracker.initial_subscription()
     }
 
     /// Returns whether the connection ended because of how the server compresses.
@@ -138,22 +133,8 @@ impl WebsocketConnection {
         self.keep_alive.silent_for()
     }
 
-    /// Returns whether every topic is requested, and answered as far as the server answers.
-    pub(super) fn is_subscribed(&self) -> bool {
-        self.tracker.is_subscribed()
-    }
-
-    /// Drains the topics that became active.
-    pub(super) fn drain_newly_active(&mut self) -> Vec<String> {
-        self.tracker.drain_newly_active()
-    }
-
-    /// Drains the events since the last call.
-    pub(super) fn take_events(&mut self) -> Vec<SourceEvent> {
-        self.tracker.take_events()
-    }
-
-    /// Waits for messages and moves them into `batch`, which must be empty.
+    /// Waits for messages and moves them into `batch`, which must be empty, and what is learned
+    /// besides into `events`.
     ///
     /// The batch stays empty if there are only events or signs of life to report.
     ///
@@ -162,7 +143,17 @@ impl WebsocketConnection {
     ///
     /// # Cancel safety
     /// Messages that were read stay in the connection until they are moved into a batch.
-    pub(super) async fn read(&mut self, batch: &mut Batch) -> Result<(), Disconnect> {
+    pub(super) async fn read(
+        &mut self,
+        batch: &mut Batch,
+        events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), Disconnect> {
+        let read = self.read_batch(batch).await;
+        self.tracker.drain_events(events);
+        read
+    }
+
+    async fn read_batch(&mut self, batch: &mut Batch) -> Result<(), Disconnect> {
         loop {
             let wants_more = self.may_have_more
                 && self.disconnect.is_none()

@@ -29,7 +29,7 @@ use super::wire_message::{render_message, wire_text};
 use crate::base::json::Pointer;
 use crate::metrics::{PipelineStats, SubscriptionReply, TrackerId};
 use crate::plugin::batch::Batch;
-use crate::plugin::{Disconnect, DownCause, SourceEvent};
+use crate::plugin::{ConnectionEvent, Disconnect, DownCause, Subscription};
 
 /// Time after a connect or a request in which every message is examined.
 const INSPECT_WINDOW: Duration = Duration::from_secs(60);
@@ -63,9 +63,18 @@ pub(super) struct SubscriptionTracker {
     /// Set once every request is answered or late.
     is_fully_answered: bool,
     close_announced: bool,
+    reported: ReportedSteps,
     /// Id of the connection in the status.
     id: TrackerId,
     stats: Arc<PipelineStats>,
+}
+
+/// The steps of a connection that are reported.
+#[derive(Debug, Default)]
+struct ReportedSteps {
+    subscribed: bool,
+    delivering: bool,
+    close_announced: bool,
 }
 
 impl SubscriptionTracker {
@@ -94,6 +103,7 @@ impl SubscriptionTracker {
             opening_answers: settings.opening_messages.len(),
             is_fully_answered: false,
             close_announced: false,
+            reported: ReportedSteps::default(),
             id: TrackerId::next(),
             settings: Arc::clone(settings),
             stats,
@@ -188,23 +198,39 @@ impl SubscriptionTracker {
         std::mem::take(&mut self.replies)
     }
 
-    /// Drains the events since the last call.
-    pub(super) fn take_events(&mut self) -> Vec<SourceEvent> {
-        self.events.take_events()
+    /// Returns the state of the subscriptions right after the connect.
+    pub(super) fn initial_subscription(&mut self) -> Subscription {
+        self.reported.subscribed = self.is_subscribed();
+        if self.reported.subscribed { Subscription::Complete } else { Subscription::Pending }
+    }
+
+    /// Moves the events since the last call to the end of `events`.
+    pub(super) fn drain_events(&mut self, events: &mut Vec<ConnectionEvent>) {
+        self.events.drain_into(events);
+        let active = self.subscriptions.drain_newly_active();
+        if !active.is_empty() {
+            events.push(ConnectionEvent::TopicsActive(self.topic_names(&active)));
+        }
+        if !self.reported.subscribed && self.is_subscribed() {
+            self.reported.subscribed = true;
+            events.push(ConnectionEvent::Subscribed);
+        }
+        if !self.reported.delivering && self.is_delivering() {
+            self.reported.delivering = true;
+            events.push(ConnectionEvent::Delivering);
+        }
+        if !self.reported.close_announced && self.close_announced {
+            self.reported.close_announced = true;
+            events.push(ConnectionEvent::CloseAnnounced);
+        }
     }
 
     /// Returns whether the state of every topic is confirmed and not every topic is rejected.
     /// Without topics, returns whether the fixed messages are answered.
-    pub(super) fn is_subscribed(&self) -> bool {
+    fn is_subscribed(&self) -> bool {
         self.subscriptions.is_fully_confirmed()
             && !self.subscriptions.is_fully_rejected()
             && (self.fixed_answers.deadline().is_none() || self.resolver.topic_count() > 0)
-    }
-
-    /// Drains the topics that became active.
-    pub(super) fn drain_newly_active(&mut self) -> Vec<String> {
-        let active = self.subscriptions.drain_newly_active();
-        self.topic_names(&active)
     }
 
     /// Returns whether there is something to report although there may be no message.
@@ -217,13 +243,8 @@ impl SubscriptionTracker {
         self.events.take_notice()
     }
 
-    /// Returns whether the server announced that it will close the connection.
-    pub(super) fn has_announced_close(&self) -> bool {
-        self.close_announced
-    }
-
     /// Returns whether the server is known to deliver the subscribed topics.
-    pub(super) fn is_delivering(&self) -> bool {
+    fn is_delivering(&self) -> bool {
         let is_active = |state: &SubscriptionState| *state == SubscriptionState::Active;
         self.is_fully_answered
             && (self.has_data || self.subscriptions.states().iter().any(is_active))

@@ -32,8 +32,8 @@ async fn silences_at_stop(end: impl Fn(&ConnectionGroup, [LineIndex; 2])) -> Vec
     let lines = [group.add_connection(), group.add_connection()];
     for line in lines {
         group.on_connected(line);
-        group.on_subscribed(line);
-        group.on_delivering(line);
+        group.on_event(line, ConnectionEvent::Subscribed);
+        group.on_event(line, ConnectionEvent::Delivering);
     }
     tokio::time::advance(Duration::from_secs(60)).await;
     harness.stop.cancel();
@@ -80,12 +80,12 @@ async fn a_topic_only_one_connection_delivers_goes_down_with_it() {
     let topics = |topics: &[&str]| topics.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
     for (line, topics) in lines.into_iter().zip([topics(&["a", "b"]), topics(&["a"])]) {
         group.on_connected(line);
-        group.on_topics_active(line, topics);
+        group.on_event(line, ConnectionEvent::TopicsActive(topics));
     }
-    group.on_source_event(lines[1], topic_refused("b", "delisted"));
+    group.on_event(lines[1], topic_refused("b", "delisted"));
     for line in lines {
-        group.on_subscribed(line);
-        group.on_delivering(line);
+        group.on_event(line, ConnectionEvent::Subscribed);
+        group.on_event(line, ConnectionEvent::Delivering);
     }
     let mut drain_events = || {
         let mut events = Vec::new();
@@ -112,7 +112,7 @@ async fn a_topic_only_one_connection_delivers_goes_down_with_it() {
     assert_eq!(drain_events(), ["b delisted Some(0ns)"]);
     let late = group.add_connection();
     group.on_connected(late);
-    group.on_topics_active(late, topics(&["a"]));
+    group.on_event(late, ConnectionEvent::TopicsActive(topics(&["a"])));
     tokio::time::advance(Duration::from_secs(60)).await;
     group.on_lost(lines[1], &lost);
     assert_eq!(
@@ -123,12 +123,12 @@ async fn a_topic_only_one_connection_delivers_goes_down_with_it() {
     // A refusal that was not reported, because another connection delivered the topic.
     let other = group.add_connection();
     group.on_connected(other);
-    group.on_topics_active(other, topics(&["b"]));
-    group.on_source_event(late, topic_refused("b", "delisted"));
+    group.on_event(other, ConnectionEvent::TopicsActive(topics(&["b"])));
+    group.on_event(late, topic_refused("b", "delisted"));
     assert_eq!(drain_events(), ["4 b"]);
     group.on_lost(other, &lost);
     assert_eq!(drain_events(), ["down", "3 a"]);
-    group.on_subscribed(late);
+    group.on_event(late, ConnectionEvent::Subscribed);
     assert_eq!(drain_events(), ["3", "b delisted None"]);
 }
 
@@ -235,18 +235,25 @@ impl Source for ClosingSource {
         "a closing server".to_owned()
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
         self.attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         self.lost_at = Instant::now() + Duration::from_secs(1);
-        Ok(())
+        Ok(Subscription::Complete)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         if self.attempt == 1 && Instant::now() >= self.lost_at {
             return Err(Disconnect::new(DownCause::Eof, "lost").into());
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
         batch.push(b"x");
+        if self.attempt < 2 {
+            events.push(ConnectionEvent::CloseAnnounced);
+        }
         Ok(())
     }
 
@@ -257,10 +264,6 @@ impl Source for ClosingSource {
     fn duplicate(&self) -> Option<Box<dyn Source>> {
         let attempts = Arc::clone(&self.attempts);
         Some(Box::new(Self { attempts, attempt: 0, lost_at: Instant::now() }))
-    }
-
-    fn has_announced_close(&self) -> bool {
-        self.attempt < 2
     }
 }
 
@@ -291,12 +294,16 @@ impl Source for LimitedSource {
         "few".to_owned()
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
         self.connects.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(Subscription::Complete)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        _events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         batch.push(b"x");
         Ok(())
@@ -358,9 +365,11 @@ async fn an_event_of_a_connection_that_is_not_established_reaches_the_sinks() {
     let harness = PipelineHarness::new();
     let (group, mut consumer) = test_group(&harness);
     let line = group.add_connection();
-    let refused = topic_refused("a", "no");
-    group.on_source_event(line, refused.clone());
-    assert!(matches!(consumer.try_pop(), Some(QueueItem::Event(_, event)) if event == refused));
+    group.on_event(line, topic_refused("a", "no"));
+    assert!(matches!(
+        consumer.try_pop(),
+        Some(QueueItem::Event(_, SourceEvent::TopicDown { topic, .. })) if topic == "a"
+    ));
 }
 
 #[tokio::test]

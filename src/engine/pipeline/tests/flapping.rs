@@ -43,7 +43,7 @@ impl Source for FlappingSource {
         "a bad network".to_owned()
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
         tokio::time::sleep(Duration::from_millis(self.rng.u64(20..500))).await;
         if self.rng.u8(0..4) == 0 {
             return Err(Disconnect::new(DownCause::Connect, "refused").into());
@@ -52,10 +52,14 @@ impl Source for FlappingSource {
         self.cut_off = Some(Instant::now() + lasts);
         let now = self.clock.now();
         self.spans.lock().unwrap().push((now, now));
-        Ok(())
+        Ok(Subscription::Complete)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        _events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         let next = tokio::time::sleep(Duration::from_secs(1));
         let cut_off = tokio::time::sleep_until(self.cut_off.unwrap());
         let lost = tokio::select! {

@@ -47,7 +47,7 @@ impl Source for SecondsSource {
         "clockwork".to_owned()
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         if self.flaky && attempt.is_multiple_of(3) {
@@ -56,10 +56,14 @@ impl Source for SecondsSource {
         self.connected_at = Instant::now();
         self.next = self.begun.elapsed().as_secs() + 1;
         self.delay = Duration::from_millis(u64::from(attempt) * 370 % 900);
-        Ok(())
+        Ok(Subscription::Complete)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        _events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         if self.closed {
             return Err(Disconnect::new(DownCause::Closed, "closed").into());
         }

@@ -18,8 +18,8 @@ pub(super) enum ScriptStep {
     Flood,
 }
 
-pub(super) fn topic_refused(topic: &str, detail: &str) -> SourceEvent {
-    SourceEvent::TopicDown {
+pub(super) fn topic_refused(topic: &str, detail: &str) -> ConnectionEvent {
+    ConnectionEvent::TopicDown {
         topic: topic.to_owned(),
         cause: DownCause::Refused,
         detail: detail.to_owned(),
@@ -30,7 +30,6 @@ pub(super) fn topic_refused(topic: &str, detail: &str) -> SourceEvent {
 /// Follows a script.
 pub(super) struct ScriptedSource {
     steps: VecDeque<ScriptStep>,
-    events: Vec<SourceEvent>,
     /// Canceled when the script waits.
     pub(super) waiting: CancellationToken,
 }
@@ -38,7 +37,7 @@ pub(super) struct ScriptedSource {
 impl ScriptedSource {
     pub(super) fn new(steps: impl IntoIterator<Item = ScriptStep>) -> Self {
         let waiting = CancellationToken::new();
-        Self { steps: steps.into_iter().collect(), events: Vec::new(), waiting }
+        Self { steps: steps.into_iter().collect(), waiting }
     }
 }
 
@@ -48,11 +47,15 @@ impl Source for ScriptedSource {
         "a script".to_owned()
     }
 
-    async fn connect(&mut self) -> Result<(), SourceError> {
-        Ok(())
+    async fn connect(&mut self) -> Result<Subscription, SourceError> {
+        Ok(Subscription::Complete)
     }
 
-    async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        batch: &mut Batch,
+        events: &mut Vec<ConnectionEvent>,
+    ) -> Result<(), SourceError> {
         // A wait ends when the connection is closed; the next read takes the next step.
         match self.steps.pop_front() {
             Some(ScriptStep::Message(text)) => {
@@ -61,7 +64,7 @@ impl Source for ScriptedSource {
                 }
             }
             Some(ScriptStep::RefuseTopic) => {
-                self.events.push(topic_refused("a", "no"));
+                events.push(topic_refused("a", "no"));
             }
             Some(ScriptStep::Close) => {
                 return Err(Disconnect::new(DownCause::Closed, "closed").into());
@@ -76,10 +79,6 @@ impl Source for ScriptedSource {
             }
         }
         Ok(())
-    }
-
-    fn take_events(&mut self) -> Vec<SourceEvent> {
-        std::mem::take(&mut self.events)
     }
 
     fn close(&mut self) -> CloseStatus {

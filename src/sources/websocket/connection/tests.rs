@@ -91,7 +91,7 @@ async fn read_all(connection: &mut WebsocketConnection) -> (Vec<String>, Disconn
     let mut lines = Vec::new();
     loop {
         let mut batch = Batch::new();
-        match connection.read(&mut batch).await {
+        match connection.read(&mut batch, &mut Vec::new()).await {
             Ok(()) => lines
                 .extend(batch.records().map(|r| String::from_utf8(r.payload.to_vec()).unwrap())),
             Err(disconnect) => return (lines, disconnect),
@@ -106,7 +106,8 @@ async fn poll_once(connection: &mut WebsocketConnection) -> Option<Disconnect> {
         tokio::task::yield_now().await;
     }
     let mut batch = Batch::new();
-    let mut read = Box::pin(connection.read(&mut batch));
+    let mut events = Vec::new();
+    let mut read = Box::pin(connection.read(&mut batch, &mut events));
     match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
         Poll::Ready(read) => read.err(),
         Poll::Pending => None,
@@ -139,7 +140,7 @@ async fn buffered_messages_are_read_after_a_write_error() {
     let (mut connection, mut server) = connect(settings(Vec::new()), no_keep_alive()).await;
     send_frame(&mut server, TEXT, b"one");
     let mut batch = Batch::new();
-    connection.read(&mut batch).await.unwrap();
+    connection.read(&mut batch, &mut Vec::new()).await.unwrap();
     // After a short read the runtime reads again only once the system has reported more.
     send_frame(&mut server, TEXT, b"two");
     reset(server);

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tracing::error;
 
-use crate::plugin::{DownCause, SourceEvent};
+use crate::plugin::{ConnectionEvent, DownCause};
 
 /// The events of a connection that are still to be reported.
 #[derive(Default)]
 pub(super) struct EventQueue {
-    events: Vec<SourceEvent>,
+    events: Vec<ConnectionEvent>,
     /// Set if there is something to report although there may be no message.
     has_notice: bool,
 }
@@ -30,23 +30,23 @@ impl EventQueue {
         std::mem::take(&mut self.has_notice)
     }
 
-    /// Drains the events.
-    pub(super) fn take_events(&mut self) -> Vec<SourceEvent> {
-        std::mem::take(&mut self.events)
+    /// Moves the events to the end of `events`.
+    pub(super) fn drain_into(&mut self, events: &mut Vec<ConnectionEvent>) {
+        events.append(&mut self.events);
     }
 
     /// Reports topics that are assumed to be active without an answer of the server.
     pub(super) fn report_unconfirmed(&mut self, topics: Vec<String>) {
         self.has_notice = true;
         if !topics.is_empty() {
-            self.events.push(SourceEvent::Unconfirmed { topics });
+            self.events.push(ConnectionEvent::Unconfirmed { topics });
         }
     }
 
     /// Reports that the answer to messages for no particular topic is late.
     pub(super) fn report_unconfirmed_connection(&mut self) {
         self.has_notice = true;
-        self.events.push(SourceEvent::Unconfirmed { topics: Vec::new() });
+        self.events.push(ConnectionEvent::Unconfirmed { topics: Vec::new() });
     }
 
     /// Reports a topic that the server rejected.
@@ -70,6 +70,6 @@ impl EventQueue {
     ) {
         self.has_notice = true;
         let detail = detail.to_owned();
-        self.events.push(SourceEvent::TopicDown { topic, cause, detail, silent_for });
+        self.events.push(ConnectionEvent::TopicDown { topic, cause, detail, silent_for });
     }
 }

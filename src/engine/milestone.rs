@@ -4,7 +4,7 @@ use super::line_index::LineIndex;
 
 /// A step in the life of a connection. Each occurs at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConnectionEvent {
+pub(super) enum Milestone {
     /// The connection is established.
     Connected,
     /// The server has answered all subscriptions.
@@ -15,9 +15,9 @@ pub(super) enum ConnectionEvent {
     CloseAnnounced,
 }
 
-/// An event of the connection on a line.
+/// A milestone of the connection on a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ConnectionNotice {
+pub(super) struct MilestoneNotice {
     pub(super) line: LineIndex,
-    pub(super) event: ConnectionEvent,
+    pub(super) milestone: Milestone,
 }
