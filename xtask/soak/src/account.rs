@@ -15,6 +15,7 @@ mod discrepancy;
 mod ending;
 mod fault_log;
 mod gap_content;
+mod lifecycle;
 mod plan;
 mod plan_builder;
 mod recorder_process;
@@ -30,6 +31,7 @@ mod timeline_line;
 mod told_gap;
 mod topic_truth;
 mod truth;
+mod variation;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,8 +71,9 @@ pub(crate) fn run(args: &AccountArgs) -> Result<()> {
     report(&total.table.to_string());
     let recorded = total.made - total.missing;
     report(&format!(
-        "{} ticks made, {recorded} recorded, {} missing, {} outside a gap; {} recorded twice",
-        total.made, total.missing, total.outside, total.doubled
+        "{} ticks made, {recorded} recorded, {} missing, {} outside a gap, {} only in possible gaps; \
+         {} recorded twice",
+        total.made, total.missing, total.outside, total.only_possible, total.doubled
     ));
     if failed > 0 {
         bail!("{failed} scenarios failed");

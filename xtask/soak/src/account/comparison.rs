@@ -22,6 +22,8 @@ pub(super) struct Comparison {
     pub(super) missing: u64,
     /// Missing ticks that lie in no gap.
     pub(super) outside: u64,
+    /// Missing ticks that lie only in gaps in which perhaps nothing is missing.
+    pub(super) only_possible: u64,
     /// Ticks that two connections brought and that were written twice.
     pub(super) doubled: u64,
     /// What is wrong, in words.
@@ -57,6 +59,7 @@ impl Comparison {
         self.made += other.made;
         self.missing += other.missing;
         self.outside += other.outside;
+        self.only_possible += other.only_possible;
         self.doubled += other.doubled;
         self.table.merge(&other.table);
     }
@@ -78,8 +81,11 @@ impl Comparison {
                 continue;
             }
             self.missing += 1;
-            if !own.iter().any(|gap| gap.covers(*sent, TOLERANCE)) {
+            let mut covering = own.iter().filter(|gap| gap.covers(*sent, TOLERANCE)).peekable();
+            if covering.peek().is_none() {
                 outside.push(number);
+            } else if covering.all(|gap| gap.is_possible()) {
+                self.only_possible += 1;
             }
         }
         self.outside += outside.len() as u64;

@@ -56,7 +56,7 @@ impl PlanBuilder {
             self.full_disk();
             return;
         }
-        match self.random.u8(0..12) {
+        match self.random.u8(0..14) {
             0 | 1 => self.disconnect(),
             2 => self.refused_connects(),
             3 => self.late_confirmation(),
@@ -65,6 +65,7 @@ impl PlanBuilder {
             6 => self.stop(),
             7 => self.unanswered_stop(),
             8 => self.flapping(),
+            9 => self.interrupted_stop(),
             _ => self.hold_up(),
         }
     }
@@ -101,7 +102,9 @@ impl PlanBuilder {
     fn refused_connects(&mut self) {
         self.server(ServerCommand::Refuse);
         self.cut();
-        self.wait(50..2_500);
+        self.wait(50..1_500);
+        self.nested_fault();
+        self.wait(50..1_500);
         self.server(ServerCommand::Accept);
     }
 
@@ -111,12 +114,21 @@ impl PlanBuilder {
         let delay = Duration::from_millis(self.random.u64(100..2_000));
         self.server(ServerCommand::DelayAnswers(order, delay));
         self.cut();
-        self.wait(100..2_500);
-        if self.random.bool() {
-            // The connection may be lost before it is confirmed.
-            self.cut();
-        }
+        self.wait(100..1_500);
+        self.nested_fault();
+        self.wait(100..1_500);
         self.server(ServerCommand::DelayAnswers(AnswerOrder::AnswerFirst, Duration::ZERO));
+    }
+
+    /// Appends what may happen while connections are refused or not confirmed.
+    fn nested_fault(&mut self) {
+        match self.random.u8(0..8) {
+            0 | 1 => self.cut(),
+            2 => self.kill(),
+            3 => self.stop(),
+            4 => self.hold_up(),
+            _ => {}
+        }
     }
 
     /// A server that hangs is cut off in the end: a recorder that is killed before cannot know since
@@ -139,11 +151,36 @@ impl PlanBuilder {
         self.restart();
     }
 
+    /// Appends a start, which may go wrong once or twice.
     fn restart(&mut self) {
         if self.random.bool() {
             self.wait(0..1_500);
         }
         self.push(Action::Start);
+        match self.random.u8(0..10) {
+            0 => {
+                self.wait(0..100);
+                self.kill();
+            }
+            1 => {
+                self.wait(0..50);
+                self.push(Action::Suspend);
+                self.wait(100..1_500);
+                self.push(Action::Continue);
+            }
+            _ => {}
+        }
+    }
+
+    /// Appends a stop in which the recorder is held up.
+    fn interrupted_stop(&mut self) {
+        self.push(Action::Terminate);
+        self.wait(0..12);
+        self.push(Action::Suspend);
+        self.wait(100..1_500);
+        self.push(Action::Continue);
+        self.push(Action::AwaitEnd);
+        self.restart();
     }
 
     fn unanswered_stop(&mut self) {
@@ -191,8 +228,10 @@ impl PlanBuilder {
             }
             1 => {
                 self.push(Action::Terminate);
-                self.wait(0..1_000);
-                self.push(Action::ContinueStage);
+                if self.random.bool() {
+                    self.wait(0..1_000);
+                    self.push(Action::ContinueStage);
+                }
                 self.push(Action::AwaitEnd);
                 self.restart();
                 return;
@@ -224,8 +263,14 @@ impl PlanBuilder {
             2 => {
                 self.push(Action::Terminate);
                 self.wait(0..1_000);
+                let given_up = self.random.bool();
+                if given_up {
+                    self.push(Action::AwaitEnd);
+                }
                 self.push(Action::FreeDisk);
-                self.push(Action::AwaitEnd);
+                if !given_up {
+                    self.push(Action::AwaitEnd);
+                }
                 self.restart();
                 return;
             }

@@ -10,6 +10,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::lifecycle::Lifecycle;
+
 /// The longest time that a stop may take; the configurations allow three seconds and one more.
 const LONGEST_STOP: Duration = Duration::from_secs(15);
 
@@ -20,6 +22,7 @@ pub(super) struct RecorderProcess {
     config: PathBuf,
     output: PathBuf,
     child: Option<Child>,
+    lifecycle: Lifecycle,
 }
 
 impl RecorderProcess {
@@ -28,7 +31,13 @@ impl RecorderProcess {
         let path = dir.join("config.json");
         fs::write(&path, serde_json::to_string_pretty(config)?)?;
         let binary = binary.to_owned();
-        Ok(Self { binary, config: path, output: dir.join("stderr"), child: None })
+        Ok(Self {
+            binary,
+            config: path,
+            output: dir.join("stderr"),
+            child: None,
+            lifecycle: Lifecycle::Running,
+        })
     }
 
     pub(super) fn start(&mut self) -> Result<()> {
@@ -36,6 +45,7 @@ impl RecorderProcess {
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
         self.child = Some(command.spawn().context("cannot start the recorder")?);
+        self.lifecycle = Lifecycle::Running;
         Ok(())
     }
 
@@ -49,7 +59,14 @@ impl RecorderProcess {
         Ok(())
     }
 
-    /// Sends a signal to the recorder.
+    /// Asks the recorder to stop.
+    pub(super) fn terminate(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        self.lifecycle = Lifecycle::Stopping;
+        Ok(())
+    }
+
+    /// Sends a signal to the recorder. One that was asked to stop may have ended.
     pub(super) fn signal(&mut self, signal: Signal) -> Result<()> {
         self.check_runs()?;
         kill_process(self.pid()?, signal)?;
@@ -105,6 +122,9 @@ impl RecorderProcess {
 
     fn check_runs(&mut self) -> Result<()> {
         let child = self.child.as_mut().context("the recorder does not run")?;
+        if self.lifecycle == Lifecycle::Stopping {
+            return Ok(());
+        }
         if let Some(status) = child.try_wait()? {
             bail!("the recorder ended by itself ({status}); see its log");
         }

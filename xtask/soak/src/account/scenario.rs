@@ -53,7 +53,7 @@ impl<'a> Scenario<'a> {
         if plan.setup.has_small_disk() {
             disk = SmallDisk::mount(&output, DISK_SIZE);
         }
-        let config = plan.setup.config(dir, &output, &server.url());
+        let config = plan.setup.config(&plan.variation, dir, &output, &server.url());
         let recorder = RecorderProcess::new(binary, dir, &config)?;
         let mut scenario =
             Self { plan, dir, output, server, recorder, disk, log: FaultLog::default() };
@@ -73,7 +73,7 @@ impl<'a> Scenario<'a> {
             Action::Server(command) => time = self.server.perform(command)?,
             Action::Start => self.recorder.start()?,
             Action::Kill => self.recorder.kill()?,
-            Action::Terminate => self.recorder.signal(Signal::TERM)?,
+            Action::Terminate => self.recorder.terminate()?,
             Action::AwaitEnd => {
                 self.recorder.await_end()?;
                 time = now();

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::tick::Tick;
+use super::variation::Variation;
 
 /// The stem of the files in which several topics are together.
 const ONE_STEM: &str = "all";
@@ -87,13 +88,21 @@ impl Setup {
 
     /// Returns the configuration of a recorder that keeps its files in `dir` and its archive in
     /// `output`.
-    pub(super) fn config(self, dir: &Path, output: &Path, url: &str) -> Value {
+    pub(super) fn config(
+        self,
+        variation: &Variation,
+        dir: &Path,
+        output: &Path,
+        url: &str,
+    ) -> Value {
         let topics: Vec<_> = (0..self.topics()).map(Tick::topic_name).collect();
         let mut source = json!({
-            "type": "websocket", "url": url, "topics": topics, "topics_per_request": 5,
+            "type": "websocket", "url": url, "topics": topics,
             "subscribe": { "req_id": "{id}", "op": "subscribe", "args": "{topics}" },
         });
         let mut sink = json!({ "type": "jsonl", "output_dir": output });
+        extend(&mut source, variation.source_keys());
+        extend(&mut sink, variation.sink_keys());
         if let Some(share) = self.topics_per_connection() {
             set(&mut source, "topics_per_connection", json!(share));
         }
@@ -127,6 +136,12 @@ impl Setup {
             Self::RedundantShards => Some(4),
             _ => None,
         }
+    }
+}
+
+fn extend(object: &mut Value, keys: Value) {
+    if let (Some(object), Value::Object(keys)) = (object.as_object_mut(), keys) {
+        object.extend(keys);
     }
 }
 

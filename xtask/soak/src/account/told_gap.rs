@@ -66,6 +66,11 @@ impl ToldGap {
         time > self.from.saturating_add(distance) && time.saturating_add(distance) < self.to
     }
 
+    /// Returns whether perhaps nothing is missing in the gap.
+    pub(super) fn is_possible(&self) -> bool {
+        self.certainty == "possible"
+    }
+
     /// Returns whether both ends of the gap are said to be exact. A drop is exact in its number.
     pub(super) fn is_measured(&self) -> bool {
         self.certainty == "exact" && self.kind != "dropped"
