@@ -138,3 +138,6 @@ fn describe_outside(
     text.extend(earlier.chain(later).map(|gap| format!("\n    gap {gap}")));
     text
 }
+
+#[cfg(test)]
+mod tests;
