@@ -10,6 +10,9 @@ const START: u64 = 1_700_000_000_000_000_000;
 const MILLI: u64 = 1_000_000;
 const SETUP: Setup = Setup::OneTopic;
 
+/// A change of the lines of an archive.
+type Change = fn(&mut Vec<String>);
+
 /// Returns 100 ticks of one topic, 20 ms apart, that was subscribed to from the first on.
 fn truth() -> Truth {
     let sent = (0..100).map(|number| START + number * 20 * MILLI).collect();
@@ -88,7 +91,7 @@ fn lines_that_are_torn_altered_doubled_or_out_of_order_are_found() {
     let truth = truth();
     let all = lines(&truth, 0..100);
     assert!(compare(&truth, &all, &[]).discrepancies.is_empty());
-    let cases: [(&str, fn(&mut Vec<String>)); 4] = [
+    let cases: [(&str, Change); 4] = [
         ("torn", |lines| lines[99].truncate(20)),
         ("never sent", |lines| lines[7] = lines[7].replace("\"n\":7", "\"n\":8")),
         ("doubled", |lines| lines.push(lines[99].clone())),
