@@ -20,6 +20,8 @@ mod plan;
 mod plan_builder;
 mod recorder_process;
 mod recording;
+mod run_clock;
+mod run_clocks;
 mod scenario;
 mod scenario_report;
 mod server;
@@ -44,6 +46,7 @@ pub(crate) use self::account_args::AccountArgs;
 use self::comparison::Comparison;
 use self::fault_log::FaultLog;
 use self::plan::Plan;
+use self::run_clocks::RunClocks;
 use self::scenario::Scenario;
 use self::scenario_report::ScenarioReport;
 use self::timeline::Timeline;
@@ -123,22 +126,22 @@ fn run_scenario(args: &AccountArgs, seed: u64, number: usize) -> Result<Comparis
     let dir = tempfile::tempdir()?;
     let binary = std::fs::canonicalize(&args.binary)
         .with_context(|| format!("there is no `{}`", args.binary.display()))?;
-    let (comparison, log) = match Scenario::run(&plan, &binary, dir.path()) {
-        Ok(ScenarioReport { comparison, log, lateness }) => {
+    let (comparison, log, clocks) = match Scenario::run(&plan, &binary, dir.path()) {
+        Ok(ScenarioReport { comparison, log, clocks, lateness }) => {
             let Comparison { made, missing, outside, .. } = comparison;
             let late = lateness.as_millis();
             report(&format!(
                 "{title}: {made} ticks, {missing} missing, {outside} outside; the server was up to {late} ms late"
             ));
-            (comparison, log)
+            (comparison, log, clocks)
         }
-        Err(error) => (Comparison::failed(&error), FaultLog::default()),
+        Err(error) => (Comparison::failed(&error), FaultLog::default(), RunClocks::default()),
     };
     if comparison.discrepancies.is_empty() {
         return Ok(comparison);
     }
     for discrepancy in comparison.discrepancies.iter().take(MAX_REPORTED) {
-        let timeline = Timeline::around(discrepancy, &log, &dir.path().join(OUTPUT))?;
+        let timeline = Timeline::around(discrepancy, &log, &clocks, &dir.path().join(OUTPUT))?;
         report(&format!("{title}: FAILED: {}{timeline}", discrepancy.text));
     }
     let count = comparison.discrepancies.len();

@@ -8,6 +8,7 @@
 
 mod account;
 mod check;
+mod faketime;
 mod recorder;
 mod small_disk;
 

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use crate::report;
 use crate::small_disk::SmallDisk;
+use crate::{faketime, report};
 
 /// The size of the file system of the archive.
 const DISK: &str = "512m";
@@ -33,10 +33,7 @@ impl Recorder {
         if disk.is_none() {
             report("no right to mount a tmpfs: the disk is never full");
         }
-        let faketime = ["x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf"]
-            .map(|place| Path::new("/usr/lib").join(place).join("faketime/libfaketimeMT.so.1"))
-            .into_iter()
-            .find(|library| library.exists());
+        let faketime = faketime::find_library();
         if faketime.is_none() {
             report("no libfaketime: the clock does not step");
         }

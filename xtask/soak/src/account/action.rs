@@ -11,6 +11,8 @@ pub(super) enum Action {
     /// Lets everything run.
     Wait(Duration),
     Server(ServerCommand),
+    /// Puts the clock of later runs ahead of the real one by this many seconds.
+    SetClock(i64),
     /// Starts the recorder.
     Start,
     /// Ends the recorder with SIGKILL.
@@ -40,6 +42,7 @@ impl fmt::Display for Action {
         match self {
             Self::Wait(time) => write!(f, "wait {} ms", time.as_millis()),
             Self::Server(command) => write!(f, "server: {command}"),
+            Self::SetClock(offset) => write!(f, "the clock is off by {offset} s"),
             Self::Start => f.write_str("start"),
             Self::Kill => f.write_str("kill -9"),
             Self::Terminate => f.write_str("SIGTERM"),

@@ -104,6 +104,11 @@ impl Comparison {
 
     fn compare_gap(&mut self, gap: &ToldGap, content: &GapContent) {
         self.table.row(gap.label()).add(content.told(), content.missing());
+        if gap.has_wrong_length() {
+            let text = format!("a gap whose length is told as {:?} s: {gap}", gap.seconds);
+            let (stem, from, to) = (gap.stem.clone(), gap.from, gap.to);
+            self.discrepancies.push(Discrepancy { text, stem, from, to });
+        }
         if !gap.is_measured() {
             return;
         }

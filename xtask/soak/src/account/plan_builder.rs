@@ -11,6 +11,9 @@ use super::server::{AnswerOrder, ServerCommand};
 use super::setup::Setup;
 use super::target::Target;
 
+/// Seconds by which a clock is ahead. They differ by more than a scenario lasts.
+const CLOCK_OFFSETS: [i64; 5] = [0, -100, -600, -90_000, 600];
+
 /// Appends faults, each of which leaves a recorder that runs and a server that answers.
 #[derive(Debug)]
 pub(super) struct PlanBuilder {
@@ -54,6 +57,10 @@ impl PlanBuilder {
         }
         if setup.has_small_disk() && self.random.bool() {
             self.full_disk();
+            return;
+        }
+        if setup.has_clock_steps() && self.random.bool() {
+            self.clock_step();
             return;
         }
         match self.random.u8(0..14) {
@@ -282,6 +289,19 @@ impl PlanBuilder {
         }
         self.push(Action::FreeDisk);
         self.follow_hold_up();
+    }
+
+    /// Appends an end of the run, after which the clock is another.
+    fn clock_step(&mut self) {
+        if self.random.bool() {
+            self.push(Action::Kill);
+        } else {
+            self.push(Action::Terminate);
+            self.push(Action::AwaitEnd);
+        }
+        let offset = self.random.choice(CLOCK_OFFSETS).unwrap_or(0);
+        self.push(Action::SetClock(offset));
+        self.restart();
     }
 
     /// Appends what may happen right behind a hold-up.

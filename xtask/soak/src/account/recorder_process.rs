@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::lifecycle::Lifecycle;
+use crate::faketime;
 
 /// The longest time that a stop may take; the configurations allow three seconds and one more.
 const LONGEST_STOP: Duration = Duration::from_secs(15);
@@ -23,6 +24,9 @@ pub(super) struct RecorderProcess {
     output: PathBuf,
     child: Option<Child>,
     lifecycle: Lifecycle,
+    /// Seconds by which the clock of the next run is ahead.
+    clock_offset: i64,
+    faketime: Option<PathBuf>,
 }
 
 impl RecorderProcess {
@@ -37,6 +41,8 @@ impl RecorderProcess {
             output: dir.join("stderr"),
             child: None,
             lifecycle: Lifecycle::Running,
+            clock_offset: 0,
+            faketime: faketime::find_library(),
         })
     }
 
@@ -47,6 +53,16 @@ impl RecorderProcess {
         self.child = Some(command.spawn().context("cannot start the recorder")?);
         self.lifecycle = Lifecycle::Running;
         Ok(())
+    }
+
+    /// Sets the clock of later runs, if that is possible here.
+    pub(super) fn set_clock(&mut self, offset: i64) {
+        self.clock_offset = if self.faketime.is_some() { offset } else { 0 };
+    }
+
+    /// Returns the seconds by which the clock of the next run is ahead.
+    pub(super) fn clock_offset(&self) -> i64 {
+        self.clock_offset
     }
 
     /// Ends the recorder without giving it a chance.
@@ -102,15 +118,31 @@ impl RecorderProcess {
         Ok(())
     }
 
-    /// Runs a command of the recorder's binary, which must succeed, and returns its output.
+    /// Runs a command of the recorder's binary by the clock of the recorder. It must succeed.
+    /// Returns its output.
     pub(super) fn query(&self, args: &[&str]) -> Result<String> {
-        crate::run_command(&self.binary, &self.config, args)
-            .and_then(|output| Ok(String::from_utf8(output)?))
+        let output = self.command().args(args).output()?;
+        if !output.status.success() {
+            bail!(
+                "`streamer {}` failed: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Returns a command of the binary, whose clock is that of the next run.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("-config").arg(&self.config);
+        if let Some(library) = self.faketime.as_ref().filter(|_| self.clock_offset != 0) {
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME", format!("{:+}", self.clock_offset))
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+                .env("NO_FAKE_STAT", "1");
+        }
         command
     }
 

@@ -30,6 +30,10 @@ impl Recording {
         for path in list_files(dir)? {
             let name = path.file_name().and_then(|name| name.to_str()).context("a file name")?;
             let (stem, _) = name.rsplit_once('_').context("a file without an hour")?;
+            if setup.has_clock_steps() {
+                // The order of the hours is not that of the runs.
+                last_numbers.fill(None);
+            }
             let text = fs::read_to_string(&path)?;
             for line in text.split_inclusive('\n') {
                 recording.add_line(setup, truth, stem, line, &mut last_numbers);

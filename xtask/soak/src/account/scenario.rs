@@ -16,6 +16,7 @@ use super::fault_log::FaultLog;
 use super::plan::Plan;
 use super::recorder_process::RecorderProcess;
 use super::recording::Recording;
+use super::run_clocks::RunClocks;
 use super::scenario_report::ScenarioReport;
 use super::server::RunningServer;
 use super::told_gap::ToldGap;
@@ -41,6 +42,7 @@ pub(super) struct Scenario<'a> {
     /// The disk of the archive; `None` if it is never full.
     disk: Option<SmallDisk>,
     log: FaultLog,
+    clocks: RunClocks,
 }
 
 impl<'a> Scenario<'a> {
@@ -55,8 +57,16 @@ impl<'a> Scenario<'a> {
         }
         let config = plan.setup.config(&plan.variation, dir, &output, &server.url());
         let recorder = RecorderProcess::new(binary, dir, &config)?;
-        let mut scenario =
-            Self { plan, dir, output, server, recorder, disk, log: FaultLog::default() };
+        let mut scenario = Self {
+            plan,
+            dir,
+            output,
+            server,
+            recorder,
+            disk,
+            log: FaultLog::default(),
+            clocks: RunClocks::default(),
+        };
         for action in &plan.actions {
             scenario.perform(*action).with_context(|| format!("{action} failed"))?;
         }
@@ -71,12 +81,20 @@ impl<'a> Scenario<'a> {
                 return Ok(());
             }
             Action::Server(command) => time = self.server.perform(command)?,
-            Action::Start => self.recorder.start()?,
-            Action::Kill => self.recorder.kill()?,
+            Action::SetClock(offset) => self.recorder.set_clock(offset),
+            Action::Start => {
+                self.clocks.begin(self.recorder.clock_offset(), time);
+                self.recorder.start()?;
+            }
+            Action::Kill => {
+                self.recorder.kill()?;
+                self.clocks.end(now());
+            }
             Action::Terminate => self.recorder.terminate()?,
             Action::AwaitEnd => {
                 self.recorder.await_end()?;
                 time = now();
+                self.clocks.end(time);
             }
             Action::Suspend => self.recorder.signal(Signal::STOP)?,
             Action::Continue => self.recorder.signal(Signal::CONT)?,
@@ -103,17 +121,19 @@ impl<'a> Scenario<'a> {
                 std::thread::sleep(AFTERMATH);
             }
         }
-        let Self { plan, dir, output, server, recorder, disk, log } = self;
+        let Self { plan, dir, output, server, recorder, disk, log, mut clocks } = self;
         let truth = server.finish()?;
         let recording = read_settled(plan, &output, &truth)?;
         let gaps = recorder.query(&["gaps", "--json"])?;
-        let mut gaps: Vec<_> = gaps.lines().map(ToldGap::parse).collect::<Result<_>>()?;
+        clocks.end(now());
+        let mut gaps: Vec<_> =
+            gaps.lines().map(|line| ToldGap::parse(line, &clocks)).collect::<Result<_>>()?;
         gaps.sort_by_key(|gap| (gap.from, gap.to));
         if disk.is_some() {
             copy_files(&output, &dir.join(OUTPUT))?;
         }
         let comparison = Comparison::new(plan.setup, &truth, recording, &gaps);
-        Ok(ScenarioReport { comparison, log, lateness: truth.lateness })
+        Ok(ScenarioReport { comparison, log, clocks, lateness: truth.lateness })
     }
 }
 

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::comparison::Comparison;
 use super::fault_log::FaultLog;
+use super::run_clocks::RunClocks;
 
 /// What a scenario found, and what was done in it.
 #[derive(Debug)]
 pub(super) struct ScenarioReport {
     pub(super) comparison: Comparison,
     pub(super) log: FaultLog,
+    pub(super) clocks: RunClocks,
     /// The longest time by which the server was late with a tick.
     pub(super) lateness: Duration,
 }

@@ -32,18 +32,21 @@ pub(super) enum Setup {
     SlowStage,
     /// The same, with a buffer that drops the newest messages.
     DropNewest,
+    /// Runs whose clocks differ.
+    ClockSteps,
     /// Several topics on a disk that may be full.
     SmallDisk,
 }
 
 impl Setup {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::ManyTopics,
         Self::OneTopic,
         Self::Redundant,
         Self::Shards,
         Self::SlowStage,
         Self::SmallDisk,
+        Self::ClockSteps,
         Self::OneFile,
         Self::DropNewest,
         Self::Aging,
@@ -59,6 +62,7 @@ impl Setup {
     pub(super) fn topics(self) -> usize {
         match self {
             Self::OneTopic | Self::SlowStage | Self::DropNewest => 1,
+            Self::ClockSteps => 3,
             Self::Redundant | Self::Aging | Self::OneFile | Self::SmallDisk => 5,
             Self::RedundantShards => 8,
             Self::Shards => 12,
@@ -79,6 +83,11 @@ impl Setup {
     /// Returns whether the disk may be full.
     pub(super) fn has_small_disk(self) -> bool {
         self == Self::SmallDisk
+    }
+
+    /// Returns whether the clocks of the runs differ.
+    pub(super) fn has_clock_steps(self) -> bool {
+        self == Self::ClockSteps
     }
 
     /// Returns the stem of the files of a topic.
@@ -162,6 +171,7 @@ impl fmt::Display for Setup {
             Self::RedundantShards => "two connections for each shard",
             Self::Aging => "replaced connections",
             Self::SlowStage => "slow stage",
+            Self::ClockSteps => "clock steps",
             Self::SmallDisk => "full disk",
             Self::DropNewest => "slow stage, drop_newest",
         })

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::discrepancy::Discrepancy;
 use super::fault_log::FaultLog;
 use super::format_time;
+use super::run_clocks::RunClocks;
 use super::timeline_line::TimelineLine;
 
 /// Nanoseconds that are shown before and after a discrepancy.
@@ -26,7 +27,12 @@ pub(super) struct Timeline {
 
 impl Timeline {
     /// Collects what is in the log of faults and in the journals of the stem.
-    pub(super) fn around(discrepancy: &Discrepancy, log: &FaultLog, dir: &Path) -> Result<Self> {
+    pub(super) fn around(
+        discrepancy: &Discrepancy,
+        log: &FaultLog,
+        clocks: &RunClocks,
+        dir: &Path,
+    ) -> Result<Self> {
         let range = discrepancy.from.saturating_sub(MARGIN)..discrepancy.to.saturating_add(MARGIN);
         let mut lines = log.lines();
         let prefix = format!("{}_", discrepancy.stem);
@@ -34,7 +40,8 @@ impl Timeline {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.starts_with(&prefix) && name.ends_with(".journal") {
-                lines.extend(fs::read_to_string(&path)?.lines().filter_map(describe_event));
+                let journal = fs::read_to_string(&path)?;
+                lines.extend(journal.lines().filter_map(|line| describe_event(line, clocks)));
             }
         }
         lines.retain(|line| range.contains(&line.time));
@@ -52,14 +59,15 @@ impl fmt::Display for Timeline {
     }
 }
 
-fn describe_event(line: &str) -> Option<TimelineLine> {
+fn describe_event(line: &str, clocks: &RunClocks) -> Option<TimelineLine> {
     let event: Value = serde_json::from_str(line).ok()?;
-    let time = event.get("t")?.as_u64()?;
+    let real = |time| clocks.real_time(time).unwrap_or(time);
+    let time = real(event.get("t")?.as_u64()?);
     let mut text = format!("journal: {}", event.get("event")?.as_str()?);
     for key in SHOWN {
         let Some(value) = event.get(key) else { continue };
         let value = match value.as_u64().filter(|_| key == "since") {
-            Some(since) => format_time(since),
+            Some(since) => format_time(real(since)),
             None => value.to_string(),
         };
         text.extend([" ", key, "=", &value]);

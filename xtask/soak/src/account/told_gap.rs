@@ -1,13 +1,19 @@
 //! A gap as `streamer gaps` tells it.
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use chrono::DateTime;
 use serde_json::Value;
 
+use super::run_clocks::RunClocks;
+
 /// Nanoseconds that the times of `streamer gaps` leave out.
 const RESOLUTION: u64 = 1_000_000;
+
+/// The most by which a told length may be wrong.
+const LENGTH_TOLERANCE: Duration = Duration::from_millis(100);
 
 /// One line of `streamer gaps --json`.
 #[derive(Debug, Clone)]
@@ -15,6 +21,8 @@ pub(super) struct ToldGap {
     pub(super) stem: String,
     /// Start in Unix nanoseconds.
     pub(super) from: u64,
+    /// Length in seconds, if it is told.
+    pub(super) seconds: Option<f64>,
     /// End in Unix nanoseconds; the largest number while the gap lasts.
     pub(super) to: u64,
     pub(super) kind: String,
@@ -27,21 +35,23 @@ pub(super) struct ToldGap {
 }
 
 impl ToldGap {
-    pub(super) fn parse(line: &str) -> Result<Self> {
+    /// Returns the gap that a line tells. Times are converted to real ones.
+    pub(super) fn parse(line: &str, clocks: &RunClocks) -> Result<Self> {
         let gap: Value = serde_json::from_str(line)?;
         let text = |key: &str| {
             let value = gap.get(key).and_then(Value::as_str);
             value.map(str::to_owned).with_context(|| format!("a gap without `{key}`: {line}"))
         };
         let to = match gap.get("to").and_then(Value::as_str) {
-            Some(to) => parse_time(to)? + RESOLUTION,
+            Some(to) => real_time(to, clocks)? + RESOLUTION,
             None => u64::MAX,
         };
         let detail = text("detail")?;
         let topic = detail.strip_prefix("topic ").and_then(|rest| rest.split(':').next());
         Ok(Self {
             stem: text("stem")?,
-            from: parse_time(&text("from")?)?,
+            from: real_time(&text("from")?, clocks)?,
+            seconds: gap.get("seconds").and_then(Value::as_f64),
             to,
             kind: text("kind")?,
             cause: text("cause")?,
@@ -64,6 +74,13 @@ impl ToldGap {
     /// Returns whether a time lies in the gap, further than this from its ends.
     pub(super) fn contains(&self, time: u64, distance: u64) -> bool {
         time > self.from.saturating_add(distance) && time.saturating_add(distance) < self.to
+    }
+
+    /// Returns whether the length that is told is not the time from start to end.
+    pub(super) fn has_wrong_length(&self) -> bool {
+        let told = self.seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
+        let real = Duration::from_nanos(self.to.saturating_sub(self.from));
+        self.to != u64::MAX && told.is_some_and(|told| told.abs_diff(real) > LENGTH_TOLERANCE)
     }
 
     /// Returns whether perhaps nothing is missing in the gap.
@@ -94,6 +111,12 @@ impl fmt::Display for ToldGap {
         }
         Ok(())
     }
+}
+
+/// Returns the real time at which a run showed a time.
+fn real_time(text: &str, clocks: &RunClocks) -> Result<u64> {
+    let shown = parse_time(text)?;
+    clocks.real_time(shown).with_context(|| format!("a gap at {text}, which no run had"))
 }
 
 fn parse_time(text: &str) -> Result<u64> {

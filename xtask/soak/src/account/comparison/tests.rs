@@ -4,6 +4,7 @@ use serde_json::json;
 use streamer::time::UnixNanos;
 
 use super::*;
+use crate::account::run_clocks::RunClocks;
 
 /// The time of the first tick; whole milliseconds, as gaps have them.
 const START: u64 = 1_700_000_000_000_000_000;
@@ -33,7 +34,9 @@ fn gap(from: u64, to: u64, certainty: &str) -> ToldGap {
         "stem": "t00", "from": time(from), "to": time(to), "kind": "down", "cause": "eof",
         "detail": "", "messages": null, "certainty": certainty,
     });
-    ToldGap::parse(&gap.to_string()).unwrap()
+    let mut clocks = RunClocks::default();
+    clocks.begin(0, START);
+    ToldGap::parse(&gap.to_string(), &clocks).unwrap()
 }
 
 /// Compares these lines and gaps with the truth.
