@@ -44,6 +44,7 @@ use streamer::time::UnixNanos;
 
 pub(crate) use self::account_args::AccountArgs;
 use self::comparison::Comparison;
+use self::discrepancy::Discrepancy;
 use self::fault_log::FaultLog;
 use self::plan::Plan;
 use self::run_clocks::RunClocks;
@@ -59,7 +60,7 @@ const TICK_INTERVAL: Duration = Duration::from_millis(20);
 /// Nanoseconds by which gaps may be shorter, and exact ones longer, than what is missing.
 const TOLERANCE: u64 = 25_000_000;
 
-/// The number of discrepancies of a scenario that are reported.
+/// The number of discrepancies of a scenario that are reported, of those at different times.
 const MAX_REPORTED: usize = 5;
 
 /// Runs scenarios until the time is over. Fails if the account of one is not true.
@@ -140,7 +141,13 @@ fn run_scenario(args: &AccountArgs, seed: u64, number: usize) -> Result<Comparis
     if comparison.discrepancies.is_empty() {
         return Ok(comparison);
     }
-    for discrepancy in comparison.discrepancies.iter().take(MAX_REPORTED) {
+    let mut distinct: Vec<&Discrepancy> = Vec::new();
+    for discrepancy in &comparison.discrepancies {
+        if !distinct.iter().any(|earlier| discrepancy.is_near(earlier)) {
+            distinct.push(discrepancy);
+        }
+    }
+    for discrepancy in distinct.into_iter().take(MAX_REPORTED) {
         let timeline = Timeline::around(discrepancy, &log, &clocks, &dir.path().join(OUTPUT))?;
         report(&format!("{title}: FAILED: {}{timeline}", discrepancy.text));
     }

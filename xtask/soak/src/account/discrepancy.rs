@@ -1,5 +1,8 @@
 //! A place at which the account of the recorder is not true.
 
+/// Nanoseconds between discrepancies that probably have one cause.
+const NEAR: u64 = 500_000_000;
+
 /// What is wrong, and where.
 #[derive(Debug)]
 pub(super) struct Discrepancy {
@@ -13,6 +16,11 @@ pub(super) struct Discrepancy {
 }
 
 impl Discrepancy {
+    /// Returns whether this probably has the cause of another one, as in the files of other topics.
+    pub(super) fn is_near(&self, other: &Self) -> bool {
+        self.from > 0 && self.from.abs_diff(other.from) < NEAR
+    }
+
     /// Returns one that has no time.
     pub(super) fn of_lines(stem: &str, text: String) -> Self {
         Self { text, stem: stem.to_owned(), from: 0, to: 0 }
