@@ -48,7 +48,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seeds: u64,
     /// Number of scenarios at a time with `--account`
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 6)]
     parallel: usize,
     /// The only scenario to run of each seed with `--account`
     #[arg(long)]
