@@ -25,6 +25,8 @@ use crate::plugin::{
 const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time from the end of a connection to its notice that is not told.
 const NOTICE_LATENCY: Duration = Duration::from_millis(5);
+/// Time from the confirmation of a topic to its notice up to which the end of a gap is exact.
+const CONFIRMATION_LATENCY: Duration = Duration::from_millis(25);
 /// Time for which a connection that is always ready reads before it yields to other tasks.
 const YIELD_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -247,7 +249,17 @@ impl ConnectionTask {
     /// Handles what the source has learned.
     fn handle_events(&mut self) {
         let mut events = std::mem::take(&mut self.events);
+        let is_late = self.drained_at.elapsed() > CONFIRMATION_LATENCY;
         for event in events.drain(..) {
+            let late_topics = match &event {
+                ConnectionEvent::TopicsActive(topics) if is_late => Some(topics.clone()),
+                ConnectionEvent::Subscribed if is_late => Some(self.source.topics().to_vec()),
+                _ => None,
+            };
+            if let Some(topics) = late_topics {
+                // They may have arrived at any time since everything was read.
+                self.group.on_event(self.line, ConnectionEvent::Unconfirmed { topics });
+            }
             self.on_event(event);
         }
         self.events = events;

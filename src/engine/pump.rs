@@ -1,5 +1,6 @@
 //! The pipeline thread: takes batches from the queue through the stages into the sinks.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tracing::error;
@@ -10,6 +11,7 @@ use super::sink_gone::SinkGone;
 use super::sink_output::SinkOutput;
 use super::stage_chain::StageChain;
 use crate::base::error_chain::error_chain;
+use crate::base::time::UnixNanos;
 use crate::metrics::{PipelineStats, StageLoss};
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, DropCause, SourceEvent, Tick};
@@ -20,6 +22,8 @@ pub(crate) struct Pump {
     output: SinkOutput,
     consumer: Consumer,
     stats: Arc<PipelineStats>,
+    /// Events behind messages that stages hold back.
+    held_events: VecDeque<(UnixNanos, SourceEvent)>,
     /// The required sink that is gone, while the others still get what was received.
     lost_sink: Option<SinkGone>,
 }
@@ -58,7 +62,7 @@ impl Pump {
         consumer: Consumer,
         stats: Arc<PipelineStats>,
     ) -> Self {
-        Self { stages, output, consumer, stats, lost_sink: None }
+        Self { stages, output, consumer, stats, held_events: VecDeque::new(), lost_sink: None }
     }
 
     /// Runs until the queue is closed and empty, then closes the stages and the sinks in this
@@ -86,14 +90,17 @@ impl Pump {
                     self.defer_sink_loss(|pump| pump.process_batch(batch))?;
                 }
                 QueueItem::Tick(tick) => {
-                    self.defer_sink_loss(|pump| pump.stages.drain_ready(&mut pump.output))?;
+                    self.defer_sink_loss(Self::drain_stages)?;
                     let limit = self.stages.complete_until();
                     let complete_until = tick
                         .complete_until
                         .map(|until| limit.map_or(until, |limit| limit.min(until)));
                     self.output.tick(Tick { complete_until, ..tick });
                 }
-                QueueItem::Event(at, event) => self.output.on_event(at, &event),
+                QueueItem::Event(at, event) => {
+                    self.held_events.push_back((at, event));
+                    self.release_events();
+                }
             }
         }
     }
@@ -148,11 +155,31 @@ impl Pump {
             self.consumer.release_held();
         }
         processed?;
-        self.stages.drain_ready(&mut self.output)
+        self.drain_stages()
+    }
+
+    fn drain_stages(&mut self) -> Result<(), SinkGone> {
+        let drained = self.stages.drain_ready(&mut self.output);
+        self.release_events();
+        drained
+    }
+
+    /// Sends the sinks the events before which no stage holds messages back: an event says that what
+    /// was received before it is written.
+    fn release_events(&mut self) {
+        while let Some((at, _)) = self.held_events.front()
+            && self.stages.held_since().is_none_or(|since| *at < since)
+            && let Some((at, event)) = self.held_events.pop_front()
+        {
+            self.output.on_event(at, &event);
+        }
     }
 
     fn close(&mut self) -> Result<(), PumpError> {
         let stages = self.stages.close(&mut self.output);
+        for (at, event) in std::mem::take(&mut self.held_events) {
+            self.output.on_event(at, &event);
+        }
         // Messages that a stage lost at its end: no tick follows that would report them.
         if let Some(StageLoss { messages, since }) = self.stats.drain_stage_loss() {
             let now = self.stages.last_received();

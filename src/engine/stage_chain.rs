@@ -71,8 +71,13 @@ impl StageChain {
     /// Returns the time until which everything that was sent has left the stages; `None` if they hold
     /// nothing back.
     pub(super) fn complete_until(&mut self) -> Option<UnixNanos> {
-        let held_since = self.stages.iter().filter_map(|stage| stage.plugin.held_since()).min();
+        let held_since = self.held_since();
         self.backlog.complete_until(held_since)
+    }
+
+    /// Returns the receive time of the oldest message that a stage may hold back, if there is one.
+    pub(super) fn held_since(&self) -> Option<UnixNanos> {
+        self.stages.iter().filter_map(|stage| stage.plugin.held_since()).min()
     }
 
     /// Returns whether a stage may have something to return at a tick.

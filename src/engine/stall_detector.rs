@@ -15,6 +15,9 @@ pub(super) const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// Delay of a heartbeat beyond which the thread counts as held up.
 const STALL_THRESHOLD: Duration = Duration::from_millis(50);
 
+/// Time after a stall within which a poll that finds nothing does not count.
+const SETTLE_TIME: Duration = Duration::from_millis(20);
+
 /// Detects stalls of the thread that sends the heartbeats and polls the connections: that the
 /// process was stopped (`SIGSTOP`), however briefly, or that a heartbeat is late.
 #[derive(Debug)]
@@ -81,7 +84,13 @@ impl StallDetector {
     pub(super) fn drained_at(&self, idle_at: Instant, now: Instant) -> Instant {
         let state = self.check(now);
         match state.stall {
-            Some(stall) if idle_at <= stall.until => idle_at.max(stall.from),
+            // At its end timers wake tasks before the runtime knows what has arrived: that nothing
+            // was ready at that moment means nothing.
+            Some(stall)
+                if idle_at <= stall.until + SETTLE_TIME && now < stall.until + TICK_INTERVAL =>
+            {
+                stall.from
+            }
             _ => now,
         }
     }
@@ -137,10 +146,16 @@ mod tests {
         tokio::time::advance(TICK_INTERVAL / 10).await;
         detector.resumed.store(true, Ordering::Relaxed);
         assert_eq!(detector.drained_at(idle_at, Instant::now()), idle_at);
+        let at_its_end = Instant::now();
+        detector.record_idle_poll(at_its_end);
+        assert_eq!(detector.drained_at(at_its_end, Instant::now()), idle_at, "a timer was first");
         tokio::time::advance(TICK_INTERVAL / 10).await;
         let idle_at = Instant::now();
         detector.record_idle_poll(idle_at);
         tokio::time::advance(TICK_INTERVAL / 10).await;
         assert_eq!(detector.drained_at(idle_at, Instant::now()), Instant::now());
+        detector.heartbeat();
+        tokio::time::advance(TICK_INTERVAL).await;
+        assert_eq!(detector.drained_at(at_its_end, Instant::now()), Instant::now());
     }
 }
