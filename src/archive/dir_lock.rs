@@ -47,8 +47,8 @@ impl DirLockKind {
 /// with the process, however that ends.
 ///
 /// The lock file has a line with the process id, for the error of others. That of a recorder also
-/// has the number of the last run, and how far it was complete ([`Frontier`]). That of the job has the time of the last run, in Unix
-/// nanoseconds, and then `put off` if the run deferred removals.
+/// has the number of the last run, and its [`Frontier`]. That of the job has the time of the last
+/// run, in Unix nanoseconds, and then `put off` if the run deferred removals.
 #[derive(Debug)]
 pub struct DirLock {
     /// Open as long as the lock is held.
@@ -56,7 +56,7 @@ pub struct DirLock {
     path: PathBuf,
     /// The number of the last run, if the lock file has one.
     run_number: Option<u64>,
-    /// How far the run before was complete, if the lock file says so.
+    /// Completeness of the run before, if the lock file tells it.
     previous: Option<PreviousRun>,
 }
 

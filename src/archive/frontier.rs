@@ -1,4 +1,4 @@
-//! How far a recording is complete.
+//! The time until which a recording is complete.
 
 use crate::base::time::UnixNanos;
 

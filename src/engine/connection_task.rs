@@ -109,7 +109,10 @@ impl ConnectionTask {
             match close_token.run_until_cancelled(self.read(&mut batch)).await {
                 None => return Ok(self.close_and_drain().await),
                 Some(read) => {
-                    if subscription == Subscription::Complete && batch.has_data() {
+                    if subscription == Subscription::Complete
+                        && batch.has_data()
+                        && !self.reached.contains(&Milestone::Delivering)
+                    {
                         self.events.push(ConnectionEvent::Delivering);
                     }
                     self.handle_events();
@@ -248,6 +251,9 @@ impl ConnectionTask {
 
     /// Handles what the source has learned.
     fn handle_events(&mut self) {
+        if self.events.is_empty() {
+            return;
+        }
         let mut events = std::mem::take(&mut self.events);
         let is_late = self.drained_at.elapsed() > CONFIRMATION_LATENCY;
         for event in events.drain(..) {

@@ -94,6 +94,8 @@ impl Pump {
                     let limit = self.stages.complete_until();
                     let complete_until = tick
                         .complete_until
+                        // An event that is held back may tell of a loss before that time.
+                        .filter(|_| self.held_events.is_empty())
                         .map(|until| limit.map_or(until, |limit| limit.min(until)));
                     self.output.tick(Tick { complete_until, ..tick });
                 }

@@ -1,4 +1,4 @@
-//! How far the reading of each connection has got.
+//! The progress of reading, by connection.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! How far the messages have come out of stages that hold messages back.
+//! The progress of messages through stages that hold messages back.
 
 use std::collections::VecDeque;
 use std::time::Duration;

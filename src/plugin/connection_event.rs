@@ -1,4 +1,4 @@
-//! What a source learns of its connection besides messages.
+//! News that a source has of its connection besides messages.
 
 use std::time::Duration;
 

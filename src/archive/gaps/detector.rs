@@ -26,7 +26,7 @@ pub enum RecorderState {
     Running,
     /// No recorder is running.
     Stopped {
-        /// How far the last run of the directory was complete, if it recorded that.
+        /// Completeness of the last run of the directory, if it recorded that.
         last_run: Option<PreviousRun>,
     },
 }

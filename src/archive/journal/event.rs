@@ -172,7 +172,7 @@ pub struct OpenEvent {
     /// shows. 0 in journals of earlier versions.
     #[serde(default)]
     pub run_number: u64,
-    /// How far the run before was complete, in the first journal of a run.
+    /// Completeness of the run before, in the first journal of a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<PreviousRun>,
     /// Identifier of the start of the machine; empty where the system has none.

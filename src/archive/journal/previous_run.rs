@@ -1,10 +1,10 @@
-//! How far the run before was complete.
+//! The completeness of the run before.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::UnixNanos;
 
-/// How far the run before was complete. A run that is killed tells it no more: the next one does.
+/// The completeness of the run before. A run that is killed tells it no more: the next one does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousRun {
     /// Number of that run.

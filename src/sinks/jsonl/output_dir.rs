@@ -14,7 +14,6 @@ use crate::archive::frontier::Frontier;
 use crate::archive::journal::PreviousRun;
 use crate::base::error_chain::error_chain;
 use crate::base::symlinks::check_foreign_links;
-use crate::base::time::UnixNanos;
 use crate::base::units::FileMode;
 use crate::plugin::BoxError;
 
@@ -28,8 +27,8 @@ pub(super) struct OutputDir {
     lock: Option<DirLock>,
     /// The number of the run, from the first lock on.
     run_number: Option<u64>,
-    /// The progress that the lock file has.
-    frontier: Option<UnixNanos>,
+    /// The frontier that the lock file has.
+    frontier: Option<Frontier>,
 }
 
 /// The place of a run among those of its directory.
@@ -37,7 +36,7 @@ pub(super) struct OutputDir {
 pub(super) struct RunPlace {
     /// The number of the run: one more than that of the newest run in the directory.
     pub(super) run_number: u64,
-    /// How far the run before was complete, if it recorded that.
+    /// Completeness of the run before, if it recorded that.
     pub(super) previous: Option<PreviousRun>,
 }
 
@@ -96,11 +95,14 @@ impl OutputDir {
     /// The lock file cannot be written.
     pub(super) fn record_frontier(&mut self, frontier: &Frontier) -> Result<(), FileError> {
         let Some(lock) = self.lock.as_mut() else { return Ok(()) };
-        if self.frontier == Some(frontier.complete_until) {
+        let is_recorded = |last: &Frontier| {
+            (last.complete_until, last.durable) == (frontier.complete_until, frontier.durable)
+        };
+        if self.frontier.as_ref().is_some_and(is_recorded) {
             return Ok(());
         }
         lock.record_frontier(frontier)?;
-        self.frontier = Some(frontier.complete_until);
+        self.frontier = Some(frontier.clone());
         Ok(())
     }
 

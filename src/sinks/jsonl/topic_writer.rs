@@ -169,7 +169,6 @@ impl TopicWriter {
         if unwritten.is_whole {
             // Readers take a number that they do not find for an hour that was removed.
             self.open_event.part -= 1;
-            // (That the run before was complete for longer is then not said.)
         }
     }
 

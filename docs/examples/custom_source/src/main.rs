@@ -50,7 +50,7 @@ impl SourceConfig for TcpLinesConfig {
 struct TcpLines {
     config: TcpLinesConfig,
     stream: Option<TcpStream>,
-    /// What is read and not yet handed over: a read may be dropped while it waits.
+    /// Bytes that are read and not yet handed over: a read may be dropped while it waits.
     buffer: Vec<u8>,
     /// Number of topics that the server has not answered.
     unanswered: usize,

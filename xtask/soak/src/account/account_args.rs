@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What is run, and for how long.
+/// The choice of scenarios, and the time for which they run.
 #[derive(Debug, Clone)]
 pub(crate) struct AccountArgs {
     pub(crate) binary: PathBuf,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::server::ServerCommand;
 
-/// What the soak does to the recorder, its server or its stage.
+/// An act of the soak upon the recorder, its server or its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Lets everything run.

@@ -1,4 +1,4 @@
-//! What was told and what was missing, by cause.
+//! The told and the missing time, by cause.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -14,7 +14,7 @@ use super::{TOLERANCE, format_time};
 /// The number of gaps that are shown before and after ticks outside of all gaps.
 const NEAR_GAPS: usize = 2;
 
-/// What was found in one scenario, or in several.
+/// The findings in one scenario, or in several.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     /// Ticks that were made and count.
@@ -26,7 +26,7 @@ pub(super) struct Comparison {
     pub(super) only_possible: u64,
     /// Ticks that two connections brought and that were written twice.
     pub(super) doubled: u64,
-    /// What is wrong, in words.
+    /// The discrepancies, in words.
     pub(super) discrepancies: Vec<Discrepancy>,
     pub(super) table: CauseTable,
 }

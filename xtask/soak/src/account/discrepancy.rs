@@ -3,7 +3,7 @@
 /// Nanoseconds between discrepancies that probably have one cause.
 const NEAR: u64 = 500_000_000;
 
-/// What is wrong, and where.
+/// A difference between account and truth, with its place.
 #[derive(Debug)]
 pub(super) struct Discrepancy {
     pub(super) text: String,

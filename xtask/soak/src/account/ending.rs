@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What the recorder does when its account is read.
+/// The state of the recorder while its account is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Running,

@@ -1,4 +1,4 @@
-//! What was sent while a gap lasted.
+//! The ticks that were sent while a gap lasted.
 
 use super::recording::Recording;
 use super::setup::Setup;

@@ -1,9 +1,9 @@
-//! Whether the recorder is meant to run.
+//! The state in which the recorder is meant to be.
 
-/// What the recorder was last told.
+/// The last order to the recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lifecycle {
     Running,
-    /// It was asked to stop, and may have ended.
+    /// The recorder was asked to stop, and may have ended.
     Stopping,
 }

@@ -6,7 +6,7 @@ use super::comparison::Comparison;
 use super::fault_log::FaultLog;
 use super::run_clocks::RunClocks;
 
-/// What a scenario found, and what was done in it.
+/// The findings of a scenario, and the acts in it.
 #[derive(Debug)]
 pub(super) struct ScenarioReport {
     pub(super) comparison: Comparison,

@@ -19,7 +19,7 @@ const MARGIN: u64 = 2_000_000_000;
 const SHOWN: [&str; 9] =
     ["connection", "cause", "topic", "since", "messages", "shared", "bytes", "lost", "connected"];
 
-/// What happened around a discrepancy, in the order of time.
+/// The events around a discrepancy, in the order of time.
 #[derive(Debug)]
 pub(super) struct Timeline {
     lines: Vec<TimelineLine>,

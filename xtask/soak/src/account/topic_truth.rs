@@ -1,4 +1,4 @@
-//! What the server made of one topic.
+//! The ticks that the server made of one topic.
 
 /// The ticks of one topic, whether or not anybody listened.
 #[derive(Debug, Default)]

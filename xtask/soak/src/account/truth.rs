@@ -1,4 +1,4 @@
-//! What the server made in a scenario.
+//! The ticks that the server made in a scenario.
 
 use std::time::Duration;
 

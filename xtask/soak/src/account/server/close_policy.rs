@@ -1,6 +1,6 @@
 //! The answer to the close frame of a client.
 
-/// Whether close frames are answered.
+/// The reaction to close frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClosePolicy {
     Answer,

@@ -1,6 +1,6 @@
 //! The life of a connection of the ticking server.
 
-/// What a connection does.
+/// The behavior of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionState {
     /// The request of the handshake is not complete.

@@ -1,4 +1,4 @@
-//! What the ticking server is told to do.
+//! The commands of the ticking server.
 
 use std::fmt;
 use std::time::Duration;

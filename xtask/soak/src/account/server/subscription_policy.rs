@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::answer_order::AnswerOrder;
 
-/// When subscriptions are confirmed.
+/// The time at which subscriptions are confirmed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SubscriptionPolicy {
     pub(super) delay: Duration,
