@@ -2,7 +2,7 @@
 
 use super::journal::{JournalEntry, JournalEvent, Mark, RecoveredEvent, entries_since_removal};
 use super::line_position::LinePosition;
-use crate::base::time::UnixNanos;
+use crate::base::time::{SystemClock, UnixNanos};
 
 /// Statements of the journal on the `.jsonl` that exists now.
 #[derive(Debug, Default)]
@@ -13,6 +13,9 @@ pub(super) struct Checkpoints {
     closed: bool,
     /// First byte that a failed sync leaves in doubt.
     unsynced_from: Option<u64>,
+    /// Identifier of the start of the machine under which the file was written last; empty where it
+    /// is unknown.
+    boot: String,
 }
 
 /// A mark, or another event with the same statement.
@@ -37,6 +40,7 @@ impl Checkpoints {
                         found = Self::starting_with(Checkpoint { t, mark });
                     }
                     found.closed = false;
+                    found.boot.clone_from(&open.boot);
                 }
                 JournalEvent::Mark(mark) => {
                     found.entries.push(Checkpoint { t, mark: *mark });
@@ -45,7 +49,8 @@ impl Checkpoints {
                 JournalEvent::Recovered(RecoveredEvent { bytes, messages, .. }) => {
                     let mark = Mark { bytes: *bytes, messages: *messages, synced: None };
                     // A recovery scans the file, and syncs it.
-                    found = Self::starting_with(Checkpoint { t, mark });
+                    let boot = std::mem::take(&mut found.boot);
+                    found = Self { boot, ..Self::starting_with(Checkpoint { t, mark }) };
                     found.closed = true;
                 }
                 JournalEvent::Closed(closed) => {
@@ -60,7 +65,9 @@ impl Checkpoints {
                     found.unsynced_from = Some(first);
                 }
                 JournalEvent::Continued(_) => {
-                    found = Self::starting_with(Checkpoint { t, mark: Mark::default() });
+                    let boot = std::mem::take(&mut found.boot);
+                    let start = Checkpoint { t, mark: Mark::default() };
+                    found = Self { boot, ..Self::starting_with(start) };
                 }
                 // The lines of a part are not those of the file.
                 JournalEvent::Sealed(record) if record.is_of_part() => {}
@@ -73,7 +80,7 @@ impl Checkpoints {
     }
 
     fn starting_with(checkpoint: Checkpoint) -> Self {
-        Self { entries: vec![checkpoint], closed: false, unsynced_from: None }
+        Self { entries: vec![checkpoint], ..Self::default() }
     }
 
     /// Returns whether the journal says nothing on the file: no recorder of ours wrote it.
@@ -85,6 +92,12 @@ impl Checkpoints {
     /// mark.
     pub(super) fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Returns whether the file has all that was written to it, as it was written: the machine was not
+    /// restarted since, and no sync failed.
+    pub(super) fn is_as_written(&self) -> bool {
+        !self.boot.is_empty() && self.unsynced_from.is_none() && self.boot == SystemClock::boot_id()
     }
 
     /// Returns whether the journal says that there were more than `bytes` bytes.

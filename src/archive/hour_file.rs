@@ -8,7 +8,7 @@ use super::file_lock::{LockedFile, open_locked};
 use super::file_name::{FileKind, Stem};
 use super::journal::{self, RecoveredEvent};
 use super::line_position::LinePosition;
-use super::locked_handle::{LockedHandle, Placement};
+use super::locked_handle::{LockedHandle, Placement, check_length};
 use super::tail_repair::TailRepair;
 use super::tail_scan::TailScan;
 use crate::base::time::Hour;
@@ -125,6 +125,7 @@ impl HourFile {
             disk::cut_back(file, &self.path, length)?;
             self.truncate_to = None;
         }
+        check_length(file, &self.path, self.position.bytes)?;
         if let Err(PartialAppend { written, error }) = disk::append_all(file, &self.path, lines) {
             // What was written is cut off, and nothing else: another program may have made the file
             // shorter or longer, which `placement` tells.
@@ -270,7 +271,8 @@ mod tests {
             fs::write(&path, format!("one\ntwo\n{torn}")).unwrap();
             let (mut file, repair) = open(dir.path());
             let kept_in = dir.path().join("t_3600.torn");
-            assert_eq!(repair, Some(TailRepair::Truncated { bytes: torn.len() as u64, kept_in }));
+            let bytes = torn.len() as u64;
+            assert_eq!(repair, Some(TailRepair::Truncated { bytes, lines: 0, kept_in }));
             file.append(b"three\n", 1).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\nthree\n");
             let kept = fs::read_to_string(dir.path().join("t_3600.torn")).unwrap();

@@ -55,8 +55,7 @@ impl LockedHandle {
                 let metadata = file.metadata().map_err(FileError::from_io("look at", path))?;
                 let same = FileId::from_metadata(&metadata) == self.id && metadata.len() == bytes;
                 if created || !same {
-                    let changed = std::io::Error::other("another program has changed it");
-                    return Err(FileError::from_io("go on with", path)(changed));
+                    return Err(changed(path));
                 }
                 Ok(closed.insert(file))
             }
@@ -101,4 +100,18 @@ impl LockedHandle {
     pub(super) fn file(&self) -> Option<&File> {
         self.file.as_ref()
     }
+}
+
+/// Checks that the file has `bytes` bytes. What is appended to a file that another program has cut
+/// off within a line would join that line.
+///
+/// # Errors
+/// The file cannot be examined, or it has another length.
+pub(super) fn check_length(file: &File, path: &Path, bytes: u64) -> Result<(), FileError> {
+    let metadata = file.metadata().map_err(FileError::from_io("look at", path))?;
+    if metadata.len() == bytes { Ok(()) } else { Err(changed(path)) }
+}
+
+fn changed(path: &Path) -> FileError {
+    FileError::from_io("go on with", path)(std::io::Error::other("another program has changed it"))
 }

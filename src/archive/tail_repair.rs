@@ -17,10 +17,13 @@ use super::read_block::{BLOCK_BYTES, MAX_BUFFERED_BYTES, read_block, read_range}
 pub enum TailRepair {
     /// The line is a complete JSON document; its missing line feed was added.
     LineFeedAdded,
-    /// The line is incomplete and was moved out of the file.
+    /// The line is incomplete and was moved out of the file, with all that stands behind it.
     Truncated {
         /// Length of what was moved.
         bytes: u64,
+        /// Number of line feeds in it: 0 for a last line that a crash has torn; more where a power
+        /// cut left zeros amid the lines.
+        lines: u64,
         /// The `.torn` file to which it was appended.
         kept_in: PathBuf,
     },
@@ -33,11 +36,18 @@ pub(super) struct FileTail {
     pub(super) length: u64,
     /// Length up to the end of the last complete line.
     pub(super) lines_end: u64,
+    /// Number of line feeds behind that.
+    pub(super) cut_lines: u64,
     /// `true` if the rest is a complete line but for its line feed.
     pub(super) lacks_line_feed: bool,
 }
 
 impl FileTail {
+    /// Returns the tail of a file that consists of complete lines.
+    pub(super) fn intact(length: u64) -> Self {
+        Self { length, lines_end: length, cut_lines: 0, lacks_line_feed: false }
+    }
+
     /// Examines the end of the file. Only the last line is read.
     ///
     /// # Errors
@@ -46,7 +56,7 @@ impl FileTail {
         let length = file.metadata()?.len();
         let lines_end = find_last_line_end(file, 0..length)?.unwrap_or(0);
         let lacks_line_feed = lines_end < length && is_complete_json(file, lines_end..length)?;
-        Ok(Self { length, lines_end, lacks_line_feed })
+        Ok(Self { length, lines_end, cut_lines: 0, lacks_line_feed })
     }
 
     /// Returns whether the file consists of complete lines.
@@ -74,8 +84,12 @@ impl FileTail {
         }
         append_to_torn_file(file, path, self.lines_end..self.length, torn)?;
         disk::truncate(file, path, self.lines_end)?;
-        let bytes = self.length - self.lines_end;
-        Ok((self.lines_end, Some(TailRepair::Truncated { bytes, kept_in: torn.to_owned() })))
+        let repair = TailRepair::Truncated {
+            bytes: self.length - self.lines_end,
+            lines: self.cut_lines,
+            kept_in: torn.to_owned(),
+        };
+        Ok((self.lines_end, Some(repair)))
     }
 }
 
@@ -144,8 +158,8 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(length, text.len() as u64);
         let repair = repair.map(|repair| match repair {
-            TailRepair::Truncated { bytes, .. } => {
-                TailRepair::Truncated { bytes, kept_in: PathBuf::new() }
+            TailRepair::Truncated { bytes, lines, .. } => {
+                TailRepair::Truncated { bytes, lines, kept_in: PathBuf::new() }
             }
             other @ TailRepair::LineFeedAdded => other,
         });
@@ -160,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_torn_last_line_is_moved_to_the_torn_file() {
-        let cut = |bytes| Some(TailRepair::Truncated { bytes, kept_in: PathBuf::new() });
+        let cut = |bytes| Some(TailRepair::Truncated { bytes, lines: 0, kept_in: PathBuf::new() });
         assert_eq!(repaired("{}\n{\"a\":"), (cut(5), "{}\n".into(), Some("{\"a\":\n".into())));
         assert_eq!(repaired("{"), (cut(1), String::new(), Some("{\n".into())));
         // The number may have been longer.

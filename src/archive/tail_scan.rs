@@ -57,18 +57,28 @@ impl TailScan {
         let last = checkpoints.last().unwrap_or_default();
         let vouched = checkpoints.is_closed() && checkpoints.last_durable(length).bytes == length;
         if last.bytes == length && (vouched || checkpoints.is_empty()) {
-            let tail = FileTail { length, lines_end: length, lacks_line_feed: false };
+            let tail = FileTail::intact(length);
             return Ok(Self { tail, messages: last.messages, has_zeros: false, vouched: true });
         }
         let from = checkpoints.last_durable(length);
-        let zeros = find_zeroed_blocks(file, from.bytes..length)?;
+        let zeros = if checkpoints.is_as_written() {
+            // The process alone ended: all that it wrote is there as it was written.
+            None
+        } else {
+            find_zeroed_blocks(file, from.bytes..length)?
+        };
         let end = zeros.unwrap_or(length);
         let lines_end = find_last_line_end(file, from.bytes..end)?.unwrap_or(from.bytes);
         let messages = from.messages + count_lines(file, from.bytes..lines_end)?;
         let lacks_line_feed =
             end == length && lines_end < length && is_complete_json(file, lines_end..length)?;
         Ok(Self {
-            tail: FileTail { length, lines_end, lacks_line_feed },
+            tail: FileTail {
+                length,
+                lines_end,
+                cut_lines: count_lines(file, lines_end..length)?,
+                lacks_line_feed,
+            },
             messages,
             has_zeros: zeros.is_some(),
             vouched: false,
@@ -118,7 +128,10 @@ impl TailScan {
             Some(TailRepair::Truncated { bytes, .. }) => (0, *bytes),
         };
         let position = LinePosition { bytes, messages: self.messages + added };
-        let event = RecoveredEvent { cut, ..checkpoints.assess_loss(position) };
+        let loss = checkpoints.assess_loss(position);
+        // The bytes up to the first line feed are what zeros left of at least one line.
+        let lost = loss.lost.max(self.tail.cut_lines);
+        let event = RecoveredEvent { cut, lost, ..loss };
         // A file that was closed needs the event only when it is not as it was.
         let changed = repair.is_some() || event.lost > 0;
         let needs_event = !self.vouched && (changed || !checkpoints.is_closed());
@@ -131,14 +144,16 @@ impl TailScan {
 ///
 /// Such zeros begin at the border of a block, or behind the lines that were written to a block
 /// before, and end at a border, or with the file. A run of NULs within a line is what was sent.
+///
+/// A line of NULs that fills exactly some blocks looks the same. So the caller looks for zeros only
+/// where the machine may have been restarted.
 fn find_zeroed_blocks(file: &File, range: Range<u64>) -> io::Result<Option<u64>> {
     let block = file.metadata()?.blksize().clamp(ZERO_RUN.len() as u64, MAX_BLOCK_BYTES);
     let mut start = range.start;
     while let Some(run) = find_zero_run(file, start..range.end)? {
-        let begins_line = || is_line_start(file, run.start);
-        let is_damage = run.start.is_multiple_of(block)
-            || run.end == range.end
-            || (run.end.is_multiple_of(block) && begins_line()?);
+        let is_damage = run.end == range.end
+            || (run.end.is_multiple_of(block)
+                && (run.start.is_multiple_of(block) || is_line_start(file, run.start)?));
         if is_damage {
             return Ok(Some(run.start));
         }
@@ -205,8 +220,8 @@ fn count_lines(file: &File, range: Range<u64>) -> io::Result<u64> {
 mod tests {
     use super::*;
     use crate::archive::disk;
-    use crate::archive::journal::{ClosedEvent, JournalEntry, JournalEvent, Mark};
-    use crate::base::time::UnixNanos;
+    use crate::archive::journal::{ClosedEvent, JournalEntry, JournalEvent, Mark, OpenEvent};
+    use crate::base::time::{SystemClock, UnixNanos};
 
     fn mark(t: u64, bytes: u64, messages: u64) -> JournalEntry {
         JournalEntry {
@@ -254,7 +269,8 @@ mod tests {
         assert_eq!(left, b"{}\n".repeat(1_365));
         assert_eq!(torn.len(), 4_905 + 1);
         let found = recovery.recovered.unwrap();
-        assert_eq!((found.cut, found.lost, found.since.nanos()), (4_905, 0, 5));
+        let behind = count_line_feeds(&content[8_192..]);
+        assert_eq!((found.cut, found.lost, found.since.nanos()), (4_905, behind, 5));
         // A single zero may have been sent, and what was durable is not scanned.
         let (recovery, ..) = recovered(&[mark(5, 300, 100)], b"a\0\n".repeat(1_000).as_slice());
         assert_eq!(recovery.position.messages, 1_000);
@@ -279,6 +295,43 @@ mod tests {
             assert!(left.len() <= border && left.len() > content.len() - 4_096, "{nuls}");
             assert!(content.starts_with(&left) && recovery.recovered.unwrap().cut > 0, "{nuls}");
         }
+    }
+
+    #[test]
+    fn many_lines_of_nuls_are_what_was_sent() {
+        for nuls in [512, 1_000, 5_000] {
+            // Lines of all lengths, so that some run of NULs begins at each position of a block.
+            let line = |n: usize| {
+                [b"{\"a\":\"", vec![b'x'; n % 97].as_slice(), &vec![0; nuls], b"\"}\n"].concat()
+            };
+            let content: Vec<u8> = (0..3_000).flat_map(line).collect();
+            let (recovery, left, torn) = recovered(&[mark(5, 0, 0)], &content);
+            assert!(left == content && torn.is_empty(), "{nuls}");
+            assert_eq!((recovery.position.messages, recovery.recovered.unwrap().lost), (3_000, 0));
+        }
+    }
+
+    #[test]
+    fn lines_of_whole_blocks_of_nuls_stay_unless_the_machine_was_restarted() {
+        let block = [b"{}\n".as_slice(), &vec![b' '; 4_093], &vec![0; 4_096], b"\n{}\n"].concat();
+        let opened = |boot: &str| JournalEntry {
+            t: UnixNanos::new(4),
+            event: JournalEvent::Open(Box::new(OpenEvent {
+                boot: boot.to_owned(),
+                ..OpenEvent::default()
+            })),
+        };
+        let (_, left, torn) = recovered(&[opened(&SystemClock::boot_id()), mark(5, 0, 0)], &block);
+        assert!(left == block && torn.is_empty());
+        let (recovery, left, _) = recovered(&[opened("other"), mark(5, 0, 0)], &block);
+        assert_eq!(left, b"{}\n");
+        // The journal counts none of the lines, but they were there.
+        assert_eq!(recovery.recovered.unwrap().lost, 2);
+        let lines = |repair| match repair {
+            Some(TailRepair::Truncated { lines, .. }) => lines,
+            _ => 0,
+        };
+        assert_eq!(lines(recovery.repair), 2);
     }
 
     #[test]

@@ -403,7 +403,8 @@ impl GapDetector {
     }
 
     fn on_recovered(&mut self, hour: Hour, t: UnixNanos, found: &RecoveredEvent) {
-        if found.since == UnixNanos::default() && found.messages > 0 {
+        let has_lines = found.messages > 0 || found.lost > 0;
+        if found.since == UnixNanos::default() && has_lines {
             self.gaps.push(unknown_gap(
                 hour.start(),
                 t,

@@ -236,13 +236,17 @@ impl JobEvent {
                 path: hour_path(dir, entry),
                 message: "its last line had no line feed; one was added".to_owned(),
             },
-            SealWarning::TailRepaired(TailRepair::Truncated { bytes, kept_in }) => Self::Remark {
-                path: hour_path(dir, entry),
-                message: format!(
-                    "its last line was torn; its {bytes} bytes are now in `{}`",
-                    kept_in.display()
-                ),
-            },
+            SealWarning::TailRepaired(TailRepair::Truncated { bytes, lines, kept_in }) => {
+                let kept_in = kept_in.display();
+                let message = if lines == 0 {
+                    format!("its last line was torn; its {bytes} bytes are now in `{kept_in}`")
+                } else {
+                    format!(
+                        "a power cut left zeros amid its lines; they and the {lines} lines behind them, {bytes} bytes, are now in `{kept_in}`"
+                    )
+                };
+                Self::Remark { path: hour_path(dir, entry), message }
+            }
             SealWarning::LinesLost { messages } => Self::Remark {
                 path: entry.path(dir, FileKind::Sealed),
                 message: format!(

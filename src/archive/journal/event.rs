@@ -228,9 +228,11 @@ pub struct RecoveredEvent {
     pub bytes: u64,
     /// Number of complete lines of the `.jsonl`.
     pub messages: u64,
-    /// Bytes after the last complete line, moved to the `.torn` file.
+    /// Bytes after the last complete line, or from zeros amid the lines on, moved to the `.torn`
+    /// file.
     pub cut: u64,
-    /// Number of lines that the journal counts and that are missing.
+    /// Number of lines that are missing: those that the journal counts, or those that were cut off
+    /// with zeros before them.
     pub lost: u64,
     /// Time since which lines may be missing: that of the last mark that still holds. The epoch if
     /// there is no mark.

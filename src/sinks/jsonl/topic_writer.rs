@@ -187,13 +187,14 @@ impl TopicWriter {
 
     /// Gives up the open hour when somebody removed or moved a file of it, since lines would go
     /// where nobody finds them, or changed the lines. The next message opens the file again, and
-    /// checks it, or begins a new one.
-    pub(super) fn ensure_in_place(&mut self) {
-        let Some(placement) = self.hour.as_ref().map(|open| open.placement()) else { return };
+    /// checks it, or begins a new one. Returns whether the hour was given up.
+    pub(super) fn ensure_in_place(&mut self) -> bool {
+        let Some(open) = &self.hour else { return false };
+        let placement = open.placement();
         if placement == Placement::InPlace {
-            return;
+            return false;
         }
-        let Some(given_up) = self.hour.take() else { return };
+        let Some(given_up) = self.hour.take() else { return false };
         if let Placement::Resized { found } = placement
             && let Some(lines) = given_up.lines_file()
         {
@@ -206,6 +207,7 @@ impl TopicWriter {
             error!(%dir, %hour, "a file of the open hour was removed or moved away; the next message begins a new one");
         }
         self.carry_over(&given_up.give_up());
+        true
     }
 
     /// Reports the last error of the open journal, if there is one. A journal that cannot be
@@ -373,9 +375,13 @@ fn log_opened(open: &HourWriter, report: Option<OpenReport>, log_level: HourLogL
     let file = lines.path().display();
     let report = report.unwrap_or_default();
     match report.repair {
-        Some(TailRepair::Truncated { bytes, kept_in }) => {
+        Some(TailRepair::Truncated { bytes, lines: 0, kept_in }) => {
             let kept_in = kept_in.display();
             warn!(%file, bytes, %kept_in, "torn last line cut");
+        }
+        Some(TailRepair::Truncated { bytes, lines, kept_in }) => {
+            let kept_in = kept_in.display();
+            error!(%file, bytes, lines, %kept_in, "a power cut left zeros amid the lines: they and all lines behind them were moved out of the file");
         }
         Some(TailRepair::LineFeedAdded) => warn!(%file, "line feed added to the last line"),
         None => {}

@@ -350,18 +350,30 @@ impl TopicWriters {
         if writer.is_stalled() {
             writer.ensure_in_place();
         }
-        let clock = self.clock;
-        let written = self.open_hour(index, receipt.received).and_then(|mut open| {
-            open.append(receipt, lines, messages)?;
-            open.record_resume(clock.now());
-            Ok(())
-        });
+        let mut written = self.append_to_hour(index, receipt, lines, messages);
+        if written.is_err() && self.writers.get_mut(index).ensure_in_place() {
+            written = self.append_to_hour(index, receipt, lines, messages);
+        }
         self.writers.get_mut(index).report_journal_error(&self.stats);
         self.close_after_use(index);
         if written.is_ok() {
             self.held.end_refusal(index);
         }
         written
+    }
+
+    fn append_to_hour(
+        &mut self,
+        index: WriterIndex,
+        receipt: Receipt,
+        lines: &[u8],
+        messages: u64,
+    ) -> Result<(), BoxError> {
+        let clock = self.clock;
+        let mut open = self.open_hour(index, receipt.received)?;
+        open.append(receipt, lines, messages)?;
+        open.record_resume(clock.now());
+        Ok(())
     }
 
     /// Lets the lines wait in memory, if `error` is a trouble of their file alone.
