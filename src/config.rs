@@ -11,6 +11,8 @@ mod explicit_form;
 mod exposure;
 mod located_section;
 mod log_config;
+mod log_format;
+mod log_level;
 mod pipeline_builder;
 mod pipeline_config;
 mod recorder_settings;
@@ -29,6 +31,8 @@ use self::document::{Document, check_mixed_forms};
 use self::explicit_form::explicit_form;
 use self::exposure::exposure_warning;
 pub(crate) use self::log_config::LogConfig;
+pub(crate) use self::log_format::LogFormat;
+pub(crate) use self::log_level::LogLevel;
 use self::pipeline_builder::PipelineBuilder;
 use self::pipeline_config::{PipelineConfig, check_archive_dirs, parse_sinks, retain_sinks_only};
 pub(crate) use self::recorder_settings::RecorderSettings;
@@ -171,6 +175,8 @@ fn settings(
         log: LogConfig {
             file: non_empty_path(document.log_file.clone()),
             to_stdout: document.log_to_stdout,
+            format: document.log_format,
+            level: document.log_level,
             max_size: document.log_max_size.bytes(),
             max_old_files: document.log_files,
         },

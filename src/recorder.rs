@@ -69,8 +69,7 @@ use crate::registry::Registry;
 pub struct Recorder {
     config: Config,
     handles_signals: bool,
-    /// The log, if it was started before the configuration was read.
-    log: Option<LogCollector>,
+    verbosity: Verbosity,
 }
 
 impl Recorder {
@@ -83,7 +82,7 @@ impl Recorder {
     }
 
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, handles_signals: false, log: None }
+        Self { config, handles_signals: false, verbosity: Verbosity::default() }
     }
 
     /// Makes the recorder handle the signals of the process.
@@ -96,10 +95,10 @@ impl Recorder {
         self
     }
 
-    /// Sets the log, which has been started already.
+    /// Sets the amount of detail in the log.
     #[must_use]
-    pub(crate) fn with_log(mut self, log: LogCollector) -> Self {
-        self.log = Some(log);
+    pub(crate) fn with_verbosity(mut self, verbosity: Verbosity) -> Self {
+        self.verbosity = verbosity;
         self
     }
 
@@ -117,12 +116,11 @@ impl Recorder {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Snapshot, RecorderError> {
-        let Self { config, handles_signals, log } = self;
+        let Self { config, handles_signals, verbosity } = self;
         // Without the handler the signal has its default action, as before.
         drop(survive_file_size_limit());
         let Config { file, settings, pipelines, .. } = config;
-        let log = log.unwrap_or_else(|| LogCollector::start(Verbosity::default()));
-        let log = log.with_secrets(settings.secrets.clone());
+        let log = LogCollector::start(&settings.log, verbosity, settings.secrets.clone());
         raise_file_limit();
         let stats = ProcessStats::new(SystemClock.now()).with_log_lines_lost(log.lines_lost());
         let stats = Arc::new(stats);

@@ -27,6 +27,8 @@ const BAD: &[(&str, &[&str])] = &[
     ("{\"overflow\": \"drop_newst\"}", &["overflow", "did you mean `drop_newest`?"]),
     ("{\"log_max_size\": \"10mb\"}", &["log_max_size", "KiB"]),
     ("{\"log_to_stdout\": \"no\"}", &["log_to_stdout", "invalid type"]),
+    ("{\"log_format\": \"jsn\"}", &["log_format", "did you mean `json`?"]),
+    ("{\"log_level\": \"warning\"}", &["log_level", "did you mean `warn`?"]),
     ("{\"status_interval\": 1.5}", &["status_interval"]),
     (
         "{\"ws_url\": \"ws://h\", \"source\": {\"type\": \"websocket\", \"url\": \"ws://h\"}}",

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use rustix::fs::{CWD, mkfifoat};
+use serde_json::json;
 
 use crate::harness::{Server, Test, WAIT_LIMIT, binary};
 
@@ -193,4 +194,98 @@ fn what_is_logged_before_the_log_has_its_place_is_not_lost() {
     let words = String::from_utf8(test.run_refused().stderr).unwrap();
     assert!(words.contains("without the status socket"), "{words}");
     assert!(words.contains("cannot create the directory"), "{words}");
+}
+
+#[test]
+fn the_log_can_be_json_with_the_names_of_pipelines() {
+    let server = start_silent_server();
+    let test = Test::new(&server.url());
+    let config = fs::read_to_string(test.config()).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let source = json!({ "type": "websocket", "url": server.url(), "topics": ["${TOPIC}"] });
+    let sink = json!({ "type": "jsonl", "output_dir": config["output_dir"] });
+    let other = json!({ "type": "jsonl", "output_dir": test.path("other") });
+    let test = test
+        .without("topic")
+        .without("ws_url")
+        .without("output_dir")
+        .env("TOPIC", "publicTrade.BTCUSDT")
+        .set("log_format", "json".into())
+        .set(
+            "pipelines",
+            json!({
+                "a": { "source": source, "sinks": [sink] },
+                "b": { "source": source, "sinks": [other] },
+            }),
+        );
+    let recorder = test.start();
+    recorder.wait_for_messages(2);
+    recorder.stop();
+    let lines = test.log();
+    assert!(!lines.contains("publicTrade.BTCUSDT"), "a secret is shown:\n{lines}");
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of = |message: &str| {
+        let mut lines = lines.iter().filter(move |line| line["message"] == message);
+        lines.next().unwrap_or_else(|| panic!("no {message:?} in {lines:?}"))
+    };
+    let started = of("started");
+    assert!(started["time"].as_str().unwrap().starts_with("20"), "{started}");
+    assert_eq!(started["level"], "info");
+    assert_eq!(started["version"], env!("CARGO_PKG_VERSION"));
+    assert!(started["pid"].is_u64(), "{started}");
+    let pipelines: Vec<_> = lines.iter().filter_map(|line| line["pipeline"].as_str()).collect();
+    assert!(pipelines.contains(&"a") && pipelines.contains(&"b"), "{lines:?}");
+    assert_eq!(of("stopped")["messages"], 2);
+}
+
+#[test]
+fn lines_below_the_level_are_not_logged() {
+    let server = start_silent_server();
+    let test = Test::new(&server.url()).set("log_level", "warn".into());
+    let mut recorder = test.command().stdin(Stdio::null()).spawn().unwrap();
+    let config = test.config();
+    let status = ["status", "-config", config.to_str().unwrap()];
+    let deadline = Instant::now() + WAIT_LIMIT;
+    while !crate::harness::run(&status).status.success() {
+        assert!(Instant::now() < deadline, "the recorder does not answer");
+    }
+    let pid = recorder.id().to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    assert!(recorder.wait().unwrap().success());
+    let log = test.log();
+    assert!(log.lines().all(|line| line.contains(" WARN ")), "{log}");
+}
+
+#[test]
+fn the_journal_of_systemd_gets_priorities_and_no_second_time() {
+    let server = start_silent_server();
+    for is_ours in [true, false] {
+        let (mut stderr, journal) = std::io::pipe().unwrap();
+        let status = rustix::fs::fstat(&journal).unwrap();
+        // A stream that was redirected has another inode than the journal's.
+        let inode = status.st_ino + u64::from(!is_ours);
+        let test = Test::new(&server.url()).set("log_file", "".into());
+        let mut command = test.command();
+        command.env("JOURNAL_STREAM", format!("{}:{inode}", status.st_dev));
+        let mut recorder = command.stdin(Stdio::null()).stderr(journal).spawn().unwrap();
+        drop(command);
+        let mut text = String::new();
+        let mut buffer = [0; 4096];
+        while !text.contains("hour opened") {
+            let read = stderr.read(&mut buffer).unwrap();
+            assert!(read > 0, "{text}");
+            text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+        let pid = recorder.id().to_string();
+        assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+        stderr.read_to_string(&mut text).unwrap();
+        assert!(recorder.wait().unwrap().success());
+        let begins = |line: &str| match is_ours {
+            true => line.starts_with("<6>INFO ") || line.starts_with("<4>WARN "),
+            false => line.starts_with("20") && line.contains(" INFO ") || line.contains(" WARN "),
+        };
+        assert!(text.lines().all(begins), "{text}");
+        assert!(text.contains("stopped messages=1"), "{text}");
+    }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::archive_config::ArchiveConfig;
+use super::log_format::LogFormat;
+use super::log_level::LogLevel;
 use crate::base::path_text;
 use crate::base::problem::Problem;
 use crate::base::units::{ByteSize, ConfigDuration};
@@ -105,6 +107,10 @@ pub(crate) struct Document {
     pub(crate) log_file: Option<PathBuf>,
     /// Log to stdout as well.
     pub(crate) log_to_stdout: bool,
+    /// Format of log lines.
+    pub(crate) log_format: LogFormat,
+    /// Lowest level of the lines that are logged. `-debug` logs everything.
+    pub(crate) log_level: LogLevel,
     /// Size at which the log file is renamed to `.1` and a new one begins; 0 for no limit.
     pub(crate) log_max_size: ByteSize,
     /// Number of renamed log files that are kept; `.1` is the newest.
@@ -132,6 +138,8 @@ impl Default for Document {
             status_socket: Some("/tmp/streamer.sock".into()),
             log_file: Some("system.log".into()),
             log_to_stdout: false,
+            log_format: LogFormat::Text,
+            log_level: LogLevel::Info,
             log_max_size: ByteSize::from_mib(10),
             log_files: 3,
         }

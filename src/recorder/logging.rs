@@ -4,28 +4,35 @@
 //! bounded channels to threads of their own, one for each destination, and lines that do not fit are
 //! counted (`log_lines_lost`) and dropped.
 //!
-//! Lines are collected from the start of the program, before it is known where they go.
+//! Lines are collected until the recording starts: one that is refused does not touch the log file.
 
+mod console;
+mod json_layer;
+mod line_sender;
+mod line_style;
+mod log_command;
 mod log_file;
+mod log_line;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 
+use self::console::Console;
+use self::json_layer::JsonLayer;
+use self::line_sender::LineSender;
+use self::line_style::LineStyle;
+use self::log_command::LogCommand;
 use self::log_file::LogFile;
 use super::verbosity::Verbosity;
 use crate::base::secrets::Secrets;
-use crate::base::time::{Clock, SystemClock};
-use crate::config::LogConfig;
+use crate::config::{LogConfig, LogFormat, LogLevel};
 use crate::metrics::Counter;
 
 /// Capacity of the channel to a log thread, in lines.
@@ -34,13 +41,6 @@ const LOG_QUEUE_LINES: usize = 4096;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum time for which the end of the program waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The standard stream to which log lines go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Console {
-    Stdout,
-    Stderr,
-}
 
 /// Prints warnings to stderr, for commands that do not record.
 pub(crate) fn print_warnings() {
@@ -54,21 +54,13 @@ pub(crate) fn print_warnings() {
     let _own_log = tracing::subscriber::set_global_default(subscriber.finish());
 }
 
-/// A message to a log thread.
-enum LogCommand {
-    Line(Vec<u8>),
-    /// Opens the file again for the next line.
-    Reopen,
-    /// Confirms that all earlier lines are written.
-    Flush(Sender<()>),
-}
-
-/// The log of a process that does not know yet where its lines go.
+/// The log of a recording that has not started yet.
 pub(crate) struct LogCollector {
     commands: SyncSender<LogCommand>,
     /// The lines so far; `None` once they are being written.
     collected: Option<Receiver<LogCommand>>,
     lines_lost: Arc<Counter>,
+    config: LogConfig,
     verbosity: Verbosity,
     /// Texts that no line may show.
     secrets: Secrets,
@@ -81,50 +73,21 @@ pub(crate) struct Log {
 
 impl LogCollector {
     /// Makes the log the default of the whole process. It collects lines until
-    /// [`LogCollector::start_writing`]. [`Verbosity::Debug`] adds the debug level.
-    pub(crate) fn start(verbosity: Verbosity) -> Self {
-        let level = match verbosity {
-            Verbosity::Debug => LevelFilter::DEBUG,
-            Verbosity::Normal => LevelFilter::INFO,
-        };
+    /// [`LogCollector::start_writing`], and masks the secrets in them. [`Verbosity::Debug`] adds the
+    /// debug level.
+    pub(crate) fn start(config: &LogConfig, verbosity: Verbosity, secrets: Secrets) -> Self {
         let (commands, collected) = sync_channel(LOG_QUEUE_LINES);
         let lines_lost = Arc::<Counter>::default();
-        let lines =
-            LogLineWriter { commands: commands.clone(), lines_lost: Arc::clone(&lines_lost) };
-        // The scheduler of the sidecar logs its own start at the info level.
-        let levels = Targets::new()
-            .with_default(level)
-            .with_target("tokio_cron_scheduler", LevelFilter::WARN);
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_timer(Rfc3339Timer)
-            .with_ansi(false)
-            .with_target(false)
-            .with_writer(lines)
-            .finish()
-            .with(levels);
-        // Fails if a program that embeds the recorder has set its own log, which is used then.
-        if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let lines = LineSender { commands: commands.clone(), lines_lost: Arc::clone(&lines_lost) };
+        if set_default_log(config.format, level_filter(config.level, verbosity), lines) {
             let default_hook = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 tracing::error!(%panic, "panic");
                 default_hook(panic);
             }));
         }
-        Self {
-            commands,
-            collected: Some(collected),
-            lines_lost,
-            verbosity,
-            secrets: Secrets::default(),
-        }
-    }
-
-    /// Masks these secrets in every line.
-    #[must_use]
-    pub(crate) fn with_secrets(mut self, secrets: Secrets) -> Self {
-        self.secrets = secrets;
-        self
+        let config = config.clone();
+        Self { commands, collected: Some(collected), lines_lost, config, verbosity, secrets }
     }
 
     /// Returns the counter of lines that are lost.
@@ -132,19 +95,20 @@ impl LogCollector {
         Arc::clone(&self.lines_lost)
     }
 
-    /// Writes the lines so far, and all that follow, to the destinations of `config`.
+    /// Writes the lines so far, and all that follow, to the destinations of the configuration.
     /// [`Verbosity::Debug`] adds stdout.
     ///
     /// # Errors
     /// A log thread cannot be started. A log file that cannot be opened is a warning on stderr.
-    pub(crate) fn start_writing(mut self, config: &LogConfig) -> io::Result<Log> {
+    pub(crate) fn start_writing(mut self) -> io::Result<Log> {
         let log = Log { commands: self.commands.clone() };
         let Some(commands) = self.collected.take() else { return Ok(log) };
+        let config = &self.config;
         let is_debug = self.verbosity == Verbosity::Debug;
         let console = match (config.to_stdout || is_debug, &config.file) {
-            (true, _) => Some(Console::Stdout),
+            (true, _) => Some(Console::stdout()),
             (false, Some(_)) => None,
-            (false, None) => Some(Console::Stderr),
+            (false, None) => Some(Console::stderr()),
         };
         let Some(path) = config.file.clone() else {
             let lines_lost = Arc::clone(&self.lines_lost);
@@ -202,13 +166,50 @@ impl Drop for LogCollector {
     /// Prints the lines of a recording that did not start: its log file is not touched.
     fn drop(&mut self) {
         if let Some(collected) = self.collected.take() {
+            let stderr = Console::stderr();
             for command in collected.try_iter() {
-                if let LogCommand::Line(line) = command {
+                if let LogCommand::Line(mut line) = command {
+                    line.mask(&self.secrets);
                     // Nobody is left to be told.
-                    drop(io::stderr().write_all(&mask_line(&line, &self.secrets)));
+                    drop(stderr.print(&line));
                 }
             }
         }
+    }
+}
+
+/// Makes a subscriber that sends lines in this format the default of the whole process. Returns
+/// `false` if a program that embeds the recorder has set its own log, which is used then.
+fn set_default_log(format: LogFormat, level: LevelFilter, lines: LineSender) -> bool {
+    // The scheduler of the sidecar logs its own start at the info level.
+    let levels = Targets::new()
+        .with_default(level)
+        .with_target("tokio_cron_scheduler", level.min(LevelFilter::WARN));
+    let set = match format {
+        LogFormat::Text => {
+            let text = tracing_subscriber::fmt()
+                .with_max_level(level)
+                .without_time()
+                .with_ansi(false)
+                .with_target(false)
+                .with_writer(lines);
+            tracing::subscriber::set_global_default(text.finish().with(levels))
+        }
+        LogFormat::Json => {
+            let json = tracing_subscriber::registry().with(JsonLayer { lines });
+            tracing::subscriber::set_global_default(json.with(levels))
+        }
+    };
+    set.is_ok()
+}
+
+/// Returns the levels that are logged.
+fn level_filter(level: LogLevel, verbosity: Verbosity) -> LevelFilter {
+    match (verbosity, level) {
+        (Verbosity::Debug, _) | (_, LogLevel::Debug) => LevelFilter::DEBUG,
+        (_, LogLevel::Info) => LevelFilter::INFO,
+        (_, LogLevel::Warn) => LevelFilter::WARN,
+        (_, LogLevel::Error) => LevelFilter::ERROR,
     }
 }
 
@@ -231,13 +232,9 @@ fn spawn_console_thread(
     std::thread::Builder::new().name("log".into()).spawn(move || {
         while let Ok(command) = commands.recv() {
             match command {
-                LogCommand::Line(line) => {
-                    let line = mask_line(&line, &secrets);
-                    let printed = match console {
-                        None => Ok(()),
-                        Some(Console::Stdout) => io::stdout().write_all(&line),
-                        Some(Console::Stderr) => io::stderr().write_all(&line),
-                    };
+                LogCommand::Line(mut line) => {
+                    line.mask(&secrets);
+                    let printed = console.map_or(Ok(()), |console| console.print(&line));
                     lines_lost.add(printed.is_err().into());
                 }
                 LogCommand::Reopen => {}
@@ -259,10 +256,13 @@ fn write_to_file(
 ) {
     while let Ok(mut command) = commands.recv() {
         if let LogCommand::Line(line) = &mut command {
-            *line = mask_line(line, secrets);
+            line.mask(secrets);
         }
         match &command {
-            LogCommand::Line(line) => lines_lost.add(file.append(line).is_err().into()),
+            LogCommand::Line(line) => {
+                let line = line.render(LineStyle::Timed);
+                lines_lost.add(file.append(line.as_bytes()).is_err().into());
+            }
             LogCommand::Reopen => file.close(),
             LogCommand::Flush(_) => {}
         }
@@ -275,50 +275,5 @@ fn write_to_file(
             }
             Some(console) => lines_lost.add(console.try_send(command).is_err().into()),
         }
-    }
-}
-
-/// Masks the secrets in a line, but not in its time, which may look like a short one.
-fn mask_line(line: &[u8], secrets: &Secrets) -> Vec<u8> {
-    let line = String::from_utf8_lossy(line);
-    match line.split_once(' ') {
-        Some((time, rest)) => format!("{time} {}", secrets.mask(rest)).into_bytes(),
-        None => secrets.mask(&line).into_bytes(),
-    }
-}
-
-/// A writer that sends each line to the log thread.
-struct LogLineWriter {
-    commands: SyncSender<LogCommand>,
-    lines_lost: Arc<Counter>,
-}
-
-impl<'a> MakeWriter<'a> for LogLineWriter {
-    type Writer = &'a Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
-    }
-}
-
-impl Write for &LogLineWriter {
-    /// Sends the line, or counts it as lost if the channel is full.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.commands.try_send(LogCommand::Line(line.to_vec())).is_err() {
-            self.lines_lost.add(1);
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Rfc3339Timer;
-
-impl FormatTime for Rfc3339Timer {
-    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        write!(writer, "{}", SystemClock.now())
     }
 }

@@ -50,7 +50,7 @@ impl Session {
         }
         // Registered before the log says "started": whoever reads that may send a signal at once.
         let signals = handles_signals.then(SignalHandler::register);
-        let log = log.start_writing(&settings.log).map_err(RecorderErrorKind::StartLog)?;
+        let log = log.start_writing().map_err(RecorderErrorKind::StartLog)?;
         let log = Arc::new(log);
         info!(
             version = env!("CARGO_PKG_VERSION"),
