@@ -9,6 +9,7 @@ pub(crate) mod descriptors;
 pub(crate) mod env;
 pub(crate) mod error_chain;
 pub(crate) mod failure_log;
+pub(crate) mod heartbeat;
 pub mod json;
 pub(crate) mod line_splitter;
 pub(crate) mod literal_secrets;

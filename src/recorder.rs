@@ -7,6 +7,8 @@ mod file_limit;
 pub(crate) mod logging;
 mod orphans;
 mod recorder_error;
+mod service_manager;
+mod service_reporter;
 mod session;
 pub(crate) mod sidecar;
 mod signals;
@@ -88,7 +90,8 @@ impl Recorder {
     /// Makes the recorder handle the signals of the process.
     ///
     /// The first SIGINT or SIGTERM stops the recording, a second one ends the process with exit
-    /// code 130. SIGHUP opens the log file again.
+    /// code 130. SIGHUP opens the log file again. The service manager that started the process, such
+    /// as systemd, is told of the start, the stop and the progress.
     #[must_use]
     pub fn with_signal_handling(mut self) -> Self {
         self.handles_signals = true;

@@ -41,6 +41,7 @@ mod redundant_connections;
 mod report;
 mod routing;
 mod security;
+mod service_manager;
 mod snapshots;
 mod status;
 mod subscriptions;

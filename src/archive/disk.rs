@@ -17,6 +17,7 @@ pub(super) use self::disk_operation::DiskOperation;
 pub(crate) use self::disk_operation::Support;
 pub use self::failure_scope::FailureScope;
 use crate::base::descriptors::record_if_shortage;
+use crate::base::heartbeat::beat;
 
 /// Mode of new files: the owner writes, the group reads.
 pub const DEFAULT_FILE_MODE: u32 = 0o640;
@@ -97,6 +98,7 @@ pub(super) fn open_append(path: &Path) -> Result<File, FileError> {
 pub(super) fn open_append_with_mode(path: &Path, mode: u32) -> Result<File, FileError> {
     fault_point()
         .and_then(|()| open_or_create(&append_options(mode), path, mode))
+        .inspect(|_| beat())
         .and_then(require_regular)
         .inspect(|file| chown_like_parent(file, path))
         .map_err(FileError::from_io("open", path))
@@ -204,7 +206,10 @@ pub(super) fn append_all(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(
             #[expect(clippy::disallowed_methods, reason = "what is not written is written next")]
             match file.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => written += count,
+                Ok(count) => {
+                    written += count;
+                    beat();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -244,6 +249,7 @@ fn sync_with(
 ) -> Result<Support, FileError> {
     let synced =
         fault_point().and_then(|()| support_point(DiskOperation::Sync)).and_then(|()| sync(file));
+    beat();
     let support = DiskOperation::Sync
         .check_support(path, synced)
         .map_err(FileError::from_io("sync", path))?;

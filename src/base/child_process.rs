@@ -12,6 +12,8 @@ use rustix::io::{ioctl_fionbio, ioctl_fionread};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
 use tracing::{Span, error, warn};
 
+use super::heartbeat::rest;
+
 /// Maximum number of lines a minute of a program's stderr that go to the log.
 const MAX_STDERR_LINES_PER_MINUTE: u32 = 60;
 /// Number of bytes at which a line of stderr is cut.
@@ -129,6 +131,10 @@ impl ChildProcess {
     /// The program or the thread that reads its stderr cannot be started.
     pub(crate) fn spawn(program: &str, mut command: Command) -> io::Result<Self> {
         command.process_group(0);
+        // Only the recorder speaks with its service manager.
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(name);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = {
             // Until it is in the list, `reap_orphans` must not take it for an orphan.
@@ -191,7 +197,7 @@ impl ChildProcess {
             fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::OUT));
         }
         let timeout = Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
-        match poll(&mut fds, Some(&timeout)) {
+        match rest(|| poll(&mut fds, Some(&timeout))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

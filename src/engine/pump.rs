@@ -11,6 +11,7 @@ use super::sink_gone::SinkGone;
 use super::sink_output::SinkOutput;
 use super::stage_chain::StageChain;
 use crate::base::error_chain::error_chain;
+use crate::base::heartbeat::{beat, rest};
 use crate::base::time::UnixNanos;
 use crate::metrics::{PipelineStats, StageLoss};
 use crate::plugin::batch::Batch;
@@ -68,16 +69,19 @@ impl Pump {
     /// Runs until the queue is closed and empty, then closes the stages and the sinks in this
     /// order. Returns before when nothing is to be done for a while.
     pub(super) fn run(mut self) -> PumpExit {
+        let _attached = self.stats.heartbeat.attach();
         let drained = match self.drain_queue() {
             Ok(Drained::Away) => return PumpExit::Away(Box::new(self)),
             Ok(Drained::Closed) => Ok(()),
             Err(gone) => Err(gone.into()),
         };
-        PumpExit::Ended(drained.and(self.close()))
+        // Sinks are closed side by side, each with its own time limit.
+        PumpExit::Ended(drained.and(rest(|| self.close())))
     }
 
     fn drain_queue(&mut self) -> Result<Drained, SinkGone> {
         loop {
+            beat();
             let item = match self.next_item()? {
                 Popped::Item(item) => item,
                 Popped::Away => return Ok(Drained::Away),
@@ -125,7 +129,7 @@ impl Pump {
         }
         self.flush(FlushScope::All)?;
         let idle_until = if self.stages.needs_ticks() { None } else { self.output.idle_until() };
-        Ok(self.consumer.pop_or_leave(idle_until))
+        Ok(rest(|| self.consumer.pop_or_leave(idle_until)))
     }
 
     fn flush(&mut self, scope: FlushScope) -> Result<(), SinkGone> {

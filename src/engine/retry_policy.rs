@@ -10,6 +10,7 @@ use super::sink_call::SinkCall;
 use super::sink_gone::SinkGone;
 use crate::base::error_chain::error_chain;
 use crate::base::failure_log::FAILURE_LOG_INTERVAL;
+use crate::base::heartbeat::rest;
 use crate::metrics::PipelineStats;
 use crate::plugin::{BoxError, DestinationGone, Sink};
 
@@ -110,7 +111,7 @@ pub(super) fn retry_until(
             logged_at = Some(Instant::now());
         }
         stats.record_stall(&sink.name, message);
-        policy.sleep(pause);
+        rest(|| policy.sleep(pause));
         pause = (pause * 2).min(MAX_RETRY_DELAY);
         match attempt(&mut *sink.plugin) {
             Ok(()) => break,

@@ -23,6 +23,7 @@ use super::tracker_id::TrackerId;
 use super::undecodable_log::UndecodableLog;
 use crate::base::error_chain::error_chain;
 use crate::base::failure_log::FAILURE_LOG_INTERVAL;
+use crate::base::heartbeat::Heartbeat;
 use crate::base::shard_index::ShardIndex;
 use crate::base::time::UnixNanos;
 
@@ -73,6 +74,8 @@ pub struct PipelineStats {
     pub duplicates: Counter,
     /// Messages that only one of several connections delivered.
     pub unpaired: Counter,
+    /// Progress of the pipeline thread.
+    pub(crate) heartbeat: Arc<Heartbeat>,
     started: Instant,
     inner: Mutex<PipelineStatsInner>,
 }
@@ -157,6 +160,7 @@ impl PipelineStats {
             replaced: Counter::default(),
             duplicates: Counter::default(),
             unpaired: Counter::default(),
+            heartbeat: Arc::default(),
             started: Instant::now(),
             inner: Mutex::default(),
         }
@@ -192,6 +196,11 @@ impl PipelineStats {
             detail: detail.to_owned(),
             at: now.to_string(),
         });
+    }
+
+    /// Returns whether a connection was made, or could not be made.
+    pub(crate) fn has_tried_to_connect(&self) -> bool {
+        self.connects.get() > 0 || !self.lock_inner().disconnects.is_empty()
     }
 
     /// Sets the replies of a connection's server to the topics of its shard. The replies of closed

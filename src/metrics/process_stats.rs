@@ -53,6 +53,21 @@ impl ProcessStats {
         Arc::clone(self.lock_inner().pipelines.entry(name.to_owned()).or_default())
     }
 
+    /// Returns whether each pipeline has made a connection, or has failed to.
+    pub(crate) fn has_tried_to_connect(&self) -> bool {
+        let inner = self.lock_inner();
+        !inner.pipelines.is_empty()
+            && inner.pipelines.values().all(|stats| stats.has_tried_to_connect())
+    }
+
+    /// Returns the names of the pipelines whose threads have made no progress since the last call,
+    /// although there is work.
+    pub(crate) fn take_hanging_pipelines(&self) -> Vec<String> {
+        let inner = self.lock_inner();
+        let hanging = inner.pipelines.iter().filter(|(_, stats)| !stats.heartbeat.take_progress());
+        hanging.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Records the start of a run of the sidecar.
     pub(crate) fn record_archive_start(&self, now: UnixNanos) {
         self.update_archive(|archive| {

@@ -1,7 +1,7 @@
 //! One recording on the recorder's runtime, from opening the sinks to the last log line.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -12,6 +12,8 @@ use tracing::{Instrument, Span, error, info, info_span, warn};
 use super::logging::LogCollector;
 use super::orphans::{adopts_orphans, reap_orphans_as_they_end};
 use super::recorder_error::{RecorderError, RecorderErrorKind};
+use super::service_manager::{Notification, ServiceManager};
+use super::service_reporter::ServiceReporter;
 use super::sidecar::Sidecar;
 use super::signals::SignalHandler;
 use super::status::StatusSocket;
@@ -52,23 +54,7 @@ impl Session {
         let signals = handles_signals.then(SignalHandler::register);
         let log = log.start_writing().map_err(RecorderErrorKind::StartLog)?;
         let log = Arc::new(log);
-        info!(
-            version = env!("CARGO_PKG_VERSION"),
-            pid = std::process::id(),
-            config = %file.display(),
-            endpoint = %join_descriptions(&pipelines, Pipeline::endpoint),
-            output = %join_descriptions(&pipelines, Pipeline::destinations),
-            status_socket = ?settings.status_socket,
-            "started"
-        );
-        if rustix::process::geteuid().is_root() {
-            warn!(
-                "running as root: run the recorder as a user of its own, so that a flaw in it gives an attacker no more than that user's rights"
-            );
-        }
-        for warning in &settings.warnings {
-            warn!("{warning}");
-        }
+        log_start(&file, &settings, &pipelines);
         let token = CancellationToken::new();
         // Tasks of their own: when data arrives, the runtime polls the tasks of the connections
         // and not these.
@@ -99,9 +85,17 @@ impl Session {
                 progress.request_stop();
             });
         }
+        let service = if handles_signals { ServiceManager::from_env() } else { None };
+        let service = service.map(Arc::new);
+        if let Some(service) = &service {
+            let secrets = settings.secrets.clone();
+            let reporter = ServiceReporter::new(Arc::clone(service), Arc::clone(&stats), secrets);
+            background.spawn(reporter.run(token.clone()));
+        }
         match signals {
             Some(Ok(signals)) => {
-                background.spawn(signals.handle(Arc::clone(&log), token.clone()));
+                let service = service.clone();
+                background.spawn(signals.handle(Arc::clone(&log), service, token.clone()));
             }
             Some(Err(error)) => {
                 warn!(%error, "cannot handle signals: a signal ends the recording without a clean stop");
@@ -116,6 +110,9 @@ impl Session {
             });
         }
         let ended = run_pipelines(pipelines, &stats, &token).await;
+        if let Some(service) = service {
+            service.send(Notification::Stopping);
+        }
         if let Some(sidecar) = sidecar {
             sidecar.stop(settings.shutdown_timeout).await;
         }
@@ -166,6 +163,27 @@ async fn run_pipelines(
         first = first.and(ended.unwrap_or(Err(PipelineError::ThreadPanicked)));
     }
     first
+}
+
+/// Logs that the recording begins, and what is doubtful about it.
+fn log_start(file: &Path, settings: &RecorderSettings, pipelines: &[Pipeline]) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        config = %file.display(),
+        endpoint = %join_descriptions(pipelines, Pipeline::endpoint),
+        output = %join_descriptions(pipelines, Pipeline::destinations),
+        status_socket = ?settings.status_socket,
+        "started"
+    );
+    if rustix::process::geteuid().is_root() {
+        warn!(
+            "running as root: run the recorder as a user of its own, so that a flaw in it gives an attacker no more than that user's rights"
+        );
+    }
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
 }
 
 /// Joins the descriptions of all pipelines with commas.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::logging::Log;
+use super::service_manager::{Notification, ServiceManager};
 use crate::base::child_process;
 
 /// Exit code of the process after a second SIGINT or SIGTERM.
@@ -49,14 +50,25 @@ impl SignalHandler {
 
     /// Handles signals until the task is dropped: the first SIGINT or SIGTERM cancels `stop`, the
     /// second one exits at once, SIGHUP opens the log file again.
-    pub(super) async fn handle(mut self, log: Arc<Log>, stop: CancellationToken) {
+    pub(super) async fn handle(
+        mut self,
+        log: Arc<Log>,
+        service: Option<Arc<ServiceManager>>,
+        stop: CancellationToken,
+    ) {
         loop {
             let name = tokio::select! {
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.hangup.recv() => {
+                    if let Some(service) = &service {
+                        service.send(Notification::Reloading);
+                    }
                     log.reopen();
                     info!("SIGHUP: reopened the log file");
+                    if let Some(service) = &service {
+                        service.send_ready();
+                    }
                     continue;
                 }
             };

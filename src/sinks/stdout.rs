@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::base::heartbeat::beat;
 use crate::base::time::UnixNanos;
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, BuildContext, DestinationGone, Sink, SinkConfig};
@@ -26,6 +27,10 @@ impl SinkConfig for StdoutConfig {
     }
 }
 
+/// Number of bytes that are written at once: a slow reader takes so many before it counts as one that
+/// hangs.
+const BLOCK_BYTES: usize = 64 << 10;
+
 struct StdoutSink {
     /// Number of bytes of the current batch that are written. A failed write is continued there.
     written: usize,
@@ -45,11 +50,15 @@ impl Sink for StdoutSink {
         let mut stdout = io::stdout().lock();
         while let Some(rest) = batch.as_lines().get(self.written..).filter(|rest| !rest.is_empty())
         {
-            match stdout.write(rest) {
+            let (block, _) = rest.split_at(rest.len().min(BLOCK_BYTES));
+            match stdout.write(block) {
                 Ok(0) => {
                     return Err(DestinationGone("stdout accepts no more bytes".to_owned()).into());
                 }
-                Ok(written) => self.written += written,
+                Ok(written) => {
+                    self.written += written;
+                    beat();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     return Err(DestinationGone("the reader of stdout is gone".to_owned()).into());
