@@ -1,10 +1,12 @@
 //! Tools for the tests: a recorder, a scripted server, an exchange, and programs of the system.
 
+mod booted_system;
 mod exchange;
 mod recorder;
 mod server;
 mod tools;
 
+pub use booted_system::BootedSystem;
 pub use exchange::{RunningExchange, split_answers};
 pub use recorder::{Recorder, Test, binary, run};
 pub use server::{Peer, Server, frame};

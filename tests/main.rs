@@ -33,6 +33,7 @@ mod logs;
 mod message_content;
 mod old_archives;
 mod output_files;
+mod packaging;
 mod permessage_deflate;
 mod plugins;
 mod proxies;

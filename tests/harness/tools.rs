@@ -42,7 +42,7 @@ pub fn node_with_ws() -> Option<Command> {
 }
 
 /// Returns the directory for tools that `.ci/run` installs beside the packages of the system.
-fn test_tools() -> PathBuf {
+pub(super) fn test_tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools")
 }
 
@@ -105,7 +105,7 @@ impl Drop for SmallDisk {
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test must be visible")]
-fn missing<T>(what: &str) -> Option<T> {
+pub(super) fn missing<T>(what: &str) -> Option<T> {
     let all = std::env::var("STREAMER_TESTS").is_ok_and(|value| value == "all");
     // Some machines that run all tests have no right to mount.
     assert!(!all || what.starts_with("the right"), "{what} is missing");
