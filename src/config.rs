@@ -13,6 +13,7 @@ mod located_section;
 mod log_config;
 mod log_format;
 mod log_level;
+mod on_event_config;
 mod pipeline_builder;
 mod pipeline_config;
 mod recorder_settings;
@@ -33,6 +34,7 @@ use self::exposure::exposure_warning;
 pub(crate) use self::log_config::LogConfig;
 pub(crate) use self::log_format::LogFormat;
 pub(crate) use self::log_level::LogLevel;
+pub(crate) use self::on_event_config::OnEventConfig;
 use self::pipeline_builder::PipelineBuilder;
 use self::pipeline_config::{PipelineConfig, check_archive_dirs, parse_sinks, retain_sinks_only};
 pub(crate) use self::recorder_settings::RecorderSettings;
@@ -180,6 +182,7 @@ fn settings(
             max_size: document.log_max_size.bytes(),
             max_old_files: document.log_files,
         },
+        on_event: document.on_event.clone(),
         archive: document.archive.clone().map(|config| ArchiveLocation { dirs, config }),
     }
 }

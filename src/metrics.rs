@@ -3,6 +3,8 @@
 //! Each pipeline has [`PipelineStats`], and each stage and sink in it [`PluginStats`].
 //! [`ProcessStats`] holds those of all pipelines and the counters of the process itself.
 
+mod alert;
+mod alert_kind;
 mod archive_stats;
 mod counter;
 mod last_disconnect;
@@ -19,6 +21,8 @@ mod topic_status;
 mod tracker_id;
 mod undecodable_log;
 
+pub(crate) use self::alert::{Alert, AlertSubject};
+pub(crate) use self::alert_kind::AlertKind;
 pub use self::archive_stats::ArchiveStats;
 pub use self::counter::Counter;
 pub use self::last_disconnect::LastDisconnect;

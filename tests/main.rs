@@ -13,6 +13,7 @@
 mod harness;
 
 mod addresses;
+mod alerts;
 mod archive_commands;
 mod archive_job;
 mod client_messages;

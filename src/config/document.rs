@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::archive_config::ArchiveConfig;
 use super::log_format::LogFormat;
 use super::log_level::LogLevel;
+use super::on_event_config::OnEventConfig;
 use crate::base::path_text;
 use crate::base::problem::Problem;
 use crate::base::units::{ByteSize, ConfigDuration};
@@ -85,6 +86,9 @@ pub(crate) struct Document {
     /// Compression and retention of closed hours. By default closed hours stay as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) archive: Option<ArchiveConfig>,
+    /// A program that is told when something is wrong. By default there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) on_event: Option<OnEventConfig>,
     /// Size of the message buffer between network and disk: the number of messages that were
     /// received and are not written yet.
     #[schemars(range(min = MIN_BUFFER_MESSAGES, max = MAX_BUFFER_MESSAGES))]
@@ -130,6 +134,7 @@ impl Default for Document {
             sinks: None,
             pipelines: None,
             archive: None,
+            on_event: None,
             buffer_size: 10_000,
             buffer_bytes: ByteSize::from_mib(64),
             overflow: Overflow::Block,
@@ -190,7 +195,7 @@ impl Document {
             "buffer_size",
             "must be from 1 to 100000000",
         );
-        for path in ["archive", "archive.compression", "archive.retention"] {
+        for path in ["archive", "archive.compression", "archive.retention", "on_event"] {
             let mut steps = path.split('.');
             let first = steps.next().and_then(|key| keys.get(key));
             let value = steps.fold(first, |value, key| value?.get(key));
@@ -211,6 +216,7 @@ impl Document {
             "is longer than 107 bytes, the maximum length of the path of a socket",
         );
         problems.extend(self.archive.iter().flat_map(ArchiveConfig::check));
+        problems.extend(self.on_event.iter().flat_map(OnEventConfig::check));
         problems
     }
 

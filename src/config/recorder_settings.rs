@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::archive_location::ArchiveLocation;
 use super::log_config::LogConfig;
+use super::on_event_config::OnEventConfig;
 use crate::base::secrets::Secrets;
 
 /// The settings of the recorder itself, which all pipelines share.
@@ -17,6 +18,8 @@ pub(crate) struct RecorderSettings {
     /// Path of the Unix socket that answers status queries.
     pub(crate) status_socket: Option<PathBuf>,
     pub(crate) log: LogConfig,
+    /// The program that is told of alerts.
+    pub(crate) on_event: Option<OnEventConfig>,
     /// Texts that must not be shown.
     pub(crate) secrets: Secrets,
     /// Warnings about the configuration.

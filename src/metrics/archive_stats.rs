@@ -33,6 +33,12 @@ pub struct ArchiveStats {
     pub failures: u64,
     /// Error of the last failure.
     pub last_failure: Option<String>,
+    /// Failures before the last run began.
+    #[serde(skip)]
+    pub(super) earlier_failures: u64,
+    /// True if the last run has failures.
+    #[serde(skip)]
+    pub(super) is_failing: bool,
 }
 
 impl ArchiveStats {

@@ -72,6 +72,7 @@ impl ProcessStats {
     pub(crate) fn record_archive_start(&self, now: UnixNanos) {
         self.update_archive(|archive| {
             archive.running = true;
+            archive.earlier_failures = archive.failures;
             archive.last_run = Some(now.to_string());
         });
     }
@@ -86,6 +87,7 @@ impl ProcessStats {
         self.update_archive(|archive| {
             archive.running = false;
             archive.runs += 1;
+            archive.is_failing = archive.failures > archive.earlier_failures;
             archive.last_run_seconds = duration.as_secs_f64();
         });
     }
@@ -99,6 +101,7 @@ impl ProcessStats {
     pub(crate) fn record_archive_failure(&self, error: String) {
         self.update_archive(|archive| {
             archive.failures += 1;
+            archive.is_failing = true;
             archive.last_failure = Some(error);
         });
     }
@@ -145,6 +148,21 @@ mod tests {
             snapshot.to_string(),
             "Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min"
         );
+    }
+
+    #[test]
+    fn the_archive_fails_until_a_run_without_a_failure() {
+        let totals = ProcessStats::new(UnixNanos::default());
+        let is_failing = || totals.snapshot().archive.unwrap().is_failing;
+        totals.record_archive_start(UnixNanos::default());
+        assert!(!is_failing());
+        totals.record_archive_failure("no space".to_owned());
+        totals.record_archive_end(Duration::ZERO);
+        assert!(is_failing());
+        totals.record_archive_start(UnixNanos::default());
+        assert!(is_failing(), "the run is not over");
+        totals.record_archive_end(Duration::ZERO);
+        assert!(!is_failing());
     }
 
     #[test]

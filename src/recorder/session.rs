@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
+use super::hook::{HookEnd, HookProgram, report_alerts};
 use super::logging::LogCollector;
 use super::orphans::{adopts_orphans, reap_orphans_as_they_end};
 use super::recorder_error::{RecorderError, RecorderErrorKind};
@@ -19,8 +20,9 @@ use super::signals::SignalHandler;
 use super::status::StatusSocket;
 use super::status_log::log_status_periodically;
 use crate::base::error_chain::error_chain;
+use crate::base::secrets::Secrets;
 use crate::base::time::SystemClock;
-use crate::config::{ArchiveLocation, RecorderSettings, Schedule};
+use crate::config::{ArchiveLocation, OnEventConfig, RecorderSettings, Schedule};
 use crate::engine::{Pipeline, PipelineError};
 use crate::metrics::{ProcessStats, Snapshot};
 
@@ -85,6 +87,10 @@ impl Session {
                 progress.request_stop();
             });
         }
+        let hook = settings.on_event.clone().and_then(|config| {
+            let secrets = settings.secrets.clone();
+            start_hook(config, &stats, secrets, &token, &mut background)
+        });
         let service = if handles_signals { ServiceManager::from_env() } else { None };
         let service = service.map(Arc::new);
         if let Some(service) = &service {
@@ -118,6 +124,9 @@ impl Session {
         }
         // Drops the status socket, which removes its file.
         background.shutdown().await;
+        if let Some(hook) = hook {
+            hook.wait().await;
+        }
         let end = stats.snapshot();
         info!(
             messages = end.total.messages,
@@ -163,6 +172,27 @@ async fn run_pipelines(
         first = first.and(ended.unwrap_or(Err(PipelineError::ThreadPanicked)));
     }
     first
+}
+
+/// Starts to tell the program of `on_event` of alerts.
+fn start_hook(
+    config: OnEventConfig,
+    stats: &Arc<ProcessStats>,
+    secrets: Secrets,
+    stop: &CancellationToken,
+    background: &mut JoinSet<()>,
+) -> Option<HookEnd> {
+    match HookProgram::spawn(config.clone()) {
+        Ok((program, end)) => {
+            let stats = Arc::clone(stats);
+            background.spawn(report_alerts(config, stats, program, secrets, stop.clone()));
+            Some(end)
+        }
+        Err(error) => {
+            warn!(%error, "the system has no thread for the program of `on_event`, which is told nothing");
+            None
+        }
+    }
 }
 
 /// Logs that the recording begins, and what is doubtful about it.
