@@ -13,6 +13,7 @@ mod listed_topics;
 mod open_files;
 mod output_dir;
 mod partition;
+mod recency_list;
 mod reject_files;
 mod router;
 mod topic_writer;

@@ -22,11 +22,6 @@ impl ConnectivityState {
         self.shards_down.as_ref().is_some_and(BTreeSet::is_empty)
     }
 
-    /// Returns the topics that do not arrive although the connections are up.
-    pub(super) fn topics_down(&self) -> impl Iterator<Item = &String> {
-        self.topics_down.iter()
-    }
-
     /// Applies the event. Returns the topics that were down and arrive again.
     pub(super) fn apply(&mut self, event: &SourceEvent) -> Vec<String> {
         match event {
@@ -50,32 +45,22 @@ impl ConnectivityState {
             .get_or_insert_with(|| (0..scope.shard_count).map(ShardIndex::new).collect())
     }
 
-    /// Returns the entry about the event in the journal of `topic`, or in the journal of all topics
-    /// for `None`. Returns `None` when the event does not concern that journal.
+    /// Returns the entry about an event that concerns `topic` in its journal, or in the journal of
+    /// all topics for `None`. Returns `None` when the event is no news for that journal.
     pub(super) fn to_journal_event(
         &self,
         at: UnixNanos,
         event: &SourceEvent,
         topic: Option<&str>,
     ) -> Option<JournalEvent> {
-        let concerns = |scope: &SourceScope| {
-            topic.is_none_or(|topic| {
-                scope.topics.is_empty() || scope.topics.iter().any(|other| other == topic)
-            })
-        };
         Some(match event {
-            SourceEvent::Up { connection, scope } => {
-                // All topics arrive when the last connection is up. The journal of a topic that the
-                // source knows by name has recorded the subscription before.
-                let is_news = match topic {
-                    None => self.all_up(),
-                    Some(_) => scope.topics.is_empty(),
-                };
+            SourceEvent::Up { connection, .. } => {
+                // All topics arrive when the last connection is up.
+                let is_news = topic.is_some() || self.all_up();
                 return is_news.then_some(JournalEvent::Up { connection: *connection });
             }
-            SourceEvent::Subscribed { connection, topics } => {
-                let arrives = topic.is_some_and(|topic| topics.iter().any(|other| other == topic));
-                return arrives.then_some(JournalEvent::Up { connection: *connection });
+            SourceEvent::Subscribed { connection, .. } => {
+                JournalEvent::Up { connection: *connection }
             }
             SourceEvent::Down { cause, detail, silent_since, scope } => {
                 let prefix = match (topic, scope.shard_count) {
@@ -87,8 +72,7 @@ impl ConnectivityState {
                 let detail = format!("{prefix}{detail}");
                 let exact =
                     since.is_some_and(|since| at.saturating_since(since) <= DETECTION_TOLERANCE);
-                let down = JournalEvent::Down { cause, detail, since, exact };
-                return concerns(scope).then_some(down);
+                JournalEvent::Down { cause, detail, since, exact }
             }
             SourceEvent::TopicDown { topic: down, cause, detail, silent_for } => {
                 let cause = cause.as_str().to_owned();
@@ -103,13 +87,7 @@ impl ConnectivityState {
                 }
             }
             SourceEvent::Unconfirmed { topics } => {
-                let topics = match topic {
-                    None => topics.clone(),
-                    Some(topic) if topics.iter().any(|other| other == topic) => {
-                        vec![topic.to_owned()]
-                    }
-                    Some(_) => return None,
-                };
+                let topics = topic.map_or_else(|| topics.clone(), |topic| vec![topic.to_owned()]);
                 JournalEvent::Unconfirmed { topics }
             }
             SourceEvent::Dropped { since, messages, cause } => JournalEvent::Drop {

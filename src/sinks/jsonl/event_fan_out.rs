@@ -6,7 +6,7 @@ use super::topic_writers::TopicWriters;
 use super::writer_index::WriterIndex;
 use crate::archive::journal::JournalEvent;
 use crate::base::time::UnixNanos;
-use crate::plugin::{BuildContext, ConnectionId, SourceEvent};
+use crate::plugin::{BuildContext, ConnectionId, SourceEvent, SourceScope};
 
 /// The rules by which source events reach journals, and the state of the connections on which they
 /// depend.
@@ -75,14 +75,10 @@ impl EventFanOut {
         deliveries
     }
 
-    /// Returns the inactive topics with which the next journal of the first writer begins, when the
-    /// event changed them and the writer has lines of several topics.
-    pub(super) fn changed_topics_down(&self, event: &SourceEvent) -> Option<Vec<String>> {
-        let changes_topics =
-            matches!(event, SourceEvent::TopicDown { .. } | SourceEvent::Subscribed { .. });
-        let has_several_topics = self.sole_topic.is_none() && self.layout != Layout::SourceTopics;
-        (changes_topics && has_several_topics)
-            .then(|| self.connectivity.topics_down().cloned().collect())
+    /// Returns whether the first writer has lines of several topics, so that its journal begins with
+    /// those that are inactive.
+    pub(super) fn first_has_several_topics(&self) -> bool {
+        self.sole_topic.is_none() && self.layout != Layout::SourceTopics
     }
 
     /// Returns the entries of the first journal for topics that are active again after it recorded
@@ -98,18 +94,84 @@ impl EventFanOut {
         Vec::new()
     }
 
-    /// Returns the writers that an event may concern. There may be as many events about topics as
-    /// there are writers, so these look up single writers.
+    /// Returns the writers that an event concerns. There may be as many events about topics as there
+    /// are writers, and events about as many topics, so these look up single writers.
     fn affected_writers(&self, event: &SourceEvent, writers: &TopicWriters) -> Vec<WriterIndex> {
-        match (event, self.layout) {
-            (SourceEvent::Subscribed { .. }, Layout::SingleFile) => Vec::new(),
-            (SourceEvent::Subscribed { topics, .. }, _) => {
-                topics.iter().filter_map(|topic| writers.index_of(topic)).collect()
+        let list = writers.list();
+        let has_topic = |index: &WriterIndex| list.get(*index).subscribed_topic().is_some();
+        let writers_of = |topics: &[String]| -> Vec<WriterIndex> {
+            topics.iter().filter_map(|topic| writers.index_of(topic)).filter(has_topic).collect()
+        };
+        match event {
+            SourceEvent::Subscribed { .. } if self.layout == Layout::SingleFile => Vec::new(),
+            SourceEvent::Subscribed { topics, .. } => writers_of(topics),
+            SourceEvent::TopicDown { topic, .. } => {
+                let first = std::iter::once(WriterIndex::FIRST);
+                first.chain(writers_of(std::slice::from_ref(topic))).collect()
             }
-            (SourceEvent::TopicDown { topic, .. }, Layout::SourceTopics | Layout::LineTopics) => {
-                std::iter::once(WriterIndex::FIRST).chain(writers.index_of(topic)).collect()
+            // The journal of a topic that the source knows by name has recorded the subscription.
+            SourceEvent::Up { scope, .. } if !scope.topics.is_empty() => list.shared().to_vec(),
+            SourceEvent::Down { scope: SourceScope { topics, .. }, .. } if !topics.is_empty() => {
+                [list.shared(), &writers_of(topics)].concat()
             }
-            _ => writers.list().indices().collect(),
+            SourceEvent::Unconfirmed { topics } => [list.shared(), &writers_of(topics)].concat(),
+            _ => list.indices().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::archive::file_name::Stem;
+    use crate::base::units::FileMode;
+    use crate::metrics::PipelineStats;
+    use crate::plugin::DownCause;
+    use crate::sinks::jsonl::topic_writers::JsonlSettings;
+
+    #[test]
+    fn an_event_visits_only_the_writers_that_it_concerns() {
+        let topics: Vec<String> = (0..1_000).map(|number| format!("t{number}")).collect();
+        let context = BuildContext::new(topics.clone(), Arc::new(PipelineStats::new()), 10);
+        let settings = JsonlSettings {
+            dir: PathBuf::new(),
+            file_mode: FileMode::new(0o640),
+            sync_interval: None,
+            mark_interval: std::time::Duration::ZERO,
+            max_open_files: 16,
+        };
+        let layout = Layout::SourceTopics;
+        let stem = |topic: &str| Stem::from_topic(topic).unwrap();
+        let mut writers = TopicWriters::new(settings, layout, stem("control"), &context);
+        for topic in &topics {
+            writers.add_topic(topic, stem(topic));
+        }
+        let unlisted = writers.add_topic("unlisted", stem("unlisted"));
+        let rules = EventFanOut::new(layout, &context);
+        let scope = |topics: &[&str]| SourceScope {
+            topics: topics.iter().map(ToString::to_string).collect(),
+            ..SourceScope::default()
+        };
+        let connection = ConnectionId::new(1);
+        let down = |topics: &[&str]| SourceEvent::Down {
+            cause: DownCause::Connect,
+            detail: String::new(),
+            silent_since: None,
+            scope: scope(topics),
+        };
+        let unconfirmed = SourceEvent::Unconfirmed { topics: vec!["t7".to_owned()] };
+        let [t7, t9] = ["t7", "t9"].map(|topic| writers.index_of(topic).unwrap());
+        let shared = [WriterIndex::FIRST, unlisted];
+        for (event, expected) in [
+            (down(&["t7", "t9"]), [&shared[..], &[t7, t9]].concat()),
+            (SourceEvent::Up { connection, scope: scope(&["t7", "t9"]) }, shared.to_vec()),
+            (unconfirmed, [&shared[..], &[t7]].concat()),
+        ] {
+            assert_eq!(rules.affected_writers(&event, &writers), expected, "{event:?}");
+        }
+        assert_eq!(rules.affected_writers(&down(&[]), &writers).len(), 1_002);
     }
 }

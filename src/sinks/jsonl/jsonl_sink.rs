@@ -150,8 +150,8 @@ impl Sink for JsonlSink {
             result = result.and(self.writers.record_events(writer, at, events));
         }
         self.writers.set_connected(self.events.all_up());
-        if let Some(topics) = self.events.changed_topics_down(event) {
-            self.writers.get_mut(WriterIndex::FIRST).set_topics_down(topics);
+        if self.events.first_has_several_topics() {
+            self.writers.get_mut(WriterIndex::FIRST).track_topics_down(event);
         }
         result
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use super::recency_list::RecencyList;
 use super::writer_index::WriterIndex;
 use crate::base::descriptors::{share_of_files, shortages};
 use crate::metrics::Counter;
@@ -16,7 +17,7 @@ const FILES_PER_WRITER: usize = 2;
 /// Time without a shortage of descriptors after which more files are kept open again.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A least-recently-used list of the writers that have files open.
+/// The writers that have files open, of which the least recently used one makes room for another.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
     /// Maximum number of open files; with less than those of one writer, its files are closed after
@@ -31,19 +32,10 @@ pub(super) struct OpenFiles {
     /// Number of shortages of descriptors that are known.
     seen_shortages: u64,
     limit_changed_at: Instant,
-    /// The state of each writer that was used so far, by its index.
-    slots: Vec<Slot>,
-    /// Number of uses so far; the clock of `Slot::last_used`.
-    uses: u64,
-    open_writers: usize,
+    /// The writers that have files open.
+    writers: RecencyList,
     /// Number of times that files were closed to make room for others.
     evictions: Arc<Counter>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Slot {
-    last_used: u64,
-    is_open: bool,
 }
 
 impl OpenFiles {
@@ -58,9 +50,7 @@ impl OpenFiles {
             is_share_unlogged: false,
             seen_shortages: shortages(),
             limit_changed_at: Instant::now(),
-            slots: Vec::new(),
-            uses: 0,
-            open_writers: 0,
+            writers: RecencyList::new(),
             evictions,
         }
     }
@@ -78,24 +68,10 @@ impl OpenFiles {
     /// Marks the files of the writer as open and just used. Returns the writer that was not used
     /// for the longest time, whose files must be closed, if there are too many open files now.
     pub(super) fn mark_used(&mut self, index: WriterIndex) -> Option<WriterIndex> {
-        self.uses += 1;
-        let uses = self.uses;
-        let was_open = {
-            let slot = self.slot_mut(index);
-            slot.last_used = uses;
-            std::mem::replace(&mut slot.is_open, true)
-        };
-        if was_open {
+        if self.writers.touch(index) || self.open_files() <= self.limit {
             return None;
         }
-        self.open_writers += 1;
-        if self.open_writers * FILES_PER_WRITER <= self.limit {
-            return None;
-        }
-        let open = self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_open);
-        let (position, oldest) = open.min_by_key(|(_, slot)| slot.last_used)?;
-        oldest.is_open = false;
-        self.open_writers -= 1;
+        let oldest = self.writers.pop_oldest()?;
         self.evictions.add(1);
         if std::mem::take(&mut self.is_share_unlogged) {
             warn!(
@@ -103,46 +79,39 @@ impl OpenFiles {
                 "the process may open fewer files than there are topics: files are closed, and opened again for their next line; raise the limit (`ulimit -n`, `LimitNOFILE=`)"
             );
         }
-        Some(WriterIndex::from_position(position))
+        Some(oldest)
     }
 
-    fn slot_mut(&mut self, index: WriterIndex) -> &mut Slot {
-        let position = index.position();
-        if self.slots.len() <= position {
-            self.slots.resize(position + 1, Slot::default());
-        }
-        self.slots.get_mut(position).expect("the list was extended to this position")
+    fn open_files(&self) -> usize {
+        self.writers.len() * FILES_PER_WRITER
     }
 
     /// Returns whether the files of the writer count as open.
     pub(super) fn is_open(&self, index: WriterIndex) -> bool {
-        self.slots.get(index.position()).is_some_and(|slot| slot.is_open)
+        self.writers.contains(index)
     }
 
     /// Halves the limit when there were more `shortages` of descriptors since the last call, whatever
-    /// for. Returns whether it did; the files of all writers must be closed then.
-    pub(super) fn react_to_shortages(&mut self, shortages: u64) -> bool {
+    /// for. Returns the writers whose files must be closed then.
+    pub(super) fn react_to_shortages(&mut self, shortages: u64) -> Vec<WriterIndex> {
         if shortages == self.seen_shortages {
             if self.limit < self.max && self.limit_changed_at.elapsed() >= RECOVERY_INTERVAL {
                 self.limit = (self.limit * 2).max(FILES_PER_WRITER).min(self.max);
                 self.limit_changed_at = Instant::now();
             }
-            return false;
+            return Vec::new();
         }
         self.seen_shortages = shortages;
-        let open_files = self.open_writers * FILES_PER_WRITER;
         let is_first = self.limit == self.max;
-        self.limit = open_files.min(self.limit) / 2;
+        self.limit = self.open_files().min(self.limit) / 2;
         self.limit_changed_at = Instant::now();
-        self.slots.iter_mut().for_each(|slot| slot.is_open = false);
-        self.open_writers = 0;
         if is_first {
             warn!(
                 files = self.limit,
                 "the process, or the system, may open no more files: fewer are kept open; raise the limit (`ulimit -n`, `LimitNOFILE=`, `fs.file-max`)"
             );
         }
-        true
+        std::iter::from_fn(|| self.writers.pop_oldest()).collect()
     }
 
     /// Returns whether the files of a writer are to be closed after each use.
@@ -178,10 +147,11 @@ mod tests {
             assert_eq!(files.mark_used(index(position)), None);
         }
         let known = files.seen_shortages;
-        assert!(!files.react_to_shortages(known));
-        assert!(files.react_to_shortages(known + 3));
+        assert_eq!(files.react_to_shortages(known), []);
+        assert_eq!(files.react_to_shortages(known + 3).len(), 100);
         assert!(!files.is_open(index(0)));
         assert_eq!(files.limit, 100);
-        assert!(files.react_to_shortages(known + 4) && files.keeps_none());
+        assert_eq!(files.react_to_shortages(known + 4), []);
+        assert!(files.keeps_none());
     }
 }

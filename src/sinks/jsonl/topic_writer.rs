@@ -1,5 +1,6 @@
 //! The writer of one topic's hour files.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
@@ -16,6 +17,7 @@ use crate::archive::locked_handle::Placement;
 use crate::archive::tail_repair::TailRepair;
 use crate::base::time::{Hour, Receipt, UnixNanos};
 use crate::metrics::PipelineStats;
+use crate::plugin::SourceEvent;
 
 /// The log level at which hours are opened and closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(super) struct TopicWriter {
     hour: Option<Box<HourWriter>>,
     /// The first event of the next journal.
     open_event: OpenEvent,
+    /// Topics that are inactive although the connections are up, where the lines are of several.
+    topics_down: BTreeSet<String>,
     /// Events that happened while no hour could be opened.
     pending_events: PendingEvents,
     /// The stall, while lines cannot be written.
@@ -66,6 +70,7 @@ impl TopicWriter {
             log_level,
             hour: None,
             open_event,
+            topics_down: BTreeSet::new(),
             pending_events: PendingEvents::default(),
             stall: None,
             unjournaled_rejects: 0,
@@ -111,7 +116,11 @@ impl TopicWriter {
         time: UnixNanos,
         stats: &PipelineStats,
     ) -> Result<Box<HourWriter>, FileError> {
-        let open_event = OpenEvent { part: self.open_event.part + 1, ..self.open_event.clone() };
+        let open_event = OpenEvent {
+            part: self.open_event.part + 1,
+            topics_down: self.topics_down.iter().cloned().collect(),
+            ..self.open_event.clone()
+        };
         let hour = Hour::containing(time);
         let (mut open, report) = HourWriter::open(&self.options, hour, time, open_event)?;
         self.open_event.part += 1;
@@ -243,9 +252,18 @@ impl TopicWriter {
         self.open_event.connected = connected;
     }
 
-    /// Sets the inactive topics with which the next journal begins.
-    pub(super) fn set_topics_down(&mut self, topics: Vec<String>) {
-        self.open_event.topics_down = topics;
+    /// Applies an event to the inactive topics with which the next journal begins. There may be as
+    /// many such events as topics.
+    pub(super) fn track_topics_down(&mut self, event: &SourceEvent) {
+        match event {
+            SourceEvent::TopicDown { topic, .. } => drop(self.topics_down.insert(topic.clone())),
+            SourceEvent::Subscribed { topics, .. } => {
+                for topic in topics.iter() {
+                    self.topics_down.remove(topic);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Counts rejected messages that were written, for the next journal entry about them.

@@ -285,8 +285,8 @@ impl TopicWriters {
     /// Keeps fewer files open from now on when there was no file descriptor left, here or elsewhere
     /// in the process.
     fn react_to_shortage(&mut self) {
-        if self.open_files.react_to_shortages(shortages()) {
-            self.writers.iter_mut().for_each(TopicWriter::close_handles);
+        for writer in self.open_files.react_to_shortages(shortages()) {
+            self.writers.get_mut(writer).close_handles();
         }
     }
 

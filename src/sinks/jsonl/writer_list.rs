@@ -5,47 +5,63 @@ use super::writer_index::WriterIndex;
 
 /// A list of topic writers that is never empty and never shrinks, so that every [`WriterIndex`]
 /// leads to a writer.
-pub(super) struct WriterList(Vec<TopicWriter>);
+pub(super) struct WriterList {
+    writers: Vec<TopicWriter>,
+    /// The writers without a topic of their own.
+    shared: Vec<WriterIndex>,
+}
 
 impl WriterList {
     /// Returns a list of one writer, at [`WriterIndex::FIRST`].
     pub(super) fn new(first: TopicWriter) -> Self {
-        Self(vec![first])
+        let mut list = Self { writers: Vec::new(), shared: Vec::new() };
+        list.push(first);
+        list
     }
 
     /// Appends a writer and returns its index.
     pub(super) fn push(&mut self, writer: TopicWriter) -> WriterIndex {
-        self.0.push(writer);
-        WriterIndex::from_position(self.0.len() - 1)
+        let index = WriterIndex::from_position(self.writers.len());
+        if writer.subscribed_topic().is_none() {
+            self.shared.push(index);
+        }
+        self.writers.push(writer);
+        index
+    }
+
+    /// Returns the writers without a topic of their own, whose journals record the events of all
+    /// topics.
+    pub(super) fn shared(&self) -> &[WriterIndex] {
+        &self.shared
     }
 
     /// Returns the number of writers.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.writers.len()
     }
 
     /// Returns the writer at the index.
     pub(super) fn get(&self, index: WriterIndex) -> &TopicWriter {
-        self.0.get(index.position()).expect("writers are never removed")
+        self.writers.get(index.position()).expect("writers are never removed")
     }
 
     /// Returns the writer at the index, for changes.
     pub(super) fn get_mut(&mut self, index: WriterIndex) -> &mut TopicWriter {
-        self.0.get_mut(index.position()).expect("writers are never removed")
+        self.writers.get_mut(index.position()).expect("writers are never removed")
     }
 
     /// Returns the indices of all writers that the list has at this moment.
     pub(super) fn indices(&self) -> impl Iterator<Item = WriterIndex> + use<> {
-        (0..self.0.len()).map(WriterIndex::from_position)
+        (0..self.writers.len()).map(WriterIndex::from_position)
     }
 
     /// Returns all writers in the order of their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = &TopicWriter> {
-        self.0.iter()
+        self.writers.iter()
     }
 
     /// Returns all writers in the order of their indices, for changes.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TopicWriter> {
-        self.0.iter_mut()
+        self.writers.iter_mut()
     }
 }
