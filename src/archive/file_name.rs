@@ -155,7 +155,8 @@ impl Stem {
         &self.0
     }
 
-    /// Returns the topic of the stem, or `None` if this is not a stem of any topic.
+    /// Returns the topic of the stem, or `None` if this is not a stem of any topic. The digits of
+    /// `%XX` count in lower case, too: there are file systems that list names so.
     pub fn to_topic(&self) -> Option<String> {
         let mut topic = Vec::with_capacity(self.0.len());
         let mut bytes = self.0.bytes();
@@ -168,11 +169,12 @@ impl Stem {
             let low = char::from(bytes.next()?).to_digit(16)?;
             topic.push(u8::try_from(high * 16 + low).ok()?);
         }
-        let is_own = |topic: &String| {
-            Self::from_topic(topic).as_ref() == Ok(self)
-                || Self::from_topic_without_letters(topic).as_ref() == Ok(self)
-        };
-        String::from_utf8(topic).ok().filter(is_own)
+        // All else that is a letter stands in the topic as it is here.
+        let is_own = |stem: Self| stem.0.eq_ignore_ascii_case(&self.0);
+        String::from_utf8(topic).ok().filter(|topic| {
+            Self::from_topic(topic).is_ok_and(is_own)
+                || Self::from_topic_without_letters(topic).is_ok_and(is_own)
+        })
     }
 
     /// Returns the path of a file of the hour.
@@ -295,10 +297,23 @@ mod tests {
             "3600.jsonl",
             "_3600.jsonl",
             "a b_3600.jsonl",
-            "a%2f_3600.jsonl",
+            "a%2g_3600.jsonl",
+            "a%61_3600.jsonl",
             ".a_3600.jsonl",
         ] {
             assert_eq!(FileName::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn digits_of_encoded_bytes_count_in_lower_case_too() {
+        for (name, topic) in
+            [("XBT%2fUSD", "XBT/USD"), ("%c3%9C", "Ü"), ("%61%4a", "aJ"), ("%2e%2fx", "./x")]
+        {
+            let name = format!("{name}_3600.jsonl");
+            let parsed = FileName::parse(&name).unwrap();
+            assert_eq!(parsed.stem.to_topic().as_deref(), Some(topic));
+            assert_eq!(parsed.to_string(), name, "the name is that of the file");
         }
     }
 
