@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use rustix::fs::{CWD, mkfifoat};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Server, Test, WAIT_LIMIT, binary};
 
@@ -287,5 +287,39 @@ fn the_journal_of_systemd_gets_priorities_and_no_second_time() {
         };
         assert!(text.lines().all(begins), "{text}");
         assert!(text.contains("stopped messages=1"), "{text}");
+    }
+}
+
+#[test]
+fn words_of_a_server_are_cut_and_logged_at_a_limited_rate() {
+    const TIMES: u64 = 40;
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        let (_, request) = peer.read_frame().unwrap();
+        let request: Value = serde_json::from_slice(&request).unwrap();
+        peer.send_text(&json!({ "result": null, "id": request["id"] }).to_string());
+        for number in 0..TIMES {
+            let unnamable = format!("{number}{}", "ü".repeat(1_000));
+            peer.send_text(&json!({ "stream": unnamable }).to_string());
+            let refusal = json!({ "code": 2, "msg": format!("no {number}") });
+            peer.send_text(&json!({ "error": refusal, "id": 77 }).to_string());
+            peer.send_text(&json!({ "e": "serverShutdown", "E": number }).to_string());
+        }
+        peer.answer_until_end();
+    });
+    let source = json!({ "profile": "binance", "topics": ["btcusdt@trade"] });
+    let test = Test::with_source(&server.url(), source).without("output_dir");
+    let sink = json!({ "type": "jsonl", "output_dir": test.output(), "partition": "/stream" });
+    let test = test.set("sinks", json!([sink]));
+    let recorder = test.start();
+    recorder.wait_for_messages(1 + 3 * TIMES);
+    recorder.stop();
+    let log = test.log();
+    for words in
+        ["no file can be named after", "refuses something that is not", "announces the end"]
+    {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
+        assert!((1..=2).contains(&lines.len()), "{words}: {log}");
+        assert!(lines.iter().all(|line| line.len() < 1_000), "{words}: {log}");
     }
 }

@@ -11,6 +11,8 @@ use super::write_buffer::WriteBuffer;
 use super::writer_index::WriterIndex;
 use crate::archive::file_name::Stem;
 use crate::archive::journal::JournalEvent;
+use crate::base::rate_limited_log::RateLimitedLog;
+use crate::base::shown_text::shorten;
 use crate::base::time::UnixNanos;
 use crate::metrics::{Counter, PluginStats};
 use crate::plugin::BuildContext;
@@ -41,6 +43,8 @@ pub(super) struct Router {
     listed_topics: Option<ListedTopics>,
     /// The writer of topics that nobody asked for, once there is one.
     unrequested: Option<WriterIndex>,
+    /// The limit for log lines about topics that no file can be named after.
+    unnamable_log: RateLimitedLog,
     /// Lines whose topic is one too many.
     beyond_topics: Arc<Counter>,
     plugin_stats: Arc<PluginStats>,
@@ -57,6 +61,7 @@ impl Router {
         Self {
             listed_topics,
             unrequested: None,
+            unnamable_log: RateLimitedLog::default(),
             topic_source,
             line_topics: Vec::new(),
             writer_by_topic: Vec::new(),
@@ -112,6 +117,7 @@ impl Router {
             let mut assignment = TopicAssignment {
                 listed_topics: self.listed_topics.as_mut(),
                 unrequested: &mut self.unrequested,
+                unnamable_log: &mut self.unnamable_log,
                 received: batch.received(),
             };
             assignment.extend(&mut self.writer_by_topic, names, writers);
@@ -139,6 +145,7 @@ impl Router {
 struct TopicAssignment<'a> {
     listed_topics: Option<&'a mut ListedTopics>,
     unrequested: &'a mut Option<WriterIndex>,
+    unnamable_log: &'a mut RateLimitedLog,
     received: UnixNanos,
 }
 
@@ -163,38 +170,42 @@ impl TopicAssignment<'_> {
     fn add_writer(&mut self, topic: &str, writers: &mut TopicWriters) -> WriterIndex {
         let is_wanted = self.listed_topics.as_mut().is_none_or(|listed| listed.is_form(topic));
         if is_wanted {
-            return add_writer(topic, writers);
+            return self.add_named_writer(topic, writers);
         }
         if let Some(index) = *self.unrequested {
             return index;
         }
+        let shown = shorten(topic);
         warn!(
-            topic,
+            topic = shown,
             "the server names a topic that the configuration does not list; lines of such topics go to `{UNREQUESTED_STEM}`, and no others are named here. For files by a value in the line, set `partition` to its place, such as \"/data/0/s\""
         );
         let index = match writers.index_of(UNREQUESTED_STEM) {
             Some(index) => index,
-            None => add_writer(UNREQUESTED_STEM, writers),
+            None => self.add_named_writer(UNREQUESTED_STEM, writers),
         };
-        let event = JournalEvent::Unrequested { topic: topic.to_owned() };
+        let event = JournalEvent::Unrequested { topic: shown.to_owned() };
         writers.get_mut(WriterIndex::FIRST).record_event(self.received, event.clone());
         writers.get_mut(index).record_event(self.received, event);
         *self.unrequested = Some(index);
         index
     }
-}
 
-/// Adds a writer for a topic of which a line was just received.
-fn add_writer(topic: &str, writers: &mut TopicWriters) -> WriterIndex {
-    match Stem::from_topic(topic) {
-        Ok(stem) => {
-            let index = writers.add_topic(topic, stem);
-            writers.get_mut(index).set_connected(true);
-            index
-        }
-        Err(error) => {
-            warn!(topic, %error, "no file can be named after this topic; its lines go to `{CONTROL_STEM}`");
-            WriterIndex::FIRST
+    /// Adds a writer for a topic of which a line was just received.
+    fn add_named_writer(&mut self, topic: &str, writers: &mut TopicWriters) -> WriterIndex {
+        match Stem::from_topic(topic) {
+            Ok(stem) => {
+                let index = writers.add_topic(topic, stem);
+                writers.get_mut(index).set_connected(true);
+                index
+            }
+            Err(error) => {
+                if let Some(topics) = self.unnamable_log.record() {
+                    let topic = shorten(topic);
+                    warn!(topic, %error, topics, "no file can be named after a topic; its lines go to `{CONTROL_STEM}`");
+                }
+                WriterIndex::FIRST
+            }
         }
     }
 }

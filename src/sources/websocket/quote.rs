@@ -1,12 +1,11 @@
 //! Quotes of what a server sent, for logs and errors.
 
 use crate::base::secrets::Secrets;
+use crate::base::shown_text::shorten;
 
 /// Maximum length in bytes of a quote whose secrets are not masked yet. A secret that is cut here is
 /// far behind the end of what is shown.
 const MAX_RAW_BYTES: usize = 8 << 10;
-/// Maximum length in bytes of a text that is shown.
-const MAX_SHOWN_BYTES: usize = 400;
 
 /// Returns the beginning of a text that a server sent, without surrounding white space. It is much
 /// longer than what is shown, so that [`mask_and_shorten`] sees secrets as a whole.
@@ -22,13 +21,7 @@ pub(super) fn quote(text: &[u8]) -> String {
 
 /// Returns a text that may quote a server as it may be shown: masked first, then cut.
 pub(super) fn mask_and_shorten(text: &str, secrets: &Secrets) -> String {
-    let mut masked = secrets.mask_cut(text);
-    let mut end = masked.len().min(MAX_SHOWN_BYTES);
-    while !masked.is_char_boundary(end) {
-        end -= 1;
-    }
-    masked.truncate(end);
-    masked
+    shorten(&secrets.mask_cut(text)).to_owned()
 }
 
 /// Returns a URL that a server gave, without what may hold a secret: the user, the query and the
@@ -49,6 +42,7 @@ pub(super) fn shown_url(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::shown_text::MAX_SHOWN_BYTES;
 
     #[test]
     fn a_quote_ends_between_two_characters() {

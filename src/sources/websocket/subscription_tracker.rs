@@ -27,6 +27,7 @@ use super::template::fill_placeholders;
 use super::topic_vec::{TopicIndex, TopicVec};
 use super::wire_message::{render_message, wire_text};
 use crate::base::json::Pointer;
+use crate::base::rate_limited_log::RateLimitedLog;
 use crate::metrics::{PipelineStats, SubscriptionReply, TrackerId};
 use crate::plugin::batch::Batch;
 use crate::plugin::{ConnectionEvent, Disconnect, DownCause, Subscription};
@@ -63,6 +64,8 @@ pub(super) struct SubscriptionTracker {
     /// Set once every request is answered or late.
     is_fully_answered: bool,
     close_announced: bool,
+    notice_log: RateLimitedLog,
+    refusal_log: RateLimitedLog,
     reported: ReportedSteps,
     /// Id of the connection in the status.
     id: TrackerId,
@@ -103,6 +106,8 @@ impl SubscriptionTracker {
             opening_answers: settings.opening_messages.len(),
             is_fully_answered: false,
             close_announced: false,
+            notice_log: RateLimitedLog::default(),
+            refusal_log: RateLimitedLog::default(),
             reported: ReportedSteps::default(),
             id: TrackerId::next(),
             settings: Arc::clone(settings),
@@ -375,7 +380,9 @@ impl SubscriptionTracker {
             RuleAction::Control => None,
             RuleAction::Notice => {
                 let words = self.server_words(rule, payload);
-                warn!(?words, "the server announces the end of the connection");
+                if let Some(times) = self.notice_log.record() {
+                    warn!(?words, times, "the server announces the end of the connection");
+                }
                 self.close_announced = true;
                 self.events.notify();
                 None
@@ -437,7 +444,9 @@ impl SubscriptionTracker {
         if self.fixed_answers.record_rejection() {
             return Some(rejected_disconnect(words));
         }
-        warn!(?words, "the server refuses something that is not a subscription");
+        if let Some(times) = self.refusal_log.record() {
+            warn!(?words, times, "the server refuses something that is not a subscription");
+        }
         None
     }
 
