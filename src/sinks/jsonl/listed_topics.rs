@@ -1,7 +1,10 @@
 //! The topics for which a configuration asks, as servers may spell them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+/// Number of other spellings of a listed topic, by the case of letters, that have files of their
+/// own. A server has one.
+const MAX_SPELLINGS_PER_TOPIC: u32 = 2;
 /// Number of topics for each listed one that are taken for other forms of listed topics.
 const MAX_FORMS_PER_TOPIC: usize = 8;
 
@@ -21,7 +24,8 @@ pub(super) struct ListedTopics {
 
 #[derive(Debug)]
 struct TopicForms {
-    whole: HashSet<String>,
+    /// Listed topics, with the number of other spellings that were recognized.
+    whole: HashMap<String, u32>,
     /// Starts and ends of listed topics, up to a separator.
     parts: HashSet<String>,
     /// Listed topics with `*`, by the texts between the stars.
@@ -39,12 +43,16 @@ impl ListedTopics {
     pub(super) fn is_form(&mut self, topic: &str) -> bool {
         let forms = self.forms.get_or_insert_with(|| TopicForms::new(&self.topics));
         let topic = topic.to_lowercase();
-        if forms.whole.contains(&topic) || forms.matches_pattern(&topic) {
+        if let Some(spellings) = forms.whole.get_mut(&topic) {
+            *spellings += 1;
+            return *spellings <= MAX_SPELLINGS_PER_TOPIC;
+        }
+        if forms.matches_pattern(&topic) {
             return true;
         }
         let is_form = forms.parts.contains(&topic)
-            || parts(&topic).any(|part| forms.whole.contains(part))
-            || other_numbers(&topic).any(|topic| forms.whole.contains(&topic));
+            || parts(&topic).any(|part| forms.whole.contains_key(part))
+            || other_numbers(&topic).any(|topic| forms.whole.contains_key(&topic));
         if is_form && self.recognized < MAX_FORMS_PER_TOPIC * self.topics.len() {
             self.recognized += 1;
             return true;
@@ -55,10 +63,10 @@ impl ListedTopics {
 
 impl TopicForms {
     fn new(topics: &[String]) -> Self {
-        let whole: HashSet<String> = topics.iter().map(|topic| topic.to_lowercase()).collect();
-        let parts = whole.iter().flat_map(|topic| parts(topic)).map(str::to_owned).collect();
+        let whole: HashMap<_, _> = topics.iter().map(|topic| (topic.to_lowercase(), 0)).collect();
+        let parts = whole.keys().flat_map(|topic| parts(topic)).map(str::to_owned).collect();
         let patterns = whole
-            .iter()
+            .keys()
             .filter(|topic| topic.contains('*'))
             .map(|topic| topic.split('*').map(str::to_owned).collect())
             .collect();
@@ -129,6 +137,22 @@ mod tests {
         for other in ["ETHUSDT@trade", "C10", "C", "X1", "deribit.x", "trades:DOGE-USD", ""] {
             assert!(!listed.is_form(other), "{other}");
         }
+    }
+
+    #[test]
+    fn the_number_of_spellings_of_a_topic_is_bounded() {
+        let topic = "abcdefghijkl";
+        let spelled = |number: u32| -> String {
+            let spell = |(at, char): (usize, char)| match number >> at & 1 {
+                0 => char,
+                _ => char.to_ascii_uppercase(),
+            };
+            topic.chars().enumerate().map(spell).collect()
+        };
+        let mut listed = listed(&[topic, "other"]);
+        let recognized = (1..4_096).filter(|number| listed.is_form(&spelled(*number))).count();
+        assert_eq!(recognized, MAX_SPELLINGS_PER_TOPIC as usize);
+        assert!(listed.is_form("OTHER"), "those of one topic are not counted with another");
     }
 
     #[test]

@@ -761,6 +761,26 @@ fn topics_that_nobody_asked_for_share_one_file_and_other_forms_of_listed_ones_do
 }
 
 #[test]
+fn spellings_of_a_listed_topic_beyond_the_first_ones_share_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink_by_topic(dir.path(), &["abcdef", "b"]);
+    let topics = (0..64).map(|number| {
+        let spell = |(at, char): (usize, char)| match number >> at & 1 {
+            0 => char,
+            _ => char.to_ascii_uppercase(),
+        };
+        "abcdef".chars().enumerate().map(spell).collect::<String>()
+    });
+    let topics: Vec<String> = topics.collect();
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    sink.write(&batch_of_topics(3_600, &topics)).unwrap();
+    sink.close().unwrap();
+    let stems = crate::archive::directory::stems_with_hours(dir.path(), |_| true).unwrap();
+    let stems: Vec<_> = stems.iter().map(Stem::as_str).collect();
+    assert_eq!(stems, ["Abcdef", "aBcdef", "abcdef", "unrequested"]);
+}
+
+#[test]
 fn all_topics_are_written_when_they_exceed_max_open_files() {
     let dir = tempfile::tempdir().unwrap();
     let topics: Vec<String> = (0..200).map(|n| format!("t{n}")).collect();
