@@ -92,6 +92,21 @@ impl Config {
         Ok((non_empty_path(document.status_socket), text.secrets))
     }
 
+    /// Reads the section `on_event` and ignores every other key.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the section has problems.
+    pub(crate) fn load_on_event(file: &Path) -> Result<Option<OnEventConfig>, ConfigError> {
+        let text = ConfigText::read(file)?;
+        let mut keys = text.parse_object()?;
+        let entry = keys.remove_entry("on_event");
+        let mut needed = Value::Object(entry.into_iter().collect());
+        text.expand_env(&mut needed).map_err(|problems| text.error(problems))?;
+        let document = Document::from_value(needed).map_err(|problem| text.error(vec![problem]))?;
+        let problems = document.on_event.iter().flat_map(OnEventConfig::check).collect::<Vec<_>>();
+        if problems.is_empty() { Ok(document.on_event) } else { Err(text.error(problems)) }
+    }
+
     /// Reads the directories of the archive and the section `archive`, and ignores every other
     /// key.
     ///

@@ -4,7 +4,7 @@
 //! hours. The command line and a program that embeds the library start it in the same way.
 
 mod file_limit;
-mod hook;
+pub(crate) mod hook;
 pub(crate) mod logging;
 mod orphans;
 mod recorder_error;

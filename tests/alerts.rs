@@ -156,3 +156,24 @@ fn a_program_that_failed_is_told_again() {
     recorder.wait_for(&["the program of `on_event` works again"]);
     recorder.stop();
 }
+
+#[test]
+fn verify_tells_a_program_of_bad_hours() {
+    let test = test("ws://127.0.0.1:1", json!({}));
+    let command = appends(&test);
+    let test = test.set("on_event", json!({ "command": command }));
+    fs::create_dir(test.output()).unwrap();
+    let hour = test.output().join("a_1699999200.jsonl.zst");
+    fs::write(&hour, "not zstd").unwrap();
+    let config = test.config();
+    let verified = crate::harness::run(&["verify", "-config", config.to_str().unwrap()]);
+    assert_eq!(verified.status.code(), Some(1), "{verified:?}");
+    let lines = wait_for_lines(&test, 1);
+    assert_eq!((&lines[0]["event"], lines.len()), (&json!("verify_bad"), 1));
+    assert!(lines[0]["detail"].as_str().unwrap().contains("a_1699999200.jsonl.zst"), "{lines:?}");
+    // Without the configuration there is no program.
+    let dir = test.output();
+    let verified = crate::harness::run(&["verify", "--dir", dir.to_str().unwrap()]);
+    assert_eq!(verified.status.code(), Some(1), "{verified:?}");
+    assert_eq!(wait_for_lines(&test, 1).len(), 1);
+}

@@ -111,6 +111,10 @@ fn the_package_is_installed_started_upgraded_and_removed() {
     assert_eq!(show(&system, "UnitFileState"), "disabled");
 
     system.write("/etc/streamer/config.json", &config(&server.url(), json!({})));
+    // An hour of another day, so that the rights suffice to seal it.
+    let old = "/var/lib/streamer/output/publicTrade.BTCUSDT_1699999200.jsonl";
+    system.write(old, "{\"price\":0}\n");
+    system.expect(&["chown", "-R", "streamer:streamer", "/var/lib/streamer"]);
     // Returns when the recorder says that it is ready.
     system.expect(&["systemctl", "enable", "--now", "streamer"]);
     assert_eq!(show(&system, "ActiveState"), "active");
@@ -118,7 +122,11 @@ fn the_package_is_installed_started_upgraded_and_removed() {
         text.starts_with("Uptime: ")
     });
     let lines = ["sh", "-c", "cat /var/lib/streamer/output/*.jsonl"];
-    system.wait_for(&lines, |text| text == "{\"price\":1}\n");
+    system.wait_for(&lines, |text| text.ends_with("{\"price\":1}\n"));
+    system.wait_for(
+        &["sh", "-c", &format!("test -e {old}.zst && test ! -e {old}; echo $?")],
+        |text| text == "0\n",
+    );
     let owner = ["sh", "-c", "stat -c %U:%a /var/lib/streamer/output/*.jsonl"];
     assert_eq!(system.expect(&owner), "streamer:640\n");
     let status = ["streamer", "-status", "-config", "/etc/streamer/config.json"];

@@ -34,6 +34,11 @@ impl ArchiveLocationArgs {
         }
     }
 
+    /// Returns whether the directories are those of the configuration.
+    pub(super) fn uses_config(&self) -> bool {
+        self.dir.is_none()
+    }
+
     /// Returns a reader for the directories of the archive.
     pub(super) fn reader(
         &self,

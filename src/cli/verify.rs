@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use clap::Args;
 use serde::Serialize;
+use tracing::warn;
 
 use super::archive_args::ArchiveLocationArgs;
 use super::archive_reader::{CoveredHour, available_cores};
@@ -22,7 +23,13 @@ use crate::archive::journal::sealed_records;
 use crate::archive::progress::Progress;
 use crate::archive::verify::{HourVerdict, verify_hours};
 use crate::base::time::{Clock, SystemClock};
+use crate::config::Config;
+use crate::metrics::{Alert, AlertKind, AlertSubject};
+use crate::recorder::hook::tell_findings;
 use crate::registry::Registry;
+
+/// Maximum number of hours of which the program of `on_event` is told.
+const MAX_TOLD: usize = 100;
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
@@ -49,6 +56,7 @@ pub(super) fn verify(
     let bar = ProgressReporter::start(&progress, hours.iter().map(raw_bytes).sum());
     let mut counts = Counts::default();
     let mut error = DeferredError::default();
+    let mut findings = Vec::new();
     let gaps: HashMap<_, _> =
         hours.iter().map(|hour| ((hour.dir, hour.entry.clone()), hour.gaps)).collect();
     let hours = hours.into_iter().map(|hour| (hour.dir, hour.entry)).collect();
@@ -59,6 +67,7 @@ pub(super) fn verify(
             return;
         };
         counts.add(&verdict, gaps);
+        findings.extend(alert_of(&path, &verdict));
         let line = VerdictLine::new(&path, &entry, &verdict, gaps);
         bar.suspend(|| error.record(print_verdict(&line, format)));
     });
@@ -73,8 +82,34 @@ pub(super) fn verify(
             );
         }
     }
+    if !findings.is_empty() && args.location.uses_config() {
+        tell_program(config, findings)?;
+    }
     let failed = counts.bad + counts.unreadable > 0;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Returns the alert about an hour that is not as it was recorded.
+fn alert_of(path: &Path, verdict: &HourVerdict) -> Option<Alert> {
+    let (HourVerdict::Bad { reason } | HourVerdict::Unreadable { reason }) = verdict else {
+        return None;
+    };
+    let subject = AlertSubject { kind: AlertKind::VerifyBad, pipeline: None, topic: None };
+    Some(Alert { subject, detail: format!("{}: {reason}", path.display()) })
+}
+
+/// Tells the program of `on_event`, if the configuration has one that wants to know. Its failure is a
+/// warning: the findings are printed.
+fn tell_program(config: &Path, mut findings: Vec<Alert>) -> Result<(), CliError> {
+    let on_event = Config::load_on_event(config)?;
+    if let Some(on_event) = on_event.filter(|keys| keys.events.contains(&AlertKind::VerifyBad)) {
+        findings.truncate(MAX_TOLD);
+        if let Err(error) = tell_findings(&on_event, findings) {
+            let program = on_event.command.name();
+            warn!(program, %error, "the program of `on_event` failed");
+        }
+    }
+    Ok(())
 }
 
 /// Returns the file of the hour that the verdict is about.

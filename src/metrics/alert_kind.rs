@@ -19,12 +19,14 @@ pub(crate) enum AlertKind {
     Unconfirmed,
     /// The archive's last run could not do something, such as seal an hour.
     SealFailed,
+    /// `streamer verify` has found a bad hour.
+    VerifyBad,
 }
 
 impl AlertKind {
     /// Returns the kinds that somebody wants to know of who has not said which. A topic that is not
     /// confirmed may be a quiet one.
     pub(crate) fn defaults() -> Vec<Self> {
-        vec![Self::Down, Self::Stalled, Self::Refused, Self::SealFailed]
+        vec![Self::Down, Self::Stalled, Self::Refused, Self::SealFailed, Self::VerifyBad]
     }
 }

@@ -13,15 +13,36 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use self::alert_line::{AlertLine, AlertState};
 use self::alert_tracker::AlertTracker;
+use self::hook_program::run_program;
 pub(super) use self::hook_program::{HookEnd, HookProgram};
 use crate::base::secrets::Secrets;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::OnEventConfig;
 use crate::metrics::{Alert, ProcessStats};
+use crate::plugin::BoxError;
 
 /// Interval between two looks at the recording.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Tells the program of what a command has found, and waits for it.
+///
+/// # Errors
+/// The program fails.
+pub(crate) fn tell_findings(config: &OnEventConfig, findings: Vec<Alert>) -> Result<(), BoxError> {
+    let time = SystemClock.now();
+    let lines = findings.into_iter().map(|Alert { subject, detail }| AlertLine {
+        time,
+        subject,
+        state: AlertState::Firing,
+        since: time,
+        seconds: 0,
+        detail,
+    });
+    let lines: String = lines.map(|line| line.to_json() + "\n").collect();
+    run_program(config, &lines)
+}
 
 /// Tells the program of alerts until `stop` is canceled.
 pub(super) async fn report_alerts(

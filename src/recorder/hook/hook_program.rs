@@ -156,7 +156,7 @@ impl HookThread {
 ///
 /// # Errors
 /// The program cannot be started, fails, or does not end in time; then it is killed.
-fn run_program(config: &OnEventConfig, lines: &str) -> Result<(), BoxError> {
+pub(super) fn run_program(config: &OnEventConfig, lines: &str) -> Result<(), BoxError> {
     let timeout = config.timeout.to_duration();
     let begun = Instant::now();
     let mut child = config.command.start(&config.env)?;
