@@ -31,6 +31,8 @@ pub struct BuildContext {
     pub run_info: RunInfo,
     /// Number of sinks of this process that keep files of hours open.
     pub(crate) file_holders: usize,
+    /// Topics of each running source of the pipeline; empty if none runs.
+    shards: Vec<Vec<String>>,
     secrets: Secrets,
 }
 
@@ -47,6 +49,7 @@ impl BuildContext {
             pacer: Arc::default(),
             run_info: RunInfo::default(),
             file_holders: 1,
+            shards: Vec::new(),
             secrets: Secrets::default(),
         }
     }
@@ -96,6 +99,18 @@ impl BuildContext {
     pub(crate) fn with_file_holders(mut self, file_holders: usize) -> Self {
         self.file_holders = file_holders;
         self
+    }
+
+    /// Sets the topics of each running source of the pipeline, which the sources that are built keep.
+    #[must_use]
+    pub(crate) fn with_shards(mut self, shards: Vec<Vec<String>>) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// Returns the topics of each running source of the pipeline; none if none runs.
+    pub(crate) fn shards(&self) -> &[Vec<String>] {
+        &self.shards
     }
 
     /// Sets the texts that [`BuildContext::mask`] hides.

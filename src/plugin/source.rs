@@ -70,6 +70,16 @@ pub trait Source: Send {
         &[]
     }
 
+    /// Changes the topics of this source, on its connection as well, if there is one: subscribes to
+    /// those that are new, and ends the subscriptions to those that are gone. The next reads tell
+    /// which topics arrive. Called between two reads.
+    ///
+    /// By default nothing changes, and another source with these topics is connected instead.
+    fn set_topics(&mut self, topics: &[String]) -> TopicsOutcome {
+        let _ = topics;
+        TopicsOutcome::NeedsConnection
+    }
+
     /// Connects and subscribes. Called again after every [`SourceError::Disconnected`].
     ///
     /// # Errors
@@ -121,6 +131,15 @@ pub trait Source: Send {
     fn duplicate(&self) -> Option<Box<dyn Source>> {
         None
     }
+}
+
+/// The result of [`Source::set_topics`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicsOutcome {
+    /// The source has these topics from now on.
+    Changed,
+    /// Nothing has changed: it takes another connection.
+    NeedsConnection,
 }
 
 /// The state of a connection after [`Source::close`].

@@ -30,6 +30,7 @@ mod quote;
 mod refusal_body;
 mod request_builder;
 mod request_id;
+mod request_purpose;
 mod response_parser;
 mod retry_after;
 mod rule;
@@ -84,7 +85,7 @@ use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{
     BoxError, BuildContext, CloseStatus, ConnectionEvent, ConnectionPolicy, DETECTION_TOLERANCE,
-    Disconnect, DownCause, Source, SourceConfig, SourceError, Subscription,
+    Disconnect, DownCause, Source, SourceConfig, SourceError, Subscription, TopicsOutcome,
 };
 
 impl SourceConfig for WebsocketConfig {
@@ -122,7 +123,8 @@ impl SourceConfig for WebsocketConfig {
             &profile.topic,
             profile.item.clone(),
             self.subscribe.clone(),
-        )?;
+        )?
+        .with_unsubscribe(self.unsubscribe.clone());
         if let Some(warning) = check_topic_case(&profile.topic_case, &self.topics)? {
             warn!(pipeline = context.pipeline, "{}", context.mask(&warning));
         }
@@ -132,7 +134,8 @@ impl SourceConfig for WebsocketConfig {
         let connect_limiter = Arc::new(ConnectRateLimiter::new(connect_interval));
         let options = Arc::new(ConnectOptions::new(&self, context)?);
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        for (shard, topics) in self.limits.shard_topics(&self.topics).into_iter().enumerate() {
+        let shards = self.limits.shard_topics(&self.topics, context.shards());
+        for (shard, topics) in shards.into_iter().enumerate() {
             let settings = ProtocolSettings {
                 requests: requests.with_topics(topics),
                 rules: rules.clone(),
@@ -245,6 +248,19 @@ impl Source for WebsocketSource {
 
     fn topics(&self) -> &[String] {
         self.settings.requests.topics().as_slice()
+    }
+
+    fn set_topics(&mut self, topics: &[String]) -> TopicsOutcome {
+        if !self.settings.requests.can_change_to(topics) {
+            return TopicsOutcome::NeedsConnection;
+        }
+        let requests = self.settings.requests.with_topics(topics.to_vec());
+        let settings = ProtocolSettings { requests, ..(*self.settings).clone() };
+        self.settings = Arc::new(settings);
+        if let Some(connection) = &mut self.connection {
+            connection.set_topics(&self.settings);
+        }
+        TopicsOutcome::Changed
     }
 
     async fn connect(&mut self) -> Result<Subscription, SourceError> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::deflate_extension::DeflateMode;
 use super::encoding::BinaryEncoding;
@@ -219,6 +220,8 @@ pub struct WebsocketConfig {
     pub(super) topics: Vec<String>,
     pub(super) topic_pointer: Option<Selector>,
     pub(super) subscribe: SubscribeMessages,
+    /// Template of the request that ends subscriptions: that of the profile, if `subscribe` is.
+    pub(super) unsubscribe: Option<Value>,
     pub(super) ping: Option<PingConfig>,
     pub(super) headers: BTreeMap<String, String>,
     pub(super) connect_timeout: ConfigDuration,
@@ -273,8 +276,9 @@ impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
             connect_interval: raw.connect_interval.unwrap_or(defaults.connect_interval),
             max_connection_age: raw.max_connection_age.unwrap_or(defaults.max_connection_age),
         };
-        let subscribe =
-            raw.subscribe.unwrap_or(SubscribeMessages::Template(profile.subscribe.clone()));
+        let profile_subscribe = SubscribeMessages::Template(profile.subscribe.clone());
+        let subscribe = raw.subscribe.unwrap_or_else(|| profile_subscribe.clone());
+        let unsubscribe = profile.unsubscribe.clone().filter(|_| subscribe == profile_subscribe);
         Ok(Self {
             url,
             profile_name,
@@ -282,6 +286,7 @@ impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
             topics: raw.topics,
             topic_pointer: raw.topic_pointer.unwrap_or(profile.topic_pointer.clone()),
             subscribe,
+            unsubscribe,
             ping: raw.ping.unwrap_or(profile.ping.clone()),
             headers: raw.headers,
             connect_timeout: raw.connect_timeout,

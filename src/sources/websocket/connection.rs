@@ -22,6 +22,7 @@ pub(super) use self::keep_alive::KeepAlive;
 use self::keep_alive::{IdleAction, KeepAliveTimers};
 use super::disconnects::io_disconnect;
 use super::frame_decoder::{ClosePayload, ControlFrame, FeedProgress, FrameDecoder, FrameError};
+use super::protocol_settings::ProtocolSettings;
 use super::subscription_tracker::SubscriptionTracker;
 use super::transport::Transport;
 use crate::metrics::PipelineStats;
@@ -187,6 +188,15 @@ impl WebsocketConnection {
                 self.stats.report_undecodable(anomalies.undecodable, reason);
             }
         }
+    }
+
+    /// Begins and ends subscriptions, so that the topics become those of `settings`. The requests
+    /// are sent by [`Self::read`].
+    pub(super) fn set_topics(&mut self, settings: &ProtocolSettings) {
+        let now = Instant::now();
+        self.tracker.set_topics(settings, now);
+        self.send_due(now);
+        self.reset_timer();
     }
 
     /// Asks the server to end the stream. Messages that are on their way can still be read.

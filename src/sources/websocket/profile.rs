@@ -51,6 +51,10 @@ pub struct Profile {
     /// one message is sent for each of their values. `{id}` becomes the number of the request,
     /// `{time}` the time in Unix seconds.
     pub subscribe: Value,
+    /// Template of the request that ends subscriptions, with the placeholders of `subscribe`.
+    /// Without one, a topic is removed by a new connection without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsubscribe: Option<Value>,
     /// Request over HTTP that returns the URL of the feed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap: Option<Bootstrap>,
@@ -174,9 +178,14 @@ impl Profile {
             problems.push(Problem::at("item", message));
         }
         parts.push(TOPICS_PLACEHOLDER.to_owned());
-        if !placeholders(&self.subscribe).iter().any(|name| parts.contains(name)) {
-            let message = "has no place for topics: write \"{topics}\" or {topic}";
-            problems.push(Problem::at("subscribe", message));
+        let templates =
+            [("subscribe", Some(&self.subscribe)), ("unsubscribe", self.unsubscribe.as_ref())];
+        for (key, template) in templates {
+            let names = template.map(placeholders);
+            if names.is_some_and(|names| !names.iter().any(|name| parts.contains(name))) {
+                let message = "has no place for topics: write \"{topics}\" or {topic}";
+                problems.push(Problem::at(key, message));
+            }
         }
         let post = self.bootstrap.as_ref().map(|bootstrap| &bootstrap.post);
         problems.extend(self.url.as_ref().and_then(|url| check_scheme("url", url, "ws", "wss")));

@@ -1,10 +1,11 @@
 //! The requests that subscribe to the topics of a connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::request_id::RequestId;
+use super::request_purpose::RequestPurpose;
 use super::subscribe_messages::SubscribeMessages;
 use super::template::{
     TOPIC_PLACEHOLDER, TOPICS_PLACEHOLDER, TopicForm, fill_placeholders, placeholders,
@@ -21,6 +22,8 @@ pub(super) struct RequestBuilder {
     /// Template of a topic in the list of topics.
     item_template: Value,
     subscribe: SubscribeMessages,
+    /// Template of the request that ends subscriptions, if the server has one.
+    unsubscribe: Option<Value>,
 }
 
 /// A configuration with which the topics cannot be requested.
@@ -58,7 +61,15 @@ impl RequestBuilder {
                 }
             }
         }
-        Ok(Self { topics: TopicVec::new(topics), topic_form, item_template, subscribe })
+        let topics = TopicVec::new(topics);
+        Ok(Self { topics, topic_form, item_template, subscribe, unsubscribe: None })
+    }
+
+    /// Sets the template of the request that ends subscriptions.
+    #[must_use]
+    pub(super) fn with_unsubscribe(mut self, template: Option<Value>) -> Self {
+        self.unsubscribe = template;
+        self
     }
 
     pub(super) fn topics(&self) -> &TopicVec<String> {
@@ -73,11 +84,30 @@ impl RequestBuilder {
             topic_form: self.topic_form.clone(),
             item_template: self.item_template.clone(),
             subscribe: self.subscribe.clone(),
+            unsubscribe: self.unsubscribe.clone(),
         }
     }
 
-    /// Splits topics into groups, each of which one request is for. Returns no groups if fixed
-    /// messages are sent instead of requests.
+    /// Returns the template of the requests for a purpose, if there is one.
+    fn template(&self, purpose: RequestPurpose) -> Option<&Value> {
+        match (purpose, &self.subscribe) {
+            (RequestPurpose::Unsubscribe, _) => self.unsubscribe.as_ref(),
+            (_, SubscribeMessages::Template(template)) => Some(template),
+            (_, SubscribeMessages::Fixed(_)) => None,
+        }
+    }
+
+    /// Returns whether subscriptions to these topics can be begun and ended one by one, by which the
+    /// topics of the builder become `topics`.
+    pub(super) fn can_change_to(&self, topics: &[String]) -> bool {
+        let wanted: HashSet<&String> = topics.iter().collect();
+        let is_kept = |topic: &String| wanted.contains(topic);
+        let is_template = matches!(self.subscribe, SubscribeMessages::Template(_));
+        is_template && (self.unsubscribe.is_some() || self.topics.iter().all(is_kept))
+    }
+
+    /// Splits topics into groups, each of which one request is for. Returns no groups if there are
+    /// no requests for the purpose.
     ///
     /// A group has at most `max_topics` topics; 0 is no limit. All of its topics fill the parts of
     /// the template around the list of topics alike.
@@ -85,8 +115,9 @@ impl RequestBuilder {
         &self,
         topics: impl Iterator<Item = TopicIndex>,
         max_topics: usize,
+        purpose: RequestPurpose,
     ) -> Vec<Vec<TopicIndex>> {
-        let SubscribeMessages::Template(template) = &self.subscribe else { return Vec::new() };
+        let Some(template) = self.template(purpose) else { return Vec::new() };
         let has_list = placeholders(template).iter().any(|name| name == TOPICS_PLACEHOLDER);
         let max_topics = match max_topics {
             _ if !has_list => 1,
@@ -116,11 +147,14 @@ impl RequestBuilder {
     /// Renders the request for one of the groups of [`Self::group_topics`].
     ///
     /// # Panics
-    /// The group is empty, or fixed messages are sent instead of requests.
-    pub(super) fn render_request(&self, group: &[TopicIndex], id: RequestId) -> String {
-        let SubscribeMessages::Template(template) = &self.subscribe else {
-            unreachable!("only a template has groups");
-        };
+    /// The group is empty, or there are no requests for the purpose.
+    pub(super) fn render_request(
+        &self,
+        group: &[TopicIndex],
+        id: RequestId,
+        purpose: RequestPurpose,
+    ) -> String {
+        let template = self.template(purpose).expect("only a template has groups");
         let first = *group.first().expect("a group has at least one topic");
         let item = |topic: &TopicIndex| {
             fill_placeholders(&self.item_template, &|name| self.topic_value(*topic, name))
@@ -169,13 +203,16 @@ mod tests {
     }
 
     fn groups(builder: &RequestBuilder, max_topics: usize) -> Vec<Vec<TopicIndex>> {
-        builder.group_topics(builder.topics().indexes(), max_topics)
+        builder.group_topics(builder.topics().indexes(), max_topics, RequestPurpose::Subscribe)
     }
 
     fn messages(subscribe: Value, topics: &[&str]) -> Vec<String> {
         let builder = builder(subscribe, topics);
         let groups = groups(&builder, 0);
-        groups.iter().map(|group| builder.render_request(group, RequestId::FIRST)).collect()
+        let render = |group: &Vec<TopicIndex>| {
+            builder.render_request(group, RequestId::FIRST, RequestPurpose::Subscribe)
+        };
+        groups.iter().map(render).collect()
     }
 
     #[test]
@@ -219,7 +256,7 @@ mod tests {
         let [a, book, b, c] = builder.topics().indexes().collect::<Vec<_>>().try_into().unwrap();
         assert_eq!(groups(&builder, 2), [vec![a, b], vec![book], vec![c]]);
         assert_eq!(
-            builder.render_request(&[a, b], RequestId::new(5)),
+            builder.render_request(&[a, b], RequestId::new(5), RequestPurpose::Subscribe),
             r#"{"params":{"channel":"trade","symbol":[{"s":"A"},{"s":"B"}]},"id":5}"#
         );
     }

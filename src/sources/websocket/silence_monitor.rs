@@ -45,6 +45,29 @@ impl SilenceMonitor {
         }
     }
 
+    /// Adds timers for further topics of the connection, which are armed with their requests, and
+    /// stops those of topics that were removed.
+    pub(super) fn on_topics_changed(
+        &mut self,
+        settings: &ProtocolSettings,
+        removed: &[TopicIndex],
+        now: Instant,
+    ) {
+        self.topic_names = settings.requests.topics().clone();
+        self.can_resubscribe =
+            !self.topic_names.is_empty() || settings.requests.has_fixed_messages();
+        let Some(limit) = settings.topic_silence.filter(|_| !self.topic_names.is_empty()) else {
+            return;
+        };
+        let timers = self.topic_timers.get_or_insert_with(|| TopicVec::new(Vec::new()));
+        while timers.len() < self.topic_names.len() {
+            timers.push(SilenceTimer::for_topic(limit, now));
+        }
+        for topic in removed {
+            timers[*topic] = SilenceTimer::for_topic(limit, now);
+        }
+    }
+
     /// Returns whether silence is measured at all.
     pub(super) fn is_enabled(&self) -> bool {
         self.connection_timer.is_some() || self.has_topic_timers()

@@ -21,6 +21,7 @@ pub(super) use self::answer_subject::AnswerSubject;
 use self::confirmed_topics::ConfirmedTopics;
 pub(super) use self::subscription_state::SubscriptionState;
 use super::request_id::RequestId;
+use super::request_purpose::RequestPurpose;
 use super::topic_vec::{TopicIndex, TopicVec};
 
 /// Time for which an answer to a request is awaited.
@@ -47,20 +48,13 @@ struct PlannedGroup {
     purpose: RequestPurpose,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RequestPurpose {
-    /// To subscribe to topics that are not active.
-    Subscribe,
-    /// To subscribe again to topics that are silent, although they are active.
-    Resubscribe,
-}
-
 /// A request that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StartedRequest {
     pub(super) id: RequestId,
     /// Topics of the request, at least one.
     pub(super) topics: Vec<TopicIndex>,
+    pub(super) purpose: RequestPurpose,
 }
 
 /// A request that was sent.
@@ -111,17 +105,28 @@ impl SubscriptionTable {
 
     /// Starts the request for the next group, if there is one.
     ///
-    /// Topics that were answered since the group was planned are left out.
+    /// Topics that were answered since the group was planned are left out. The answer to a request
+    /// that ends subscriptions is not awaited: nothing follows from it.
     pub(super) fn start_next_request(&mut self, now: Instant) -> Option<StartedRequest> {
         let mut topics = Vec::new();
+        let mut purpose = RequestPurpose::Subscribe;
         while topics.is_empty() {
             let group = self.planned_groups.pop_front()?;
             topics = group.topics;
+            purpose = group.purpose;
             topics.retain(|topic| match self.states[*topic] {
-                SubscriptionState::Pending | SubscriptionState::Requested => true,
-                SubscriptionState::Active => group.purpose == RequestPurpose::Resubscribe,
+                SubscriptionState::Pending | SubscriptionState::Requested => {
+                    purpose != RequestPurpose::Unsubscribe
+                }
+                SubscriptionState::Active => purpose == RequestPurpose::Resubscribe,
+                SubscriptionState::Unsubscribed => purpose == RequestPurpose::Unsubscribe,
                 SubscriptionState::Rejected(_) => false,
             });
+        }
+        let id = self.next_request_id;
+        self.next_request_id = id.next();
+        if purpose == RequestPurpose::Unsubscribe {
+            return Some(StartedRequest { id, topics, purpose });
         }
         for topic in &topics {
             let state = &mut self.states[*topic];
@@ -135,12 +140,35 @@ impl SubscriptionTable {
         while self.open_requests.first_entry().is_some_and(|first| is_expired(first.get())) {
             self.open_requests.pop_first();
         }
-        let id = self.next_request_id;
-        self.next_request_id = id.next();
         let request =
             SubscribeRequest { topics: topics.clone(), sent_at: now, state: RequestState::Open };
         self.open_requests.insert(id, request);
-        Some(StartedRequest { id, topics })
+        Some(StartedRequest { id, topics, purpose })
+    }
+
+    /// Adds a topic that is pending, or makes one pending that was removed.
+    pub(super) fn add_topic(&mut self, removed: Option<TopicIndex>) -> TopicIndex {
+        let Some(topic) = removed else {
+            self.confirmed.push();
+            return self.states.push(SubscriptionState::Pending);
+        };
+        self.states[topic] = SubscriptionState::Pending;
+        self.confirmed.clear_confirmed(topic);
+        topic
+    }
+
+    /// Removes a topic, which keeps its index. Returns whether its subscription must be ended.
+    pub(super) fn remove_topic(&mut self, topic: TopicIndex) -> bool {
+        self.confirmed.set_inactive(topic);
+        let state = std::mem::replace(&mut self.states[topic], SubscriptionState::Unsubscribed);
+        self.resolve_answered_requests(topic);
+        matches!(state, SubscriptionState::Requested | SubscriptionState::Active)
+    }
+
+    /// Plans the requests that begin or end the subscriptions to groups of topics.
+    pub(super) fn plan(&mut self, groups: Vec<Vec<TopicIndex>>, purpose: RequestPurpose) {
+        let groups = groups.into_iter().map(|topics| PlannedGroup { topics, purpose });
+        self.planned_groups.extend(groups);
     }
 
     /// Plans to request groups of topics again, although they may be active.
@@ -173,7 +201,9 @@ impl SubscriptionTable {
     pub(super) fn assume_requested_active(&mut self) -> Vec<TopicIndex> {
         let is_requested = |topic: &TopicIndex| match self.states[*topic] {
             SubscriptionState::Requested | SubscriptionState::Active => true,
-            SubscriptionState::Pending | SubscriptionState::Rejected(_) => false,
+            SubscriptionState::Pending
+            | SubscriptionState::Rejected(_)
+            | SubscriptionState::Unsubscribed => false,
         };
         let requested = self.states.indexes().filter(is_requested).collect();
         self.assume_active(requested)
@@ -181,7 +211,10 @@ impl SubscriptionTable {
 
     /// Assumes that the topics are active. Returns those that were unconfirmed before.
     fn assume_active(&mut self, mut topics: Vec<TopicIndex>) -> Vec<TopicIndex> {
-        topics.retain(|topic| self.confirmed.set_active(*topic));
+        topics.retain(|topic| {
+            self.states[*topic] != SubscriptionState::Unsubscribed
+                && self.confirmed.set_active(*topic)
+        });
         topics
     }
 
@@ -189,7 +222,9 @@ impl SubscriptionTable {
     /// before; a rejected topic stays rejected.
     pub(super) fn clear_confirmed(&mut self, mut topics: Vec<TopicIndex>) -> Vec<TopicIndex> {
         topics.retain(|topic| {
-            !self.states[*topic].is_rejected() && self.confirmed.clear_confirmed(*topic)
+            let state = &self.states[*topic];
+            let is_wanted = !state.is_rejected() && *state != SubscriptionState::Unsubscribed;
+            is_wanted && self.confirmed.clear_confirmed(*topic)
         });
         topics
     }
@@ -222,7 +257,9 @@ impl SubscriptionTable {
 
     /// Returns whether there are topics and the server rejected all of them.
     pub(super) fn is_fully_rejected(&self) -> bool {
-        !self.states.is_empty() && self.states.iter().all(SubscriptionState::is_rejected)
+        let is_wanted = |state: &&SubscriptionState| **state != SubscriptionState::Unsubscribed;
+        let mut wanted = self.states.iter().filter(is_wanted).peekable();
+        wanted.peek().is_some() && wanted.all(SubscriptionState::is_rejected)
     }
 
     /// Records that the server accepted the subject. Returns the topics that it thereby rejected.
@@ -271,7 +308,9 @@ impl SubscriptionTable {
                 self.confirmed.set_active(*topic);
                 false
             }
-            SubscriptionState::Pending | SubscriptionState::Rejected(_) => false,
+            SubscriptionState::Pending
+            | SubscriptionState::Rejected(_)
+            | SubscriptionState::Unsubscribed => false,
         });
         let (first, second) = unanswered.split_at(unanswered.len() / 2);
         for half in [second, first] {
@@ -300,6 +339,9 @@ impl SubscriptionTable {
 
     /// Rejects a topic, unless it is active: then the server rejected a repeated request.
     fn reject_topic(&mut self, topic: TopicIndex, reason: &str) -> Option<TopicIndex> {
+        if self.is_unsubscribed(topic) {
+            return None;
+        }
         if self.states[topic] == SubscriptionState::Active {
             self.confirmed.set_active(topic);
             return None;
@@ -310,6 +352,10 @@ impl SubscriptionTable {
 
     /// Records data of a topic. Returns whether the topic was not active before.
     pub(super) fn record_data(&mut self, topic: TopicIndex) -> bool {
+        if self.is_unsubscribed(topic) {
+            // It was on its way.
+            return false;
+        }
         let is_news = self.states[topic] != SubscriptionState::Active;
         if is_news {
             self.set_state(topic, SubscriptionState::Active);
@@ -355,6 +401,10 @@ impl SubscriptionTable {
 
     /// Sets the state of a topic and resolves the requests that this answers.
     fn set_state(&mut self, topic: TopicIndex, state: SubscriptionState) {
+        if self.is_unsubscribed(topic) {
+            // The answer was on its way.
+            return;
+        }
         let is_rejected = state.is_rejected();
         let before = std::mem::replace(&mut self.states[topic], state);
         if is_rejected {
@@ -364,11 +414,21 @@ impl SubscriptionTable {
         } else {
             self.confirmed.set_active(topic);
         }
+        self.resolve_answered_requests(topic);
+    }
+
+    /// Marks the requests resolved that the state of this topic answers.
+    fn resolve_answered_requests(&mut self, topic: TopicIndex) {
         for request in self.open_requests.values_mut() {
             if request.is_answered_by(topic, &self.states) {
                 request.state = RequestState::Resolved;
             }
         }
+    }
+
+    /// Returns whether the topic was removed.
+    pub(super) fn is_unsubscribed(&self, topic: TopicIndex) -> bool {
+        self.states[topic] == SubscriptionState::Unsubscribed
     }
 
     /// Removes the requests that the server's answer for this topic completes.

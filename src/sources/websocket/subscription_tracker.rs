@@ -4,6 +4,7 @@ mod event_queue;
 mod fixed_message_answers;
 mod topic_resolver;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +19,11 @@ use super::config::ControlMessages;
 use super::protocol_settings::ProtocolSettings;
 use super::quote::{mask_and_shorten, quote};
 use super::request_id::RequestId;
+use super::request_purpose::RequestPurpose;
 use super::rules::{MAX_ANSWER_BYTES, RuleScope};
 use super::silence_monitor::SilenceMonitor;
 use super::subscription_table::{
-    AnswerSubject, NOT_ACCEPTED, SubscriptionState, SubscriptionTable,
+    AnswerSubject, NOT_ACCEPTED, StartedRequest, SubscriptionState, SubscriptionTable,
 };
 use super::template::fill_placeholders;
 use super::topic_vec::{TopicIndex, TopicVec};
@@ -85,7 +87,11 @@ impl SubscriptionTracker {
         let now = Instant::now();
         let requests = &settings.requests;
         let topics = requests.topics();
-        let groups = requests.group_topics(topics.indexes(), settings.topics_per_request);
+        let groups = requests.group_topics(
+            topics.indexes(),
+            settings.topics_per_request,
+            RequestPurpose::Subscribe,
+        );
         let fixed_answers = FixedMessageAnswers::new(requests.fixed_messages().len(), now);
         let mut subscriptions = SubscriptionTable::new(topics.len(), groups);
         if fixed_answers.has_outstanding() {
@@ -133,7 +139,57 @@ impl SubscriptionTracker {
         self.next_request_at = now + self.settings.request_interval;
         self.inspect_until = now + INSPECT_WINDOW;
         self.silence.arm_topics(&request.topics, now);
-        Some(self.settings.requests.render_request(&request.topics, request.id))
+        let StartedRequest { id, topics, purpose } = request;
+        Some(self.settings.requests.render_request(&topics, id, purpose))
+    }
+
+    /// Begins and ends subscriptions, so that the topics become those of `settings`.
+    ///
+    /// Topics that are removed keep their indexes: messages of them may be on their way.
+    pub(super) fn set_topics(&mut self, settings: &ProtocolSettings, now: Instant) {
+        let wanted = settings.requests.topics().as_slice();
+        let kept: HashSet<&String> = wanted.iter().collect();
+        let mut topics = self.topics().clone();
+        let mut removed = Vec::new();
+        for index in topics.indexes() {
+            if !self.subscriptions.is_unsubscribed(index)
+                && !kept.contains(&topics[index])
+                && self.subscriptions.remove_topic(index)
+            {
+                removed.push(index);
+            }
+        }
+        let mut added = Vec::new();
+        for topic in wanted {
+            match self.resolver.index_of(topic) {
+                Some(index) if !self.subscriptions.is_unsubscribed(index) => {}
+                Some(index) => added.push(self.subscriptions.add_topic(Some(index))),
+                None => {
+                    topics.push(topic.clone());
+                    let index = self.subscriptions.add_topic(None);
+                    self.resolver.add(topic.clone(), index);
+                    added.push(index);
+                }
+            }
+        }
+        self.resolver.set_topic_count(wanted.len());
+        let requests = settings.requests.with_topics(topics.as_slice().to_vec());
+        let settings = Arc::new(ProtocolSettings { requests, ..settings.clone() });
+        self.silence.on_topics_changed(&settings, &removed, now);
+        self.settings = settings;
+        info!(added = added.len(), removed = removed.len(), "topics of the connection changed");
+        self.is_fully_answered &= added.is_empty();
+        // First, in case that the server allows no more topics than there are.
+        self.plan(removed, RequestPurpose::Unsubscribe);
+        self.plan(added, RequestPurpose::Subscribe);
+        self.check_fully_answered();
+        self.publish_topic_states();
+    }
+
+    fn plan(&mut self, topics: Vec<TopicIndex>, purpose: RequestPurpose) {
+        let max_topics = self.settings.topics_per_request;
+        let groups = self.settings.requests.group_topics(topics.into_iter(), max_topics, purpose);
+        self.subscriptions.plan(groups, purpose);
     }
 
     /// Returns the time at which the next request is due, if there is one.
@@ -193,7 +249,9 @@ impl SubscriptionTracker {
             self.fixed_answers.await_again(now);
         }
         let max_topics = self.settings.topics_per_request;
-        let groups = requests.group_topics(topics.iter().copied(), max_topics);
+        let topics = topics.iter().copied();
+        let topics = topics.filter(|topic| !self.subscriptions.is_unsubscribed(*topic));
+        let groups = requests.group_topics(topics, max_topics, RequestPurpose::Resubscribe);
         self.is_fully_answered &= groups.is_empty();
         self.subscriptions.plan_resubscribe(groups);
     }
@@ -347,7 +405,9 @@ impl SubscriptionTracker {
             return;
         }
         if let Some(topic) = self.resolver.topic_of_data(payload, scratch) {
-            self.silence.record_topic_data(topic, now);
+            if !self.subscriptions.is_unsubscribed(topic) {
+                self.silence.record_topic_data(topic, now);
+            }
             if inspects_topic && self.subscriptions.record_data(topic) && self.is_fully_answered {
                 self.publish_topic_states();
             }
@@ -503,15 +563,16 @@ impl SubscriptionTracker {
     fn publish_topic_states(&self) {
         let topics = self.settings.requests.topics();
         let states = self.subscriptions.states();
-        let replies = topics.iter().zip(states.iter()).map(|(topic, state)| {
+        let replies = topics.iter().zip(states.iter()).filter_map(|(topic, state)| {
             let reply = match state {
                 SubscriptionState::Pending | SubscriptionState::Requested => {
                     SubscriptionReply::Pending
                 }
                 SubscriptionState::Active => SubscriptionReply::Confirmed,
                 SubscriptionState::Rejected(words) => SubscriptionReply::Refused(words.clone()),
+                SubscriptionState::Unsubscribed => return None,
             };
-            (topic.clone(), reply)
+            Some((topic.clone(), reply))
         });
         self.stats.set_topic_replies(self.settings.shard, self.id, replies);
     }

@@ -44,6 +44,12 @@ impl<T> TopicVec<T> {
     pub(super) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
+
+    /// Appends a value for a further topic and returns its index.
+    pub(super) fn push(&mut self, value: T) -> TopicIndex {
+        self.0.push(value);
+        TopicIndex(self.0.len() - 1)
+    }
 }
 
 impl<T: Clone> TopicVec<T> {

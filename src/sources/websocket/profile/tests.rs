@@ -5,6 +5,7 @@ use super::catalog::GENERIC;
 use super::*;
 use crate::sources::websocket::request_builder::RequestBuilder;
 use crate::sources::websocket::request_id::RequestId;
+use crate::sources::websocket::request_purpose::RequestPurpose;
 use crate::sources::websocket::subscribe_messages::SubscribeMessages;
 use crate::sources::websocket::topic_case::check_topic_case;
 
@@ -17,11 +18,19 @@ fn every_builtin_profile_renders_its_example_requests() {
         let subscribe = SubscribeMessages::Template(profile.subscribe.clone());
         let item = profile.item.clone();
         let builder = RequestBuilder::new(topics, &profile.topic, item, subscribe).unwrap();
+        let builder = builder.with_unsubscribe(profile.unsubscribe.clone());
         let max_topics = profile.limits.topics_per_request;
-        for group in builder.group_topics(builder.topics().indexes(), max_topics) {
-            let request = builder.render_request(&group, RequestId::new(7));
-            assert!(!request.contains('{') || serde_json::from_str::<Value>(&request).is_ok());
-            assert!(!request.contains("{topic") && !request.contains("{id}"), "{name}: {request}");
+        for purpose in [RequestPurpose::Subscribe, RequestPurpose::Unsubscribe] {
+            let groups = builder.group_topics(builder.topics().indexes(), max_topics, purpose);
+            assert!(!groups.is_empty(), "{name}: {purpose:?}");
+            for group in groups {
+                let request = builder.render_request(&group, RequestId::new(7), purpose);
+                assert!(serde_json::from_str::<Value>(&request).is_ok());
+                let is_open = ["{topic", "{id}"].iter().any(|open| request.contains(open));
+                assert!(!is_open, "{name}: {request}");
+                let unsubscribes = request.to_lowercase().contains("unsub");
+                assert_eq!(unsubscribes, purpose == RequestPurpose::Unsubscribe, "{request}");
+            }
         }
         if let Some(url) = &profile.url {
             assert!(url.starts_with("wss://"), "{name}");

@@ -21,6 +21,12 @@ impl ConfirmedTopics {
         }
     }
 
+    /// Adds a topic whose state is not confirmed.
+    pub(super) fn push(&mut self) {
+        self.confirmed.push(false);
+        self.unconfirmed_count += 1;
+    }
+
     /// Confirms that the topic is active. Returns whether its state was unconfirmed before.
     pub(super) fn set_active(&mut self, topic: TopicIndex) -> bool {
         let is_news = self.set_confirmed(topic);

@@ -11,6 +11,8 @@ pub(crate) enum SubscriptionState {
     Active,
     /// The server rejected the topic, for this reason.
     Rejected(String),
+    /// The topic is not wanted any more. Its messages may be on their way.
+    Unsubscribed,
 }
 
 impl SubscriptionState {

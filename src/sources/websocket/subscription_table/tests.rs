@@ -22,7 +22,7 @@ fn start(table: &mut SubscriptionTable) -> StartedRequest {
 /// requests.
 fn run_all_requests(table: &mut SubscriptionTable, bad: &[TopicIndex]) -> usize {
     let mut requests = 0;
-    while let Some(StartedRequest { id, topics }) = table.start_next_request(Instant::now()) {
+    while let Some(StartedRequest { id, topics, .. }) = table.start_next_request(Instant::now()) {
         requests += 1;
         if topics.iter().any(|topic| bad.contains(topic)) {
             table.reject(&AnswerSubject::Request(id), "no such topic");
@@ -77,7 +77,7 @@ fn active_topics_are_not_retried_after_a_rejection_and_stay_active() {
     table.confirm(&AnswerSubject::OldestRequest);
     table.plan_resubscribe(vec![topics(&[1])]);
     table.plan_resubscribe(vec![topics(&[1])]);
-    let StartedRequest { id, topics: requested } = start(&mut table);
+    let StartedRequest { id, topics: requested, .. } = start(&mut table);
     assert_eq!(requested, topics(&[1]), "although it is active");
     assert_eq!(table.reject(&AnswerSubject::Request(id), "already subscribed"), None);
     assert_eq!(table.states()[topic(1)], SubscriptionState::Active);

@@ -13,6 +13,8 @@ use crate::sources::websocket::topic_vec::{TopicIndex, TopicVec};
 /// Finds the topic of the connection that a message is about.
 pub(super) struct TopicResolver {
     indexes: HashMap<String, TopicIndex>,
+    /// Number of topics without those that were removed.
+    topic_count: usize,
     /// Selects the topic of a message of data.
     data_topic: Option<Selector>,
 }
@@ -20,11 +22,26 @@ pub(super) struct TopicResolver {
 impl TopicResolver {
     pub(super) fn new(topics: &TopicVec<String>, data_topic: Option<Selector>) -> Self {
         let indexes = topics.iter().cloned().zip(topics.indexes()).collect();
-        Self { indexes, data_topic }
+        Self { indexes, topic_count: topics.len(), data_topic }
+    }
+
+    /// Returns the index of a topic, also of one that was removed.
+    pub(super) fn index_of(&self, topic: &str) -> Option<TopicIndex> {
+        self.indexes.get(topic).copied()
+    }
+
+    /// Adds a topic. Messages of topics that are removed can still be resolved.
+    pub(super) fn add(&mut self, topic: String, index: TopicIndex) {
+        self.indexes.insert(topic, index);
+    }
+
+    /// Sets the number of topics without those that were removed.
+    pub(super) fn set_topic_count(&mut self, topic_count: usize) {
+        self.topic_count = topic_count;
     }
 
     pub(super) fn topic_count(&self) -> usize {
-        self.indexes.len()
+        self.topic_count
     }
 
     /// Returns the topic of a message of data, if it is one of the connection's topics.
