@@ -22,8 +22,8 @@ use serde::de::IgnoredAny;
 
 pub use self::drop_cause::DropCause;
 pub use self::event::{
-    ClosedEvent, ContinuedEvent, FORMAT_VERSION, JournalEntry, JournalEvent, Mark, OpenEvent,
-    RecoveredEvent,
+    ClosedEvent, ConfigChangedEvent, ContinuedEvent, FORMAT_VERSION, JournalEntry, JournalEvent,
+    Mark, OpenEvent, RecoveredEvent,
 };
 pub use self::limit_kind::LimitKind;
 pub use self::pending_events::PendingEvents;

@@ -39,6 +39,8 @@ pub enum DownCause {
     Silent,
     /// The program whose output is recorded has ended.
     Exited,
+    /// The topic was added while the recorder runs, and is not confirmed yet.
+    Added,
     /// Any other reason that a plugin may have.
     Other,
 }
@@ -63,6 +65,7 @@ impl DownCause {
             Self::TooLarge => "too_large",
             Self::Silent => "silent",
             Self::Exited => "exited",
+            Self::Added => "added",
             Self::Other => "other",
         }
     }

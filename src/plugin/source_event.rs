@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ConnectionId, DownCause, DropCause, SourceScope};
+use super::{ConfigChange, ConnectionId, DownCause, DropCause, SourceScope};
 use crate::base::time::UnixNanos;
 
 /// An event of a source. Sinks that account for the completeness of the recording journal it.
@@ -71,6 +71,8 @@ pub enum SourceEvent {
         /// delivered ends then.
         since: Option<UnixNanos>,
     },
+    /// The configuration was changed while the pipeline runs, which may change the topics.
+    ConfigChanged(Arc<ConfigChange>),
     /// The machine was suspended until now.
     Suspended {
         /// Length of the suspend.

@@ -11,7 +11,8 @@ use super::run_segment::{RunSegment, SegmentContent};
 use super::topic_outages::{TopicOutage, TopicOutages};
 use super::wall_clock::WallClock;
 use crate::archive::journal::{
-    DropCause, JournalEntry, JournalEvent, OpenEvent, PreviousRun, RecoveredEvent,
+    ConfigChangedEvent, DropCause, JournalEntry, JournalEvent, OpenEvent, PreviousRun,
+    RecoveredEvent,
 };
 use crate::base::time::{Hour, UnixNanos};
 
@@ -43,6 +44,8 @@ enum RecordingState {
     Disconnected { since: UnixNanos, cause: String, detail: String, certainty: Certainty },
     /// The recorder does not run.
     Stopped { since: UnixNanos, cause: GapCause, certainty: Certainty },
+    /// The topic is not recorded, since the configuration does not ask for it any more.
+    Unsubscribed,
     /// The journals do not say whether the recorder was connected.
     Unknown { since: UnixNanos, why: &'static str },
 }
@@ -178,7 +181,9 @@ impl GapDetector {
     /// Resets the state and returns the gap that it described, with this end.
     fn take_gap(&mut self, to: UnixNanos) -> Option<Gap> {
         let gap = match std::mem::take(&mut self.state) {
-            RecordingState::Initial | RecordingState::Connected => return None,
+            RecordingState::Initial | RecordingState::Connected | RecordingState::Unsubscribed => {
+                return None;
+            }
             RecordingState::Disconnected { since, cause, detail, certainty } => {
                 let down = new_gap(GapKind::Down, since, to, &cause, certainty);
                 Gap { detail, ..down }
@@ -271,6 +276,7 @@ impl GapDetector {
                 }
             }
             JournalEvent::ClockStep { from } => self.on_clock_step(*from, t),
+            JournalEvent::ConfigChanged(change) => self.on_config_changed(t, change),
             // Rejected messages are kept in a file of their own; seals
             // and removals are the work of other processes; `check_torn_line` has handled torn lines.
             JournalEvent::Rejected { .. }
@@ -284,6 +290,22 @@ impl GapDetector {
         self.record_activity(t, event);
         if *event != JournalEvent::Torn {
             self.last_event = t;
+        }
+    }
+
+    /// Processes a change of the topics. The gap of a topic that is not wanted any more ends, and no
+    /// other begins. That of a topic that is added begins with the event that follows.
+    fn on_config_changed(&mut self, t: UnixNanos, change: &ConfigChangedEvent) {
+        let ConfigChangedEvent { added, removed, .. } = change;
+        self.topic_outages.end_matching(
+            t,
+            |topic| removed.iter().any(|it| it == topic),
+            &mut self.gaps,
+        );
+        let is_wanted = self.topic_outages.change_topics(added, removed);
+        if !is_wanted && !removed.is_empty() {
+            self.end_gap(t);
+            self.state = RecordingState::Unsubscribed;
         }
     }
 
@@ -328,6 +350,7 @@ impl GapDetector {
             | JournalEvent::TopicDown { .. }
             | JournalEvent::TopicUp { .. }
             | JournalEvent::Unconfirmed { .. }
+            | JournalEvent::ConfigChanged(_)
             | JournalEvent::Stopping { .. }
             | JournalEvent::Closed(_) => self.last_activity = t,
         }
@@ -388,8 +411,9 @@ impl GapDetector {
             self.state = RecordingState::Connected;
         } else if (is_same_run && (is_unknown || is_connected))
             || (!is_same_run && open.part > 1 && is_initial)
+            || (!is_same_run && matches!(self.state, RecordingState::Unsubscribed))
         {
-            // The run continues without a connection.
+            // The run continues without a connection, or begins with a topic that is wanted again.
             self.end_gap(t);
             self.set_state(RecordingState::Disconnected {
                 since: t,
@@ -468,7 +492,7 @@ impl GapDetector {
                 }
                 return;
             }
-            RecordingState::Connected => silent_since.unwrap_or(t),
+            RecordingState::Connected | RecordingState::Unsubscribed => silent_since.unwrap_or(t),
             // What happened before the event is unknown, but the run may have been connected.
             RecordingState::Unknown { since, .. } if self.run_started < *since => {
                 silent_since.map_or(t, |silent| silent.max(*since))
@@ -513,7 +537,7 @@ impl GapDetector {
         // The recorder stopped listening before it wrote its last messages.
         let since = self.stopping_since.take().map_or(t, |stopping| stopping.min(t));
         self.topic_outages.end_matching(since, |_| true, &mut self.gaps);
-        if !matches!(self.state, RecordingState::Stopped { .. }) {
+        if !matches!(self.state, RecordingState::Stopped { .. } | RecordingState::Unsubscribed) {
             self.end_gap(since);
             let is_exact = self.is_stop_exact || since == t;
             self.set_state(RecordingState::Stopped {

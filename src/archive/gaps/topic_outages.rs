@@ -49,6 +49,15 @@ impl TopicOutages {
         }
     }
 
+    /// Adds and removes topics. Returns whether any is left.
+    pub(super) fn change_topics(&mut self, added: &[String], removed: &[String]) -> bool {
+        self.journaled_topics.retain(|topic| !removed.contains(topic));
+        let is_new = |topic: &&String| !self.journaled_topics.contains(topic);
+        let new: Vec<String> = added.iter().filter(is_new).cloned().collect();
+        self.journaled_topics.extend(new);
+        !self.journaled_topics.is_empty()
+    }
+
     /// Starts an outage, or moves the start of an open one back. Outages of other journals' topics
     /// are ignored.
     pub(super) fn start(&mut self, outage: &TopicOutage<'_>) {

@@ -124,6 +124,8 @@ pub enum JournalEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<UnixNanos>,
     },
+    /// The recorder runs another configuration from now on, without having stopped.
+    ConfigChanged(Box<ConfigChangedEvent>),
     /// The machine was suspended until `t`.
     Suspended {
         /// Time at which the machine was suspended.
@@ -207,6 +209,21 @@ pub struct OpenEvent {
     pub bytes: u64,
     /// Number of the lines that exist already.
     pub messages: u64,
+}
+
+/// A change of the configuration of a recorder that runs on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChangedEvent {
+    /// SHA-256 of the resolved configuration before.
+    pub old: String,
+    /// SHA-256 of the resolved configuration from now on.
+    pub new: String,
+    /// Topics that are subscribed to from now on, of those that concern the journal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
+    /// Topics that are not recorded any more, of those that concern the journal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
 }
 
 /// The size that the lines of an hour have reached.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::archive::journal::JournalEvent;
 use crate::base::shard_index::ShardIndex;
 use crate::base::time::UnixNanos;
-use crate::plugin::{DETECTION_TOLERANCE, SourceEvent, SourceScope};
+use crate::plugin::{ConfigChange, DETECTION_TOLERANCE, SourceEvent, SourceScope};
 
 /// The state of the connections that share the topics of a source.
 #[derive(Debug, Default)]
@@ -22,6 +22,11 @@ impl ConnectivityState {
         self.shards_down.as_ref().is_some_and(BTreeSet::is_empty)
     }
 
+    /// Returns the topics that do not arrive although the connections are up.
+    pub(super) fn topics_down(&self) -> &BTreeSet<String> {
+        &self.topics_down
+    }
+
     /// Applies the event. Returns the topics that were down and arrive again.
     pub(super) fn apply(&mut self, event: &SourceEvent) -> Vec<String> {
         match event {
@@ -35,9 +40,23 @@ impl ConnectivityState {
             SourceEvent::Subscribed { topics, .. } => {
                 return topics.iter().filter_map(|topic| self.topics_down.take(topic)).collect();
             }
+            SourceEvent::ConfigChanged(change) => self.change_topics(change),
             _ => {}
         }
         Vec::new()
+    }
+
+    /// Forgets topics and shards that are gone, and takes topics that are added for down until they
+    /// are subscribed to.
+    fn change_topics(&mut self, change: &ConfigChange) {
+        let ConfigChange { added, removed, removed_shards, .. } = change;
+        for topic in removed {
+            self.topics_down.remove(topic);
+        }
+        self.topics_down.extend(added.iter().cloned());
+        if let Some(shards_down) = &mut self.shards_down {
+            shards_down.retain(|shard| !removed_shards.contains(shard));
+        }
     }
 
     fn shards_down_mut(&mut self, scope: &SourceScope) -> &mut BTreeSet<ShardIndex> {
@@ -102,6 +121,8 @@ impl ConnectivityState {
                 JournalEvent::Suspended { since: at.saturating_sub(*slept) }
             }
             SourceEvent::ClockStepped { expected: from } => JournalEvent::ClockStep { from: *from },
+            // Each journal has its own part of the change.
+            SourceEvent::ConfigChanged(_) => return None,
         })
     }
 }

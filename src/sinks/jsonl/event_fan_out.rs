@@ -1,12 +1,16 @@
 //! The distribution of source events over the journals of a sink.
 
+use std::collections::BTreeSet;
+
 use super::connectivity_state::ConnectivityState;
 use super::layout::Layout;
 use super::topic_writers::TopicWriters;
 use super::writer_index::WriterIndex;
-use crate::archive::journal::JournalEvent;
+use crate::archive::journal::{ConfigChangedEvent, JournalEvent};
 use crate::base::time::UnixNanos;
-use crate::plugin::{BuildContext, ConnectionId, SourceEvent, SourceScope};
+use crate::plugin::{
+    BuildContext, ConfigChange, ConnectionId, DownCause, SourceEvent, SourceScope,
+};
 
 /// The rules by which source events reach journals, and the state of the connections on which they
 /// depend.
@@ -19,6 +23,8 @@ pub(super) struct EventFanOut {
     /// The topic, when the source has one topic and the sink one file: that topic being down then
     /// means that the file is down.
     sole_topic: Option<String>,
+    /// The connection that was last said to be up.
+    last_connection: Option<ConnectionId>,
 }
 
 /// Events for the journal of one writer, in order.
@@ -35,7 +41,8 @@ impl EventFanOut {
             [topic] if layout == Layout::SingleFile => Some(topic.clone()),
             _ => None,
         };
-        Self { connectivity: ConnectivityState::default(), layout, sole_topic }
+        let connectivity = ConnectivityState::default();
+        Self { connectivity, layout, sole_topic, last_connection: None }
     }
 
     /// Returns whether all connections are up.
@@ -50,6 +57,14 @@ impl EventFanOut {
         event: &SourceEvent,
         writers: &TopicWriters,
     ) -> Vec<JournalDelivery> {
+        if let SourceEvent::ConfigChanged(change) = event {
+            return self.change_config(event, change, writers);
+        }
+        if let SourceEvent::Up { connection, .. } | SourceEvent::Subscribed { connection, .. } =
+            event
+        {
+            self.last_connection = Some(*connection);
+        }
         let resumed_topics = self.connectivity.apply(event);
         let mut deliveries = Vec::new();
         if let SourceEvent::Subscribed { connection, .. } = event
@@ -73,6 +88,71 @@ impl EventFanOut {
             deliveries.push(JournalDelivery { writer, events: vec![entry] });
         }
         deliveries
+    }
+
+    /// Returns the journal entries that follow from a change of the configuration. Each journal names
+    /// the topics that concern it.
+    fn change_config(
+        &mut self,
+        event: &SourceEvent,
+        change: &ConfigChange,
+        writers: &TopicWriters,
+    ) -> Vec<JournalDelivery> {
+        let was_up = self.connectivity.all_up();
+        let lost_sole_topic = self.sole_topic.take_if(|sole| change.topics != [sole.clone()]);
+        let was_down = |sole: &String| self.connectivity.topics_down().contains(sole);
+        let sole_topic_down = lost_sole_topic.filter(was_down);
+        drop(self.connectivity.apply(event));
+        let all_up = self.connectivity.all_up();
+        // What was down with a part of the source that is gone, or with the topic that was its only
+        // one, is up again.
+        let comes_up = all_up && (!was_up || sole_topic_down.is_some());
+        let up = self.last_connection.filter(|_| comes_up);
+        let down = |topic: &String, cause: DownCause| JournalEvent::TopicDown {
+            topic: topic.clone(),
+            cause: cause.as_str().to_owned(),
+            detail: String::new(),
+            since: None,
+        };
+        let mut deliveries = Vec::new();
+        for writer in writers.list().indices() {
+            let topic = writers.list().get(writer).subscribed_topic();
+            let covers_all = writer == WriterIndex::FIRST && self.layout != Layout::SourceTopics;
+            let is_own = |other: &&String| {
+                covers_all || (self.layout == Layout::SourceTopics && topic == Some(other.as_str()))
+            };
+            let own_added: Vec<String> = change.added.iter().filter(is_own).cloned().collect();
+            let changed = JournalEvent::ConfigChanged(Box::new(ConfigChangedEvent {
+                old: change.old.clone(),
+                new: change.new.clone(),
+                added: own_added.clone(),
+                removed: change.removed.iter().filter(is_own).cloned().collect(),
+            }));
+            let mut events = vec![changed];
+            if topic.is_none() {
+                events.extend(up.map(|connection| JournalEvent::Up { connection }));
+            }
+            if writer == WriterIndex::FIRST {
+                let still_down = sole_topic_down.iter().filter(|sole| change.topics.contains(sole));
+                events.extend(still_down.map(|sole| down(sole, DownCause::Other)));
+                events.extend(change.added.iter().map(|topic| down(topic, DownCause::Added)));
+            } else if !own_added.is_empty() {
+                events.push(JournalEvent::Down {
+                    cause: DownCause::Added.as_str().to_owned(),
+                    detail: String::new(),
+                    since: None,
+                    exact: false,
+                });
+            }
+            deliveries.push(JournalDelivery { writer, events });
+        }
+        deliveries.retain(|delivery| writers.list().get(delivery.writer).is_recorded());
+        deliveries
+    }
+
+    /// Returns the topics that do not arrive although the connections are up.
+    pub(super) fn topics_down(&self) -> &BTreeSet<String> {
+        self.connectivity.topics_down()
     }
 
     /// Returns whether the first writer has lines of several topics, so that its journal begins with
@@ -115,7 +195,10 @@ impl EventFanOut {
                 [list.shared(), &writers_of(topics)].concat()
             }
             SourceEvent::Unconfirmed { topics } => [list.shared(), &writers_of(topics)].concat(),
-            _ => list.indices().collect(),
+            _ => {
+                let is_recorded = |writer: &WriterIndex| writers.list().get(*writer).is_recorded();
+                writers.list().indices().filter(is_recorded).collect()
+            }
         }
     }
 }

@@ -11,7 +11,9 @@ use super::writer_index::WriterIndex;
 use crate::archive::file_name::{Stem, StemError};
 use crate::base::time::{Hour, UnixNanos};
 use crate::plugin::batch::Batch;
-use crate::plugin::{BoxError, BuildContext, RejectedMessage, Sink, SourceEvent, Tick};
+use crate::plugin::{
+    BoxError, BuildContext, ConfigChange, RejectedMessage, Sink, SourceEvent, Tick,
+};
 
 /// A sink that writes lines, journals and rejected messages into hour files.
 pub(super) struct JsonlSink {
@@ -74,6 +76,15 @@ impl JsonlSink {
         let rejects = RejectFiles::new(settings.file_mode, settings.sync_interval.is_some());
         let writers = TopicWriters::new(settings, layout, first, context);
         Self { writers, path, rejects, events: EventFanOut::new(layout, context) }
+    }
+}
+
+impl JsonlSink {
+    fn change_config(&mut self, change: &ConfigChange) -> Result<(), BoxError> {
+        if let LinePath::ByTopic(partitioner) = &mut self.path {
+            partitioner.router.set_topics(&change.topics);
+        }
+        Ok(self.writers.change_config(change)?)
     }
 }
 
@@ -146,12 +157,22 @@ impl Sink for JsonlSink {
         // Lines that were received before the event are written before it.
         let mut result = self.flush();
         self.writers.set_clock(at);
+        if let SourceEvent::ConfigChanged(change) = event {
+            result = result.and(self.change_config(change));
+        }
         for JournalDelivery { writer, events } in self.events.apply(at, event, &self.writers) {
             result = result.and(self.writers.record_events(writer, at, events));
         }
         self.writers.set_connected(self.events.all_up());
-        if self.events.first_has_several_topics() {
-            self.writers.get_mut(WriterIndex::FIRST).track_topics_down(event);
+        let has_several_topics = self.events.first_has_several_topics();
+        let first = self.writers.get_mut(WriterIndex::FIRST);
+        if let SourceEvent::ConfigChanged(change) = event {
+            if has_several_topics {
+                first.set_topics_down(self.events.topics_down().clone());
+            }
+            self.writers.end_topics(&change.removed);
+        } else if has_several_topics {
+            first.track_topics_down(event);
         }
         result
     }

@@ -79,6 +79,15 @@ impl Router {
         }
     }
 
+    /// Takes over other topics of the source. The writers of all topics are looked up again: one may
+    /// have files of its own by now.
+    pub(super) fn set_topics(&mut self, topics: &[String]) {
+        if matches!(self.topic_source, TopicSource::Batch) {
+            self.listed_topics = ListedTopics::new(topics);
+            self.writer_by_topic.clear();
+        }
+    }
+
     /// Copies the lines of the batch into the buffer, each with its writer. A topic that is new
     /// gets a writer.
     ///

@@ -36,6 +36,8 @@ pub(super) struct TopicWriter {
     subscribed_topic: Option<String>,
     log_level: HourLogLevel,
     hour: Option<Box<HourWriter>>,
+    /// `false` once the topic is not wanted any more: then no hour is opened but for its lines.
+    is_recorded: bool,
     /// The first event of the next journal.
     open_event: OpenEvent,
     /// Topics that are inactive although the connections are up, where the lines are of several.
@@ -69,6 +71,7 @@ impl TopicWriter {
             subscribed_topic,
             log_level,
             hour: None,
+            is_recorded: true,
             open_event,
             topics_down: BTreeSet::new(),
             pending_events: PendingEvents::default(),
@@ -92,9 +95,41 @@ impl TopicWriter {
         self.options.stem = stem;
     }
 
-    /// Returns whether `hour` is open.
-    pub(super) fn is_hour_open(&self, hour: Hour) -> bool {
-        self.hour.as_ref().is_some_and(|open| open.hour() == hour)
+    /// Returns whether the hours of the topic are recorded, also those without lines.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.is_recorded
+    }
+
+    /// Begins to record the hours of a topic that was just added to the source.
+    pub(super) fn begin_recording(&mut self, topic: &str) {
+        self.is_recorded = true;
+        self.subscribed_topic = Some(topic.to_owned());
+        self.set_connected(false);
+    }
+
+    /// Ends the recording with the open hour: the topic is not wanted any more.
+    pub(super) fn end_recording(&mut self) {
+        self.is_recorded = false;
+        self.set_connected(false);
+    }
+
+    /// Sets the configuration and the endpoint that the next journal names.
+    pub(super) fn set_config(&mut self, config: &str, endpoint: &str) {
+        config.clone_into(&mut self.open_event.config);
+        endpoint.clone_into(&mut self.open_event.source);
+    }
+
+    /// Sets the topics that the next journal names.
+    pub(super) fn set_topics(&mut self, topics: Vec<String>) {
+        self.open_event.topics = topics;
+    }
+
+    /// Returns whether `hour` is not the open hour, and must be, or another hour is open.
+    pub(super) fn is_overdue(&self, hour: Hour) -> bool {
+        match &self.hour {
+            Some(open) => open.hour() != hour,
+            None => self.is_recorded,
+        }
     }
 
     /// Returns whether the last write failed.
@@ -250,6 +285,11 @@ impl TopicWriter {
     /// Sets whether the next journal begins with a connected source.
     pub(super) fn set_connected(&mut self, connected: bool) {
         self.open_event.connected = connected;
+    }
+
+    /// Sets the inactive topics with which the next journal begins.
+    pub(super) fn set_topics_down(&mut self, topics: BTreeSet<String>) {
+        self.topics_down = topics;
     }
 
     /// Applies an event to the inactive topics with which the next journal begins. There may be as

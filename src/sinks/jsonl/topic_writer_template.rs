@@ -12,7 +12,7 @@ use crate::archive::hour_writer::HourWriterOptions;
 use crate::archive::journal::OpenEvent;
 use crate::base::time::SystemClock;
 use crate::base::units::FileMode;
-use crate::plugin::BuildContext;
+use crate::plugin::{BuildContext, ConfigChange};
 
 /// A template from which the topic writers of one sink are made.
 pub(super) struct TopicWriterTemplate {
@@ -51,6 +51,14 @@ impl TopicWriterTemplate {
         let subscribed_topics = context.topics.iter().cloned().collect();
         let topics = context.topics.clone();
         Self { dir, file_mode, sync_interval, layout, open_event, topics, subscribed_topics }
+    }
+
+    /// Takes over another configuration, with the topics of the source.
+    pub(super) fn change_config(&mut self, change: &ConfigChange) {
+        change.new.clone_into(&mut self.open_event.config);
+        change.endpoint.clone_into(&mut self.open_event.source);
+        self.topics.clone_from(&change.topics);
+        self.subscribed_topics = change.topics.iter().cloned().collect();
     }
 
     /// Sets the place of the run in the directory.

@@ -19,7 +19,7 @@ use super::writer_index::WriterIndex;
 use super::writer_list::WriterList;
 use crate::archive::directory::stems_with_hours;
 use crate::archive::disk::{FailureScope, FileError, Support, sync_file_system};
-use crate::archive::file_name::{FileKind, Stem};
+use crate::archive::file_name::{FileKind, Stem, StemError};
 use crate::archive::frontier::Frontier;
 use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK};
 use crate::archive::journal::{DropCause, JournalEvent};
@@ -29,7 +29,7 @@ use crate::base::log_budget::LogBudget;
 use crate::base::time::{Clock, Hour, Receipt, SystemClock, UnixNanos};
 use crate::base::units::FileMode;
 use crate::metrics::{PipelineStats, PluginStats};
-use crate::plugin::{BoxError, BuildContext};
+use crate::plugin::{BoxError, BuildContext, ConfigChange};
 
 /// Number of dirty writers from which on one sync of the file system replaces a sync of each file.
 const FILE_SYSTEM_SYNC_THRESHOLD: usize = 16;
@@ -196,6 +196,49 @@ impl TopicWriters {
         let index = self.writers.push(self.template.topic_writer(topic, stem));
         self.index_by_topic.insert(topic.to_owned(), index);
         index
+    }
+
+    /// Takes over another configuration. Topics that are added have files from now on, where the
+    /// source labels messages.
+    ///
+    /// # Errors
+    /// No file can be named after a topic. The others have their files.
+    pub(super) fn change_config(&mut self, change: &ConfigChange) -> Result<(), StemError> {
+        self.template.change_config(change);
+        for writer in self.writers.iter_mut() {
+            writer.set_config(&change.new, &change.endpoint);
+        }
+        if self.layout != Layout::SourceTopics {
+            self.get_mut(WriterIndex::FIRST).set_topics(change.topics.clone());
+            return Ok(());
+        }
+        let mut result = Ok(());
+        for topic in &change.added {
+            let index = match (self.index_of(topic), Stem::from_topic(topic)) {
+                (Some(WriterIndex::FIRST), _) => continue,
+                (Some(index), _) => index,
+                (None, Ok(stem)) => self.add_topic(topic, stem),
+                (None, Err(error)) => {
+                    result = result.and(Err(error));
+                    continue;
+                }
+            };
+            self.get_mut(index).begin_recording(topic);
+            self.writers.unshare(index);
+        }
+        result
+    }
+
+    /// Ends the recording of topics that have files of their own. Lines of them may follow.
+    pub(super) fn end_topics(&mut self, topics: &[String]) {
+        if self.layout != Layout::SourceTopics {
+            return;
+        }
+        for topic in topics {
+            if let Some(index) = self.index_of(topic).filter(|index| *index != WriterIndex::FIRST) {
+                self.get_mut(index).end_recording();
+            }
+        }
     }
 
     /// Returns the writer of the topic, or `None` when the topic has none of its own.
@@ -592,7 +635,7 @@ impl TopicWriters {
         let overdue: Vec<WriterIndex> = self
             .writers
             .indices()
-            .filter(|index| !self.writers.get(*index).is_hour_open(hour))
+            .filter(|index| self.writers.get(*index).is_overdue(hour))
             .collect();
         let sync_together =
             overdue.len() >= FILE_SYSTEM_SYNC_THRESHOLD && self.syncs_file_system == Support::Done;
@@ -609,7 +652,11 @@ impl TopicWriters {
         }
         let mut result = Ok(());
         for &index in &overdue {
-            result = result.and(self.open_hour(index, now).map(drop));
+            if self.writers.get(index).is_recorded() {
+                result = result.and(self.open_hour(index, now).map(drop));
+            } else {
+                self.close_hour_or_log(index, now, JournalSync::Now);
+            }
         }
         if sync_together {
             self.sync_file_system_if_many_dirty(now);
@@ -697,7 +744,7 @@ impl TopicWriters {
     /// write, to sync or to mark.
     pub(super) fn idle_until(&self) -> Option<UnixNanos> {
         let hour = Hour::containing(self.clock.wall());
-        let is_idle = |writer: &TopicWriter| writer.is_hour_open(hour) && !writer.needs_tick();
+        let is_idle = |writer: &TopicWriter| !writer.is_overdue(hour) && !writer.needs_tick();
         (self.held.is_empty() && self.writers.iter().all(is_idle)).then(|| hour.end())
     }
 

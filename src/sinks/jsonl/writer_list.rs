@@ -29,6 +29,11 @@ impl WriterList {
         index
     }
 
+    /// Takes note that a writer has a topic of its own from now on.
+    pub(super) fn unshare(&mut self, index: WriterIndex) {
+        self.shared.retain(|shared| *shared != index);
+    }
+
     /// Returns the writers without a topic of their own, whose journals record the events of all
     /// topics.
     pub(super) fn shared(&self) -> &[WriterIndex] {
