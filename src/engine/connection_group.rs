@@ -42,8 +42,9 @@ pub(crate) struct ConnectionGroup {
     pub(crate) read_frontiers: Arc<ReadFrontiers>,
     /// Time at which the stop closed the first connection of all sources of the pipeline.
     pub(crate) first_closed: Arc<OnceLock<UnixNanos>>,
-    /// The part of the pipeline's source that this source is.
-    pub(crate) scope: SourceScope,
+    /// The part of the pipeline's source that this source is. A lock within which nothing is
+    /// locked.
+    pub(crate) scope: Mutex<SourceScope>,
     pub(crate) state: Mutex<GroupState>,
     /// Held from the time stamp of a batch until the batch is in the queue, so that no batch
     /// overtakes another. The lock is fair.
@@ -98,18 +99,61 @@ impl ConnectionGroup {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Creates a group without connections, for another part of the same pipeline's source.
+    pub(super) fn for_shard(&self, scope: SourceScope) -> Self {
+        Self {
+            producer: self.producer.clone(),
+            overflow: self.overflow,
+            labeler: self.labeler.clone(),
+            stats: Arc::clone(&self.stats),
+            clock: Arc::clone(&self.clock),
+            stop: self.stop.clone(),
+            drain_timeout: self.drain_timeout,
+            connection_counter: Arc::clone(&self.connection_counter),
+            stall_detector: Arc::clone(&self.stall_detector),
+            read_frontiers: Arc::clone(&self.read_frontiers),
+            first_closed: Arc::clone(&self.first_closed),
+            scope: Mutex::new(scope),
+            state: Mutex::default(),
+            delivery_order: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Returns the part of the pipeline's source that this source is.
+    pub(super) fn scope(&self) -> SourceScope {
+        self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets the topics of the source. The state of those that are gone is forgotten, so that nobody
+    /// is told of them any more.
+    pub(super) fn set_scope(&self, scope: SourceScope) {
+        let wanted: HashSet<&String> = scope.topics.iter().collect();
+        for connection in self.lock_state().live_connections.values_mut() {
+            connection.retain_topics(|topic| wanted.contains(topic));
+        }
+        drop(wanted);
+        *self.scope.lock().unwrap_or_else(PoisonError::into_inner) = scope;
+    }
+
+    /// Takes note that a connection has other topics.
+    pub(super) fn on_topics_changed(&self, line: LineIndex, topics: &[String]) {
+        if let Some(connection) = self.lock_state().connection_mut(line) {
+            connection.topics = topics.into();
+        }
+    }
+
     /// Adds a line for a connection that is about to be made.
     pub(super) fn add_connection(&self) -> LineIndex {
         self.lock_state().arbiter.add_line(Instant::now())
     }
 
-    /// Registers an established connection, and returns its number.
-    pub(super) fn on_connected(&self, line: LineIndex) -> ConnectionId {
+    /// Registers an established connection with these topics, and returns its number.
+    pub(super) fn on_connected(&self, line: LineIndex, topics: &[String]) -> ConnectionId {
         // Relaxed: the counter orders nothing but itself.
         let id = ConnectionId::new(self.connection_counter.fetch_add(1, Ordering::Relaxed) + 1);
         let mut state = self.lock_state();
         state.arbiter.mark_connected(line);
-        state.live_connections.insert(line, LiveConnection::new(id));
+        state.live_connections.insert(line, LiveConnection::new(id, topics));
         self.stats.connects.add(1);
         self.record_live_connections(&state);
         self.read_frontiers.set(id, Instant::now());
@@ -149,8 +193,7 @@ impl ConnectionGroup {
         state.arbiter.mark_subscribed(line, now);
         if let Some(connection) = state.connection_mut(line) {
             connection.subscribed_at = Some(now);
-            let open = self.scope.topics.iter().filter(|topic| !connection.is_confirmed(topic));
-            let open: Vec<_> = open.cloned().collect();
+            let open = connection.open_topics();
             self.send_topics_active(connection.id, open.iter());
             connection.set_active(open);
             self.send_up(connection.id);
@@ -205,8 +248,7 @@ impl ConnectionGroup {
         }
         if let Some(gone) = gone.filter(|gone| gone.subscribed_at.is_none() && gone.has_data) {
             // Messages of topics whose subscription was not answered may have arrived.
-            let open = self.scope.topics.iter().filter(|topic| !gone.is_confirmed(topic));
-            self.send_event(SourceEvent::Unconfirmed { topics: open.cloned().collect() });
+            self.send_event(SourceEvent::Unconfirmed { topics: gone.open_topics() });
         }
         self.send_down(&lost);
         for other in state.live_connections.values() {
@@ -390,7 +432,7 @@ impl ConnectionGroup {
     }
 
     fn record_live_connections(&self, state: &GroupState) {
-        self.stats.set_live_connections(self.scope.shard, state.live_connections.len());
+        self.stats.set_live_connections(self.scope().shard, state.live_connections.len());
     }
 
     /// Sends the sinks an event, in its place behind the messages so far.
@@ -410,7 +452,7 @@ impl ConnectionGroup {
     }
 
     fn send_up(&self, connection: ConnectionId) {
-        self.send_event(SourceEvent::Up { connection, scope: self.scope.clone() });
+        self.send_event(SourceEvent::Up { connection, scope: self.scope() });
     }
 
     fn send_down(&self, lost: &Disconnect) {
@@ -419,7 +461,7 @@ impl ConnectionGroup {
             cause: lost.cause,
             detail: lost.detail.clone(),
             silent_since: lost.silent_for.map(|silence| now.saturating_sub(silence)),
-            scope: self.scope.clone(),
+            scope: self.scope(),
         };
         self.producer.push_event(now, event);
     }

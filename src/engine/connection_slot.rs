@@ -14,23 +14,26 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::connection_group::ConnectionGroup;
+use super::connection_requests::ConnectionRequests;
 use super::connection_task::ConnectionTask;
 use super::ended_connection::{CloseOutcome, ConnectionSummary, EndedConnection};
 use super::line_index::LineIndex;
 use super::milestone::{Milestone, MilestoneNotice};
 use super::overlap::{ASSUME_DELIVERING_AFTER, OVERLAP_DURATION};
+use super::slot_notice::{Adoption, SlotNotice, SourceChange};
 use crate::base::backoff::Backoff;
 use crate::base::error_chain::error_chain;
-use crate::plugin::{BoxError, ConnectionPolicy, Disconnect, DownCause, Source, SourceError};
+use crate::plugin::{
+    BoxError, ConnectionPolicy, Disconnect, DownCause, Source, SourceError, TopicsOutcome,
+};
 
 /// Minimum time between two replacements, in case a server announces its end at every connect.
 const MIN_REPLACE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Room for the events of a slot: each of its two connections has at most four.
+/// Room for the notices to a slot: each of its two connections has at most four.
 const NOTICE_CAPACITY: usize = 16;
 
 /// Keeps one connection of a group established.
@@ -54,14 +57,22 @@ pub(crate) struct ConnectionSlot {
     age_offset: Duration,
     last_replacement: Option<Instant>,
     backoff: Backoff,
-    notice_sender: Sender<MilestoneNotice>,
-    notice_receiver: Receiver<MilestoneNotice>,
+    notice_sender: Sender<SlotNotice>,
+    notice_receiver: Receiver<SlotNotice>,
+    /// Topics that the source has since it was built, if they were changed.
+    topics: Option<Arc<[String]>>,
+    /// Number of sources that have taken the place of the first one.
+    generation: u64,
+    /// Set once no connection is needed any more.
+    is_retired: bool,
 }
 
 struct RunningConnection {
     line: LineIndex,
     is_connected: bool,
-    close_token: CancellationToken,
+    /// Number of the slot's source of which the connection is.
+    generation: u64,
+    requests: Arc<ConnectionRequests>,
     future: Pin<Box<dyn Future<Output = EndedConnection> + Send>>,
 }
 
@@ -90,7 +101,10 @@ impl SlotDeadlines {
 }
 
 /// Creates a slot for each connection that the source wants at once.
-pub(super) fn build_slots(group: ConnectionGroup, source: Box<dyn Source>) -> Vec<ConnectionSlot> {
+pub(super) fn build_slots(
+    group: &Arc<ConnectionGroup>,
+    source: Box<dyn Source>,
+) -> Vec<ConnectionSlot> {
     let ConnectionPolicy { connections, max_age } = source.connection_policy();
     let mut sources = vec![source];
     while sources.len() < connections
@@ -98,13 +112,12 @@ pub(super) fn build_slots(group: ConnectionGroup, source: Box<dyn Source>) -> Ve
     {
         sources.push(duplicate);
     }
-    group.stats.set_expected_connections(group.scope.shard, sources.len());
-    let group = Arc::new(group);
+    group.stats.set_expected_connections(group.scope().shard, sources.len());
     let count = u32::try_from(sources.len()).unwrap_or(u32::MAX);
     let build = |(position, source)| {
         // The offsets keep the connections from reaching their maximum age together.
         let age_offset = max_age.unwrap_or_default() * position / (2 * count);
-        ConnectionSlot::new(Arc::clone(&group), source, max_age, age_offset)
+        ConnectionSlot::new(Arc::clone(group), source, max_age, age_offset)
     };
     (0..).zip(sources).map(build).collect()
 }
@@ -132,7 +145,15 @@ impl ConnectionSlot {
             backoff: Backoff::default(),
             notice_sender,
             notice_receiver,
+            topics: None,
+            generation: 0,
+            is_retired: false,
         }
+    }
+
+    /// Returns the sender of notices to the slot.
+    pub(super) fn notices(&self) -> Sender<SlotNotice> {
+        self.notice_sender.clone()
     }
 
     /// Runs until the recorder stops or the source ends. The queue may then still hold batches.
@@ -142,6 +163,9 @@ impl ConnectionSlot {
     pub(crate) async fn run(mut self) -> Result<(), BoxError> {
         let result = self.run_until_ended().await;
         self.group.log_drops();
+        if self.is_retired {
+            self.group.stats.remove_shard(self.group.scope().shard);
+        }
         result
     }
 
@@ -149,7 +173,7 @@ impl ConnectionSlot {
         let mut intake_stopped = false;
         loop {
             let is_idle = self.current.is_none();
-            if is_idle && (intake_stopped || self.group.stop.is_cancelled()) {
+            if is_idle && (intake_stopped || self.is_retired || self.group.stop.is_cancelled()) {
                 return Ok(());
             }
             let stop = self.group.stop.clone();
@@ -168,18 +192,89 @@ impl ConnectionSlot {
                         return result;
                     }
                 }
-                Some(notice) = self.notice_receiver.recv() => self.on_notice(notice),
+                Some(notice) = self.notice_receiver.recv() => match notice {
+                    SlotNotice::Milestone(notice) => self.on_milestone(notice),
+                    SlotNotice::Adopt(adoption) => self.adopt(adoption),
+                    SlotNotice::Retire => self.retire(),
+                },
                 () = stop.cancelled(), if is_idle => {}
                 () = group.producer.intake_stopped(), if !intake_stopped => {
                     intake_stopped = true;
-                    self.deadlines = SlotDeadlines::default();
-                    for connection in self.current.iter().chain(&self.replacement) {
-                        connection.close_token.cancel();
-                    }
+                    self.close_all();
                 }
                 () = sleep_until_some(deadline) => self.on_timer()?,
             }
         }
+    }
+
+    /// Closes both connections, and makes no other.
+    fn close_all(&mut self) {
+        self.deadlines = SlotDeadlines::default();
+        for connection in self.current.iter().chain(&self.replacement) {
+            connection.requests.close();
+        }
+    }
+
+    /// Takes over another source: its topics only, where the connections can do that, or else by a
+    /// new connection, before which no other is closed.
+    fn adopt(&mut self, Adoption { source, change }: Adoption) {
+        if self.is_retired {
+            return;
+        }
+        let topics: Arc<[String]> = source.topics().into();
+        if change == SourceChange::Topics && self.set_topics(&topics) {
+            return;
+        }
+        self.max_age = source.connection_policy().max_age;
+        self.template = source.duplicate();
+        self.next_source = Some(source);
+        self.topics = None;
+        self.generation += 1;
+        let now = Instant::now();
+        if self.replacement.is_some() {
+            // It is of the former source as well.
+            self.next_replace_at = Some(now);
+        } else if self.template.is_some() && self.current.is_some() {
+            self.schedule_replacement("its configuration was changed");
+        } else {
+            self.deadlines.connect = Some(now);
+            if let Some(current) = &self.current {
+                current.requests.close();
+                self.deadlines.connect = None;
+            }
+        }
+    }
+
+    /// Changes the topics of the source and of its connections. Returns whether they can do that.
+    fn set_topics(&mut self, topics: &Arc<[String]>) -> bool {
+        let Some(template) = &mut self.template else { return false };
+        if template.set_topics(topics) == TopicsOutcome::NeedsConnection {
+            return false;
+        }
+        self.topics = Some(Arc::clone(topics));
+        if let Some(source) = self.next_source.take() {
+            self.set_next_source(source);
+        }
+        let connections = self.current.iter().chain(&self.replacement);
+        for connection in connections.filter(|other| other.generation == self.generation) {
+            connection.requests.set_topics(Arc::clone(topics));
+        }
+        true
+    }
+
+    /// Makes this copy of the template the source of the next connection.
+    fn set_next_source(&mut self, mut source: Box<dyn Source>) {
+        // Otherwise the copy of the template that is made instead has the topics.
+        let takes = |topics: &Arc<[String]>| source.set_topics(topics) == TopicsOutcome::Changed;
+        if self.topics.as_ref().is_none_or(takes) {
+            self.next_source = Some(source);
+        }
+    }
+
+    /// Ends the connections, and then the slot.
+    fn retire(&mut self) {
+        self.is_retired = true;
+        self.close_all();
     }
 
     fn on_timer(&mut self) -> Result<(), BoxError> {
@@ -195,7 +290,7 @@ impl ConnectionSlot {
         if is_due(&mut self.deadlines.retire)
             && let Some(current) = &self.current
         {
-            current.close_token.cancel();
+            current.requests.close();
         }
         Ok(())
     }
@@ -225,19 +320,20 @@ impl ConnectionSlot {
             return Err("no source is left to connect".into());
         };
         let line = self.group.add_connection();
-        let close_token = self.group.stop.child_token();
+        let requests = ConnectionRequests::new(&self.group.stop);
         let notices = self.notice_sender.clone();
         let task = ConnectionTask::new(
             Arc::clone(&self.group),
             source,
             line,
             notices,
-            close_token.clone(),
+            Arc::clone(&requests),
         );
         *free = Some(RunningConnection {
             line,
             is_connected: false,
-            close_token,
+            generation: self.generation,
+            requests,
             future: Box::pin(task.run()),
         });
         Ok(())
@@ -257,7 +353,7 @@ impl ConnectionSlot {
         self.last_replacement = self.deadlines.connect;
     }
 
-    fn on_notice(&mut self, MilestoneNotice { line, milestone }: MilestoneNotice) {
+    fn on_milestone(&mut self, MilestoneNotice { line, milestone }: MilestoneNotice) {
         let is_of = |connection: &Option<RunningConnection>| {
             connection.as_ref().is_some_and(|connection| connection.line == line)
         };
@@ -310,6 +406,11 @@ impl ConnectionSlot {
         ended: EndedConnection,
     ) -> Option<Result<(), BoxError>> {
         self.deadlines.retire = None;
+        let own = match role {
+            Role::Current => &self.current,
+            Role::Replacement => &self.replacement,
+        };
+        let is_up_to_date = own.as_ref().is_some_and(|own| own.generation == self.generation);
         match role {
             Role::Current => self.current = self.replacement.take(),
             Role::Replacement => {
@@ -318,6 +419,10 @@ impl ConnectionSlot {
             }
         }
         let EndedConnection { line, source, summary, result } = ended;
+        if self.is_retired {
+            self.group.on_closed(line);
+            return None;
+        }
         let lost = match result {
             Ok(outcome) => {
                 self.on_connection_closed(line, &summary, &outcome);
@@ -355,7 +460,9 @@ impl ConnectionSlot {
             self.deadlines.connect = Some(Instant::now() + delay);
         }
         if self.current.is_none() {
-            self.next_source = Some(source);
+            if is_up_to_date {
+                self.set_next_source(source);
+            }
             self.deadlines.replace = None;
         } else if is_replaced {
             self.on_promoted();
@@ -377,6 +484,9 @@ impl ConnectionSlot {
             self.group.on_lost(line, closed);
             self.group.stats.replaced.add(1);
             info!(lasted = ?summary.duration, "the connection is replaced");
+            if self.current.is_none() {
+                self.deadlines.connect = Some(Instant::now());
+            }
             self.on_promoted();
         } else if matches!(outcome, CloseOutcome::Clean(_)) {
             self.group.on_closed(line);

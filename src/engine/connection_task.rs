@@ -8,17 +8,18 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use super::connection_group::ConnectionGroup;
+use super::connection_requests::ConnectionRequests;
 use super::ended_connection::{CloseOutcome, ConnectionSummary, EndedConnection};
 use super::line_index::LineIndex;
 use super::milestone::{Milestone, MilestoneNotice};
+use super::slot_notice::SlotNotice;
 use crate::plugin::batch::Batch;
 use crate::plugin::{
     CloseStatus, ConnectionEvent, DETECTION_TOLERANCE, Disconnect, DownCause, Source, SourceError,
-    Subscription,
+    Subscription, TopicsOutcome,
 };
 
 /// Longest time for which messages that the peer has already sent are read after a close.
@@ -41,9 +42,8 @@ pub(super) struct ConnectionTask {
     group: Arc<ConnectionGroup>,
     source: Box<dyn Source>,
     line: LineIndex,
-    notices: Sender<MilestoneNotice>,
-    /// Canceled when the recorder stops, or to replace the connection.
-    close_token: CancellationToken,
+    notices: Sender<SlotNotice>,
+    requests: Arc<ConnectionRequests>,
     summary: ConnectionSummary,
     /// News of the source that are not handled yet.
     events: Vec<ConnectionEvent>,
@@ -56,20 +56,20 @@ pub(super) struct ConnectionTask {
 }
 
 impl ConnectionTask {
-    /// Creates the task of the connection on a line. `close_token` closes the connection.
+    /// Creates the task of the connection on a line.
     pub(super) fn new(
         group: Arc<ConnectionGroup>,
         source: Box<dyn Source>,
         line: LineIndex,
-        notices: Sender<MilestoneNotice>,
-        close_token: CancellationToken,
+        notices: Sender<SlotNotice>,
+        requests: Arc<ConnectionRequests>,
     ) -> Self {
         Self {
             group,
             source,
             line,
             notices,
-            close_token,
+            requests,
             summary: ConnectionSummary::default(),
             events: Vec::new(),
             reached: Vec::new(),
@@ -88,26 +88,33 @@ impl ConnectionTask {
 
     async fn run_connection(&mut self) -> Result<CloseOutcome, SourceError> {
         let started = Instant::now();
-        let subscription = match self.close_token.run_until_cancelled(self.source.connect()).await {
+        let close_token = self.requests.close_token();
+        let subscription = match close_token.run_until_cancelled(self.source.connect()).await {
             None => return Ok(CloseOutcome::Clean(closed_by_recorder())),
             Some(connected) => connected?,
         };
         let connected_at = Instant::now();
         self.last_received = connected_at;
         self.drained_at = connected_at;
-        let id = self.group.on_connected(self.line);
+        let id = self.group.on_connected(self.line, self.source.topics());
         let took = connected_at - started;
         info!(endpoint = %self.source.endpoint(), ?took, "connected");
         self.send_notice(Milestone::Connected);
         if subscription == Subscription::Complete {
             self.on_event(ConnectionEvent::Subscribed);
         }
-        let close_token = self.close_token.clone();
+        let mut wake = self.requests.wake_token();
         let mut yielded_at = Instant::now();
         loop {
             let mut batch = self.group.producer.take_spare();
-            match close_token.run_until_cancelled(self.read(&mut batch)).await {
-                None => return Ok(self.close_and_drain().await),
+            match wake.run_until_cancelled(self.read(&mut batch)).await {
+                None => {
+                    let Some(topics) = self.requests.take_topics() else {
+                        return Ok(self.close_and_drain().await);
+                    };
+                    wake = self.requests.wake_token();
+                    self.set_topics(&topics);
+                }
                 Some(read) => {
                     if subscription == Subscription::Complete
                         && batch.has_data()
@@ -127,6 +134,17 @@ impl ConnectionTask {
             if yielded_at.elapsed() > YIELD_INTERVAL {
                 tokio::task::yield_now().await;
                 yielded_at = Instant::now();
+            }
+        }
+    }
+
+    /// Changes the topics of the connection.
+    fn set_topics(&mut self, topics: &[String]) {
+        self.handle_events();
+        match self.source.set_topics(topics) {
+            TopicsOutcome::Changed => self.group.on_topics_changed(self.line, topics),
+            TopicsOutcome::NeedsConnection => {
+                error!("internal error: a connection does not take the topics that its copy took");
             }
         }
     }
@@ -290,11 +308,12 @@ impl ConnectionTask {
     }
 
     fn send_notice(&self, milestone: Milestone) {
-        match self.notices.try_send(MilestoneNotice { line: self.line, milestone }) {
+        let notice = MilestoneNotice { line: self.line, milestone };
+        match self.notices.try_send(SlotNotice::Milestone(notice)) {
             Ok(()) => {}
-            Err(TrySendError::Closed(notice)) => debug!(?notice, "the slot has ended"),
+            Err(TrySendError::Closed(_)) => debug!(?notice, "the slot has ended"),
             // The channel has room for every event of the connections that a slot has at once.
-            Err(TrySendError::Full(notice)) => {
+            Err(TrySendError::Full(_)) => {
                 error!(?notice, "internal error: a slot does not receive its events");
             }
         }

@@ -1,6 +1,7 @@
 //! An established connection, and the topics that arrive over it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,6 +13,8 @@ use crate::plugin::{ConnectionId, DownCause};
 #[derive(Clone)]
 pub(super) struct LiveConnection {
     pub(super) id: ConnectionId,
+    /// Topics of the connection.
+    pub(super) topics: Arc<[String]>,
     /// Set once a message with data has arrived.
     pub(super) has_data: bool,
     /// Set once the server is known to send the subscribed topics.
@@ -35,9 +38,10 @@ pub(super) struct InactiveTopic {
 
 impl LiveConnection {
     /// Creates a connection over which nothing has arrived yet.
-    pub(super) fn new(id: ConnectionId) -> Self {
+    pub(super) fn new(id: ConnectionId, topics: &[String]) -> Self {
         Self {
             id,
+            topics: topics.into(),
             has_data: false,
             is_delivering: false,
             subscribed_at: None,
@@ -69,13 +73,24 @@ impl LiveConnection {
         self.inactive_topics.insert(topic.to_owned(), reason);
     }
 
+    /// Forgets the state of all topics that are not wanted any more.
+    pub(super) fn retain_topics(&mut self, is_wanted: impl Fn(&String) -> bool) {
+        self.active_topics.retain(&is_wanted);
+        self.inactive_topics.retain(|topic, _| is_wanted(topic));
+    }
+
+    /// Returns the topics that are not known to be active or inactive.
+    pub(super) fn open_topics(&self) -> Vec<String> {
+        self.topics.iter().filter(|topic| !self.is_confirmed(topic)).cloned().collect()
+    }
+
     /// Returns whether the topic's messages arrive.
     pub(super) fn is_active(&self, topic: &str) -> bool {
         self.active_topics.contains(topic)
     }
 
     /// Returns whether the topic is known to be active or inactive.
-    pub(super) fn is_confirmed(&self, topic: &str) -> bool {
+    fn is_confirmed(&self, topic: &str) -> bool {
         self.is_active(topic) || self.inactive_topics.contains_key(topic)
     }
 }

@@ -14,10 +14,12 @@ use tracing::{Instrument, Span, error, info_span};
 use super::connection_group::ConnectionGroup;
 use super::connection_slot::{ConnectionSlot, build_slots};
 use super::connection_task::drain_timeout;
+use super::fixed_parts::FixedParts;
 use super::inline_sinks::InlineSinks;
 use super::named_plugin::NamedPlugin;
 use super::optional_sink::spawn_optional_sink;
 use super::overflow::Overflow;
+use super::pipeline_control::{PipelineControl, RunningShard};
 use super::pipeline_error::PipelineError;
 use super::pump::{Pump, PumpExit};
 use super::queue::{Producer, QueueLimits, batch_queue};
@@ -65,6 +67,8 @@ pub(crate) struct Pipeline {
     pub(crate) overflow: Overflow,
     /// Time after the stop within which everything must be written and closed.
     pub(crate) shutdown_timeout: Duration,
+    /// Changes the pipeline while it runs.
+    pub(crate) control: Arc<PipelineControl>,
 }
 
 impl Pipeline {
@@ -96,6 +100,12 @@ impl Pipeline {
         sinks.collect::<Vec<_>>().join(", ")
     }
 
+    /// Returns the parts that cannot change with the sources.
+    pub(crate) fn fixed_parts(&self) -> FixedParts {
+        let topic_selector = self.topic_selector.clone();
+        FixedParts { topic_selector, destinations: self.destinations() }
+    }
+
     /// Records until `stop`, then drains and closes, for at most `shutdown_timeout` and
     /// [`CLOSE_GRACE`].
     ///
@@ -110,6 +120,8 @@ impl Pipeline {
         ticks_from: Instant,
         stop: CancellationToken,
     ) -> Result<(), PipelineError> {
+        let endpoint = self.sources.first().map(|source| source.endpoint()).unwrap_or_default();
+        let fixed = self.fixed_parts();
         let limits = QueueLimits { messages: self.max_messages, bytes: self.max_bytes };
         let (producer, consumer) = batch_queue(limits);
         let wants_topics = self.sinks.iter().any(|sink| sink.plugin.wants_topics())
@@ -132,6 +144,7 @@ impl Pipeline {
         let connection_counter = Arc::default();
         let first_closed = Arc::<OnceLock<UnixNanos>>::default();
         let mut slots = Vec::new();
+        let mut shards = Vec::new();
         for (position, source) in self.sources.into_iter().enumerate() {
             let scope = SourceScope {
                 shard: ShardIndex::new(position),
@@ -139,7 +152,7 @@ impl Pipeline {
                 topics: source.topics().into(),
             };
             let group = ConnectionGroup {
-                scope,
+                scope: Mutex::new(scope),
                 producer: producer.clone(),
                 overflow: self.overflow,
                 labeler: labeler.clone(),
@@ -154,8 +167,12 @@ impl Pipeline {
                 state: Mutex::default(),
                 delivery_order: tokio::sync::Mutex::default(),
             };
-            slots.append(&mut build_slots(group, source));
+            let group = Arc::new(group);
+            let mut group_slots = build_slots(&group, source);
+            shards.push(RunningShard::new(group, &group_slots));
+            slots.append(&mut group_slots);
         }
+        self.control.start(shards, endpoint, fixed);
         // A task of its own, so that a slot is polled only when data arrives. It ends with the set.
         let mut ticker_task = JoinSet::new();
         let sources_ended = CancellationToken::new();
@@ -169,7 +186,7 @@ impl Pipeline {
         ticker_task.spawn(ticker.run(ticks_from, sources_ended.clone()));
         let run_and_drain = async {
             let sources_result = tokio::select! {
-                result = run_slots(slots) => result,
+                result = run_all_slots(slots, &self.control) => result,
                 // Before its queue is closed the thread ends by a panic, or when no sink is left.
                 result = &mut pump_done => return (Ok(()), result),
             };
@@ -267,6 +284,21 @@ async fn wait_for_deadline(stop: &CancellationToken, limit: Duration) {
 
 fn shutdown_timeout(producer: &Producer, limit: Duration) -> PipelineError {
     PipelineError::ShutdownTimeout { limit, messages: producer.usage().messages }
+}
+
+/// Runs the slots, and those that are added meanwhile, until all have ended. Returns the first
+/// failure.
+async fn run_all_slots(
+    slots: Vec<ConnectionSlot>,
+    control: &PipelineControl,
+) -> Result<(), BoxError> {
+    let mut first = run_slots(slots).await;
+    while let Some(mut added) = control.take_added() {
+        while let Some(ended) = added.join_next().await {
+            first = first.and(ended.unwrap_or_else(|error| Err(error.into())));
+        }
+    }
+    first
 }
 
 /// Runs the slots until all have ended, and returns the first failure.

@@ -178,6 +178,13 @@ impl PipelineStats {
         self.lock_inner().shards.entry(shard).or_default().expected = expected;
     }
 
+    /// Removes a shard of which no topic is left.
+    pub(crate) fn remove_shard(&self, shard: ShardIndex) {
+        let mut inner = self.lock_inner();
+        inner.shards.remove(&shard);
+        inner.topic_replies.remove(&shard);
+    }
+
     /// Sets the number of live connections of a shard.
     pub(crate) fn set_live_connections(&self, shard: ShardIndex, live: usize) {
         let mut inner = self.lock_inner();

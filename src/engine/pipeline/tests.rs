@@ -188,6 +188,7 @@ impl PipelineHarness {
             max_bytes: 1 << 20,
             overflow,
             shutdown_timeout: Duration::from_millis(200),
+            control: Arc::default(),
         }
     }
 

@@ -31,7 +31,7 @@ async fn silences_at_stop(end: impl Fn(&ConnectionGroup, [LineIndex; 2])) -> Vec
     let (group, mut consumer) = test_group(&harness);
     let lines = [group.add_connection(), group.add_connection()];
     for line in lines {
-        group.on_connected(line);
+        group.on_connected(line, &[]);
         group.on_event(line, ConnectionEvent::Subscribed);
         group.on_event(line, ConnectionEvent::Delivering);
     }
@@ -79,7 +79,7 @@ async fn a_topic_only_one_connection_delivers_goes_down_with_it() {
     let lines = [group.add_connection(), group.add_connection()];
     let topics = |topics: &[&str]| topics.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
     for (line, topics) in lines.into_iter().zip([topics(&["a", "b"]), topics(&["a"])]) {
-        group.on_connected(line);
+        group.on_connected(line, &[]);
         group.on_event(line, ConnectionEvent::TopicsActive(topics));
     }
     group.on_event(lines[1], topic_refused("b", "delisted"));
@@ -111,7 +111,7 @@ async fn a_topic_only_one_connection_delivers_goes_down_with_it() {
     group.on_lost(lines[0], &lost.clone().with_silent_for(Duration::ZERO));
     assert_eq!(drain_events(), ["b delisted Some(0ns)"]);
     let late = group.add_connection();
-    group.on_connected(late);
+    group.on_connected(late, &[]);
     group.on_event(late, ConnectionEvent::TopicsActive(topics(&["a"])));
     tokio::time::advance(Duration::from_secs(60)).await;
     group.on_lost(lines[1], &lost);
@@ -122,7 +122,7 @@ async fn a_topic_only_one_connection_delivers_goes_down_with_it() {
     );
     // A refusal that was not reported, because another connection delivered the topic.
     let other = group.add_connection();
-    group.on_connected(other);
+    group.on_connected(other, &[]);
     group.on_event(other, ConnectionEvent::TopicsActive(topics(&["b"])));
     group.on_event(late, topic_refused("b", "delisted"));
     assert_eq!(drain_events(), ["4 b"]);
@@ -349,7 +349,7 @@ async fn messages_after_the_end_of_the_pipeline_thread_are_counted_as_dropped() 
         let (group, consumer) = test_group(&harness);
         let group = ConnectionGroup { overflow, ..group };
         let line = group.add_connection();
-        group.on_connected(line);
+        group.on_connected(line, &[]);
         drop(consumer);
         let mut batch = Batch::new();
         batch.push(b"1");
@@ -390,7 +390,7 @@ async fn a_panic_of_an_optional_sink_is_counted() {
 fn test_group(harness: &PipelineHarness) -> (ConnectionGroup, Consumer) {
     let (producer, consumer) = batch_queue(QueueLimits { messages: 10, bytes: 1 << 20 });
     let group = ConnectionGroup {
-        scope: SourceScope::default(),
+        scope: Mutex::default(),
         producer,
         overflow: Overflow::Block,
         labeler: SharedLabeler::new(None, Arc::clone(&harness.stats)),

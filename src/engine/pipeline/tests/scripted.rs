@@ -146,6 +146,7 @@ pub(super) fn scripted_pipeline(
         sources: vec![Box::new(source)],
         sinks: sinks.into_iter().map(|sink| required_sink(Box::new(sink))).collect(),
         shutdown_timeout: TEST_TIMEOUT,
+        control: Arc::default(),
         ..PipelineHarness::pipeline(NumberSource::until(0), MemorySink::default(), Overflow::Block)
     }
 }
