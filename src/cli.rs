@@ -18,6 +18,7 @@ mod path_arg;
 mod plugins;
 mod profiles;
 mod progress;
+mod reload;
 mod report;
 mod run;
 mod status;
@@ -66,6 +67,12 @@ enum Command {
     /// Print the status of the running recorder
     Status {
         /// Print every counter, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the running recorder reload its configuration, and print what was done
+    Reload {
+        /// Print the report as JSON
         #[arg(long)]
         json: bool,
     },
@@ -135,6 +142,9 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, CliErr
             Err(CliError::Usage(message.to_owned()))
         }
         (None | Some(Command::Run), false) => run::run(file, cli.debug, registry),
+        (Some(Command::Reload { json }), false) => {
+            reload::reload(file, OutputFormat::from_flag(json))
+        }
         (Some(Command::Check { json }), false) => {
             check::check(file, OutputFormat::from_flag(json), registry)
         }

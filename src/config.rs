@@ -5,6 +5,7 @@
 
 mod archive_config;
 mod archive_location;
+mod config_diff;
 mod config_text;
 mod document;
 mod explicit_form;
@@ -27,6 +28,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::archive_config::ArchiveConfig;
 pub(crate) use self::archive_location::ArchiveLocation;
+pub(crate) use self::config_diff::{ConfigDiff, PipelineDiff, SectionsDiff, merge_pipelines};
 use self::config_text::ConfigText;
 use self::document::{Document, check_mixed_forms};
 use self::explicit_form::explicit_form;
@@ -36,10 +38,12 @@ pub(crate) use self::log_format::LogFormat;
 pub(crate) use self::log_level::LogLevel;
 pub(crate) use self::on_event_config::OnEventConfig;
 use self::pipeline_builder::PipelineBuilder;
+pub(crate) use self::pipeline_builder::{BuildPlace, RunningSources};
 use self::pipeline_config::{PipelineConfig, check_archive_dirs, parse_sinks, retain_sinks_only};
 pub(crate) use self::recorder_settings::RecorderSettings;
 pub(crate) use self::schedule::Schedule;
 pub use self::schema::config_schema;
+use crate::archive::sha256_hash::Sha256Hash;
 use crate::base::config_error::{ConfigError, duplicate_keys};
 use crate::base::problem::Problem;
 use crate::base::secrets::Secrets;
@@ -56,6 +60,13 @@ pub(crate) struct Config {
     /// Explicit form of the configuration: every section is written out and every default filled
     /// in. Strings with `${NAME}` are as in the file, so the value contains no secret.
     pub(crate) resolved: Value,
+    /// SHA-256 of the text of the file.
+    pub(crate) text_hash: Sha256Hash,
+}
+
+/// Returns the SHA-256 of a resolved form, by which journals and the status name it.
+pub(crate) fn config_digest(resolved: &Value) -> String {
+    Sha256Hash::digest(resolved.to_string().as_bytes()).to_string()
 }
 
 impl Config {
@@ -168,8 +179,9 @@ impl Config {
         }
         Ok(Self {
             file: text.file.clone(),
+            text_hash: text.hash,
             settings: settings(&document, dirs, &text, &keys),
-            pipelines: PipelineBuilder::new(text, keys, &document, pipelines, &resolved),
+            pipelines: PipelineBuilder::new(text, keys, &document, pipelines),
             stdout_sink,
             resolved,
         })

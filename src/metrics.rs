@@ -6,6 +6,7 @@
 mod alert;
 mod alert_kind;
 mod archive_stats;
+mod config_status;
 mod counter;
 mod last_disconnect;
 mod lock;
@@ -24,6 +25,7 @@ mod undecodable_log;
 pub(crate) use self::alert::{Alert, AlertSubject};
 pub(crate) use self::alert_kind::AlertKind;
 pub use self::archive_stats::ArchiveStats;
+pub use self::config_status::ConfigStatus;
 pub use self::counter::Counter;
 pub use self::last_disconnect::LastDisconnect;
 pub use self::pipeline_stats::PipelineStats;

@@ -8,6 +8,7 @@ pub(crate) mod hook;
 pub(crate) mod logging;
 mod orphans;
 mod recorder_error;
+pub(crate) mod reload;
 mod service_manager;
 mod service_reporter;
 mod session;
@@ -28,13 +29,14 @@ use self::file_limit::raise_file_limit;
 use self::logging::LogCollector;
 pub use self::recorder_error::RecorderError;
 pub(crate) use self::recorder_error::RecorderErrorKind;
+use self::reload::{ConfigFile, RunningConfig};
 use self::session::Session;
 pub(crate) use self::signals::survive_file_size_limit;
 pub(crate) use self::verbosity::Verbosity;
 use crate::base::child_process;
 use crate::base::pacer::Pacer;
 use crate::base::time::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, config_digest};
 use crate::metrics::{ProcessStats, Snapshot};
 use crate::registry::Registry;
 
@@ -71,6 +73,7 @@ use crate::registry::Registry;
 /// ```
 pub struct Recorder {
     config: Config,
+    registry: Registry,
     handles_signals: bool,
     verbosity: Verbosity,
 }
@@ -81,17 +84,19 @@ impl Recorder {
     /// # Errors
     /// The file cannot be read, or the configuration has problems; the error lists all of them.
     pub fn load(file: &Path, registry: &Registry) -> Result<Self, RecorderError> {
-        Ok(Self::new(Config::load(file, registry)?))
+        Ok(Self::new(Config::load(file, registry)?, registry))
     }
 
-    pub(crate) fn new(config: Config) -> Self {
-        Self { config, handles_signals: false, verbosity: Verbosity::default() }
+    /// Creates a recorder that reloads its file with the plugins of the registry.
+    pub(crate) fn new(config: Config, registry: &Registry) -> Self {
+        let registry = registry.clone();
+        Self { config, registry, handles_signals: false, verbosity: Verbosity::default() }
     }
 
     /// Makes the recorder handle the signals of the process.
     ///
     /// The first SIGINT or SIGTERM stops the recording, a second one ends the process with exit
-    /// code 130. SIGHUP opens the log file again. The service manager that started the process, such
+    /// code 130. SIGHUP opens the log file again and reloads the configuration. The service manager that started the process, such
     /// as systemd, is told of the start, the stop and the progress.
     #[must_use]
     pub fn with_signal_handling(mut self) -> Self {
@@ -120,18 +125,26 @@ impl Recorder {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Snapshot, RecorderError> {
-        let Self { config, handles_signals, verbosity } = self;
+        let Self { config, registry, handles_signals, verbosity } = self;
         // Without the handler the signal has its default action, as before.
         drop(survive_file_size_limit());
-        let Config { file, settings, pipelines, .. } = config;
+        let Config { file, settings, pipelines, resolved, text_hash, .. } = config;
         let log = LogCollector::start(&settings.log, verbosity, settings.secrets.clone());
         raise_file_limit();
         let stats = ProcessStats::new(SystemClock.now()).with_log_lines_lost(log.lines_lost());
         let stats = Arc::new(stats);
         let pacer = Arc::new(Pacer::default());
-        let pipelines = pipelines.build(&stats, &pacer)?;
+        let running = RunningConfig {
+            registry,
+            pacer: Arc::clone(&pacer),
+            run_id: format!("{:016x}", fastrand::u64(..)),
+            digest: config_digest(&resolved),
+            resolved,
+            file: Arc::new(ConfigFile::new(&file, text_hash)),
+        };
+        let pipelines = pipelines.build(&running.place(&stats))?;
         let runtime = build_runtime(pacer).map_err(RecorderErrorKind::StartRuntime)?;
-        let session = Session { file, settings, handles_signals, log, stats };
+        let session = Session { running, settings, handles_signals, log, stats };
         let recorded = runtime.block_on(session.record(pipelines, stop));
         // The tasks that are left after the pipelines own nothing that must be closed: a name
         // look-up that hangs must not delay the exit.

@@ -18,7 +18,7 @@ use crate::{sinks, sources, stages};
 pub(crate) type Sources = Vec<Box<dyn Source>>;
 
 /// The plugins that a configuration may name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Registry {
     sources: PluginTypes<Sources>,
     stages: PluginTypes<Box<dyn Stage>>,

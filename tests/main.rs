@@ -40,6 +40,7 @@ mod plugins;
 mod proxies;
 mod recording;
 mod redundant_connections;
+mod reload;
 mod report;
 mod routing;
 mod security;

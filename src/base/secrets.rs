@@ -43,6 +43,15 @@ impl Secrets {
         set.lasting = lasting;
     }
 
+    /// Adds all secrets of another set.
+    pub(crate) fn add_all(&self, other: &Self) {
+        let added = other.0.read().unwrap_or_else(PoisonError::into_inner).lasting.clone();
+        let mut set = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        set.lasting.extend(added);
+        set.lasting.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        set.lasting.dedup();
+    }
+
     /// Adds secrets that are replaced by others later, such as the token of a connection.
     pub(crate) fn add_recent(&self, values: impl IntoIterator<Item = String>) {
         let mut set = self.0.write().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::cli_error::CliError;
 use super::output::{OutputFormat, print, print_json, print_message};
 use crate::base::time::{Clock, SystemClock};
-use crate::config::{Config, RecorderSettings};
+use crate::config::{BuildPlace, Config, RecorderSettings};
 use crate::engine::Pipeline;
 use crate::metrics::ProcessStats;
 use crate::registry::Registry;
@@ -23,7 +23,10 @@ pub(super) fn check(
     let Config { pipelines, settings, resolved, .. } = Config::load(file, registry)?;
     // Building finds problems that parsing does not: a malformed URL, a missing certificate.
     let stats = ProcessStats::new(SystemClock.now());
-    let pipelines = pipelines.build(&stats, &Arc::default())?;
+    let pacer = Arc::default();
+    let config_digest = String::new();
+    let place = BuildPlace { stats: &stats, pacer: &pacer, run_id: "", config_digest };
+    let pipelines = pipelines.build(&place)?;
     match format {
         OutputFormat::Json => print_json(&resolved)?,
         OutputFormat::Text => {

@@ -113,7 +113,7 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, CliError> {
         exchange.url, args.seconds
     ))?;
     let duration = Duration::from_secs(args.seconds);
-    let recorder = Recorder::new(config).with_signal_handling();
+    let recorder = Recorder::new(config, registry).with_signal_handling();
     let end = recorder.run(async move { tokio::time::sleep(duration).await })?.total;
     let sent = exchange.stop()?;
     let other_lines = compare(&dir, sent)?;

@@ -16,7 +16,7 @@ pub(super) fn run(file: &Path, debug: bool, registry: &Registry) -> Result<ExitC
     }
     let secrets = config.settings.secrets.clone();
     let verbosity = if debug { Verbosity::Debug } else { Verbosity::Normal };
-    let recorder = Recorder::new(config).with_signal_handling().with_verbosity(verbosity);
+    let recorder = Recorder::new(config, registry).with_signal_handling().with_verbosity(verbosity);
     // A signal is the only stop.
     let ended = recorder.run(std::future::pending());
     ended.map_err(|error| CliError::from(error).masked(&secrets))?;

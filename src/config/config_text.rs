@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::archive::sha256_hash::Sha256Hash;
 use crate::base::config_error::ConfigError;
 use crate::base::env;
 use crate::base::literal_secrets::find_literal_secrets;
@@ -15,6 +16,8 @@ use crate::base::secrets::Secrets;
 pub(super) struct ConfigText {
     pub(super) file: PathBuf,
     text: String,
+    /// SHA-256 of the file.
+    pub(super) hash: Sha256Hash,
     pub(super) secrets: Secrets,
 }
 
@@ -38,9 +41,10 @@ impl ConfigText {
 
     /// Takes `text` as the content of `file`.
     pub(super) fn new(file: &Path, text: &str) -> Self {
+        let hash = Sha256Hash::digest(text.as_bytes());
         // Some editors write a byte order mark; JSON allows to ignore it (RFC 8259, 8.1).
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Self { file: file.to_owned(), text: text.to_owned(), secrets: Secrets::default() }
+        Self { file: file.to_owned(), text: text.to_owned(), hash, secrets: Secrets::default() }
     }
 
     pub(super) fn as_str(&self) -> &str {

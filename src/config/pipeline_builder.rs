@@ -1,5 +1,6 @@
 //! Builds the pipelines of a checked configuration.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,12 @@ use super::config_text::ConfigText;
 use super::document::{Document, with_shorthand_path};
 use super::located_section::LocatedSection;
 use super::pipeline_config::PipelineConfig;
-use crate::archive::sha256_hash::Sha256Hash;
 use crate::base::config_error::ConfigError;
 use crate::base::error_chain::error_chain;
 use crate::base::pacer::Pacer;
 use crate::base::problem::Problem;
 use crate::engine::{NamedPlugin, Overflow, Pipeline};
-use crate::metrics::ProcessStats;
+use crate::metrics::{PipelineStats, ProcessStats};
 use crate::plugin::{BuildContext, OnError, RunInfo, Sink, Stage};
 
 /// The sections of every pipeline, and the limits that each pipeline gets.
@@ -24,8 +24,6 @@ pub(crate) struct PipelineBuilder {
     written_keys: Map<String, Value>,
     pipelines: Vec<PipelineConfig>,
     limits: PipelineLimits,
-    /// SHA-256 of the explicit form, in hexadecimal digits.
-    config_digest: String,
 }
 
 /// The limits that each pipeline gets.
@@ -36,13 +34,32 @@ struct PipelineLimits {
     shutdown_timeout: Duration,
 }
 
+/// The recorder for which pipelines are built.
+pub(crate) struct BuildPlace<'a> {
+    pub(crate) stats: &'a ProcessStats,
+    pub(crate) pacer: &'a Arc<Pacer>,
+    /// A text that no other recording has.
+    pub(crate) run_id: &'a str,
+    /// SHA-256 of the resolved form of the configuration, in hexadecimal digits.
+    pub(crate) config_digest: String,
+}
+
+/// The topics of each source of a pipeline that runs.
+pub(crate) type RunningSources = Vec<Vec<String>>;
+
 /// Everything that the plugins of one recording share.
 struct BuildShared<'a> {
-    stats: &'a ProcessStats,
     pacer: &'a Arc<Pacer>,
     run: RunInfo,
     /// Number of sinks that keep files of hours open.
     file_holders: usize,
+}
+
+/// The counters of a pipeline that is built, and the sources whose place its sources take.
+struct BuildCounters {
+    source: Arc<PipelineStats>,
+    plugins: Arc<PipelineStats>,
+    running: RunningSources,
 }
 
 impl PipelineBuilder {
@@ -51,7 +68,6 @@ impl PipelineBuilder {
         written_keys: Map<String, Value>,
         document: &Document,
         pipelines: Vec<PipelineConfig>,
-        resolved: &Value,
     ) -> Self {
         let limits = PipelineLimits {
             max_messages: document.buffer_size as usize,
@@ -59,8 +75,7 @@ impl PipelineBuilder {
             overflow: document.overflow,
             shutdown_timeout: document.shutdown_timeout.to_duration(),
         };
-        let config_digest = Sha256Hash::digest(resolved.to_string().as_bytes()).to_string();
-        Self { text, written_keys, pipelines, limits, config_digest }
+        Self { text, written_keys, pipelines, limits }
     }
 
     /// Builds the pipelines. Opens no connection and no file, except those that a key names as
@@ -68,22 +83,60 @@ impl PipelineBuilder {
     ///
     /// # Errors
     /// The first problem that a plugin has with its section, with its position.
-    pub(crate) fn build(
+    pub(crate) fn build(self, place: &BuildPlace<'_>) -> Result<Vec<Pipeline>, ConfigError> {
+        self.build_each(place, |name| {
+            let stats = place.stats.register_pipeline(name);
+            let plugins = Arc::clone(&stats);
+            Some(BuildCounters { source: stats, plugins, running: RunningSources::new() })
+        })
+    }
+
+    /// Builds some of the pipelines. Their sources can take the place of those that run, if any do.
+    /// Everything else has counters of its own, which nobody sees.
+    ///
+    /// # Errors
+    /// See [`Self::build`].
+    pub(crate) fn rebuild(
         self,
-        stats: &ProcessStats,
-        pacer: &Arc<Pacer>,
+        place: &BuildPlace<'_>,
+        pipelines: &BTreeMap<String, Option<RunningSources>>,
     ) -> Result<Vec<Pipeline>, ConfigError> {
-        let Self { text, written_keys, pipelines, limits, config_digest } = self;
-        let id = format!("{:016x}", fastrand::u64(..));
-        let run = RunInfo { id, config_digest, ..RunInfo::default() };
+        self.build_each(place, |name| {
+            let running = pipelines.get(name)?.clone();
+            let source = match running {
+                Some(_) => place.stats.register_pipeline(name),
+                None => Arc::default(),
+            };
+            let running = running.unwrap_or_default();
+            Some(BuildCounters { source, plugins: Arc::default(), running })
+        })
+    }
+
+    /// Builds the pipelines for which there are counters.
+    fn build_each(
+        self,
+        place: &BuildPlace<'_>,
+        counters: impl Fn(&str) -> Option<BuildCounters>,
+    ) -> Result<Vec<Pipeline>, ConfigError> {
+        let Self { text, written_keys, pipelines, limits } = self;
+        let run = RunInfo {
+            id: place.run_id.to_owned(),
+            config_digest: place.config_digest.clone(),
+            ..RunInfo::default()
+        };
         let dirs = pipelines.iter().flat_map(PipelineConfig::sink_dirs);
         let file_holders = dirs.filter(|sink| sink.dir.is_some()).count();
-        let shared = BuildShared { stats, pacer, run, file_holders };
-        let built =
-            pipelines.into_iter().map(|pipeline| build_pipeline(pipeline, &limits, &text, &shared));
-        built
-            .collect::<Result<_, _>>()
-            .map_err(|problem| text.error(vec![with_shorthand_path(problem, &written_keys)]))
+        let shared = BuildShared { pacer: place.pacer, run, file_holders };
+        let mut built = Vec::new();
+        for pipeline in pipelines {
+            if let Some(counters) = counters(&pipeline.name) {
+                let pipeline = build_pipeline(pipeline, &limits, &text, &shared, counters);
+                built.push(pipeline.map_err(|problem| {
+                    text.error(vec![with_shorthand_path(problem, &written_keys)])
+                })?);
+            }
+        }
+        Ok(built)
     }
 }
 
@@ -92,18 +145,20 @@ fn build_pipeline(
     limits: &PipelineLimits,
     text: &ConfigText,
     shared: &BuildShared<'_>,
+    counters: BuildCounters,
 ) -> Result<Pipeline, Problem> {
     let PipelineConfig { name, source, stages, sinks } = config;
     let topics = source.section.properties.topics.clone();
     let topic_selector = source.section.properties.topic_selector.clone();
-    let stats = shared.stats.register_pipeline(&name);
-    let mut context = BuildContext::new(topics, stats, limits.max_messages)
+    let mut context = BuildContext::new(topics, counters.source, limits.max_messages)
         .with_pipeline(&name)
         .with_topic_selector(topic_selector.clone())
         .with_pacer(Arc::clone(shared.pacer))
         .with_file_holders(shared.file_holders)
+        .with_shards(counters.running)
         .with_secrets(text.secrets.clone());
     let sources = build_section(source, &context)?;
+    context.stats = counters.plugins;
     let endpoint = sources.first().map(|source| source.endpoint()).unwrap_or_default();
     context = context.with_run_info(RunInfo { endpoint, ..shared.run.clone() });
     let (stages, rejecting_stage) = build_stages(stages, &mut context)?;
@@ -126,6 +181,7 @@ fn build_pipeline(
         max_bytes: limits.max_bytes,
         overflow: limits.overflow,
         shutdown_timeout: limits.shutdown_timeout,
+        control: Arc::default(),
     })
 }
 

@@ -12,7 +12,7 @@ use crate::plugin::{Sink, Stage};
 use crate::registry::{PluginTypes, Registry, Sources};
 
 /// The name of the pipeline in a configuration without `pipelines`.
-const DEFAULT_PIPELINE_NAME: &str = "main";
+pub(super) const DEFAULT_PIPELINE_NAME: &str = "main";
 /// The names that pipelines may have, as a regular expression for the schema.
 pub(super) const PIPELINE_NAME_PATTERN: &str = "^[A-Za-z0-9_-]+$";
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::archive_stats::ArchiveStats;
+use super::config_status::ConfigStatus;
 use super::counter::Counter;
 use super::lock::lock;
 use super::pipeline_stats::PipelineStats;
@@ -29,6 +30,7 @@ struct ProcessStatsInner {
     pipelines: BTreeMap<String, Arc<PipelineStats>>,
     /// `None` if the configuration has no `archive`.
     archive: Option<ArchiveStats>,
+    config: Option<ConfigStatus>,
 }
 
 impl ProcessStats {
@@ -110,6 +112,16 @@ impl ProcessStats {
         update(self.lock_inner().archive.get_or_insert_default());
     }
 
+    /// Sets what the status shows of the configuration.
+    pub(crate) fn set_config(&self, config: ConfigStatus) {
+        self.lock_inner().config = Some(config);
+    }
+
+    /// Returns what the status shows of the configuration.
+    pub(crate) fn config(&self) -> Option<ConfigStatus> {
+        self.lock_inner().config.clone()
+    }
+
     /// Returns all values at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.lock_inner();
@@ -123,6 +135,7 @@ impl ProcessStats {
             uptime_seconds: self.started.elapsed().as_secs(),
             log_lines_lost: self.log_lines_lost.get(),
             archive: inner.archive.clone(),
+            config: inner.config.clone(),
             total: PipelineSnapshot::sum(pipelines.values()),
             pipelines,
         }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::archive_stats::ArchiveStats;
+use super::config_status::ConfigStatus;
 use super::last_disconnect::LastDisconnect;
 use super::plugin_stats::PluginSnapshot;
 use super::queue_usage::QueueUsage;
@@ -30,6 +31,9 @@ pub struct Snapshot {
     pub log_lines_lost: u64,
     /// Work of the sidecar; `null` if the configuration has no `archive`.
     pub archive: Option<ArchiveStats>,
+    /// The configuration that runs.
+    #[serde(default)]
+    pub config: Option<ConfigStatus>,
     /// State of each pipeline, by name. A configuration without `pipelines` has one, `main`.
     #[serde(default)]
     pub pipelines: BTreeMap<String, PipelineSnapshot>,

@@ -1,7 +1,8 @@
 //! One recording on the recorder's runtime, from opening the sinks to the last log line.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -10,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
 use super::hook::{HookEnd, HookProgram, report_alerts};
-use super::logging::LogCollector;
+use super::logging::{Log, LogCollector};
 use super::orphans::{adopts_orphans, reap_orphans_as_they_end};
 use super::recorder_error::{RecorderError, RecorderErrorKind};
+use super::reload::{ReloadHandle, Reloader, RunningConfig, reload_channel};
 use super::service_manager::{Notification, ServiceManager};
 use super::service_reporter::ServiceReporter;
 use super::sidecar::Sidecar;
@@ -28,8 +30,7 @@ use crate::metrics::{ProcessStats, Snapshot};
 
 /// One recording: the settings of the process and its counters.
 pub(super) struct Session {
-    /// Configuration file, for the log.
-    pub(super) file: PathBuf,
+    pub(super) running: RunningConfig,
     pub(super) settings: RecorderSettings,
     pub(super) handles_signals: bool,
     pub(super) log: LogCollector,
@@ -44,7 +45,7 @@ impl Session {
         mut pipelines: Vec<Pipeline>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Snapshot, RecorderError> {
-        let Self { file, settings, handles_signals, log, stats } = self;
+        let Self { running, settings, handles_signals, log, stats } = self;
         let socket = match &settings.status_socket {
             Some(path) => Some(StatusSocket::bind(path).await?),
             None => None,
@@ -56,8 +57,11 @@ impl Session {
         let signals = handles_signals.then(SignalHandler::register);
         let log = log.start_writing().map_err(RecorderErrorKind::StartLog)?;
         let log = Arc::new(log);
-        log_start(&file, &settings, &pipelines);
+        log_start(running.file.path(), &settings, &pipelines);
         let token = CancellationToken::new();
+        let service = if handles_signals { ServiceManager::from_env() } else { None };
+        let service = service.map(Arc::new);
+        let (reload, reload_requests) = reload_channel();
         // Tasks of their own: when data arrives, the runtime polls the tasks of the connections
         // and not these.
         let mut background = JoinSet::new();
@@ -70,7 +74,9 @@ impl Session {
         });
         if let Some(mut socket) = socket {
             let stats = Arc::clone(&stats);
-            background.spawn(async move { socket.serve(&stats).await });
+            let file = Arc::clone(&running.file);
+            let reload = reload.clone();
+            background.spawn(async move { socket.serve(&stats, &file, &reload).await });
         }
         if let Some(interval) = settings.status_interval {
             background.spawn(log_status_periodically(interval, Arc::clone(&stats)));
@@ -91,22 +97,23 @@ impl Session {
             let secrets = settings.secrets.clone();
             start_hook(config, &stats, secrets, &token, &mut background)
         });
-        let service = if handles_signals { ServiceManager::from_env() } else { None };
-        let service = service.map(Arc::new);
+        let reloader = Reloader::new(
+            running,
+            &pipelines,
+            Arc::clone(&stats),
+            settings.secrets.clone(),
+            Arc::clone(&log),
+            service.clone(),
+            token.clone(),
+        );
+        background.spawn(reloader.run(reload_requests));
         if let Some(service) = &service {
             let secrets = settings.secrets.clone();
             let reporter = ServiceReporter::new(Arc::clone(service), Arc::clone(&stats), secrets);
             background.spawn(reporter.run(token.clone()));
         }
-        match signals {
-            Some(Ok(signals)) => {
-                let service = service.clone();
-                background.spawn(signals.handle(Arc::clone(&log), service, token.clone()));
-            }
-            Some(Err(error)) => {
-                warn!(%error, "cannot handle signals: a signal ends the recording without a clean stop");
-            }
-            None => {}
+        if let Some(signals) = signals {
+            handle_signals_in(&mut background, signals, &log, reload, &token);
         }
         if handles_signals && adopts_orphans() {
             background.spawn(async {
@@ -139,6 +146,24 @@ impl Session {
         log.flush();
         ended?;
         Ok(end)
+    }
+}
+
+/// Handles signals in the background, if they could be registered.
+fn handle_signals_in(
+    background: &mut JoinSet<()>,
+    signals: io::Result<SignalHandler>,
+    log: &Arc<Log>,
+    reload: ReloadHandle,
+    stop: &CancellationToken,
+) {
+    match signals {
+        Ok(signals) => {
+            background.spawn(signals.handle(Arc::clone(log), reload, stop.clone()));
+        }
+        Err(error) => {
+            warn!(%error, "cannot handle signals: a signal ends the recording without a clean stop");
+        }
     }
 }
 

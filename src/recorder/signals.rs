@@ -1,4 +1,4 @@
-//! The signals that stop the recording or reopen the log.
+//! The signals that stop the recording or reload the configuration.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::logging::Log;
-use super::service_manager::{Notification, ServiceManager};
+use super::reload::ReloadHandle;
 use crate::base::child_process;
 
 /// Exit code of the process after a second SIGINT or SIGTERM.
@@ -49,11 +49,11 @@ impl SignalHandler {
     }
 
     /// Handles signals until the task is dropped: the first SIGINT or SIGTERM cancels `stop`, the
-    /// second one exits at once, SIGHUP opens the log file again.
+    /// second one exits at once, SIGHUP opens the log file again and reloads the configuration.
     pub(super) async fn handle(
         mut self,
         log: Arc<Log>,
-        service: Option<Arc<ServiceManager>>,
+        reload: ReloadHandle,
         stop: CancellationToken,
     ) {
         loop {
@@ -61,14 +61,7 @@ impl SignalHandler {
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.hangup.recv() => {
-                    if let Some(service) = &service {
-                        service.send(Notification::Reloading);
-                    }
-                    log.reopen();
-                    info!("SIGHUP: reopened the log file");
-                    if let Some(service) = &service {
-                        service.send_ready();
-                    }
+                    reload.hang_up();
                     continue;
                 }
             };

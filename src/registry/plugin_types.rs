@@ -19,11 +19,24 @@ pub(crate) struct PluginTypes<R> {
     aliases: BTreeMap<&'static str, &'static str>,
 }
 
+impl<R> Clone for PluginTypes<R> {
+    fn clone(&self) -> Self {
+        let Self { kind, types, aliases } = self;
+        Self { kind: *kind, types: types.clone(), aliases: aliases.clone() }
+    }
+}
+
 /// The entry of a plugin: how to parse, describe and demonstrate its section.
 struct PluginType<R> {
     parse: ParseFn<R>,
     schema: fn(&mut SchemaGenerator) -> Schema,
     example: fn() -> Value,
+}
+
+impl<R> Clone for PluginType<R> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
 }
 
 /// The schema of a plugin's section, and an example of such a section.

@@ -60,6 +60,12 @@ impl Peer {
         drop(self.notes.send(text.into()));
     }
 
+    /// Returns another handle to the connection, for a thread that only reads.
+    pub fn reader(&self) -> Self {
+        let stream = self.stream.try_clone().unwrap();
+        Self { stream, request: String::new(), notes: self.notes.clone() }
+    }
+
     pub fn read_request(&mut self) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

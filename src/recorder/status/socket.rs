@@ -12,19 +12,20 @@ use rustix::fs::{Mode, fchmod};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
-use super::protocol::{JSON_REQUEST, RESPONSE_TIMEOUT, ResponseFormat};
+use super::protocol::RESPONSE_TIMEOUT;
 use super::query::{QueryError, query_status};
+use super::responder::Responder;
 use crate::base::descriptors::record_if_shortage;
 use crate::base::error_chain::error_chain;
 use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::base::symlinks::{ForeignLinkError, check_foreign_links};
 use crate::metrics::ProcessStats;
+use crate::recorder::reload::{ConfigFile, ReloadHandle};
 
 /// Maximum time between a client's connect and its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(200);
@@ -121,7 +122,14 @@ impl StatusSocket {
     }
 
     /// Answers clients until the future is dropped.
-    pub(crate) async fn serve(&mut self, stats: &Arc<ProcessStats>) {
+    pub(crate) async fn serve(
+        &mut self,
+        stats: &Arc<ProcessStats>,
+        file: &Arc<ConfigFile>,
+        reload: &ReloadHandle,
+    ) {
+        let responder =
+            Responder { stats: Arc::clone(stats), file: Arc::clone(file), reload: reload.clone() };
         let mut clients = JoinSet::new();
         let mut checks = interval(CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,9 +140,9 @@ impl StatusSocket {
                         let is_busy = clients.len() >= BUSY_CLIENTS;
                         let request_timeout =
                             if is_busy { BUSY_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
-                        clients.spawn(respond(client, Arc::clone(stats), request_timeout));
+                        clients.spawn(responder.clone().respond(client, request_timeout));
                     }
-                    Err(error) => self.on_accept_error(&error, stats).await,
+                    Err(error) => self.on_accept_error(&error, &responder).await,
                 },
                 Some(_) = clients.join_next() => {}
                 _ = checks.tick() => self.ensure_bound().await,
@@ -144,11 +152,11 @@ impl StatusSocket {
 
     /// Answers a client with the descriptor in reserve when the process has no other left, and waits
     /// for a moment.
-    async fn on_accept_error(&mut self, error: &io::Error, stats: &Arc<ProcessStats>) {
+    async fn on_accept_error(&mut self, error: &io::Error, responder: &Responder) {
         if record_if_shortage(error) && self.reserve.take().is_some() {
             let accepted = timeout(ACCEPT_RETRY_DELAY, accept(self.bound.as_ref())).await;
             if let Ok(Ok(client)) = accepted {
-                respond(client, Arc::clone(stats), REQUEST_TIMEOUT).await;
+                responder.clone().respond(client, REQUEST_TIMEOUT).await;
             }
             self.reserve = open_reserve();
             return;
@@ -280,44 +288,8 @@ async fn check_no_listener(path: &Path, owner: u32) -> Result<(), BindError> {
         Ok(Ok(_)) | Err(_) => Err(match query_status(path).await {
             Ok(snapshot) => running(format!("pid {}", snapshot.pid)),
             // A recorder that hangs, or is stopped.
-            Err(QueryError::TimedOut(_)) => running("pid unknown".to_owned()),
+            Err(QueryError::TimedOut { .. }) => running("pid unknown".to_owned()),
             Err(_) => other_program(),
         }),
-    }
-}
-
-async fn respond(mut client: UnixStream, stats: Arc<ProcessStats>, request_timeout: Duration) {
-    // A client that sends nothing gets the status line.
-    let format =
-        timeout(request_timeout, read_request(&mut client)).await.unwrap_or(ResponseFormat::Line);
-    let snapshot = stats.snapshot();
-    let mut line = match format {
-        ResponseFormat::Line => snapshot.to_string(),
-        ResponseFormat::Json => serde_json::to_string(&snapshot)
-            .expect("numbers, texts and maps of them, with texts as keys, always encode"),
-    };
-    line.push('\n');
-    // Nobody misses the response of a client that does not read it.
-    drop(timeout(RESPONSE_TIMEOUT, client.write_all(line.as_bytes())).await);
-}
-
-async fn read_request(client: &mut UnixStream) -> ResponseFormat {
-    let mut request = Vec::with_capacity(JSON_REQUEST.len());
-    while request.len() < JSON_REQUEST.len() {
-        let missing = (JSON_REQUEST.len() - request.len()) as u64;
-        match (&mut *client).take(missing).read_buf(&mut request).await {
-            Ok(read) if read > 0 => {}
-            // The end of the stream, or a broken connection.
-            Ok(_) | Err(_) => break,
-        }
-        if !JSON_REQUEST.starts_with(&request) {
-            return ResponseFormat::Line;
-        }
-    }
-    // At the end of the stream the line feed may be left out.
-    if request.trim_ascii_end() == JSON_REQUEST.trim_ascii_end() {
-        ResponseFormat::Json
-    } else {
-        ResponseFormat::Line
     }
 }

@@ -1,0 +1,36 @@
+//! The configuration that runs.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::config_file::ConfigFile;
+use crate::base::pacer::Pacer;
+use crate::config::BuildPlace;
+use crate::metrics::ProcessStats;
+use crate::registry::Registry;
+
+/// The configuration that runs, and what its pipelines are built with.
+pub(crate) struct RunningConfig {
+    pub(crate) registry: Registry,
+    pub(crate) pacer: Arc<Pacer>,
+    /// A text that no other recording has.
+    pub(crate) run_id: String,
+    /// Resolved form of what runs.
+    pub(crate) resolved: Value,
+    /// SHA-256 of the resolved form.
+    pub(crate) digest: String,
+    pub(crate) file: Arc<ConfigFile>,
+}
+
+impl RunningConfig {
+    /// Returns the place in which pipelines of this configuration are built.
+    pub(crate) fn place<'a>(&'a self, stats: &'a ProcessStats) -> BuildPlace<'a> {
+        BuildPlace {
+            stats,
+            pacer: &self.pacer,
+            run_id: &self.run_id,
+            config_digest: self.digest.clone(),
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! The configuration is reloaded while the recorder runs.
+
+use std::fs;
+use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Peer, Server, Test, binary, frame};
+use crate::venues::{read_json, send_json, test_with_profile};
+
+/// Runs `streamer reload --json` with the configuration of the test, which is written anew.
+fn reload(test: &Test) -> (i32, Value) {
+    let Output { status, stdout, stderr } = reload_output(test, &["--json"]);
+    let report = serde_json::from_slice(&stdout);
+    let report = report.unwrap_or_else(|_| json!(String::from_utf8(stderr).unwrap()));
+    (status.code().unwrap(), report)
+}
+
+fn reload_output(test: &Test, args: &[&str]) -> Output {
+    binary().arg("reload").args(args).arg("-config").arg(test.config()).output().unwrap()
+}
+
+/// Replaces the topics of the source.
+fn with_topics(test: Test, topics: &[String]) -> Test {
+    let mut source = test.source();
+    source["topics"] = json!(topics);
+    test.set("source", source)
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("tick.{number}")).collect()
+}
+
+fn strs(topics: &[String]) -> Vec<&str> {
+    topics.iter().map(String::as_str).collect()
+}
+
+/// Confirms every subscription of a connection, and sends a note of each request.
+fn confirm_all(peer: &mut Peer) {
+    while let Some((opcode, payload)) = peer.read_frame() {
+        match opcode {
+            1 => {
+                let request: Value = serde_json::from_slice(&payload).unwrap();
+                if request["op"] == "ping" {
+                    continue;
+                }
+                peer.send_note(format!("{} {}", request["op"].as_str().unwrap(), request["args"]));
+                let id = &request["req_id"];
+                send_json(
+                    peer,
+                    &json!({"success": true, "ret_msg": "", "op": request["op"], "req_id": id}),
+                );
+            }
+            8 => peer.send_frame(0x88, &payload),
+            9 => peer.send_frame(0x8A, &payload),
+            _ => {}
+        }
+    }
+}
+
+/// Sends ticks of all topics without a pause until told to stop, and answers requests. Returns the
+/// number of ticks of each topic.
+fn send_ticks(peer: &mut Peer, stop: &AtomicBool) -> std::collections::BTreeMap<String, u64> {
+    let mut sent = std::collections::BTreeMap::new();
+    let mut topics: Vec<String> = Vec::new();
+    let mut requests = peer_requests(peer);
+    while !stop.load(Ordering::Relaxed) {
+        for request in requests() {
+            let args = request["args"].as_array().cloned().unwrap_or_default();
+            let args: Vec<String> =
+                args.iter().map(|topic| topic.as_str().unwrap().to_owned()).collect();
+            match request["op"].as_str() {
+                Some("subscribe") => topics.extend(args),
+                Some("unsubscribe") => topics.retain(|topic| !args.contains(topic)),
+                _ => continue,
+            }
+            let op = &request["op"];
+            let answer =
+                json!({"success": true, "ret_msg": "", "op": op, "req_id": request["req_id"]});
+            send_json(peer, &answer);
+        }
+        let mut burst = Vec::new();
+        for topic in &topics {
+            let number: &mut u64 = sent.entry(topic.clone()).or_default();
+            let tick = format!(r#"{{"topic":"{topic}","n":{number}}}"#);
+            *number += 1;
+            burst.extend(frame(0x81, tick.as_bytes()));
+        }
+        peer.send(&burst);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    sent
+}
+
+/// Returns a function that returns the requests which came since its last call.
+fn peer_requests(peer: &Peer) -> impl FnMut() -> Vec<Value> + use<> {
+    let (send, received) = std::sync::mpsc::channel();
+    let mut reader = peer.reader();
+    std::thread::spawn(move || {
+        while let Some((opcode, payload)) = reader.read_frame() {
+            if opcode == 1 && send.send(serde_json::from_slice(&payload).unwrap()).is_err() {
+                break;
+            }
+        }
+    });
+    move || received.try_iter().collect()
+}
+
+#[test]
+fn a_reload_that_adds_one_topic_to_200_loses_no_message_of_the_200() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let server = Server::start({
+        let stop = Arc::clone(&stop);
+        let sent = Arc::clone(&sent);
+        move |_, peer| {
+            peer.accept();
+            let ticks = send_ticks(peer, &stop);
+            sent.lock().unwrap().push(ticks);
+            peer.send_note("sent");
+            peer.end_stream();
+        }
+    });
+    let topics = names(200);
+    let keys = json!({ "request_interval": "1ms", "topics_per_request": 0 });
+    let test = test_with_profile("bybit", &strs(&topics), &server.url(), keys);
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 200);
+    recorder.wait_for_messages(20_000);
+    let before = recorder.status();
+
+    let test = with_topics(test, &names(201));
+    let (code, report) = reload(&test);
+    assert_eq!((code, &report["outcome"]), (0, &json!("applied")), "{report:#}");
+    let change = &report["pipelines"]["main"];
+    assert_eq!(change["topics_added"], json!(["tick.200"]));
+    assert_eq!((&change["topics_removed"], &change["reconnects_for"]), (&json!([]), &json!([])));
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 201);
+    let status = recorder.wait_until(|status| {
+        status["messages"].as_u64() > before["messages"].as_u64().map(|count| count + 20_000)
+    });
+    assert_eq!(status["connects"], 1, "the connection stays: {status:#}");
+    assert_eq!(status["config"]["sha256"], report["config"]);
+    assert_ne!(status["config"]["sha256"], before["config"]["sha256"]);
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(server.next_note(), "sent");
+    let sent = sent.lock().unwrap().first().unwrap().clone();
+    let total: u64 = sent.values().sum();
+    let answers = 2;
+    recorder.wait_for_messages(total + answers);
+    recorder.stop();
+
+    assert_eq!(sent.len(), 201);
+    let recorded = String::from_utf8(test.recorded()).unwrap();
+    let mut next = std::collections::BTreeMap::new();
+    for line in recorded.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        if let Some(topic) = line["topic"].as_str() {
+            let expected: &mut u64 = next.entry(topic.to_owned()).or_default();
+            assert_eq!(line["n"].as_u64(), Some(*expected), "{topic}");
+            *expected += 1;
+        }
+    }
+    assert_eq!(next, sent, "every tick is recorded, in order, once");
+    // Nothing is a gap until the server ended the connection, but for the topic that was added.
+    let gaps = test.query("gaps");
+    let early: Vec<_> = gaps
+        .iter()
+        .filter(|gap| gap["cause"] != "eof" && gap["cause"] != "stopped" && gap["kind"] == "down")
+        .map(|gap| (gap["stem"].as_str().unwrap(), gap["cause"].as_str().unwrap()))
+        .collect();
+    assert_eq!(early, [("tick.200", "added")]);
+    let changed: Vec<_> = test
+        .journal_of("tick.0")
+        .into_iter()
+        .filter(|entry| entry["event"] == "config_changed")
+        .collect();
+    assert_eq!(changed.len(), 1);
+    assert_eq!(changed[0]["old"], before["config"]["sha256"]);
+    assert_eq!(changed[0]["new"], report["config"]);
+}
+
+#[test]
+fn a_removed_topic_is_unsubscribed_and_is_no_gap_and_may_come_back() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        confirm_all(peer);
+    });
+    let test = test_with_profile("bybit", &["a", "b"], &server.url(), json!({}));
+    let recorder = test.start();
+    assert_eq!(server.next_note(), r#"subscribe ["a","b"]"#);
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+
+    let test = with_topics(test, &["a".to_owned(), "c".to_owned()]);
+    let text = String::from_utf8(reload_output(&test, &[]).stdout).unwrap();
+    assert_eq!(text, "reloaded\npipeline main: added 1 topic (c); removed 1 topic (b)\n");
+    assert_eq!(server.next_note(), r#"unsubscribe ["b"]"#);
+    assert_eq!(server.next_note(), r#"subscribe ["c"]"#);
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+    let (code, report) = reload(&test);
+    assert_eq!((code, &report["outcome"]), (0, &json!("unchanged")));
+    assert_eq!(recorder.status()["connects"], 1);
+
+    let events = |stem: &str| -> Vec<String> {
+        let entries = test.journal_of(stem);
+        entries.iter().map(|entry| entry["event"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(events("b"), ["open", "up", "config_changed"]);
+    assert_eq!(events("c")[..3], ["open", "config_changed", "down"]);
+    assert_eq!(test.journal_of("b")[2]["removed"], json!(["b"]));
+    assert_eq!(test.journal_of("a")[2].get("removed"), None);
+    let of_b = |gap: &Value| gap["stem"] == "b";
+    assert!(!test.query("gaps").iter().any(of_b));
+
+    let test = with_topics(test, &["a".to_owned(), "b".to_owned(), "c".to_owned()]);
+    reload(&test);
+    assert_eq!(server.next_note(), r#"subscribe ["b"]"#);
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 3);
+    recorder.stop();
+    let gaps: Vec<Value> = test.query("gaps").into_iter().filter(of_b).collect();
+    let causes: Vec<_> = gaps.iter().map(|gap| gap["cause"].as_str().unwrap()).collect();
+    assert_eq!(causes, ["added", "stopped"], "{gaps:#?}");
+    assert_eq!(gaps[0]["certainty"], "exact");
+}
+
+#[test]
+fn a_connection_that_is_made_after_a_reload_has_the_topics_of_the_reload() {
+    let (go, gone_on) = std::sync::mpsc::channel::<()>();
+    let gone_on = Mutex::new(gone_on);
+    let server = Server::start(move |number, peer| {
+        peer.accept();
+        if number == 0 {
+            let request = read_json(peer);
+            send_json(
+                peer,
+                &json!({"success": true, "op": "subscribe", "req_id": request["req_id"]}),
+            );
+            gone_on.lock().unwrap().recv().unwrap();
+            return peer.end_stream();
+        }
+        confirm_all(peer);
+    });
+    let test = test_with_profile("bybit", &["a", "b"], &server.url(), json!({}));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+    let test = with_topics(test, &["b".to_owned(), "c".to_owned(), "d".to_owned()]);
+    assert_eq!(reload(&test).0, 0);
+    recorder.wait_until(|status| status["topics"]["wanted"] == 3);
+    go.send(()).unwrap();
+    assert_eq!(server.next_note(), r#"subscribe ["b","c","d"]"#);
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 3);
+    recorder.stop();
+    let open: Vec<_> = test.query("gaps").into_iter().filter(|gap| gap["stem"] == "a").collect();
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn topics_go_to_connections_with_room_and_an_empty_connection_ends() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        confirm_all(peer);
+    });
+    let keys = json!({ "topics_per_connection": 2, "connect_interval": "1ms", "connections": 2 });
+    let test = test_with_profile("bybit", &["a", "b", "c"], &server.url(), keys);
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 3 && status["connections"] == 4);
+    for _ in 0..4 {
+        server.next_note();
+    }
+    let topics: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
+    let test = with_topics(test, &topics);
+    let (code, report) = reload(&test);
+    assert_eq!(code, 0, "{report:#}");
+    let mut notes: Vec<_> = (0..4).map(|_| server.next_note()).collect();
+    notes.sort();
+    assert_eq!(
+        notes,
+        [r#"subscribe ["d"]"#, r#"subscribe ["d"]"#, r#"subscribe ["e"]"#, r#"subscribe ["e"]"#]
+    );
+    let status = recorder
+        .wait_until(|status| status["topics"]["confirmed"] == 5 && status["connections"] == 6);
+    assert_eq!(status["connections_wanted"], 6);
+    let test = with_topics(test, &["c".to_owned(), "e".to_owned()]);
+    assert_eq!(reload(&test).0, 0);
+    let status = recorder.wait_until(|status| status["connections"] == 4);
+    assert_eq!(status["connections_wanted"], 4);
+    assert_eq!((&status["connected"], &status["topics"]["wanted"]), (&json!(true), &json!(2)));
+    recorder.stop();
+    let causes: Vec<_> = test.query("gaps").into_iter().map(|gap| gap["cause"].clone()).collect();
+    assert!(causes.iter().all(|cause| cause == "added" || cause == "stopped"), "{causes:?}");
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_is_answered_with_its_position() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        confirm_all(peer);
+    });
+    let test = test_with_profile("bybit", &["a", "b"], &server.url(), json!({}));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+    let before = recorder.status()["config"].clone();
+    assert_eq!(before["file_differs"], json!(false));
+    let text = fs::read_to_string(test.path("config.json")).unwrap();
+    let broken = text.replace("\"b\"", "\"b\", \"a\"");
+    let path = test.path("config.json");
+    fs::write(&path, &broken).unwrap();
+    let run = || binary().args(["reload", "-config"]).arg(&path).output().unwrap();
+    let output = run();
+    assert_eq!(output.status.code(), Some(2));
+    let answer = String::from_utf8(output.stdout).unwrap();
+    let place = format!("{}:", path.display());
+    assert!(answer.starts_with("nothing was changed: the file cannot be used\n"), "{answer}");
+    assert!(answer.contains(&place) && answer.contains("occurs in the list before"), "{answer}");
+    recorder.wait_for(&["ERROR", "the configuration is not reloaded", "occurs in the list before"]);
+    let status = recorder.status();
+    assert_eq!(status["config"]["sha256"], before["sha256"]);
+    assert_eq!(status["config"]["file_differs"], json!(true));
+    assert!(status["config"]["last_reload_error"].is_string());
+    assert_eq!(status["topics"]["confirmed"], 2);
+    // A signal does the same.
+    recorder.signal("HUP");
+    recorder.wait_for(&["reopened the log file"]);
+    recorder.wait_for(&["ERROR", "the configuration is not reloaded"]);
+    fs::write(&path, &text).unwrap();
+    recorder.signal("HUP");
+    recorder.wait_for(&["the configuration is unchanged"]);
+    recorder.stop();
+}
+
+#[test]
+fn what_takes_a_restart_is_named_and_the_rest_is_done() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        confirm_all(peer);
+    });
+    let test = test_with_profile("bybit", &["a", "b"], &server.url(), json!({}));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+    let test = with_topics(test, &["a".to_owned(), "b".to_owned(), "c".to_owned()]);
+    let test = test.set("buffer_size", json!(20_000));
+    let (code, report) = reload(&test);
+    assert_eq!((code, &report["outcome"]), (1, &json!("partial")));
+    assert_eq!(report["needs_restart"], json!(["`buffer_size`"]));
+    assert_eq!(report["pipelines"]["main"]["topics_added"], json!(["c"]));
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 3);
+    let config = recorder.status()["config"].clone();
+    assert_eq!(config["file_differs"], json!(true));
+    assert_eq!(config["needs_restart"], json!(["`buffer_size`"]));
+    recorder.stop();
+}
+
+#[test]
+fn a_source_with_another_url_is_connected_before_the_old_one_is_closed() {
+    let start = |name: &'static str| {
+        Server::start(move |_, peer| {
+            peer.accept();
+            let request = read_json(peer);
+            send_json(
+                peer,
+                &json!({"success": true, "op": "subscribe", "req_id": request["req_id"]}),
+            );
+            send_json(peer, &json!({"topic": "a", "from": name}));
+            peer.answer_until_end();
+        })
+    };
+    let first = start("first");
+    let second = start("second");
+    let test = test_with_profile("bybit", &["a", "b"], &first.url(), json!({}));
+    let recorder = test.start();
+    recorder.wait_for_messages(2);
+    let mut source = test.source();
+    source["url"] = json!(second.url());
+    let test = test.set("source", source);
+    let (code, report) = reload(&test);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["pipelines"]["main"]["reconnects_for"], json!(["url"]));
+    let status = recorder.wait_until(|status| status["replaced"] == 1);
+    assert_eq!((&status["connects"], &status["connections"]), (&json!(2), &json!(1)));
+    recorder.stop();
+    let recorded = String::from_utf8(test.recorded()).unwrap();
+    assert!(recorded.contains("first") && recorded.contains("second"));
+    let gaps = test.query("gaps");
+    assert!(gaps.iter().all(|gap| gap["cause"] == "stopped"), "{gaps:#?}");
+}
+
+#[test]
+fn a_file_that_changes_all_the_time_is_reloaded_once_at_a_time() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        confirm_all(peer);
+    });
+    let test = test_with_profile("bybit", &["a", "b"], &server.url(), json!({}));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+    let mut test = test;
+    for round in 0..20 {
+        let topics = ["a".to_owned(), format!("t{round}")];
+        test = with_topics(test, &topics);
+        test.config();
+        recorder.signal("HUP");
+    }
+    assert_eq!(reload(&test).0, 0);
+    recorder
+        .wait_until(|status| status["topics"]["confirmed"] == 2 && status["topics"]["wanted"] == 2);
+    assert_eq!(recorder.status()["connects"], 1);
+    // A reload during a stop changes nothing, and does not hold it up.
+    test = with_topics(test, &["z".to_owned()]);
+    test.config();
+    recorder.signal("HUP");
+    recorder.stop();
+    assert!(test.query("gaps").iter().all(|gap| gap["kind"] != "unknown"));
+}
+
+#[test]
+fn a_file_of_several_topics_tells_of_each_that_comes_and_goes() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        confirm_all(peer);
+    });
+    let source = json!({ "profile": "bybit", "topics": ["a"] });
+    let test = Test::with_source(&server.url(), source);
+    let sink = json!([{ "type": "jsonl", "output_dir": test.output(), "stem": "all" }]);
+    let test = test.without("output_dir").set("sinks", sink);
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 1);
+    let test = with_topics(test, &["a".to_owned(), "b".to_owned()]);
+    assert_eq!(reload(&test).0, 0);
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+    let test = with_topics(test, &["b".to_owned()]);
+    assert_eq!(reload(&test).0, 0);
+    recorder.wait_until(|status| status["topics"]["wanted"] == 1);
+    recorder.stop();
+    let events: Vec<_> = test
+        .journal_of("all")
+        .iter()
+        .filter(|entry| entry["event"] != "mark")
+        .map(|entry| {
+            let topics = ["topic", "added", "removed"].map(|key| entry.get(key).cloned());
+            let topics: Vec<_> = topics.into_iter().flatten().collect();
+            format!("{} {}", entry["event"].as_str().unwrap(), json!(topics))
+        })
+        .collect();
+    let expected = [
+        "open []",
+        "up []",
+        r#"config_changed [["b"]]"#,
+        r#"topic_down ["b"]"#,
+        r#"topic_up ["b"]"#,
+        r#"config_changed [["a"]]"#,
+        "stopping []",
+        "closed []",
+    ];
+    assert_eq!(events, expected);
+    assert_eq!(test.gaps(), ["down added exact"]);
+}
+
+#[test]
+fn files_that_would_have_other_names_need_a_restart() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        confirm_all(peer);
+    });
+    let test = Test::with_source(&server.url(), json!({ "profile": "bybit", "topics": ["a"] }));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 1);
+    let test = with_topics(test, &["a".to_owned(), "b".to_owned()]);
+    let (code, report) = reload(&test);
+    assert_eq!(
+        (code, &report["outcome"], &report["pipelines"]),
+        (1, &json!("partial"), &json!({}))
+    );
+    let what = report["needs_restart"][0].as_str().unwrap();
+    assert!(what.starts_with("pipeline main: the files would be `"), "{what}");
+    assert_eq!(recorder.status()["topics"]["wanted"], 1);
+    recorder.stop();
+}
