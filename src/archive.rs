@@ -28,6 +28,7 @@ pub mod journal;
 mod line_position;
 pub(crate) mod locked_handle;
 mod parallel;
+pub(crate) mod parts;
 pub mod progress;
 mod read_ahead;
 mod read_block;

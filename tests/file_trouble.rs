@@ -208,3 +208,97 @@ fn a_file_system_that_takes_no_byte_is_a_stall_a_gap_and_a_failed_run() {
     let gaps = test.query("gaps");
     assert!(gaps.len() == 1 && gaps[0]["kind"] == "unknown", "{gaps:#?}");
 }
+
+#[test]
+fn a_journal_that_reaches_the_largest_size_is_continued() {
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.answer_until_end();
+    });
+    let topics: Vec<_> = (0..1_500).map(|number| format!("a-rather-long-topic-{number}")).collect();
+    let limit = file_size_limit(64);
+    let source = json!({ "topics": topics });
+    let test = Test::with_source(&server.url(), source).without("output_dir");
+    let sink = json!({ "type": "jsonl", "output_dir": test.output(), "stem": "all" });
+    let test = test.set("sinks", json!([sink])).without("log_file");
+    let test = test.wrapped(&limit.each_ref().map(String::as_str));
+    // The journal of the hour has the topics once for each run.
+    for run in 1..=3 {
+        let recorder = test.start();
+        recorder.wait_for_messages(1);
+        recorder.stop();
+        assert_eq!(test.recorded(), "{}\n".repeat(run).as_bytes());
+    }
+    let gaps = test.gaps();
+    assert!(gaps.iter().all(|gap| gap.starts_with("not_running stopped")), "{gaps:?}");
+    let of_part = |path: fs::DirEntry| path.file_name().to_str().unwrap().ends_with(".1.journal");
+    assert!(fs::read_dir(test.output()).unwrap().any(|entry| of_part(entry.unwrap())));
+    let verified = run(&["verify", "-config", test.config().to_str().unwrap()]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+#[test]
+fn rejected_messages_go_on_in_another_file_where_one_reaches_the_largest_size() {
+    const MESSAGES: usize = 200;
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        for number in 0..MESSAGES {
+            peer.send_text(&format!("{number} {}", "x".repeat(1_000)));
+        }
+        peer.send_text("{}");
+        peer.answer_until_end();
+    });
+    let limit = file_size_limit(64);
+    let test = Test::new(&server.url()).without("log_file");
+    let test = test.set("stages", json!([{ "type": "validate", "on_error": "reject" }]));
+    let test = test.wrapped(&limit.each_ref().map(String::as_str));
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    recorder.stop();
+    let entries = fs::read_dir(test.output()).unwrap().map(|entry| entry.unwrap().path());
+    let rejects: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "rejects")).collect();
+    let texts = rejects.iter().map(|path| fs::read_to_string(path).unwrap());
+    assert_eq!(texts.map(|text| text.lines().count()).sum::<usize>(), MESSAGES, "{rejects:?}");
+    assert!(rejects.len() > 3, "{rejects:?}");
+    let gaps = test.query("gaps");
+    assert!(gaps.iter().all(|gap| gap["kind"] == "not_running"), "{gaps:?}");
+}
+
+#[test]
+fn an_hour_that_is_too_large_to_be_sealed_is_told_read_and_removed_by_age() {
+    let test = Test::new("ws://127.0.0.1:1");
+    fs::create_dir(test.output()).unwrap();
+    let mut state = 1_u64;
+    let mut expected = String::new();
+    for name in ["t_3600.1.jsonl", "t_3600.2.jsonl", "t_3600.jsonl"] {
+        let mut lines = String::new();
+        while lines.len() < 60 << 10 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            lines += &format!("{state:016x}\n");
+        }
+        fs::write(test.output().join(name), &lines).unwrap();
+        expected += &lines;
+    }
+    let limit = file_size_limit(64);
+    let archive = |test: &Test| {
+        let mut command = Command::new(&limit[0]);
+        command.args(&limit[1..]).arg(env!("CARGO_BIN_EXE_streamer"));
+        let output = command.args(["archive", "-config"]).arg(test.config()).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    for _ in 0..2 {
+        let (is_success, text) = archive(&test);
+        assert!(!is_success && text.contains("larger than a file may be"), "{text}");
+        let config = test.config();
+        let printed = run(&["cat", "t", "-config", config.to_str().unwrap()]).stdout;
+        assert!(String::from_utf8(printed).unwrap() == expected);
+    }
+    let test = test.set("archive", json!({ "retention": { "max_age": "1h" } }));
+    let (_, text) = archive(&test);
+    assert!(text.contains("removed") && text.contains("THOUGH IT WAS NOT SEALED"), "{text}");
+    let left: Vec<_> = fs::read_dir(test.output()).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(left.iter().all(|path| path.to_str().unwrap().ends_with(".lock")), "{left:?}");
+}

@@ -38,13 +38,19 @@ pub enum FileKind {
     Corrupt(u8),
     /// `.journal`: the events of the hour.
     Journal,
+    /// `.1.journal` to `.9999.journal`: the events before those of the `.journal`, which could take
+    /// no more.
+    JournalPart(u16),
     /// `.torn`: incomplete last lines.
     Torn,
     /// `.rejects`: messages that a stage rejected, as JSON lines.
     Rejects,
+    /// `.1.rejects` to `.9999.rejects`: the messages before those of the `.rejects`, which could take
+    /// no more.
+    RejectsPart(u16),
 }
 
-/// Largest number of parts of an hour.
+/// Largest number of parts of an hour's lines, of its journal and of its rejected messages.
 pub const MAX_PARTS: u16 = 9_999;
 /// Largest number of corrupt files that are kept of an hour.
 pub const MAX_CORRUPT_FILES: u8 = 99;
@@ -60,13 +66,20 @@ impl fmt::Display for FileKind {
             Self::Corrupt(1) => f.write_str(".jsonl.zst.corrupt"),
             Self::Corrupt(number) => write!(f, ".jsonl.zst.corrupt-{number}"),
             Self::Journal => f.write_str(".journal"),
+            Self::JournalPart(number) => write!(f, ".{number}.journal"),
             Self::Torn => f.write_str(".torn"),
             Self::Rejects => f.write_str(".rejects"),
+            Self::RejectsPart(number) => write!(f, ".{number}.rejects"),
         }
     }
 }
 
 impl FileKind {
+    /// Returns whether this is a journal, or a part of one.
+    pub fn is_journal(self) -> bool {
+        matches!(self, Self::Journal | Self::JournalPart(_))
+    }
+
     /// Returns the kind of a suffix, which is given without its first dot.
     fn from_suffix(suffix: &str) -> Option<Self> {
         Some(match suffix {
@@ -78,9 +91,15 @@ impl FileKind {
             "torn" => Self::Torn,
             "rejects" => Self::Rejects,
             _ => {
-                if let Some(number) = suffix.strip_suffix(".jsonl") {
+                let part = suffix.split_once('.').and_then(|(number, rest)| match rest {
+                    "jsonl" => Some((number, Self::Part as fn(u16) -> Self)),
+                    "journal" => Some((number, Self::JournalPart as fn(u16) -> Self)),
+                    "rejects" => Some((number, Self::RejectsPart as fn(u16) -> Self)),
+                    _ => None,
+                });
+                if let Some((number, kind)) = part {
                     let number = u16::try_from(parse_canonical_number(number)?).ok()?;
-                    return (1..=MAX_PARTS).contains(&number).then_some(Self::Part(number));
+                    return (1..=MAX_PARTS).contains(&number).then_some(kind(number));
                 }
                 let number = parse_canonical_number(suffix.strip_prefix("jsonl.zst.corrupt-")?)?;
                 let number = u8::try_from(number).ok()?;
@@ -272,6 +291,8 @@ mod tests {
             ("publicTrade.BTCUSDT_1699999200.jsonl.zst", FileKind::Sealed),
             ("publicTrade.BTCUSDT_1699999200.12.jsonl", FileKind::Part(12)),
             ("publicTrade.BTCUSDT_1699999200.journal", FileKind::Journal),
+            ("publicTrade.BTCUSDT_1699999200.3.journal", FileKind::JournalPart(3)),
+            ("publicTrade.BTCUSDT_1699999200.4.rejects", FileKind::RejectsPart(4)),
             ("publicTrade.BTCUSDT_1699999200.jsonl.zst.corrupt-2", FileKind::Corrupt(2)),
         ] {
             assert_eq!(FileName::parse(name), Some(FileName { stem: stem.clone(), hour, kind }));
@@ -321,6 +342,8 @@ mod tests {
         prop_oneof![
             Just(FileKind::Lines),
             (1..=MAX_PARTS).prop_map(FileKind::Part),
+            (1..=MAX_PARTS).prop_map(FileKind::JournalPart),
+            (1..=MAX_PARTS).prop_map(FileKind::RejectsPart),
             Just(FileKind::Sealed),
             Just(FileKind::SealingTemp),
             (1..=MAX_CORRUPT_FILES).prop_map(FileKind::Corrupt),

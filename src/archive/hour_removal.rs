@@ -8,6 +8,7 @@ use super::file_lock;
 use super::file_name::FileKind;
 use super::hour_entry::HourEntry;
 use super::journal::{self, JournalEvent, LimitKind};
+use super::parts::existing_parts;
 use crate::base::time::UnixNanos;
 
 /// True if the journal of an hour is removed with the hour's other files.
@@ -69,13 +70,19 @@ pub(super) fn finish_removal(
     entry: &HourEntry,
     fate: JournalFate,
 ) -> Result<(), FileError> {
-    for kind in entry.kinds().filter(|kind| *kind != FileKind::Journal) {
+    for kind in entry.kinds().filter(|kind| !kind.is_journal()) {
         disk::remove_if_exists(&entry.path(dir, kind))?;
     }
-    match fate {
-        JournalFate::Keep => Ok(()),
-        JournalFate::Remove => disk::remove_if_exists(&entry.path(dir, FileKind::Journal)),
+    if fate == JournalFate::Keep {
+        return Ok(());
     }
+    let journal = entry.path(dir, FileKind::Journal);
+    // The record of the removal may have made another part. It is in the last of them.
+    let parts: Vec<_> = existing_parts(&journal, FileKind::JournalPart).collect();
+    for path in parts.iter().chain([&journal]) {
+        disk::remove_if_exists(path)?;
+    }
+    Ok(())
 }
 
 /// Returns whether the hour's files remain from a removal that was cut off.
@@ -87,7 +94,7 @@ pub(super) fn is_partially_removed(
     entry: &HourEntry,
     fate: JournalFate,
 ) -> Result<bool, FileError> {
-    let has_others = entry.kinds().any(|kind| kind != FileKind::Journal);
+    let has_others = entry.kinds().any(|kind| !kind.is_journal());
     let may_remain = !entry.has_lines()
         && entry.file(FileKind::Journal).is_some()
         && (has_others || fate == JournalFate::Remove);

@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::checkpoints::Checkpoints;
-use super::disk::{self, FailureScope, FileError, Support};
-use super::file_name::{FileKind, MAX_PARTS, Stem};
+use super::disk::{FailureScope, FileError, Support};
+use super::file_name::{FileKind, Stem};
 use super::hour_file::{HourFile, OpenReport};
 use super::journal::{
     self, ClosedEvent, ContinuedEvent, JournalEvent, JournalWriter, Mark, OpenEvent, PendingEvents,
 };
 use super::line_position::LinePosition;
 use super::locked_handle::Placement;
+use super::parts::{next_part_number, rename_to_part};
 use crate::base::time::{Hour, Receipt, SystemClock, UnixNanos};
 
 /// Time by which a tick may come early and still count. Ticks come about once a second: without the
@@ -251,18 +252,7 @@ impl HourWriter {
         }
         let HourWriterOptions { dir, stem, .. } = &self.options;
         let path = stem.path(dir, self.hour, FileKind::Lines);
-        let is_used = |number: &u16| {
-            stem.path(dir, self.hour, FileKind::Part(*number)).symlink_metadata().is_ok()
-        };
-        // Parts are sealed in the order of their numbers.
-        let last = (1..=MAX_PARTS).rev().find(is_used).unwrap_or(0);
-        if last == MAX_PARTS {
-            let full = io::ErrorKind::FileTooLarge;
-            return Err(FileError::from_io("continue", &path)(full.into()));
-        }
-        let number = last + 1;
-        let part = stem.path(dir, self.hour, FileKind::Part(number));
-        let dir = dir.clone();
+        let number = next_part_number(&path, FileKind::Part)?;
         let LinePosition { bytes, messages } = self.position();
         let event = ContinuedEvent { part: number, bytes, messages };
         self.record_event(now, JournalEvent::Continued(event));
@@ -271,8 +261,7 @@ impl HourWriter {
         {
             self.journal_error = Some(error);
         }
-        disk::rename(&path, &part)?;
-        disk::sync_dir(&dir)?;
+        rename_to_part(&path, FileKind::Part(number))?;
         self.lines = None;
         self.marked_bytes = 0;
         let (_, report) = self.open_lines(now)?;

@@ -9,6 +9,7 @@ mod removal_planner;
 mod seal_readiness;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::compression_ratio::CompressionRatio;
@@ -25,7 +26,7 @@ use super::dir_lock::{DirLock, DirLockKind, LastRun, LockError, read_last_run};
 use super::directory::Directory;
 use super::disk::{self, FileError};
 use super::disk_space::DiskSpace;
-use super::file_name::{ARCHIVE_LOCK_NAME, FileKind};
+use super::file_name::{ARCHIVE_LOCK_NAME, FileKind, Stem};
 use super::hour_entry::{HourEntry, SealState};
 use super::hour_removal::{
     JournalFate, RemovalOutcome, finish_removal, is_partially_removed, remove_hour,
@@ -36,7 +37,7 @@ use super::progress::{Progress, Stopped};
 use super::retention::RetentionLimits;
 use super::seal::{SealOutcome, SealTarget, seal};
 use super::seal_error::SealError;
-use crate::base::time::{Clock, UnixNanos};
+use crate::base::time::{Clock, Hour, UnixNanos};
 
 /// The settings of the job in one directory.
 #[derive(Debug, Clone)]
@@ -176,16 +177,18 @@ impl Job {
                 report(event);
             }
         }
-        let mut unsealed = self.seal_hours(plan.to_seal, clock, progress, &mut report)?;
+        let UnsealedHours { no_space: mut unsealed, too_large } =
+            self.seal_hours(plan.to_seal, clock, progress, &mut report)?;
+        let stage = PlanStage::AfterSealing { too_large: &too_large };
         for entry in plan.to_record {
             report(self.record_foreign_seal(&entry, clock, progress)?);
         }
-        let removed = self.enforce_limits(last_run, clock, progress, &mut report)?;
+        let removed = self.enforce_limits(last_run, stage, clock, progress, &mut report)?;
         if removed > 0 && !unsealed.is_empty() {
             // The removals may have made room for these hours.
             let hours = unsealed.into_iter().map(|hour| hour.entry).collect();
-            unsealed = self.seal_hours(hours, clock, progress, &mut report)?;
-            self.enforce_limits(last_run, clock, progress, &mut report)?;
+            unsealed = self.seal_hours(hours, clock, progress, &mut report)?.no_space;
+            self.enforce_limits(last_run, stage, clock, progress, &mut report)?;
         }
         for hour in unsealed {
             report(hour.failure);
@@ -261,16 +264,16 @@ impl Job {
         Ok(leftovers)
     }
 
-    /// Seals these hours. Returns those for which the disk had no room; their failures are reported
-    /// only if they cannot be sealed after removals either.
+    /// Seals these hours. Returns those that cannot be sealed now. The failures of those for which the
+    /// disk had no room are reported only if they cannot be sealed after removals either.
     fn seal_hours(
         &self,
         hours: Vec<HourEntry>,
         clock: &dyn Clock,
         progress: &Progress,
         report: &mut dyn FnMut(JobEvent),
-    ) -> Result<Vec<UnsealedHour>, JobError> {
-        let mut unsealed = Vec::new();
+    ) -> Result<UnsealedHours, JobError> {
+        let mut unsealed = UnsealedHours::default();
         parallel_for_each(
             hours,
             self.threads,
@@ -287,9 +290,12 @@ impl Job {
                     Err(error) => {
                         let failure = JobEvent::failed(&self.dir, &entry, &error);
                         if error.is_no_space() {
-                            unsealed.push(UnsealedHour { entry, failure });
-                        } else {
-                            report(failure);
+                            unsealed.no_space.push(UnsealedHour { entry, failure });
+                            return;
+                        }
+                        report(failure);
+                        if let SealError::TooLarge(_) = error {
+                            unsealed.too_large.insert((entry.hour, entry.stem));
                         }
                     }
                 }
@@ -368,15 +374,13 @@ impl Job {
     fn enforce_limits(
         &self,
         last_run: Option<LastRun>,
+        stage: PlanStage<'_>,
         clock: &dyn Clock,
         progress: &Progress,
         report: &mut dyn FnMut(JobEvent),
     ) -> Result<usize, JobError> {
-        let plan = self.removal_planner(last_run).plan(
-            &self.read_directory()?,
-            clock.now(),
-            PlanStage::AfterSealing,
-        )?;
+        let planner = self.removal_planner(last_run);
+        let plan = planner.plan(&self.read_directory()?, clock.now(), stage)?;
         let mut removed = 0;
         for Removal { entry, limit, class } in plan.removals {
             progress.check_stopped()?;
@@ -400,6 +404,14 @@ impl Job {
         plan.warnings.into_iter().for_each(report);
         Ok(removed)
     }
+}
+
+/// The hours that a run could not seal, for a reason on which their removal depends.
+#[derive(Default)]
+struct UnsealedHours {
+    no_space: Vec<UnsealedHour>,
+    /// Hours whose sealed file would be larger than a file may be.
+    too_large: BTreeSet<(Hour, Stem)>,
 }
 
 /// An hour that could not be sealed because the disk had no room.

@@ -1,4 +1,5 @@
 //! The journal of an hour, `<stem>_<hour>.journal`: JSON lines that are appended and never changed.
+//! Where files may not be larger, it begins in `<stem>_<hour>.1.journal` and so on.
 //!
 //! A journal records when the recorder listened and when not, the size that the lines had reached
 //! at various times, and what became of the lines. Readers skip unknown events, and report torn
@@ -33,6 +34,7 @@ pub use self::writer::JournalWriter;
 use super::digest;
 use super::disk::{self, FileError};
 use super::file_name::{FileKind, FileName};
+use super::parts::{continue_in_next_file, existing_parts};
 use crate::base::time::UnixNanos;
 
 /// Maximum number of bytes read from a journal: of longer journals, the last ones.
@@ -42,8 +44,19 @@ const MARK_TAG: &[u8] = br#""event":"mark""#;
 /// Length of the longest start of a mark that contains [`MARK_TAG`].
 const MARK_TAG_WITHIN: usize = 48;
 
-/// Appends an event and makes it durable.
+/// Appends an event and makes it durable. A journal that can take no more is continued.
 pub(super) fn append(path: &Path, t: UnixNanos, event: JournalEvent) -> Result<(), FileError> {
+    match append_to_file(path, t, event.clone()) {
+        Err(error)
+            if error.is_too_large() && continue_in_next_file(path, FileKind::JournalPart)? =>
+        {
+            append_to_file(path, t, event)
+        }
+        appended => appended,
+    }
+}
+
+fn append_to_file(path: &Path, t: UnixNanos, event: JournalEvent) -> Result<(), FileError> {
     let file = disk::open_append(path)?;
     let mut line = Vec::new();
     // A crash may have left an incomplete line, which must not swallow this one.
@@ -51,7 +64,11 @@ pub(super) fn append(path: &Path, t: UnixNanos, event: JournalEvent) -> Result<(
         line.push(b'\n');
     }
     line.extend(encode_line(&JournalEntry { t, event }));
-    disk::write_all(&file, path, &line)?;
+    let length = file.metadata().map_err(FileError::from_io("read the size of", path))?.len();
+    disk::write_all(&file, path, &line).inspect_err(|_| {
+        // What cannot be cut off is an incomplete line.
+        drop(disk::cut_back(&file, path, length));
+    })?;
     disk::sync(&file, path)?;
     Ok(())
 }
@@ -90,17 +107,37 @@ pub fn read_compacted(path: &Path) -> io::Result<Option<Vec<JournalEntry>>> {
     Ok(read_bytes(path)?.map(|bytes| parse_entries(&bytes, MarkFilter::LastOnly)))
 }
 
+/// Reads the journal with its parts. Returns `None` if there is neither.
 fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut files = Vec::from_iter(read_file(path, MAX_READ_BYTES)?);
+    let parts: Vec<_> = existing_parts(path, FileKind::JournalPart).collect();
+    for part in parts.iter().rev() {
+        let read: u64 = files.iter().map(|bytes: &Vec<u8>| bytes.len() as u64).sum();
+        if read >= MAX_READ_BYTES {
+            break;
+        }
+        files.extend(read_file(part, MAX_READ_BYTES - read)?);
+    }
+    files.reverse();
+    Ok(match files.len() {
+        0 => None,
+        1 => files.pop(),
+        _ => Some(files.concat()),
+    })
+}
+
+/// Reads the last bytes of a file, at most `max_bytes`; returns `None` if it does not exist.
+fn read_file(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
     let mut file = match disk::open_regular(path) {
         Ok(file) => file,
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.source),
     };
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MAX_READ_BYTES)))?;
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_READ_BYTES)).unwrap_or(0));
+    file.seek(SeekFrom::Start(length.saturating_sub(max_bytes)))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(max_bytes)).unwrap_or(0));
     // Events that are appended while this reads are left for the next reader.
-    file.take(length.min(MAX_READ_BYTES)).read_to_end(&mut bytes)?;
+    file.take(length.min(max_bytes)).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 

@@ -15,7 +15,7 @@ pub enum SealError {
     File(FileError),
     /// The sealed file would be larger than a file may be.
     #[error(
-        "the sealed hour would be larger than a file may be here: raise the limit (`ulimit -f`, `LimitFSIZE=`; a file system such as FAT32 has its own); until then its lines stay as they are, and no limit of age removes them"
+        "the sealed hour would be larger than a file may be here: raise the limit (`ulimit -f`, `LimitFSIZE=`; a file system such as FAT32 has its own); until then its lines stay as they are, until a limit removes them with their hour"
     )]
     TooLarge(#[source] FileError),
     /// Reading ahead failed. Becomes a [`FileError`] where the path is known.

@@ -1,5 +1,6 @@
 //! The choice of hours to remove from a directory.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,13 +10,13 @@ use crate::archive::dir_lock::LastRun;
 use crate::archive::directory::Directory;
 use crate::archive::disk::FileError;
 use crate::archive::disk_space::DiskSpace;
-use crate::archive::file_name::FileKind;
+use crate::archive::file_name::{FileKind, Stem};
 use crate::archive::hour_entry::{HourEntry, SealState};
 use crate::archive::journal::LimitKind;
 use crate::archive::retention::{
     Candidate, PlannedRemoval, RetentionClass, RetentionLimits, plan_retention,
 };
-use crate::base::time::UnixNanos;
+use crate::base::time::{Hour, UnixNanos};
 
 /// Maximum change of the clock between two runs that is trusted at once. A machine without a battery
 /// starts in 1970 and jumps to the right time later.
@@ -50,11 +51,26 @@ pub(super) struct RemovalPlan {
 
 /// The point of a run at which removals are planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PlanStage {
+pub(super) enum PlanStage<'a> {
     /// Hours that are ready to be sealed count as sealed.
     BeforeSealing,
     /// Hours that are not sealed by now could not be sealed.
-    AfterSealing,
+    AfterSealing {
+        /// Those that cannot be sealed for as long as files may not be larger. They are removed like
+        /// sealed ones.
+        too_large: &'a BTreeSet<(Hour, Stem)>,
+    },
+}
+
+impl PlanStage<'_> {
+    fn is_too_large(self, entry: &HourEntry) -> bool {
+        match self {
+            Self::BeforeSealing => false,
+            Self::AfterSealing { too_large } => {
+                too_large.contains(&(entry.hour, entry.stem.clone()))
+            }
+        }
+    }
 }
 
 /// Chooses the hours to remove from a directory.
@@ -78,7 +94,7 @@ impl RemovalPlanner<'_> {
         &self,
         directory: &Directory,
         now: UnixNanos,
-        stage: PlanStage,
+        stage: PlanStage<'_>,
     ) -> Result<RemovalPlan, FileError> {
         if self.limits == RetentionLimits::default() {
             return Ok(RemovalPlan::default());
@@ -102,13 +118,13 @@ impl RemovalPlanner<'_> {
         &self,
         directory: &Directory,
         now: UnixNanos,
-        stage: PlanStage,
+        stage: PlanStage<'_>,
         limits: RetentionLimits,
     ) -> Result<RemovalPlan, FileError> {
         let keeps_journals = self.limits.keep_journals.is_some();
         // A journal that outlives its hour is no candidate, and its size does not count.
         let is_kept_journal =
-            |entry: &HourEntry| keeps_journals && entry.kinds().eq([FileKind::Journal]);
+            |entry: &HourEntry| keeps_journals && entry.kinds().all(FileKind::is_journal);
         let (journals, hours): (Vec<_>, Vec<_>) = directory
             .hours
             .iter()
@@ -124,7 +140,10 @@ impl RemovalPlanner<'_> {
                 } else {
                     entry.total_bytes()
                 },
-                class: retention_class(entry, *state, now, stage),
+                class: match retention_class(entry, *state, now, stage) {
+                    RetentionClass::Unsealed if stage.is_too_large(entry) => RetentionClass::Sealed,
+                    class => class,
+                },
             })
             .collect();
         let free = DiskSpace::query(self.dir)?.available;
@@ -134,8 +153,8 @@ impl RemovalPlanner<'_> {
             .into_iter()
             .map(|PlannedRemoval { index, limit }| {
                 let in_range = "the plan indexes the candidates that it was given";
-                let (entry, _) = hours.get(index).expect(in_range);
-                let class = candidates.get(index).expect(in_range).class;
+                let (entry, state) = hours.get(index).expect(in_range);
+                let class = retention_class(entry, *state, now, stage);
                 Removal { entry: (*entry).clone(), limit, class }
             })
             .collect();
@@ -158,7 +177,7 @@ fn retention_class(
     entry: &HourEntry,
     state: SealState,
     now: UnixNanos,
-    stage: PlanStage,
+    stage: PlanStage<'_>,
 ) -> RetentionClass {
     match state {
         SealState::Closed
@@ -173,5 +192,6 @@ fn retention_class(
 }
 
 fn journal_bytes(entry: &HourEntry) -> u64 {
-    entry.file(FileKind::Journal).map_or(0, |file| file.bytes)
+    let journals = entry.kinds().filter(|kind| kind.is_journal());
+    journals.filter_map(|kind| entry.file(kind)).map(|file| file.bytes).sum()
 }

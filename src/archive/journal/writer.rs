@@ -13,6 +13,8 @@ use super::pending_events::PendingEvents;
 use super::{encode_line, ends_with_newline};
 use crate::archive::disk::{self, FileError};
 use crate::archive::file_id::is_same_file;
+use crate::archive::file_name::FileKind;
+use crate::archive::parts::continue_in_next_file;
 use crate::base::time::UnixNanos;
 
 /// Appends events to a journal.
@@ -69,12 +71,27 @@ impl JournalWriter {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let written = self.write_pending();
+        let mut written = self.write_pending();
+        if written.as_ref().is_err_and(FileError::is_too_large) && self.continue_in_next_file()? {
+            written = self.write_pending();
+        }
         if written.is_err() {
             // The handle may be the cause, so the next attempt opens the file again.
             self.file = None;
         }
         written
+    }
+
+    /// Makes the file, which can take no more, a part of the journal. Returns whether it did.
+    fn continue_in_next_file(&mut self) -> Result<bool, FileError> {
+        let is_in_place = self.is_in_place();
+        self.file = None;
+        // Another process may have done it.
+        if is_in_place && !continue_in_next_file(&self.path, FileKind::JournalPart)? {
+            return Ok(false);
+        }
+        self.mark_synced();
+        Ok(true)
     }
 
     fn write_pending(&mut self) -> Result<(), FileError> {
@@ -268,6 +285,38 @@ mod tests {
             failure(),
         );
         assert_eq!(std::fs::read(&path).unwrap(), b"{}\n");
+    }
+
+    #[test]
+    fn a_journal_that_can_take_no_more_is_continued_and_read_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t_3600.journal");
+        let mut writer = JournalWriter::new(path.clone(), 0o640);
+        let event = |t| (UnixNanos::new(t), JournalEvent::Resume);
+        let mut append = |t| {
+            let (t, event) = event(t);
+            writer.append(t, event)
+        };
+        append(1).unwrap();
+        // The file is open, so that the first operation is the write.
+        let full = || InjectedFault::Error(io::ErrorKind::FileTooLarge);
+        let (appended, was_full) = with_fault(full(), 0, || append(2));
+        assert!(was_full);
+        appended.unwrap();
+        append(3).unwrap();
+        drop(writer);
+        let (t, resume) = event(4);
+        let append = || crate::archive::journal::append(&path, t, resume.clone());
+        let (appended, was_full) = with_fault(full(), 1, append);
+        assert!(was_full);
+        appended.unwrap();
+        let names = ["t_3600.1.journal", "t_3600.2.journal", "t_3600.journal"];
+        assert!(names.iter().all(|name| dir.path().join(name).exists()));
+        let times: Vec<_> = read(&path).unwrap().iter().map(|entry| entry.t.nanos()).collect();
+        assert_eq!(times, [1, 2, 3, 4]);
+        assert!(
+            names.iter().all(|name| crate::archive::file_name::FileName::parse(name).is_some())
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The `.rejects` files, which hold the messages that stages rejected.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tracing::error;
 
@@ -10,6 +10,7 @@ use super::writer_index::WriterIndex;
 use crate::archive::disk::{FailureScope, FileError, append_lines, sync_if_exists};
 use crate::archive::file_name::FileKind;
 use crate::archive::journal::{DropCause, JournalEvent};
+use crate::archive::parts::continue_in_next_file;
 use crate::base::error_chain::error_chain;
 use crate::base::log_budget::LogBudget;
 use crate::base::time::{Hour, UnixNanos};
@@ -70,15 +71,12 @@ impl RejectFiles {
             self.pending = group_by_file(rejected, writers)?;
         }
         while let Some((path, rejects)) = self.pending.pop_first() {
-            let rejects = match self.waiting.remove(&path) {
+            let mut rejects = match self.waiting.remove(&path) {
                 Some(waiting) => waiting.followed_by(&rejects),
                 None => rejects,
             };
-            match append_lines(&path, self.file_mode.bits(), &rejects.lines) {
-                Ok(()) => {
-                    writers.get_mut(rejects.writer).count_rejects(rejects.messages);
-                    self.unsynced.insert(path);
-                }
+            match rejects.write_to(&path, self.file_mode, writers) {
+                Ok(()) => drop(self.unsynced.insert(path)),
                 Err(error) if error.scope() == FailureScope::File => {
                     self.wait(path, rejects, &error, writers);
                 }
@@ -119,12 +117,9 @@ impl RejectFiles {
     /// up, if `now` is the time of a tick, and all of them at the end.
     pub(super) fn retry_waiting(&mut self, now: Option<UnixNanos>, writers: &mut TopicWriters) {
         let hour = now.map(Hour::containing);
-        for (path, rejects) in std::mem::take(&mut self.waiting) {
-            match append_lines(&path, self.file_mode.bits(), &rejects.lines) {
-                Ok(()) => {
-                    writers.get_mut(rejects.writer).count_rejects(rejects.messages);
-                    self.unsynced.insert(path);
-                }
+        for (path, mut rejects) in std::mem::take(&mut self.waiting) {
+            match rejects.write_to(&path, self.file_mode, writers) {
+                Ok(()) => drop(self.unsynced.insert(path)),
                 Err(_) if hour.is_some_and(|hour| hour <= Hour::containing(rejects.since)) => {
                     self.waiting.insert(path, rejects);
                 }
@@ -159,6 +154,41 @@ impl PendingRejects {
         self.lines.extend_from_slice(&others.lines);
         self.messages += others.messages;
         self
+    }
+
+    /// Appends the messages to the file. Where it has the largest possible size, it becomes a part of
+    /// its hour, and where that does not help, fewer messages are written at once.
+    ///
+    /// # Errors
+    /// Some messages are not written; only those are kept here.
+    fn write_to(
+        &mut self,
+        path: &Path,
+        mode: FileMode,
+        writers: &mut TopicWriters,
+    ) -> Result<(), FileError> {
+        let mut length = self.lines.len();
+        while length > 0 {
+            let lines = self.lines.get(..length).unwrap_or_default();
+            let messages = memchr::memchr_iter(b'\n', lines).count() as u64;
+            match append_lines(path, mode.bits(), lines) {
+                Ok(()) => {
+                    self.lines.drain(..length);
+                    self.messages -= messages;
+                    writers.get_mut(self.writer).count_rejects(messages);
+                    length = self.lines.len();
+                }
+                Err(error) if !error.is_too_large() => return Err(error),
+                Err(_) if continue_in_next_file(path, FileKind::RejectsPart)? => {}
+                Err(_) if messages > 1 => {
+                    let half = lines.get(..length / 2).unwrap_or_default();
+                    let end = memchr::memrchr(b'\n', half).or(memchr::memchr(b'\n', lines));
+                    length = end.map_or(length, |end| end + 1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Records in the journal that the messages are lost.
