@@ -64,8 +64,16 @@ pub struct DirLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// The lock file cannot be used.
-    #[error("cannot open the lock file `{}` (only the user that records there may)", path.display())]
+    #[error("cannot open the lock file `{}`{}", path.display(), if is_denied(.source) { " (only the user that records there may)" } else { "" })]
     Open {
+        /// The lock file.
+        path: PathBuf,
+        /// Error of the system.
+        source: io::Error,
+    },
+    /// The file system does not lock the file.
+    #[error("cannot lock `{}`: its file system, or the server of that, does not answer as it should; look into the log of the kernel, and mount it anew", path.display())]
+    Lock {
         /// The lock file.
         path: PathBuf,
         /// Error of the system.
@@ -108,7 +116,8 @@ impl DirLock {
         let file = open_or_create(&options, &path, DEFAULT_FILE_MODE).map_err(open_error)?;
         let mut file = require_regular(file).map_err(open_error)?;
         chown_like_parent(&file, &path);
-        match lock_exclusive(&file, &path).map_err(open_error)? {
+        let lock_error = |source| LockError::Lock { path: path.clone(), source };
+        match lock_exclusive(&file, &path).map_err(lock_error)? {
             LockOutcome::Acquired => {}
             LockOutcome::Held => {
                 // Without the pid the error is less helpful, and still true.
@@ -236,6 +245,10 @@ impl Drop for DirLock {
     }
 }
 
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
 /// Returns whether a recorder writes to the directory. On a file system without locks it is the
 /// process that the lock file names, if that lives.
 pub(super) fn is_recorder_running(dir: &Path) -> bool {
@@ -318,6 +331,7 @@ fn read_content(file: &mut File) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::disk::DiskOperation;
 
     #[test]
     fn a_refused_lock_names_the_process_that_holds_it() {
@@ -342,6 +356,22 @@ mod tests {
         let refused = DirLock::acquire(dir.path(), DirLockKind::Recorder).unwrap_err();
         assert!(matches!(refused, LockError::Open { .. }), "{refused}");
         assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious\n");
+    }
+
+    #[test]
+    fn a_lock_that_a_file_system_refuses_is_no_matter_of_rights() {
+        for errno in [Errno::IO, Errno::STALE] {
+            let dir = tempfile::tempdir().unwrap();
+            let refused =
+                disk::injected_fault::without_operation(DiskOperation::Lock, errno, || {
+                    DirLock::acquire(dir.path(), DirLockKind::Recorder).unwrap_err()
+                });
+            assert!(matches!(refused, LockError::Lock { .. }), "{refused}");
+            assert!(!refused.to_string().contains("user"), "{refused}");
+            assert!(refused.to_string().contains("mount"), "{refused}");
+        }
+        let missing = DirLock::acquire(Path::new("/nonexistent"), DirLockKind::Recorder);
+        assert!(!missing.unwrap_err().to_string().contains("user"));
     }
 
     #[test]

@@ -66,6 +66,15 @@ impl FileError {
         self.source.kind() == io::ErrorKind::WouldBlock
     }
 
+    /// Returns what can be done about the failure, where the words of the system do not tell.
+    pub fn hint(&self) -> Option<&'static str> {
+        let is_removal = matches!(self.action, "remove" | "rename");
+        let is_forbidden = self.source.kind() == io::ErrorKind::PermissionDenied;
+        (is_removal && is_forbidden).then_some(
+            "the directory is not writable for this user, or the file is immutable (`lsattr`, `chattr -i`) or another user's in a directory with the sticky bit",
+        )
+    }
+
     /// Returns the part of the archive that the failure concerns.
     pub fn scope(&self) -> FailureScope {
         FailureScope::of(&self.source, &self.path)

@@ -3,6 +3,7 @@
 //! The thread has the lowest priority for processor and disk. It runs the job once at start, for
 //! what earlier runs left behind, and never twice at the same time.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,8 +105,9 @@ impl ArchiveWorker {
     async fn run_on_schedule(&self, stop: &CancellationToken) -> Result<(), JobSchedulerError> {
         let (request, mut requests) = mpsc::channel(1);
         let mut space_monitor = SpaceMonitor::default();
+        let mut warnings = RepeatedWarnings::default();
         self.stats.set_next_archive_run(self.schedule.next_after(SystemClock.now()));
-        self.run_jobs();
+        self.run_jobs(&mut warnings);
         while !stop.is_cancelled() {
             let mut scheduler = self.start_scheduler(request.clone()).await?;
             let mut last_seen = SystemClock.now();
@@ -113,12 +115,12 @@ impl ArchiveWorker {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     _ = requests.recv() => {
-                        self.run_jobs();
+                        self.run_jobs(&mut warnings);
                     }
                     () = sleep(CHECK_INTERVAL) => {
                         if space_monitor.needs_run(&self.jobs) {
                             info!("less disk space is free than `min_free_disk`: an early run");
-                            space_monitor.record_run(self.run_jobs());
+                            space_monitor.record_run(self.run_jobs(&mut warnings));
                         }
                     }
                 }
@@ -157,7 +159,7 @@ impl ArchiveWorker {
     }
 
     /// Runs the job once in every directory. Returns the number of removed hours.
-    fn run_jobs(&self) -> u64 {
+    fn run_jobs(&self, warnings: &mut RepeatedWarnings) -> u64 {
         let mut removed = 0;
         let clock = SystemClock;
         self.stats.record_archive_start(clock.now());
@@ -165,7 +167,7 @@ impl ArchiveWorker {
         for job in &self.jobs {
             // A panic on one archive must not end the sidecar.
             let result = catch_unwind(AssertUnwindSafe(|| {
-                job.run(&clock, &self.progress, &mut |event| self.log_event(event))
+                job.run(&clock, &self.progress, &mut |event| self.log_event(event, warnings))
             }));
             let Ok(result) = result else {
                 let error = "the archive's run panicked, see stderr; the next run retries";
@@ -189,20 +191,51 @@ impl ArchiveWorker {
                 }
             }
         }
+        let repeated = warnings.end_run();
+        if repeated > 0 {
+            info!(repeated, "warnings of the archive's run before last");
+        }
         self.stats.record_archive_end(started.elapsed());
         self.stats.set_next_archive_run(self.schedule.next_after(clock.now()));
         removed
     }
 
-    fn log_event(&self, event: &JobEvent) {
+    /// Logs an event of a run. A warning that the run before had, too, is not repeated.
+    fn log_event(&self, event: &JobEvent, warnings: &mut RepeatedWarnings) {
+        let text = event.to_string();
         if let JobEvent::Failed { .. } = event {
-            self.stats.record_archive_failure(event.to_string());
+            self.stats.record_archive_failure(text.clone());
         }
-        if event.is_warning() {
-            warn!("{event}");
-        } else {
-            info!("{event}");
+        if !event.is_warning() {
+            info!("{text}");
+        } else if warnings.record(&text) {
+            warn!("{text}");
         }
+    }
+}
+
+/// The warnings of a run, of which those that last are not logged again.
+#[derive(Debug, Default)]
+struct RepeatedWarnings {
+    previous: HashSet<String>,
+    current: HashSet<String>,
+    repeated: usize,
+}
+
+impl RepeatedWarnings {
+    /// Records a warning of the current run. Returns whether the run before did not have it.
+    fn record(&mut self, text: &str) -> bool {
+        let is_new = !self.previous.contains(text);
+        if self.current.insert(text.to_owned()) && !is_new {
+            self.repeated += 1;
+        }
+        is_new
+    }
+
+    /// Ends the run. Returns the number of its warnings that were not logged again.
+    fn end_run(&mut self) -> usize {
+        self.previous = std::mem::take(&mut self.current);
+        std::mem::take(&mut self.repeated)
     }
 }
 
@@ -242,4 +275,22 @@ impl SpaceMonitor {
 
 fn is_recent(time: Option<Instant>) -> bool {
     time.is_some_and(|time| time.elapsed() < EARLY_RUN_COOLDOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_not_repeated_from_run_to_run_and_is_when_it_comes_back() {
+        let mut warnings = RepeatedWarnings::default();
+        let mut run = |texts: &[&str]| {
+            let logged = texts.iter().filter(|text| warnings.record(text)).count();
+            (logged, warnings.end_run())
+        };
+        assert_eq!(run(&["a", "b"]), (2, 0));
+        assert_eq!(run(&["a", "b", "c"]), (1, 2));
+        assert_eq!(run(&[]), (0, 0));
+        assert_eq!(run(&["a"]), (1, 0));
+    }
 }

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use super::compression_ratio::CompressionRatio;
 use super::hour_location::{HourLocation, hour_path};
+use crate::archive::disk::FileError;
 use crate::archive::file_name::FileKind;
 use crate::archive::hour_entry::HourEntry;
 use crate::archive::journal::{LimitKind, SealRecord};
 use crate::archive::retention::RetentionClass;
 use crate::archive::seal::SealWarning;
+use crate::archive::seal_error::SealError;
 use crate::archive::tail_repair::TailRepair;
 use crate::base::error_chain::error_chain;
 use crate::base::time::UnixNanos;
@@ -164,7 +166,14 @@ impl JobEvent {
         entry: &HourEntry,
         error: &(dyn std::error::Error + 'static),
     ) -> Self {
-        Self::Failed { place: HourLocation::of_hour(dir, entry), error: error_chain(error) }
+        let file_error = match error.downcast_ref() {
+            Some(SealError::File(error)) => Some(error),
+            _ => error.downcast_ref::<FileError>(),
+        };
+        let hint = file_error.and_then(FileError::hint);
+        let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+        let error = error_chain(error) + &hint;
+        Self::Failed { place: HourLocation::of_hour(dir, entry), error }
     }
 
     pub(super) fn unmet(dir: &Path, limit: LimitKind) -> Self {
