@@ -114,6 +114,8 @@ fn single_files_of_more_pipelines_than_descriptors_are_recorded() {
         let recorder = test.start();
         recorder.wait_for_messages(PIPELINES as u64);
         recorder.stop();
+        let gaps = test.query("gaps");
+        assert!(gaps.iter().all(|gap| gap["cause"] != "sync_failed"), "{gaps:?}");
     }
 }
 

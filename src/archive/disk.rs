@@ -16,7 +16,7 @@ use rustix::fs::{Advice, OFlags, fadvise};
 pub(super) use self::disk_operation::DiskOperation;
 pub(crate) use self::disk_operation::Support;
 pub use self::failure_scope::FailureScope;
-use crate::base::descriptors::record_if_shortage;
+use crate::base::descriptors::{is_shortage, record_if_shortage};
 use crate::base::heartbeat::beat;
 
 /// Mode of new files: the owner writes, the group reads.
@@ -59,6 +59,11 @@ impl FileError {
     /// process (`ulimit -f`), allows.
     pub fn is_too_large(&self) -> bool {
         self.source.kind() == io::ErrorKind::FileTooLarge
+    }
+
+    /// Returns whether the process, or the system, has no file descriptor left.
+    pub(super) fn is_shortage_of_descriptors(&self) -> bool {
+        is_shortage(&self.source)
     }
 
     /// Returns whether another program holds the lock of the file.

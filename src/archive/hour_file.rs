@@ -175,7 +175,7 @@ impl HourFile {
         match disk::sync_data(file, &self.path) {
             // Nothing is durable, and nothing failed.
             Ok(Support::Missing) => return Ok(Support::Missing),
-            Ok(Support::Done) => self.sync_watermark = self.position.bytes,
+            Ok(Support::Done) => {}
             Err(error) => {
                 self.sync_watermark = self.position.bytes;
                 self.handle.replace(&self.path);
@@ -183,9 +183,14 @@ impl HourFile {
             }
         }
         if self.dir_sync_pending {
-            disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
+            let synced = disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")));
+            if !synced.as_ref().is_err_and(FileError::is_shortage_of_descriptors) {
+                self.sync_watermark = self.position.bytes;
+            }
+            synced?;
             self.dir_sync_pending = false;
         }
+        self.sync_watermark = self.position.bytes;
         Ok(Support::Done)
     }
 
@@ -231,7 +236,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::PermissionsExt;
 
-    use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
+    use crate::archive::disk::injected_fault::{InjectedFault, with_fault, without_operation};
 
     fn try_open(dir: &Path) -> Result<(HourFile, OpenReport), FileError> {
         let stem = Stem::from_topic("t").unwrap();
@@ -378,6 +383,20 @@ mod tests {
             drop(file.append(b"y\n", 1));
             assert!(!fs::read(file.path()).unwrap().contains(&0), "no NULs");
         }
+    }
+
+    #[test]
+    fn a_want_of_descriptors_is_no_failed_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut file, _) = open(dir.path());
+        file.append(b"1\n", 1).unwrap();
+        let errno = rustix::io::Errno::MFILE;
+        let operation = disk::DiskOperation::SyncDirectory;
+        let synced = without_operation(operation, errno, || file.sync());
+        assert!(synced.unwrap_err().is_shortage_of_descriptors());
+        assert_eq!(file.sync_watermark(), 0, "all of it is synced again");
+        file.sync().unwrap();
+        assert_eq!(file.sync_watermark(), 2);
     }
 
     #[test]

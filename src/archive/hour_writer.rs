@@ -365,6 +365,8 @@ impl HourWriter {
                 self.all_synced = false;
                 Ok(())
             }
+            // Nothing was attempted, and the next tick tries again.
+            Err(error) if error.is_shortage_of_descriptors() => Err(error),
             Err(error) => {
                 self.record_sync(now, range, Some(&error));
                 Err(error)

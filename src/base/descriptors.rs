@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -14,6 +15,9 @@ const MAX_RESERVED: u64 = 128;
 /// and closes some: descriptors belong to the process, as in the kernel.
 static SHORTAGES: AtomicU64 = AtomicU64::new(0);
 
+/// The right to open files while others wait.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Returns whether the error says that the process, or the system, has no file descriptor left, and
 /// counts it as a shortage.
 pub(crate) fn record_if_shortage(error: &io::Error) -> bool {
@@ -24,9 +28,16 @@ pub(crate) fn record_if_shortage(error: &io::Error) -> bool {
     is_shortage
 }
 
-fn is_shortage(error: &io::Error) -> bool {
+/// Returns whether the error says that the process, or the system, has no file descriptor left.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|code| shortages.contains(&code))
+}
+
+/// Waits for the right to open files alone, among those that ask for it: where descriptors are few,
+/// one after the other finds enough.
+pub(crate) fn wait_for_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the number of shortages so far.

@@ -114,6 +114,11 @@ impl OpenFiles {
         std::iter::from_fn(|| self.writers.pop_oldest()).collect()
     }
 
+    /// Returns whether the process may open fewer files than its sinks keep open.
+    pub(super) fn may_run_short(&self) -> bool {
+        share_of_files(self.holders).max(FILES_PER_WRITER) <= self.max || self.limit < self.max
+    }
+
     /// Returns whether the files of a writer are to be closed after each use.
     pub(super) fn keeps_none(&self) -> bool {
         self.limit < FILES_PER_WRITER

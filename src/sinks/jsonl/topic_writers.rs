@@ -23,7 +23,7 @@ use crate::archive::file_name::{FileKind, Stem, StemError};
 use crate::archive::frontier::Frontier;
 use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK};
 use crate::archive::journal::{DropCause, JournalEvent};
-use crate::base::descriptors::shortages;
+use crate::base::descriptors::{shortages, wait_for_turn};
 use crate::base::error_chain::error_chain;
 use crate::base::log_budget::LogBudget;
 use crate::base::time::{Clock, Hour, Receipt, SystemClock, UnixNanos};
@@ -763,6 +763,9 @@ impl TopicWriters {
     /// # Errors
     /// The first error; all hours are closed.
     pub(super) fn close(&mut self) -> Result<(), BoxError> {
+        self.react_to_shortage();
+        // All sinks close at once, and each opens files for that.
+        let _turn = self.open_files.may_run_short().then(wait_for_turn);
         let now = self.clock.now();
         let mut sync_together =
             self.writers.len() >= FILE_SYSTEM_SYNC_THRESHOLD && self.sync_interval.is_some();
