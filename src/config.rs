@@ -38,7 +38,7 @@ pub(crate) use self::log_format::LogFormat;
 pub(crate) use self::log_level::LogLevel;
 pub(crate) use self::on_event_config::OnEventConfig;
 use self::pipeline_builder::PipelineBuilder;
-pub(crate) use self::pipeline_builder::{BuildPlace, RunningSources};
+pub(crate) use self::pipeline_builder::{BuildPlace, BuiltPipeline, FormerPipeline};
 use self::pipeline_config::{PipelineConfig, check_archive_dirs, parse_sinks, retain_sinks_only};
 pub(crate) use self::recorder_settings::RecorderSettings;
 pub(crate) use self::schedule::Schedule;

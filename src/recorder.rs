@@ -7,6 +7,7 @@ mod file_limit;
 pub(crate) mod hook;
 pub(crate) mod logging;
 mod orphans;
+mod pipeline_starter;
 mod recorder_error;
 pub(crate) mod reload;
 mod service_manager;
@@ -142,7 +143,7 @@ impl Recorder {
             resolved,
             file: Arc::new(ConfigFile::new(&file, text_hash)),
         };
-        let pipelines = pipelines.build(&running.place(&stats))?;
+        let pipelines = pipelines.build(&running.place())?;
         let runtime = build_runtime(pacer).map_err(RecorderErrorKind::StartRuntime)?;
         let session = Session { running, settings, handles_signals, log, stats };
         let recorded = runtime.block_on(session.record(pipelines, stop));

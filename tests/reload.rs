@@ -478,3 +478,123 @@ fn files_that_would_have_other_names_need_a_restart() {
     assert_eq!(recorder.status()["topics"]["wanted"], 1);
     recorder.stop();
 }
+
+/// Returns a pipeline of these topics into a directory of its own.
+fn pipeline(test: &Test, url: &str, name: &str, topics: &[&str]) -> Value {
+    json!({
+        "source": { "type": "websocket", "url": url, "profile": "bybit", "topics": topics },
+        "sinks": [{ "type": "jsonl", "output_dir": test.path(name), "stem": name }],
+    })
+}
+
+#[test]
+fn new_pipelines_start_and_removed_ones_stop_in_order() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        confirm_all(peer);
+    });
+    let url = server.url();
+    let test = Test::new("").without("topic").without("ws_url").without("output_dir");
+    let first = pipeline(&test, &url, "first", &["a"]);
+    let second = pipeline(&test, &url, "second", &["b"]);
+    let third = pipeline(&test, &url, "third", &["c"]);
+    let archive = json!({ "schedule": "* * * * * *" });
+    let test = test.set("archive", archive);
+    let test = test.set("pipelines", json!({ "first": first, "second": second }));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+    let test = test.set("pipelines", json!({ "first": first, "third": third }));
+    let (code, report) = reload(&test);
+    assert_eq!((code, &report["outcome"]), (0, &json!("applied")), "{report:#}");
+    assert_eq!(report["pipelines"]["second"]["lifecycle"], "stopped");
+    assert_eq!(report["pipelines"]["third"]["lifecycle"], "started");
+    let status = recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+    let names: Vec<_> = status["pipelines"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names, ["first", "third"]);
+    assert_eq!(status["pipelines"]["first"]["connects"], 1);
+    assert_eq!(status["config"]["sha256"], report["config"]);
+    let dir = test.dir.path().to_owned();
+    let last_event = |name: &str| {
+        let entries = fs::read_dir(dir.join(name)).unwrap().map(|entry| entry.unwrap().path());
+        let is_journal =
+            |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "journal");
+        let text = fs::read_to_string(entries.into_iter().find(is_journal).unwrap()).unwrap();
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        last["event"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(last_event("second"), "closed");
+    // The only pipelines make room for another in the directory of one of them.
+    let fourth = pipeline(&test, &url, "first", &["d"]);
+    let test = test.set("pipelines", json!({ "fourth": fourth }));
+    let (code, report) = reload(&test);
+    assert_eq!(code, 0, "{report:#}");
+    recorder.wait_until(|status| {
+        status["topics"]["confirmed"] == 1 && status["pipelines"]["fourth"]["connected"] == true
+    });
+    // The directory of the pipeline that runs is archived.
+    recorder.wait_until(|status| status["archive"]["failures"] == 0);
+    recorder.stop();
+    assert_eq!(last_event("third"), "closed");
+}
+
+#[test]
+fn a_pipeline_that_cannot_start_is_named() {
+    let server = Server::start(|_, peer| {
+        peer.accept();
+        confirm_all(peer);
+    });
+    let url = server.url();
+    let test = Test::new("").without("topic").without("ws_url").without("output_dir");
+    let first = pipeline(&test, &url, "first", &["a"]);
+    let second = pipeline(&test, &url, "second", &["b"]);
+    fs::write(test.path("second"), "a file, and no directory").unwrap();
+    let test = test.set("pipelines", json!({ "first": first }));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 1);
+    let test = test.set("pipelines", json!({ "first": first, "second": second }));
+    let (code, report) = reload(&test);
+    assert_eq!((code, &report["outcome"]), (1, &json!("partial")), "{report:#}");
+    let what = report["needs_restart"][0].as_str().unwrap();
+    assert!(what.starts_with("pipeline second: it cannot be started: "), "{what}");
+    fs::remove_file(test.path("second")).unwrap();
+    assert_eq!(reload(&test).0, 0);
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
+    recorder.stop();
+}
+
+#[test]
+fn stages_are_replaced_between_two_messages() {
+    let (go, gone_on) = std::sync::mpsc::channel::<u64>();
+    let gone_on = Mutex::new(gone_on);
+    let server = Server::start(move |_, peer| {
+        let subscription: Value = serde_json::from_str(&peer.accept_subscription()).unwrap();
+        let id = &subscription["req_id"];
+        send_json(peer, &json!({"success": true, "op": "subscribe", "req_id": id}));
+        let gone_on = gone_on.lock().unwrap();
+        while let Ok(number) = gone_on.recv() {
+            send_json(peer, &json!({"topic": "a", "n": number}));
+        }
+        peer.answer_until_end();
+    });
+    let test = Test::with_source(&server.url(), json!({ "profile": "bybit", "topics": ["a"] }));
+    let jq = |program: &str| json!([{ "type": "jq", "program": program }]);
+    let test = test.set("stages", jq("."));
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    go.send(1).unwrap();
+    recorder.wait_for_messages(2);
+    let test = test.set("stages", jq(". + {second: true}"));
+    let (code, report) = reload(&test);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["pipelines"]["main"]["stages_replaced"], true);
+    go.send(2).unwrap();
+    let status = recorder.wait_until(|status| status["messages"] == 3);
+    let plugins = status["pipelines"]["main"]["plugins"].as_array().unwrap();
+    assert_eq!(plugins[0]["taken"], 1);
+    assert_eq!(plugins[1]["taken"], 3);
+    drop(go);
+    recorder.stop();
+    let recorded = String::from_utf8(test.recorded()).unwrap();
+    let lines: Vec<&str> = recorded.lines().skip(1).collect();
+    assert_eq!(lines, [r#"{"topic":"a","n":1}"#, r#"{"topic":"a","n":2,"second":true}"#]);
+}

@@ -9,10 +9,8 @@ use serde_json::Value;
 
 use super::cli_error::CliError;
 use super::output::{OutputFormat, print, print_json, print_message};
-use crate::base::time::{Clock, SystemClock};
 use crate::config::{BuildPlace, Config, RecorderSettings};
 use crate::engine::Pipeline;
-use crate::metrics::ProcessStats;
 use crate::registry::Registry;
 
 pub(super) fn check(
@@ -22,11 +20,11 @@ pub(super) fn check(
 ) -> Result<ExitCode, CliError> {
     let Config { pipelines, settings, resolved, .. } = Config::load(file, registry)?;
     // Building finds problems that parsing does not: a malformed URL, a missing certificate.
-    let stats = ProcessStats::new(SystemClock.now());
     let pacer = Arc::default();
     let config_digest = String::new();
-    let place = BuildPlace { stats: &stats, pacer: &pacer, run_id: "", config_digest };
-    let pipelines = pipelines.build(&place)?;
+    let place = BuildPlace { pacer: &pacer, run_id: "", config_digest };
+    let built = pipelines.build(&place)?;
+    let pipelines: Vec<_> = built.into_iter().map(|built| built.pipeline).collect();
     match format {
         OutputFormat::Json => print_json(&resolved)?,
         OutputFormat::Text => {

@@ -15,7 +15,7 @@ use crate::base::error_chain::error_chain;
 use crate::base::pacer::Pacer;
 use crate::base::problem::Problem;
 use crate::engine::{NamedPlugin, Overflow, Pipeline};
-use crate::metrics::{PipelineStats, ProcessStats};
+use crate::metrics::PipelineStats;
 use crate::plugin::{BuildContext, OnError, RunInfo, Sink, Stage};
 
 /// The sections of every pipeline, and the limits that each pipeline gets.
@@ -36,7 +36,6 @@ struct PipelineLimits {
 
 /// The recorder for which pipelines are built.
 pub(crate) struct BuildPlace<'a> {
-    pub(crate) stats: &'a ProcessStats,
     pub(crate) pacer: &'a Arc<Pacer>,
     /// A text that no other recording has.
     pub(crate) run_id: &'a str,
@@ -55,11 +54,17 @@ struct BuildShared<'a> {
     file_holders: usize,
 }
 
-/// The counters of a pipeline that is built, and the sources whose place its sources take.
-struct BuildCounters {
-    source: Arc<PipelineStats>,
-    plugins: Arc<PipelineStats>,
-    running: RunningSources,
+/// A pipeline that is built, with its counters.
+pub(crate) struct BuiltPipeline {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) stats: Arc<PipelineStats>,
+}
+
+/// The pipeline whose place a pipeline that is built takes.
+#[derive(Default)]
+pub(crate) struct FormerPipeline {
+    pub(crate) stats: Arc<PipelineStats>,
+    pub(crate) sources: RunningSources,
 }
 
 impl PipelineBuilder {
@@ -78,46 +83,33 @@ impl PipelineBuilder {
         Self { text, written_keys, pipelines, limits }
     }
 
-    /// Builds the pipelines. Opens no connection and no file, except those that a key names as
+    /// Builds all pipelines. Opens no connection and no file, except those that a key names as
     /// input, such as a certificate.
     ///
     /// # Errors
     /// The first problem that a plugin has with its section, with its position.
-    pub(crate) fn build(self, place: &BuildPlace<'_>) -> Result<Vec<Pipeline>, ConfigError> {
-        self.build_each(place, |name| {
-            let stats = place.stats.register_pipeline(name);
-            let plugins = Arc::clone(&stats);
-            Some(BuildCounters { source: stats, plugins, running: RunningSources::new() })
-        })
+    pub(crate) fn build(self, place: &BuildPlace<'_>) -> Result<Vec<BuiltPipeline>, ConfigError> {
+        self.build_each(place, |_| Some(FormerPipeline::default()))
     }
 
-    /// Builds some of the pipelines. Their sources can take the place of those that run, if any do.
-    /// Everything else has counters of its own, which nobody sees.
+    /// Builds the pipelines that have a name in `former`, and can take the place of what runs.
     ///
     /// # Errors
     /// See [`Self::build`].
     pub(crate) fn rebuild(
         self,
         place: &BuildPlace<'_>,
-        pipelines: &BTreeMap<String, Option<RunningSources>>,
-    ) -> Result<Vec<Pipeline>, ConfigError> {
-        self.build_each(place, |name| {
-            let running = pipelines.get(name)?.clone();
-            let source = match running {
-                Some(_) => place.stats.register_pipeline(name),
-                None => Arc::default(),
-            };
-            let running = running.unwrap_or_default();
-            Some(BuildCounters { source, plugins: Arc::default(), running })
-        })
+        mut former: BTreeMap<String, FormerPipeline>,
+    ) -> Result<Vec<BuiltPipeline>, ConfigError> {
+        self.build_each(place, |name| former.remove(name))
     }
 
-    /// Builds the pipelines for which there are counters.
+    /// Builds the pipelines for which `former` returns what they take the place of.
     fn build_each(
         self,
         place: &BuildPlace<'_>,
-        counters: impl Fn(&str) -> Option<BuildCounters>,
-    ) -> Result<Vec<Pipeline>, ConfigError> {
+        mut former: impl FnMut(&str) -> Option<FormerPipeline>,
+    ) -> Result<Vec<BuiltPipeline>, ConfigError> {
         let Self { text, written_keys, pipelines, limits } = self;
         let run = RunInfo {
             id: place.run_id.to_owned(),
@@ -129,8 +121,8 @@ impl PipelineBuilder {
         let shared = BuildShared { pacer: place.pacer, run, file_holders };
         let mut built = Vec::new();
         for pipeline in pipelines {
-            if let Some(counters) = counters(&pipeline.name) {
-                let pipeline = build_pipeline(pipeline, &limits, &text, &shared, counters);
+            if let Some(former) = former(&pipeline.name) {
+                let pipeline = build_pipeline(pipeline, &limits, &text, &shared, former);
                 built.push(pipeline.map_err(|problem| {
                     text.error(vec![with_shorthand_path(problem, &written_keys)])
                 })?);
@@ -145,23 +137,25 @@ fn build_pipeline(
     limits: &PipelineLimits,
     text: &ConfigText,
     shared: &BuildShared<'_>,
-    counters: BuildCounters,
-) -> Result<Pipeline, Problem> {
+    former: FormerPipeline,
+) -> Result<BuiltPipeline, Problem> {
+    let FormerPipeline { stats, sources: running } = former;
     let PipelineConfig { name, source, stages, sinks } = config;
     let topics = source.section.properties.topics.clone();
     let topic_selector = source.section.properties.topic_selector.clone();
-    let mut context = BuildContext::new(topics, counters.source, limits.max_messages)
+    let mut context = BuildContext::new(topics, Arc::clone(&stats), limits.max_messages)
         .with_pipeline(&name)
         .with_topic_selector(topic_selector.clone())
         .with_pacer(Arc::clone(shared.pacer))
         .with_file_holders(shared.file_holders)
-        .with_shards(counters.running)
+        .with_shards(running)
         .with_secrets(text.secrets.clone());
     let sources = build_section(source, &context)?;
-    context.stats = counters.plugins;
     let endpoint = sources.first().map(|source| source.endpoint()).unwrap_or_default();
     context = context.with_run_info(RunInfo { endpoint, ..shared.run.clone() });
     let (stages, rejecting_stage) = build_stages(stages, &mut context)?;
+    let archive_dirs = sinks.iter().filter_map(|it| it.section.properties.archive_dir.clone());
+    let archive_dirs = archive_dirs.collect();
     let sinks = build_sinks(sinks, &mut context)?;
     let mut required = sinks.iter().filter(|sink| sink.common.required);
     if let Some(path) = rejecting_stage
@@ -171,7 +165,7 @@ fn build_pipeline(
             "rejects messages, and no required sink stores rejected messages; a `jsonl` sink does";
         return Err(Problem::at(path, message));
     }
-    Ok(Pipeline {
+    let pipeline = Pipeline {
         name,
         sources,
         topic_selector,
@@ -182,7 +176,9 @@ fn build_pipeline(
         overflow: limits.overflow,
         shutdown_timeout: limits.shutdown_timeout,
         control: Arc::default(),
-    })
+        archive_dirs,
+    };
+    Ok(BuiltPipeline { pipeline, stats })
 }
 
 type Stages = Vec<NamedPlugin<dyn Stage>>;

@@ -1,5 +1,6 @@
 //! A plugin with its name, its common keys and its counters.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +23,12 @@ pub(crate) struct NamedPlugin<T: ?Sized> {
 struct LoggedFailure {
     message: String,
     at: Instant,
+}
+
+impl<T: ?Sized> fmt::Debug for NamedPlugin<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NamedPlugin").field(&self.name).finish()
+    }
 }
 
 impl<T: ?Sized> NamedPlugin<T> {

@@ -88,6 +88,8 @@ fn drain_queue(sinks: &mut InlineSinks, consumer: &mut Consumer) -> Result<(), S
             }
             Some(QueueItem::Tick(tick)) => sinks.tick(tick),
             Some(QueueItem::Event(at, event)) => sinks.on_event(at, &event),
+            // The stages are before this queue.
+            Some(QueueItem::Stages(_)) => {}
         }
     }
 }

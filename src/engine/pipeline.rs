@@ -1,5 +1,6 @@
 //! A pipeline: connects sources, stages and sinks, and runs them until the stop.
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -19,7 +20,7 @@ use super::inline_sinks::InlineSinks;
 use super::named_plugin::NamedPlugin;
 use super::optional_sink::spawn_optional_sink;
 use super::overflow::Overflow;
-use super::pipeline_control::{PipelineControl, RunningShard};
+use super::pipeline_control::{PipelineControl, RunningShard, RunningSources};
 use super::pipeline_error::PipelineError;
 use super::pump::{Pump, PumpExit};
 use super::queue::{Producer, QueueLimits, batch_queue};
@@ -69,6 +70,8 @@ pub(crate) struct Pipeline {
     pub(crate) shutdown_timeout: Duration,
     /// Changes the pipeline while it runs.
     pub(crate) control: Arc<PipelineControl>,
+    /// Directories in which sinks write hours.
+    pub(crate) archive_dirs: Vec<PathBuf>,
 }
 
 impl Pipeline {
@@ -100,10 +103,15 @@ impl Pipeline {
         sinks.collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns the parts that cannot change with the sources.
+    /// Returns the parts that cannot change while the pipeline runs.
     pub(crate) fn fixed_parts(&self) -> FixedParts {
-        let topic_selector = self.topic_selector.clone();
-        FixedParts { topic_selector, destinations: self.destinations() }
+        let sinks_want = self.sinks.iter().any(|sink| sink.plugin.wants_topics());
+        let stages_want = self.stages.iter().any(|stage| stage.plugin.wants_topics());
+        FixedParts {
+            labels_topics: self.topic_selector.is_some() && (sinks_want || stages_want),
+            topic_selector: self.topic_selector.clone(),
+            destinations: self.destinations(),
+        }
     }
 
     /// Records until `stop`, then drains and closes, for at most `shutdown_timeout` and
@@ -124,9 +132,10 @@ impl Pipeline {
         let fixed = self.fixed_parts();
         let limits = QueueLimits { messages: self.max_messages, bytes: self.max_bytes };
         let (producer, consumer) = batch_queue(limits);
-        let wants_topics = self.sinks.iter().any(|sink| sink.plugin.wants_topics())
-            || self.stages.iter().any(|stage| stage.plugin.wants_topics());
-        let selector = self.topic_selector.filter(|_| wants_topics);
+        let sink_stats: Vec<_> = self.sinks.iter().map(|sink| Arc::clone(&sink.stats)).collect();
+        let stage_stats = self.stages.iter().map(|stage| Arc::clone(&stage.stats));
+        stats.set_plugins(stage_stats.chain(sink_stats.iter().cloned()).collect());
+        let selector = self.topic_selector.filter(|_| fixed.labels_topics);
         let labeler = SharedLabeler::new(selector, Arc::clone(&stats));
         let retry_policy = RetryPolicy::new(stop.clone(), self.shutdown_timeout);
         let sinks = start_sinks(self.sinks, limits, retry_policy, &stats)
@@ -172,7 +181,7 @@ impl Pipeline {
             shards.push(RunningShard::new(group, &group_slots));
             slots.append(&mut group_slots);
         }
-        self.control.start(shards, endpoint, fixed);
+        self.control.start(RunningSources::new(shards, endpoint, fixed, sink_stats));
         // A task of its own, so that a slot is polled only when data arrives. It ends with the set.
         let mut ticker_task = JoinSet::new();
         let sources_ended = CancellationToken::new();

@@ -10,8 +10,10 @@ use tracing::{Instrument, Span, info_span};
 use super::connection_group::ConnectionGroup;
 use super::connection_slot::{ConnectionSlot, build_slots};
 use super::fixed_parts::FixedParts;
+use super::named_plugin::NamedPlugin;
 use super::slot_notice::{Adoption, SlotNotice, SourceChange};
-use crate::plugin::{BoxError, ConfigChange, ShardIndex, Source, SourceEvent, SourceScope};
+use crate::metrics::PluginStats;
+use crate::plugin::{BoxError, ConfigChange, ShardIndex, Source, SourceEvent, SourceScope, Stage};
 
 /// Changes a pipeline while it runs.
 #[derive(Default)]
@@ -21,7 +23,7 @@ pub(crate) struct PipelineControl {
 }
 
 /// The sources of a running pipeline.
-struct RunningSources {
+pub(super) struct RunningSources {
     /// All shards that there ever were, by their index.
     shards: Vec<RunningShard>,
     /// The slots of shards that were added.
@@ -31,6 +33,8 @@ struct RunningSources {
     /// Endpoint of the sources.
     endpoint: String,
     fixed: FixedParts,
+    /// Counters of the sinks, for the status.
+    sink_stats: Vec<Arc<PluginStats>>,
 }
 
 /// A reason for which a pipeline cannot take over other sources while it runs.
@@ -42,6 +46,8 @@ pub(crate) enum Obstacle {
     Connections,
     #[error("the topic is at another place in the messages (`source.topic_pointer`)")]
     TopicSelector,
+    #[error("a stage asks for the topics of messages, and none did before (`stages`)")]
+    Labels,
     #[error("there would be no topic any more, or there were none before")]
     NoTopics,
     #[error("the files would be `{new}`, and are `{old}`")]
@@ -82,14 +88,8 @@ type Outbox = Vec<(Sender<SlotNotice>, SlotNotice)>;
 
 impl PipelineControl {
     /// Takes note that the pipeline reads from its sources.
-    pub(super) fn start(&self, shards: Vec<RunningShard>, endpoint: String, fixed: FixedParts) {
-        *self.lock_running() = Some(RunningSources {
-            shards,
-            added: JoinSet::new(),
-            span: Span::current(),
-            endpoint,
-            fixed,
-        });
+    pub(super) fn start(&self, running: RunningSources) {
+        *self.lock_running() = Some(running);
     }
 
     /// Takes the slots that were added. Returns `None` if there are none, after which none can be
@@ -136,12 +136,14 @@ impl PipelineControl {
         });
         let has_topics = sources.iter().any(|source| !source.topics().is_empty());
         let had_topics = running.shards.iter().any(|shard| !shard.group.scope().topics.is_empty());
-        let FixedParts { topic_selector, destinations } = &running.fixed;
+        let FixedParts { labels_topics, topic_selector, destinations } = &running.fixed;
         if *topic_selector != fixed.topic_selector {
             Some(Obstacle::TopicSelector)
         } else if *destinations != fixed.destinations {
             let old = destinations.clone();
             Some(Obstacle::Destinations { old, new: fixed.destinations.clone() })
+        } else if fixed.labels_topics && !labels_topics {
+            Some(Obstacle::Labels)
         } else if has_topics != had_topics {
             Some(Obstacle::NoTopics)
         } else if !are_alike {
@@ -168,6 +170,16 @@ impl PipelineControl {
         Some(applied)
     }
 
+    /// Replaces the stages between two batches. What the former ones hold back goes before.
+    pub(crate) fn replace_stages(&self, stages: Vec<NamedPlugin<dyn Stage>>) {
+        let running = self.lock_running();
+        let Some(running) = running.as_ref() else { return };
+        let Some(RunningShard { group, .. }) = running.shards.first() else { return };
+        let stage_stats = stages.iter().map(|stage| Arc::clone(&stage.stats));
+        group.stats.set_plugins(stage_stats.chain(running.sink_stats.iter().cloned()).collect());
+        group.producer.push_stages(stages);
+    }
+
     fn lock_running(&self) -> MutexGuard<'_, Option<RunningSources>> {
         // No code that can panic runs under the lock.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
@@ -175,6 +187,16 @@ impl PipelineControl {
 }
 
 impl RunningSources {
+    pub(super) fn new(
+        shards: Vec<RunningShard>,
+        endpoint: String,
+        fixed: FixedParts,
+        sink_stats: Vec<Arc<PluginStats>>,
+    ) -> Self {
+        let span = Span::current();
+        Self { shards, added: JoinSet::new(), span, endpoint, fixed, sink_stats }
+    }
+
     fn replace(
         &mut self,
         sources: Vec<Box<dyn Source>>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::flush_scope::FlushScope;
+use super::named_plugin::NamedPlugin;
 use super::queue::{Consumer, Popped, QueueItem, batch_usage};
 use super::sink_gone::SinkGone;
 use super::sink_output::SinkOutput;
@@ -15,7 +16,7 @@ use crate::base::heartbeat::{beat, rest};
 use crate::base::time::UnixNanos;
 use crate::metrics::{PipelineStats, StageLoss};
 use crate::plugin::batch::Batch;
-use crate::plugin::{BoxError, DropCause, SourceEvent, Tick};
+use crate::plugin::{BoxError, DropCause, SourceEvent, Stage, Tick};
 
 /// The disk half of a pipeline.
 pub(crate) struct Pump {
@@ -107,6 +108,9 @@ impl Pump {
                     self.held_events.push_back((at, event));
                     self.release_events();
                 }
+                QueueItem::Stages(stages) => {
+                    self.defer_sink_loss(|pump| pump.replace_stages(stages))?;
+                }
             }
         }
     }
@@ -162,6 +166,15 @@ impl Pump {
         }
         processed?;
         self.drain_stages()
+    }
+
+    /// Closes the stages, which write what they hold back, and goes on with others.
+    fn replace_stages(&mut self, stages: Vec<NamedPlugin<dyn Stage>>) -> Result<(), SinkGone> {
+        // A program may take its time to end. Its failure is logged and counted.
+        let closed = rest(|| self.stages.close(&mut self.output)).map(drop);
+        self.stages.replace(stages);
+        self.release_events();
+        closed
     }
 
     fn drain_stages(&mut self) -> Result<(), SinkGone> {

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::popped::Popped;
 pub(crate) use self::queue_item::QueueItem;
+use super::named_plugin::NamedPlugin;
 use crate::base::time::UnixNanos;
 use crate::metrics::QueueUsage;
 use crate::plugin::batch::Batch;
-use crate::plugin::{SourceEvent, Tick};
+use crate::plugin::{SourceEvent, Stage, Tick};
 
 /// Maximum number of empty batches that are kept for reuse.
 const MAX_SPARE_BATCHES: usize = 16;
@@ -285,6 +286,12 @@ impl Producer {
         {
             self.shared.push_item(state, QueueItem::Event(at, event));
         }
+    }
+
+    /// Sends the consumer stages, in their place behind the messages so far. Needs no room.
+    pub(crate) fn push_stages(&self, stages: Vec<NamedPlugin<dyn Stage>>) {
+        let state = self.shared.lock_state();
+        self.shared.push_item(state, QueueItem::Stages(stages));
     }
 
     /// Returns an empty batch, with a buffer that was used before if there is one.

@@ -35,6 +35,12 @@ impl StageChain {
         Self { stages, labeler, stats, held_back: Batch::new(), backlog: StageBacklog::default() }
     }
 
+    /// Goes on with other stages, after [`Self::close`].
+    pub(super) fn replace(&mut self, stages: Vec<NamedPlugin<dyn Stage>>) {
+        self.stages = stages;
+        self.backlog = StageBacklog::default();
+    }
+
     /// Takes the batch through all stages and writes it to the sinks.
     pub(super) fn process(
         &mut self,

@@ -166,11 +166,9 @@ impl PipelineStats {
         }
     }
 
-    /// Creates the counters of a stage or sink, named as in messages: `stages[0] (filter)`.
-    pub(crate) fn register_plugin(&self, name: &str) -> Arc<PluginStats> {
-        let plugin = Arc::new(PluginStats::new(name));
-        self.lock_inner().plugins.push(Arc::clone(&plugin));
-        plugin
+    /// Shows these counters of the stages and sinks, in order.
+    pub(crate) fn set_plugins(&self, plugins: Vec<Arc<PluginStats>>) {
+        self.lock_inner().plugins = plugins;
     }
 
     /// Sets the number of connections that a shard should have.

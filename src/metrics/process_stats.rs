@@ -55,6 +55,16 @@ impl ProcessStats {
         Arc::clone(self.lock_inner().pipelines.entry(name.to_owned()).or_default())
     }
 
+    /// Shows these counters for the pipeline of this name.
+    pub(crate) fn set_pipeline(&self, name: &str, stats: Arc<PipelineStats>) {
+        self.lock_inner().pipelines.insert(name.to_owned(), stats);
+    }
+
+    /// Removes the counters of a pipeline that has ended for good.
+    pub(crate) fn remove_pipeline(&self, name: &str) {
+        self.lock_inner().pipelines.remove(name);
+    }
+
     /// Returns whether each pipeline has made a connection, or has failed to.
     pub(crate) fn has_tried_to_connect(&self) -> bool {
         let inner = self.lock_inner();
@@ -150,6 +160,7 @@ impl ProcessStats {
 mod tests {
     use super::*;
     use crate::base::shard_index::ShardIndex;
+    use crate::metrics::PluginStats;
 
     #[test]
     fn status_line_format_is_stable() {
@@ -190,7 +201,9 @@ mod tests {
         assert!(totals.snapshot().total.connected);
         b.record_disconnect("idle", "silent", UnixNanos::default());
         b.set_live_connections(ShardIndex::default(), 0);
-        b.register_plugin("sinks[0] (jsonl)").register_counter("reopened").add(1);
+        let sink = Arc::new(PluginStats::new("sinks[0] (jsonl)"));
+        sink.register_counter("reopened").add(1);
+        b.set_plugins(vec![sink]);
         let snapshot = totals.snapshot();
         let json = serde_json::to_string(&snapshot).unwrap();
         assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);

@@ -73,10 +73,10 @@ impl BuildContext {
         self
     }
 
-    /// Registers the counters of the plugin that is built next, such as `stages[0] (filter)`, and
+    /// Creates the counters of the plugin that is built next, such as `stages[0] (filter)`, and
     /// returns them.
     pub(crate) fn set_plugin(&mut self, name: &str) -> Arc<PluginStats> {
-        self.plugin_stats = self.stats.register_plugin(name);
+        self.plugin_stats = Arc::new(PluginStats::new(name));
         Arc::clone(&self.plugin_stats)
     }
 

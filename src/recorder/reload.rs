@@ -3,6 +3,7 @@
 //! A reload reads and checks the file as a start does. An error changes nothing. What can be changed
 //! while the pipelines run is changed, and what cannot is named.
 
+mod checked_config;
 mod config_file;
 mod reload_handle;
 mod reload_report;
@@ -12,5 +13,5 @@ mod running_config;
 pub(crate) use self::config_file::ConfigFile;
 pub(crate) use self::reload_handle::{ReloadHandle, reload_channel};
 pub(crate) use self::reload_report::{ReloadOutcome, ReloadReport};
-pub(super) use self::reloader::Reloader;
-pub(super) use self::running_config::RunningConfig;
+pub(crate) use self::reloader::Reloader;
+pub(crate) use self::running_config::RunningConfig;

@@ -19,7 +19,7 @@ use tracing::warn;
 
 /// The service manager that started the recorder.
 #[derive(Debug)]
-pub(super) struct ServiceManager {
+pub(crate) struct ServiceManager {
     socket: UnixDatagram,
     address: SocketAddr,
     /// Time after the last sign of life at which the manager restarts the recorder.

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, error, info, info_span, warn};
+use tracing::{info, warn};
 
 use super::hook::{HookEnd, HookProgram, report_alerts};
 use super::logging::{Log, LogCollector};
 use super::orphans::{adopts_orphans, reap_orphans_as_they_end};
+use super::pipeline_starter::{LogName, PipelineStarter};
 use super::recorder_error::{RecorderError, RecorderErrorKind};
 use super::reload::{ReloadHandle, Reloader, RunningConfig, reload_channel};
 use super::service_manager::{Notification, ServiceManager};
@@ -21,11 +21,10 @@ use super::sidecar::Sidecar;
 use super::signals::SignalHandler;
 use super::status::StatusSocket;
 use super::status_log::log_status_periodically;
-use crate::base::error_chain::error_chain;
+use crate::archive::progress::Progress;
 use crate::base::secrets::Secrets;
-use crate::base::time::SystemClock;
-use crate::config::{ArchiveLocation, OnEventConfig, RecorderSettings, Schedule};
-use crate::engine::{Pipeline, PipelineError};
+use crate::config::{ArchiveLocation, BuiltPipeline, OnEventConfig, RecorderSettings, Schedule};
+use crate::engine::Pipeline;
 use crate::metrics::{ProcessStats, Snapshot};
 
 /// One recording: the settings of the process and its counters.
@@ -42,7 +41,7 @@ impl Session {
     /// the final counters.
     pub(super) async fn record(
         self,
-        mut pipelines: Vec<Pipeline>,
+        mut pipelines: Vec<BuiltPipeline>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Snapshot, RecorderError> {
         let Self { running, settings, handles_signals, log, stats } = self;
@@ -50,8 +49,8 @@ impl Session {
             Some(path) => Some(StatusSocket::bind(path).await?),
             None => None,
         };
-        for pipeline in &mut pipelines {
-            pipeline.open_required_sinks()?;
+        for built in &mut pipelines {
+            built.pipeline.open_required_sinks()?;
         }
         // Registered before the log says "started": whoever reads that may send a signal at once.
         let signals = handles_signals.then(SignalHandler::register);
@@ -86,26 +85,30 @@ impl Session {
             None => None,
         };
         if let Some(sidecar) = &sidecar {
-            let progress = sidecar.progress();
-            let token = token.clone();
-            background.spawn(async move {
-                token.cancelled().await;
-                progress.request_stop();
-            });
+            background.spawn(request_stop_with(token.clone(), sidecar.progress()));
         }
         let hook = settings.on_event.clone().and_then(|config| {
             let secrets = settings.secrets.clone();
             start_hook(config, &stats, secrets, &token, &mut background)
         });
-        let reloader = Reloader::new(
+        let (starter, tasks) = PipelineStarter::new(Arc::clone(&stats), token.clone());
+        let log_name = if pipelines.len() > 1 { LogName::Shown } else { LogName::Hidden };
+        let start = |BuiltPipeline { pipeline, stats }| {
+            (pipeline.name.clone(), starter.start(pipeline, stats, log_name))
+        };
+        let pipelines = pipelines.into_iter().map(start).collect();
+        let archive = settings.archive.as_ref().map(|archive| archive.config.clone());
+        let reloader = Reloader {
+            archive: archive.zip(sidecar.as_ref().map(Sidecar::jobs)),
             running,
-            &pipelines,
-            Arc::clone(&stats),
-            settings.secrets.clone(),
-            Arc::clone(&log),
-            service.clone(),
-            token.clone(),
-        );
+            pipelines,
+            starter,
+            stats: Arc::clone(&stats),
+            secrets: settings.secrets.clone(),
+            log: Arc::clone(&log),
+            service: service.clone(),
+            stop: token.clone(),
+        };
         background.spawn(reloader.run(reload_requests));
         if let Some(service) = &service {
             let secrets = settings.secrets.clone();
@@ -116,13 +119,9 @@ impl Session {
             handle_signals_in(&mut background, signals, &log, reload, &token);
         }
         if handles_signals && adopts_orphans() {
-            background.spawn(async {
-                if let Err(error) = reap_orphans_as_they_end().await {
-                    warn!(%error, "as process 1: what programs leave behind stays in the process table");
-                }
-            });
+            background.spawn(reap_orphans());
         }
-        let ended = run_pipelines(pipelines, &stats, &token).await;
+        let ended = tasks.wait().await;
         if let Some(service) = service {
             service.send(Notification::Stopping);
         }
@@ -149,6 +148,19 @@ impl Session {
     }
 }
 
+/// Stops the current run of the sidecar when the recorder stops.
+async fn request_stop_with(stop: CancellationToken, progress: Arc<Progress>) {
+    stop.cancelled().await;
+    progress.request_stop();
+}
+
+/// Reaps what programs leave behind, as process 1 must.
+async fn reap_orphans() {
+    if let Err(error) = reap_orphans_as_they_end().await {
+        warn!(%error, "as process 1: what programs leave behind stays in the process table");
+    }
+}
+
 /// Handles signals in the background, if they could be registered.
 fn handle_signals_in(
     background: &mut JoinSet<()>,
@@ -165,38 +177,6 @@ fn handle_signals_in(
             warn!(%error, "cannot handle signals: a signal ends the recording without a clean stop");
         }
     }
-}
-
-/// Runs the pipelines until each has ended, and returns the first failure. A pipeline that fails
-/// does not stop the others.
-async fn run_pipelines(
-    pipelines: Vec<Pipeline>,
-    stats: &Arc<ProcessStats>,
-    stop: &CancellationToken,
-) -> Result<(), PipelineError> {
-    let names_pipelines = pipelines.len() > 1;
-    let ticks_from = Instant::now();
-    let mut running = JoinSet::new();
-    for pipeline in pipelines {
-        let stats = stats.register_pipeline(&pipeline.name);
-        let stop = stop.clone();
-        let name = pipeline.name.clone();
-        let span = if names_pipelines { info_span!("pipeline", name) } else { Span::none() };
-        let run = async move {
-            let ended = pipeline.run(stats, Arc::new(SystemClock), ticks_from, stop).await;
-            if let Err(failure) = &ended {
-                error!(error = %error_chain(failure), "the recording failed");
-            }
-            ended
-        };
-        running.spawn(run.instrument(span));
-    }
-    let mut first = Ok(());
-    while let Some(ended) = running.join_next().await {
-        // The panic hook has logged a task that panicked.
-        first = first.and(ended.unwrap_or(Err(PipelineError::ThreadPanicked)));
-    }
-    first
 }
 
 /// Starts to tell the program of `on_event` of alerts.
@@ -221,7 +201,7 @@ fn start_hook(
 }
 
 /// Logs that the recording begins, and what is doubtful about it.
-fn log_start(file: &Path, settings: &RecorderSettings, pipelines: &[Pipeline]) {
+fn log_start(file: &Path, settings: &RecorderSettings, pipelines: &[BuiltPipeline]) {
     info!(
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
@@ -242,8 +222,11 @@ fn log_start(file: &Path, settings: &RecorderSettings, pipelines: &[Pipeline]) {
 }
 
 /// Joins the descriptions of all pipelines with commas.
-fn join_descriptions(pipelines: &[Pipeline], describe: impl Fn(&Pipeline) -> String) -> String {
-    pipelines.iter().map(describe).collect::<Vec<_>>().join(", ")
+fn join_descriptions(
+    pipelines: &[BuiltPipeline],
+    describe: impl Fn(&Pipeline) -> String,
+) -> String {
+    pipelines.iter().map(|built| describe(&built.pipeline)).collect::<Vec<_>>().join(", ")
 }
 
 /// Starts the sidecar with one job per directory of the archive.

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -29,8 +29,12 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// log entries on a check that fails.
 const EARLY_RUN_COOLDOWN: Duration = Duration::from_secs(300);
 
+/// The jobs of a sidecar, one per directory, which may change while it runs.
+pub(crate) type SharedJobs = Arc<Mutex<Vec<Job>>>;
+
 /// A running sidecar.
 pub(crate) struct Sidecar {
+    jobs: SharedJobs,
     stop: CancellationToken,
     progress: Arc<Progress>,
     finished: oneshot::Receiver<()>,
@@ -50,7 +54,13 @@ impl Sidecar {
         let stop = stop.child_token();
         let progress = Arc::new(Progress::default());
         let (finish, finished) = oneshot::channel();
-        let worker = ArchiveWorker { jobs, schedule, stats, progress: Arc::clone(&progress) };
+        let jobs = Arc::new(Mutex::new(jobs));
+        let worker = ArchiveWorker {
+            jobs: Arc::clone(&jobs),
+            schedule,
+            stats,
+            progress: Arc::clone(&progress),
+        };
         let stopped = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new().name("sidecar".to_owned()).spawn(move || {
@@ -61,7 +71,12 @@ impl Sidecar {
             // The receiver is gone if `stop` has timed out.
             let _gone = finish.send(());
         })?;
-        Ok(Self { stop, progress, finished })
+        Ok(Self { jobs, stop, progress, finished })
+    }
+
+    /// Returns the jobs, which may be changed: the next run has the others.
+    pub(crate) fn jobs(&self) -> SharedJobs {
+        Arc::clone(&self.jobs)
     }
 
     /// Returns the progress of the current run, through which the run can be stopped.
@@ -95,7 +110,7 @@ fn lower_priority() {
 
 /// The work of the sidecar's thread.
 struct ArchiveWorker {
-    jobs: Vec<Job>,
+    jobs: SharedJobs,
     schedule: Schedule,
     stats: Arc<ProcessStats>,
     progress: Arc<Progress>,
@@ -118,7 +133,7 @@ impl ArchiveWorker {
                         self.run_jobs(&mut warnings);
                     }
                     () = sleep(CHECK_INTERVAL) => {
-                        if space_monitor.needs_run(&self.jobs) {
+                        if space_monitor.needs_run(&self.current_jobs()) {
                             info!("less disk space is free than `min_free_disk`: an early run");
                             space_monitor.record_run(self.run_jobs(&mut warnings));
                         }
@@ -164,7 +179,7 @@ impl ArchiveWorker {
         let clock = SystemClock;
         self.stats.record_archive_start(clock.now());
         let started = Instant::now();
-        for job in &self.jobs {
+        for job in &self.current_jobs() {
             // A panic on one archive must not end the sidecar.
             let result = catch_unwind(AssertUnwindSafe(|| {
                 job.run(&clock, &self.progress, &mut |event| self.log_event(event, warnings))
@@ -198,6 +213,10 @@ impl ArchiveWorker {
         self.stats.record_archive_end(started.elapsed());
         self.stats.set_next_archive_run(self.schedule.next_after(clock.now()));
         removed
+    }
+
+    fn current_jobs(&self) -> Vec<Job> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Logs an event of a run. A warning that the run before had, too, is not repeated.

@@ -189,6 +189,7 @@ impl PipelineHarness {
             overflow,
             shutdown_timeout: Duration::from_millis(200),
             control: Arc::default(),
+            archive_dirs: Vec::new(),
         }
     }
 

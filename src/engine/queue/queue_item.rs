@@ -1,8 +1,9 @@
 //! The items of the queue.
 
 use crate::base::time::UnixNanos;
+use crate::engine::named_plugin::NamedPlugin;
 use crate::plugin::batch::Batch;
-use crate::plugin::{SourceEvent, Tick};
+use crate::plugin::{SourceEvent, Stage, Tick};
 
 /// An item of the queue.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(crate) enum QueueItem {
     Tick(Tick),
     /// An event of the source, with its time.
     Event(UnixNanos, SourceEvent),
+    /// Stages that take the place of those before.
+    Stages(Vec<NamedPlugin<dyn Stage>>),
 }
 
 impl QueueItem {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tracing::{error, info, warn};
 
 /// Maximum number of topics that are named for people.
 const MAX_NAMED_TOPICS: usize = 5;
@@ -48,9 +49,45 @@ pub(crate) struct PipelineReload {
     pub(crate) topics_removed: Vec<String>,
     /// Keys of the source for which new connections are made before the old ones are closed.
     pub(crate) reconnects_for: Vec<String>,
+    /// Set if the stages were replaced.
+    pub(crate) stages_replaced: bool,
+    /// Set if the pipeline was started or stopped as a whole.
+    pub(crate) lifecycle: Option<PipelineStep>,
+}
+
+/// A step of a pipeline as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PipelineStep {
+    Started,
+    Stopped,
 }
 
 impl ReloadReport {
+    /// Logs what was done.
+    pub(super) fn log(&self) {
+        for (name, pipeline) in &self.pipelines {
+            info!(pipeline = name, "the configuration was changed: {pipeline}");
+        }
+        for what in &self.needs_restart {
+            warn!("the configuration was changed, and this needs a restart: {what}");
+        }
+        let config = &self.config;
+        match (self.outcome, &self.error) {
+            (_, Some(problems)) => {
+                error!("the configuration is not reloaded, and nothing was changed: {problems}");
+            }
+            (ReloadOutcome::Stopping, _) => {
+                info!("the configuration is not reloaded: the recorder stops");
+            }
+            (ReloadOutcome::Unchanged, _) => info!("the configuration is unchanged"),
+            (ReloadOutcome::Applied, _) => info!(config, "the configuration was reloaded"),
+            (ReloadOutcome::Partial | ReloadOutcome::Failed, _) => {
+                info!(config, "the configuration was reloaded in part");
+            }
+        }
+    }
+
     /// Returns a report of a reload that changed nothing.
     pub(super) fn without_change(outcome: ReloadOutcome, config: &str) -> Self {
         Self {
@@ -60,6 +97,13 @@ impl ReloadReport {
             needs_restart: Vec::new(),
             error: None,
         }
+    }
+}
+
+impl PipelineReload {
+    /// Returns the change of a pipeline that was started or stopped.
+    pub(super) fn of_step(step: PipelineStep) -> Self {
+        Self { lifecycle: Some(step), ..Self::default() }
     }
 }
 
@@ -74,6 +118,14 @@ impl fmt::Display for PipelineReload {
         if !self.reconnects_for.is_empty() {
             let keys = self.reconnects_for.join("`, `");
             parts.push(format!("makes new connections for `{keys}`"));
+        }
+        if self.stages_replaced {
+            parts.push("replaced the stages".to_owned());
+        }
+        match self.lifecycle {
+            Some(PipelineStep::Started) => parts.push("started".to_owned()),
+            Some(PipelineStep::Stopped) => parts.push("stopped".to_owned()),
+            None => {}
         }
         if parts.is_empty() {
             parts.push("changed the order of topics".to_owned());

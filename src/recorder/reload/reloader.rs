@@ -1,76 +1,65 @@
 //! Does the reloads, one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::info;
 
-use super::config_file::ConfigFile;
+use super::checked_config::{CheckedConfig, RunningParts};
 use super::reload_handle::{ReloadRequest, ReloadRequests};
-use super::reload_report::{PipelineReload, ReloadOutcome, ReloadReport};
+use super::reload_report::{PipelineReload, PipelineStep, ReloadOutcome, ReloadReport};
 use super::running_config::RunningConfig;
-use crate::archive::sha256_hash::Sha256Hash;
-use crate::base::config_error::ConfigError;
+use crate::base::error_chain::error_chain;
 use crate::base::secrets::Secrets;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::{
-    BuildPlace, Config, ConfigDiff, PipelineDiff, RunningSources, SectionsDiff, config_digest,
-    merge_pipelines,
+    ArchiveConfig, BuiltPipeline, ConfigDiff, FormerPipeline, PipelineDiff, SectionsDiff,
+    config_digest, merge_pipelines,
 };
-use crate::engine::{ConfigDigests, Pipeline, PipelineControl, SourceChange};
+use crate::engine::{ConfigDigests, Pipeline, SourceChange};
 use crate::metrics::{ConfigStatus, ProcessStats};
 use crate::recorder::logging::Log;
+use crate::recorder::pipeline_starter::{LogName, PipelineStarter, RunningPipeline};
 use crate::recorder::service_manager::{Notification, ServiceManager};
-use crate::registry::Registry;
+use crate::recorder::sidecar::SharedJobs;
+
+/// The name of the section of stages, which can be replaced while the pipeline runs.
+const STAGES: &str = "stages";
 
 /// Does the reloads, one at a time.
 pub(crate) struct Reloader {
-    running: RunningConfig,
-    pipelines: BTreeMap<String, Arc<PipelineControl>>,
-    stats: Arc<ProcessStats>,
+    pub(crate) running: RunningConfig,
+    pub(crate) pipelines: BTreeMap<String, RunningPipeline>,
+    pub(crate) starter: PipelineStarter,
+    /// Section `archive`, and the jobs of the sidecar.
+    pub(crate) archive: Option<(ArchiveConfig, SharedJobs)>,
+    pub(crate) stats: Arc<ProcessStats>,
     /// Texts that must not be shown. Those of the file are added at each reload.
-    secrets: Secrets,
-    log: Arc<Log>,
-    service: Option<Arc<ServiceManager>>,
-    stop: CancellationToken,
+    pub(crate) secrets: Secrets,
+    pub(crate) log: Arc<Log>,
+    pub(crate) service: Option<Arc<ServiceManager>>,
+    pub(crate) stop: CancellationToken,
 }
 
-/// A configuration that was read and checked, with the pipelines that differ.
-struct CheckedConfig {
-    text_hash: Sha256Hash,
-    resolved: Value,
-    diff: ConfigDiff,
-    pipelines: Vec<Pipeline>,
-    secrets: Secrets,
+/// What a reload is going to do.
+#[derive(Default)]
+struct ReloadPlan {
+    removed: Vec<String>,
+    changed: BTreeMap<String, (Pipeline, SectionsDiff)>,
+    added: Vec<BuiltPipeline>,
+    needs_restart: Vec<String>,
 }
-
-/// The pipelines whose sources are to be replaced.
-type Replacements = BTreeMap<String, (Pipeline, SectionsDiff)>;
 
 impl Reloader {
-    pub(crate) fn new(
-        running: RunningConfig,
-        pipelines: &[Pipeline],
-        stats: Arc<ProcessStats>,
-        secrets: Secrets,
-        log: Arc<Log>,
-        service: Option<Arc<ServiceManager>>,
-        stop: CancellationToken,
-    ) -> Self {
-        let control = |pipeline: &Pipeline| (pipeline.name.clone(), Arc::clone(&pipeline.control));
-        let pipelines = pipelines.iter().map(control).collect();
-        let reloader = Self { running, pipelines, stats, secrets, log, service, stop };
-        reloader.publish(ConfigStatus::default());
-        reloader
-    }
-
     /// Does reloads until the task is dropped.
     pub(crate) async fn run(mut self, mut requests: ReloadRequests) {
+        self.publish(ConfigStatus::default());
         while let Some(request) = requests.recv().await {
-            self.tell(Notification::Reloading);
+            if let Some(service) = &self.service {
+                service.send(Notification::Reloading);
+            }
             if matches!(request, ReloadRequest::Hangup) {
                 self.log.reopen();
                 info!("SIGHUP: reopened the log file");
@@ -83,12 +72,6 @@ impl Reloader {
                 // The client may be gone. The log has the report.
                 drop(reply.send(report));
             }
-        }
-    }
-
-    fn tell(&self, notification: Notification<'_>) {
-        if let Some(service) = &self.service {
-            service.send(notification);
         }
     }
 
@@ -105,7 +88,7 @@ impl Reloader {
                 },
             }
         };
-        log_report(&report);
+        report.log();
         if report.outcome != ReloadOutcome::Stopping {
             self.publish(ConfigStatus {
                 last_reload: Some(SystemClock.now().to_string()),
@@ -120,34 +103,27 @@ impl Reloader {
     /// Reads and checks the file on a thread of its own, since it may be on a file system that does
     /// not answer.
     async fn check_file(&self) -> Result<CheckedConfig, String> {
-        let RunningConfig { registry, pacer, run_id, resolved, file, .. } = &self.running;
-        let registry = registry.clone();
-        let pacer = Arc::clone(pacer);
-        let run_id = run_id.clone();
-        let running = resolved.clone();
-        let file = Arc::clone(file);
-        let stats = Arc::clone(&self.stats);
-        let shards = |(name, control): (&String, &Arc<PipelineControl>)| {
-            Some((name.clone(), control.shards()?))
+        let former = |(name, running): (&String, &RunningPipeline)| {
+            let sources = running.control.shards()?;
+            let stats = self.stats.register_pipeline(name);
+            Some((name.clone(), FormerPipeline { stats, sources }))
         };
-        let sources: BTreeMap<_, _> = self.pipelines.iter().filter_map(shards).collect();
-        let checked = spawn_blocking(move || {
-            let place = BuildPlace {
-                stats: &stats,
-                pacer: &pacer,
-                run_id: &run_id,
-                config_digest: String::new(),
-            };
-            check_config(&file, &registry, &running, &place, sources)
-        });
+        let parts = RunningParts {
+            registry: self.running.registry.clone(),
+            pacer: Arc::clone(&self.running.pacer),
+            run_id: self.running.run_id.clone(),
+            resolved: self.running.resolved.clone(),
+            pipelines: self.pipelines.iter().filter_map(former).collect(),
+        };
+        let file = Arc::clone(&self.running.file);
+        let checked = spawn_blocking(move || CheckedConfig::load(file.path(), parts));
         match checked.await {
             Ok(checked) => checked.map_err(|problems| self.secrets.mask(&problems.to_string())),
             Err(error) => Err(format!("internal error: {error}")),
         }
     }
 
-    /// Changes the pipelines that can be changed while they run, and names everything else that
-    /// differs.
+    /// Changes what can be changed while the recorder runs, and names everything else that differs.
     async fn apply(&mut self, checked: CheckedConfig) -> ReloadReport {
         let CheckedConfig { text_hash, resolved, diff, pipelines, secrets } = checked;
         self.secrets.add_all(&secrets);
@@ -155,92 +131,147 @@ impl Reloader {
             self.running.file.set_running(Some(text_hash));
             return ReloadReport::without_change(ReloadOutcome::Unchanged, &self.running.digest);
         }
-        let mut needs_restart: Vec<String> =
-            diff.settings.iter().map(|key| format!("`{key}`")).collect();
-        let replacements = self.plan(&diff, pipelines, &mut needs_restart);
-        let taken: BTreeSet<String> = replacements.keys().cloned().collect();
-        let is_whole = needs_restart.is_empty();
+        let ReloadPlan { removed, changed, added, mut needs_restart } = self.plan(&diff, pipelines);
+        let mut done = BTreeMap::new();
+        // The recorder ends with its last pipeline, and must not before the first new one runs.
+        let hold = self.starter.hold();
+        self.stop_pipelines(removed, &mut done).await;
+        self.start_pipelines(added, &mut done, &mut needs_restart).await;
+        drop(hold);
+        let taken = done.keys().chain(changed.keys()).cloned().collect();
         let merged = merge_pipelines(&self.running.resolved, &resolved, &taken);
-        let digests =
-            ConfigDigests { old: self.running.digest.clone(), new: config_digest(&merged) };
-        let mut report = ReloadReport {
-            needs_restart,
-            ..ReloadReport::without_change(
-                if is_whole { ReloadOutcome::Applied } else { ReloadOutcome::Partial },
-                &digests.new,
-            )
-        };
-        for (name, control) in &self.pipelines {
-            if !taken.contains(name) && digests.old != digests.new {
-                control.announce(&digests);
+        let old = self.running.digest.clone();
+        let digests = ConfigDigests { old, new: config_digest(&merged) };
+        self.change_pipelines(changed, &digests, &mut done).await;
+        self.update_archive_jobs();
+        let is_whole = needs_restart.is_empty();
+        self.running.resolved = merged;
+        self.running.digest.clone_from(&digests.new);
+        self.running.file.set_running(is_whole.then_some(text_hash));
+        let outcome = if is_whole { ReloadOutcome::Applied } else { ReloadOutcome::Partial };
+        ReloadReport { outcome, config: digests.new, pipelines: done, needs_restart, error: None }
+    }
+
+    /// Returns what can be changed while the recorder runs, with the names of everything else.
+    fn plan(&self, diff: &ConfigDiff, built: Vec<BuiltPipeline>) -> ReloadPlan {
+        let mut built: BTreeMap<String, BuiltPipeline> =
+            built.into_iter().map(|built| (built.pipeline.name.clone(), built)).collect();
+        let settings = diff.settings.iter().map(|key| format!("`{key}`"));
+        let mut plan = ReloadPlan { needs_restart: settings.collect(), ..ReloadPlan::default() };
+        for (name, diff) in &diff.pipelines {
+            match (diff, built.remove(name)) {
+                (PipelineDiff::Removed, _) => plan.removed.push(name.clone()),
+                (PipelineDiff::Added, Some(built)) => plan.added.push(built),
+                (PipelineDiff::Changed(sections), Some(BuiltPipeline { pipeline, .. })) => {
+                    match self.obstacle_to(&pipeline, sections) {
+                        Some(what) => plan.needs_restart.push(format!("pipeline {name}: {what}")),
+                        None => {
+                            plan.changed.insert(name.clone(), (pipeline, sections.clone()));
+                        }
+                    }
+                }
+                (_, None) => plan.needs_restart.push(format!("pipeline {name}: it has ended")),
             }
         }
-        for (name, (pipeline, sections)) in replacements {
-            let Some(control) = self.pipelines.get(&name) else { continue };
-            let change =
-                if sections.is_topics_only() { SourceChange::Topics } else { SourceChange::Whole };
-            let Some(applied) = control.replace_sources(pipeline.sources, change, &digests).await
-            else {
-                // It has ended just now, and has nothing to change.
+        plan
+    }
+
+    /// Returns what prevents a change of a pipeline while it runs, if there is something.
+    fn obstacle_to(&self, pipeline: &Pipeline, sections: &SectionsDiff) -> Option<String> {
+        let fixed: Vec<_> =
+            sections.sections.iter().filter(|section| *section != STAGES).cloned().collect();
+        if !fixed.is_empty() {
+            return Some(format!("`{}`", fixed.join("`, `")));
+        }
+        let control = &self.pipelines.get(&pipeline.name)?.control;
+        let obstacle = control.obstacle_to(&pipeline.sources, &pipeline.fixed_parts());
+        obstacle.map(|obstacle| obstacle.to_string())
+    }
+
+    async fn stop_pipelines(
+        &mut self,
+        names: Vec<String>,
+        done: &mut BTreeMap<String, PipelineReload>,
+    ) {
+        for name in names {
+            if let Some(pipeline) = self.pipelines.remove(&name) {
+                pipeline.stop().await;
+            }
+            self.stats.remove_pipeline(&name);
+            done.insert(name, PipelineReload::of_step(PipelineStep::Stopped));
+        }
+    }
+
+    async fn start_pipelines(
+        &mut self,
+        added: Vec<BuiltPipeline>,
+        done: &mut BTreeMap<String, PipelineReload>,
+        needs_restart: &mut Vec<String>,
+    ) {
+        for BuiltPipeline { mut pipeline, stats } in added {
+            let name = pipeline.name.clone();
+            let opened = spawn_blocking(move || match pipeline.open_required_sinks() {
+                Ok(()) => Ok(pipeline),
+                Err(error) => Err(error_chain(&error)),
+            });
+            match opened.await.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok(pipeline) => {
+                    let running = self.starter.start(pipeline, stats, LogName::Shown);
+                    self.pipelines.insert(name.clone(), running);
+                    done.insert(name, PipelineReload::of_step(PipelineStep::Started));
+                }
+                Err(error) => {
+                    let error = self.secrets.mask(&error);
+                    needs_restart.push(format!("pipeline {name}: it cannot be started: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Changes pipelines that run on, and tells the others of the configuration.
+    async fn change_pipelines(
+        &self,
+        mut changed: BTreeMap<String, (Pipeline, SectionsDiff)>,
+        digests: &ConfigDigests,
+        done: &mut BTreeMap<String, PipelineReload>,
+    ) {
+        for (name, running) in &self.pipelines {
+            let Some((pipeline, sections)) = changed.remove(name) else {
+                if digests.old != digests.new && !done.contains_key(name) {
+                    running.control.announce(digests);
+                }
                 continue;
             };
-            let mut reconnects_for = sections.source_keys;
-            if change == SourceChange::Topics {
-                reconnects_for.clear();
+            let change =
+                if sections.is_topics_only() { SourceChange::Topics } else { SourceChange::Whole };
+            let replaced = running.control.replace_sources(pipeline.sources, change, digests).await;
+            // None if it has ended just now, and has nothing to change.
+            let applied = replaced.unwrap_or_default();
+            let stages_replaced = sections.sections.iter().any(|section| section == STAGES);
+            if stages_replaced {
+                running.control.replace_stages(pipeline.stages);
             }
-            let done = PipelineReload {
+            let reconnects_for = match change {
+                SourceChange::Topics => Vec::new(),
+                SourceChange::Whole => sections.source_keys,
+            };
+            let reload = PipelineReload {
                 topics_added: applied.added,
                 topics_removed: applied.removed,
                 reconnects_for,
+                stages_replaced,
+                lifecycle: None,
             };
-            report.pipelines.insert(name, done);
+            done.insert(name.clone(), reload);
         }
-        self.running.resolved = merged;
-        self.running.digest = digests.new;
-        self.running.file.set_running(is_whole.then_some(text_hash));
-        report
     }
 
-    /// Returns the pipelines whose sources are to be replaced, and adds to `needs_restart` what else
-    /// differs.
-    fn plan(
-        &self,
-        diff: &ConfigDiff,
-        pipelines: Vec<Pipeline>,
-        needs_restart: &mut Vec<String>,
-    ) -> Replacements {
-        let mut built: BTreeMap<String, Pipeline> =
-            pipelines.into_iter().map(|pipeline| (pipeline.name.clone(), pipeline)).collect();
-        let mut replacements = Replacements::new();
-        for (name, pipeline_diff) in &diff.pipelines {
-            let sections = match pipeline_diff {
-                PipelineDiff::Added => {
-                    needs_restart.push(format!("pipeline {name}: it is new"));
-                    continue;
-                }
-                PipelineDiff::Removed => {
-                    needs_restart.push(format!("pipeline {name}: it is gone"));
-                    continue;
-                }
-                PipelineDiff::Changed(sections) => sections,
-            };
-            let Some(pipeline) = built.remove(name) else {
-                needs_restart.push(format!("pipeline {name}: it has ended"));
-                continue;
-            };
-            let obstacle = self.pipelines.get(name).and_then(|control| {
-                control.obstacle_to(&pipeline.sources, &pipeline.fixed_parts())
-            });
-            if !sections.sections.is_empty() {
-                let sections = sections.sections.join("`, `");
-                needs_restart.push(format!("pipeline {name}: `{sections}`"));
-            } else if let Some(obstacle) = obstacle {
-                needs_restart.push(format!("pipeline {name}: {obstacle}"));
-            } else {
-                replacements.insert(name.clone(), (pipeline, sections.clone()));
-            }
-        }
-        replacements
+    /// Gives the sidecar the directories of the pipelines that run.
+    fn update_archive_jobs(&self) {
+        let Some((config, jobs)) = &self.archive else { return };
+        let dirs: BTreeSet<_> = self.pipelines.values().flat_map(|it| it.dirs.clone()).collect();
+        let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        *jobs = dirs.into_iter().map(|dir| config.job(dir)).collect();
     }
 
     /// Shows in the status what runs, and since when. `status` has what the last reload did.
@@ -255,53 +286,4 @@ impl Reloader {
             ..status
         });
     }
-}
-
-fn log_report(report: &ReloadReport) {
-    for (name, pipeline) in &report.pipelines {
-        info!(pipeline = name, "the configuration was changed: {pipeline}");
-    }
-    for what in &report.needs_restart {
-        warn!("the configuration was changed, and this needs a restart: {what}");
-    }
-    let config = &report.config;
-    match (report.outcome, &report.error) {
-        (_, Some(problems)) => {
-            error!("the configuration is not reloaded, and nothing was changed: {problems}");
-        }
-        (ReloadOutcome::Stopping, _) => {
-            info!("the configuration is not reloaded: the recorder stops");
-        }
-        (ReloadOutcome::Unchanged, _) => info!("the configuration is unchanged"),
-        (ReloadOutcome::Applied, _) => info!(config, "the configuration was reloaded"),
-        (ReloadOutcome::Partial | ReloadOutcome::Failed, _) => {
-            info!(config, "the configuration was reloaded in part");
-        }
-    }
-}
-
-/// Reads and checks the file, and builds the pipelines that differ from what runs.
-fn check_config(
-    file: &ConfigFile,
-    registry: &Registry,
-    running: &Value,
-    place: &BuildPlace<'_>,
-    mut sources: BTreeMap<String, RunningSources>,
-) -> Result<CheckedConfig, ConfigError> {
-    let config = Config::load(file.path(), registry)?;
-    let diff = ConfigDiff::between(running, &config.resolved);
-    let is_built = |(name, diff): (&String, &PipelineDiff)| match diff {
-        PipelineDiff::Added => Some((name.clone(), None)),
-        PipelineDiff::Changed(_) => Some((name.clone(), Some(sources.remove(name)?))),
-        PipelineDiff::Removed => None,
-    };
-    let built: BTreeMap<_, _> = diff.pipelines.iter().filter_map(is_built).collect();
-    let pipelines = config.pipelines.rebuild(place, &built)?;
-    Ok(CheckedConfig {
-        text_hash: config.text_hash,
-        resolved: config.resolved,
-        diff,
-        pipelines,
-        secrets: config.settings.secrets,
-    })
 }

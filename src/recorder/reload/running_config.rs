@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::config_file::ConfigFile;
 use crate::base::pacer::Pacer;
 use crate::config::BuildPlace;
-use crate::metrics::ProcessStats;
 use crate::registry::Registry;
 
 /// The configuration that runs, and what its pipelines are built with.
@@ -25,12 +24,7 @@ pub(crate) struct RunningConfig {
 
 impl RunningConfig {
     /// Returns the place in which pipelines of this configuration are built.
-    pub(crate) fn place<'a>(&'a self, stats: &'a ProcessStats) -> BuildPlace<'a> {
-        BuildPlace {
-            stats,
-            pacer: &self.pacer,
-            run_id: &self.run_id,
-            config_digest: self.digest.clone(),
-        }
+    pub(crate) fn place(&self) -> BuildPlace<'_> {
+        BuildPlace { pacer: &self.pacer, run_id: &self.run_id, config_digest: self.digest.clone() }
     }
 }
