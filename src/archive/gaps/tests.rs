@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::archive::journal::{
-    ClosedEvent, JournalEntry, JournalEvent, Mark, OpenEvent, RecoveredEvent,
+    ClosedEvent, ConfigChangedEvent, JournalEntry, JournalEvent, Mark, OpenEvent, RecoveredEvent,
 };
 use crate::base::connection_id::ConnectionId;
 

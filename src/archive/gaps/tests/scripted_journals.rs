@@ -413,3 +413,36 @@ fn a_connection_that_was_lost_during_the_stop_leaves_no_gap_that_ends_before_it_
     assert_eq!(gaps[0], "not_running 36100-… at_most 53900");
     assert!(gaps[1..].iter().all(|gap| gap == "down 36101-36101 exact 0"), "{gaps:?}");
 }
+
+#[test]
+fn a_topic_that_is_removed_has_no_gap_until_it_is_added_again() {
+    let open = |run: &str, part| {
+        let open = OpenEvent { run: run.to_owned(), part, ..OpenEvent::default() };
+        JournalEvent::Open(Box::new(OpenEvent { topics: vec!["t".to_owned()], ..open }))
+    };
+    let changed = |added: &[&str], removed: &[&str]| {
+        let [added, removed] =
+            [added, removed].map(|topics| topics.iter().map(ToString::to_string).collect());
+        let change = ConfigChangedEvent { added, removed, ..ConfigChangedEvent::default() };
+        JournalEvent::ConfigChanged(Box::new(change))
+    };
+    let removed = || {
+        let end = [(36_100, down()), (36_110, changed(&[], &["t"])), (39_600, closed(false))];
+        [vec![(36_000, open("a", 1)), (36_001, up())], end.to_vec()].concat()
+    };
+    let lost = "down 36100-36110 exact";
+    assert_eq!(detect(vec![(10, removed())], 50_000), [lost]);
+    // The run adds it again, hours later; it stops, and the topic is in the next run.
+    let again = vec![
+        (46_900, open("a", 2)),
+        (46_900, changed(&["t"], &[])),
+        (46_900, down()),
+        (46_905, up()),
+        (46_910, changed(&[], &["t"])),
+        (46_920, closed(true)),
+        (46_980, open("b", 1)),
+        (46_985, up()),
+    ];
+    let all = [lost, "down 46900-46905 exact", "down 46980-46985 exact"];
+    assert_eq!(detect(vec![(10, removed()), (13, again)], 50_000), all);
+}
