@@ -6,10 +6,8 @@
 //! neither messages in flight are lost nor those that a slower server of the same venue has yet to
 //! send.
 
-use std::future::{pending, poll_fn};
-use std::pin::Pin;
+use std::future::pending;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -23,6 +21,8 @@ use super::ended_connection::{CloseOutcome, ConnectionSummary, EndedConnection};
 use super::line_index::LineIndex;
 use super::milestone::{Milestone, MilestoneNotice};
 use super::overlap::{ASSUME_DELIVERING_AFTER, OVERLAP_DURATION};
+use super::running_connection::{Role, RunningConnection, next_ended_connection};
+use super::slot_deadlines::SlotDeadlines;
 use super::slot_notice::{Adoption, SlotNotice, SourceChange};
 use crate::base::backoff::Backoff;
 use crate::base::error_chain::error_chain;
@@ -65,39 +65,6 @@ pub(crate) struct ConnectionSlot {
     generation: u64,
     /// Set once no connection is needed any more.
     is_retired: bool,
-}
-
-struct RunningConnection {
-    line: LineIndex,
-    is_connected: bool,
-    /// Number of the slot's source of which the connection is.
-    generation: u64,
-    requests: Arc<ConnectionRequests>,
-    future: Pin<Box<dyn Future<Output = EndedConnection> + Send>>,
-}
-
-/// The part that a connection plays in its slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Current,
-    Replacement,
-}
-
-/// The times at which a slot acts.
-#[derive(Debug, Default)]
-struct SlotDeadlines {
-    /// Time at which a connection is to be made.
-    connect: Option<Instant>,
-    /// Time at which a replacement of the current connection is to be scheduled.
-    replace: Option<Instant>,
-    /// Time at which the current connection, which is replaced, is to be closed.
-    retire: Option<Instant>,
-}
-
-impl SlotDeadlines {
-    fn next(&self) -> Option<Instant> {
-        [self.connect, self.replace, self.retire].into_iter().flatten().min()
-    }
 }
 
 /// Creates a slot for each connection that the source wants at once.
@@ -501,41 +468,6 @@ impl ConnectionSlot {
             self.schedule_age_replacement(Instant::now());
         }
     }
-}
-
-/// Waits for the connection that ends first.
-///
-/// The connections take turns in being polled first, so that neither waits for one that is always
-/// ready.
-///
-/// # Cancel safety
-/// Cancel-safe: the connections stay where they are.
-async fn next_ended_connection(
-    current: &mut Option<RunningConnection>,
-    replacement: &mut Option<RunningConnection>,
-    replacement_first: &mut bool,
-) -> (Role, EndedConnection) {
-    poll_fn(|cx| {
-        let order = if *replacement_first {
-            [Role::Replacement, Role::Current]
-        } else {
-            [Role::Current, Role::Replacement]
-        };
-        *replacement_first = !*replacement_first;
-        for role in order {
-            let connection = match role {
-                Role::Current => &mut *current,
-                Role::Replacement => &mut *replacement,
-            };
-            if let Some(connection) = connection
-                && let Poll::Ready(ended) = connection.future.as_mut().poll(cx)
-            {
-                return Poll::Ready((role, ended));
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 async fn sleep_until_some(time: Option<Instant>) {
