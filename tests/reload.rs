@@ -598,3 +598,37 @@ fn stages_are_replaced_between_two_messages() {
     let lines: Vec<&str> = recorded.lines().skip(1).collect();
     assert_eq!(lines, [r#"{"topic":"a","n":1}"#, r#"{"topic":"a","n":2,"second":true}"#]);
 }
+
+#[test]
+fn a_reload_during_a_stall_is_answered_at_once_and_done_when_it_is_over() {
+    let server = Server::start(|_, peer| {
+        let request: Value = serde_json::from_str(&peer.accept_subscription()).unwrap();
+        send_json(peer, &json!({"success": true, "op": "subscribe", "req_id": request["req_id"]}));
+        for number in 0..2_000 {
+            let padding = "x".repeat(100);
+            send_json(peer, &json!({"topic": "a", "n": number, "padding": padding}));
+        }
+        confirm_all(peer);
+    });
+    let test = test_with_profile("bybit", &["a", "b"], &server.url(), json!({}));
+    let go = test.path("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.02; done; cat > /dev/null", go.display());
+    let program = json!({ "type": "exec", "command": ["sh", "-c", wait] });
+    let files = json!({ "type": "jsonl", "output_dir": test.output(), "partition": "topic" });
+    let test = test.set("sinks", json!([files, program])).set("buffer_size", json!(100));
+    let recorder = test.start();
+    recorder.wait_until(|status| status["queue"]["messages"].as_u64() >= Some(90));
+    let topics: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let test = with_topics(test, &topics);
+    let (code, report) = reload(&test);
+    assert_eq!((code, &report["outcome"]), (0, &json!("applied")), "{report:#}");
+    fs::write(&go, "").unwrap();
+    assert_eq!(server.next_note(), r#"subscribe ["c"]"#);
+    recorder.wait_until(|status| status["topics"]["confirmed"] == 3);
+    recorder.wait_for_messages(2_002);
+    assert_eq!(recorder.status()["connects"], 1);
+    recorder.stop();
+    let lines =
+        test.recorded().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+    assert_eq!(lines, 2_002, "every message of the stall is written");
+}
