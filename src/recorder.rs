@@ -30,7 +30,7 @@ use self::file_limit::raise_file_limit;
 use self::logging::LogCollector;
 pub use self::recorder_error::RecorderError;
 pub(crate) use self::recorder_error::RecorderErrorKind;
-use self::reload::{ConfigFile, RunningConfig};
+use self::reload::{ConfigFile, RunningConfig, new_run_id};
 use self::session::Session;
 pub(crate) use self::signals::survive_file_size_limit;
 pub(crate) use self::verbosity::Verbosity;
@@ -138,7 +138,7 @@ impl Recorder {
         let running = RunningConfig {
             registry,
             pacer: Arc::clone(&pacer),
-            run_id: format!("{:016x}", fastrand::u64(..)),
+            run_id: new_run_id(),
             digest: config_digest(&resolved),
             resolved,
             file: Arc::new(ConfigFile::new(&file, text_hash)),

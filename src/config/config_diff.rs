@@ -32,8 +32,10 @@ pub(crate) enum PipelineDiff {
 pub(crate) struct SectionsDiff {
     /// Keys of the source that differ.
     pub(crate) source_keys: Vec<String>,
-    /// Sections that differ, apart from the source, such as `stages` and `sinks[1]`.
-    pub(crate) sections: Vec<String>,
+    /// Set if the stages differ.
+    pub(crate) stages: bool,
+    /// Positions of the sinks that differ.
+    pub(crate) sinks: BTreeSet<usize>,
 }
 
 impl ConfigDiff {
@@ -66,21 +68,17 @@ impl ConfigDiff {
 impl SectionsDiff {
     fn between(old: &Value, new: &Value) -> Self {
         let source = |pipeline: &Value| pipeline.get("source").cloned().unwrap_or_default();
-        let mut sections = Vec::new();
-        if old.get("stages") != new.get("stages") {
-            sections.push("stages".to_owned());
-        }
         let sinks = |pipeline: &Value| {
             pipeline.get("sinks").and_then(Value::as_array).cloned().unwrap_or_default()
         };
         let old_sinks = sinks(old);
         let new_sinks = sinks(new);
-        for index in 0..old_sinks.len().max(new_sinks.len()) {
-            if old_sinks.get(index) != new_sinks.get(index) {
-                sections.push(format!("sinks[{index}]"));
-            }
+        let all = 0..old_sinks.len().max(new_sinks.len());
+        Self {
+            source_keys: differing_keys(&source(old), &source(new)),
+            stages: old.get("stages") != new.get("stages"),
+            sinks: all.filter(|at| old_sinks.get(*at) != new_sinks.get(*at)).collect(),
         }
-        Self { source_keys: differing_keys(&source(old), &source(new)), sections }
     }
 
     /// Returns whether nothing of the source differs but its topics.
@@ -159,10 +157,11 @@ mod tests {
         new["buffer_size"] = json!(2);
         let diff = ConfigDiff::between(&old, &new);
         let strings = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        let topics = SectionsDiff { source_keys: strings(&["topics"]), sections: Vec::new() };
+        let topics = SectionsDiff { source_keys: strings(&["topics"]), ..SectionsDiff::default() };
         let other = SectionsDiff {
             source_keys: strings(&["url"]),
-            sections: strings(&["stages", "sinks[1]"]),
+            stages: true,
+            sinks: BTreeSet::from([1]),
         };
         assert!(topics.is_topics_only() && !other.is_topics_only());
         let pipelines = [

@@ -154,8 +154,8 @@ fn build_pipeline(
     let endpoint = sources.first().map(|source| source.endpoint()).unwrap_or_default();
     context = context.with_run_info(RunInfo { endpoint, ..shared.run.clone() });
     let (stages, rejecting_stage) = build_stages(stages, &mut context)?;
-    let archive_dirs = sinks.iter().filter_map(|it| it.section.properties.archive_dir.clone());
-    let archive_dirs = archive_dirs.collect();
+    let sink_dirs = sinks.iter().map(|sink| sink.section.properties.archive_dir.clone());
+    let sink_dirs = sink_dirs.collect();
     let sinks = build_sinks(sinks, &mut context)?;
     let mut required = sinks.iter().filter(|sink| sink.common.required);
     if let Some(path) = rejecting_stage
@@ -176,7 +176,7 @@ fn build_pipeline(
         overflow: limits.overflow,
         shutdown_timeout: limits.shutdown_timeout,
         control: Arc::default(),
-        archive_dirs,
+        sink_dirs,
     };
     Ok(BuiltPipeline { pipeline, stats })
 }

@@ -9,6 +9,14 @@ pub(crate) struct FixedParts {
     pub(super) labels_topics: bool,
     /// Rule that finds the topic in a message.
     pub(super) topic_selector: Option<Selector>,
-    /// Destinations of the sinks, which may be named after the topics.
-    pub(super) destinations: String,
+    /// Destination of each sink, which may be named after the topics.
+    pub(super) destinations: Vec<String>,
+}
+
+impl FixedParts {
+    /// Returns the positions of the sinks whose destinations differ.
+    pub(super) fn moved_sinks(&self, other: &Self) -> impl Iterator<Item = usize> {
+        let pairs = self.destinations.iter().zip(&other.destinations).enumerate();
+        pairs.filter(|(_, (one, other))| one != other).map(|(index, _)| index)
+    }
 }

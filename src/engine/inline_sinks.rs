@@ -7,6 +7,7 @@ use tracing::{Span, error};
 use super::abandoned_sink::AbandonedSink;
 use super::flush_scope::FlushScope;
 use super::named_plugin::NamedPlugin;
+use super::plugin_change::NewSink;
 use super::retry_policy::{RetryLimit, RetryPolicy, retry_until};
 use super::sink_call::SinkCall;
 use super::sink_gone::SinkGone;
@@ -59,6 +60,45 @@ impl InlineSinks {
             let limit = RetryLimit::Unlimited;
             retry_until(sink, stats, retry_policy, limit, SinkCall::Open, Sink::open)
         })
+    }
+
+    /// Closes the sink of a section, if it is one of these, and drops it, which frees its locks.
+    pub(super) fn remove(&mut self, at: UnixNanos, path: &str) {
+        for mut sink in self.active.extract_if(.., |sink| sink.is_of_section(path)) {
+            let told = sink.plugin.on_event(at, &SourceEvent::Ended { since: None });
+            if let Err(error) = told.and(sink.plugin.close()) {
+                self.stats.sink_errors.add(1);
+                error!(sink = sink.name, error = %error_chain(&*error), "close failed");
+            }
+        }
+    }
+
+    /// Opens a sink, however long that takes, and tells it `events`.
+    pub(super) fn add(
+        &mut self,
+        at: UnixNanos,
+        new: NewSink,
+        events: &[SourceEvent],
+    ) -> Result<(), SinkGone> {
+        let NewSink { mut sink, is_open } = new;
+        let Self { active, retry_policy, stats, .. } = self;
+        if !is_open {
+            let limit = RetryLimit::Unlimited;
+            retry_until(&mut sink, stats, retry_policy, limit, SinkCall::Open, Sink::open)?;
+        }
+        for event in events {
+            if let Err(error) = sink.plugin.on_event(at, event) {
+                stats.sink_errors.add(1);
+                error!(sink = sink.name, error = %error_chain(&*error), "{} failed", SinkCall::Event);
+            }
+        }
+        active.push(sink);
+        Ok(())
+    }
+
+    /// Sets the number of optional sinks that also wait when one of these fails.
+    pub(super) fn set_waiting_optional(&mut self, waiting_optional: usize) {
+        self.waiting_optional = waiting_optional;
     }
 
     /// Writes the batch to every sink, however long it takes.

@@ -44,6 +44,11 @@ impl<T: ?Sized> NamedPlugin<T> {
         }
     }
 
+    /// Returns whether the plugin is that of the section at `path`, such as `sinks[0]`.
+    pub(super) fn is_of_section(&self, path: &str) -> bool {
+        self.name.split(' ').next() == Some(path)
+    }
+
     /// Records a failure and returns whether it is to be logged: the same failure is logged at most
     /// once in [`FAILURE_LOG_INTERVAL`].
     pub(super) fn record_failure(&mut self, message: &str) -> bool {

@@ -88,8 +88,8 @@ fn drain_queue(sinks: &mut InlineSinks, consumer: &mut Consumer) -> Result<(), S
             }
             Some(QueueItem::Tick(tick)) => sinks.tick(tick),
             Some(QueueItem::Event(at, event)) => sinks.on_event(at, &event),
-            // The stages are before this queue.
-            Some(QueueItem::Stages(_)) => {}
+            // The pipeline replaces the sink as a whole, and its stages are before this queue.
+            Some(QueueItem::Plugins(..)) => {}
         }
     }
 }
@@ -114,6 +114,11 @@ impl OptionalSink {
                 self.producer.push_event(since, SourceEvent::Dropped { since, messages, cause });
             }
         }
+    }
+
+    /// Returns whether the sink is that of the section at `path`, such as `sinks[0]`.
+    pub(super) fn is_of_section(&self, path: &str) -> bool {
+        self.name.split(' ').next() == Some(path)
     }
 
     /// Queues an event, unless the sink is gone.

@@ -70,8 +70,8 @@ pub(crate) struct Pipeline {
     pub(crate) shutdown_timeout: Duration,
     /// Changes the pipeline while it runs.
     pub(crate) control: Arc<PipelineControl>,
-    /// Directories in which sinks write hours.
-    pub(crate) archive_dirs: Vec<PathBuf>,
+    /// Directory in which each sink writes hours, if it does.
+    pub(crate) sink_dirs: Vec<Option<PathBuf>>,
 }
 
 impl Pipeline {
@@ -110,7 +110,7 @@ impl Pipeline {
         FixedParts {
             labels_topics: self.topic_selector.is_some() && (sinks_want || stages_want),
             topic_selector: self.topic_selector.clone(),
-            destinations: self.destinations(),
+            destinations: self.sinks.iter().map(|sink| sink.plugin.destination()).collect(),
         }
     }
 
@@ -134,9 +134,12 @@ impl Pipeline {
         let (producer, consumer) = batch_queue(limits);
         let sink_stats: Vec<_> = self.sinks.iter().map(|sink| Arc::clone(&sink.stats)).collect();
         let stage_stats = self.stages.iter().map(|stage| Arc::clone(&stage.stats));
-        stats.set_plugins(stage_stats.chain(sink_stats.iter().cloned()).collect());
-        let selector = self.topic_selector.filter(|_| fixed.labels_topics);
-        let labeler = SharedLabeler::new(selector, Arc::clone(&stats));
+        let stage_stats: Vec<_> = stage_stats.collect();
+        stats.set_plugins([stage_stats.as_slice(), &sink_stats].concat());
+        let labeler = SharedLabeler::new(self.topic_selector, Arc::clone(&stats));
+        if fixed.labels_topics {
+            labeler.enable();
+        }
         let retry_policy = RetryPolicy::new(stop.clone(), self.shutdown_timeout);
         let sinks = start_sinks(self.sinks, limits, retry_policy, &stats)
             .map_err(|source| PipelineError::SpawnThread { source })?;
@@ -181,7 +184,7 @@ impl Pipeline {
             shards.push(RunningShard::new(group, &group_slots));
             slots.append(&mut group_slots);
         }
-        self.control.start(RunningSources::new(shards, endpoint, fixed, sink_stats));
+        self.control.start(RunningSources::new(shards, endpoint, fixed, stage_stats, sink_stats));
         // A task of its own, so that a slot is polled only when data arrives. It ends with the set.
         let mut ticker_task = JoinSet::new();
         let sources_ended = CancellationToken::new();
@@ -234,7 +237,7 @@ fn start_sinks(
     let optional = optional.into_iter().map(|sink| spawn_optional_sink(sink, limits, stats));
     let optional = optional.collect::<Result<Vec<_>, _>>()?;
     let required = InlineSinks::new(required, optional.len(), retry_policy, Arc::clone(stats));
-    Ok(Sinks::new(required, optional))
+    Ok(Sinks::new(required, optional, limits, Arc::clone(stats)))
 }
 
 /// Receives the pump's reason to end a thread, and is closed if the thread panics.

@@ -10,10 +10,10 @@ use tracing::{Instrument, Span, info_span};
 use super::connection_group::ConnectionGroup;
 use super::connection_slot::{ConnectionSlot, build_slots};
 use super::fixed_parts::FixedParts;
-use super::named_plugin::NamedPlugin;
+use super::plugin_change::{PluginChange, SinkChange};
 use super::slot_notice::{Adoption, SlotNotice, SourceChange};
 use crate::metrics::PluginStats;
-use crate::plugin::{BoxError, ConfigChange, ShardIndex, Source, SourceEvent, SourceScope, Stage};
+use crate::plugin::{BoxError, ConfigChange, ShardIndex, Source, SourceEvent, SourceScope};
 
 /// Changes a pipeline while it runs.
 #[derive(Default)]
@@ -33,7 +33,8 @@ pub(super) struct RunningSources {
     /// Endpoint of the sources.
     endpoint: String,
     fixed: FixedParts,
-    /// Counters of the sinks, for the status.
+    /// Counters of the stages and of the sinks, for the status.
+    stage_stats: Vec<Arc<PluginStats>>,
     sink_stats: Vec<Arc<PluginStats>>,
 }
 
@@ -46,12 +47,8 @@ pub(crate) enum Obstacle {
     Connections,
     #[error("the topic is at another place in the messages (`source.topic_pointer`)")]
     TopicSelector,
-    #[error("a stage asks for the topics of messages, and none did before (`stages`)")]
-    Labels,
     #[error("there would be no topic any more, or there were none before")]
     NoTopics,
-    #[error("the files would be `{new}`, and are `{old}`")]
-    Destinations { old: String, new: String },
 }
 
 /// A part of the topics, with the slots that keep its connections.
@@ -136,14 +133,8 @@ impl PipelineControl {
         });
         let has_topics = sources.iter().any(|source| !source.topics().is_empty());
         let had_topics = running.shards.iter().any(|shard| !shard.group.scope().topics.is_empty());
-        let FixedParts { labels_topics, topic_selector, destinations } = &running.fixed;
-        if *topic_selector != fixed.topic_selector {
+        if running.fixed.topic_selector != fixed.topic_selector {
             Some(Obstacle::TopicSelector)
-        } else if *destinations != fixed.destinations {
-            let old = destinations.clone();
-            Some(Obstacle::Destinations { old, new: fixed.destinations.clone() })
-        } else if fixed.labels_topics && !labels_topics {
-            Some(Obstacle::Labels)
         } else if has_topics != had_topics {
             Some(Obstacle::NoTopics)
         } else if !are_alike {
@@ -170,14 +161,35 @@ impl PipelineControl {
         Some(applied)
     }
 
-    /// Replaces the stages between two batches. What the former ones hold back goes before.
-    pub(crate) fn replace_stages(&self, stages: Vec<NamedPlugin<dyn Stage>>) {
+    /// Returns the positions of the sinks whose destinations would differ with these parts.
+    pub(crate) fn moved_sinks(&self, fixed: &FixedParts) -> Vec<usize> {
         let running = self.lock_running();
-        let Some(running) = running.as_ref() else { return };
+        running.iter().flat_map(|running| running.fixed.moved_sinks(fixed)).collect()
+    }
+
+    /// Replaces stages and sinks between two batches. What the former ones hold back goes before.
+    /// `fixed` are the parts of the pipeline from then on.
+    pub(crate) fn replace_plugins(&self, change: PluginChange, fixed: FixedParts) {
+        let mut running = self.lock_running();
+        let Some(running) = running.as_mut() else { return };
         let Some(RunningShard { group, .. }) = running.shards.first() else { return };
-        let stage_stats = stages.iter().map(|stage| Arc::clone(&stage.stats));
-        group.stats.set_plugins(stage_stats.chain(running.sink_stats.iter().cloned()).collect());
-        group.producer.push_stages(stages);
+        if let Some(stages) = &change.stages {
+            running.stage_stats = stages.iter().map(|stage| Arc::clone(&stage.stats)).collect();
+        }
+        let none = Arc::new(PluginStats::new(""));
+        running.sink_stats.resize(fixed.destinations.len(), none);
+        for SinkChange { index, sink } in &change.sinks {
+            if let (Some(place), Some(new)) = (running.sink_stats.get_mut(*index), sink) {
+                *place = Arc::clone(&new.sink.stats);
+            }
+        }
+        if fixed.labels_topics {
+            group.labeler.enable();
+        }
+        running.fixed.destinations = fixed.destinations;
+        let plugins = running.stage_stats.iter().chain(&running.sink_stats).cloned().collect();
+        group.stats.set_plugins(plugins);
+        group.producer.push_plugins(group.clock.now(), change);
     }
 
     fn lock_running(&self) -> MutexGuard<'_, Option<RunningSources>> {
@@ -191,10 +203,12 @@ impl RunningSources {
         shards: Vec<RunningShard>,
         endpoint: String,
         fixed: FixedParts,
+        stage_stats: Vec<Arc<PluginStats>>,
         sink_stats: Vec<Arc<PluginStats>>,
     ) -> Self {
         let span = Span::current();
-        Self { shards, added: JoinSet::new(), span, endpoint, fixed, sink_stats }
+        let added = JoinSet::new();
+        Self { shards, added, span, endpoint, fixed, stage_stats, sink_stats }
     }
 
     fn replace(

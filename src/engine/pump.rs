@@ -7,6 +7,7 @@ use tracing::error;
 
 use super::flush_scope::FlushScope;
 use super::named_plugin::NamedPlugin;
+use super::plugin_change::PluginChange;
 use super::queue::{Consumer, Popped, QueueItem, batch_usage};
 use super::sink_gone::SinkGone;
 use super::sink_output::SinkOutput;
@@ -108,8 +109,8 @@ impl Pump {
                     self.held_events.push_back((at, event));
                     self.release_events();
                 }
-                QueueItem::Stages(stages) => {
-                    self.defer_sink_loss(|pump| pump.replace_stages(stages))?;
+                QueueItem::Plugins(at, change) => {
+                    self.defer_sink_loss(|pump| pump.replace_plugins(at, change))?;
                 }
             }
         }
@@ -166,6 +167,20 @@ impl Pump {
         }
         processed?;
         self.drain_stages()
+    }
+
+    /// Replaces stages and sinks. What was received before goes through the former ones.
+    fn replace_plugins(&mut self, at: UnixNanos, change: PluginChange) -> Result<(), SinkGone> {
+        let PluginChange { stages, sinks } = change;
+        if let Some(stages) = stages {
+            self.replace_stages(stages)?;
+        }
+        if sinks.is_empty() {
+            return Ok(());
+        }
+        self.flush(FlushScope::All)?;
+        // A program may take its time to end.
+        rest(|| self.output.replace_sinks(at, sinks))
     }
 
     /// Closes the stages, which write what they hold back, and goes on with others.

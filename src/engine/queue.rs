@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::popped::Popped;
 pub(crate) use self::queue_item::QueueItem;
-use super::named_plugin::NamedPlugin;
+use super::plugin_change::PluginChange;
 use crate::base::time::UnixNanos;
 use crate::metrics::QueueUsage;
 use crate::plugin::batch::Batch;
-use crate::plugin::{SourceEvent, Stage, Tick};
+use crate::plugin::{SourceEvent, Tick};
 
 /// Maximum number of empty batches that are kept for reuse.
 const MAX_SPARE_BATCHES: usize = 16;
@@ -288,10 +288,11 @@ impl Producer {
         }
     }
 
-    /// Sends the consumer stages, in their place behind the messages so far. Needs no room.
-    pub(crate) fn push_stages(&self, stages: Vec<NamedPlugin<dyn Stage>>) {
+    /// Sends the consumer stages and sinks that take the place of others, in their place behind the
+    /// messages so far. Needs no room.
+    pub(crate) fn push_plugins(&self, at: UnixNanos, change: PluginChange) {
         let state = self.shared.lock_state();
-        self.shared.push_item(state, QueueItem::Stages(stages));
+        self.shared.push_item(state, QueueItem::Plugins(at, change));
     }
 
     /// Returns an empty batch, with a buffer that was used before if there is one.

@@ -1,6 +1,6 @@
 //! The labeler that both threads of a pipeline share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing::warn;
 
@@ -8,21 +8,30 @@ use crate::base::json::Selector;
 use crate::metrics::PipelineStats;
 use crate::plugin::batch::{Batch, MAX_TOPICS, TopicLabeler};
 
-/// Labels messages with their topics, if a plugin of the pipeline asks for topics.
+/// Labels messages with their topics, once a plugin of the pipeline asks for topics.
 ///
 /// All clones share one labeler, so that a number means the same topic everywhere.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedLabeler {
-    labeler: Option<Arc<Mutex<TopicLabeler>>>,
+    /// Rule that finds the topic in a message.
+    selector: Option<Selector>,
+    /// Set once a plugin asks for topics.
+    labeler: Arc<OnceLock<Mutex<TopicLabeler>>>,
     stats: Arc<PipelineStats>,
 }
 
 impl SharedLabeler {
-    /// Creates a labeler that finds topics by the selector, and labels nothing without one.
+    /// Creates a labeler that finds topics by the selector, and labels nothing until it is enabled.
     pub(crate) fn new(selector: Option<Selector>, stats: Arc<PipelineStats>) -> Self {
-        let labeler =
-            selector.map(|selector| Arc::new(Mutex::new(TopicLabeler::new(selector, MAX_TOPICS))));
-        Self { labeler, stats }
+        Self { selector, labeler: Arc::default(), stats }
+    }
+
+    /// Makes all clones label messages from now on, if there is a selector.
+    pub(crate) fn enable(&self) {
+        if let Some(selector) = &self.selector {
+            let create = || Mutex::new(TopicLabeler::new(selector.clone(), MAX_TOPICS));
+            self.labeler.get_or_init(create);
+        }
     }
 
     /// Numbers the topics of messages that have just been read, while they are in the CPU cache.
@@ -51,7 +60,7 @@ impl SharedLabeler {
 
     fn lock_labeler(&self) -> Option<MutexGuard<'_, TopicLabeler>> {
         // No code that can panic runs under the lock.
-        Some(self.labeler.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.labeler.get()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn label_batch(&self, labeler: &mut TopicLabeler, batch: &mut Batch) {
@@ -78,6 +87,7 @@ mod tests {
     fn queued_batches_hold_no_topic_table_and_ids_stay_stable() {
         let selector = Some(Selector::parse("/t").unwrap());
         let labels = SharedLabeler::new(selector, Arc::new(PipelineStats::new()));
+        labels.enable();
         let mut waiting: Vec<Batch> = (0..50)
             .map(|number| {
                 let mut batch = Batch::new();

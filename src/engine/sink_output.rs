@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::flush_scope::FlushScope;
+use super::plugin_change::SinkChange;
 use super::sink_gone::SinkGone;
 use super::sinks::Sinks;
+use super::source_state::SourceState;
 use crate::base::time::UnixNanos;
 use crate::metrics::{PipelineStats, QueueUsage};
 use crate::plugin::batch::Batch;
@@ -28,6 +30,8 @@ pub(super) struct SinkOutput {
     unflushed_since: Option<Instant>,
     /// Time since when sinks that want no delayed flush join batches in memory.
     joined_since: Option<Instant>,
+    /// What the sinks know of the source, for those that come later.
+    source_state: SourceState,
 }
 
 impl SinkOutput {
@@ -39,7 +43,20 @@ impl SinkOutput {
             discarded: 0,
             unflushed_since: None,
             joined_since: None,
+            source_state: SourceState::default(),
         }
+    }
+
+    /// Replaces sinks, after a flush. The new ones are told what the others know of the source.
+    pub(super) fn replace_sinks(
+        &mut self,
+        at: UnixNanos,
+        changes: Vec<SinkChange>,
+    ) -> Result<(), SinkGone> {
+        let replaced = self.sinks.replace(at, changes, &self.source_state.to_events());
+        self.discarded = self.sinks.discarded();
+        self.record_written();
+        replaced
     }
 
     /// Writes the batch to every sink.
@@ -116,6 +133,7 @@ impl SinkOutput {
 
     /// Sends every sink an event of the source.
     pub(super) fn on_event(&mut self, at: UnixNanos, event: &SourceEvent) {
+        self.source_state.observe(event);
         self.sinks.on_event(at, event);
     }
 

@@ -1,12 +1,18 @@
 //! All sinks of a pipeline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tracing::error;
 
 use super::flush_scope::FlushScope;
 use super::inline_sinks::InlineSinks;
-use super::optional_sink::OptionalSink;
+use super::optional_sink::{OptionalSink, spawn_optional_sink};
+use super::plugin_change::SinkChange;
+use super::queue::QueueLimits;
 use super::sink_gone::SinkGone;
 use crate::base::time::UnixNanos;
+use crate::metrics::PipelineStats;
 use crate::plugin::batch::Batch;
 use crate::plugin::{BoxError, RejectedMessage, SourceEvent, Tick};
 
@@ -17,11 +23,56 @@ const OPTIONAL_SINK_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Sinks {
     required: InlineSinks,
     optional: Vec<OptionalSink>,
+    /// Limits of the queue of each optional sink.
+    limits: QueueLimits,
+    stats: Arc<PipelineStats>,
 }
 
 impl Sinks {
-    pub(super) fn new(required: InlineSinks, optional: Vec<OptionalSink>) -> Self {
-        Self { required, optional }
+    pub(super) fn new(
+        required: InlineSinks,
+        optional: Vec<OptionalSink>,
+        limits: QueueLimits,
+        stats: Arc<PipelineStats>,
+    ) -> Self {
+        Self { required, optional, limits, stats }
+    }
+
+    /// Closes sinks, and then opens those that take their place. These get `events` first.
+    pub(super) fn replace(
+        &mut self,
+        at: UnixNanos,
+        changes: Vec<SinkChange>,
+        events: &[SourceEvent],
+    ) -> Result<(), SinkGone> {
+        let paths = changes.iter().map(|change| format!("sinks[{}]", change.index));
+        for path in paths.collect::<Vec<_>>() {
+            self.required.remove(at, &path);
+            for mut sink in self.optional.extract_if(.., |sink| sink.is_of_section(&path)) {
+                sink.push_event(at, &SourceEvent::Ended { since: None });
+                sink.close_queue();
+                sink.wait_finished(Instant::now() + OPTIONAL_SINK_TIMEOUT);
+            }
+        }
+        let mut result = Ok(());
+        for new in changes.into_iter().filter_map(|change| change.sink) {
+            if new.sink.common.required {
+                result = result.and(self.required.add(at, new, events));
+                continue;
+            }
+            let name = new.sink.name.clone();
+            match spawn_optional_sink(new.sink, self.limits, &self.stats) {
+                Ok(mut sink) => {
+                    for event in events {
+                        sink.push_event(at, event);
+                    }
+                    self.optional.push(sink);
+                }
+                Err(error) => error!(sink = name, %error, "the system has no thread for the sink"),
+            }
+        }
+        self.required.set_waiting_optional(self.optional.len());
+        result
     }
 
     /// Writes the batch to every required sink, however long it takes: meanwhile the queue fills

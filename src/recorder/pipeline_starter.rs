@@ -32,8 +32,8 @@ type AddedTasks = Option<JoinSet<Result<(), PipelineError>>>;
 /// A pipeline that runs.
 pub(crate) struct RunningPipeline {
     pub(crate) control: Arc<PipelineControl>,
-    /// Directories in which its sinks write hours.
-    pub(crate) dirs: Vec<PathBuf>,
+    /// Directory in which each of its sinks writes hours, if it does.
+    pub(crate) sink_dirs: Vec<Option<PathBuf>>,
     stop: CancellationToken,
     ended: CancellationToken,
 }
@@ -72,7 +72,7 @@ impl PipelineStarter {
         let ended = CancellationToken::new();
         let running = RunningPipeline {
             control: Arc::clone(&pipeline.control),
-            dirs: pipeline.archive_dirs.clone(),
+            sink_dirs: pipeline.sink_dirs.clone(),
             stop: stop.clone(),
             ended: ended.clone(),
         };

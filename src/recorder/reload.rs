@@ -5,6 +5,7 @@
 
 mod checked_config;
 mod config_file;
+mod pipeline_change;
 mod reload_handle;
 mod reload_report;
 mod reloader;
@@ -14,4 +15,4 @@ pub(crate) use self::config_file::ConfigFile;
 pub(crate) use self::reload_handle::{ReloadHandle, reload_channel};
 pub(crate) use self::reload_report::{ReloadOutcome, ReloadReport};
 pub(crate) use self::reloader::Reloader;
-pub(crate) use self::running_config::RunningConfig;
+pub(crate) use self::running_config::{RunningConfig, new_run_id};

@@ -155,7 +155,12 @@ impl GapDetector {
 
     /// Ends the gap that the state describes, if it describes one.
     fn end_gap(&mut self, to: UnixNanos) {
-        let Some(gap) = self.take_gap(to) else { return };
+        // A sink that takes the place of another begins its run at the moment of the other's end.
+        let is_handover = |gap: &Gap| {
+            gap.kind == GapKind::NotRunning && gap.from == to && gap.certainty == Certainty::Exact
+        };
+        let is_real = |gap: &Gap| !is_handover(gap);
+        let Some(gap) = self.take_gap(to).filter(is_real) else { return };
         if self.state_clock.is_before_boot_of(&self.clock) {
             self.gap_over_boot = Some(self.gaps.len());
         }

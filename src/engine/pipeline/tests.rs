@@ -189,7 +189,7 @@ impl PipelineHarness {
             overflow,
             shutdown_timeout: Duration::from_millis(200),
             control: Arc::default(),
-            archive_dirs: Vec::new(),
+            sink_dirs: Vec::new(),
         }
     }
 

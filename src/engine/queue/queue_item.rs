@@ -1,9 +1,9 @@
 //! The items of the queue.
 
 use crate::base::time::UnixNanos;
-use crate::engine::named_plugin::NamedPlugin;
+use crate::engine::plugin_change::PluginChange;
 use crate::plugin::batch::Batch;
-use crate::plugin::{SourceEvent, Stage, Tick};
+use crate::plugin::{SourceEvent, Tick};
 
 /// An item of the queue.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub(crate) enum QueueItem {
     Tick(Tick),
     /// An event of the source, with its time.
     Event(UnixNanos, SourceEvent),
-    /// Stages that take the place of those before.
-    Stages(Vec<NamedPlugin<dyn Stage>>),
+    /// Stages and sinks that take the place of others, with the time of that.
+    Plugins(UnixNanos, PluginChange),
 }
 
 impl QueueItem {

@@ -13,6 +13,7 @@ use crate::base::secrets::Secrets;
 use crate::config::{
     BuildPlace, BuiltPipeline, Config, ConfigDiff, FormerPipeline, PipelineDiff, config_digest,
 };
+use crate::recorder::reload::running_config::new_run_id;
 use crate::registry::Registry;
 
 /// A configuration that was read and checked, with the pipelines that differ from what runs.
@@ -28,7 +29,6 @@ pub(super) struct CheckedConfig {
 pub(super) struct RunningParts {
     pub(super) registry: Registry,
     pub(super) pacer: Arc<Pacer>,
-    pub(super) run_id: String,
     pub(super) resolved: Value,
     pub(super) pipelines: BTreeMap<String, FormerPipeline>,
 }
@@ -39,7 +39,7 @@ impl CheckedConfig {
     /// # Errors
     /// Every problem of the file, each with its position.
     pub(super) fn load(file: &Path, running: RunningParts) -> Result<Self, ConfigError> {
-        let RunningParts { registry, pacer, run_id, resolved: old, mut pipelines } = running;
+        let RunningParts { registry, pacer, resolved: old, mut pipelines } = running;
         let config = Config::load(file, &registry)?;
         let diff = ConfigDiff::between(&old, &config.resolved);
         let former = |(name, diff): (&String, &PipelineDiff)| match diff {
@@ -49,6 +49,8 @@ impl CheckedConfig {
         };
         let former = diff.pipelines.iter().filter_map(former).collect();
         let config_digest = config_digest(&config.resolved);
+        // A sink that takes the place of another begins a run of its own.
+        let run_id = new_run_id();
         let place = BuildPlace { pacer: &pacer, run_id: &run_id, config_digest };
         let pipelines = config.pipelines.rebuild(&place, former)?;
         Ok(Self {

@@ -51,6 +51,8 @@ pub(crate) struct PipelineReload {
     pub(crate) reconnects_for: Vec<String>,
     /// Set if the stages were replaced.
     pub(crate) stages_replaced: bool,
+    /// Sinks that were replaced, added or removed, such as `sinks[0]`.
+    pub(crate) sinks_replaced: Vec<String>,
     /// Set if the pipeline was started or stopped as a whole.
     pub(crate) lifecycle: Option<PipelineStep>,
 }
@@ -121,6 +123,9 @@ impl fmt::Display for PipelineReload {
         }
         if self.stages_replaced {
             parts.push("replaced the stages".to_owned());
+        }
+        if !self.sinks_replaced.is_empty() {
+            parts.push(format!("replaced `{}`", self.sinks_replaced.join("`, `")));
         }
         match self.lifecycle {
             Some(PipelineStep::Started) => parts.push("started".to_owned()),

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::checked_config::{CheckedConfig, RunningParts};
+use super::pipeline_change::PipelineChange;
 use super::reload_handle::{ReloadRequest, ReloadRequests};
 use super::reload_report::{PipelineReload, PipelineStep, ReloadOutcome, ReloadReport};
 use super::running_config::RunningConfig;
@@ -15,18 +16,15 @@ use crate::base::error_chain::error_chain;
 use crate::base::secrets::Secrets;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::{
-    ArchiveConfig, BuiltPipeline, ConfigDiff, FormerPipeline, PipelineDiff, SectionsDiff,
-    config_digest, merge_pipelines,
+    ArchiveConfig, BuiltPipeline, ConfigDiff, FormerPipeline, PipelineDiff, config_digest,
+    merge_pipelines,
 };
-use crate::engine::{ConfigDigests, Pipeline, SourceChange};
+use crate::engine::ConfigDigests;
 use crate::metrics::{ConfigStatus, ProcessStats};
 use crate::recorder::logging::Log;
 use crate::recorder::pipeline_starter::{LogName, PipelineStarter, RunningPipeline};
 use crate::recorder::service_manager::{Notification, ServiceManager};
 use crate::recorder::sidecar::SharedJobs;
-
-/// The name of the section of stages, which can be replaced while the pipeline runs.
-const STAGES: &str = "stages";
 
 /// Does the reloads, one at a time.
 pub(crate) struct Reloader {
@@ -47,7 +45,7 @@ pub(crate) struct Reloader {
 #[derive(Default)]
 struct ReloadPlan {
     removed: Vec<String>,
-    changed: BTreeMap<String, (Pipeline, SectionsDiff)>,
+    changed: BTreeMap<String, PipelineChange>,
     added: Vec<BuiltPipeline>,
     needs_restart: Vec<String>,
 }
@@ -111,7 +109,6 @@ impl Reloader {
         let parts = RunningParts {
             registry: self.running.registry.clone(),
             pacer: Arc::clone(&self.running.pacer),
-            run_id: self.running.run_id.clone(),
             resolved: self.running.resolved.clone(),
             pipelines: self.pipelines.iter().filter_map(former).collect(),
         };
@@ -131,7 +128,8 @@ impl Reloader {
             self.running.file.set_running(Some(text_hash));
             return ReloadReport::without_change(ReloadOutcome::Unchanged, &self.running.digest);
         }
-        let ReloadPlan { removed, changed, added, mut needs_restart } = self.plan(&diff, pipelines);
+        let ReloadPlan { removed, changed, added, mut needs_restart } =
+            self.plan(&diff, pipelines).await;
         let mut done = BTreeMap::new();
         // The recorder ends with its last pipeline, and must not before the first new one runs.
         let hold = self.starter.hold();
@@ -153,39 +151,30 @@ impl Reloader {
     }
 
     /// Returns what can be changed while the recorder runs, with the names of everything else.
-    fn plan(&self, diff: &ConfigDiff, built: Vec<BuiltPipeline>) -> ReloadPlan {
+    async fn plan(&self, diff: &ConfigDiff, built: Vec<BuiltPipeline>) -> ReloadPlan {
         let mut built: BTreeMap<String, BuiltPipeline> =
             built.into_iter().map(|built| (built.pipeline.name.clone(), built)).collect();
         let settings = diff.settings.iter().map(|key| format!("`{key}`"));
         let mut plan = ReloadPlan { needs_restart: settings.collect(), ..ReloadPlan::default() };
         for (name, diff) in &diff.pipelines {
-            match (diff, built.remove(name)) {
-                (PipelineDiff::Removed, _) => plan.removed.push(name.clone()),
-                (PipelineDiff::Added, Some(built)) => plan.added.push(built),
-                (PipelineDiff::Changed(sections), Some(BuiltPipeline { pipeline, .. })) => {
-                    match self.obstacle_to(&pipeline, sections) {
-                        Some(what) => plan.needs_restart.push(format!("pipeline {name}: {what}")),
-                        None => {
-                            plan.changed.insert(name.clone(), (pipeline, sections.clone()));
+            let running = self.pipelines.get(name);
+            match (diff, built.remove(name), running) {
+                (PipelineDiff::Removed, _, _) => plan.removed.push(name.clone()),
+                (PipelineDiff::Added, Some(built), _) => plan.added.push(built),
+                (PipelineDiff::Changed(sections), Some(built), Some(running)) => {
+                    let new = built.pipeline;
+                    match PipelineChange::prepare(running, new, sections.clone()).await {
+                        Ok(change) => drop(plan.changed.insert(name.clone(), change)),
+                        Err(what) => {
+                            let what = self.secrets.mask(&what);
+                            plan.needs_restart.push(format!("pipeline {name}: {what}"));
                         }
                     }
                 }
-                (_, None) => plan.needs_restart.push(format!("pipeline {name}: it has ended")),
+                _ => plan.needs_restart.push(format!("pipeline {name}: it has ended")),
             }
         }
         plan
-    }
-
-    /// Returns what prevents a change of a pipeline while it runs, if there is something.
-    fn obstacle_to(&self, pipeline: &Pipeline, sections: &SectionsDiff) -> Option<String> {
-        let fixed: Vec<_> =
-            sections.sections.iter().filter(|section| *section != STAGES).cloned().collect();
-        if !fixed.is_empty() {
-            return Some(format!("`{}`", fixed.join("`, `")));
-        }
-        let control = &self.pipelines.get(&pipeline.name)?.control;
-        let obstacle = control.obstacle_to(&pipeline.sources, &pipeline.fixed_parts());
-        obstacle.map(|obstacle| obstacle.to_string())
     }
 
     async fn stop_pipelines(
@@ -230,46 +219,25 @@ impl Reloader {
 
     /// Changes pipelines that run on, and tells the others of the configuration.
     async fn change_pipelines(
-        &self,
-        mut changed: BTreeMap<String, (Pipeline, SectionsDiff)>,
+        &mut self,
+        mut changed: BTreeMap<String, PipelineChange>,
         digests: &ConfigDigests,
         done: &mut BTreeMap<String, PipelineReload>,
     ) {
-        for (name, running) in &self.pipelines {
-            let Some((pipeline, sections)) = changed.remove(name) else {
-                if digests.old != digests.new && !done.contains_key(name) {
-                    running.control.announce(digests);
-                }
-                continue;
-            };
-            let change =
-                if sections.is_topics_only() { SourceChange::Topics } else { SourceChange::Whole };
-            let replaced = running.control.replace_sources(pipeline.sources, change, digests).await;
-            // None if it has ended just now, and has nothing to change.
-            let applied = replaced.unwrap_or_default();
-            let stages_replaced = sections.sections.iter().any(|section| section == STAGES);
-            if stages_replaced {
-                running.control.replace_stages(pipeline.stages);
+        for (name, running) in &mut self.pipelines {
+            if let Some(change) = changed.remove(name) {
+                done.insert(name.clone(), change.apply(running, digests).await);
+            } else if digests.old != digests.new && !done.contains_key(name) {
+                running.control.announce(digests);
             }
-            let reconnects_for = match change {
-                SourceChange::Topics => Vec::new(),
-                SourceChange::Whole => sections.source_keys,
-            };
-            let reload = PipelineReload {
-                topics_added: applied.added,
-                topics_removed: applied.removed,
-                reconnects_for,
-                stages_replaced,
-                lifecycle: None,
-            };
-            done.insert(name.clone(), reload);
         }
     }
 
     /// Gives the sidecar the directories of the pipelines that run.
     fn update_archive_jobs(&self) {
         let Some((config, jobs)) = &self.archive else { return };
-        let dirs: BTreeSet<_> = self.pipelines.values().flat_map(|it| it.dirs.clone()).collect();
+        let dirs: BTreeSet<_> =
+            self.pipelines.values().flat_map(|it| it.sink_dirs.iter().flatten()).cloned().collect();
         let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
         *jobs = dirs.into_iter().map(|dir| config.job(dir)).collect();
     }

@@ -9,6 +9,11 @@ use crate::base::pacer::Pacer;
 use crate::config::BuildPlace;
 use crate::registry::Registry;
 
+/// Returns a text that no other recording has.
+pub(crate) fn new_run_id() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
 /// The configuration that runs, and what its pipelines are built with.
 pub(crate) struct RunningConfig {
     pub(crate) registry: Registry,

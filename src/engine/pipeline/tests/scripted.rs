@@ -147,7 +147,7 @@ pub(super) fn scripted_pipeline(
         sinks: sinks.into_iter().map(|sink| required_sink(Box::new(sink))).collect(),
         shutdown_timeout: TEST_TIMEOUT,
         control: Arc::default(),
-        archive_dirs: Vec::new(),
+        sink_dirs: Vec::new(),
         ..PipelineHarness::pipeline(NumberSource::until(0), MemorySink::default(), Overflow::Block)
     }
 }
