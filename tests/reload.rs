@@ -496,6 +496,9 @@ fn a_second_topic_makes_files_by_topic_and_no_message_is_lost() {
     let status = recorder.wait_until(|status| status["topics"]["confirmed"] == 2);
     let messages = status["messages"].as_u64().unwrap();
     recorder.wait_for_messages(messages + 200);
+    // The new sink knows that the topic arrives.
+    let open: Vec<_> = test.query("gaps").into_iter().filter(|gap| gap["to"].is_null()).collect();
+    assert!(open.is_empty(), "{open:#?}");
     stop.store(true, Ordering::Relaxed);
     let count: u64 = server.next_note().parse().unwrap();
     recorder.wait_until(|status| status["queue"]["messages"] == 0);
