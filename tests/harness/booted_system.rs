@@ -35,8 +35,7 @@ impl BootedSystem {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut system = Self { container: command.spawn().unwrap(), process_1: String::new() };
         if let Err(error) = system.wait_until_booted() {
-            eprintln!("the system does not boot: {error}");
-            return missing("the right to boot a system in this container");
+            return missing(&format!("the right to boot a system in this container: {error}"));
         }
         Some(system)
     }
