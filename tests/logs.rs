@@ -113,6 +113,8 @@ fn a_fifo_gets_the_log_once_somebody_reads_it() {
     mkfifoat(CWD, test.path("log"), 0o600.into()).unwrap();
     let recorder = test.start();
     let path = test.path("log");
+    // The log is closed and opened again, which must not end the reading.
+    let writer = File::options().write(true).read(true).open(&path).unwrap();
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
         File::open(path).unwrap().read_to_string(&mut text).unwrap();
@@ -122,8 +124,7 @@ fn a_fifo_gets_the_log_once_somebody_reads_it() {
     recorder.signal("HUP");
     recorder.wait_for(&["reopened the log file"]);
     recorder.stop();
-    // Should the reader have come too late for the last line, it must not wait for ever.
-    drop(File::options().write(true).read(true).open(test.path("log")).unwrap());
+    drop(writer);
     let text = reader.join().unwrap();
     assert!(text.contains("stopped"), "{text}");
 }
