@@ -18,6 +18,7 @@ mod encryption;
 mod endpoint_url;
 pub mod frame_decoder;
 mod host_port;
+mod http_date;
 mod http_exchange;
 mod http_response;
 mod no_proxy;
