@@ -83,6 +83,8 @@ impl Stage for StampInsert {
         batch.expand(|record, lines| {
             let members = record.payload.trim_ascii().strip_prefix(b"{");
             let members = members.filter(|members| members.ends_with(b"}"));
+            let is_json = serde_json::from_slice::<IgnoredAny>(record.payload).is_ok();
+            let members = members.filter(|_| is_json);
             let members = members.ok_or("the message is no object")?.trim_ascii_start();
             if self.pointer.find(record.payload).is_some() {
                 return Err(format!("the message has the key {} already", self.quoted_key).into());
@@ -126,7 +128,15 @@ mod tests {
     #[test]
     fn the_key_is_prepended_to_objects_that_lack_it() {
         let mut bench = StageHarness::new::<StampConfig>(json!({ "key": "t/\"x" })).unwrap();
-        let messages = [" {\"a\":1}", "{ }", "[1]", "{\"t/\\\"x\":1}", "pong"];
+        let messages = [
+            " {\"a\":1}",
+            "{ }",
+            "[1]",
+            "{\"t/\\\"x\":1}",
+            "pong",
+            "{\"a\":1}{\"b\":2}",
+            "{\"a\":1,}",
+        ];
         let StageOutcome { passed, failures } = bench.run_at(7, &messages);
         assert_eq!(
             passed,
@@ -135,10 +145,12 @@ mod tests {
                 r#"{"t/\"x":7000000000}"#,
                 "[1]",
                 r#"{"t/\"x":1}"#,
-                "pong"
+                "pong",
+                r#"{"a":1}{"b":2}"#,
+                r#"{"a":1,}"#
             ]
         );
-        assert_eq!(failures.len(), 3);
+        assert_eq!(failures.len(), 5);
         assert!(failures[1].contains("has the key"));
     }
 }

@@ -3,27 +3,31 @@
 use std::sync::Arc;
 
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use super::connect_config_error::ConnectConfigError;
+use super::connect_deadline::ConnectDeadline;
 use super::connect_options::ConnectOptions;
 use super::deflate_extension::accepts_deflate;
 use super::dialer::DialedStream;
-use super::disconnects::{exchange_disconnect, refusal_disconnect, tls_disconnect};
+use super::disconnects::{
+    cut_refusal_disconnect, exchange_disconnect, refusal_disconnect, tls_disconnect,
+};
 use super::encryption::Encryption;
 use super::endpoint_url::{EndpointUrl, UrlError, UrlProtocol};
 use super::host_port::{HostPort, HostPortError};
-use super::http_exchange::read_response;
+use super::http_exchange::exchange;
 use super::paced_stream::PacedStream;
 use super::proxy::Proxy;
 use super::quote::shown_url;
 use super::refusal_body::read_refusal_body;
+use super::response_parser::ResponseParser;
 use super::transport::Transport;
 use super::upgrade_request::UpgradeRequest;
 use super::upgrade_response::{PROTOCOL_HEADER, ProtocolAnswer, check_upgrade};
@@ -104,11 +108,13 @@ impl ConnectTarget {
     pub(super) async fn connect(&self, deadline: Instant) -> Result<OpenedStream, Disconnect> {
         let host = self.proxy.as_ref().map_or(&self.server, Proxy::address);
         let dialer = &self.options.dialer;
-        let limit = self.options.connect_timeout;
-        let dialed = dialer.connect(host, deadline, limit).await.map_err(|failure| {
-            let origin = self.proxy.as_ref().map_or_else(String::new, |proxy| format!("{proxy}: "));
-            Disconnect { detail: format!("{origin}{}", failure.detail), ..failure }
-        })?;
+        let deadline = ConnectDeadline { at: deadline, limit: self.options.connect_timeout };
+        let dialed =
+            dialer.connect(host, deadline.at, deadline.limit).await.map_err(|failure| {
+                let origin =
+                    self.proxy.as_ref().map_or_else(String::new, |proxy| format!("{proxy}: "));
+                Disconnect { detail: format!("{origin}{}", failure.detail), ..failure }
+            })?;
         let DialedStream { stream, address } = dialed;
         let opened = self.open_over(stream, deadline).await;
         // What answers there may be broken while another address of the host works.
@@ -123,15 +129,13 @@ impl ConnectTarget {
     async fn open_over(
         &self,
         tcp: TcpStream,
-        deadline: Instant,
+        deadline: ConnectDeadline,
     ) -> Result<OpenedStream, Disconnect> {
         let tcp = match &self.proxy {
             None => tcp,
             Some(proxy) => {
-                let step = format!("the connection through {proxy}");
                 let user_agent = self.options.user_agent();
-                let tunnel = proxy.open_tunnel(tcp, &self.server, user_agent, deadline);
-                self.within_deadline(deadline, &step, tunnel).await??
+                proxy.open_tunnel(tcp, &self.server, user_agent, deadline).await?
             }
         };
         tcp.set_nodelay(true).map_err(|error| Disconnect::new(DownCause::Io, error.to_string()))?;
@@ -140,7 +144,7 @@ impl ConnectTarget {
             None => Box::new(BufReader::with_capacity(READ_BUFFER_SIZE, tcp)),
             Some(TlsEndpoint { connector, server_name }) => {
                 let handshake = connector.connect(server_name.clone(), tcp);
-                let stream = self.within_deadline(deadline, "the TLS handshake", handshake).await?;
+                let stream = deadline.bound("the TLS handshake", handshake).await?;
                 Box::new(stream.map_err(|error| tls_disconnect(&error))?)
             }
         };
@@ -151,20 +155,21 @@ impl ConnectTarget {
     async fn upgrade(
         &self,
         mut stream: Box<dyn Transport>,
-        deadline: Instant,
+        deadline: ConnectDeadline,
     ) -> Result<OpenedStream, Disconnect> {
         let key = generate_key();
         let offers_deflate = self.options.offers_deflate();
         let request = self.request.encode(&key, offers_deflate, &self.options);
-        let exchange = async {
-            stream.write_all(&request).await?;
-            stream.flush().await?;
-            read_response(&mut stream).await
-        };
-        let response = self.within_deadline(deadline, "the WebSocket handshake", exchange).await?;
-        let response = response.map_err(exchange_disconnect)?;
+        let mut parser = ResponseParser::default();
+        let exchange = exchange(&mut stream, &request, &mut parser);
+        let response = deadline.bound("the WebSocket handshake", exchange).await;
+        let response = response.and_then(|response| response.map_err(exchange_disconnect));
+        let response = response.map_err(|failure| match parser.begun_refusal() {
+            Some(begun) => cut_refusal_disconnect(&begun, &failure, SystemClock.now()),
+            None => failure,
+        })?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
-            let body = read_refusal_body(&mut stream, &response, deadline).await;
+            let body = read_refusal_body(&mut stream, &response, deadline.at).await;
             return Err(refusal_disconnect(&response, &body, SystemClock.now()));
         }
         let fault = |detail: String| Disconnect::new(DownCause::Handshake, detail);
@@ -184,19 +189,6 @@ impl ConnectTarget {
             return Err(fault(detail.to_owned()));
         }
         Ok(OpenedStream { stream, is_deflate_agreed })
-    }
-
-    /// Awaits one step of a connect, all of which share `connect_timeout`.
-    async fn within_deadline<F: Future>(
-        &self,
-        deadline: Instant,
-        step: &str,
-        future: F,
-    ) -> Result<F::Output, Disconnect> {
-        timeout_at(deadline, future).await.map_err(|_| {
-            let limit = self.options.connect_timeout;
-            Disconnect::new(DownCause::ConnectTimeout, format!("{step} took more than {limit:?}"))
-        })
     }
 }
 

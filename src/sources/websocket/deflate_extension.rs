@@ -70,7 +70,7 @@ mod tests {
             head = format!("{head}{EXTENSIONS_HEADER}: {value}\r\n");
         }
         head.push_str("\r\n");
-        accepts_deflate(&HttpResponse::parse(head.as_bytes()).unwrap().unwrap().0)
+        accepts_deflate(&HttpResponse::parse(&head))
     }
 
     #[test]

@@ -69,6 +69,17 @@ pub(super) fn refusal_disconnect(
     Disconnect { retry_after, ..Disconnect::new(DownCause::Http, detail) }
 }
 
+/// Describes a refusal that did not come to its end, for this reason.
+pub(super) fn cut_refusal_disconnect(
+    begun: &HttpResponse,
+    failure: &Disconnect,
+    now: UnixNanos,
+) -> Disconnect {
+    let refusal = refusal_disconnect(begun, b"", now);
+    let detail = format!("{} (cut short: {})", refusal.detail, failure.detail);
+    Disconnect { detail, ..refusal }
+}
+
 /// Returns the explanation of an error of TLS, with the words of the library.
 fn tls_error_text(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());

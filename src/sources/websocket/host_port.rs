@@ -72,6 +72,12 @@ impl HostPort {
         host.strip_suffix('.').unwrap_or(host)
     }
 
+    /// Returns the address without the zone, which means nothing to another machine (RFC 4007, 11.2).
+    pub(super) fn without_zone(&self) -> Self {
+        let host = self.host.split('%').next().unwrap_or_default().to_owned();
+        Self { host, port: self.port }
+    }
+
     /// Returns the address if the host is one.
     pub(super) fn ip(&self) -> Option<IpAddr> {
         self.name().parse().ok()

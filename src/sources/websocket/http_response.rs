@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-use httparse::{ParserConfig, Status};
 use tokio_tungstenite::tungstenite::http::StatusCode;
+
+/// Beginning of a status line, in any case.
+const PROTOCOL: &[u8] = b"HTTP/";
+/// Maximum number of stray bytes before a status line, which is that of browsers.
+const MAX_STRAY_BYTES: usize = 4;
 
 /// The head of a response: its status and its headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,45 +24,64 @@ struct HttpHeader {
     value: String,
 }
 
+/// A first line of an answer that is no status line. The text continues "its answer …".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum StatusLineError {
+    #[error("is not HTTP/1.1")]
+    NotHttp,
+    #[error("has no status, which is a number of three digits")]
+    NoStatus,
+}
+
 impl HttpResponse {
-    /// Parses the head at the start of `bytes`. Returns it with its length in bytes, or `None` if
-    /// it is incomplete.
+    /// Parses a status line (RFC 9112, 4), as leniently as browsers do.
     ///
-    /// What browsers take is taken: lines that end with a line feed alone, folded lines, white
-    /// space before a colon. A line that is no header is skipped, and bytes that no line may contain
-    /// count as spaces (RFC 9112, 2.2).
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, httparse::Error> {
-        match Self::parse_strictly(bytes) {
-            Err(httparse::Error::HeaderValue | httparse::Error::HeaderName) => {
-                Self::parse_strictly(&without_forbidden_bytes(bytes))
-            }
-            parsed => parsed,
+    /// Bytes that no line may contain count as spaces, as they do in headers (RFC 9112, 2.2). A
+    /// response of a later minor version is one of HTTP/1.1 (RFC 9110, 2.5).
+    pub(super) fn from_status_line(line: &[u8]) -> Result<Self, StatusLineError> {
+        let line = blank_control_bytes(line);
+        let start = protocol_offset(&line).ok_or(StatusLineError::NotHttp)?;
+        let after = String::from_utf8_lossy(line.split_at(start + PROTOCOL.len()).1);
+        let is_version = |char: char| char.is_ascii_digit() || char == '.';
+        let (version, rest) = after.split_at(after.find(|c| !is_version(c)).unwrap_or(after.len()));
+        let rest = rest.trim_start();
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if version.is_empty() || digits != 3 {
+            return Err(StatusLineError::NoStatus);
+        }
+        let (code, reason) = rest.split_at(digits);
+        let status = code.parse().ok().filter(|status| *status >= 100);
+        let status = status.ok_or(StatusLineError::NoStatus)?;
+        // Whoever switches to WebSocket speaks HTTP/1.1, whatever is written here.
+        let is_version_1 = version.split('.').next() == Some("1");
+        if !is_version_1 && status != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+            return Err(StatusLineError::NotHttp);
+        }
+        Ok(Self { status, reason: reason.trim().to_owned(), headers: Vec::new() })
+    }
+
+    /// Adds a line of the head: a header, or the continuation of one.
+    pub(super) fn push_line(&mut self, line: &[u8]) {
+        // Carriage returns before a line belong to the end of the line before it.
+        let first = line.iter().find(|byte| **byte != b'\r');
+        let is_continuation = matches!(first, Some(b' ' | b'\t'));
+        let blanked = blank_control_bytes(line);
+        let text = String::from_utf8_lossy(&blanked);
+        match (text.trim(), self.headers.last_mut()) {
+            ("", _) => {}
+            (text, Some(header)) if is_continuation => header.push_continuation(text),
+            // Before the first header, white space counts as nothing.
+            (text, _) => self.headers.push(HttpHeader::parse(text)),
         }
     }
 
-    fn parse_strictly(bytes: &[u8]) -> Result<Option<(Self, usize)>, httparse::Error> {
-        // Each header has a line.
-        let max_headers = memchr::memchr_iter(b'\n', bytes).count();
-        let mut headers = vec![httparse::EMPTY_HEADER; max_headers];
-        let mut parsed = httparse::Response::new(&mut headers);
-        let status = ParserConfig::default()
-            .allow_spaces_after_header_name_in_responses(true)
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .allow_multiple_spaces_in_response_status_delimiters(true)
-            .allow_space_before_first_header_name(true)
-            .ignore_invalid_headers_in_responses(true)
-            .parse_response(&mut parsed, bytes)?;
-        let Status::Complete(length) = status else { return Ok(None) };
-        let headers = parsed
-            .headers
-            .iter()
-            .map(|header| HttpHeader { name: header.name.to_owned(), value: unfold(header.value) });
-        let response = Self {
-            status: parsed.code.unwrap_or_default(),
-            reason: parsed.reason.unwrap_or_default().to_owned(),
-            headers: headers.collect(),
-        };
-        Ok(Some((response, length)))
+    /// Parses a head whose lines are given as a whole.
+    #[cfg(test)]
+    pub(super) fn parse(head: &str) -> Self {
+        let mut lines = head.split_inclusive('\n');
+        let mut response = Self::from_status_line(lines.next().unwrap().as_bytes()).unwrap();
+        lines.for_each(|line| response.push_line(line.as_bytes()));
+        response
     }
 
     pub(super) fn status(&self) -> u16 {
@@ -101,26 +124,50 @@ impl fmt::Display for HttpResponse {
             "" => usual.unwrap_or_default(),
             reason => reason,
         };
-        write!(f, "{} {reason}", self.status)
+        write!(f, "{}", self.status)?;
+        if reason.is_empty() { Ok(()) } else { write!(f, " {reason}") }
     }
 }
 
-/// Replaces every NUL, and every carriage return that ends no line, by a space.
-fn without_forbidden_bytes(head: &[u8]) -> Vec<u8> {
-    let mut next = head.iter().skip(1);
-    let mut is_forbidden = |byte: u8| {
-        let is_before_feed = matches!(next.next(), Some(b'\n') | None);
-        byte == 0 || byte == b'\r' && !is_before_feed
-    };
-    head.iter().map(|&byte| if is_forbidden(byte) { b' ' } else { byte }).collect()
+impl HttpHeader {
+    /// Parses the first line of a header. A line that is none becomes a header without a name, so that
+    /// the lines that continue it belong to no other.
+    fn parse(line: &str) -> Self {
+        let (name, value) = line.split_once(':').unwrap_or(("", line));
+        Self { name: name.trim().to_owned(), value: value.trim().to_owned() }
+    }
+
+    /// Adds a further line to the value. The line break, with the white space around it, becomes a
+    /// space (RFC 9112, 5.2).
+    fn push_continuation(&mut self, text: &str) {
+        if !self.value.is_empty() {
+            self.value.push(' ');
+        }
+        self.value.push_str(text);
+    }
 }
 
-/// Returns the value of a header as one line. A line break in it, with the white space around it,
-/// becomes a space (RFC 9112, 5.2).
-fn unfold(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(value);
-    let lines: Vec<_> = text.split(['\r', '\n']).map(str::trim).filter(|l| !l.is_empty()).collect();
-    lines.join(" ")
+/// Returns whether bytes may be the beginning of a status line.
+pub(super) fn may_begin_status_line(bytes: &[u8]) -> bool {
+    let line = blank_control_bytes(bytes);
+    let is_short = line.trim_ascii_start().len() < MAX_STRAY_BYTES + PROTOCOL.len();
+    is_short || protocol_offset(&line).is_some()
+}
+
+/// Returns the offset of the name of the protocol in a status line. What is before it is white space
+/// and a few stray bytes, such as a byte order mark or the rest of something else.
+fn protocol_offset(line: &[u8]) -> Option<usize> {
+    let blank = line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let mut offsets = blank..=blank + MAX_STRAY_BYTES;
+    offsets.find(|offset| {
+        let name = line.get(*offset..offset + PROTOCOL.len());
+        name.is_some_and(|name| name.eq_ignore_ascii_case(PROTOCOL))
+    })
+}
+
+/// Returns a line in which every control byte is a space.
+fn blank_control_bytes(line: &[u8]) -> Vec<u8> {
+    line.iter().map(|&byte| if byte.is_ascii_control() { b' ' } else { byte }).collect()
 }
 
 #[cfg(test)]
@@ -128,9 +175,7 @@ mod tests {
     use super::*;
 
     fn parse(head: &str) -> HttpResponse {
-        let (response, length) = HttpResponse::parse(head.as_bytes()).unwrap().unwrap();
-        assert_eq!(length, head.len());
-        response
+        HttpResponse::parse(head)
     }
 
     #[test]
@@ -146,19 +191,59 @@ mod tests {
 
     #[test]
     fn folded_lines_lone_line_feeds_and_lines_without_a_colon_are_taken() {
-        let response =
-            parse("HTTP/1.0 403\nLocation:\t a\r\n  b \n\tc\nno header\nRetry-After:  7 \n\n");
+        let response = parse(
+            "HTTP/1.0 403\nLocation:\t a\r\n  b \n \r\n\tc\nno header\n d\nRetry-After:  7 \n\n",
+        );
         assert_eq!((response.status(), response.value("location")), (403, Some("a b c")));
         assert_eq!(response.value("Retry-After"), Some("7"));
         assert_eq!(response.to_string(), "403 Forbidden");
+        let response = parse("HTTP/1.1 101\r\n \t\r\n A: b\r\n");
+        assert_eq!(response.value("a"), Some("b"), "white space before the first header");
     }
 
     #[test]
     fn bytes_that_no_line_may_contain_count_as_spaces() {
-        let response = parse("HTTP/1.1 101 Yes\r\nA: b\rc\0d\r\nE: f\r\r\nG: h\r\n\r\n");
-        assert_eq!((response.value("a"), response.value("g")), (Some("b c d"), Some("h")));
-        let half = "HTTP/1.1 101 Yes\r\nA: b\0\r";
-        assert_eq!(HttpResponse::parse(half.as_bytes()), Ok(None));
+        let response =
+            parse("HTTP/1.1 101 Yes\r\nA: b\rc\0d\r\n\rE: f\r\r\nG: h\x7f\r\nI: \x1bj\r\n");
+        let values = ["a", "e", "g", "i"].map(|name| response.value(name).unwrap());
+        assert_eq!(values, ["b c d", "f", "h", "j"]);
+    }
+
+    #[test]
+    fn a_status_line_is_taken_if_it_has_a_status() {
+        for (line, status, shown) in [
+            ("HTTP/1.1 101 Switching Protocols\r\n", 101, "101 Switching Protocols"),
+            ("HTTP/1.1 101 Switching\0Protocols\r\r\n", 101, "101 Switching Protocols"),
+            ("HTTP/1.1\x0b101\rYes\x01\n", 101, "101 Yes"),
+            ("HTTP/1.1  \t 503\n", 503, "503 Service Unavailable"),
+            ("HTTP/1.1 503Busy\n", 503, "503 Busy"),
+            ("HTTP/1.1 503: Busy\n", 503, "503 : Busy"),
+            ("HTTP/1.2 429 Slow\n", 429, "429 Slow"),
+            ("HTTP/1 429 Slow\n", 429, "429 Slow"),
+            ("http/1.1 429 Slow\n", 429, "429 Slow"),
+            (" \0\r HTTP/1.1 429 Slow\n", 429, "429 Slow"),
+            ("\u{feff}HTTP/1.1 429 Slow\n", 429, "429 Slow"),
+            ("}\r\r HTTP/1.1 429 Slow\n", 429, "429 Slow"),
+            ("HTTP/1.1 999", 999, "999"),
+            ("HTTP/2.0 101", 101, "101 Switching Protocols"),
+        ] {
+            let response = HttpResponse::from_status_line(line.as_bytes()).unwrap();
+            assert_eq!(
+                (response.status(), response.to_string().as_str()),
+                (status, shown),
+                "{line}"
+            );
+        }
+        let error = |line: &str| HttpResponse::from_status_line(line.as_bytes()).unwrap_err();
+        for line in ["", "HTTP", "ICY 200 OK", "junk HTTP/1.1 200 OK", "HTTP/2 200", "HTTP/3.0 503"]
+        {
+            assert_eq!(error(line), StatusLineError::NotHttp, "{line}");
+        }
+        for line in
+            ["HTTP/1.1", "HTTP/1.1 50", "HTTP/1.1 OK", "HTTP/1.1 5030", "HTTP/1.1 099", "HTTP/ 200"]
+        {
+            assert_eq!(error(line), StatusLineError::NoStatus, "{line}");
+        }
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! Connecting through a proxy: HTTP CONNECT (RFC 9110, 9.3.6) and SOCKS5 (RFC 1928 and 1929).
 
 use data_encoding::BASE64;
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use tokio::io::AsyncWriteExt as _;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
-use tokio_socks::tcp::Socks5Stream;
 
-use super::disconnects::{io_disconnect, refusal_disconnect};
+use super::connect_deadline::ConnectDeadline;
+use super::credentials::Credentials;
+use super::disconnects::{cut_refusal_disconnect, refusal_disconnect};
 use super::encryption::Encryption;
 use super::host_port::{HostPort, HostPortError};
-use super::http_exchange::read_response_from_socket;
+use super::http_exchange::exchange_over_socket;
+use super::http_response::HttpResponse;
 use super::no_proxy::NoProxyList;
 use super::refusal_body::read_refusal_body;
+use super::response_parser::ResponseParser;
+use super::socks5::connect_through;
 use crate::base::literal_secrets::credential_values;
 use crate::base::time::{Clock as _, SystemClock};
 use crate::plugin::{Disconnect, DownCause};
@@ -32,13 +34,6 @@ pub(super) struct Proxy {
 enum ProxyScheme {
     Http,
     Socks5,
-}
-
-/// A user of a proxy.
-#[derive(Debug, Clone)]
-struct Credentials {
-    user: String,
-    password: String,
 }
 
 /// A text that names no usable proxy. The message leaves out the text, which may hold a password.
@@ -168,40 +163,35 @@ impl Proxy {
             .unwrap_or_default()
     }
 
-    /// Turns a connection to the proxy into a connection to the server.
+    /// Turns a connection to the proxy into a connection to the server, until `deadline`.
     ///
-    /// `user_agent` is the value of that header; the words of a refusal are awaited until `deadline`
-    /// at most.
+    /// `user_agent` is the value of that header.
     pub(super) async fn open_tunnel(
-        &self,
-        tcp: TcpStream,
-        server: &HostPort,
-        user_agent: &[u8],
-        deadline: Instant,
-    ) -> Result<TcpStream, Disconnect> {
-        match self.scheme {
-            ProxyScheme::Http => self.http_connect(tcp, server, user_agent, deadline).await,
-            ProxyScheme::Socks5 => {
-                let server = server.as_pair();
-                let tunnel = match &self.credentials {
-                    None => Socks5Stream::connect_with_socket(tcp, server).await,
-                    Some(Credentials { user, password }) => {
-                        Socks5Stream::connect_with_password_and_socket(tcp, server, user, password)
-                            .await
-                    }
-                };
-                tunnel.map(Socks5Stream::into_inner).map_err(|error| self.disconnect(error))
-            }
-        }
-    }
-
-    async fn http_connect(
         &self,
         mut tcp: TcpStream,
         server: &HostPort,
         user_agent: &[u8],
-        deadline: Instant,
+        deadline: ConnectDeadline,
     ) -> Result<TcpStream, Disconnect> {
+        match self.scheme {
+            ProxyScheme::Http => self.http_connect(&mut tcp, server, user_agent, deadline).await?,
+            ProxyScheme::Socks5 => {
+                let tunnel = connect_through(&mut tcp, server, self.credentials.as_ref());
+                let tunnel = deadline.bound(&self.step(), tunnel).await?;
+                tunnel.map_err(|error| self.disconnect(error))?;
+            }
+        }
+        Ok(tcp)
+    }
+
+    async fn http_connect(
+        &self,
+        tcp: &mut TcpStream,
+        server: &HostPort,
+        user_agent: &[u8],
+        deadline: ConnectDeadline,
+    ) -> Result<(), Disconnect> {
+        let server = server.without_zone();
         let mut request = format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n").into_bytes();
         request.extend_from_slice(&[b"User-Agent: ", user_agent, b"\r\n"].concat());
         if let Some(Credentials { user, password }) = &self.credentials {
@@ -209,17 +199,33 @@ impl Proxy {
             request.extend_from_slice(format!("Proxy-Authorization: Basic {basic}\r\n").as_bytes());
         }
         request.extend_from_slice(b"\r\n");
-        tcp.write_all(&request).await.map_err(|error| io_disconnect(&error))?;
-        let response = read_response_from_socket(&mut tcp).await;
-        let response = response.map_err(|error| self.disconnect(error))?;
-        if (200..300).contains(&response.status()) {
+        let mut parser = ResponseParser::default();
+        let exchange = exchange_over_socket(tcp, &request, &mut parser);
+        let response = deadline.bound(&self.step(), exchange).await;
+        let response =
+            response.and_then(|response| response.map_err(|error| self.disconnect(error)));
+        let is_tunnel = |response: &HttpResponse| (200..300).contains(&response.status());
+        let refusal = match response {
             // Such a response has no body: what follows is the tunnel (RFC 9110, 9.3.6).
-            return Ok(tcp);
-        }
-        let body = read_refusal_body(&mut tcp, &response, deadline).await;
-        let refusal = refusal_disconnect(&response, &body, SystemClock.now());
+            Ok(response) if is_tunnel(&response) => return Ok(()),
+            Ok(response) => {
+                let body = read_refusal_body(tcp, &response, deadline.at).await;
+                refusal_disconnect(&response, &body, SystemClock.now())
+            }
+            Err(failure) => match parser.begun_refusal() {
+                Some(begun) if !is_tunnel(&begun) => {
+                    cut_refusal_disconnect(&begun, &failure, SystemClock.now())
+                }
+                _ => return Err(failure),
+            },
+        };
         let detail = self.disconnect(&refusal.detail).detail;
         Err(Disconnect { cause: DownCause::Connect, detail, ..refusal })
+    }
+
+    /// Returns the name of the step of a connect that the proxy takes part in.
+    fn step(&self) -> String {
+        format!("the connection through {self}")
     }
 
     fn disconnect(&self, reason: impl std::fmt::Display) -> Disconnect {
@@ -231,19 +237,6 @@ impl Proxy {
 impl std::fmt::Display for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the proxy {}", self.address)
-    }
-}
-
-impl Credentials {
-    fn parse(user_info: &str) -> Self {
-        let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
-        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        Self { user: decoded(user), password: decoded(password) }
-    }
-
-    /// Returns whether both lengths fit into one byte and are not 0 (RFC 1929, 2).
-    fn is_valid_for_socks5(&self) -> bool {
-        [&self.user, &self.password].iter().all(|text| (1..=255).contains(&text.len()))
     }
 }
 

@@ -156,7 +156,7 @@ mod tests {
     /// keeps the connection.
     async fn read(headers: &str, body: &[u8], is_kept: bool) -> String {
         let head = format!("HTTP/1.1 403 Forbidden\r\n{headers}\r\n");
-        let (response, _) = HttpResponse::parse(head.as_bytes()).unwrap().unwrap();
+        let response = HttpResponse::parse(&head);
         let (mut client, mut server) = tokio::io::duplex(1);
         let send = async {
             // The reader stops at the end of the body.

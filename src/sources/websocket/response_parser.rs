@@ -1,26 +1,29 @@
 //! The search for the head of a response in a stream of bytes.
 
-use super::http_response::HttpResponse;
+use super::http_response::{HttpResponse, StatusLineError, may_begin_status_line};
 use super::quote::quote;
 
 /// Maximum length of all heads together in bytes, which is that of browsers.
 const MAX_HEAD_BYTES: usize = 256 << 10;
-/// Empty lines, which end a head.
-const EMPTY_LINES: [&[u8]; 2] = [b"\n\r\n", b"\n\n"];
-/// Length up to which a head is parsed with every block, which shows an answer that is not HTTP.
-const MAX_PREFIX_BYTES: usize = 64;
 /// First bytes of a TLS alert (RFC 8446, 5.1).
 const TLS_ALERT: &[u8] = &[0x15, 0x03];
+/// Length of the head of an HTTP/2 frame (RFC 9113, 4.1).
+const HTTP2_HEAD_BYTES: usize = 9;
+/// Number of bytes in which the name of the protocol is looked for.
+const MAX_BEGINNING_BYTES: usize = 64;
 
 /// Finds the response that ends an exchange: blocks of bytes go in, a response comes out.
 ///
-/// Interim responses (100 Continue, 103 Early Hints) are skipped.
+/// Interim responses (100 Continue, 103 Early Hints) are skipped. A head ends with an empty line; the
+/// end of a line is a line feed, with any number of carriage returns before it.
 #[derive(Debug, Default)]
 pub(super) struct ResponseParser {
-    /// The beginning of a head.
-    head: Vec<u8>,
-    /// Length of the heads that were skipped.
-    skipped_bytes: usize,
+    /// The response whose head is not complete.
+    response: Option<HttpResponse>,
+    /// The beginning of a line.
+    line: Vec<u8>,
+    /// Length of what belongs to heads, in bytes.
+    length: usize,
 }
 
 /// The progress of one call of [`ResponseParser::push`].
@@ -35,10 +38,12 @@ pub(super) struct ParseProgress {
 /// An answer that is no HTTP response. The text continues "its answer …".
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResponseError {
-    #[error("is not HTTP/1.1 ({0}): {beginning}", beginning = quote(.1))]
-    NotHttp(httparse::Error, Vec<u8>),
+    #[error("{0}: {line}", line = quote(.1))]
+    StatusLine(StatusLineError, Vec<u8>),
     #[error("is not HTTP but TLS: the port is for encrypted connections, `wss://`")]
     Tls,
+    #[error("is HTTP/2, which WebSocket is not spoken over here: enable HTTP/1.1 at the server")]
+    Http2,
     #[error("has a head of more than {MAX_HEAD_BYTES} bytes")]
     TooLong,
 }
@@ -47,48 +52,79 @@ impl ResponseParser {
     /// Parses the next block of the stream.
     pub(super) fn push(&mut self, block: &[u8]) -> Result<ParseProgress, ResponseError> {
         let mut consumed = 0;
-        loop {
-            let rest = block.split_at(consumed).1;
-            let before = self.head.len();
-            self.head.extend_from_slice(rest);
-            // A long head is parsed once it is complete, however small the blocks are.
-            let parsed = if before < MAX_PREFIX_BYTES || self.has_empty_line_after(before) {
-                HttpResponse::parse(&self.head).map_err(|error| self.not_http(error))?
-            } else {
-                None
-            };
-            let length = parsed.as_ref().map_or(self.head.len(), |(_, length)| *length);
-            if self.skipped_bytes + length > MAX_HEAD_BYTES {
+        for part in block.split_inclusive(|byte| *byte == b'\n') {
+            consumed += part.len();
+            self.length += part.len();
+            if self.length > MAX_HEAD_BYTES {
                 return Err(ResponseError::TooLong);
             }
-            let Some((response, length)) = parsed else {
-                return Ok(ParseProgress { consumed: block.len(), response: None });
-            };
-            consumed += length - before;
-            self.skipped_bytes += length;
-            self.head.clear();
-            if !response.is_interim() {
-                return Ok(ParseProgress { consumed, response: Some(response) });
+            self.line.extend_from_slice(part);
+            let response = if part.ends_with(b"\n") { self.end_line()? } else { None };
+            if response.is_some() {
+                return Ok(ParseProgress { consumed, response });
             }
         }
-    }
-
-    /// Returns whether nothing was received of a further response.
-    pub(super) fn is_at_start(&self) -> bool {
-        self.head.is_empty()
-    }
-
-    /// Returns whether an empty line ends after this offset.
-    fn has_empty_line_after(&self, offset: usize) -> bool {
-        let unseen = self.head.split_at(offset.saturating_sub(2)).1;
-        EMPTY_LINES.iter().any(|line| memchr::memmem::find(unseen, line).is_some())
-    }
-
-    fn not_http(&self, error: httparse::Error) -> ResponseError {
-        if self.head.starts_with(TLS_ALERT) {
-            return ResponseError::Tls;
+        // An answer that is not HTTP may have no lines.
+        let beginning = self.line.get(..MAX_BEGINNING_BYTES).unwrap_or(&self.line);
+        let is_other = other_protocol(beginning).is_some() || !may_begin_status_line(beginning);
+        if self.response.is_none() && is_other {
+            return Err(self.not_http(StatusLineError::NotHttp));
         }
-        ResponseError::NotHttp(error, self.head.clone())
+        Ok(ParseProgress { consumed, response: None })
+    }
+
+    /// Takes a whole line. Returns the response if the line ends it.
+    fn end_line(&mut self) -> Result<Option<HttpResponse>, ResponseError> {
+        let is_empty = self.line.iter().all(|byte| b"\r\n".contains(byte));
+        match self.response.take() {
+            // Lines before the status line are skipped (RFC 9112, 2.2).
+            None if self.line.trim_ascii().is_empty() => {}
+            None => {
+                let response = HttpResponse::from_status_line(&self.line);
+                self.response = Some(response.map_err(|error| self.not_http(error))?);
+            }
+            Some(response) if is_empty && response.is_interim() => {}
+            Some(response) if is_empty => return Ok(Some(response)),
+            Some(mut response) => {
+                response.push_line(&self.line);
+                self.response = Some(response);
+            }
+        }
+        self.line.clear();
+        Ok(None)
+    }
+
+    /// Returns the response that has begun, with the headers whose lines are complete. `None` if
+    /// nothing was received of it.
+    pub(super) fn begun_response(&self) -> Result<Option<HttpResponse>, ResponseError> {
+        if self.response.is_some() || self.line.is_empty() {
+            return Ok(self.response.clone());
+        }
+        let response = HttpResponse::from_status_line(&self.line);
+        response.map(Some).map_err(|error| self.not_http(error))
+    }
+
+    /// Returns the refusal that has begun. Its headers may be incomplete.
+    pub(super) fn begun_refusal(&self) -> Option<HttpResponse> {
+        let begun = self.begun_response().ok().flatten();
+        begun.filter(|response| response.status() >= 200)
+    }
+
+    fn not_http(&self, error: StatusLineError) -> ResponseError {
+        other_protocol(&self.line)
+            .unwrap_or_else(|| ResponseError::StatusLine(error, self.line.clone()))
+    }
+}
+
+/// Returns the error if an answer begins as one of another protocol that is known.
+fn other_protocol(bytes: &[u8]) -> Option<ResponseError> {
+    if bytes.starts_with(TLS_ALERT) {
+        return Some(ResponseError::Tls);
+    }
+    match bytes.get(..HTTP2_HEAD_BYTES) {
+        // The first frame of a server is a short SETTINGS (RFC 9113, 3.4).
+        Some([0, 0, _, 4, 0, 0, 0, 0, 0]) => Some(ResponseError::Http2),
+        _ => None,
     }
 }
 
@@ -140,5 +176,25 @@ mod tests {
         assert!(error.to_string().ends_with("SSH-2.0-OpenSSH_9.2"), "{error}");
         let error = ResponseParser::default().push(b"\x15\x03\x01\x00\x02\x02\x46").unwrap_err();
         assert!(error.to_string().contains("`wss://`"), "{error}");
+        let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x80";
+        let error = ResponseParser::default().push(settings).unwrap_err();
+        assert!(error.to_string().contains("HTTP/2"), "{error}");
+    }
+
+    #[test]
+    fn a_head_ends_with_an_empty_line_and_no_other() {
+        for (head, end) in [
+            ("HTTP/1.1 101\r\n \t\r\nA: b\r\n\0\r\n \r\n", "\r\n"),
+            ("HTTP/1.1 101\r\r\nA: b\r\r\n", "\r\r\n"),
+            ("HTTP/1.1 101\nA: b\r\n", "\n"),
+            (" \r\n\n\u{feff}HTTP/1.1 101\r\n\rA: b\r\n", "\r\n"),
+        ] {
+            let mut parser = ResponseParser::default();
+            let progress = parser.push(head.as_bytes()).unwrap();
+            assert_eq!(progress, ParseProgress { consumed: head.len(), response: None }, "{head}");
+            let progress = parser.push(format!("{end}\x01").as_bytes()).unwrap();
+            assert_eq!(progress.consumed, end.len());
+            assert_eq!(progress.response.unwrap().value("a"), Some("b"), "{head}");
+        }
     }
 }

@@ -10,10 +10,8 @@ pub(super) const RSV1: u8 = 0x40;
 /// The stream cannot be read past the violation. Section numbers are those of RFC 6455.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A reserved bit is set though no extension was agreed on (5.2).
-    #[error(
-        "a frame has reserved bits set (first byte {0:#04x}) though no extension was agreed on"
-    )]
+    /// A reserved bit is set that no extension uses that was agreed on (5.2).
+    #[error("{words} (first byte {0:#04x})", words = reserved_bits_words(*.0))]
     ReservedBits(u8),
     /// The RFC does not define the opcode (5.2).
     #[error("a frame has the reserved opcode {0:#x}")]
@@ -53,6 +51,20 @@ pub enum FrameError {
         /// Maximum length in bytes.
         limit: u64,
     },
+}
+
+/// Returns what the reserved bits of the first byte of a frame break.
+fn reserved_bits_words(first_byte: u8) -> &'static str {
+    let is_continuation = first_byte & 0x0F == 0;
+    let is_control = first_byte & 0x08 != 0;
+    match first_byte & RESERVED_BITS {
+        RSV1 if is_continuation => {
+            "a continuation frame is marked as compressed, which only the first frame of a message may be"
+        }
+        RSV1 if is_control => "a control frame is marked as compressed, which only messages may be",
+        RSV1 => "a message is marked as compressed, though no compression was agreed on",
+        _ => "a frame has reserved bits set that no extension uses that was agreed on",
+    }
 }
 
 impl FrameError {
