@@ -1,7 +1,6 @@
 //! The answer to the WebSocket handshake: what servers and the proxies before them send.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -21,9 +20,10 @@ fn start_server(answer: impl Fn(usize) -> String + Send + Sync + 'static) -> Ser
     Server::start(move |number, peer| {
         peer.read_request();
         peer.send_note(peer.request.clone());
-        let answer = answer(number).replace("KEY", &accept_key(peer));
-        let mut bytes = answer.into_bytes();
-        if bytes.starts_with(b"HTTP/1.1 1") || bytes.starts_with(b"HTTP/1.0 1") {
+        let answer = answer(number);
+        let accepts = answer.contains("KEY");
+        let mut bytes = answer.replace("KEY", &accept_key(peer)).into_bytes();
+        if accepts {
             bytes.extend_from_slice(&frame(0x81, MESSAGE.as_bytes()));
         }
         peer.send(&bytes);
@@ -65,10 +65,31 @@ fn an_answer_is_taken_in_any_form_that_http_allows() {
         "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Accept: KEY\n",
         "Upgrade: websocket\r\nConnection: keep-alive,\r\n Upgrade\r\nSec-WebSocket-Accept:\r\n KEY\r\n",
         &(many + ACCEPT),
+        " \t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: KEY\r\n",
+        " Upgrade: websocket\r\n\rConnection: Upgrade\r\r\nSec-WebSocket-Accept: KEY\r\r\n\r",
+        "Upgrade: websocket\0\r\nConnection:\x1bUpgrade\r\nServer: a\rb\r\nSec-WebSocket-Accept: KEY\x7f\r\n",
+        "junk\r\n more\r\nUpgrade: websocket\r\n: x\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: KEY\r\n \r\n",
     ] {
         assert_recorded(json!({}), &format!("HTTP/1.1 101 Switching Protocols\r\n{headers}\r\n"));
     }
-    for status_line in ["HTTP/1.1 101", "HTTP/1.1 101 ", "HTTP/1.0 101 Switching Protocols"] {
+    for status_line in [
+        "HTTP/1.1 101",
+        "HTTP/1.1 101 ",
+        "HTTP/1.0 101 Switching Protocols",
+        "HTTP/1.2 101 Switching Protocols",
+        "HTTP/2.0 101 Switching Protocols",
+        "http/1.1 101 Switching Protocols",
+        "HTTP/1.1  101\tSwitching Protocols",
+        "HTTP/1.1\t101 Switching Protocols",
+        "HTTP/1.1 101 Switching\0Protocols",
+        "HTTP/1.1 101 Switching\x07Protocols",
+        "HTTP/1.1 101 Switching\rProtocols",
+        "HTTP/1.1 101 Switching Protocols\r",
+        "HTTP/1.1 101 Zmi\u{e9}na",
+        "HTTP/1.1 101Switching Protocols",
+        "\r\n \r\nHTTP/1.1 101 Switching Protocols",
+        "\u{feff}HTTP/1.1 101 Switching Protocols",
+    ] {
         assert_recorded(json!({}), &format!("{status_line}\r\n{ACCEPT}\r\n"));
     }
 }
@@ -191,6 +212,7 @@ fn an_answer_that_lacks_what_the_rfc_demands_is_refused_in_words() {
 enum AfterRefusal {
     Close,
     Keep,
+    Reset,
 }
 
 /// Plays a refusal, which is sent in the parts that `|` separates, and returns the log line of the
@@ -200,15 +222,17 @@ fn play_refusal(parts: &'static str, after: AfterRefusal) -> String {
         peer.read_request();
         for part in parts.split('|') {
             peer.send(part.as_bytes());
-            // Gives the recorder the time to read each part by itself.
-            std::thread::sleep(Duration::from_millis(20));
+            peer.wait_until_read();
         }
-        if after == AfterRefusal::Close {
-            peer.end_stream();
+        match after {
+            AfterRefusal::Keep => {}
+            AfterRefusal::Close => peer.end_stream(),
+            AfterRefusal::Reset => peer.reset(),
         }
         peer.wait_for_end();
     });
-    let recorder = Test::with_source(&server.url(), json!({})).start();
+    let keys = json!({ "connect_timeout": "1s" });
+    let recorder = Test::with_source(&server.url(), keys).start();
     recorder.wait_for(&["disconnected"])
 }
 
@@ -231,6 +255,41 @@ fn a_refusal_is_reported_with_its_status_its_words_and_its_pause() {
         assert!(line.contains("detail=\"429 Slow Down: too many\""), "{parts}: {line}");
         assert!(line.contains("cause=\"http\"") && line.contains("retry_in=7s"), "{line}");
     }
+}
+
+#[test]
+fn what_has_come_of_a_refusal_is_told_although_it_breaks_off() {
+    use AfterRefusal::{Close, Keep, Reset};
+    let whole = "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nRetry-Af";
+    for (parts, after, words) in [
+        (whole, Close, "the server closed the connection within its answer"),
+        (whole, Keep, "the WebSocket handshake took more than 1s"),
+        (whole, Reset, "Connection reset by peer"),
+        ("HTTP/1.2 503 Bu\0sy\r\n|Retry-After: 7\n", Close, "within its answer"),
+    ] {
+        let line = play_refusal(parts, after);
+        assert!(line.contains("detail=\"503 Bu") && line.contains("cut short: "), "{line}");
+        assert!(line.contains(words) && line.contains("cause=\"http\""), "{line}");
+        assert!(line.contains("retry_in=7s"), "{line}");
+    }
+    let line = play_refusal("HTTP/1.1 503", Close);
+    assert!(line.contains("503 Service Unavailable (cut short: "), "{line}");
+    for parts in ["HTTP/1.1 101 Switching Protocols\r\nUpgrade: websock", "HTTP/1.1 100\r\n"] {
+        let line = play_refusal(parts, Close);
+        assert!(line.contains("cause=\"eof\"") && line.contains("within its answer"), "{line}");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_before_it_reads_the_request_is_quoted() {
+    let server = Server::start(|_, peer| {
+        peer.send(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nlate");
+        // What the client has sent and nobody read makes this a reset.
+        drop(peer.stream.shutdown(std::net::Shutdown::Both));
+    });
+    let recorder = Test::with_source(&server.url(), json!({})).start();
+    let line = recorder.wait_for(&["disconnected"]);
+    assert!(line.contains("503 Busy") && line.contains("retry_in=7s"), "{line}");
 }
 
 #[test]
@@ -276,6 +335,8 @@ fn a_server_that_speaks_another_protocol_is_quoted() {
         ("SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0-OpenSSH_9.2"),
         ("\u{15}\u{3}\u{1}\u{0}\u{2}\u{2}F", "`wss://`"),
         ("HTTP/2 200\r\n\r\n", "HTTP/2 200"),
+        ("HTTP/1.1 OK\r\n\r\n", "has no status, which is a number of three digits: HTTP/1.1 OK"),
+        ("\0\0\u{6}\u{4}\0\0\0\0\0\0\u{3}\0\0\0d", "is HTTP/2"),
     ] {
         let line = refusal(json!({}), answer);
         assert!(line.contains("cause=\"handshake\"") && line.contains(words), "{line}");

@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -170,12 +171,41 @@ impl Peer {
         drop(self.stream.read_to_end(&mut Vec::new()));
     }
 
+    /// Waits until the client has read all that was sent, so that what follows comes by itself.
+    pub fn wait_until_read(&self) {
+        let client = hex_port(self.stream.peer_addr().unwrap());
+        let server = hex_port(self.stream.local_addr().unwrap());
+        let deadline = Instant::now() + WAIT_LIMIT;
+        loop {
+            let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            // Addresses, the state, and the lengths of the queues for sending and receiving.
+            let is_empty = |local: &str, remote: &str| {
+                let mut lines = sockets.lines().map(|line| line.split_whitespace().collect());
+                let socket = lines.find(|fields: &Vec<_>| {
+                    fields[1].ends_with(local) && fields[2].ends_with(remote)
+                });
+                socket.is_none_or(|fields| fields[4] == "00000000:00000000")
+            };
+            // A client that is gone reads nothing more.
+            if is_empty(&server, &client) && is_empty(&client, &server) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the client reads nothing");
+            std::thread::yield_now();
+        }
+    }
+
     /// Ends the connection with a reset.
     pub fn reset(&mut self) {
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO))
             .unwrap();
         self.stream = TcpStream::connect(self.stream.local_addr().unwrap()).unwrap();
     }
+}
+
+/// Returns the port as `/proc/net/tcp` writes it.
+fn hex_port(address: SocketAddr) -> String {
+    format!(":{:04X}", address.port())
 }
 
 /// Returns an unmasked frame with this first byte.

@@ -9,6 +9,8 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::certificate_advice::is_authority_as_server;
+use super::certificate_summary::CertificateSummary;
+use super::unsupported_key::UnsupportedKey;
 
 /// Verifies as [`WebPkiServerVerifier`] does, but trusts a server's certificate that is byte for byte
 /// in `tls.ca_file` without regard to its issuer and its purpose, as OpenSSL and browsers do: it may
@@ -27,6 +29,22 @@ impl CaFileVerifier {
         certificates: Vec<CertificateDer<'static>>,
     ) -> Self {
         Self { webpki, certificates }
+    }
+
+    /// Returns the first certificate of the chain of a server whose key is unsupported.
+    fn unsupported_key(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Option<UnsupportedKey> {
+        let sent = std::iter::once(end_entity).chain(intermediates);
+        let issuers: Vec<_> =
+            sent.clone().filter_map(CertificateSummary::of).map(|summary| summary.issuer).collect();
+        let has_signed = |own: &&CertificateDer<'_>| {
+            CertificateSummary::of(own).is_some_and(|summary| issuers.contains(&summary.subject))
+        };
+        let own = self.certificates.iter().filter(has_signed);
+        sent.chain(own).find_map(UnsupportedKey::of)
     }
 }
 
@@ -54,6 +72,11 @@ impl ServerCertVerifier for CaFileVerifier {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
+            Err(Error::InvalidCertificate(fault)) if is_about_issuer_or_purpose(&fault) => {
+                let unsupported = self.unsupported_key(end_entity, intermediates);
+                Err(unsupported
+                    .map_or(Error::InvalidCertificate(fault), UnsupportedKey::into_tls_error))
+            }
             other => other,
         }
     }
@@ -64,7 +87,8 @@ impl ServerCertVerifier for CaFileVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls12_signature(message, cert, dss)
+        let verified = self.webpki.verify_tls12_signature(message, cert, dss);
+        verified.map_err(|error| explain_key(error, cert))
     }
 
     fn verify_tls13_signature(
@@ -73,12 +97,18 @@ impl ServerCertVerifier for CaFileVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls13_signature(message, cert, dss)
+        let verified = self.webpki.verify_tls13_signature(message, cert, dss);
+        verified.map_err(|error| explain_key(error, cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
     }
+}
+
+/// Returns the error of a signature, or the reason that lies in the key of the certificate.
+fn explain_key(error: Error, certificate: &CertificateDer<'_>) -> Error {
+    UnsupportedKey::of(certificate).map_or(error, UnsupportedKey::into_tls_error)
 }
 
 /// Returns whether a fault is one that webpki finds only after it has found the dates valid, and

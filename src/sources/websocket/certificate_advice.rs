@@ -2,6 +2,8 @@
 
 use rustls::{AlertDescription, CertificateError, Error};
 
+use super::certificate_summary::SUPPORTED_KEYS;
+use super::unsupported_key::UnsupportedKey;
 use crate::base::time::UnixNanos;
 
 /// Returns an explanation of an error of TLS that a user can do something about.
@@ -21,6 +23,11 @@ pub(super) fn explain_tls_error(error: &Error) -> Option<String> {
         ) => "the server does not accept the certificate in `tls.client_cert`",
         Error::AlertReceived(AlertDescription::UnrecognisedName) => {
             "the server does not know the host name of the URL"
+        }
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            return Some(format!(
+                "the server has no cipher or no certificate that suits; supported keys are {SUPPORTED_KEYS}"
+            ));
         }
         Error::AlertReceived(AlertDescription::ProtocolVersion) => {
             "the server speaks neither TLS 1.2 nor TLS 1.3"
@@ -79,14 +86,34 @@ fn explain_certificate(fault: &CertificateError) -> Option<String> {
         fault if is_authority_as_server(fault) => {
             "the server's certificate is one of an authority (CA:TRUE), as `openssl req -x509` makes it; such a certificate is trusted only if `tls.ca_file` holds exactly it. Copy it there, or give the server one with CA:FALSE".to_owned()
         }
-        _ => return None,
+        fault if is_other(fault, "UnsupportedCertVersion") => {
+            "the server's certificate is one of X.509 version 1, which has no names in a subjectAltName; it needs one of version 3".to_owned()
+        }
+        fault if is_other(fault, "UnsupportedCriticalExtension") => {
+            "the server's certificate has a critical extension that is unknown here, so that it may be meant for something else; it needs one without".to_owned()
+        }
+        CertificateError::BadEncoding => {
+            "the server's certificate, or one with it, cannot be parsed".to_owned()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "the server's certificate is not meant for servers: its extendedKeyUsage lacks serverAuth".to_owned()
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
+            "the server's certificate, or one with it, is signed in a way that is not supported, such as with SHA-1; supported keys are {SUPPORTED_KEYS}, with SHA-256 or longer hashes"
+        ),
+        fault => return UnsupportedKey::in_certificate_error(fault).map(ToString::to_string),
     })
 }
 
 /// Returns whether a server has identified itself by the certificate of an authority.
 pub(super) fn is_authority_as_server(fault: &CertificateError) -> bool {
-    // The library has no variant for it.
-    matches!(fault, CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
+    is_other(fault, "CaUsedAsEndEntity")
+}
+
+/// Returns whether a fault is one of the verifier for which the library has no variant.
+fn is_other(fault: &CertificateError, name: &str) -> bool {
+    matches!(fault, CertificateError::Other(other) if other.to_string().contains(name))
 }
 
 /// Returns a name of a certificate, which the library writes as `DnsName("host")`.

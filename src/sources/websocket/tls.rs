@@ -1,31 +1,32 @@
 //! The TLS settings of `wss://`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::ca_file_verifier::CaFileVerifier;
+use super::certificate_summary::{CertificateSummary, SUPPORTED_KEYS};
+use super::pem_file::{PemFile, PemFileError};
 use crate::base::path_text;
 
 /// The certificates for `wss://`, beside the built-in ones and those of the system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// PEM file with the certificates of further authorities to trust, or with the certificate of the
+    /// PEM or DER file with the certificates of further authorities to trust, or with the certificate of the
     /// server itself.
     #[serde(deserialize_with = "path_text::deserialize")]
     pub ca_file: Option<PathBuf>,
-    /// PEM file with the certificate chain of the client, for servers that require one.
+    /// PEM or DER file with the certificate chain of the client, for servers that require one.
     #[serde(deserialize_with = "path_text::deserialize")]
     pub client_cert: Option<PathBuf>,
-    /// PEM file with the private key of `client_cert`.
+    /// PEM or DER file with the private key of `client_cert`.
     #[serde(deserialize_with = "path_text::deserialize")]
     pub client_key: Option<PathBuf>,
 }
@@ -33,15 +34,10 @@ pub struct TlsConfig {
 /// TLS settings that cannot work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
-    #[error("`tls.{key}`: cannot read `{}`", path.display())]
-    Read { key: &'static str, path: PathBuf, source: rustls_pki_types::pem::Error },
-    #[error(
-        "`tls.{key}`: `{}` holds no certificate in PEM format, which begins with `-----BEGIN CERTIFICATE-----`",
-        path.display()
-    )]
-    NoCertificate { key: &'static str, path: PathBuf },
-    #[error("`tls.ca_file`: a certificate in `{}` is not valid", path.display())]
-    InvalidCa { path: PathBuf, source: rustls::Error },
+    #[error(transparent)]
+    File(#[from] PemFileError),
+    #[error("`tls.ca_file`: {certificate} in `{}` {fault}", path.display())]
+    UnusableCa { path: PathBuf, certificate: String, fault: String },
     #[error("`tls.client_cert` and `tls.client_key` must be given together: one is missing")]
     IncompleteClientAuth,
     #[error("`tls.client_cert` and `tls.client_key` do not belong together")]
@@ -62,7 +58,7 @@ impl TlsConfig {
     pub(super) fn client_config(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let own = match &self.ca_file {
-            Some(path) => read_certificates("ca_file", path)?,
+            Some(path) => PemFile::read("ca_file", path)?.certificates()?,
             None => Vec::new(),
         };
         let roots = Arc::new(self.root_store(&own)?);
@@ -77,12 +73,8 @@ impl TlsConfig {
         match (&self.client_cert, &self.client_key) {
             (None, None) => Ok(builder.with_no_client_auth()),
             (Some(cert), Some(key)) => {
-                let chain = read_certificates("client_cert", cert)?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Read {
-                    key: "client_key",
-                    path: key.clone(),
-                    source,
-                })?;
+                let chain = PemFile::read("client_cert", cert)?.certificates()?;
+                let key = PemFile::read("client_key", key)?.private_key()?;
                 builder
                     .with_client_auth_cert(chain, key)
                     .map_err(|source| TlsError::InvalidClientAuth { source })
@@ -103,25 +95,34 @@ impl TlsConfig {
         }
         // Certificates that cannot be parsed are left out: no other program can use them either.
         roots.add_parsable_certificates(native.certs);
-        for certificate in own {
-            roots.add(certificate.clone()).map_err(|source| TlsError::InvalidCa {
-                path: self.ca_file.clone().unwrap_or_default(),
-                source,
-            })?;
+        let path = self.ca_file.clone().unwrap_or_default();
+        let faults: Vec<_> =
+            own.iter().map(|certificate| add_authority(&mut roots, certificate)).collect();
+        let is_any_usable = faults.iter().any(Option::is_none);
+        for ((number, certificate), fault) in (1..).zip(own).zip(faults) {
+            let Some(fault) = fault else { continue };
+            let certificate = match CertificateSummary::of(certificate) {
+                Some(summary) => format!("certificate {number} (`{}`)", summary.subject),
+                None => format!("certificate {number}"),
+            };
+            if !is_any_usable {
+                return Err(TlsError::UnusableCa { path, certificate, fault });
+            }
+            warn!("`tls.ca_file`: {certificate} in `{}` {fault}", path.display());
         }
         Ok(roots)
     }
 }
 
-fn read_certificates(
-    key: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = |source| TlsError::Read { key, path: path.to_owned(), source };
-    let chain: Vec<_> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(read)?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate { key, path: path.to_owned() });
+/// Adds an authority to those that are trusted. Returns the reason why it is of no use.
+fn add_authority(roots: &mut RootCertStore, certificate: &CertificateDer<'_>) -> Option<String> {
+    if let Err(error) = roots.add(certificate.clone()) {
+        return Some(format!(
+            "is no certificate that can be used ({error}): `openssl x509 -text -noout -in FILE` shows one that is"
+        ));
     }
-    Ok(chain)
+    let key = CertificateSummary::of(certificate)?.unsupported_key?;
+    Some(format!(
+        "has {key}, of which no signature can be verified: the server needs a certificate with a key, and of an authority with a key, of these kinds: {SUPPORTED_KEYS}"
+    ))
 }

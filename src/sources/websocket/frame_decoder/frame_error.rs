@@ -11,7 +11,7 @@ pub(super) const RSV1: u8 = 0x40;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// A reserved bit is set that no extension uses that was agreed on (5.2).
-    #[error("{words} (first byte {0:#04x})", words = reserved_bits_words(*.0))]
+    #[error("{words} (reserved bits, first byte {0:#04x})", words = reserved_bits_words(*.0))]
     ReservedBits(u8),
     /// The RFC does not define the opcode (5.2).
     #[error("a frame has the reserved opcode {0:#x}")]
@@ -55,14 +55,13 @@ pub enum FrameError {
 
 /// Returns what the reserved bits of the first byte of a frame break.
 fn reserved_bits_words(first_byte: u8) -> &'static str {
-    let is_continuation = first_byte & 0x0F == 0;
-    let is_control = first_byte & 0x08 != 0;
-    match first_byte & RESERVED_BITS {
-        RSV1 if is_continuation => {
+    let opcode = first_byte & 0x0F;
+    match (first_byte & RESERVED_BITS, opcode) {
+        (RSV1, 0) => {
             "a continuation frame is marked as compressed, which only the first frame of a message may be"
         }
-        RSV1 if is_control => "a control frame is marked as compressed, which only messages may be",
-        RSV1 => "a message is marked as compressed, though no compression was agreed on",
+        (RSV1, 8..) => "a control frame is marked as compressed, which only messages may be",
+        (RSV1, _) => "a message is marked as compressed, though no compression was agreed on",
         _ => "a frame has reserved bits set that no extension uses that was agreed on",
     }
 }

@@ -279,6 +279,16 @@ fn rsv1_is_rejected_where_compression_is_not_allowed() {
         let refused = decoder.feed(&frame(first, false, vec![0]));
         assert_eq!(refused, Err(FrameError::ReservedBits(first)), "{first:#x}");
     }
+    for (first, words) in [
+        (0xC0, "a continuation frame is marked as compressed"),
+        (0xC9, "a control frame is marked as compressed"),
+        (0xC1, "though no compression was agreed on"),
+        (0xA1, "no extension uses that was agreed on"),
+        (0xD1, "no extension uses that was agreed on"),
+    ] {
+        let shown = FrameError::ReservedBits(first).to_string();
+        assert!(shown.contains(words) && shown.contains(&format!("{first:#x}")), "{shown}");
+    }
     let mut decoder = plain().with_deflate();
     assert_eq!(decoder.feed(&frame(0xC1, false, vec![0xFF; 9])), Err(FrameError::InvalidDeflate));
 }
