@@ -6,6 +6,7 @@
 mod clock;
 mod hour;
 mod manual_clock;
+mod read_together;
 mod receipt;
 mod system_clock;
 mod unix_nanos;
@@ -13,6 +14,7 @@ mod unix_nanos;
 pub use self::clock::Clock;
 pub use self::hour::Hour;
 pub use self::manual_clock::ManualClock;
+pub(crate) use self::read_together::read_together;
 pub use self::receipt::Receipt;
 pub use self::system_clock::SystemClock;
 pub use self::unix_nanos::UnixNanos;

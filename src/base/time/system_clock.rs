@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Clock, UnixNanos};
+use super::{Clock, UnixNanos, read_together};
 
 /// The operating system's clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,7 +14,8 @@ impl SystemClock {
     /// Returns the time at which the machine was started, by the wall clock as it is now: its reading
     /// less `CLOCK_BOOTTIME`. Two calls differ by the steps of the wall clock in between.
     pub fn booted(self) -> UnixNanos {
-        self.now().saturating_sub(duration_of(ClockId::Boottime))
+        let (running, now) = read_together(|| duration_of(ClockId::Boottime), || self.now());
+        now.saturating_sub(running)
     }
 
     /// Returns a text that the system makes anew at each start of the machine, see `random(4)`; empty
@@ -41,6 +42,8 @@ impl Clock for SystemClock {
 
     /// Returns `CLOCK_BOOTTIME` less `CLOCK_MONOTONIC`, see `clock_gettime(2)`.
     fn suspended_total(&self) -> Duration {
-        duration_of(ClockId::Boottime).saturating_sub(duration_of(ClockId::Monotonic))
+        let (monotonic, running) =
+            read_together(|| duration_of(ClockId::Monotonic), || duration_of(ClockId::Boottime));
+        running.saturating_sub(monotonic)
     }
 }
