@@ -354,7 +354,8 @@ impl ConnectionGroup {
     ) {
         let received = self.clock.now();
         let complete_until = received.saturating_sub(now.saturating_duration_since(drained_at));
-        batch.set_receipt(Receipt { received, complete_until });
+        let receipt = Receipt { received, complete_until };
+        batch.set_receipt(receipt);
         // Without a budget that may be spent, the first poll takes the place in line.
         let _in_order = tokio::task::unconstrained(self.delivery_order.lock()).await;
         let counts = {
@@ -385,6 +386,7 @@ impl ConnectionGroup {
             }
             Ok(()) => {}
             Err(reason) => {
+                self.stats.dropped_since.record(receipt.sent_since());
                 self.stats.dropped.add(messages);
                 let mut state = self.lock_state();
                 let log = match reason {

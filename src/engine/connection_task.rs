@@ -151,7 +151,8 @@ impl ConnectionTask {
 
     /// Reads a batch. If the read has to wait, everything that had arrived is read.
     async fn read(&mut self, batch: &mut Batch) -> Result<(), SourceError> {
-        let stall_detector = &self.group.stall_detector;
+        let ConnectionGroup { stall_detector, stats, clock, .. } = &*self.group;
+        let undecodable = stats.undecodable.get();
         let mut read = self.source.read(batch, &mut self.events);
         let mut idle_at = None;
         let result = poll_fn(|cx| {
@@ -167,6 +168,10 @@ impl ConnectionTask {
         .await;
         if let Some(idle_at) = idle_at {
             self.drained_at = stall_detector.drained_at(idle_at, Instant::now());
+        }
+        if stats.undecodable.get() > undecodable {
+            // They may be those of another connection, which is then dated by this one as well.
+            stats.undecodable_since.record(clock.now().saturating_sub(self.drained_at.elapsed()));
         }
         result
     }

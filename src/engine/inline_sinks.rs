@@ -106,7 +106,7 @@ impl InlineSinks {
         let messages = batch.len() as u64;
         self.retry_policy.observe_stop();
         self.last_received = batch.received();
-        self.unflushed_since.get_or_insert(self.last_received);
+        self.unflushed_since.get_or_insert(batch.receipt().sent_since());
         let written = self.retry_each(|sink| sink.write(batch), messages);
         for sink in &mut self.abandoned {
             sink.record_missed(messages, self.last_received);

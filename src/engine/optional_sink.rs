@@ -109,9 +109,9 @@ impl OptionalSink {
             Err(PushError::Closed(_)) => self.dropped_messages.add(messages),
             Err(PushError::Full(_)) => {
                 self.dropped_messages.add(messages);
-                let since = batch.received();
-                let cause = DropCause::Overflow;
-                self.producer.push_event(since, SourceEvent::Dropped { since, messages, cause });
+                let since = batch.receipt().sent_since();
+                let dropped = SourceEvent::Dropped { since, messages, cause: DropCause::Overflow };
+                self.producer.push_event(batch.received(), dropped);
             }
         }
     }

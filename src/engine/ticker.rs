@@ -11,8 +11,8 @@ use tracing::warn;
 use super::queue::Producer;
 use super::read_frontiers::ReadFrontiers;
 use super::stall_detector::{StallDetector, TICK_INTERVAL};
-use crate::base::time::{Clock, UnixNanos};
-use crate::metrics::{PipelineStats, StageLoss};
+use crate::base::time::{Clock, UnixNanos, read_together};
+use crate::metrics::{EarliestTime, PipelineStats, StageLoss};
 use crate::plugin::{DropCause, SourceEvent, Tick};
 
 /// Longest suspend of the machine that is not reported.
@@ -47,11 +47,8 @@ struct ClockSample {
 
 impl ClockSample {
     fn now(clock: &dyn Clock) -> Self {
-        Self {
-            wall: clock.now(),
-            monotonic: Instant::now(),
-            suspended_total: clock.suspended_total(),
-        }
+        let (monotonic, wall) = read_together(Instant::now, || clock.now());
+        Self { wall, monotonic, suspended_total: clock.suspended_total() }
     }
 }
 
@@ -119,12 +116,16 @@ impl Ticker {
 
     /// Reports the messages that were lost since the last tick.
     fn report_drops(&mut self, last: UnixNanos, now: UnixNanos) {
+        // What was sent before may have waited to be read.
+        let since = |earliest: &EarliestTime| earliest.take().map_or(last, |time| time.min(last));
         let dropped = self.stats.dropped.get() - self.reported_dropped;
         self.reported_dropped += dropped;
-        self.send_dropped(dropped, last, now, DropCause::Overflow);
+        let dropped_since = since(&self.stats.dropped_since);
+        self.send_dropped(dropped, dropped_since, now, DropCause::Overflow);
         let undecodable = self.stats.undecodable.get() - self.reported_undecodable;
         self.reported_undecodable += undecodable;
-        self.send_dropped(undecodable, last, now, DropCause::Undecodable);
+        let undecodable_since = since(&self.stats.undecodable_since);
+        self.send_dropped(undecodable, undecodable_since, now, DropCause::Undecodable);
         if let Some(StageLoss { messages, since }) = self.stats.drain_stage_loss() {
             self.send_dropped(messages, since.min(last), now, DropCause::Stage);
         }

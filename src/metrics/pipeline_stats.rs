@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::counter::Counter;
+use super::earliest_time::EarliestTime;
 use super::last_disconnect::LastDisconnect;
 use super::lock::lock;
 use super::plugin_stats::PluginStats;
@@ -57,9 +57,12 @@ pub struct PipelineStats {
     pub stage_lost: Counter,
     /// Number of lost messages that journals record already.
     stage_lost_reported: Counter,
-    /// Time at which the first lost message that no journal records was received, in Unix
-    /// nanoseconds; `u64::MAX` if there is none.
-    stage_lost_since: AtomicU64,
+    /// Time at which the first lost message that no journal records was sent, or earlier.
+    stage_lost_since: EarliestTime,
+    /// Time at which the first dropped message that no journal records was sent, or earlier.
+    pub(crate) dropped_since: EarliestTime,
+    /// The same of messages that are not text.
+    pub(crate) undecodable_since: EarliestTime,
     /// Messages of topics beyond the number that a pipeline distinguishes.
     pub beyond_topics: Counter,
     /// Failed calls of sinks. A failed write is retried.
@@ -152,7 +155,9 @@ impl PipelineStats {
             stage_errors: Counter::default(),
             stage_lost: Counter::default(),
             stage_lost_reported: Counter::default(),
-            stage_lost_since: AtomicU64::new(u64::MAX),
+            stage_lost_since: EarliestTime::default(),
+            dropped_since: EarliestTime::default(),
+            undecodable_since: EarliestTime::default(),
             beyond_topics: Counter::default(),
             sink_errors: Counter::default(),
             journal_errors: Counter::default(),
@@ -242,12 +247,12 @@ impl PipelineStats {
         }
     }
 
-    /// Counts messages that a stage lost. `since` is the time at which the first was received.
+    /// Counts messages that a stage lost. The first was sent at `since` or later.
     pub(crate) fn record_stage_loss(&self, messages: u64, since: UnixNanos) {
         // The lock makes the counter and the time change together.
         let _guard = self.lock_inner();
         if messages > 0 {
-            self.stage_lost_since.fetch_min(since.nanos(), Ordering::Relaxed);
+            self.stage_lost_since.record(since);
             self.stage_lost.add(messages);
         }
     }
@@ -257,8 +262,8 @@ impl PipelineStats {
         let _guard = self.lock_inner();
         let messages = self.stage_lost.get() - self.stage_lost_reported.get();
         self.stage_lost_reported.add(messages);
-        let since = self.stage_lost_since.swap(u64::MAX, Ordering::Relaxed);
-        (messages > 0).then(|| StageLoss { messages, since: UnixNanos::new(since) })
+        let since = self.stage_lost_since.take()?;
+        (messages > 0).then_some(StageLoss { messages, since })
     }
 
     /// Records that a sink cannot write and that its messages wait.

@@ -7,6 +7,6 @@ use crate::base::time::UnixNanos;
 pub(crate) struct StageLoss {
     /// Number of messages, at most.
     pub(crate) messages: u64,
-    /// Time at which the first of them was received.
+    /// Time at which the first of them was sent, or earlier.
     pub(crate) since: UnixNanos,
 }

@@ -19,7 +19,7 @@ pub use self::reply_mode::ReplyMode;
 use self::running_program::{PossibleLoss, RunningProgram};
 use crate::base::backoff::Backoff;
 use crate::base::command_line::CommandLine;
-use crate::base::time::UnixNanos;
+use crate::base::time::{Receipt, UnixNanos};
 use crate::base::units::ConfigDuration;
 use crate::metrics::{Counter, PipelineStats};
 use crate::plugin::batch::{Batch, MessageVerdict};
@@ -102,13 +102,13 @@ impl ExecStage {
         self.config.command.name()
     }
 
-    /// Starts the program for a batch that was received at `received`, if that is due. Returns
+    /// Starts the program for a batch with this receipt, if that is due. Returns
     /// `None` while there is no program.
-    fn start_if_due(&mut self, received: UnixNanos) -> Option<Box<RunningProgram>> {
+    fn start_if_due(&mut self, first: Receipt) -> Option<Box<RunningProgram>> {
         if Instant::now() < self.earliest_start {
             return None;
         }
-        match self.start(received) {
+        match self.start(first) {
             Ok(running) => {
                 self.starts.add(1);
                 info!(program = self.program_name(), "program started");
@@ -122,11 +122,11 @@ impl ExecStage {
         }
     }
 
-    fn start(&self, received: UnixNanos) -> io::Result<RunningProgram> {
+    fn start(&self, first: Receipt) -> io::Result<RunningProgram> {
         let child = self.config.command.start(&self.config.env)?;
         child.set_nonblocking()?;
         let timeout = self.config.timeout.to_duration();
-        Ok(RunningProgram::new(child, self.config.replies, timeout, received))
+        Ok(RunningProgram::new(child, self.config.replies, timeout, first))
     }
 
     fn schedule_restart(&mut self, uptime: Duration) -> Duration {
@@ -145,7 +145,7 @@ impl ExecStage {
         work: impl FnOnce(&mut RunningProgram, &mut Batch) -> Result<DrainStatus, ProgramFailure>,
     ) -> DrainStatus {
         let result = work(&mut running, batch);
-        self.record_garbled(running.drain_garbled(), running.oldest_received());
+        self.record_garbled(running.drain_garbled(), running.oldest_receipt().sent_since());
         match result {
             Ok(status) => {
                 self.program = Some(running);
@@ -201,7 +201,7 @@ impl ExecStage {
 
 impl Stage for ExecStage {
     fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
-        let running = self.program.take().or_else(|| self.start_if_due(batch.received()));
+        let running = self.program.take().or_else(|| self.start_if_due(batch.receipt()));
         let Some(mut running) = running else {
             batch.apply_verdicts(|_| MessageVerdict::Fail("the program is not running".into()));
             return Ok(());

@@ -12,6 +12,14 @@ pub struct Receipt {
     pub complete_until: UnixNanos,
 }
 
+impl Receipt {
+    /// Returns a lower bound of the time at which these messages were sent. They may have waited to
+    /// be read since then.
+    pub fn sent_since(self) -> UnixNanos {
+        self.complete_until.min(self.received)
+    }
+}
+
 impl From<UnixNanos> for Receipt {
     /// Returns the receipt of messages after which nothing was left unread.
     fn from(received: UnixNanos) -> Self {

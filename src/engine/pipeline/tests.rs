@@ -2,6 +2,7 @@
 
 mod connection_end;
 mod flapping;
+mod losses;
 mod overlap;
 mod scripted;
 

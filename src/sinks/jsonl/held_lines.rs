@@ -20,8 +20,8 @@ pub(super) struct HeldLines {
     bytes: Vec<u8>,
     messages: u64,
     last_receipt: Receipt,
-    /// Time at which the first message that waited was received.
-    since: UnixNanos,
+    /// Receipt of the first message that waited.
+    first_receipt: Receipt,
     failing_since: Instant,
     /// Last failure, in words.
     error: String,
@@ -61,7 +61,7 @@ impl HeldLines {
             bytes: Vec::new(),
             messages: 0,
             last_receipt: first,
-            since: first.received,
+            first_receipt: first,
             failing_since: now,
             error: String::new(),
             is_lock_held: false,
@@ -84,7 +84,7 @@ impl HeldLines {
 
     /// Returns the time at which the first message that waited was received.
     pub(super) fn since(&self) -> UnixNanos {
-        self.since
+        self.first_receipt.received
     }
 
     /// Sets the last failure, in words.
@@ -142,7 +142,7 @@ impl HeldLines {
         if !held.is_empty() {
             self.last_receipt = receipt;
         }
-        self.discard(receipt.received, count_lines(discarded))
+        self.discard(receipt.sent_since(), count_lines(discarded))
     }
 
     /// Takes `length` bytes, which are whole lines, off the front.
@@ -155,7 +155,7 @@ impl HeldLines {
     pub(super) fn discard_all(&mut self) -> u64 {
         self.bytes.clear();
         let messages = std::mem::take(&mut self.messages);
-        let since = self.since;
+        let since = self.first_receipt.sent_since();
         self.discard(since, messages)
     }
 
@@ -163,7 +163,7 @@ impl HeldLines {
     pub(super) fn discard_first(&mut self) {
         let length = memchr::memchr(b'\n', &self.bytes).map_or(self.bytes.len(), |end| end + 1);
         self.remove_front(length);
-        let since = self.since;
+        let since = self.first_receipt.sent_since();
         let begun = self.discarded.has_begun;
         self.discard(since, 1);
         // Lines that wait behind it are written.

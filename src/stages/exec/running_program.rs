@@ -10,7 +10,7 @@ use super::program_failure::ProgramFailure;
 use super::reply_mode::ReplyMode;
 use crate::base::child_process::{ChildProcess, IfUnknown, Interest, UnreadInput, describe_exit};
 use crate::base::line_splitter::LineSplitter;
-use crate::base::time::UnixNanos;
+use crate::base::time::{Receipt, UnixNanos};
 use crate::plugin::DrainStatus;
 use crate::plugin::batch::Batch;
 
@@ -39,8 +39,8 @@ pub(super) struct RunningProgram {
     queued_batches: VecDeque<QueuedBatch>,
     /// Number of bytes that were enqueued since the start.
     queued_bytes: u64,
-    /// Time at which the first batch was received.
-    first_received: UnixNanos,
+    /// Receipt of the first batch.
+    first_receipt: Receipt,
     /// Time of the last write to the program.
     last_write: Instant,
     /// Number of bytes that the program wrote since then.
@@ -60,25 +60,25 @@ pub(super) struct RunningProgram {
 struct QueuedBatch {
     /// Number of bytes that were enqueued since the start, including those of the batch.
     end_offset: u64,
-    received: UnixNanos,
+    receipt: Receipt,
 }
 
 /// Messages that may be lost, since a program had read them when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PossibleLoss {
     pub(super) messages: u64,
-    /// Time at which the oldest of the messages was received.
+    /// Time at which the oldest of the messages was sent, or earlier.
     pub(super) since: UnixNanos,
 }
 
 impl RunningProgram {
-    /// Returns the program of `child`, whose pipes must not block. `first_received` is the time of
+    /// Returns the program of `child`, whose pipes must not block. `first_receipt` is that of
     /// the batch for which it was started.
     pub(super) fn new(
         child: ChildProcess,
         reply_mode: ReplyMode,
         timeout: Duration,
-        first_received: UnixNanos,
+        first_receipt: Receipt,
     ) -> Self {
         Self {
             child,
@@ -87,7 +87,7 @@ impl RunningProgram {
             written: 0,
             queued_batches: VecDeque::new(),
             queued_bytes: 0,
-            first_received,
+            first_receipt,
             last_write: Instant::now(),
             read_since_write: 0,
             unanswered: (reply_mode == ReplyMode::Each).then(VecDeque::new),
@@ -103,9 +103,9 @@ impl RunningProgram {
         self.child.started_at.elapsed()
     }
 
-    /// Returns the time at which the oldest message was received that the program may have.
-    pub(super) fn oldest_received(&self) -> UnixNanos {
-        self.queued_batches.front().map_or(self.first_received, |oldest| oldest.received)
+    /// Returns the receipt of the oldest message that the program may have.
+    pub(super) fn oldest_receipt(&self) -> Receipt {
+        self.queued_batches.front().map_or(self.first_receipt, |oldest| oldest.receipt)
     }
 
     /// Returns the time at which the oldest message was received that is not answered, or that the
@@ -115,7 +115,7 @@ impl RunningProgram {
             Some(unanswered) => !unanswered.is_empty(),
             None => !self.pending.is_empty() || self.child.sent_tail_len() > 0,
         };
-        holds_some.then(|| self.oldest_received())
+        holds_some.then(|| self.oldest_receipt().received)
     }
 
     /// Returns the number of lines since the last call that were no UTF-8.
@@ -136,7 +136,7 @@ impl RunningProgram {
             self.queued_batches.pop_front();
         }
         self.queued_batches
-            .push_back(QueuedBatch { end_offset: self.queued_bytes, received: batch.received() });
+            .push_back(QueuedBatch { end_offset: self.queued_bytes, receipt: batch.receipt() });
         if let Some(unanswered) = &mut self.unanswered {
             if unanswered.is_empty() {
                 self.awaiting_reply_since = Instant::now();
@@ -277,8 +277,10 @@ impl RunningProgram {
         for line in [&lines, unsent].concat().split_inclusive(|byte| *byte == b'\n') {
             batch.push_failed(line.strip_suffix(b"\n").unwrap_or(line), reason);
         }
-        (lines_read_before > 0)
-            .then(|| PossibleLoss { messages: lines_read_before, since: self.oldest_received() })
+        (lines_read_before > 0).then(|| PossibleLoss {
+            messages: lines_read_before,
+            since: self.oldest_receipt().sent_since(),
+        })
     }
 
     fn has_unanswered(&self) -> bool {
