@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::error;
 
+use super::batch_number::BatchNumber;
 use super::flush_scope::FlushScope;
 use super::named_plugin::NamedPlugin;
 use super::plugin_change::PluginChange;
@@ -26,9 +27,35 @@ pub(crate) struct Pump {
     consumer: Consumer,
     stats: Arc<PipelineStats>,
     /// Events behind messages that stages hold back.
-    held_events: VecDeque<(UnixNanos, SourceEvent)>,
+    held_events: VecDeque<HeldEvent>,
     /// The required sink that is gone, while the others still get what was received.
     lost_sink: Option<SinkGone>,
+}
+
+/// An event that waits for the messages before it.
+struct HeldEvent {
+    /// The last batch before it.
+    behind: BatchNumber,
+    at: UnixNanos,
+    event: SourceEvent,
+}
+
+impl HeldEvent {
+    /// Returns whether the event changes what sinks do with messages that come behind it.
+    fn waits_for_messages(&self) -> bool {
+        matches!(self.event, SourceEvent::ConfigChanged(_) | SourceEvent::Ended { .. })
+    }
+}
+
+/// Returns whether a sink may conclude from the event that everything before it is written.
+fn ends_or_begins_coverage(event: &SourceEvent) -> bool {
+    matches!(
+        event,
+        SourceEvent::Up { .. }
+            | SourceEvent::Subscribed { .. }
+            | SourceEvent::Down { .. }
+            | SourceEvent::TopicDown { .. }
+    )
 }
 
 /// The reason why the pipeline thread failed.
@@ -97,6 +124,8 @@ impl Pump {
                 }
                 QueueItem::Tick(tick) => {
                     self.defer_sink_loss(Self::drain_stages)?;
+                    // Before a sink says how far the recording is complete.
+                    self.report_stage_loss(tick.now);
                     let limit = self.stages.complete_until();
                     let complete_until = tick
                         .complete_until
@@ -106,7 +135,11 @@ impl Pump {
                     self.output.tick(Tick { complete_until, ..tick });
                 }
                 QueueItem::Event(at, event) => {
-                    self.held_events.push_back((at, event));
+                    if let SourceEvent::ClockStepped { expected } = &event {
+                        self.stages.on_clock_step(*expected, at);
+                    }
+                    let behind = self.stages.last_number();
+                    self.held_events.push_back(HeldEvent { behind, at, event });
                     self.release_events();
                 }
                 QueueItem::Plugins(at, change) => {
@@ -198,29 +231,42 @@ impl Pump {
         drained
     }
 
-    /// Sends the sinks the events before which no stage holds messages back: an event says that what
-    /// was received before it is written.
+    /// Sends the sinks the events. Most do not wait for messages that a stage holds back, perhaps for
+    /// minutes; sinks are told of those before events from which they would conclude that all is
+    /// written.
     fn release_events(&mut self) {
-        while let Some((at, _)) = self.held_events.front()
-            && self.stages.held_since().is_none_or(|since| *at < since)
-            && let Some((at, event)) = self.held_events.pop_front()
-        {
+        while let Some(held) = self.held_events.front() {
+            let is_behind = self.stages.holds_until(held.behind);
+            if is_behind && held.waits_for_messages() {
+                break;
+            }
+            let since = if is_behind { self.stages.complete_until() } else { None };
+            let Some(HeldEvent { at, event, .. }) = self.held_events.pop_front() else { break };
+            if let Some(since) = since
+                && ends_or_begins_coverage(&event)
+            {
+                self.output.on_event(at, &SourceEvent::Behind { since });
+            }
             self.output.on_event(at, &event);
+        }
+    }
+
+    /// Sends the sinks the number of messages that stages lost since the last call.
+    fn report_stage_loss(&mut self, now: UnixNanos) {
+        if let Some(StageLoss { messages, since }) = self.stats.drain_stage_loss() {
+            let since = since.min(now);
+            let cause = DropCause::Stage;
+            self.output.on_event(now, &SourceEvent::Dropped { since, messages, cause });
         }
     }
 
     fn close(&mut self) -> Result<(), PumpError> {
         let stages = self.stages.close(&mut self.output);
-        for (at, event) in std::mem::take(&mut self.held_events) {
+        for HeldEvent { at, event, .. } in std::mem::take(&mut self.held_events) {
             self.output.on_event(at, &event);
         }
         // Messages that a stage lost at its end: no tick follows that would report them.
-        if let Some(StageLoss { messages, since }) = self.stats.drain_stage_loss() {
-            let now = self.stages.last_received();
-            let since = since.min(now);
-            let cause = DropCause::Stage;
-            self.output.on_event(now, &SourceEvent::Dropped { since, messages, cause });
-        }
+        self.report_stage_loss(self.stages.last_received());
         let flushed = self.output.flush(FlushScope::All).map_err(PumpError::from);
         let sinks = self.output.close().map_err(PumpError::Close);
         flushed.and(stages?.map_or(Ok(()), |error| Err(PumpError::Close(error)))).and(sinks)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tracing::{error, warn};
 
+use super::batch_number::BatchNumber;
 use super::named_plugin::NamedPlugin;
 use super::shared_labeler::SharedLabeler;
 use super::sink_gone::SinkGone;
@@ -38,7 +39,7 @@ impl StageChain {
     /// Goes on with other stages, after [`Self::close`].
     pub(super) fn replace(&mut self, stages: Vec<NamedPlugin<dyn Stage>>) {
         self.stages = stages;
-        self.backlog = StageBacklog::default();
+        self.backlog.clear();
     }
 
     /// Takes the batch through all stages and writes it to the sinks.
@@ -55,6 +56,8 @@ impl StageChain {
             let complete_until = receipt.complete_until.min(limit);
             batch.set_receipt(Receipt { complete_until, ..receipt });
             self.backlog.push(receipt);
+        } else {
+            self.backlog.count();
         }
         run_stages(&mut self.stages, batch, output, &self.labeler, &self.stats)
     }
@@ -77,13 +80,24 @@ impl StageChain {
     /// Returns the time until which everything that was sent has left the stages; `None` if they hold
     /// nothing back.
     pub(super) fn complete_until(&mut self) -> Option<UnixNanos> {
-        let held_since = self.held_since();
-        self.backlog.complete_until(held_since)
+        let Self { stages, backlog, .. } = self;
+        backlog.complete_until(stages.iter().filter_map(|stage| stage.plugin.held_since()))
     }
 
-    /// Returns the receive time of the oldest message that a stage may hold back, if there is one.
-    pub(super) fn held_since(&self) -> Option<UnixNanos> {
-        self.stages.iter().filter_map(|stage| stage.plugin.held_since()).min()
+    /// Returns the number of the last batch.
+    pub(super) fn last_number(&self) -> BatchNumber {
+        self.backlog.last_number()
+    }
+
+    /// Returns whether the stages may hold messages of this batch back, or of one before it.
+    pub(super) fn holds_until(&self, number: BatchNumber) -> bool {
+        let held = self.stages.iter().filter_map(|stage| stage.plugin.held_since());
+        self.backlog.first_held(held).is_some_and(|first| first <= number)
+    }
+
+    /// Takes note that the clock shows `to` instead of `from`.
+    pub(super) fn on_clock_step(&mut self, from: UnixNanos, to: UnixNanos) {
+        self.backlog.on_clock_step(from, to);
     }
 
     /// Returns whether a stage may have something to return at a tick.

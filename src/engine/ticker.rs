@@ -12,7 +12,7 @@ use super::queue::Producer;
 use super::read_frontiers::ReadFrontiers;
 use super::stall_detector::{StallDetector, TICK_INTERVAL};
 use crate::base::time::{Clock, UnixNanos, read_together};
-use crate::metrics::{EarliestTime, PipelineStats, StageLoss};
+use crate::metrics::{EarliestTime, PipelineStats};
 use crate::plugin::{DropCause, SourceEvent, Tick};
 
 /// Longest suspend of the machine that is not reported.
@@ -126,9 +126,6 @@ impl Ticker {
         self.reported_undecodable += undecodable;
         let undecodable_since = since(&self.stats.undecodable_since);
         self.send_dropped(undecodable, undecodable_since, now, DropCause::Undecodable);
-        if let Some(StageLoss { messages, since }) = self.stats.drain_stage_loss() {
-            self.send_dropped(messages, since.min(last), now, DropCause::Stage);
-        }
     }
 
     fn send_dropped(&self, messages: u64, since: UnixNanos, now: UnixNanos, cause: DropCause) {

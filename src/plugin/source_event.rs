@@ -65,6 +65,11 @@ pub enum SourceEvent {
         /// Reason for the loss.
         cause: DropCause,
     },
+    /// The event that follows comes before messages that stages hold back.
+    Behind {
+        /// Time until which everything that was sent is in the messages so far.
+        since: UnixNanos,
+    },
     /// The recorder has stopped reading. No message and no further event follows.
     Ended {
         /// Time at which the first of several connections was closed, if others took longer: what it

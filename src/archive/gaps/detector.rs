@@ -88,6 +88,9 @@ pub(super) struct GapDetector {
     is_stop_exact: bool,
     /// Time until which the journal shows that everything was written; the epoch if there is none.
     last_activity: UnixNanos,
+    /// Time until which everything was written before the next event, if that comes before messages
+    /// that a stage holds back.
+    behind_since: Option<UnixNanos>,
     previous_hour: Option<Hour>,
     stall: Option<JournaledStall>,
     topic_outages: TopicOutages,
@@ -291,8 +294,13 @@ impl GapDetector {
             | JournalEvent::Sealed(_)
             | JournalEvent::Removed { .. }
             | JournalEvent::Torn => {}
+            JournalEvent::Behind { since } => {
+                self.behind_since = Some(*since);
+                return;
+            }
         }
         self.record_activity(t, event);
+        self.behind_since = None;
         if *event != JournalEvent::Torn {
             self.last_event = t;
         }
@@ -315,6 +323,10 @@ impl GapDetector {
     }
 
     fn on_up(&mut self, t: UnixNanos) {
+        // What had arrived on another connection may be unread, unless it lies in the gap.
+        if !matches!(self.state, RecordingState::Connected) {
+            self.record_completeness(t);
+        }
         // Another connection took over without a pause if both times are equal.
         if !matches!(self.state, RecordingState::Disconnected { since, .. } if since == t) {
             self.end_gap(t);
@@ -347,17 +359,29 @@ impl GapDetector {
             | JournalEvent::Rejected { .. }
             | JournalEvent::Suspended { .. }
             | JournalEvent::Continued(_)
-            | JournalEvent::Missing { .. } => {}
-            // They follow the lines that were read before.
-            JournalEvent::Open(_)
-            | JournalEvent::Up { .. }
-            | JournalEvent::Down { .. }
+            | JournalEvent::Missing { .. }
+            | JournalEvent::Behind { .. }
+            // Nor have all messages been read that had arrived, behind a hold-up.
             | JournalEvent::TopicDown { .. }
             | JournalEvent::TopicUp { .. }
             | JournalEvent::Unconfirmed { .. }
             | JournalEvent::ConfigChanged(_)
+            // `on_up` knows what it says.
+            | JournalEvent::Up { .. } => {}
+            // They follow the lines that were read before.
+            JournalEvent::Open(_)
+            | JournalEvent::Down { .. }
             | JournalEvent::Stopping { .. }
-            | JournalEvent::Closed(_) => self.last_activity = t,
+            | JournalEvent::Closed(_) => self.record_completeness(t),
+        }
+    }
+
+    /// Records that everything that was sent before an event at `t` is written, or lies in a gap, as
+    /// far as no stage holds messages back.
+    fn record_completeness(&mut self, t: UnixNanos) {
+        match self.behind_since {
+            None => self.last_activity = t,
+            Some(since) => self.last_activity = self.last_activity.max(since.min(t)),
         }
     }
 
@@ -470,6 +494,11 @@ impl GapDetector {
             .take()
             .map_or(self.last_activity, |stopping| stopping.min(self.last_activity));
         self.end_stall(self.last_activity);
+        // A stage held messages back that were received before the connection was lost.
+        if matches!(&self.state, RecordingState::Disconnected { since: lost, .. } if *lost > since)
+        {
+            self.state = RecordingState::Connected;
+        }
         self.topic_outages.end_matching(since, |_| true, &mut self.gaps);
         self.end_gap(since);
         self.set_state(RecordingState::Stopped {

@@ -30,6 +30,11 @@ pub struct JournalEntry {
 pub enum JournalEvent {
     /// A recorder starts to write to the hour.
     Open(Box<OpenEvent>),
+    /// The event that follows came before messages that a stage holds back.
+    Behind {
+        /// Time until which everything that was sent is written.
+        since: UnixNanos,
+    },
     /// The source is connected and delivers messages.
     Up {
         /// Number of the connection in this run, from 1.

@@ -121,8 +121,8 @@ impl ConnectivityState {
                 JournalEvent::Suspended { since: at.saturating_sub(*slept) }
             }
             SourceEvent::ClockStepped { expected: from } => JournalEvent::ClockStep { from: *from },
-            // Each journal has its own part of the change.
-            SourceEvent::ConfigChanged(_) => return None,
+            // Each journal has its own part of the change, and is behind with its own events.
+            SourceEvent::ConfigChanged(_) | SourceEvent::Behind { .. } => return None,
         })
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct EventFanOut {
     sole_topic: Option<String>,
     /// The connection that was last said to be up.
     last_connection: Option<ConnectionId>,
+    /// Time until which everything was written before the next event, if that is behind.
+    behind_since: Option<UnixNanos>,
 }
 
 /// Events for the journal of one writer, in order.
@@ -42,7 +44,7 @@ impl EventFanOut {
             _ => None,
         };
         let connectivity = ConnectivityState::default();
-        Self { connectivity, layout, sole_topic, last_connection: None }
+        Self { connectivity, layout, sole_topic, last_connection: None, behind_since: None }
     }
 
     /// Returns whether all connections are up.
@@ -52,6 +54,26 @@ impl EventFanOut {
 
     /// Returns the journal entries that follow from the event.
     pub(super) fn apply(
+        &mut self,
+        at: UnixNanos,
+        event: &SourceEvent,
+        writers: &TopicWriters,
+    ) -> Vec<JournalDelivery> {
+        if let SourceEvent::Behind { since } = event {
+            self.behind_since = Some(*since);
+            return Vec::new();
+        }
+        let behind_since = self.behind_since.take();
+        let mut deliveries = self.deliver(at, event, writers);
+        if let Some(since) = behind_since {
+            for delivery in &mut deliveries {
+                delivery.events.insert(0, JournalEvent::Behind { since });
+            }
+        }
+        deliveries
+    }
+
+    fn deliver(
         &mut self,
         at: UnixNanos,
         event: &SourceEvent,

@@ -446,3 +446,42 @@ fn a_topic_that_is_removed_has_no_gap_until_it_is_added_again() {
     let all = [lost, "down 46900-46905 exact", "down 46980-46985 exact"];
     assert_eq!(detect(vec![(10, removed()), (13, again)], 50_000), all);
 }
+
+#[test]
+fn an_event_that_comes_before_unread_or_held_messages_does_not_shorten_the_gap_of_a_crash() {
+    let crash_after = |events: Vec<(u64, JournalEvent)>| {
+        let run = vec![(36_000, open("a", false)), (36_001, up()), (36_010, mark())];
+        let next = vec![(36_700, open("b", false)), (36_710, up())];
+        detect(vec![(10, [run, events, next].concat())], 38_000)
+    };
+    let topic = || "t".to_owned();
+    let topic_down = JournalEvent::TopicDown {
+        topic: topic(),
+        cause: "refused".to_owned(),
+        detail: String::new(),
+        since: None,
+    };
+    for event in [
+        JournalEvent::Unconfirmed { topics: vec![topic()] },
+        JournalEvent::TopicUp { topic: topic() },
+        topic_down,
+        // Of another connection, while the first may have unread messages.
+        up(),
+    ] {
+        let gaps = crash_after(vec![(36_020, event)]);
+        assert!(gaps.contains(&"not_running 36010-36710 at_most".to_owned()), "{gaps:?}");
+    }
+    let behind = || JournalEvent::Behind { since: UnixNanos::from_seconds(36_015) };
+    assert_eq!(
+        crash_after(vec![(36_020, behind()), (36_020, down())]),
+        ["not_running 36015-36710 at_most"]
+    );
+    let lost = vec![(36_020, behind()), (36_020, down()), (36_030, behind()), (36_030, up())];
+    assert_eq!(crash_after(lost), ["not_running 36015-36710 at_most", "down 36020-36030 exact"]);
+    let lost = vec![(36_020, behind()), (36_020, down()), (36_030, up())];
+    assert_eq!(
+        crash_after(lost),
+        ["down 36020-36030 exact", "not_running 36030-36710 at_most"],
+        "the first event alone is behind"
+    );
+}

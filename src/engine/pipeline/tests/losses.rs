@@ -1,7 +1,8 @@
 //! The dates of what is lost.
 
+use super::scripted::{RecordingSink, ScriptStep, ScriptedSource, scripted_pipeline};
 use super::*;
-use crate::plugin::{DropCause, SourceEvent};
+use crate::plugin::{DrainStatus, DropCause, SourceEvent, Stage};
 
 /// The time for which the process is held up.
 const HOLD_UP: Duration = Duration::from_secs(3);
@@ -101,4 +102,63 @@ async fn drops_behind_a_hold_up_are_dated_to_its_begin() {
     let mut drops = std::mem::take(&mut *drops.lock().unwrap());
     drops.sort_by_key(|(cause, _)| cause.as_str());
     assert_eq!(drops, [(DropCause::Overflow, begin), (DropCause::Undecodable, begin)]);
+}
+
+/// A stage that holds back every message until it is closed.
+#[derive(Default)]
+struct HoldingStage {
+    held: Batch,
+    received: Option<UnixNanos>,
+}
+
+impl Stage for HoldingStage {
+    fn process(&mut self, batch: &mut Batch) -> Result<(), BoxError> {
+        self.received.get_or_insert(batch.received());
+        for record in batch.records() {
+            self.held.push(record.payload);
+        }
+        batch.clear();
+        Ok(())
+    }
+
+    fn held_since(&self) -> Option<UnixNanos> {
+        self.received
+    }
+
+    fn close(&mut self, batch: &mut Batch) -> Result<DrainStatus, BoxError> {
+        std::mem::swap(batch, &mut self.held);
+        self.received = None;
+        Ok(DrainStatus::Done)
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_is_told_though_a_stage_holds_messages_back() {
+    let harness = PipelineHarness::new();
+    let sink = RecordingSink::default();
+    let log = Arc::clone(&sink.log);
+    let stage: Box<dyn Stage> = Box::new(HoldingStage::default());
+    let pipeline = Pipeline {
+        stages: vec![NamedPlugin::new(
+            stage,
+            CommonKeys::defaults_for(PluginKind::Stage),
+            Arc::new(PluginStats::new("stages[0] (holding)")),
+        )],
+        ..scripted_pipeline(
+            ScriptedSource::new([ScriptStep::Message("1"), ScriptStep::Close]),
+            vec![sink],
+        )
+    };
+    let stop = harness.stop.clone();
+    let stop_when_told = async {
+        while log.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(harness.run(pipeline), stop_when_told);
+    ended.unwrap();
+    let mut log = std::mem::take(&mut *log.lock().unwrap());
+    log.dedup();
+    assert_eq!(log, ["behind", "down closed false", "1"]);
 }

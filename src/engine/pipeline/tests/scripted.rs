@@ -127,6 +127,7 @@ impl Sink for RecordingSink {
             SourceEvent::Down { cause, silent_since, .. } => {
                 format!("down {} {}", cause.as_str(), silent_since.is_some())
             }
+            SourceEvent::Behind { .. } => "behind".to_owned(),
             SourceEvent::TopicDown { topic, cause, .. } => format!("{} {topic}", cause.as_str()),
             SourceEvent::Dropped { messages, cause, .. } => {
                 format!("dropped {messages} {}", cause.as_str())
