@@ -7,6 +7,7 @@
 //! closed, and the thread empties the queue and closes the sinks.
 
 mod abandoned_sink;
+mod batch_number;
 mod connection_group;
 mod connection_requests;
 mod connection_slot;

@@ -45,10 +45,14 @@ impl GapContent {
             for (number, sent) in counted {
                 content.from = content.from.min(*sent);
                 content.to = content.to.max(*sent);
+                let spacing = topic.spacing(number);
                 if !gap.covers(*sent, TOLERANCE) {
+                    // A server that was late made no tick at the start of the gap.
+                    if *sent < gap.from && gap.covers(*sent + spacing, TOLERANCE) {
+                        content.spacing = content.spacing.max(spacing);
+                    }
                     continue;
                 }
-                let spacing = topic.spacing(number);
                 content.spacing = content.spacing.max(spacing);
                 if recording.contains(index, number) {
                     let is_inside = gap.contains(*sent, TOLERANCE + spacing);

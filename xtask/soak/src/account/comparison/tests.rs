@@ -82,6 +82,17 @@ fn an_exact_gap_is_no_longer_than_what_is_missing() {
 }
 
 #[test]
+fn a_gap_may_begin_while_a_late_server_made_no_ticks() {
+    let mut truth = truth();
+    for sent in &mut truth.topics[0].sent[40..] {
+        *sent += 200 * MILLI;
+    }
+    let lines = lines(&truth, (0..40).chain(60..100));
+    let found = compare(&truth, &lines, &[gap(800, 1_390, "exact")]);
+    assert_eq!((found.missing, found.discrepancies.len()), (20, 0), "{:?}", found.discrepancies);
+}
+
+#[test]
 fn ticks_before_the_first_confirmation_do_not_count() {
     let mut truth = truth();
     truth.topics[0].first_confirmed = Some(START + 795 * MILLI);
