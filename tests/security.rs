@@ -249,6 +249,7 @@ fn shown_by(test: &Test, status: &Value) -> String {
 fn literal_secrets_that_a_server_repeats_are_masked_in_every_spelling() {
     const HEADER: &str = "kept/by\"header\\w\u{f6}rd";
     let base64 = data_encoding::BASE64.encode(format!("user:{HEADER}").as_bytes());
+    let base64_twice = data_encoding::BASE64.encode(format!("a {base64}").as_bytes());
     let answers = [
         // The secret is where the text is cut.
         format!("HTTP/1.1 403 Forbidden\r\n\r\n{}cookie-1234567890 is wrong", "x".repeat(290)),
@@ -262,6 +263,8 @@ fn literal_secrets_that_a_server_repeats_are_masked_in_every_spelling() {
         // The answer ends within the secret.
         "HTTP/1.1 403 Forbidden\r\n\r\nwrong cookie-12345".to_owned(),
         "HTTP/1.1 403 Forbidden\r\n\r\nno such session as token-of-the-message".to_owned(),
+        format!("HTTP/1.1 403 Forbidden\r\n\r\n{}", "\\".repeat(8_000)),
+        format!("HTTP/1.1 403 Forbidden\r\n\r\nnot {base64_twice}"),
         "HTTP/1.1 403 Forbidden\r\n\r\nno such key 0123456789abcdef0123456789abcdef".to_owned(),
     ];
     let refused = answers.into_iter().map(|answer| {
@@ -287,7 +290,7 @@ fn literal_secrets_that_a_server_repeats_are_masked_in_every_spelling() {
     for server in refused.chain([closing, rejecting]) {
         let url = server.url() + "/v3/0123456789abcdef0123456789abcdef?sid=query-12345678";
         let keys = json!({
-            "headers": { "X-Any": HEADER, "Cookie": "a=b; session=cookie-1234567890" },
+            "headers": { "X-Any": HEADER, "X-Path": "\\begins-with", "Cookie": "a=b; session=cookie-1234567890" },
             "subscribe": { "op": "subscribe", "args": "{topics}", "token": "token-of-the-message" },
         });
         let test = Test::with_source(&url, keys);
@@ -306,6 +309,7 @@ fn literal_secrets_that_a_server_repeats_are_masked_in_every_spelling() {
         "w\u{f6}rd",
         "token-of",
         &base64[12..],
+        &base64_twice[24..],
         "login-user",
         "fragment-of",
         "0123456789abc",
