@@ -16,6 +16,7 @@ mod addresses;
 mod alerts;
 mod archive_commands;
 mod archive_job;
+mod bootstrap;
 mod client_messages;
 mod clock_steps;
 mod command_line;

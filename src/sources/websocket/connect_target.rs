@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls_pki_types::ServerName;
-use tokio::io::BufReader;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::StatusCode;
@@ -16,28 +12,19 @@ use super::connect_deadline::ConnectDeadline;
 use super::connect_options::ConnectOptions;
 use super::deflate_extension::accepts_deflate;
 use super::dialer::DialedStream;
-use super::disconnects::{
-    cut_refusal_disconnect, exchange_disconnect, refusal_disconnect, tls_disconnect,
-};
-use super::encryption::Encryption;
+use super::disconnects::{cut_refusal_disconnect, exchange_disconnect, refusal_disconnect};
 use super::endpoint_url::{EndpointUrl, UrlError, UrlProtocol};
-use super::host_port::{HostPort, HostPortError};
+use super::http_body::read_refusal_body;
 use super::http_exchange::exchange;
-use super::paced_stream::PacedStream;
-use super::proxy::Proxy;
 use super::quote::shown_url;
-use super::refusal_body::read_refusal_body;
 use super::response_parser::ResponseParser;
+use super::server_route::ServerRoute;
 use super::transport::Transport;
 use super::upgrade_request::UpgradeRequest;
 use super::upgrade_response::{PROTOCOL_HEADER, ProtocolAnswer, check_upgrade};
 use crate::base::literal_secrets::secrets_of_url;
 use crate::base::time::{Clock, SystemClock};
 use crate::plugin::{Disconnect, DownCause};
-
-/// Number of bytes read from a plain socket at a time, which stay in the cache of a small core until
-/// they are decoded. A TLS stream is read by the record.
-const READ_BUFFER_SIZE: usize = 128 << 10;
 
 /// A stream whose handshake is complete.
 pub(super) struct OpenedStream {
@@ -52,19 +39,8 @@ pub(super) struct ConnectTarget {
     request: UpgradeRequest,
     /// Scheme, host, port and path, for the log. Holds no query and no secret.
     pub(super) endpoint: String,
-    server: HostPort,
-    /// Present if the connection is encrypted.
-    tls: Option<TlsEndpoint>,
-    proxy: Option<Proxy>,
+    route: ServerRoute,
     options: Arc<ConnectOptions>,
-}
-
-/// The parameters of the TLS handshake.
-#[derive(Clone)]
-struct TlsEndpoint {
-    connector: TlsConnector,
-    /// Name that the certificate must be valid for.
-    server_name: ServerName<'static>,
 }
 
 impl ConnectTarget {
@@ -77,21 +53,9 @@ impl ConnectTarget {
             reason => ConnectConfigError::InvalidUrl { url: url_in_error(url), reason },
         })?;
         let request = UpgradeRequest { target: url.request_target(), host: url.authority() };
-        let EndpointUrl { encryption, server, .. } = url.clone();
-        let tls = match encryption {
-            Encryption::Plain => None,
-            Encryption::Tls => {
-                let server_name = ServerName::try_from(server.name().to_owned()).map_err(|_| {
-                    let reason = HostPortError::InvalidHost(server.host.clone()).into();
-                    ConnectConfigError::InvalidUrl { url: url.without_query(), reason }
-                })?;
-                Some(TlsEndpoint { connector: options.tls_connector()?, server_name })
-            }
-        };
+        let route = ServerRoute::new(&url, options)?;
         let endpoint = options.secrets.mask(&url.without_query());
-        let proxy = options.proxy_to(&server, encryption)?;
-        options.secrets.add(proxy.iter().flat_map(Proxy::secrets));
-        Ok(Self { request, endpoint, server, tls, proxy, options: Arc::clone(options) })
+        Ok(Self { request, endpoint, route, options: Arc::clone(options) })
     }
 
     /// Replaces the target by the URL that the server gave.
@@ -106,49 +70,15 @@ impl ConnectTarget {
 
     /// Opens a connection and completes the handshake before `deadline`.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<OpenedStream, Disconnect> {
-        let host = self.proxy.as_ref().map_or(&self.server, Proxy::address);
-        let dialer = &self.options.dialer;
         let deadline = ConnectDeadline { at: deadline, limit: self.options.connect_timeout };
-        let dialed =
-            dialer.connect(host, deadline.at, deadline.limit).await.map_err(|failure| {
-                let origin =
-                    self.proxy.as_ref().map_or_else(String::new, |proxy| format!("{proxy}: "));
-                Disconnect { detail: format!("{origin}{}", failure.detail), ..failure }
-            })?;
-        let DialedStream { stream, address } = dialed;
-        let opened = self.open_over(stream, deadline).await;
-        // What answers there may be broken while another address of the host works.
-        match &opened {
-            Ok(_) => dialer.confirm(host, address),
-            Err(_) => dialer.report_faulty(host, address),
-        }
+        let DialedStream { stream: tcp, address } = self.route.dial(deadline).await?;
+        let opened = async {
+            let stream = self.route.open_over(tcp, deadline).await?;
+            self.upgrade(stream, deadline).await
+        };
+        let opened = opened.await;
+        self.route.report(address, &opened);
         opened
-    }
-
-    /// Completes every handshake over a connection to the server, or to the proxy if there is one.
-    async fn open_over(
-        &self,
-        tcp: TcpStream,
-        deadline: ConnectDeadline,
-    ) -> Result<OpenedStream, Disconnect> {
-        let tcp = match &self.proxy {
-            None => tcp,
-            Some(proxy) => {
-                let user_agent = self.options.user_agent();
-                proxy.open_tunnel(tcp, &self.server, user_agent, deadline).await?
-            }
-        };
-        tcp.set_nodelay(true).map_err(|error| Disconnect::new(DownCause::Io, error.to_string()))?;
-        let tcp = PacedStream::new(tcp, Arc::clone(&self.options.pacer), self.options.read_pacing);
-        let stream: Box<dyn Transport> = match &self.tls {
-            None => Box::new(BufReader::with_capacity(READ_BUFFER_SIZE, tcp)),
-            Some(TlsEndpoint { connector, server_name }) => {
-                let handshake = connector.connect(server_name.clone(), tcp);
-                let stream = deadline.bound("the TLS handshake", handshake).await?;
-                Box::new(stream.map_err(|error| tls_disconnect(&error))?)
-            }
-        };
-        self.upgrade(stream, deadline).await
     }
 
     /// Completes the WebSocket handshake.

@@ -126,6 +126,28 @@ impl EndpointUrl {
         if url.to_string().len() > MAX_URL_BYTES { Err(UrlError::TooLong) } else { Ok(url) }
     }
 
+    /// Resolves a reference to a URL, such as one in a header `Location` (RFC 3986, 5.2). The
+    /// fragment, which is not sent, is left out.
+    pub(super) fn join(&self, reference: &str) -> Result<Self, UrlError> {
+        let reference = reference.trim().split('#').next().unwrap_or_default();
+        let scheme = self.scheme();
+        let is_absolute =
+            reference.split(['/', '?']).next().is_some_and(|begin| begin.ends_with(':'));
+        let directory = self.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let server = &self.server;
+        let resolved = match reference {
+            "" => self.to_string(),
+            _ if is_absolute => reference.to_owned(),
+            _ if reference.starts_with("//") => format!("{scheme}:{reference}"),
+            _ if reference.starts_with('/') => format!("{scheme}://{server}{reference}"),
+            _ if reference.starts_with('?') => {
+                format!("{scheme}://{server}{}{reference}", self.path)
+            }
+            _ => format!("{scheme}://{server}{directory}/{reference}"),
+        };
+        Self::parse(&resolved, self.protocol)
+    }
+
     fn scheme(&self) -> &'static str {
         self.protocol.scheme(self.encryption)
     }

@@ -1,7 +1,6 @@
 //! Connecting through a proxy: HTTP CONNECT (RFC 9110, 9.3.6) and SOCKS5 (RFC 1928 and 1929).
 
 use data_encoding::BASE64;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::TcpStream;
 
 use super::connect_deadline::ConnectDeadline;
@@ -9,10 +8,10 @@ use super::credentials::Credentials;
 use super::disconnects::{cut_refusal_disconnect, refusal_disconnect};
 use super::encryption::Encryption;
 use super::host_port::{HostPort, HostPortError};
+use super::http_body::read_refusal_body;
 use super::http_exchange::exchange_over_socket;
 use super::http_response::HttpResponse;
 use super::no_proxy::NoProxyList;
-use super::refusal_body::read_refusal_body;
 use super::response_parser::ResponseParser;
 use super::socks5::connect_through;
 use crate::base::literal_secrets::credential_values;
@@ -143,7 +142,9 @@ impl Proxy {
     }
 
     /// Returns the URL of the proxy, with its password.
-    pub(super) fn url(&self) -> String {
+    #[cfg(test)]
+    fn url(&self) -> String {
+        use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
         let scheme = match self.scheme {
             ProxyScheme::Http => "http",
             ProxyScheme::Socks5 => "socks5",

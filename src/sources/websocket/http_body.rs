@@ -1,4 +1,4 @@
-//! The body of a refusal, which holds the server's words (RFC 9112, 6 and 7).
+//! The body of a response (RFC 9112, 6 and 7).
 
 use std::io::Read;
 use std::time::Duration;
@@ -11,10 +11,26 @@ use tokio::time::{Instant, timeout_at};
 use super::encoding::has_zlib_header;
 use super::http_response::HttpResponse;
 
-/// Maximum number of bytes that are read of a body.
-const MAX_BODY_BYTES: usize = 16 << 10;
-/// Maximum time for which a body is awaited.
-const BODY_TIMEOUT: Duration = Duration::from_millis(500);
+/// Maximum number of bytes that are read of the body of a refusal.
+const MAX_REFUSAL_BYTES: usize = 16 << 10;
+/// Maximum time for which the body of a refusal is awaited.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The limits of reading a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimits {
+    /// Maximum length in bytes, encoded and decoded.
+    pub(super) max_bytes: usize,
+    pub(super) deadline: Instant,
+}
+
+/// A body, decoded.
+#[derive(Debug)]
+pub(super) struct HttpBody {
+    pub(super) content: Vec<u8>,
+    /// Not set if the body broke off, or was too long or too late.
+    pub(super) is_complete: bool,
+}
 
 /// The end of a body in the stream of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,44 +120,62 @@ fn join_chunks(bytes: &[u8]) -> JoinedChunks {
     }
 }
 
-/// Reads the body of a refusal, bounded in bytes and in time. Returns what came of it, decoded.
+/// Reads the body of a refusal, which holds the server's words. Returns what came of it, decoded: the
+/// words are worth having, but their lack is no error of its own.
 pub(super) async fn read_refusal_body(
     stream: &mut (impl AsyncRead + Unpin),
     response: &HttpResponse,
     deadline: Instant,
 ) -> Vec<u8> {
+    let deadline = deadline.min(Instant::now() + REFUSAL_TIMEOUT);
+    let limits = BodyLimits { max_bytes: MAX_REFUSAL_BYTES, deadline };
+    read_body(stream, response, limits).await.content
+}
+
+/// Reads the body of a response, bounded in bytes and in time, and decodes it.
+pub(super) async fn read_body(
+    stream: &mut (impl AsyncRead + Unpin),
+    response: &HttpResponse,
+    limits: BodyLimits,
+) -> HttpBody {
     let framing = BodyFraming::of(response);
-    let deadline = deadline.min(Instant::now() + BODY_TIMEOUT);
     let mut body = Vec::new();
-    while body.len() < MAX_BODY_BYTES && !framing.is_complete(&body) {
-        let mut limited = (&mut *stream).take((MAX_BODY_BYTES - body.len()) as u64);
-        // The words are worth having, but their lack is no error of its own.
-        match timeout_at(deadline, limited.read_buf(&mut body)).await {
-            Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) | Err(_) => break,
+    let mut is_complete = framing.is_complete(&body);
+    while body.len() < limits.max_bytes && !is_complete {
+        let mut limited = (&mut *stream).take((limits.max_bytes - body.len()) as u64);
+        match timeout_at(limits.deadline, limited.read_buf(&mut body)).await {
+            Ok(Ok(1..)) => is_complete = framing.is_complete(&body),
+            Ok(Ok(0)) => {
+                is_complete = framing == BodyFraming::UntilClose;
+                break;
+            }
+            Ok(Err(_)) | Err(_) => break,
         }
     }
-    decode_content(framing.content(body), response.value("Content-Encoding"))
+    let encoding = response.value("Content-Encoding");
+    let content = decode_content(framing.content(body), encoding, limits.max_bytes);
+    HttpBody { content, is_complete }
 }
 
 /// Decodes the content as far as it is complete. Of an unknown encoding only its name remains.
-fn decode_content(content: Vec<u8>, encoding: Option<&str>) -> Vec<u8> {
+fn decode_content(content: Vec<u8>, encoding: Option<&str>, max_bytes: usize) -> Vec<u8> {
     let encoding = encoding.map(str::to_ascii_lowercase).unwrap_or_default();
+    let zipped = content.as_slice();
     match encoding.as_str() {
         _ if content.is_empty() => content,
         "" | "identity" => content,
-        "gzip" | "x-gzip" => read_prefix(MultiGzDecoder::new(content.as_slice())),
-        "deflate" if has_zlib_header(&content) => read_prefix(ZlibDecoder::new(content.as_slice())),
-        "deflate" => read_prefix(DeflateDecoder::new(content.as_slice())),
+        "gzip" | "x-gzip" => read_prefix(MultiGzDecoder::new(zipped), max_bytes),
+        "deflate" if has_zlib_header(zipped) => read_prefix(ZlibDecoder::new(zipped), max_bytes),
+        "deflate" => read_prefix(DeflateDecoder::new(zipped), max_bytes),
         other => format!("(a text in the encoding `{other}`)").into_bytes(),
     }
 }
 
-/// Reads at most as many bytes as a body may have, up to the first error.
-fn read_prefix(decoder: impl Read) -> Vec<u8> {
+/// Reads at most so many bytes, up to the first error.
+fn read_prefix(decoder: impl Read, max_bytes: usize) -> Vec<u8> {
     let mut content = Vec::new();
     // A body that is cut short ends with an error; what came before it is kept.
-    drop(decoder.take(MAX_BODY_BYTES as u64).read_to_end(&mut content));
+    drop(decoder.take(max_bytes as u64).read_to_end(&mut content));
     content
 }
 
@@ -199,9 +233,9 @@ mod tests {
         let started = Instant::now();
         assert_eq!(read("", b"slow down", true).await, "slow down");
         assert_eq!(read("Content-Length: 40\r\n", b"slow down", true).await, "slow down");
-        assert_eq!(started.elapsed(), 2 * BODY_TIMEOUT);
-        assert_eq!(read("", &vec![b'x'; 1 << 20], true).await.len(), MAX_BODY_BYTES);
-        assert_eq!(started.elapsed(), 2 * BODY_TIMEOUT);
+        assert_eq!(started.elapsed(), 2 * REFUSAL_TIMEOUT);
+        assert_eq!(read("", &vec![b'x'; 1 << 20], true).await.len(), MAX_REFUSAL_BYTES);
+        assert_eq!(started.elapsed(), 2 * REFUSAL_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
