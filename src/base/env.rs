@@ -5,8 +5,12 @@ use serde_json::Value;
 
 use super::problem::Problem;
 
+/// Name of the key whose value is no secret: commands print the directory of the archive for programs
+/// that use it.
+const PUBLIC_KEY: &str = "output_dir";
+
 /// Replaces `${NAME}` in every string by the environment variable; `$${` stands for a plain `${`.
-/// Returns the inserted values, which are secrets.
+/// Returns the inserted values, which are secrets, but for those in `output_dir`.
 ///
 /// # Errors
 /// Every string with a variable that is not set or with an unclosed `${`, each with its path.
@@ -50,10 +54,16 @@ struct Expansion<'a> {
 impl Expansion<'_> {
     fn expand_value(&mut self, value: &mut Value, path: &str) {
         match value {
-            Value::String(text) if text.contains("${") => match self.expand_text(text) {
-                Ok(expanded) => *text = expanded,
-                Err(message) => self.problems.push(Problem::at(path, message)),
-            },
+            Value::String(text) if text.contains("${") => {
+                let known = self.secrets.len();
+                match self.expand_text(text) {
+                    Ok(expanded) => *text = expanded,
+                    Err(message) => self.problems.push(Problem::at(path, message)),
+                }
+                if path.rsplit('.').next() == Some(PUBLIC_KEY) {
+                    self.secrets.truncate(known);
+                }
+            }
             Value::Object(keys) => {
                 for (key, value) in keys {
                     let dot = if path.is_empty() { "" } else { "." };
@@ -113,6 +123,16 @@ mod tests {
         assert_eq!(secrets, ["s3cret", "s3cret"]);
         restore(&mut value, &template);
         assert_eq!(value, template);
+    }
+
+    #[test]
+    fn the_directory_of_the_archive_is_no_secret() {
+        let mut value =
+            json!({ "sinks": [{ "output_dir": "/${TOKEN}" }], "output_dir": "${TOKEN}" });
+        assert_eq!(expand(&mut value, &lookup).unwrap(), [""; 0]);
+        assert_eq!(value["sinks"][0]["output_dir"], "/s3cret");
+        let mut value = json!({ "output_dir": "${TOKEN}", "log_file": "${TOKEN}" });
+        assert_eq!(expand(&mut value, &lookup).unwrap(), ["s3cret"]);
     }
 
     #[test]
