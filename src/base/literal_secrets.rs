@@ -81,7 +81,7 @@ pub(crate) struct LiteralSecret {
     pub(crate) path: String,
     /// The texts that must not be shown.
     pub(crate) values: Vec<String>,
-    /// Set if the name of the key tells that the value is secret.
+    /// Set if the name of the key, or the look of the value, tells that it is secret.
     pub(crate) is_named: bool,
 }
 
@@ -143,6 +143,9 @@ fn find_in_value(value: &Value, path: &str, place: Place, found: &mut Vec<Litera
                         let values = vec![number.to_string()];
                         found.push(LiteralSecret { path, values, is_named: true });
                     }
+                    Value::Array(words) if place == Place::Keys && key == "command" => {
+                        find_in_command(words, &path, found);
+                    }
                     _ => find_in_value(value, &path, inner, found),
                 }
             }
@@ -190,6 +193,69 @@ fn find_in_text(key: &str, text: &str, path: &str, place: Place, found: &mut Vec
     }
 }
 
+/// Finds secrets in the words of a command line, which may be command lines of a shell themselves: the
+/// value of `--token=…` and of `TOKEN=…`, what follows `--token` or `-H "Token: …"`, the user of
+/// `curl`, and URLs.
+fn find_in_command(words: &[Value], path: &str, found: &mut Vec<LiteralSecret>) {
+    let words = words.iter().enumerate().filter_map(|(index, word)| Some((index, word.as_str()?)));
+    let is_edge = |c: char| c.is_whitespace() || "'\"`;|&<>()".contains(c);
+    let pieces = words.flat_map(|(index, word)| {
+        // A message as an argument is found as a whole.
+        let is_json = word.trim_start().starts_with(['{', '[']);
+        let pieces: Vec<&str> = if is_json { vec![word] } else { word.split(is_edge).collect() };
+        pieces.into_iter().filter(|piece| !piece.is_empty()).map(move |piece| (index, piece))
+    });
+    let mut before = CommandPiece::Plain;
+    for (index, piece) in pieces {
+        let path = format!("{path}[{index}]");
+        let (name, value) = piece.split_once(['=', ':']).unwrap_or((piece, ""));
+        let is_option = piece.starts_with('-');
+        let is_scheme = ["Bearer", "Basic", "Token", "Digest"]
+            .iter()
+            .any(|scheme| scheme.eq_ignore_ascii_case(piece));
+        before = match before {
+            CommandPiece::SecretName if is_scheme => CommandPiece::SecretName,
+            CommandPiece::SecretName if !is_option => {
+                push(&path, header_values(piece), true, found);
+                CommandPiece::Plain
+            }
+            CommandPiece::UserOption if !value.is_empty() => {
+                push(&path, credential_values(name, value), true, found);
+                CommandPiece::Plain
+            }
+            _ if piece.contains("://") => {
+                find_in_url(piece, &path, found);
+                CommandPiece::Plain
+            }
+            _ if piece.starts_with(['{', '[']) => {
+                find_in_text("", piece, &path, Place::Message, found);
+                CommandPiece::Plain
+            }
+            _ if is_option && ["-u", "--user", "--proxy-user"].contains(&piece) => {
+                CommandPiece::UserOption
+            }
+            _ if !value.is_empty() && is_secret_name(name) => {
+                push(&path, vec![value.to_owned()], true, found);
+                CommandPiece::Plain
+            }
+            _ if (is_option || piece.ends_with(':')) && is_secret_name(name) => {
+                CommandPiece::SecretName
+            }
+            _ => CommandPiece::Plain,
+        };
+    }
+}
+
+/// The meaning of a piece of a command line for the next one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CommandPiece {
+    Plain,
+    /// The name of a secret: an option, or a header with its colon.
+    SecretName,
+    /// The option that names a user and a password.
+    UserOption,
+}
+
 fn find_in_url(url: &str, path: &str, found: &mut Vec<LiteralSecret>) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -201,13 +267,14 @@ fn find_in_url(url: &str, path: &str, found: &mut Vec<LiteralSecret>) {
     let query = query.split('#').next().unwrap_or_default();
     for parameter in query.split('&') {
         let (name, value) = parameter.split_once('=').unwrap_or(("", parameter));
-        let is_named = is_secret_name(name);
-        if is_named || !is_plain_name(name) {
+        let is_plain = is_plain_name(name);
+        let is_named = is_secret_name(name) || (!is_plain && looks_like_key(value));
+        if is_named || !is_plain {
             push(path, vec![value.to_owned(), decoded(value)], is_named, found);
         }
     }
     let segments = rest.split('/').skip(1).filter(|segment| looks_like_key(segment));
-    push(path, segments.map(str::to_owned).collect(), false, found);
+    push(path, segments.map(str::to_owned).collect(), true, found);
 }
 
 /// Adds a secret with those of its values that are long enough.
@@ -346,6 +413,28 @@ mod tests {
                 "sinks[0].env.DB_PASSWORD",
             ]
         );
+    }
+
+    #[test]
+    fn secrets_in_command_lines_are_found() {
+        for (command, secrets) in [
+            (json!(["p", "--token", "t1", "--api-key=t2", "-v"]), vec!["t1", "t2"]),
+            (
+                json!(["curl", "-H", "Authorization: Bearer t3", "-H", "X-Api-Key:t4"]),
+                vec!["t3", "t4"],
+            ),
+            (
+                json!(["sh", "-c", "PASSWORD=t5 curl -u me:t6 'https://h/?token=t7' | jq ."]),
+                vec!["me:t6", "t5", "t6", "t7"],
+            ),
+            (json!(["p", "{\"secret\":\"t8\"}"]), vec!["t8"]),
+            (json!(["jq", "-c", ".token, .key", "--sort-keys", "file:name"]), vec![]),
+            (json!(["p", "--password", "--verbose", "monkey", "key"]), vec![]),
+        ] {
+            assert_eq!(values(&json!({ "sinks": [{ "command": command }] })), secrets, "{command}");
+        }
+        let found = find_literal_secrets(&json!({ "command": ["p", "--token", "t"] }));
+        assert_eq!(found[0].path, "command[2]");
     }
 
     #[test]
