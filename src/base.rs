@@ -8,6 +8,7 @@ pub(crate) mod connection_id;
 pub(crate) mod descriptors;
 pub(crate) mod env;
 pub(crate) mod error_chain;
+pub(crate) mod exposure;
 pub(crate) mod failure_log;
 pub(crate) mod heartbeat;
 pub mod json;

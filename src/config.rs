@@ -9,7 +9,6 @@ mod config_diff;
 mod config_text;
 mod document;
 mod explicit_form;
-mod exposure;
 mod located_section;
 mod log_config;
 mod log_format;
@@ -32,7 +31,6 @@ pub(crate) use self::config_diff::{ConfigDiff, PipelineDiff, SectionsDiff, merge
 use self::config_text::ConfigText;
 use self::document::{Document, check_mixed_forms};
 use self::explicit_form::explicit_form;
-use self::exposure::exposure_warning;
 pub(crate) use self::log_config::LogConfig;
 pub(crate) use self::log_format::LogFormat;
 pub(crate) use self::log_level::LogLevel;
@@ -45,6 +43,7 @@ pub(crate) use self::schedule::Schedule;
 pub use self::schema::config_schema;
 use crate::archive::sha256_hash::Sha256Hash;
 use crate::base::config_error::{ConfigError, duplicate_keys};
+use crate::base::exposure::exposure_warning;
 use crate::base::problem::Problem;
 use crate::base::secrets::Secrets;
 use crate::plugin::PluginKind;
@@ -197,7 +196,7 @@ fn settings(
 ) -> RecorderSettings {
     RecorderSettings {
         secrets: text.secrets.clone(),
-        warnings: exposure_warning(&text.file, keys).into_iter().collect(),
+        warnings: exposure_warning(&text.file, &Value::Object(keys.clone())).into_iter().collect(),
         shutdown_timeout: document.shutdown_timeout.to_duration(),
         status_interval: non_zero_seconds(document.status_interval),
         status_socket: non_empty_path(document.status_socket.clone()),

@@ -395,6 +395,21 @@ fn secrets_of_a_profile_are_filled_in_everywhere_and_shown_nowhere() {
 }
 
 #[test]
+fn the_directory_of_the_archive_is_shown_by_every_command() {
+    let test = Test::new("ws://127.0.0.1:1");
+    let dir = test.output();
+    let test = test.set("output_dir", json!("${TEST_DIR}")).env("TEST_DIR", dir.to_str().unwrap());
+    let recorder = test.start();
+    recorder.wait_for(&["disconnected"]);
+    recorder.stop();
+    for args in [["check"], ["archive"]] {
+        let output = test.command().args(args).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(printed.contains(dir.to_str().unwrap()), "{args:?}: {printed}");
+    }
+}
+
+#[test]
 fn values_of_variables_in_paths_are_shown_by_no_command() {
     let test = Test::new("ws://127.0.0.1:1");
     let dir = test.path(CANARY);
@@ -454,6 +469,32 @@ fn a_configuration_whose_secrets_others_can_read_is_a_warning() {
     let recorder = test.start();
     recorder.wait_for(&["WARN", "other users can read", "source.proxy"]);
     recorder.stop();
+    // A key in the path of the URL, and so many places that not all are named.
+    let key = "0123456789abcdef0123456789abcdef";
+    let headers: serde_json::Map<_, _> =
+        (0..2_000).map(|n| (format!("X-Token-{n}"), json!("value-of-a-header"))).collect();
+    let keys = json!({ "headers": headers });
+    let many = Test::with_source(&format!("ws://127.0.0.1:1/v3/{key}/x"), keys);
+    let warning = warnings(&many, 0o644);
+    assert!(warning.contains("`source.url`") && warning.len() < 2_000, "{warning}");
+    assert!(warning.contains("and 1993 more places") && !warning.contains(key), "{warning}");
+    // A file of a profile.
+    let keys = json!({ "profile": "mine", "profile_dir": "${PROFILES}" });
+    let test = Test::with_source("ws://127.0.0.1:1", keys);
+    let profiles = test.path("profiles");
+    let test = test.env("PROFILES", profiles.to_str().unwrap());
+    fs::create_dir(&profiles).unwrap();
+    let file = profiles.join("mine.json");
+    let profile = json!({ "about": "mine", "subscribe": { "args": "{topics}", "apiKey": "abc" } });
+    fs::write(&file, profile.to_string()).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let recorder = test.start();
+    recorder.stop();
+    let log = test.log();
+    assert!(
+        log.contains("/mine.json` (mode 0644), which holds secrets in `subscribe.apiKey`:"),
+        "{log}"
+    );
     let no_secrets = Test::new("ws://127.0.0.1:1/?streams=a");
     assert_eq!(warnings(&no_secrets, 0o644), "");
 }

@@ -127,6 +127,9 @@ impl SourceConfig for WebsocketConfig {
     fn build_all(self, context: &BuildContext) -> Result<Vec<Box<dyn Source>>, BoxError> {
         self.check()?;
         context.secrets().add(self.profile_secrets.iter().cloned());
+        if let Some(warning) = &self.profile_exposure {
+            warn!(pipeline = context.pipeline, "{}", context.mask(warning));
+        }
         let profile = &self.profile;
         let requests = RequestBuilder::new(
             self.topics.clone(),

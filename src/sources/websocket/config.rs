@@ -217,6 +217,8 @@ pub struct WebsocketConfig {
     pub(super) written_profile: Profile,
     /// The texts in the profile that must not be shown.
     pub(super) profile_secrets: Vec<String>,
+    /// Warning that others can read secrets in the profile.
+    pub(super) profile_exposure: Option<String>,
     pub(super) topics: Vec<String>,
     pub(super) topic_pointer: Option<Selector>,
     pub(super) subscribe: SubscribeMessages,
@@ -262,7 +264,8 @@ impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
             host: server.as_ref().map(HostPort::name),
             dir: raw.profile_dir.as_deref(),
         };
-        let NamedProfile { name: profile_name, profile, written, secrets } = query.find()?;
+        let NamedProfile { name: profile_name, profile, written, secrets, exposure } =
+            query.find()?;
         let no_url = || WebsocketKeyError::MissingUrl(profile_name.clone());
         let url = raw.url.or_else(|| profile.url.clone()).ok_or_else(no_url)?;
         let defaults = &profile.limits;
@@ -305,6 +308,7 @@ impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
             profile,
             written_profile: written,
             profile_secrets: secrets,
+            profile_exposure: exposure,
         })
     }
 }

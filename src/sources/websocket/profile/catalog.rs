@@ -8,6 +8,7 @@ use super::builtin::BUILTIN;
 use super::{Profile, ProfileError};
 use crate::base::config_error::ConfigError;
 use crate::base::env;
+use crate::base::exposure::exposure_warning;
 use crate::base::literal_secrets::find_literal_secrets;
 use crate::base::secrets::Secrets;
 use crate::base::suggest::did_you_mean;
@@ -34,6 +35,8 @@ pub(crate) struct NamedProfile {
     pub(crate) written: Profile,
     /// The texts in `profile` that must not be shown.
     pub(crate) secrets: Vec<String>,
+    /// Warning that other users can read secrets in the file.
+    pub(crate) exposure: Option<String>,
 }
 
 /// The keys by which a profile is found.
@@ -58,6 +61,7 @@ impl LoadedProfile {
         let mut value: Value = serde_json::from_str(&text).map_err(|error| {
             ProfileError::Invalid(ConfigError::from_syntax_error(&file, &error))
         })?;
+        let exposure = exposure_warning(&file, &value);
         let mut secrets = env::expand(&mut value, lookup).map_err(|problems| {
             let secrets = Secrets::default();
             ProfileError::Invalid(ConfigError::new(&file, Some(&text), problems, &secrets))
@@ -65,7 +69,7 @@ impl LoadedProfile {
         secrets.extend(find_literal_secrets(&value).into_iter().flat_map(|found| found.values));
         let masked = Secrets::new(secrets.iter().cloned());
         let profile = Profile::from_value(value, &file, &text, &masked)?;
-        Ok(NamedProfile { name, profile, written, secrets })
+        Ok(NamedProfile { name, profile, written, secrets, exposure })
     }
 }
 
