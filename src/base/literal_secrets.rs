@@ -258,14 +258,14 @@ enum CommandPiece {
 
 fn find_in_url(url: &str, path: &str, found: &mut Vec<LiteralSecret>) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let authority = rest.split('/').next().unwrap_or_default();
     if let Some((user_info, _)) = authority.rsplit_once('@') {
         let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
         push(path, credential_values(&decoded(user), &decoded(password)), true, found);
     }
-    let query = query.split('#').next().unwrap_or_default();
-    for parameter in query.split('&') {
+    for parameter in query.split('&').chain(fragment.split('&')) {
         let (name, value) = parameter.split_once('=').unwrap_or(("", parameter));
         let is_plain = is_plain_name(name);
         let is_named = is_secret_name(name) || (!is_plain && looks_like_key(value));
@@ -465,6 +465,7 @@ mod tests {
             ["abcdefgh", "abcdefgh", "a%2Fb", "a/b", "0123456789abcdef0123456789abcdef"]
         );
         assert_eq!(secrets_of_url("http://me:p%40w@proxy:1"), ["me:p@w", "p@w"]);
+        assert_eq!(secrets_of_url("/a?b=c#access_token=x&state=y"), ["x", "x"]);
         assert!(secrets_of_url("wss://stream.bybit.com/v5/public/linear").is_empty());
         assert!(secrets_of_url("wss://h/stream?streams=btcusdt@trade/ethusdt@trade").is_empty());
     }

@@ -13,7 +13,7 @@ const MIN_WITHIN_WORDS: usize = 4;
 /// Minimum number of bytes at the end of a cut text that count as the beginning of a secret.
 const MIN_CUT: usize = 4;
 /// Number of times that a text within Base64 or within hexadecimal digits is looked into.
-const MAX_DEPTH: usize = 2;
+const MAX_DEPTH: usize = 3;
 
 /// Finds all of a set of secrets at once. The work is linear in the length of the text, whatever the
 /// text is.
@@ -48,7 +48,7 @@ impl SecretFinder {
         if self.searcher.is_none() {
             found.push(Span { start: 0, end: text.len() });
         } else if !self.patterns.is_empty() {
-            let text = EncodedText::new(text);
+            let text = EncodedText::new(text.as_bytes());
             self.search(&text, text_end, 0, &mut found);
         }
         found
@@ -105,19 +105,24 @@ impl SecretFinder {
 }
 
 impl Pattern {
-    /// Returns what a secret looks like: as it is, without the escapes that it may hold itself, and
-    /// in Latin-1. A secret that is too short looks like nothing.
+    /// Returns what a secret looks like: as it is, in capitals, in small letters, and in Latin-1, each
+    /// also without the escapes that it may hold itself. A secret that is too short looks like nothing.
     fn all_of(secret: &str) -> Vec<Self> {
-        let unescaped = unescape(&EncodedText::new(secret), TextEnd::Whole);
         let latin1: Option<Vec<u8>> =
             secret.chars().map(|character| u8::try_from(character).ok()).collect();
-        let forms = [
-            Some(secret.as_bytes().to_vec()),
+        let mut forms = vec![secret.as_bytes().to_vec()];
+        if !secret.is_ascii() {
+            forms.push(secret.to_uppercase().into_bytes());
+            forms.push(secret.to_lowercase().into_bytes());
+            forms.extend(latin1);
+        }
+        let unescaped = forms.iter().filter_map(|form| {
+            let unescaped = unescape(&EncodedText::new(form), TextEnd::Whole)?;
             // A backslash at its edge may be taken for that of an escape around it.
-            unescaped.map(|text| trim_backslashes(text.bytes()).to_vec()),
-            latin1,
-        ];
-        forms.into_iter().flatten().filter_map(|form| Self::new(&form)).collect()
+            Some(trim_backslashes(unescaped.bytes()).to_vec())
+        });
+        let unescaped: Vec<Vec<u8>> = unescaped.collect();
+        forms.iter().chain(&unescaped).filter_map(|form| Self::new(form)).collect()
     }
 
     fn new(text: &[u8]) -> Option<Self> {

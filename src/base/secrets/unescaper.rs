@@ -346,7 +346,7 @@ mod tests {
     use super::*;
 
     fn unescaped_until(text: &str, text_end: TextEnd) -> String {
-        let unescaped = unescape(&EncodedText::new(text), text_end).unwrap();
+        let unescaped = unescape(&EncodedText::new(text.as_bytes()), text_end).unwrap();
         String::from_utf8_lossy(unescaped.bytes()).into_owned()
     }
 
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn decoded_bytes_know_where_their_escape_was() {
-        let unescaped = unescape(&EncodedText::new(r"a%2541\\\/b"), TextEnd::Whole).unwrap();
+        let unescaped = unescape(&EncodedText::new(br"a%2541\\\/b"), TextEnd::Whole).unwrap();
         assert_eq!(unescaped.bytes(), b"aA/b");
         let starts: Vec<usize> = unescaped.spans().iter().map(|span| span.start).collect();
         let ends: Vec<usize> = unescaped.spans().iter().map(|span| span.end).collect();

@@ -99,6 +99,9 @@ impl ConnectTarget {
             None => failure,
         })?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+            // The words of a redirect often repeat where it leads.
+            let locations = response.values("Location");
+            self.options.secrets.add_recent(locations.flat_map(secrets_of_url));
             let body = read_refusal_body(&mut stream, &response, deadline.at).await;
             return Err(refusal_disconnect(&response, &body, SystemClock.now()));
         }
