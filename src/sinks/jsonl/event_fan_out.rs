@@ -52,6 +52,12 @@ impl EventFanOut {
         self.connectivity.all_up()
     }
 
+    /// Records that lines which were received before the next event are not written. Marks tell up to
+    /// when all are.
+    pub(super) fn mark_behind(&mut self) {
+        self.behind_since = Some(UnixNanos::default());
+    }
+
     /// Returns the journal entries that follow from the event.
     pub(super) fn apply(
         &mut self,

@@ -156,6 +156,10 @@ impl Sink for JsonlSink {
     fn on_event(&mut self, at: UnixNanos, event: &SourceEvent) -> Result<(), BoxError> {
         // Lines that were received before the event are written before it.
         let mut result = self.flush();
+        if self.buffered() > 0 {
+            // They cannot be written.
+            self.events.mark_behind();
+        }
         self.writers.set_clock(at);
         if let SourceEvent::ConfigChanged(change) = event {
             result = result.and(self.change_config(change));

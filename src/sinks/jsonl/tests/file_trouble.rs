@@ -199,3 +199,24 @@ fn a_failed_write_of_one_topic_neither_loses_nor_duplicates_lines() {
     }
     assert!(failures >= 3, "too few failures: {failures}");
 }
+
+#[test]
+fn an_event_that_comes_before_lines_that_wait_is_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink_by_topic(dir.path(), &["a", "b"]);
+    std::fs::create_dir(dir.path().join("b_3600.jsonl")).unwrap();
+    let topics: std::sync::Arc<[String]> = ["a", "b"].map(str::to_owned).into();
+    let up = |number| SourceEvent::Subscribed {
+        connection: ConnectionId::new(number),
+        topics: std::sync::Arc::clone(&topics),
+    };
+    sink.on_event(UnixNanos::from_seconds(3_600), &up(1)).unwrap();
+    sink.write(&batch_of_topics(3_601, &["a", "b"])).unwrap();
+    sink.on_event(UnixNanos::from_seconds(3_602), &up(2)).unwrap();
+    std::fs::remove_dir(dir.path().join("b_3600.jsonl")).unwrap();
+    sink.close().unwrap();
+    assert_eq!(
+        event_names(dir.path(), "b", 3_600),
+        ["open", "up", "stall", "behind", "up", "resume", "closed"]
+    );
+}
