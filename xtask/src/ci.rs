@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::layers::layers;
 use crate::schema::{Mode, schema};
 use crate::test_run::run_tests;
-use crate::{cargo, cargo_with_env};
+use crate::{cargo, cargo_with_env, with_release};
 
 pub(crate) fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
@@ -26,5 +26,7 @@ pub(crate) fn ci() -> Result<()> {
     }
     // The demo of the README, for a shorter time.
     let demo = ["run", "--locked", "--release", "--", "demo", "--seconds", "2"];
-    cargo(&[&demo[..], &["--dir", "target/demo"]].concat())
+    cargo(&[&demo[..], &["--dir", "target/demo"]].concat())?;
+    // Other faults each time; the seed is printed.
+    with_release("streamer-soak", &["--account", "--seconds", "120"])
 }
