@@ -11,6 +11,10 @@ use tokio::time::{Instant, timeout_at};
 use super::encoding::has_zlib_header;
 use super::http_response::HttpResponse;
 
+/// Number of bytes of a text for each that is not UTF-8, at least.
+const MIN_LETTERS_PER_REPLACEMENT: usize = 4;
+/// First bytes of gzip (RFC 1952, 2.3.1).
+const GZIP_START: &[u8] = &[0x1F, 0x8B];
 /// Maximum number of bytes that are read of the body of a refusal.
 const MAX_REFUSAL_BYTES: usize = 16 << 10;
 /// Maximum time for which the body of a refusal is awaited.
@@ -48,8 +52,11 @@ impl BodyFraming {
         if matches!(response.status(), 204 | 304) {
             return Self::Length(0);
         }
-        if response.list("Transfer-Encoding").last().is_some_and(is_chunked) {
-            return Self::Chunked;
+        // Chunks are the outermost encoding, and rule out a length (RFC 9112, 6.3).
+        match response.list("Transfer-Encoding").last() {
+            Some(last) if is_chunked(last) => return Self::Chunked,
+            Some(last) if !is_identity(last) => return Self::UntilClose,
+            _ => {}
         }
         // Several lengths that differ leave only the end of the connection.
         let mut lengths = response.list("Content-Length");
@@ -83,6 +90,11 @@ impl BodyFraming {
 
 fn is_chunked(encoding: &str) -> bool {
     encoding.eq_ignore_ascii_case("chunked")
+}
+
+/// Returns whether the name of an encoding stands for none. Some servers write the character set.
+fn is_identity(encoding: &str) -> bool {
+    ["identity", "none", "utf-8", "utf8"].iter().any(|none| encoding.eq_ignore_ascii_case(none))
 }
 
 /// The content of a body that comes in chunks, as far as it was received.
@@ -152,23 +164,57 @@ pub(super) async fn read_body(
             Ok(Err(_)) | Err(_) => break,
         }
     }
-    let encoding = response.value("Content-Encoding");
-    let content = decode_content(framing.content(body), encoding, limits.max_bytes);
+    let transfer = response.list("Transfer-Encoding").filter(|encoding| !is_chunked(encoding));
+    let encodings: Vec<_> = response.list("Content-Encoding").chain(transfer).collect();
+    let content = decode_content(framing.content(body), &encodings, limits.max_bytes);
     HttpBody { content, is_complete }
 }
 
-/// Decodes the content as far as it is complete. Of an unknown encoding only its name remains.
-fn decode_content(content: Vec<u8>, encoding: Option<&str>, max_bytes: usize) -> Vec<u8> {
-    let encoding = encoding.map(str::to_ascii_lowercase).unwrap_or_default();
-    let zipped = content.as_slice();
-    match encoding.as_str() {
-        _ if content.is_empty() => content,
-        "" | "identity" => content,
-        "gzip" | "x-gzip" => read_prefix(MultiGzDecoder::new(zipped), max_bytes),
-        "deflate" if has_zlib_header(zipped) => read_prefix(ZlibDecoder::new(zipped), max_bytes),
-        "deflate" => read_prefix(DeflateDecoder::new(zipped), max_bytes),
-        other => format!("(a text in the encoding `{other}`)").into_bytes(),
+/// Decodes the content as far as it is complete. `encodings` are in the order in which they were
+/// applied. Of what does not become a text, words of our own remain.
+fn decode_content(content: Vec<u8>, encodings: &[&str], max_bytes: usize) -> Vec<u8> {
+    if content.is_empty() {
+        return content;
     }
+    let mut text = content;
+    for encoding in encodings.iter().rev().filter(|encoding| !is_identity(encoding)) {
+        match decode(&text, encoding, max_bytes) {
+            // A server may say that it compresses, and not do so.
+            None if is_text(&text) => break,
+            None => return format!("(a text in the encoding `{encoding}`)").into_bytes(),
+            Some(decoded) => text = decoded,
+        }
+    }
+    // A server may compress, and not say so.
+    if text.starts_with(GZIP_START) {
+        text = decode(&text, "gzip", max_bytes).unwrap_or(text);
+    }
+    if is_text(&text) {
+        text
+    } else {
+        format!("({} bytes that are no text)", text.len()).into_bytes()
+    }
+}
+
+/// Decodes the beginning of one encoding. Returns `None` if there is none, or the encoding is unknown.
+fn decode(content: &[u8], encoding: &str, max_bytes: usize) -> Option<Vec<u8>> {
+    let decoded = match encoding.to_ascii_lowercase().as_str() {
+        "gzip" | "x-gzip" => read_prefix(MultiGzDecoder::new(content), max_bytes),
+        "deflate" if has_zlib_header(content) => read_prefix(ZlibDecoder::new(content), max_bytes),
+        "deflate" => read_prefix(DeflateDecoder::new(content), max_bytes),
+        "zstd" => read_prefix(zstd::stream::read::Decoder::new(content).ok()?, max_bytes),
+        _ => return None,
+    };
+    (!decoded.is_empty()).then_some(decoded)
+}
+
+/// Returns whether bytes hold no control characters that texts do not have (the binary data bytes of
+/// the WHATWG's MIME sniffing), and are UTF-8 but for a few letters of another character set.
+fn is_text(bytes: &[u8]) -> bool {
+    let shown = String::from_utf8_lossy(bytes);
+    let replaced = shown.chars().filter(|char| *char == char::REPLACEMENT_CHARACTER).count();
+    replaced * MIN_LETTERS_PER_REPLACEMENT <= bytes.len()
+        && !bytes.iter().any(|byte| matches!(byte, 0..=8 | 0x0B | 0x0E..=0x1A | 0x1C..=0x1F))
 }
 
 /// Reads at most so many bytes, up to the first error.
@@ -257,5 +303,45 @@ mod tests {
             read("Content-Encoding: br\r\n", b"\x0b", false).await,
             "(a text in the encoding `br`)"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn raw_bytes_are_never_shown_whatever_the_headers_say() {
+        let text = "too many connections ".repeat(20);
+        let level = Compression::default();
+        let encode = |text: &[u8]| {
+            let mut bytes = Vec::new();
+            GzEncoder::new(text, level).read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let gzip = encode(text.as_bytes());
+        let mut chunks = format!("{:x}\r\n", gzip.len()).into_bytes();
+        chunks.extend_from_slice(&[&gzip, &b"\r\n0\r\n\r\n"[..]].concat());
+        let zstd = zstd::encode_all(text.as_bytes(), 3).unwrap();
+        for (headers, body) in [
+            ("Transfer-Encoding: gzip, chunked\r\n", &chunks),
+            ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", &chunks),
+            ("Transfer-Encoding: chunked\r\nContent-Encoding: identity, GZIP\r\n", &chunks),
+            ("Transfer-Encoding: chunked\r\n", &chunks),
+            ("Transfer-Encoding: gzip\r\nContent-Length: 3\r\n", &gzip),
+            ("Content-Encoding: gzip, gzip\r\n", &encode(&gzip)),
+            ("Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n", &encode(&gzip)),
+            ("Content-Encoding: zstd\r\n", &zstd),
+            ("Content-Encoding: gzip\r\n", &text.clone().into_bytes()),
+            ("Content-Encoding: br\r\n", &text.clone().into_bytes()),
+            ("Content-Encoding: utf-8\r\n", &text.clone().into_bytes()),
+        ] {
+            assert_eq!(read(headers, body, false).await, text, "{headers}");
+        }
+        assert_eq!(read("", b"\x00\x01\x02", false).await, "(3 bytes that are no text)");
+        assert_eq!(read("", b"\xfe\xe4\xb5/", false).await, "(4 bytes that are no text)");
+        for (headers, body) in [
+            ("Content-Encoding: gzip\r\n", &gzip[..8]),
+            ("Content-Encoding: br, gzip\r\n", &encode(b"\x0b\x02\x80")),
+            ("Content-Encoding: zstd\r\n", &zstd[..5]),
+        ] {
+            let shown = read(headers, body, false).await;
+            assert!(shown.starts_with("(a text in the encoding `"), "{headers}: {shown}");
+        }
     }
 }
