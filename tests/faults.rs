@@ -1,6 +1,8 @@
 //! Faults of the server: earlier messages are recorded, the cause is counted, and the recorder
 //! reconnects.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -144,6 +146,40 @@ fn a_reset() {
         peer.reset();
     });
     assert_eq!(status["disconnects"]["io"], 1, "{line}");
+}
+
+/// The system reports a reset once, be it to a read or to a write.
+#[test]
+fn a_reset_that_a_write_finds_first() {
+    let (stopped, is_stopped) = channel::<()>();
+    let is_stopped = Mutex::new(is_stopped);
+    let server = Server::start(move |number, peer| {
+        peer.accept_subscription();
+        peer.send_text(DATA);
+        if number == 0 {
+            is_stopped.lock().unwrap().recv().unwrap();
+            // The recorder reads the ping, and the pong finds the reset.
+            peer.send_frame(0x89, b"");
+            peer.reset();
+            peer.send_note("reset");
+        } else {
+            peer.answer_until_end();
+        }
+    });
+    let test = Test::new(&server.url());
+    let recorder = test.start();
+    recorder.wait_for_messages(1);
+    recorder.signal("STOP");
+    let stat = format!("/proc/{}/stat", recorder.pid());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        std::thread::yield_now();
+    }
+    stopped.send(()).unwrap();
+    assert_eq!(server.next_note(), "reset");
+    recorder.signal("CONT");
+    let line = recorder.wait_for(&["disconnected"]);
+    assert!(line.contains("cause=\"io\"") && line.contains("reset"), "{line}");
+    recorder.wait_for_messages(2);
 }
 
 #[test]

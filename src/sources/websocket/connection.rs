@@ -245,10 +245,20 @@ impl WebsocketConnection {
         let input = match ready!(Pin::new(&mut self.stream).poll_fill_buf(cx)) {
             Ok([]) => {
                 let detail = "the server ended the connection without a close frame";
-                return Poll::Ready(Err(Disconnect::new(DownCause::Eof, detail)));
+                let end = Disconnect::new(DownCause::Eof, detail);
+                return Poll::Ready(Err(self.writer.cause_of_end(end)));
             }
             Ok(input) => input,
-            Err(error) => return Poll::Ready(Err(io_disconnect(&error))),
+            Err(error) => {
+                let failure = io_disconnect(&error);
+                // TLS has an end of its own, which a reset cuts off, too.
+                let is_end = failure.cause == DownCause::Eof;
+                return Poll::Ready(Err(if is_end {
+                    self.writer.cause_of_end(failure)
+                } else {
+                    failure
+                }));
+            }
         };
         let FeedProgress { consumed, control } = match self.decoder.feed(input) {
             Ok(progress) => progress,

@@ -44,6 +44,7 @@ pub(super) struct FrameWriter {
 
 /// The error of a stream to which nothing more can be written.
 struct WriteFailure {
+    kind: io::ErrorKind,
     disconnect: Disconnect,
     /// Time up to which the bytes that the server sent before the failure are read.
     read_until: Instant,
@@ -162,9 +163,20 @@ impl FrameWriter {
     pub(super) fn fail(&mut self, error: &io::Error) {
         debug!(%error, "cannot send on this connection");
         let read_until = Instant::now() + READ_REMAINDER_TIMEOUT;
-        self.failure = Some(WriteFailure { disconnect: io_disconnect(error), read_until });
+        let disconnect = io_disconnect(error);
+        self.failure = Some(WriteFailure { kind: error.kind(), disconnect, read_until });
         self.buffer.clear();
         self.needs_flush = false;
+    }
+
+    /// Returns the cause of the end of the stream. The system reports a reset once: if a write got it,
+    /// the reads after it find an end as if the server had made one.
+    pub(super) fn cause_of_end(&self, end: Disconnect) -> Disconnect {
+        match &self.failure {
+            // The error of a write to a connection that the server ended before.
+            Some(WriteFailure { kind: io::ErrorKind::BrokenPipe, .. }) | None => end,
+            Some(failure) => failure.disconnect.clone(),
+        }
     }
 
     /// Fails if a write failed and the time to read the remainder has passed.
