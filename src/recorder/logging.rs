@@ -13,6 +13,7 @@ mod line_style;
 mod log_command;
 mod log_file;
 mod log_line;
+mod panic_hook;
 
 use std::io;
 use std::path::Path;
@@ -30,6 +31,7 @@ use self::line_sender::LineSender;
 use self::line_style::LineStyle;
 use self::log_command::LogCommand;
 use self::log_file::LogFile;
+use self::panic_hook::log_panics;
 use super::verbosity::Verbosity;
 use crate::base::secrets::Secrets;
 use crate::config::{LogConfig, LogFormat, LogLevel};
@@ -80,11 +82,7 @@ impl LogCollector {
         let lines_lost = Arc::<Counter>::default();
         let lines = LineSender { commands: commands.clone(), lines_lost: Arc::clone(&lines_lost) };
         if set_default_log(config.format, level_filter(config.level, verbosity), lines) {
-            let default_hook = std::panic::take_hook();
-            std::panic::set_hook(Box::new(move |panic| {
-                tracing::error!(%panic, "panic");
-                default_hook(panic);
-            }));
+            log_panics();
         }
         let config = config.clone();
         Self { commands, collected: Some(collected), lines_lost, config, verbosity, secrets }
