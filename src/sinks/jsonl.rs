@@ -4,6 +4,7 @@
 mod clock_reading;
 mod connectivity_state;
 mod event_fan_out;
+mod folded_stems;
 mod held_lines;
 mod held_lines_map;
 mod joined_lines;

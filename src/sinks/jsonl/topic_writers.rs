@@ -1,6 +1,6 @@
 //! All topic writers of one sink.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::clock_reading::ClockReading;
+use super::folded_stems::FoldedStems;
 use super::held_lines::{DiscardReport, HeldLines};
 use super::held_lines_map::HeldLinesMap;
 use super::layout::Layout;
@@ -62,7 +63,7 @@ pub(super) struct TopicWriters {
     writers: WriterList,
     index_by_topic: HashMap<String, WriterIndex>,
     /// The stems in lower case, where the file system does not tell upper from lower case.
-    folded_stems: Option<HashSet<String>>,
+    folded_stems: Option<FoldedStems>,
     open_files: OpenFiles,
     clock: ClockReading,
     last_sync: Instant,
@@ -154,11 +155,11 @@ impl TopicWriters {
 
     /// Gives each writer a stem that differs from all others by more than the case of letters.
     fn separate_stems(&mut self) {
-        let mut folded = HashSet::new();
+        let mut folded = FoldedStems::default();
         for writer in self.writers.iter_mut() {
             let stem = writer.stem().clone();
             if let Some(topic) = stem.to_topic() {
-                writer.set_stem(separate_stem(&topic, stem, &mut folded));
+                writer.set_stem(folded.separate(&topic, stem));
             }
         }
         self.folded_stems = Some(folded);
@@ -190,7 +191,7 @@ impl TopicWriters {
     /// Adds a writer for the topic, whose file names begin with `stem`.
     pub(super) fn add_topic(&mut self, topic: &str, stem: Stem) -> WriterIndex {
         let stem = match &mut self.folded_stems {
-            Some(folded) => separate_stem(topic, stem, folded),
+            Some(folded) => folded.separate(topic, stem),
             None => stem,
         };
         let index = self.writers.push(self.template.topic_writer(topic, stem));
@@ -812,26 +813,4 @@ fn trouble_of_file<'a>(
     error: &'a (dyn std::error::Error + Send + Sync + 'static),
 ) -> Option<&'a FileError> {
     error.downcast_ref::<FileError>().filter(|error| error.scope() == FailureScope::File)
-}
-
-/// Returns a stem of the topic that is not in `folded` in lower case, and adds it.
-fn separate_stem(topic: &str, stem: Stem, folded: &mut HashSet<String>) -> Stem {
-    if folded.insert(stem.as_str().to_ascii_lowercase()) {
-        return stem;
-    }
-    let separate = match Stem::from_topic_without_letters(topic) {
-        Ok(separate) => separate,
-        Err(error) => {
-            error!(topic, %error, "the file system does not tell upper from lower case, and no other name is short enough: lines of this topic may wait for the file of another");
-            return stem;
-        }
-    };
-    let name = separate.as_str();
-    warn!(
-        topic,
-        stem = name,
-        "the file system does not tell upper from lower case, and another topic differs in nothing else: the files of this one have a name of their own"
-    );
-    folded.insert(name.to_ascii_lowercase());
-    separate
 }
