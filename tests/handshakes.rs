@@ -379,6 +379,32 @@ fn a_slip_in_the_agreement_on_compression_costs_one_connect_and_no_message() {
 }
 
 #[test]
+fn an_extension_that_was_not_offered_is_never_recorded() {
+    for (keys, extension, words) in [
+        (json!({ "deflate": "off" }), "permessage-deflate", "compression, which was not offered"),
+        (json!({ "deflate": "off" }), "x-checksum", "extensions `x-checksum`: it was not offered"),
+        (json!({ "deflate": "off" }), "permessage-deflate, x", "at most one was offered"),
+        // Nothing is offered after the first connect.
+        (json!({}), "x-checksum", "extensions `x-checksum`: it was not offered"),
+    ] {
+        let header = format!("Sec-WebSocket-Extensions: {extension}\r\n");
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{ACCEPT}{header}\r\n");
+        let server = start_server(move |_| answer.clone());
+        let test = Test::with_source(&server.url(), keys);
+        let recorder = test.start();
+        let line = recorder.wait_for(&["disconnected"]);
+        assert!(line.contains("cause=\"handshake\"") && line.contains(words), "{line}");
+        assert_eq!(recorder.status()["messages"], 0);
+        recorder.stop();
+        assert!(test.recorded().is_empty());
+    }
+    assert_recorded(
+        json!({ "deflate": "off" }),
+        &format!("HTTP/1.1 101 Yes\r\n{ACCEPT}Sec-WebSocket-Extensions: ,\r\n\r\n"),
+    );
+}
+
+#[test]
 fn an_agreement_on_compression_that_changes_nothing_for_the_decoder_is_taken() {
     for extensions in [
         "Permessage-Deflate",

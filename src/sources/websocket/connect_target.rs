@@ -118,7 +118,7 @@ impl ConnectTarget {
             fault(reason)
         })?;
         if is_deflate_agreed && !offers_deflate {
-            let detail = "the server accepted compression, which was not offered";
+            let detail = "the server accepted compression, which was not offered, so that its messages could be misread";
             return Err(fault(detail.to_owned()));
         }
         Ok(OpenedStream { stream, is_deflate_agreed })

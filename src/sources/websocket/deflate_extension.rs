@@ -34,8 +34,9 @@ const HARMLESS_PARAMETERS: [&str; 4] = [
 /// Returns whether the server accepts the compression that was offered.
 ///
 /// # Errors
-/// The response accepts more than was offered, so that the frames cannot be understood. The
-/// connection must then be closed (RFC 7692, 7.1, and RFC 6455, 4.1).
+/// The response accepts more than was offered. The connection must then be closed (RFC 7692, 7.1, and
+/// RFC 6455, 4.1): an extension may change what the bytes of a frame mean (RFC 6455, 9.1), and a
+/// recording of frames that were misread is worse than a gap.
 pub(super) fn accepts_deflate(response: &HttpResponse) -> Result<bool, String> {
     let mut extensions = response.list(EXTENSIONS_HEADER);
     let Some(extension) = extensions.next() else { return Ok(false) };
@@ -48,7 +49,7 @@ pub(super) fn accepts_deflate(response: &HttpResponse) -> Result<bool, String> {
     }
     let mut parameters = extension.split(';').map(str::trim);
     if !parameters.next().is_some_and(|name| name.eq_ignore_ascii_case("permessage-deflate")) {
-        return Err(fault("it was not offered".to_owned()));
+        return Err(fault("it was not offered, and may change what a frame means".to_owned()));
     }
     let is_harmless = |parameter: &&str| {
         let name = parameter.split('=').next().unwrap_or_default().trim();
