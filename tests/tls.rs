@@ -1,6 +1,8 @@
 //! Endpoints with TLS (`wss://`).
 
 use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use rcgen::{
@@ -294,5 +296,185 @@ fn a_certificate_in_the_ca_file_is_trusted_for_its_names_and_dates_only() {
         assert!(line.contains("cause=\"tls\"") && line.contains(words), "{words}: {line}");
         recorder.stop();
         exchange.stop();
+    }
+}
+
+/// Makes a certificate for `localhost` with OpenSSL, with these arguments for its key and more.
+fn openssl_pair(arguments: &[&str]) -> Option<PemPair> {
+    let common =
+        "req -x509 -nodes -days 30 -subj /O=Test/CN=localhost -keyout key.pem -out cert.pem";
+    let names = ["-addext", "subjectAltName=DNS:localhost"];
+    let common: Vec<_> = common.split(' ').chain(names).collect();
+    PemPair::from_openssl(&[&common, arguments].concat())
+}
+
+const EC: [&str; 3] = ["-newkey", "ec", "-pkeyopt"];
+
+#[test]
+fn a_certificate_that_is_of_no_use_is_named_at_the_start() {
+    let curve = |name| [&EC[..], &[name]].concat();
+    for (arguments, words) in [
+        (curve("ec_paramgen_curve:P-521"), "an ECDSA key with the curve P-521"),
+        (curve("ec_paramgen_curve:secp256k1"), "an ECDSA key with the curve secp256k1"),
+        (vec!["-newkey", "rsa:1024"], "an RSA key of 1024 bits"),
+        (vec!["-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"], "a key for RSA-PSS alone"),
+        (vec!["-newkey", "ed448"], "an Ed448 key"),
+    ] {
+        let Some(pair) = openssl_pair(&arguments) else { return };
+        let test = Test::with_source("wss://localhost:1", json!({}));
+        let ca_file = test.path("ca.pem");
+        let mut source = test.source();
+        source["tls"] = json!({ "ca_file": ca_file });
+        let test = test.set("source", source);
+        fs::write(&ca_file, &pair.certificate).unwrap();
+        let printed = String::from_utf8(test.run_refused().stderr).unwrap();
+        let subject = "certificate 1 (`O=Test, CN=localhost`) in `";
+        assert!(printed.contains(subject) && printed.contains(words), "{printed}");
+        // One of several is no reason not to start.
+        let usable = PemPair::self_signed(authority_for(&["localhost"]));
+        fs::write(&ca_file, format!("{}{}", usable.certificate, pair.certificate)).unwrap();
+        let exchange = usable.serve();
+        let mut source = test.source();
+        source["url"] = json!(exchange.url.replace("127.0.0.1", "localhost"));
+        let test = test.set("source", source);
+        let recorder = test.start();
+        recorder.wait_for_messages(11);
+        recorder.stop();
+        exchange.stop();
+        let log = test.log();
+        assert!(log.contains("certificate 2 (`O=Test, CN=localhost`)"), "{log}");
+        assert!(log.contains(words), "{log}");
+    }
+}
+
+#[test]
+fn files_of_any_format_are_taken_if_they_hold_a_certificate() {
+    let pair = PemPair::self_signed(authority_for(&["localhost"]));
+    let pem = &pair.certificate;
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+    let indented: String = pem.lines().map(|line| format!("    {line}\t\r\n")).collect();
+    let utf16: Vec<u8> =
+        format!("\u{feff}{pem}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for content in [
+        pem.as_bytes().to_vec(),
+        format!("\u{feff}{pem}").into_bytes(),
+        format!("\u{feff}{indented}").into_bytes(),
+        format!("Subject: b\u{fc}ro\n{pem}").into_bytes(),
+        format!("{}{pem}", pair.key).into_bytes(),
+        utf16,
+        der,
+    ] {
+        let exchange = pair.serve();
+        let url = exchange.url.replace("127.0.0.1", "localhost");
+        let test = Test::with_source(&url, json!({}));
+        fs::write(test.path("ca.pem"), &content).unwrap();
+        let mut source = test.source();
+        source["tls"] = json!({ "ca_file": test.path("ca.pem") });
+        let test = test.set("source", source);
+        let recorder = test.start();
+        recorder.wait_for_messages(11);
+        recorder.stop();
+        exchange.stop();
+    }
+}
+
+#[test]
+fn a_file_that_holds_something_else_is_refused_with_what_to_do() {
+    let pair = PemPair::self_signed(authority_for(&["localhost"]));
+    let section = |label: &str| format!("-----BEGIN {label}-----\nMAA=\n-----END {label}-----\n");
+    let damaged = pair.certificate.replacen('M', "*", 1);
+    let cut = pair.certificate.replace("-----END CERTIFICATE-----", "");
+    let bad_second =
+        format!("{}{}", pair.certificate, section("CERTIFICATE").replace("MAA=", "M*A="));
+    for (key, content, words) in [
+        ("ca_file", "", "is empty"),
+        ("ca_file", " \r\n", "is empty"),
+        ("ca_file", "<html>", "holds no certificate in PEM format"),
+        (
+            "ca_file",
+            &pair.key,
+            "it holds `PRIVATE KEY`, a key, which belongs into `tls.client_key`",
+        ),
+        ("ca_file", &section("RSA PRIVATE KEY"), "it holds `RSA PRIVATE KEY`, a key"),
+        ("ca_file", &section("CERTIFICATE REQUEST"), "an authority has to sign first"),
+        ("ca_file", &section("TRUSTED CERTIFICATE"), "`openssl x509 -in"),
+        ("ca_file", &section("PKCS7"), "`openssl pkcs7 -print_certs"),
+        ("ca_file", &section("CERTIFICATE"), "certificate 1 in `"),
+        ("ca_file", "0\u{82}\0", "certificate 1 in `"),
+        ("ca_file", &damaged, "its certificate 1 is not Base64"),
+        ("ca_file", &cut, "its certificate 1 has no line `-----END"),
+        ("ca_file", &bad_second, "its certificate 2 is not Base64"),
+        ("client_cert", &pair.key, "it holds `PRIVATE KEY`"),
+        ("client_key", &pair.certificate, "holds no private key"),
+        ("client_key", &section("ENCRYPTED PRIVATE KEY"), "`openssl pkey -in"),
+        ("client_key", "", "is empty"),
+    ] {
+        let test = Test::with_source("wss://localhost:1", json!({}));
+        let mut source = test.source();
+        source["tls"] = match key {
+            "ca_file" => json!({ "ca_file": test.path("bad.pem") }),
+            _ => json!({ "client_cert": test.path("c.pem"), "client_key": test.path("k.pem") }),
+        };
+        if key != "ca_file" {
+            source["tls"][key] = json!(test.path("bad.pem"));
+        }
+        let test = test.set("source", source);
+        fs::write(test.path("c.pem"), &pair.certificate).unwrap();
+        fs::write(test.path("k.pem"), &pair.key).unwrap();
+        // Latin-1, so that a file may begin as one in DER format does.
+        let bytes: Vec<u8> = content.chars().map(|char| char as u8).collect();
+        fs::write(test.path("bad.pem"), bytes).unwrap();
+        let printed = String::from_utf8(test.run_refused().stderr).unwrap();
+        assert!(printed.contains(words) && printed.contains("bad.pem"), "{words}: {printed}");
+    }
+}
+
+/// A TLS server of OpenSSL, which is killed when this is dropped.
+struct OpensslServer {
+    child: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl OpensslServer {
+    fn start(pair: &PemPair) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cert.pem"), &pair.certificate).unwrap();
+        fs::write(dir.path().join("key.pem"), &pair.key).unwrap();
+        // The port was free a moment ago. The recorder retries until the server listens.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut openssl = tool("openssl")?;
+        openssl.args(["s_server", "-quiet", "-cert", "cert.pem", "-key", "key.pem", "-cipher"]);
+        openssl.args(["ALL:@SECLEVEL=0", "-accept", &port.to_string()]).current_dir(&dir);
+        openssl.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Some(Self { child: openssl.spawn().unwrap(), port, _dir: dir })
+    }
+}
+
+impl Drop for OpensslServer {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_server_whose_certificate_cannot_be_verified_is_told_in_words() {
+    let usable = PemPair::self_signed(authority_for(&["localhost"])).certificate;
+    let extension = ["-newkey", "rsa:2048", "-addext", "1.2.3.4=critical,DER:0500"];
+    let curve = [&EC[..], &["ec_paramgen_curve:P-521"]].concat();
+    for (arguments, words) in [
+        (&extension[..], "has a critical extension that is unknown here"),
+        (&["-newkey", "rsa:1024"], "has an RSA key of 1024 bits"),
+        (&curve, "no certificate that suits; supported keys are RSA"),
+    ] {
+        let Some(pair) = openssl_pair(arguments) else { return };
+        let server = OpensslServer::start(&pair).unwrap();
+        let test = Test::with_source(&format!("wss://localhost:{}", server.port), json!({}));
+        fs::write(test.path("ca.pem"), format!("{usable}{}", pair.certificate)).unwrap();
+        let mut source = test.source();
+        source["tls"] = json!({ "ca_file": test.path("ca.pem") });
+        let recorder = test.set("source", source).start();
+        recorder.wait_for(&["disconnected", "cause=\"tls\"", words]);
     }
 }

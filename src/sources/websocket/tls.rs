@@ -19,8 +19,8 @@ use crate::base::path_text;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// PEM or DER file with the certificates of further authorities to trust, or with the certificate of the
-    /// server itself.
+    /// PEM or DER file with the certificates of further authorities to trust, or with the certificate
+    /// of the server itself.
     #[serde(deserialize_with = "path_text::deserialize")]
     pub ca_file: Option<PathBuf>,
     /// PEM or DER file with the certificate chain of the client, for servers that require one.
