@@ -141,7 +141,8 @@ fn record(args: &DemoArgs, registry: &Registry) -> Result<ExitCode, CliError> {
     }
     let _infallible = writeln!(
         text,
-        "\nNext: `streamer init` writes a configuration, `streamer run` records with it."
+        "\nNext: `streamer report --dir {}` shows the recording,\n      `streamer init` writes a configuration, `streamer run` records with it.",
+        dir.display()
     );
     print(&text)?;
     Ok(ExitCode::SUCCESS)
