@@ -9,6 +9,7 @@ mod check;
 mod cli_error;
 mod demo;
 mod format;
+mod gap_row;
 mod gaps;
 mod go_flags;
 mod init;
@@ -17,11 +18,14 @@ mod output;
 mod path_arg;
 mod plugins;
 mod profiles;
+mod program;
 mod progress;
 mod reload;
 mod report;
 mod run;
+mod selection_args;
 mod status;
+mod stem_patterns;
 mod time_arg;
 mod verify;
 
@@ -34,6 +38,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use self::cli_error::CliError;
 use self::output::{OutputFormat, print_json};
 use self::path_arg::path_parser;
+pub use self::program::Program;
 use crate::config::config_schema;
 use crate::recorder::logging::print_warnings;
 use crate::registry::Registry;
@@ -102,23 +107,39 @@ enum Command {
     Profiles(profiles::ProfilesArgs),
     /// Print the JSON Schema of the configuration
     Schema,
+    /// Print the completions of a shell; `streamer completions bash > FILE` writes them
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
     /// Record a simulated exchange on loopback, without a network or a configuration
     Demo(demo::DemoArgs),
 }
 
 /// Runs the program with the plugins of the registry: parses the command line, runs the command and
 /// returns the exit code.
-#[expect(clippy::needless_pass_by_value, reason = "a `main` does not use the registry afterwards")]
 pub fn main(registry: Registry) -> ExitCode {
-    match dispatch(&registry, std::env::args_os().collect()) {
+    main_as(program::STREAMER, registry)
+}
+
+/// Runs the program like [`main`], with a name and a version of its own.
+#[expect(clippy::needless_pass_by_value, reason = "a `main` does not use the registry afterwards")]
+pub fn main_as(program: Program, registry: Registry) -> ExitCode {
+    match dispatch(program, &registry, std::env::args_os().collect()) {
         Ok(code) => code,
         Err(error) => error.report(),
     }
 }
 
-fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, CliError> {
-    let args = go_flags::normalize(args, &Cli::command()).map_err(CliError::Usage)?;
-    let parsed = Cli::command()
+fn dispatch(
+    program: Program,
+    registry: &Registry,
+    args: Vec<OsString>,
+) -> Result<ExitCode, CliError> {
+    let command = Cli::command().name(program.name).version(program.version);
+    let args = go_flags::normalize(args, &command).map_err(CliError::Usage)?;
+    let parsed = command
+        .clone()
         .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
@@ -159,6 +180,12 @@ fn dispatch(registry: &Registry, args: Vec<OsString>) -> Result<ExitCode, CliErr
         (Some(Command::Profiles(args)), false) => profiles::profiles(&args),
         (Some(Command::Schema), false) => {
             print_json(&config_schema(registry))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Some(Command::Completions { shell }), false) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command.clone(), program.name, &mut script);
+            output::print(&String::from_utf8_lossy(&script))?;
             Ok(ExitCode::SUCCESS)
         }
         (Some(Command::Demo(args)), false) => demo::demo(&args, registry),

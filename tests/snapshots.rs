@@ -27,6 +27,7 @@ fn mask(text: &str) -> String {
     for (pattern, replacement) in [
         (r"\(goes on\) +\S+", "(goes on) [duration]"),
         (r"(\d+ not_running) \([^)]*\)", "$1 ([duration])"),
+        (r"\S+ of (wall|stem) time", "[duration] of $1 time"),
     ] {
         text = Regex::new(pattern).unwrap().replace_all(&text, replacement).into_owned();
     }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use walkdir::{DirEntry as WalkDirEntry, WalkDir};
+
 use crate::archive::coverage::Coverage;
 use crate::archive::directory::Directory;
 use crate::archive::file_name::Stem;
@@ -9,6 +11,13 @@ use crate::archive::gaps::{Gap, HourGaps};
 use crate::archive::hour_entry::HourEntry;
 use crate::archive::journal::JournalEntry;
 use crate::base::time::UnixNanos;
+
+/// Levels of directories below that are searched for hours where there are none.
+const MAX_DEPTH: usize = 3;
+/// Number of directories that are searched.
+const MAX_SEARCHED: usize = 1000;
+/// Number of directories that are named.
+const MAX_NAMED: usize = 5;
 
 /// The directories of an archive.
 pub(super) struct ArchiveReader {
@@ -53,6 +62,24 @@ impl ArchiveReader {
             0 | 1 => stem.as_str().to_owned(),
             _ => dir.join(stem.as_str()).display().to_string(),
         }
+    }
+
+    /// Returns a message that there are no hours, with the directories below that have some.
+    pub(super) fn describe_absence(&self) -> String {
+        let below = |dir| WalkDir::new(dir).min_depth(1).max_depth(MAX_DEPTH).sort_by_file_name();
+        let entries =
+            self.dirs.iter().flat_map(|dir| below(dir).into_iter().filter_map(Result::ok));
+        let dirs = entries.filter(|entry| entry.file_type().is_dir()).take(MAX_SEARCHED);
+        let has_hours =
+            |dir: &Path| Directory::read(dir).is_ok_and(|found| !found.hours.is_empty());
+        let found = dirs.map(WalkDirEntry::into_path).filter(|dir| has_hours(dir));
+        let found: Vec<_> = found.take(MAX_NAMED).map(|dir| dir.display().to_string()).collect();
+        let searched = self.dirs.iter().map(|dir| format!("`{}`", dir.display()));
+        let searched = searched.collect::<Vec<_>>().join(", ");
+        if found.is_empty() {
+            return format!("there are no hours in {searched}");
+        }
+        format!("there are no hours in {searched}; `--dir` may be {}", found.join(", "))
     }
 
     /// Reads every hour of every directory, ordered by time and then by stem.

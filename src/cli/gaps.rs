@@ -1,5 +1,6 @@
 //! `streamer gaps`: lists the times at which messages may be missing, with the causes.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,25 +10,33 @@ use clap::Args;
 use serde::Serialize;
 
 use super::archive_args::ArchiveLocationArgs;
-use super::archive_reader::{ArchiveReader, StemGap};
+use super::archive_reader::{ArchiveCoverage, StemGap};
 use super::cli_error::CliError;
 use super::format::{HumanDuration, format_gap, gap_duration, gap_heading};
+use super::gap_row::{GapRow, join_stems, rows_by_stem, wall_time};
 use super::output::{OutputFormat, ignore_broken_pipe, print_message};
-use super::time_arg::{TimeArg, TimeRange};
+use super::selection_args::SelectionArgs;
+use super::stem_patterns::StemPatterns;
 use crate::archive::gaps::{Gap, GapKind};
 use crate::base::time::{Clock, SystemClock, UnixNanos};
+use crate::base::units::ConfigDuration;
 use crate::registry::Registry;
 
 #[derive(Args)]
 pub(super) struct GapsArgs {
     #[command(flatten)]
     location: ArchiveLocationArgs,
-    /// Only gaps that end after this time: RFC 3339, a date, or a span such as `2h ago`
-    #[arg(long, value_name = "TIME")]
-    from: Option<TimeArg>,
-    /// Only gaps that begin before this time
-    #[arg(long, value_name = "TIME")]
-    to: Option<TimeArg>,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Leave out gaps that are shorter, such as `5s`
+    #[arg(long, value_name = "DURATION")]
+    min: Option<ConfigDuration>,
+    /// Print a row per stem, also where stems share a gap
+    #[arg(long)]
+    each: bool,
+    /// Exit with 1 if a gap is listed
+    #[arg(long)]
+    exit_code: bool,
     /// Print one JSON object per line for each gap
     #[arg(long)]
     json: bool,
@@ -40,23 +49,55 @@ pub(super) fn gaps(
 ) -> Result<ExitCode, CliError> {
     let archive = args.location.reader(config, registry)?;
     let now = SystemClock.now();
-    let range = TimeRange::resolve(args.from, args.to, now)?;
-    let mut gaps = archive.read_coverage(now)?.gaps;
-    gaps.retain(|StemGap { gap, .. }| {
+    let range = args.selection.range(now)?;
+    let ArchiveCoverage { hours, mut gaps } = archive.read_coverage(now)?;
+    let known = hours.iter().map(|hour| (hour.dir, &hour.entry.stem));
+    let patterns = StemPatterns::checked(&archive, &args.selection.stems, known)?;
+    gaps.retain(|StemGap { dir, stem, gap }| {
         let ends_in_time =
             range.from.is_none_or(|from| gap.to.is_none_or(|end| end.max(gap.from) > from));
         let begins_in_time =
             range.to.is_none_or(|to| gap.from.min(gap.to.unwrap_or(gap.from)) < to);
-        ends_in_time && begins_in_time
+        ends_in_time && begins_in_time && patterns.select(dir, stem)
     });
-    match OutputFormat::from_flag(args.json) {
-        OutputFormat::Json => ignore_broken_pipe(write_json(&gaps))?,
-        OutputFormat::Text => {
-            ignore_broken_pipe(write_table(&archive, &gaps, now))?;
-            print_message(&summary(&gaps, now));
-        }
+    if hours.is_empty() {
+        print_message(&archive.describe_absence());
     }
-    Ok(ExitCode::SUCCESS)
+    // A gap whose length is not known may be long.
+    let min = args.min.map_or(Duration::ZERO, ConfigDuration::to_duration);
+    let is_long = |gap: &Gap| gap.duration(now).is_none_or(|length| length >= min);
+    let found = match OutputFormat::from_flag(args.json) {
+        OutputFormat::Json => {
+            gaps.retain(|found| is_long(&found.gap));
+            ignore_broken_pipe(write_json(&gaps))?;
+            gaps.len()
+        }
+        OutputFormat::Text => {
+            let labeled =
+                gaps.into_iter().map(|found| (archive.label(found.dir, &found.stem), found.gap));
+            let mut rows = rows_by_stem(labeled);
+            rows.retain(|row| is_long(&row.gap));
+            let stem_time = rows.iter().filter(|row| row.gap.kind != GapKind::Stalled);
+            let stem_time = stem_time.map(|row| gap_duration(&row.gap, now)).sum();
+            let stems: BTreeSet<_> = rows.iter().flat_map(|row| row.stems.clone()).collect();
+            let wall_time = wall_time(&rows, now);
+            let rows = if args.each { rows } else { join_stems(rows) };
+            ignore_broken_pipe(write_table(&rows, now))?;
+            let mut text = summary(&rows, now);
+            if stems.len() > 1 {
+                text += &sums(stems.len(), wall_time, stem_time);
+            }
+            print_message(&text);
+            rows.len()
+        }
+    };
+    Ok(if args.exit_code && found > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Returns the time without several stems: by the clock, and as the sum over the stems.
+fn sums(stems: usize, wall_time: Duration, stem_time: Duration) -> String {
+    let [wall_time, stem_time] = [wall_time, stem_time].map(HumanDuration);
+    format!("; {stems} stems, {wall_time} of wall time, {stem_time} of stem time")
 }
 
 #[derive(Serialize)]
@@ -76,22 +117,25 @@ fn write_json(gaps: &[StemGap<'_>]) -> io::Result<()> {
     out.flush()
 }
 
-fn write_table(archive: &ArchiveReader, gaps: &[StemGap<'_>], now: UnixNanos) -> io::Result<()> {
-    if gaps.is_empty() {
+fn write_table(rows: &[GapRow], now: UnixNanos) -> io::Result<()> {
+    if rows.is_empty() {
         return Ok(());
     }
-    let label = |gap: &StemGap<'_>| archive.label(gap.dir, &gap.stem);
-    let stem_width = gaps.iter().map(|gap| label(gap).len()).max().unwrap_or(0).max(4);
+    let label = |row: &GapRow| match row.stems.first() {
+        Some(stem) if row.stems.len() == 1 => stem.clone(),
+        _ => format!("{} stems", row.stems.len()),
+    };
+    let stem_width = rows.iter().map(|row| label(row).len()).max().unwrap_or(0).max(4);
     let mut out = BufWriter::new(io::stdout().lock());
     writeln!(out, "{:stem_width$}  {}", "STEM", gap_heading())?;
-    for gap in gaps {
-        writeln!(out, "{:stem_width$}  {}", label(gap), format_gap(&gap.gap, now))?;
+    for row in rows {
+        writeln!(out, "{:stem_width$}  {}", label(row), format_gap(&row.gap, now))?;
     }
     out.flush()
 }
 
 /// Returns the number of gaps and their length, by kind.
-fn summary(gaps: &[StemGap<'_>], now: UnixNanos) -> String {
+fn summary(gaps: &[GapRow], now: UnixNanos) -> String {
     if gaps.is_empty() {
         return "no gaps".to_owned();
     }

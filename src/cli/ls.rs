@@ -9,7 +9,9 @@ use clap::Args;
 use super::archive_args::ArchiveLocationArgs;
 use super::archive_reader::CoveredHour;
 use super::cli_error::CliError;
-use super::output::{OutputFormat, ignore_broken_pipe};
+use super::output::{OutputFormat, ignore_broken_pipe, print_message};
+use super::selection_args::{SelectionArgs, is_hour_in_range};
+use super::stem_patterns::StemPatterns;
 use crate::archive::hour_summary::{HourState, HourSummary, summarize_hour};
 use crate::archive::job::CompressionRatio;
 use crate::base::time::{Clock, SystemClock};
@@ -19,6 +21,8 @@ use crate::registry::Registry;
 pub(super) struct LsArgs {
     #[command(flatten)]
     location: ArchiveLocationArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Print one JSON object per line for each hour
     #[arg(long)]
     json: bool,
@@ -33,14 +37,23 @@ struct Row {
 pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<ExitCode, CliError> {
     let archive = args.location.reader(config, registry)?;
     let now = SystemClock.now();
+    let range = args.selection.range(now)?;
     let coverage = archive.read_coverage(now)?;
+    let known = coverage.hours.iter().map(|hour| (hour.dir, &hour.entry.stem));
+    let patterns = StemPatterns::checked(&archive, &args.selection.stems, known)?;
     // An hour of which only a journal exists, without a record of lines, is no row.
-    let rows = coverage.hours.iter().filter_map(|hour| {
+    let selected = coverage.hours.iter().filter(|hour| {
+        is_hour_in_range(hour.entry.hour, range) && patterns.select(hour.dir, &hour.entry.stem)
+    });
+    let rows = selected.filter_map(|hour| {
         let CoveredHour { dir, entry, journal, gaps } = hour;
         let summary = summarize_hour(dir, entry, journal, *gaps, now)?;
         Some(Row { label: archive.label(dir, &entry.stem), summary })
     });
     let rows: Vec<Row> = rows.collect();
+    if coverage.hours.is_empty() {
+        print_message(&archive.describe_absence());
+    }
     ignore_broken_pipe(match OutputFormat::from_flag(args.json) {
         OutputFormat::Text => write_table(&rows),
         OutputFormat::Json => write_json(&rows),

@@ -23,7 +23,8 @@ use super::archive_reader::{ArchiveCoverage, StemGap};
 use super::cli_error::CliError;
 use super::output::{ignore_broken_pipe, print_message};
 use super::path_arg::path_parser;
-use super::time_arg::{TimeArg, TimeRange};
+use super::selection_args::SelectionArgs;
+use super::stem_patterns::StemPatterns;
 use crate::archive::hour_summary::summarize_hour;
 use crate::base::replace_file::replace_file;
 use crate::base::time::{Clock, SystemClock};
@@ -33,12 +34,8 @@ use crate::registry::Registry;
 pub(super) struct ReportArgs {
     #[command(flatten)]
     location: ArchiveLocationArgs,
-    /// Start with the day that contains this time: RFC 3339, a date, or a span such as `30d ago`
-    #[arg(long, value_name = "TIME")]
-    from: Option<TimeArg>,
-    /// End with the last day that begins before this time
-    #[arg(long, value_name = "TIME")]
-    to: Option<TimeArg>,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Write one web page that needs no other file and no script
     #[arg(long, value_name = "FILE", value_parser = path_parser())]
     html: Option<PathBuf>,
@@ -51,8 +48,12 @@ pub(super) fn report(
 ) -> Result<ExitCode, CliError> {
     let archive = args.location.reader(config, registry)?;
     let now = SystemClock.now();
-    let range = TimeRange::resolve(args.from, args.to, now)?;
-    let ArchiveCoverage { hours, gaps } = archive.read_coverage(now)?;
+    let range = args.selection.range(now)?;
+    let ArchiveCoverage { mut hours, mut gaps } = archive.read_coverage(now)?;
+    let known = hours.iter().map(|hour| (hour.dir, &hour.entry.stem));
+    let patterns = StemPatterns::checked(&archive, &args.selection.stems, known)?;
+    hours.retain(|hour| patterns.select(hour.dir, &hour.entry.stem));
+    gaps.retain(|gap| patterns.select(gap.dir, &gap.stem));
     let mut reports: BTreeMap<String, StemReport> = BTreeMap::new();
     for hour in &hours {
         let report = reports.entry(archive.label(hour.dir, &hour.entry.stem)).or_default();

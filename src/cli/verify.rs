@@ -16,6 +16,8 @@ use super::archive_reader::{CoveredHour, available_cores};
 use super::cli_error::CliError;
 use super::output::{DeferredError, OutputFormat, print, print_json_line, print_message};
 use super::progress::ProgressReporter;
+use super::selection_args::{SelectionArgs, is_hour_in_range};
+use super::stem_patterns::StemPatterns;
 use crate::archive::file_name::FileKind;
 use crate::archive::gaps::HourGaps;
 use crate::archive::hour_entry::HourEntry;
@@ -35,6 +37,8 @@ const MAX_TOLD: usize = 100;
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     location: ArchiveLocationArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Print one JSON object per line for each hour
     #[arg(long)]
     json: bool,
@@ -50,7 +54,14 @@ pub(super) fn verify(
 ) -> Result<ExitCode, CliError> {
     let format = OutputFormat::from_flag(args.json);
     let archive = args.location.reader(config, registry)?;
-    let hours = archive.read_coverage(SystemClock.now())?.hours;
+    let now = SystemClock.now();
+    let range = args.selection.range(now)?;
+    let mut hours = archive.read_coverage(now)?.hours;
+    let known = hours.iter().map(|hour| (hour.dir, &hour.entry.stem));
+    let patterns = StemPatterns::checked(&archive, &args.selection.stems, known)?;
+    hours.retain(|hour| {
+        is_hour_in_range(hour.entry.hour, range) && patterns.select(hour.dir, &hour.entry.stem)
+    });
     let threads = args.threads.map_or(available_cores(), usize::from);
     let progress = Arc::new(Progress::default());
     let bar = ProgressReporter::start(&progress, hours.iter().map(raw_bytes).sum());
