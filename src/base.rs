@@ -10,6 +10,7 @@ pub(crate) mod env;
 pub(crate) mod error_chain;
 pub(crate) mod exposure;
 pub(crate) mod failure_log;
+pub(crate) mod gzip_reader;
 pub(crate) mod heartbeat;
 pub mod json;
 pub(crate) mod line_splitter;

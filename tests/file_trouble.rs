@@ -134,6 +134,11 @@ fn file_size_limit(kib: u64) -> [String; 4] {
     ["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]
 }
 
+/// Returns the number of bytes of the files that exist.
+fn recorded_bytes(files: &[std::path::PathBuf]) -> usize {
+    files.iter().filter_map(|path| fs::read(path).ok()).map(|bytes| bytes.len()).sum()
+}
+
 #[test]
 fn files_that_reach_the_largest_size_are_continued_and_sealed_as_one() {
     let exchange = RunningExchange::start(ExchangeOptions {
@@ -163,6 +168,38 @@ fn files_that_reach_the_largest_size_are_continued_and_sealed_as_one() {
     assert_eq!(test.gaps(), Vec::<String>::new());
     let verified = run(&["verify", "-config", config]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    // Somebody removes a part of it.
+    let files = test.files();
+    let part = files.iter().find(|path| path.to_str().unwrap().ends_with(".2.jsonl")).unwrap();
+    let removed = fs::read(part).unwrap();
+    fs::remove_file(part).unwrap();
+    let name = part.file_name().unwrap().to_str().unwrap();
+    let cat = run(&["cat", "-config", config]);
+    assert_eq!(cat.status.code(), Some(1));
+    assert_eq!(cat.stdout.len(), recorded_bytes(&files));
+    let told = String::from_utf8(cat.stderr).unwrap();
+    assert!(told.contains(name), "{told}");
+    let verify = run(&["verify", "-config", config]);
+    let told = String::from_utf8(verify.stdout).unwrap();
+    assert_eq!(verify.status.code(), Some(1));
+    assert!(told.contains("BAD") && told.contains(name), "{told}");
+    let gaps = test.query("gaps");
+    let lost = gaps.iter().find(|gap| gap["cause"] == "lines_missing").unwrap();
+    let lines = memchr::memchr_iter(b'\n', &removed).count();
+    assert_eq!(lost["messages"], json!(lines), "{gaps:#?}");
+    assert_eq!(test.query("ls")[0]["gaps"], json!(2));
+    // The source `file` tells the same of what is cut off.
+    let first = files.iter().find(|path| path.to_str().unwrap().ends_with(".1.jsonl")).unwrap();
+    fs::write(first, "").unwrap();
+    let source = json!({ "type": "file", "paths": [first] });
+    let sinks = json!([{ "type": "stdout" }]);
+    let again = json!({ "source": source, "sinks": sinks, "status_socket": "", "log_file": "" });
+    let again_path = test.path("again.json");
+    fs::write(&again_path, again.to_string()).unwrap();
+    let read = run(&["run", "-config", again_path.to_str().unwrap()]);
+    assert_eq!(read.status.code(), Some(1));
+    let told = String::from_utf8(read.stderr).unwrap();
+    assert!(told.contains("it was cut off"), "{told}");
 }
 
 #[test]

@@ -192,7 +192,12 @@ fn a_line_that_is_not_utf8_is_left_out_and_logged_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let sinks = json!([{ "type": "stdout" }]);
         let output = run_with(dir.path(), source.clone(), json!([]), sinks, lines);
-        assert!(output.status.success());
+        // The end of a file is the end of what was to be read.
+        let is_file = source["type"] == "file";
+        assert_eq!(output.status.success(), !is_file, "{source}");
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(words.contains("2 lines are left out"), is_file, "{words}");
+        assert_eq!(words.contains(&format!("line 2 of `{}`", path.display())), is_file, "{words}");
         assert_eq!(output.stdout, b"good\ngood\n", "{source}");
         let log = fs::read_to_string(dir.path().join("log")).unwrap();
         let logged: Vec<_> = log.lines().filter(|line| line.contains("left out")).collect();

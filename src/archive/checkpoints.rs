@@ -31,52 +31,56 @@ impl Checkpoints {
     /// removed are left out: what exists now is another file.
     pub(super) fn from_journal(journal: &[JournalEntry]) -> Self {
         let mut found = Self::default();
-        for JournalEntry { t, event } in entries_since_removal(journal) {
-            let t = *t;
-            match event {
-                JournalEvent::Open(open) => {
-                    let mark = Mark { bytes: open.bytes, messages: open.messages, synced: None };
-                    if found.is_empty() || open.bytes == 0 {
-                        found = Self::starting_with(Checkpoint { t, mark });
-                    }
-                    found.closed = false;
-                    found.boot.clone_from(&open.boot);
-                }
-                JournalEvent::Mark(mark) => {
-                    found.entries.push(Checkpoint { t, mark: *mark });
-                    found.closed = false;
-                }
-                JournalEvent::Recovered(RecoveredEvent { bytes, messages, .. }) => {
-                    let mark = Mark { bytes: *bytes, messages: *messages, synced: None };
-                    // A recovery scans the file, and syncs it.
-                    let boot = std::mem::take(&mut found.boot);
-                    found = Self { boot, ..Self::starting_with(Checkpoint { t, mark }) };
-                    found.closed = true;
-                }
-                JournalEvent::Closed(closed) => {
-                    let durable_bytes = || found.last_durable(closed.bytes).bytes;
-                    let synced = (!closed.durable).then(durable_bytes);
-                    let mark = Mark { bytes: closed.bytes, messages: closed.messages, synced };
-                    found.entries.push(Checkpoint { t, mark });
-                    found.closed = true;
-                }
-                JournalEvent::SyncFailed { from, .. } => {
-                    let first = found.unsynced_from.map_or(*from, |first| first.min(*from));
-                    found.unsynced_from = Some(first);
-                }
-                JournalEvent::Continued(_) => {
-                    let boot = std::mem::take(&mut found.boot);
-                    let start = Checkpoint { t, mark: Mark::default() };
-                    found = Self { boot, ..Self::starting_with(start) };
-                }
-                // The lines of a part are not those of the file.
-                JournalEvent::Sealed(record) if record.is_of_part() => {}
-                // The lines of the file are gone with it, or about to go.
-                JournalEvent::Sealed(_) => found = Self::default(),
-                _ => {}
-            }
+        for entry in entries_since_removal(journal) {
+            found.record(entry);
         }
         found
+    }
+
+    /// Adds the statement of the next event, if it makes one.
+    pub(super) fn record(&mut self, JournalEntry { t, event }: &JournalEntry) {
+        let t = *t;
+        match event {
+            JournalEvent::Open(open) => {
+                let mark = Mark { bytes: open.bytes, messages: open.messages, synced: None };
+                if self.is_empty() || open.bytes == 0 {
+                    *self = Self::starting_with(Checkpoint { t, mark });
+                }
+                self.closed = false;
+                self.boot.clone_from(&open.boot);
+            }
+            JournalEvent::Mark(mark) => {
+                self.entries.push(Checkpoint { t, mark: *mark });
+                self.closed = false;
+            }
+            JournalEvent::Recovered(RecoveredEvent { bytes, messages, .. }) => {
+                let mark = Mark { bytes: *bytes, messages: *messages, synced: None };
+                // A recovery scans the file, and syncs it.
+                let boot = std::mem::take(&mut self.boot);
+                *self = Self { boot, ..Self::starting_with(Checkpoint { t, mark }) };
+                self.closed = true;
+            }
+            JournalEvent::Closed(closed) => {
+                let synced = (!closed.durable).then(|| self.last_durable(closed.bytes).bytes);
+                let mark = Mark { bytes: closed.bytes, messages: closed.messages, synced };
+                self.entries.push(Checkpoint { t, mark });
+                self.closed = true;
+            }
+            JournalEvent::SyncFailed { from, .. } => {
+                let first = self.unsynced_from.map_or(*from, |first| first.min(*from));
+                self.unsynced_from = Some(first);
+            }
+            JournalEvent::Continued(_) => {
+                let boot = std::mem::take(&mut self.boot);
+                let start = Checkpoint { t, mark: Mark::default() };
+                *self = Self { boot, ..Self::starting_with(start) };
+            }
+            // The lines of a part are not those of the file.
+            JournalEvent::Sealed(record) if record.is_of_part() => {}
+            // The lines of the file are gone with it, or about to go.
+            JournalEvent::Sealed(_) => *self = Self::default(),
+            _ => {}
+        }
     }
 
     fn starting_with(checkpoint: Checkpoint) -> Self {
@@ -127,6 +131,11 @@ impl Checkpoints {
             bytes: mark.bytes,
             messages: mark.messages,
         })
+    }
+
+    /// Returns the positions with the times at which they were reached, in the order of time.
+    pub(super) fn timed_positions(&self) -> impl Iterator<Item = (UnixNanos, LinePosition)> {
+        self.entries.iter().map(|checkpoint| checkpoint.t).zip(self.positions())
     }
 
     /// Compares the last statement with what the file has. Where the journal says nothing, nothing

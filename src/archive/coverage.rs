@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::completeness::{find_missing_lines, missing_by};
 use super::dir_lock::{is_recorder_running, read_previous_run};
 use super::directory::Directory;
 use super::file_name::{FileKind, Stem};
 use super::gaps::{Gap, HourGaps, HourRecord, RecorderState, detect_gaps, gaps_by_hour};
 use super::hour_entry::HourEntry;
-use super::journal::{self, JournalEvent};
+use super::journal::{self, JournalEntry, JournalEvent};
 use super::parallel::parallel_map;
 use crate::base::time::{Hour, UnixNanos};
 
@@ -89,9 +90,24 @@ fn read_hour_record(dir: &Path, entry: &HourEntry) -> HourRecord {
         Ok(None) => Err("there is none"),
         Err(_) => Err(UNREADABLE),
     };
-    let is_unreadable = journal.as_ref().is_err_and(|reason| *reason == UNREADABLE);
+    let is_torn_apart = |entries: &Vec<JournalEntry>| {
+        entries.iter().any(|entry| entry.event == JournalEvent::PartGone)
+    };
+    let is_unreadable = match &journal {
+        Ok(entries) => is_torn_apart(entries),
+        Err(reason) => *reason == UNREADABLE,
+    };
     let may_have_lines = entry.has_lines() || is_unreadable;
-    HourRecord { hour: entry.hour, may_have_lines, journal }
+    // Few hours lack anything, so that few journals are read as a whole. What cannot be looked at is
+    // for `streamer verify` to report.
+    let is_complete = |entries| missing_by(entries, dir, entry, None).is_ok_and(|it| it.is_empty());
+    let missing_lines = match &journal {
+        Ok(entries) if !is_complete(entries) => {
+            find_missing_lines(dir, entry, None).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    HourRecord { hour: entry.hour, may_have_lines, missing_lines, journal }
 }
 
 /// Time at which a run opened an hour. Ordered by run, and then by time.

@@ -20,10 +20,12 @@ pub use self::certainty::Certainty;
 use self::detector::GapDetector;
 pub use self::detector::RecorderState;
 pub use self::gap::Gap;
+use self::gap_cause::GapCause;
 pub use self::gap_kind::GapKind;
 pub use self::gap_length::GapLength;
 pub use self::hour_record::HourRecord;
 use self::run_segment::segments_by_run;
+use crate::archive::missing_lines::MissingLines;
 use crate::base::time::{Hour, UnixNanos};
 
 /// Returns the gaps of one stem, sorted by their start. The hours are given in the order of time.
@@ -32,11 +34,13 @@ pub fn detect_gaps<'a>(
     now: UnixNanos,
     recorder: RecorderState,
 ) -> Vec<Gap> {
+    let hours = Vec::from_iter(hours);
     let mut detector = GapDetector::default();
-    for segment in segments_by_run(hours) {
+    for segment in segments_by_run(hours.iter().copied()) {
         detector.process_segment(&segment);
     }
     let mut gaps = detector.finish(recorder);
+    gaps.extend(hours.into_iter().flat_map(gaps_of_missing_lines));
     for gap in &mut gaps {
         // The length says how long a gap was within which the clock was set back.
         if gap.length == GapLength::Bounds {
@@ -49,6 +53,27 @@ pub fn detect_gaps<'a>(
     }
     gaps.sort_by_key(|gap| (gap.from, gap.to.is_none(), gap.to, gap.kind));
     gaps
+}
+
+/// Returns the gaps of lines that the files of an hour do not have, and of whose loss the journal does
+/// not tell.
+fn gaps_of_missing_lines(record: &HourRecord) -> impl Iterator<Item = Gap> {
+    let hour = record.hour;
+    let missing = record.missing_lines.iter().filter(|lines| !lines.is_recorded);
+    missing.map(move |MissingLines { kind, found_bytes, bytes, lost, since, until, .. }| {
+        let is_dated = *since > UnixNanos::default();
+        let certainty = if lost.is_some() { Certainty::Exact } else { Certainty::AtMost };
+        Gap {
+            from: if is_dated { *since } else { hour.start() },
+            to: Some(if is_dated { *until } else { hour.end() }),
+            kind: GapKind::Dropped,
+            cause: GapCause::LinesMissing.as_str().to_owned(),
+            detail: format!("the `{kind}` has {found_bytes} of {bytes} bytes of lines"),
+            messages: *lost,
+            certainty,
+            length: GapLength::Bounds,
+        }
+    })
 }
 
 /// Length of an hour.

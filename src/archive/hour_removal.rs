@@ -8,7 +8,7 @@ use super::file_lock;
 use super::file_name::FileKind;
 use super::hour_entry::HourEntry;
 use super::journal::{self, JournalEvent, LimitKind};
-use super::parts::existing_parts;
+use super::parts::part_paths;
 use crate::base::time::UnixNanos;
 
 /// True if the journal of an hour is removed with the hour's other files.
@@ -70,7 +70,11 @@ pub(super) fn finish_removal(
     entry: &HourEntry,
     fate: JournalFate,
 ) -> Result<(), FileError> {
-    for kind in entry.kinds().filter(|kind| !kind.is_journal()) {
+    // Of the parts of the journal, all but the last ones were listed.
+    let is_kept = |kind: FileKind| {
+        kind == FileKind::Journal || fate == JournalFate::Keep && kind.is_journal()
+    };
+    for kind in entry.kinds().filter(|kind| !is_kept(*kind)) {
         disk::remove_if_exists(&entry.path(dir, kind))?;
     }
     if fate == JournalFate::Keep {
@@ -78,7 +82,7 @@ pub(super) fn finish_removal(
     }
     let journal = entry.path(dir, FileKind::Journal);
     // The record of the removal may have made another part. It is in the last of them.
-    let parts: Vec<_> = existing_parts(&journal, FileKind::JournalPart).collect();
+    let parts: Vec<_> = part_paths(&journal, FileKind::JournalPart, 0).collect();
     for path in parts.iter().chain([&journal]) {
         disk::remove_if_exists(path)?;
     }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use super::checkpoints::Checkpoints;
 use super::digest::count_line_feeds;
 use super::file_info::FileInfo;
 use super::file_name::FileKind;
@@ -15,6 +14,7 @@ use super::hour_entry::{HourEntry, SealState};
 use super::journal::{self, JournalEntry, JournalEvent, SealRecord};
 use super::line_position::LinePosition;
 use super::read_ahead::for_each_chunk;
+use super::recorded_lines::RecordedLines;
 use super::sha256_hash::Sha256Hash;
 use crate::base::time::{Hour, UnixNanos};
 
@@ -168,7 +168,7 @@ fn hour_state(
     } else if journal::is_removed(journal) {
         Some(HourState::Removed)
     } else if journal::sealed_records(journal).next().is_some()
-        || Checkpoints::from_journal(journal).has_beyond(0)
+        || RecordedLines::from_journal(journal).has_lines()
     {
         Some(HourState::Missing)
     } else {

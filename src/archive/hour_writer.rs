@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 use super::checkpoints::Checkpoints;
 use super::disk::{FailureScope, FileError, Support};
 use super::file_name::{FileKind, Stem};
+use super::found_lines::FoundLines;
 use super::hour_file::{HourFile, OpenReport};
 use super::journal::{
-    self, ClosedEvent, ContinuedEvent, JournalEvent, JournalWriter, Mark, OpenEvent, PendingEvents,
+    self, ClosedEvent, ContinuedEvent, JournalEntry, JournalEvent, JournalWriter, Mark, OpenEvent,
+    PendingEvents,
 };
 use super::line_position::LinePosition;
 use super::locked_handle::Placement;
 use super::parts::{next_part_number, rename_to_part};
+use super::recorded_lines::RecordedLines;
 use crate::base::time::{Hour, Receipt, SystemClock, UnixNanos};
 
 /// Time by which a tick may come early and still count. Ticks come about once a second: without the
@@ -149,7 +152,13 @@ impl HourWriter {
     fn report_missing_lines(&mut self, now: UnixNanos) {
         match journal::read(self.journal.path()) {
             Ok(entries) => {
-                let loss = Checkpoints::from_journal(&entries).assess_loss(LinePosition::default());
+                let checkpoints = Checkpoints::from_journal(&entries);
+                if let Some(part) = self.find_unrecorded_part(&entries) {
+                    let Mark { bytes, messages, .. } = checkpoints.last().unwrap_or_default();
+                    self.record_part(now, ContinuedEvent { part, bytes, messages });
+                    return;
+                }
+                let loss = checkpoints.assess_loss(LinePosition::default());
                 if loss.lost > 0 {
                     self.record_event(now, JournalEvent::Recovered(loss));
                 }
@@ -158,6 +167,17 @@ impl HourWriter {
                 self.journal_error = Some(FileError::from_io("read", self.journal.path())(error));
             }
         }
+    }
+
+    /// Returns the number of the part that the lines became just before a crash.
+    fn find_unrecorded_part(&self, journal: &[JournalEntry]) -> Option<u16> {
+        let HourWriterOptions { dir, stem, .. } = &self.options;
+        let path = stem.path(dir, self.hour, FileKind::Lines);
+        let last = next_part_number(&path, FileKind::Part).ok()?.checked_sub(1)?;
+        let part = FileKind::Part(last);
+        let length = stem.path(dir, self.hour, part).metadata().ok()?.len();
+        let found = FoundLines { unsealed: [(part, length)].into(), ..FoundLines::default() };
+        RecordedLines::from_journal(journal).unrecorded_part(&found)
     }
 
     /// Takes over what the journal says of lines that cannot be opened.
@@ -243,8 +263,8 @@ impl HourWriter {
     /// Makes the file of the lines, which can take no more, a part of the hour, and opens a new one.
     ///
     /// # Durability
-    /// The lines and the event are durable before the rename. After a crash in between the event
-    /// says that marks begin again at 0, so that all of the file is scanned.
+    /// The lines are durable before the rename, and the event before there is a new file. After a
+    /// crash in between the part is recognized by its length.
     fn begin_next_file(&mut self, now: UnixNanos) -> Result<OpenReport, FileError> {
         if self.options.sync_interval.is_some() {
             // A failure is in the journal.
@@ -253,19 +273,23 @@ impl HourWriter {
         let HourWriterOptions { dir, stem, .. } = &self.options;
         let path = stem.path(dir, self.hour, FileKind::Lines);
         let number = next_part_number(&path, FileKind::Part)?;
+        rename_to_part(&path, FileKind::Part(number))?;
         let LinePosition { bytes, messages } = self.position();
-        let event = ContinuedEvent { part: number, bytes, messages };
+        self.lines = None;
+        self.record_part(now, ContinuedEvent { part: number, bytes, messages });
+        let (_, report) = self.open_lines(now)?;
+        Ok(OpenReport { continues: Some(number), ..report.unwrap_or_default() })
+    }
+
+    /// Records that the `.jsonl` has become a part.
+    fn record_part(&mut self, now: UnixNanos, event: ContinuedEvent) {
+        self.marked_bytes = 0;
         self.record_event(now, JournalEvent::Continued(event));
         if self.options.sync_interval.is_some()
             && let Err(error) = self.journal.sync()
         {
             self.journal_error = Some(error);
         }
-        rename_to_part(&path, FileKind::Part(number))?;
-        self.lines = None;
-        self.marked_bytes = 0;
-        let (_, report) = self.open_lines(now)?;
-        Ok(OpenReport { continues: Some(number), ..report.unwrap_or_default() })
     }
 
     /// Appends an event to the journal. A failure is kept for [`HourWriter::take_journal_error`].

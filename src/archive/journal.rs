@@ -33,8 +33,8 @@ pub use self::seal_record::{SealRecord, SealedPart};
 pub use self::writer::JournalWriter;
 use super::digest;
 use super::disk::{self, FileError};
-use super::file_name::{FileKind, FileName};
-use super::parts::{continue_in_next_file, existing_parts};
+use super::file_name::FileKind;
+use super::parts::{continue_in_next_file, part_paths};
 use crate::base::time::UnixNanos;
 
 /// Maximum number of bytes read from a journal: of longer journals, the last ones.
@@ -46,26 +46,29 @@ const MARK_TAG_WITHIN: usize = 48;
 
 /// Appends an event and makes it durable. A journal that can take no more is continued.
 pub(super) fn append(path: &Path, t: UnixNanos, event: JournalEvent) -> Result<(), FileError> {
-    match append_to_file(path, t, event.clone()) {
-        Err(error)
-            if error.is_too_large() && continue_in_next_file(path, FileKind::JournalPart)? =>
-        {
-            append_to_file(path, t, event)
+    let line = encode_line(&JournalEntry { t, event });
+    match append_to_file(path, &line) {
+        Err(error) if error.is_too_large() => {
+            let Some(part) = continue_in_next_file(path, FileKind::JournalPart)? else {
+                return Err(error);
+            };
+            let first = encode_line(&JournalEntry { t, event: JournalEvent::Continues { part } });
+            append_to_file(path, &[first, line].concat())
         }
         appended => appended,
     }
 }
 
-fn append_to_file(path: &Path, t: UnixNanos, event: JournalEvent) -> Result<(), FileError> {
+fn append_to_file(path: &Path, lines: &[u8]) -> Result<(), FileError> {
     let file = disk::open_append(path)?;
-    let mut line = Vec::new();
+    let mut bytes = Vec::new();
     // A crash may have left an incomplete line, which must not swallow this one.
     if !ends_with_newline(&file).map_err(FileError::from_io("read", path))? {
-        line.push(b'\n');
+        bytes.push(b'\n');
     }
-    line.extend(encode_line(&JournalEntry { t, event }));
+    bytes.extend(lines);
     let length = file.metadata().map_err(FileError::from_io("read the size of", path))?.len();
-    disk::write_all(&file, path, &line).inspect_err(|_| {
+    disk::write_all(&file, path, &bytes).inspect_err(|_| {
         // What cannot be cut off is an incomplete line.
         drop(disk::cut_back(&file, path, length));
     })?;
@@ -107,16 +110,27 @@ pub fn read_compacted(path: &Path) -> io::Result<Option<Vec<JournalEntry>>> {
     Ok(read_bytes(path)?.map(|bytes| parse_entries(&bytes, MarkFilter::LastOnly)))
 }
 
-/// Reads the journal with its parts. Returns `None` if there is neither.
+/// Reads the journal with its parts. Returns `None` if there is neither. A part that is gone is a line
+/// of its own.
 fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut files = Vec::from_iter(read_file(path, MAX_READ_BYTES)?);
-    let parts: Vec<_> = existing_parts(path, FileKind::JournalPart).collect();
+    let last = read_file(path, MAX_READ_BYTES)?;
+    let mut read = last.as_ref().map_or(0, |bytes| bytes.len() as u64);
+    let before = last.as_deref().and_then(preceding_part).unwrap_or(0);
+    let parts: Vec<_> = part_paths(path, FileKind::JournalPart, before).collect();
+    let mut files = Vec::from_iter(last);
     for part in parts.iter().rev() {
-        let read: u64 = files.iter().map(|bytes: &Vec<u8>| bytes.len() as u64).sum();
         if read >= MAX_READ_BYTES {
             break;
         }
-        files.extend(read_file(part, MAX_READ_BYTES - read)?);
+        let bytes = match read_file(part, MAX_READ_BYTES - read)? {
+            Some(bytes) => bytes,
+            None => encode_line(&JournalEntry {
+                t: UnixNanos::default(),
+                event: JournalEvent::PartGone,
+            }),
+        };
+        read += bytes.len() as u64;
+        files.push(bytes);
     }
     files.reverse();
     Ok(match files.len() {
@@ -124,6 +138,15 @@ fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
         1 => files.pop(),
         _ => Some(files.concat()),
     })
+}
+
+/// Returns the number of the part from which a file of a journal goes on.
+fn preceding_part(bytes: &[u8]) -> Option<u16> {
+    let first = bytes.split(|byte| *byte == b'\n').find(|line| !line.is_empty())?;
+    match parse_entry(first)?.event {
+        JournalEvent::Continues { part } => Some(part),
+        _ => None,
+    }
 }
 
 /// Reads the last bytes of a file, at most `max_bytes`; returns `None` if it does not exist.
@@ -211,18 +234,6 @@ pub(super) fn seal_records(entries: &[JournalEntry]) -> Vec<SealRecord> {
 /// Returns each content that the sealed file certainly had since the last removal, in order.
 pub fn sealed_records(entries: &[JournalEntry]) -> impl DoubleEndedIterator<Item = &SealRecord> {
     all_sealed_records(entries_since_removal(entries))
-}
-
-/// Returns the number of bytes of lines that the sealed file at `path` should have; `None` if it is
-/// no sealed file of an archive, or no journal beside it says.
-pub(crate) fn recorded_sealed_bytes(path: &Path) -> Option<u64> {
-    let name = FileName::parse(path.file_name()?.to_str()?)?;
-    if name.kind != FileKind::Sealed {
-        return None;
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = read(&name.stem.path(dir, name.hour, FileKind::Journal)).ok()?;
-    sealed_records(&entries).next_back().map(|record| record.raw_bytes)
 }
 
 /// Returns each content that the sealed file certainly had, in order, removals included.

@@ -37,31 +37,35 @@ pub(super) fn rename_to_part(path: &Path, part: FileKind) -> Result<(), FileErro
     disk::sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Makes the file at `path`, which can take no more, a part of its hour. Returns whether it did: an
-/// empty file can take no more than the next one.
+/// Makes the file at `path`, which can take no more, a part of its hour. Returns the number of the
+/// part; `None` for an empty file, which can take no more than the next one.
 ///
 /// # Durability
 /// The file is synced, and so is its new name.
 ///
 /// # Errors
 /// The file cannot be synced or renamed, or the hour has as many parts as it may have.
-pub(crate) fn continue_in_next_file(path: &Path, kind: PartKind) -> Result<bool, FileError> {
+pub(crate) fn continue_in_next_file(path: &Path, kind: PartKind) -> Result<Option<u16>, FileError> {
     if path.symlink_metadata().is_ok_and(|metadata| metadata.len() == 0) {
-        return Ok(false);
+        return Ok(None);
     }
     // Later syncs are of the new file.
     disk::sync_if_exists(path)?;
-    rename_to_part(path, kind(next_part_number(path, kind)?))?;
-    Ok(true)
+    let number = next_part_number(path, kind)?;
+    rename_to_part(path, kind(number))?;
+    Ok(Some(number))
 }
 
-/// Returns the paths of the parts of the file at `path`, in the order of their numbers.
-pub(super) fn existing_parts(path: &Path, kind: PartKind) -> impl Iterator<Item = PathBuf> {
-    let paths = (1..=MAX_PARTS).map_while(move |number| part_path(path, kind(number)));
-    paths.take_while(|path| path.symlink_metadata().is_ok())
+/// Returns the paths of the parts of the file at `path`, in the order of their numbers: those up to
+/// the number `last`, whether they exist or not, and those after it that exist.
+pub(super) fn part_paths(path: &Path, kind: PartKind, last: u16) -> impl Iterator<Item = PathBuf> {
+    let paths = (1..=MAX_PARTS)
+        .map_while(move |number| Some((number, part_path(path, kind(number))?)))
+        .take_while(move |(number, path)| *number <= last || path.symlink_metadata().is_ok());
+    paths.map(|(_, path)| path)
 }
 
-fn part_path(path: &Path, part: FileKind) -> Option<PathBuf> {
+pub(super) fn part_path(path: &Path, part: FileKind) -> Option<PathBuf> {
     let FileName { stem, hour, .. } = FileName::parse(path.file_name()?.to_str()?)?;
     Some(stem.path(path.parent().unwrap_or(Path::new(".")), hour, part))
 }

@@ -15,14 +15,18 @@ use self::mark_positions::mark_positions;
 use self::prefix_hashes::{PositionMismatch, PrefixHashes};
 use self::unsealed::verify_unsealed;
 use super::checkpoints::Checkpoints;
+use super::completeness::find_missing_lines;
 use super::decode::{decode_and_hash, is_corruption};
 use super::digest::LinesDigest;
-use super::file_name::FileKind;
-use super::hour_entry::HourEntry;
+use super::file_name::{FileKind, FileName};
+use super::hour_entry::{HourEntry, SealState};
 use super::journal::{self, JournalEntry, SealRecord};
 use super::line_position::LinePosition;
+use super::missing_lines::MissingLines;
 use super::parallel::parallel_for_each;
 use super::progress::{Progress, Stopped};
+use super::tail_repair::FileTail;
+use crate::base::time::UnixNanos;
 
 /// Verifies hours on several threads and passes each verdict to `done` as it is reached. Hours
 /// without lines have none.
@@ -32,6 +36,7 @@ use super::progress::{Progress, Stopped};
 pub fn verify_hours<'a>(
     hours: Vec<(&'a Path, HourEntry)>,
     threads: usize,
+    now: UnixNanos,
     progress: &Progress,
     mut done: impl FnMut(&'a Path, HourEntry, HourVerdict),
 ) -> Result<(), Stopped> {
@@ -40,7 +45,7 @@ pub fn verify_hours<'a>(
         hours,
         threads,
         |(dir, entry)| {
-            let verdict = verify_hour(dir, &entry, progress);
+            let verdict = verify_hour(dir, &entry, now, progress);
             (dir, entry, verdict)
         },
         |(dir, entry, verdict)| match verdict {
@@ -60,22 +65,74 @@ pub fn verify_hours<'a>(
 pub fn verify_hour(
     dir: &Path,
     entry: &HourEntry,
+    now: UnixNanos,
     progress: &Progress,
 ) -> Result<Option<HourVerdict>, Stopped> {
     let lines = match entry.unsealed_kinds().next() {
         Some(_) => UnsealedLines::Listed,
         None => UnsealedLines::Absent,
     };
-    match verify_files(dir, entry, lines, progress)? {
-        Verification::Verdict(verdict) => Ok(Some(verdict)),
-        Verification::NoLines => Ok(None),
+    let verified = match verify_files(dir, entry, lines, progress)? {
         // They were sealed or removed since the directory was listed, so that there is a sealed file
         // or an event of the removal.
-        Verification::LinesGone => {
-            match verify_files(dir, entry, UnsealedLines::Absent, progress)? {
-                Verification::Verdict(verdict) => Ok(Some(verdict)),
-                Verification::NoLines | Verification::LinesGone => Ok(None),
-            }
+        Verification::LinesGone => verify_files(dir, entry, UnsealedLines::Absent, progress)?,
+        verified => verified,
+    };
+    let verdict = match verified {
+        Verification::Verdict(verdict) => Some(verdict),
+        Verification::NoLines | Verification::LinesGone => None,
+    };
+    if matches!(verdict, Some(HourVerdict::Bad { .. } | HourVerdict::Unreadable { .. })) {
+        return Ok(verdict);
+    }
+    let incomplete = verify_completeness(dir, entry, verdict.as_ref());
+    let unterminated = || {
+        let is_over = matches!(verdict, Some(HourVerdict::Unsealed { .. }))
+            && entry.seal_state(dir, now) == SealState::Closed;
+        is_over.then(|| verify_last_line(dir, entry)).flatten()
+    };
+    Ok(incomplete.or_else(unterminated).or(verdict))
+}
+
+/// Checks that lines that the recorder closed end with a line feed: no crash explains that they do
+/// not. Returns the verdict if they do not.
+fn verify_last_line(dir: &Path, entry: &HourEntry) -> Option<HourVerdict> {
+    let entries = journal::read(&entry.path(dir, FileKind::Journal)).unwrap_or_default();
+    let checkpoints = Checkpoints::from_journal(&entries);
+    let file = File::open(entry.path(dir, FileKind::Lines)).ok()?;
+    let tail = FileTail::read(&file).ok().filter(|tail| !tail.is_intact())?;
+    checkpoints.is_closed().then(|| HourVerdict::Bad {
+        reason: format!(
+            "its last {} bytes have no line feed; `streamer archive` repairs that",
+            tail.length - tail.lines_end
+        ),
+    })
+}
+
+/// Checks that the hour has all files that its journal records, with all of their lines. Returns the
+/// verdict if it has not.
+fn verify_completeness(
+    dir: &Path,
+    entry: &HourEntry,
+    verdict: Option<&HourVerdict>,
+) -> Option<HourVerdict> {
+    let sealed_bytes = match verdict {
+        // The hashes of others were compared with the journal.
+        Some(HourVerdict::Unrecorded { raw_bytes, .. }) => Some(*raw_bytes),
+        _ => None,
+    };
+    match find_missing_lines(dir, entry, sealed_bytes) {
+        Ok(missing) => {
+            let MissingLines { kind, found_bytes, bytes, messages, .. } = missing.first()?;
+            let name = FileName { stem: entry.stem.clone(), hour: entry.hour, kind: *kind };
+            let reason = format!(
+                "its journal says that `{name}` had {messages} messages in {bytes} bytes, and {found_bytes} bytes of them are there"
+            );
+            Some(HourVerdict::Bad { reason })
+        }
+        Err(error) => {
+            let reason = format!("its files cannot be looked at: {error}");
+            Some(HourVerdict::Unreadable { reason })
         }
     }
 }

@@ -82,6 +82,26 @@ pub(super) fn decode_intact_frames<E: From<io::Error>>(
     Ok(())
 }
 
+/// Returns the number of bytes that the frames decode to, by their headers, up to the first damage;
+/// `None` if a frame does not state it.
+pub(super) fn content_bytes(file: &File) -> io::Result<Option<u64>> {
+    let length = file.metadata()?.len();
+    let mut start = 0;
+    let mut sum = 0_u64;
+    while start < length {
+        match parse_frame(file, start, length) {
+            Ok(ZstdFrame { end, content_len, skippable }) => {
+                let Some(content) = content_len.or(skippable.then_some(0)) else { return Ok(None) };
+                sum = sum.saturating_add(content);
+                start = end;
+            }
+            Err(error) if error.raw_os_error().is_some() => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(Some(sum))
+}
+
 /// Extent of a frame.
 struct ZstdFrame {
     end: u64,

@@ -17,7 +17,7 @@ use crate::archive::hour_entry::HourEntry;
 use crate::archive::progress::Progress;
 use crate::archive::verify::{HourVerdict, verify_hour};
 use crate::base::error_chain::error_chain;
-use crate::base::time::{Clock, SystemClock};
+use crate::base::time::{Clock, SystemClock, UnixNanos};
 use crate::registry::Registry;
 
 #[derive(Args)]
@@ -34,7 +34,8 @@ pub(super) fn cat(
     registry: &Registry,
 ) -> Result<ExitCode, CliError> {
     let archive = args.location.reader(config, registry)?;
-    let range = args.selection.range(SystemClock.now())?;
+    let now = SystemClock.now();
+    let range = args.selection.range(now)?;
     let hours = archive.hours()?;
     let known = hours.iter().map(|hour| (hour.dir, &hour.entry.stem));
     let patterns = StemPatterns::checked(&archive, &args.selection.stems, known)?;
@@ -45,13 +46,13 @@ pub(super) fn cat(
     let mut failed = false;
     for LocatedHour { dir, entry } in hours.iter().filter(|hour| is_selected(hour)) {
         if !entry.has_lines() {
-            if let Some(reason) = find_lost_lines(dir, entry) {
+            if let Some(reason) = find_lost_lines(dir, entry, now) {
                 failed = true;
                 print_message(&format!("error: `{}`: {reason}", entry.display_name()));
             }
             continue;
         }
-        match cat_hour(dir, entry, &mut out) {
+        match cat_hour(dir, entry, now, &mut out) {
             Ok(()) => {}
             Err(CatError::Write(error)) => {
                 ignore_broken_pipe(Err(error))?;
@@ -69,8 +70,8 @@ pub(super) fn cat(
 }
 
 /// Returns what is wrong with an hour that has no lines, and should have some.
-fn find_lost_lines(dir: &Path, entry: &HourEntry) -> Option<String> {
-    match verify_hour(dir, entry, &Progress::default()) {
+fn find_lost_lines(dir: &Path, entry: &HourEntry, now: UnixNanos) -> Option<String> {
+    match verify_hour(dir, entry, now, &Progress::default()) {
         Ok(Some(HourVerdict::Bad { reason } | HourVerdict::Unreadable { reason })) => Some(reason),
         _ => None,
     }

@@ -176,7 +176,7 @@ fn seal(dir: &Path) -> anyhow::Result<Vec<SealedHour>> {
     job.run(&clock, &Progress::default(), &mut |_| {})?;
     let mut sealed = Vec::new();
     for entry in Directory::read(dir)?.hours {
-        match verify_hour(dir, &entry, &Progress::default())? {
+        match verify_hour(dir, &entry, SystemClock.now(), &Progress::default())? {
             Some(HourVerdict::Intact { messages, .. }) => {
                 sealed.push(SealedHour { file: entry.path(dir, FileKind::Sealed), messages });
             }

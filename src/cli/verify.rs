@@ -71,7 +71,7 @@ pub(super) fn verify(
     let gaps: HashMap<_, _> =
         hours.iter().map(|hour| ((hour.dir, hour.entry.clone()), hour.gaps)).collect();
     let hours = hours.into_iter().map(|hour| (hour.dir, hour.entry)).collect();
-    let verified = verify_hours(hours, threads, &progress, |dir, entry, verdict| {
+    let verified = verify_hours(hours, threads, now, &progress, |dir, entry, verdict| {
         let path = entry.path(dir, verified_file(&entry));
         let Some(gaps) = gaps.get(&(dir, entry.clone())).copied() else {
             error.record(Err(anyhow!("the gaps of `{}` are not known", path.display()).into()));

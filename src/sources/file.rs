@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::file_encoding::{check_readable, open_decoded};
-use super::line_reader::{LineReader, ReadEnd};
-use crate::archive::journal::recorded_sealed_bytes;
+use super::line_reader::{LeftOut, LineReader, ReadEnd};
+use crate::archive::completeness::recorded_bytes;
 use crate::base::json::Selector;
 use crate::base::path_text;
 use crate::metrics::PipelineStats;
@@ -24,8 +24,9 @@ use crate::plugin::{
 /// Records every line of the files as a message, one file after the other. The pipeline ends with the
 /// last file.
 ///
-/// Files that are compressed with gzip or zstd are decompressed; other compressions are an error. A
-/// line belongs to the hour in which it is read.
+/// Files that are compressed with gzip or zstd are decompressed; other formats are an error. So are, at
+/// the end, lines that are not UTF-8 text and are left out, and a file of the archive that has fewer
+/// lines than its journal says. A line belongs to the hour in which it is read.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
@@ -47,6 +48,15 @@ pub struct FileConfig {
 struct FileReadError {
     path: PathBuf,
     source: io::Error,
+}
+
+/// Lines that were left out of what was read.
+#[derive(Debug, thiserror::Error)]
+#[error("{count} lines are left out, since they are not UTF-8 text: the first is line {line} of `{}` (`paths`); convert the file, such as with `iconv`", path.display())]
+struct LinesLeftOut {
+    count: u64,
+    path: PathBuf,
+    line: u64,
 }
 
 impl SourceConfig for FileConfig {
@@ -73,7 +83,8 @@ impl SourceConfig for FileConfig {
         }
         let stats = Arc::clone(&context.stats);
         let unread = self.paths.clone().into();
-        Ok(Box::new(FileSource { paths: self.paths, unread, current: None, stats }))
+        let left_out = None;
+        Ok(Box::new(FileSource { paths: self.paths, unread, current: None, left_out, stats }))
     }
 }
 
@@ -83,6 +94,8 @@ struct FileSource {
     unread: VecDeque<PathBuf>,
     /// Present from the first connect on.
     current: Option<OpenFile>,
+    /// Lines that were left out of the files before.
+    left_out: Option<LinesLeftOut>,
     stats: Arc<PipelineStats>,
 }
 
@@ -96,7 +109,7 @@ impl OpenFile {
     fn open(path: PathBuf, stats: Arc<PipelineStats>) -> Result<Self, SourceError> {
         let open = || -> io::Result<LineReader> {
             let decoded = open_decoded(&path)?;
-            let reader = SealedReader::new(decoded, recorded_sealed_bytes(&path));
+            let reader = RecordedReader::new(decoded, recorded_bytes(&path));
             LineReader::spawn(reader, || true, stats)
         };
         match open() {
@@ -106,27 +119,27 @@ impl OpenFile {
     }
 }
 
-/// A reader of a sealed file of the archive, which knows how many bytes of lines there are.
-struct SealedReader {
+/// A reader of a file of the archive, which knows how many bytes of lines there are.
+struct RecordedReader {
     inner: Box<dyn Read + Send>,
     read: u64,
     /// Number of bytes that the journal beside the file records; 0 where there is none.
     recorded: u64,
 }
 
-impl SealedReader {
+impl RecordedReader {
     fn new(inner: Box<dyn Read + Send>, recorded: Option<u64>) -> Self {
         Self { inner, read: 0, recorded: recorded.unwrap_or(0) }
     }
 }
 
-impl Read for SealedReader {
+impl Read for RecordedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.read += read as u64;
         if read == 0 && !buffer.is_empty() && self.read < self.recorded {
             let words = format!(
-                "it has {} bytes of lines, and its journal says that {} were sealed: it was cut off; restore it from a copy",
+                "it has {} bytes of lines, and its journal says that there were {}: it was cut off; restore it from a copy",
                 self.read, self.recorded
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, words));
@@ -136,11 +149,25 @@ impl Read for SealedReader {
 }
 
 impl FileSource {
-    /// Opens the next file. Fails with [`SourceError::Ended`] after the last one.
+    /// Opens the next file. Fails with [`SourceError::Ended`] after the last one, or with an error if
+    /// lines were left out.
     fn open_next(&mut self) -> Result<(), SourceError> {
-        let path = self.unread.pop_front().ok_or(SourceError::Ended)?;
+        if let Some(OpenFile { path, reader }) = self.current.take() {
+            self.count_left_out(path, reader.left_out());
+        }
+        let Some(path) = self.unread.pop_front() else {
+            let left_out = self.left_out.take();
+            return Err(left_out.map_or(SourceError::Ended, |it| SourceError::Fatal(it.into())));
+        };
         self.current = Some(OpenFile::open(path, Arc::clone(&self.stats))?);
         Ok(())
+    }
+
+    fn count_left_out(&mut self, path: PathBuf, LeftOut { count, first_line }: LeftOut) {
+        if count > 0 {
+            let first = LinesLeftOut { count: 0, path, line: first_line };
+            self.left_out.get_or_insert(first).count += count;
+        }
     }
 }
 

@@ -38,8 +38,18 @@ pub(super) struct LineReader {
     stats: Arc<PipelineStats>,
     is_stopping: Arc<AtomicBool>,
     is_finished: bool,
-    /// `true` until the first line, which may begin with a byte order mark.
-    is_at_start: bool,
+    /// Number of lines that were read.
+    line_number: u64,
+    left_out: LeftOut,
+}
+
+/// The lines that are left out, since they are not UTF-8 text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    /// Their number.
+    pub(super) count: u64,
+    /// Number of the first of them, from 1.
+    pub(super) first_line: u64,
 }
 
 /// The reason for which there are no more lines.
@@ -86,7 +96,14 @@ impl LineReader {
             }
         })?;
         let splitter = LineSplitter::default();
-        Ok(Self { blocks, splitter, stats, is_stopping, is_finished: false, is_at_start: true })
+        let left_out = LeftOut::default();
+        let is_finished = false;
+        Ok(Self { blocks, splitter, stats, is_stopping, is_finished, line_number: 0, left_out })
+    }
+
+    /// Returns the lines that were left out so far.
+    pub(super) fn left_out(&self) -> LeftOut {
+        self.left_out
     }
 
     /// Stops reading. Complete lines that were read are still returned.
@@ -114,7 +131,8 @@ impl LineReader {
                         warn!(bytes = last.len(), "the last line is incomplete and left out");
                         self.stats.undecodable.add(1);
                     } else {
-                        push_text(without_mark(&last, &mut self.is_at_start), batch, &self.stats);
+                        self.line_number += 1;
+                        self.left_out.push_text(&last, self.line_number, batch, &self.stats);
                     }
                 }
             }
@@ -124,28 +142,30 @@ impl LineReader {
 
     fn split_block(&mut self, block: &[u8], batch: &mut Batch) -> Result<(), ReadEnd> {
         let stats = &self.stats;
-        let is_at_start = &mut self.is_at_start;
+        let line_number = &mut self.line_number;
+        let left_out = &mut self.left_out;
         let split = self.splitter.push_block(block, |line| {
-            push_text(without_mark(line, is_at_start), batch, stats);
+            *line_number += 1;
+            left_out.push_text(line, *line_number, batch, stats);
         });
         split.map_err(|error| ReadEnd::Failed(io::Error::other(error)))
     }
 }
 
-/// Returns a line without the byte order mark that some editors write before the first one.
-fn without_mark<'a>(line: &'a [u8], is_at_start: &mut bool) -> &'a [u8] {
-    if std::mem::take(is_at_start) {
-        line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
-    } else {
-        line
-    }
-}
-
-/// Adds a line to the batch. A line that is not UTF-8 is counted and left out.
-fn push_text(line: &[u8], batch: &mut Batch, stats: &PipelineStats) {
-    if simdutf8::basic::from_utf8(line).is_ok() {
-        batch.push(line);
-    } else {
-        stats.report_undecodable(1, NOT_UTF8);
+impl LeftOut {
+    /// Adds a line to the batch, without the byte order mark that some editors write before the first
+    /// one. A line that is not UTF-8 is counted and left out.
+    fn push_text(&mut self, line: &[u8], number: u64, batch: &mut Batch, stats: &PipelineStats) {
+        let mark = b"\xef\xbb\xbf";
+        let line = if number == 1 { line.strip_prefix(mark).unwrap_or(line) } else { line };
+        if simdutf8::basic::from_utf8(line).is_ok() {
+            batch.push(line);
+        } else {
+            if self.count == 0 {
+                self.first_line = number;
+            }
+            self.count += 1;
+            stats.report_undecodable(1, NOT_UTF8);
+        }
     }
 }

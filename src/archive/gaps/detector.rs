@@ -98,6 +98,8 @@ pub(super) struct GapDetector {
     last_event: UnixNanos,
     /// Time of the last event before a torn line.
     torn_since: Option<UnixNanos>,
+    /// Time of the last event before a file of the journal that is gone.
+    part_gone_since: Option<UnixNanos>,
 }
 
 impl GapDetector {
@@ -211,7 +213,14 @@ impl GapDetector {
 
     fn process_event(&mut self, hour: Hour, JournalEntry { t, event }: &JournalEntry) {
         let t = *t;
+        if *event == JournalEvent::PartGone {
+            self.part_gone_since = Some(self.last_event.max(hour.start()));
+            return;
+        }
         self.check_torn_line(t, event);
+        if let Some(since) = self.part_gone_since.take() {
+            self.on_part_gone(since, t);
+        }
         match event {
             JournalEvent::Open(open) => self.on_open(hour, t, open),
             JournalEvent::Up { .. } => self.on_up(t),
@@ -290,10 +299,12 @@ impl GapDetector {
             JournalEvent::Rejected { .. }
             | JournalEvent::Unrequested { .. }
             | JournalEvent::Continued(_)
+            | JournalEvent::Continues { .. }
             | JournalEvent::Sealing(_)
             | JournalEvent::Sealed(_)
             | JournalEvent::Removed { .. }
-            | JournalEvent::Torn => {}
+            | JournalEvent::Torn
+            | JournalEvent::PartGone => {}
             JournalEvent::Behind { since } => {
                 self.behind_since = Some(*since);
                 return;
@@ -349,7 +360,9 @@ impl GapDetector {
             | JournalEvent::Sealed(_)
             | JournalEvent::Removed { .. }
             | JournalEvent::Recovered(_)
+            | JournalEvent::Continues { .. }
             | JournalEvent::Torn
+            | JournalEvent::PartGone
             // The recorder was alive, but lines that had arrived may have waited at that time.
             | JournalEvent::Drop { .. }
             | JournalEvent::Stall { .. }
@@ -398,6 +411,17 @@ impl GapDetector {
             if !is_covered {
                 self.gaps.push(unknown_gap(since, t, "a line of it is torn".to_owned()));
             }
+        }
+    }
+
+    /// Processes that the events from `since` to `t` are gone with their file: one of them may have said
+    /// that the connection was lost.
+    fn on_part_gone(&mut self, since: UnixNanos, t: UnixNanos) {
+        let why = "a part of it is missing";
+        if self.is_running() {
+            self.enter_unknown(since, why);
+        } else {
+            self.gaps.push(unknown_gap(since, t, why.to_owned()));
         }
     }
 

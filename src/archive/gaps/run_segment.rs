@@ -43,7 +43,7 @@ pub(super) fn segments_by_run<'a>(
     let mut runs: HashMap<&str, usize> = HashMap::new();
     let mut segments = Vec::new();
     let mut order = SegmentOrder::default();
-    for HourRecord { hour, may_have_lines, journal } in hours {
+    for HourRecord { hour, may_have_lines, journal, .. } in hours {
         let hour = *hour;
         let reason = match journal {
             Ok(entries) if find_open(entries).is_some() => {
@@ -57,6 +57,10 @@ pub(super) fn segments_by_run<'a>(
                     segments.push((order, RunSegment { hour, content }));
                 }
                 continue;
+            }
+            // The `open` event stood there.
+            Ok(entries) if entries.iter().any(|entry| entry.event == JournalEvent::PartGone) => {
+                "a part of it is missing"
             }
             // Another program recorded or sealed the hour.
             Ok(_) => "no recorder kept one",

@@ -117,6 +117,7 @@ impl RecorderSimulation {
         let record = |(hour, journal): (&Hour, &Vec<JournalEntry>)| HourRecord {
             hour: *hour,
             may_have_lines: true,
+            missing_lines: Vec::new(),
             journal: Ok(journal.clone()),
         };
         self.journals.iter().map(record).collect()
@@ -242,6 +243,7 @@ fn archive_without_journals_is_unknown_until_the_first_journal() {
     let blank = |hour| HourRecord {
         hour: Hour::starting_at(hour).unwrap(),
         may_have_lines: true,
+        missing_lines: Vec::new(),
         journal: Err("there is no journal"),
     };
     let mut records = vec![blank(3_600), blank(7_200)];
@@ -411,7 +413,7 @@ proptest! {
         let now = UnixNanos::from_seconds(60_000);
         let records: Vec<_> = journals
             .into_iter()
-            .map(|(hour, journal)| HourRecord { hour, may_have_lines: true, journal: Ok(journal) })
+            .map(|(hour, journal)| HourRecord { hour, may_have_lines: true, missing_lines: Vec::new(), journal: Ok(journal) })
             .collect();
         let found = detect_gaps(&records, now, recorder);
         prop_assert!(found.is_sorted_by_key(|gap| gap.from));

@@ -144,6 +144,14 @@ pub enum JournalEvent {
     /// The `.jsonl` can take no more lines, since files of the disk may not be larger. It is about
     /// to get the name of a part, and lines go on in a new `.jsonl`.
     Continued(ContinuedEvent),
+    /// The first event of a file of the journal that goes on from another one, which can take no more.
+    Continues {
+        /// Number of the file that has the events before.
+        part: u16,
+    },
+    /// A file of the journal is gone, with the events that stood here. Readers produce it; it is never
+    /// written.
+    PartGone,
     /// Earlier events could not be written and were discarded.
     Missing {
         /// Number of discarded events.

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::event::JournalEvent;
+use super::event::{JournalEntry, JournalEvent};
 use super::pending_events::PendingEvents;
 use super::{encode_line, ends_with_newline};
 use crate::archive::disk::{self, FileError};
@@ -22,6 +22,8 @@ use crate::base::time::UnixNanos;
 pub struct JournalWriter {
     path: PathBuf,
     mode: u32,
+    /// Number of the part from which the file goes on, until that is written to it.
+    continues: Option<u16>,
     /// Open handle; `None` before the first event, after an error, and while it is closed.
     file: Option<File>,
     /// Events that are not in the file yet.
@@ -40,6 +42,7 @@ impl JournalWriter {
         Self {
             path,
             mode,
+            continues: None,
             file: None,
             pending: PendingEvents::default(),
             has_unsynced_events: false,
@@ -87,8 +90,11 @@ impl JournalWriter {
         let is_in_place = self.is_in_place();
         self.file = None;
         // Another process may have done it.
-        if is_in_place && !continue_in_next_file(&self.path, FileKind::JournalPart)? {
-            return Ok(false);
+        if is_in_place {
+            let Some(part) = continue_in_next_file(&self.path, FileKind::JournalPart)? else {
+                return Ok(false);
+            };
+            self.continues = Some(part);
         }
         self.mark_synced();
         Ok(true)
@@ -110,7 +116,12 @@ impl JournalWriter {
         if !ends_with_newline(file).map_err(FileError::from_io("read", &self.path))? {
             lines.push(b'\n');
         }
-        for entry in self.pending.iter() {
+        let start = self.continues.zip(self.pending.iter().next());
+        let continues = start.map(|(part, JournalEntry { t, .. })| JournalEntry {
+            t,
+            event: JournalEvent::Continues { part },
+        });
+        for entry in continues.into_iter().chain(self.pending.iter()) {
             self.has_unsynced_events |= !matches!(entry.event, JournalEvent::Mark(_));
             lines.extend(encode_line(&entry));
         }
@@ -118,6 +129,7 @@ impl JournalWriter {
             return Err(undo_partial_write(file, &self.path, length, &lines, error));
         }
         self.pending.clear();
+        self.continues = None;
         self.has_written = true;
         Ok(())
     }
@@ -228,7 +240,6 @@ fn read_from(file: &File, start: u64) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::JournalEntry;
     use super::super::read;
     use super::*;
     use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
@@ -313,7 +324,19 @@ mod tests {
         let names = ["t_3600.1.journal", "t_3600.2.journal", "t_3600.journal"];
         assert!(names.iter().all(|name| dir.path().join(name).exists()));
         let times: Vec<_> = read(&path).unwrap().iter().map(|entry| entry.t.nanos()).collect();
-        assert_eq!(times, [1, 2, 3, 4]);
+        // The first event of a file that goes on from another names that.
+        assert_eq!(times, [1, 2, 2, 3, 4, 4]);
+        for (gone, left) in [(0, vec![0, 2, 2, 3, 4, 4]), (1, vec![1, 0, 4, 4])] {
+            let gone = dir.path().join(names[gone]);
+            let bytes = std::fs::read(&gone).unwrap();
+            std::fs::remove_file(&gone).unwrap();
+            let entries = read(&path).unwrap();
+            let times: Vec<_> = entries.iter().map(|entry| entry.t.nanos()).collect();
+            assert_eq!(times, left);
+            let events = entries.iter().filter(|entry| entry.event == JournalEvent::PartGone);
+            assert_eq!(events.count(), 1);
+            std::fs::write(&gone, bytes).unwrap();
+        }
         assert!(
             names.iter().all(|name| crate::archive::file_name::FileName::parse(name).is_some())
         );

@@ -204,7 +204,12 @@ fn cat_writes_the_lines_beside_a_corrupt_sealed_file() {
     archive.write(10, FileKind::Sealed, "no zstd");
     let mut out = Vec::new();
     let directory = Directory::read(archive.dir.path()).unwrap();
-    let failed = super::super::cat::cat_hour(archive.dir.path(), &directory.hours[0], &mut out);
+    let failed = super::super::cat::cat_hour(
+        archive.dir.path(),
+        &directory.hours[0],
+        UnixNanos::from_seconds(NOW),
+        &mut out,
+    );
     assert!(failed.is_err());
     assert_eq!(out, lines(0..10).as_bytes());
 }
@@ -259,7 +264,12 @@ fn cat_skips_damaged_frames_and_never_writes_altered_lines() {
     let cat = || {
         let mut out = Vec::new();
         let directory = Directory::read(archive.dir.path()).unwrap();
-        let error = super::super::cat::cat_hour(archive.dir.path(), &directory.hours[0], &mut out);
+        let error = super::super::cat::cat_hour(
+            archive.dir.path(),
+            &directory.hours[0],
+            UnixNanos::from_seconds(NOW),
+            &mut out,
+        );
         (String::from_utf8(out).unwrap(), error.unwrap_err().to_string())
     };
     let mut flipped = good.clone();

@@ -9,10 +9,11 @@ use crate::archive::checkpoints::Checkpoints;
 use crate::archive::digest::Digester;
 use crate::archive::file_name::FileKind;
 use crate::archive::hour_entry::HourEntry;
-use crate::archive::journal::{JournalEntry, JournalEvent};
+use crate::archive::journal::JournalEntry;
 use crate::archive::line_position::LinePosition;
 use crate::archive::progress::{Progress, Stopped};
 use crate::archive::read_ahead::for_each_chunk;
+use crate::archive::recorded_lines::RecordedLines;
 use crate::archive::tail_scan::TailScan;
 
 /// Checks that an hour's unsealed lines, which may grow meanwhile, are all that the journal records.
@@ -24,7 +25,7 @@ pub(super) fn verify_unsealed(
     progress: &Progress,
 ) -> Result<Option<HourVerdict>, Stopped> {
     progress.check_stopped()?;
-    let parts = match verify_parts(dir, entry, journal) {
+    let parts = match verify_parts(dir, entry, &RecordedLines::from_journal(journal)) {
         Ok(parts) => parts,
         Err(verdict) => return Ok(Some(verdict)),
     };
@@ -63,7 +64,7 @@ pub(super) fn verify_unsealed(
 fn verify_parts(
     dir: &Path,
     entry: &HourEntry,
-    journal: &[JournalEntry],
+    recorded: &RecordedLines,
 ) -> Result<LinePosition, HourVerdict> {
     let mut sum = LinePosition::default();
     for kind in entry.unsealed_kinds() {
@@ -78,11 +79,7 @@ fn verify_parts(
                 return Err(HourVerdict::Unreadable { reason });
             }
         };
-        let recorded = journal.iter().rev().find_map(|entry| match &entry.event {
-            JournalEvent::Continued(continued) if continued.part == number => Some(*continued),
-            _ => None,
-        });
-        if let Some(recorded) = recorded
+        if let Some(recorded) = recorded.end(kind)
             && (recorded.messages > end.messages || recorded.bytes > end.bytes)
         {
             let reason = format!(

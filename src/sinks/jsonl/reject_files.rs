@@ -179,7 +179,7 @@ impl PendingRejects {
                     length = self.lines.len();
                 }
                 Err(error) if !error.is_too_large() => return Err(error),
-                Err(_) if continue_in_next_file(path, FileKind::RejectsPart)? => {}
+                Err(_) if continue_in_next_file(path, FileKind::RejectsPart)?.is_some() => {}
                 Err(_) if messages > 1 => {
                     let half = lines.get(..length / 2).unwrap_or_default();
                     let end = memchr::memrchr(b'\n', half).or(memchr::memchr(b'\n', lines));

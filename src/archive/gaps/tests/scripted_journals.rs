@@ -31,6 +31,7 @@ fn detect(journals: Vec<(u64, Vec<(u64, JournalEvent)>)>, now: u64) -> Vec<Strin
         .map(|(hour, events)| HourRecord {
             hour: Hour::starting_at(hour * 3_600).unwrap(),
             may_have_lines: true,
+            missing_lines: Vec::new(),
             journal: Ok(events.into_iter().map(entry).collect()),
         })
         .collect();
@@ -316,6 +317,7 @@ fn detect_lengths(journals: Vec<(u64, Vec<(u64, JournalEvent)>)>) -> Vec<String>
     let records = journals.into_iter().map(|(hour, events)| HourRecord {
         hour: Hour::starting_at(hour * 3_600).unwrap(),
         may_have_lines: true,
+        missing_lines: Vec::new(),
         journal: Ok(events.into_iter().map(entry).collect()),
     });
     let records: Vec<_> = records.collect();
