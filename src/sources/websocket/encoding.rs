@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,25 +26,51 @@ const SYNC_FLUSH_END: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 const MIN_GROWTH: usize = 4 << 10;
 
 impl BinaryEncoding {
-    /// Decodes a message. Returns `None` if the message is not compressed text, is empty, breaks
-    /// off, or inflates to more than `limit` bytes.
+    /// Decodes a message: all streams that follow one another in it. Returns `None` if the message is
+    /// not compressed text as a whole, is empty, breaks off, or inflates to more than `limit` bytes.
     // Never inlined: a decoder's tables would grow the stack frame of the receive path.
     #[cold]
     #[inline(never)]
     pub(super) fn decode(self, payload: &[u8], limit: u64) -> Option<String> {
+        let mut rest = payload;
+        let mut text = Vec::new();
+        // Zeros behind the last stream fill a block.
+        while text.is_empty() && !rest.is_empty() || rest.iter().any(|byte| *byte != 0) {
+            rest = self.inflate_stream(rest, &mut text, limit)?;
+        }
+        String::from_utf8(text).ok().filter(|text| !text.is_empty())
+    }
+
+    /// Decodes a message that is text as it stands. Returns `None` unless it is one stream to its last
+    /// byte: the start of a text may well be a stream.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn decode_textual(self, payload: &[u8], limit: u64) -> Option<String> {
+        let mut text = Vec::new();
+        let rest = self.inflate_stream(payload, &mut text, limit)?;
+        String::from_utf8(text).ok().filter(|text| rest.is_empty() && !text.is_empty())
+    }
+
+    /// Decodes the stream at the start of the message, adds its text, and returns what follows it.
+    fn inflate_stream<'a>(
+        self,
+        stream: &'a [u8],
+        text: &mut Vec<u8>,
+        limit: u64,
+    ) -> Option<&'a [u8]> {
         match self {
             Self::None => None,
-            Self::Gzip => read_text(MultiGzDecoder::new(payload), limit),
-            Self::Deflate => String::from_utf8(inflate(payload, limit)?).ok(),
+            Self::Gzip => gunzip(stream, text, limit),
+            // As the first stream, gzip is told to the user, who can say so.
+            Self::Deflate if !text.is_empty() && is_gzip(stream) => gunzip(stream, text, limit),
+            Self::Deflate => inflate(stream, text, limit),
         }
-        .filter(|text| !text.is_empty())
     }
 
     /// Returns the reason for which a binary message is left out, with what can be done.
     pub(super) fn undecodable_reason(self, payload: &[u8]) -> &'static str {
-        let is_gzip = payload.starts_with(&[0x1F, 0x8B]);
         match self {
-            Self::None | Self::Deflate if is_gzip => {
+            Self::None | Self::Deflate if is_gzip(payload) => {
                 "binary messages that look like gzip are not recorded; set `binary: \"gzip\"`"
             }
             Self::None | Self::Gzip if has_zlib_header(payload) => {
@@ -71,27 +97,45 @@ impl BinaryEncoding {
     }
 }
 
-/// Inflates deflate with or without the header of zlib. What follows its end is ignored.
-fn inflate(compressed: &[u8], limit: u64) -> Option<Vec<u8>> {
+/// Inflates deflate with or without the header of zlib, and adds the text. Returns what follows it.
+fn inflate<'a>(compressed: &'a [u8], text: &mut Vec<u8>, limit: u64) -> Option<&'a [u8]> {
     let mut stream = Decompress::new(has_zlib_header(compressed));
-    let mut text = Vec::new();
     loop {
         // The output doubles at a time, so that its capacity stays below twice the limit.
         text.reserve(text.len().max(MIN_GROWTH));
         let consumed = usize::try_from(stream.total_in()).ok()?;
         let input = compressed.get(consumed..)?;
-        let status = stream.decompress_vec(input, &mut text, FlushDecompress::Sync).ok()?;
+        let status = stream.decompress_vec(input, text, FlushDecompress::Sync).ok()?;
         if text.len() as u64 > limit {
             return None;
         }
         if status == Status::StreamEnd {
-            return Some(text);
+            return compressed.get(usize::try_from(stream.total_in()).ok()?..);
         }
         if text.len() < text.capacity() {
             // The input is used up.
-            return compressed.ends_with(&SYNC_FLUSH_END).then_some(text);
+            return compressed.ends_with(&SYNC_FLUSH_END).then_some(&[]);
         }
     }
+}
+
+/// Decodes a member of gzip, and adds the text. Returns what follows it.
+fn gunzip<'a>(mut compressed: &'a [u8], text: &mut Vec<u8>, limit: u64) -> Option<&'a [u8]> {
+    let is_flushed = compressed.ends_with(&SYNC_FLUSH_END);
+    // A small message can inflate to gigabytes.
+    let room = limit.saturating_sub(text.len() as u64);
+    let mut member = GzDecoder::new(&mut compressed).take(room.saturating_add(1));
+    match member.read_to_end(text) {
+        Ok(_) => {}
+        // The stream is flushed and not ended, so that its trailer is still to come.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && is_flushed => {}
+        Err(_) => return None,
+    }
+    (text.len() as u64 <= limit).then_some(compressed)
+}
+
+fn is_gzip(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x1F, 0x8B])
 }
 
 /// Returns whether the bytes begin with the header of zlib (RFC 1950, 2.2).
@@ -105,13 +149,6 @@ pub(super) fn has_zlib_header(bytes: &[u8]) -> bool {
     method & 0x0F == METHOD_DEFLATE
         && method >> 4 <= MAX_WINDOW_SIZE
         && u16::from_be_bytes([method, flags]).is_multiple_of(31)
-}
-
-/// Reads a text of at most `limit` bytes: a small message can inflate to gigabytes.
-fn read_text(decoder: impl Read, limit: u64) -> Option<String> {
-    let mut text = String::new();
-    let read: io::Result<usize> = decoder.take(limit.saturating_add(1)).read_to_string(&mut text);
-    (read.is_ok() && text.len() as u64 <= limit).then_some(text)
 }
 
 #[cfg(test)]
@@ -165,6 +202,63 @@ mod tests {
                 assert_eq!(decode(&wrong_sum), None);
             }
         }
+    }
+
+    #[test]
+    fn all_streams_of_a_message_are_decoded_or_none() {
+        type Case<'a> = (BinaryEncoding, &'a [&'a [u8]], Option<&'a str>);
+        let [one, two] = ["{\"a\":1}", "{\"b\":2}"];
+        let level = Compression::default();
+        let [gzip, gzip_two] =
+            [one, two].map(|text| read_all(GzEncoder::new(text.as_bytes(), level)));
+        let [zlib, zlib_two] =
+            [one, two].map(|text| read_all(ZlibEncoder::new(text.as_bytes(), level)));
+        let [raw, raw_two] =
+            [one, two].map(|text| read_all(DeflateEncoder::new(text.as_bytes(), level)));
+        let both = [one, two].concat();
+        let mut flushed = vec![0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3];
+        flushed.reserve(200);
+        let mut packer = Compress::new(level, false);
+        packer.compress_vec(one.as_bytes(), &mut flushed, FlushCompress::Sync).unwrap();
+        let zeros = [0; 40];
+        let [with_gzip, with_deflate] = [BinaryEncoding::Gzip, BinaryEncoding::Deflate];
+        let cases: &[Case<'_>] = &[
+            (with_deflate, &[&zlib, &zlib_two], Some(&both)),
+            (with_deflate, &[&raw, &raw_two], Some(&both)),
+            (with_deflate, &[&zlib, &raw_two], Some(&both)),
+            (with_deflate, &[&zlib, &gzip_two], Some(&both)),
+            (with_deflate, &[&zlib, &zeros], Some(one)),
+            (with_deflate, &[&zlib, b"rest"], None),
+            (with_deflate, &[&raw, &[0xFF; 9]], None),
+            (with_deflate, &[&zlib, &zlib_two[..9]], None),
+            (with_gzip, &[&gzip, &gzip_two], Some(&both)),
+            (with_gzip, &[&gzip, &zeros], Some(one)),
+            (with_gzip, &[&gzip, &zeros, &gzip_two], None),
+            (with_gzip, &[&flushed], Some(one)),
+            (with_gzip, &[&flushed[..flushed.len() - 1]], None),
+            (with_gzip, &[&gzip, &flushed], Some("{\"a\":1}{\"a\":1}")),
+            (with_gzip, &[&gzip, b"rest"], None),
+            (with_gzip, &[&gzip, &zlib_two], None),
+            (with_gzip, &[&zeros], None),
+            (with_deflate, &[&zeros], None),
+        ];
+        for (encoding, parts, text) in cases {
+            let message = parts.concat();
+            assert_eq!(encoding.decode(&message, 10_000).as_deref(), *text, "{message:x?}");
+            let within = text.filter(|text| text.len() <= 8);
+            assert_eq!(encoding.decode(&message, 8).as_deref(), within, "{message:x?}");
+        }
+    }
+
+    #[test]
+    fn a_text_whose_start_is_a_stream_stays_text() {
+        let stream = read_all(DeflateEncoder::new(b"a".as_slice(), Compression::default()));
+        let text = [stream.as_slice(), b" and more"].concat();
+        let is_text = std::str::from_utf8(&text).is_ok();
+        assert!(is_text && BinaryEncoding::Deflate.may_be_compressed(&text), "{text:x?}");
+        assert_eq!(BinaryEncoding::Deflate.decode_textual(&text, 100), None);
+        let decoded = BinaryEncoding::Deflate.decode_textual(&stream, 100);
+        assert_eq!(decoded.as_deref(), Some("a"));
     }
 
     #[test]

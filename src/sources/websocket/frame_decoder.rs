@@ -327,7 +327,13 @@ impl FrameDecoder {
         if is_text && !self.encoding.may_be_compressed(payload) {
             return true;
         }
-        match self.encoding.decode(payload, self.limits.max_message_bytes) {
+        let limit = self.limits.max_message_bytes;
+        let decoded = if is_text {
+            self.encoding.decode_textual(payload, limit)
+        } else {
+            self.encoding.decode(payload, limit)
+        };
+        match decoded {
             Some(text) => {
                 self.lines.truncate(start);
                 self.lines.extend_from_slice(text.as_bytes());
