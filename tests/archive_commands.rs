@@ -173,7 +173,8 @@ fn cat_prints_sealed_and_open_hours_in_the_order_of_time() {
     // The last line is still being written.
     let mut open = trades(40..50);
     open.extend(b"{\"half");
-    dir.write("t", 4, open);
+    let being_written = fs::File::open(dir.write("t", 4, open)).unwrap();
+    being_written.lock().unwrap();
     dir.write("XBT%2FUSD", 1, "\"x\"\n");
     assert!(dir.output("cat", &["t"]) == trades(0..50));
     let between = ["t", "--from", "2023-11-14T23:30:00Z", "--to", "2023-11-15T01:00:00Z"];
@@ -182,6 +183,12 @@ fn cat_prints_sealed_and_open_hours_in_the_order_of_time() {
     assert_eq!(dir.output("cat", &["XBT/USD"]), b"\"x\"\n", "a topic is as good as its stem");
     let all = dir.output("cat", &[]);
     assert_eq!(all.iter().filter(|byte| **byte == b'\n').count(), 51);
+    // Nobody writes it any more.
+    drop(being_written);
+    let unterminated = dir.run("cat", &["t"]);
+    assert_eq!(unterminated.status.code(), Some(1));
+    assert!(unterminated.stdout == trades(0..50));
+    assert!(words(&unterminated).contains("6 bytes that have no line feed"));
     let unknown = dir.run("cat", &["tt"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(words(&unknown).contains("there is no hour of `tt`"), "{}", words(&unknown));

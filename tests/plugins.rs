@@ -200,7 +200,8 @@ fn a_line_that_is_not_utf8_is_left_out_and_logged_with_what_to_do() {
         assert_eq!(words.contains(&format!("line 2 of `{}`", path.display())), is_file, "{words}");
         assert_eq!(output.stdout, b"good\ngood\n", "{source}");
         let log = fs::read_to_string(dir.path().join("log")).unwrap();
-        let logged: Vec<_> = log.lines().filter(|line| line.contains("left out")).collect();
+        let logged: Vec<_> =
+            log.lines().filter(|line| line.contains("messages are left out")).collect();
         let [line] = logged.as_slice() else { panic!("{source}: {log}") };
         assert!(line.contains("messages=2 kept=2") && line.contains("UTF-8"), "{line}");
     }

@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Seek as _, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::checkpoints::Checkpoints;
 use super::disk::FileError;
 use super::file_id::is_same_file;
 use super::file_info::FileInfo;
@@ -179,12 +180,18 @@ pub fn cat_hour(
         (Some(_), Some(lines), None) => found.sealed = SealedContent::Decompressed(lines.kind),
         _ => {}
     }
+    let checkpoints = Checkpoints::from_journal(&journal);
     for (index, lines) in unsealed.into_iter().enumerate() {
         let skip = if index == 0 { prefix_len.unwrap_or(0) } else { 0 };
         let LinesFile { kind, path, file, .. } = lines;
         let end = cat_lines(&path, file, skip, out)?;
         found.unsealed.insert(kind, end.complete);
-        if end.length > end.complete && entry.seal_state(dir, now) == SealState::Closed {
+        // What a crash has torn is in the gap of the crash, and was never a line.
+        let is_torn_by_crash = !checkpoints.is_empty() && !checkpoints.is_closed();
+        if end.length > end.complete
+            && !is_torn_by_crash
+            && entry.seal_state(dir, now) == SealState::Closed
+        {
             let bytes = end.length - end.complete;
             unterminated.get_or_insert(CatError::Unterminated { path, bytes });
         }
