@@ -35,14 +35,18 @@ pub(crate) mod parts;
 pub mod progress;
 mod read_ahead;
 mod read_block;
+pub mod receipt_runs;
+pub mod received_lines;
 mod reconciler;
 mod recorded_lines;
 pub mod retention;
 pub mod seal;
 pub mod seal_error;
+mod seek_table;
 pub mod sha256_hash;
 pub mod tail_repair;
 pub mod tail_scan;
+pub mod time_index;
 pub mod verify;
 mod zstd_frame;
 

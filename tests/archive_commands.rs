@@ -425,12 +425,15 @@ fn readers_say_when_a_file_is_shorter_than_its_journal_says() {
     });
     fs::write(&config, text.to_string()).unwrap();
     let read_back = || run(&["run", "-config", config.to_str().unwrap()]);
-    let cut_within = &whole[..whole.len() - 5];
+    let cut_within = &whole[..first_frames.len() + 20];
+    // The list of the frames stands at the end.
+    let cut_list = &whole[..whole.len() - 5];
     for (content, printed) in [
         // At the end of a frame, at the start, and within a frame.
         (first_frames.as_slice(), first.as_slice()),
         (&[], &[]),
         (cut_within, first.as_slice()),
+        (cut_list, trades(0..3_000).as_slice()),
     ] {
         fs::write(&sealed, content).unwrap();
         let cat = dir.run("cat", &[]);

@@ -15,6 +15,7 @@ use super::disk::{self, FileError};
 use super::progress::Progress;
 use super::read_ahead::read_ahead;
 use super::seal_error::SealError;
+use super::time_index::SealedTimesBuilder;
 
 /// Largest number of raw bytes in a frame. A reader that seeks decodes half of one on average, and
 /// a damaged file loses one; larger frames gain nothing in ratio (docs/benchmarks.md).
@@ -37,6 +38,14 @@ pub struct Compression {
     pub long_distance: bool,
 }
 
+/// Lines of a file that are to be compressed.
+#[derive(Debug, Clone)]
+pub(super) struct LineRange<'a> {
+    pub(super) file: &'a File,
+    pub(super) path: &'a Path,
+    pub(super) bytes: Range<u64>,
+}
+
 /// File to which frames are appended.
 #[derive(Clone, Copy)]
 pub(super) struct FrameOutput<'a> {
@@ -44,22 +53,22 @@ pub(super) struct FrameOutput<'a> {
     pub(super) path: &'a Path,
 }
 
-/// Compresses a range of the file `lines` into frames, and returns the digest of the range. Frames
-/// end at line ends, unless a line is longer than a frame. `before_frame` is called before every
-/// frame and may end the work.
+/// Compresses the lines into frames, and returns their digest. Frames end at line ends, unless a
+/// line is longer than a frame. The lines are passed to `times`. `before_frame` is called before
+/// every frame and may end the work.
 ///
 /// # Errors
 /// [`SealError`]: the lines cannot be read or the frames not written, or the error of
 /// `before_frame`, or a stop was requested.
 pub(super) fn compress_range(
-    lines: &File,
-    path: &Path,
-    range: Range<u64>,
+    lines: LineRange<'_>,
+    times: &mut SealedTimesBuilder,
     output: FrameOutput<'_>,
     compression: Compression,
     progress: &Progress,
     mut before_frame: impl FnMut() -> Result<(), SealError>,
 ) -> Result<LinesDigest, SealError> {
+    let LineRange { file: lines, path, bytes: range } = lines;
     let compress_error = || FileError::from_io("compress", path);
     let frame_bytes = if compression.long_distance { LONG_FRAME_BYTES } else { FRAME_BYTES };
     let mut compressor = new_compressor(compression).map_err(compress_error())?;
@@ -83,6 +92,7 @@ pub(super) fn compress_range(
         fill_frame(lines, position..range.end, frame_bytes, frame)?;
         position += frame.len() as u64;
         digester.update(frame);
+        times.update(frame);
         Ok(())
     };
     read_ahead(FRAMES_IN_FLIGHT, fill, write_frame)

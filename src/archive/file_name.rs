@@ -41,6 +41,10 @@ pub enum FileKind {
     /// `.1.journal` to `.9999.journal`: the events before those of the `.journal`, which could take
     /// no more.
     JournalPart(u16),
+    /// `.times`: the times at which the lines were received; see [`super::time_index`].
+    Times,
+    /// `.1.times` to `.9999.times`: those of the lines of the part with this number.
+    TimesPart(u16),
     /// `.torn`: incomplete last lines.
     Torn,
     /// `.rejects`: messages that a stage rejected, as JSON lines.
@@ -67,6 +71,8 @@ impl fmt::Display for FileKind {
             Self::Corrupt(number) => write!(f, ".jsonl.zst.corrupt-{number}"),
             Self::Journal => f.write_str(".journal"),
             Self::JournalPart(number) => write!(f, ".{number}.journal"),
+            Self::Times => f.write_str(".times"),
+            Self::TimesPart(number) => write!(f, ".{number}.times"),
             Self::Torn => f.write_str(".torn"),
             Self::Rejects => f.write_str(".rejects"),
             Self::RejectsPart(number) => write!(f, ".{number}.rejects"),
@@ -88,12 +94,14 @@ impl FileKind {
             "jsonl.zst.tmp" => Self::SealingTemp,
             "jsonl.zst.corrupt" => Self::Corrupt(1),
             "journal" => Self::Journal,
+            "times" => Self::Times,
             "torn" => Self::Torn,
             "rejects" => Self::Rejects,
             _ => {
                 let part = suffix.split_once('.').and_then(|(number, rest)| match rest {
                     "jsonl" => Some((number, Self::Part as fn(u16) -> Self)),
                     "journal" => Some((number, Self::JournalPart as fn(u16) -> Self)),
+                    "times" => Some((number, Self::TimesPart as fn(u16) -> Self)),
                     "rejects" => Some((number, Self::RejectsPart as fn(u16) -> Self)),
                     _ => None,
                 });

@@ -17,7 +17,9 @@ use super::journal::{
 use super::line_position::LinePosition;
 use super::locked_handle::Placement;
 use super::parts::{next_part_number, rename_to_part};
+use super::received_lines::ReceivedLines;
 use super::recorded_lines::RecordedLines;
+use super::time_index::TimesWriter;
 use crate::base::time::{Hour, Receipt, SystemClock, UnixNanos};
 
 /// Time by which a tick may come early and still count. Ticks come about once a second: without the
@@ -35,6 +37,17 @@ pub struct HourWriterOptions {
     pub mode: u32,
     /// Interval at which lines are made durable; `None` leaves it to the system.
     pub sync_interval: Option<Duration>,
+    /// Whether the times of receipt are recorded.
+    pub time_index: TimeIndexing,
+}
+
+/// Whether the times at which lines are received are recorded beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeIndexing {
+    /// In a `.times` file.
+    On,
+    /// Not at all: the journal has them at each mark.
+    Off,
 }
 
 /// Reason for which an hour is closed.
@@ -66,8 +79,10 @@ pub struct HourWriter {
     /// Length and number of the lines, by the journal, while their file exists and cannot be
     /// opened.
     unopened: LinePosition,
+    /// `None` where the times of receipt are not recorded.
+    times: Option<TimesWriter>,
     journal: JournalWriter,
-    /// Latest failure of the journal, until [`HourWriter::take_journal_error`].
+    /// Latest failure of the journal or the time index, until [`HourWriter::take_journal_error`].
     journal_error: Option<FileError>,
     /// Length of the lines at the last mark.
     marked_bytes: u64,
@@ -105,6 +120,7 @@ impl HourWriter {
             hour,
             lines: None,
             unopened: LinePosition::default(),
+            times: new_times_writer(options, hour),
             journal: JournalWriter::new(journal_path, options.mode),
             journal_error: None,
             marked_bytes: 0,
@@ -218,17 +234,12 @@ impl HourWriter {
         self.lines.as_ref()
     }
 
-    /// Appends `messages` complete lines with this receipt. Returns a report when the file
-    /// had to be opened.
+    /// Appends the lines. Returns a report when the file had to be opened.
     ///
     /// # Errors
     /// [`FileError`]: none of the lines is in the file.
-    pub fn append(
-        &mut self,
-        receipt: Receipt,
-        lines: &[u8],
-        messages: u64,
-    ) -> Result<Option<OpenReport>, FileError> {
+    pub fn append(&mut self, received: ReceivedLines<'_>) -> Result<Option<OpenReport>, FileError> {
+        let ReceivedLines { bytes: lines, messages, receipt, runs } = received;
         let Receipt { received, complete_until } = receipt;
         let syncs = self.options.sync_interval.is_some();
         let (file, mut report) = self.open_lines(received)?;
@@ -250,6 +261,12 @@ impl HourWriter {
                 }
             }
             Err(error) => return Err(error),
+        }
+        if let Some(times) = &mut self.times
+            && let Some(file) = &self.lines
+        {
+            let end = file.length();
+            times.record(end - lines.len() as u64, end, runs);
         }
         self.first_received.get_or_insert(received);
         self.last_received = Some(received);
@@ -273,6 +290,7 @@ impl HourWriter {
         let HourWriterOptions { dir, stem, .. } = &self.options;
         let path = stem.path(dir, self.hour, FileKind::Lines);
         let number = next_part_number(&path, FileKind::Part)?;
+        self.end_times(FileKind::TimesPart(number));
         rename_to_part(&path, FileKind::Part(number))?;
         let LinePosition { bytes, messages } = self.position();
         self.lines = None;
@@ -292,13 +310,25 @@ impl HourWriter {
         }
     }
 
+    /// Makes the time index that of a part of the hour, and begins a new one. A failure is kept for
+    /// [`HourWriter::take_journal_error`].
+    fn end_times(&mut self, part: FileKind) {
+        let Some(times) = &mut self.times else { return };
+        let path = self.options.stem.path(&self.options.dir, self.hour, FileKind::Times);
+        let written = times.write();
+        let ended = written.and_then(|()| rename_to_part(&path, part));
+        self.times = new_times_writer(&self.options, self.hour);
+        self.journal_error = ended.err().or(self.journal_error.take());
+    }
+
     /// Appends an event to the journal. A failure is kept for [`HourWriter::take_journal_error`].
     pub fn record_event(&mut self, at: UnixNanos, event: JournalEvent) {
         append_event(&mut self.journal, &mut self.journal_error, at, event);
     }
 
-    /// Syncs the lines if the sync interval has passed, and records a mark if lines were appended
-    /// and `mark_interval` has passed since the last mark.
+    /// Syncs the lines if the sync interval has passed, records a mark if lines were appended and
+    /// `mark_interval` has passed since the last mark, and writes the time index if `times_interval`
+    /// has passed.
     ///
     /// # Errors
     /// The sync of the lines failed. A `sync_failed` event in the journal says so.
@@ -306,6 +336,7 @@ impl HourWriter {
         &mut self,
         now: UnixNanos,
         mark_interval: Duration,
+        times_interval: Duration,
     ) -> Result<(), FileError> {
         let is_due = |last: Instant, interval| last.elapsed() + TICK_SLACK >= interval;
         let sync_interval = self.options.sync_interval;
@@ -316,10 +347,14 @@ impl HourWriter {
         if mark_due {
             self.write_mark(now);
         }
+        let indexed = self
+            .times
+            .as_mut()
+            .map_or(Ok(()), |times| times.write_due(times_interval.saturating_sub(TICK_SLACK)));
         let flushed = self.journal.flush();
         let journaled =
             flushed.and_then(|()| sync_interval.map_or(Ok(()), |_| self.journal.sync()));
-        self.journal_error = journaled.err().or(self.journal_error.take());
+        self.journal_error = journaled.err().or(indexed.err()).or(self.journal_error.take());
         lines_synced
     }
 
@@ -340,6 +375,7 @@ impl HourWriter {
         self.position().bytes != self.marked_bytes
             || (syncs && self.is_dirty())
             || self.has_pending_events()
+            || self.times.as_ref().is_some_and(TimesWriter::has_pending)
     }
 
     /// Returns whether there are events that the journal has not taken.
@@ -421,6 +457,10 @@ impl HourWriter {
 
     /// Gives the hour up without a `closed` event. Returns what of its journal is not written.
     pub fn give_up(mut self) -> UnwrittenJournal {
+        if let Some(times) = &mut self.times {
+            // Lines without a record are known by the marks.
+            drop(times.write());
+        }
         UnwrittenJournal {
             carried_over: self.journal.take_carried_over(),
             is_whole: !self.journal.has_written(),
@@ -457,9 +497,14 @@ impl HourWriter {
             JournalSync::Now if syncs => self.journal.sync(),
             JournalSync::Now | JournalSync::Deferred => Ok(()),
         };
+        let indexed = match &mut self.times {
+            Some(times) if syncs && journal_sync == JournalSync::Now => times.sync(),
+            Some(times) => times.write(),
+            None => Ok(()),
+        };
         CloseErrors {
             lines: lines_synced.err(),
-            journal: journaled.err().or(self.journal_error.take()),
+            journal: journaled.err().or(indexed.err()).or(self.journal_error.take()),
             unwritten: self.give_up(),
         }
     }
@@ -481,6 +526,16 @@ impl HourWriter {
             return Placement::Gone;
         }
         self.lines.as_ref().map_or(Placement::InPlace, HourFile::placement)
+    }
+}
+
+fn new_times_writer(options: &HourWriterOptions, hour: Hour) -> Option<TimesWriter> {
+    let HourWriterOptions { dir, stem, mode, time_index, .. } = options;
+    match time_index {
+        TimeIndexing::On => {
+            Some(TimesWriter::new(stem.path(dir, hour, FileKind::Times), *mode, hour))
+        }
+        TimeIndexing::Off => None,
     }
 }
 

@@ -105,7 +105,7 @@ pub fn seal(
             if !recorded {
                 target.append_event(clock, JournalEvent::Sealed(record.clone()))?;
             }
-            disk::remove_if_exists(&path)?;
+            target.remove_lines()?;
             return Ok(SealOutcome::AlreadySealed(record));
         }
     };
@@ -127,7 +127,7 @@ pub fn seal(
         // Where the file system has no locks, a recorder may have appended lines meanwhile: they
         // stay for the next run.
         if file_info(&lines, &path)? == info {
-            disk::remove_if_exists(&path)?;
+            target.remove_lines()?;
         }
         let bytes_before = base.record.map_or(0, |base| base.stored_bytes);
         let stored_bytes = record.stored_bytes - bytes_before;

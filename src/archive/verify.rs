@@ -2,6 +2,7 @@
 //! journal.
 
 mod hour_verdict;
+mod index_check;
 mod mark_positions;
 mod prefix_hashes;
 mod unsealed;
@@ -11,6 +12,7 @@ use std::io;
 use std::path::Path;
 
 pub use self::hour_verdict::HourVerdict;
+use self::index_check::IndexCheck;
 use self::mark_positions::mark_positions;
 use self::prefix_hashes::{PositionMismatch, PrefixHashes};
 use self::unsealed::verify_unsealed;
@@ -237,9 +239,14 @@ fn verify_sealed(
         Err(reason) => return Ok(Verification::bad(reason)),
     };
     let mut hashes = PrefixHashes::new(&records, positions);
+    let mut index = match IndexCheck::new(&file, entry.hour) {
+        Ok(index) => index,
+        Err(error) => return Ok(Verification::unreadable("cannot be read", &error)),
+    };
     let decoded = decode_and_hash(file, |chunk| {
         progress.advance(chunk.len())?;
         hashes.update(chunk);
+        index.update(chunk);
         Ok::<(), DecodeError>(())
     });
     match decoded {
@@ -259,6 +266,9 @@ fn verify_sealed(
         Ok(verdict) => verdict,
         Err(reason) => return Ok(Verification::bad(reason)),
     };
+    if let Some(reason) = index.into_mismatch() {
+        return Ok(Verification::bad(reason));
+    }
     if lines == UnsealedLines::Listed {
         // Lines that came late and are not sealed yet.
         let late = verify_unsealed(dir, entry, entries, progress)?;

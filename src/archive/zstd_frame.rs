@@ -103,16 +103,16 @@ pub(super) fn content_bytes(file: &File) -> io::Result<Option<u64>> {
 }
 
 /// Extent of a frame.
-struct ZstdFrame {
-    end: u64,
+pub(super) struct ZstdFrame {
+    pub(super) end: u64,
     /// Number of bytes that it decodes to, if its header states it.
-    content_len: Option<u64>,
-    skippable: bool,
+    pub(super) content_len: Option<u64>,
+    pub(super) skippable: bool,
 }
 
 /// Determines the extent of the frame that begins at `start`, from its header and those of its
 /// blocks (RFC 8878, 3.1.1.1 and 3.1.1.2).
-fn parse_frame(file: &File, start: u64, length: u64) -> io::Result<ZstdFrame> {
+pub(super) fn parse_frame(file: &File, start: u64, length: u64) -> io::Result<ZstdFrame> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut buffer = Vec::new();
     let header = read_range(file, start..length.min(start + MAX_HEADER_BYTES), &mut buffer)?;
@@ -170,6 +170,28 @@ fn parse_frame(file: &File, start: u64, length: u64) -> io::Result<ZstdFrame> {
     let end = position + checksum_bytes;
     let frame = ZstdFrame { end, content_len, skippable: false };
     if end <= length { Ok(frame) } else { Err(invalid("incomplete frame")) }
+}
+
+/// Returns a skippable frame with these parts as its content. `kind` is the low half of its first
+/// byte.
+pub(super) fn skippable_frame(kind: u8, parts: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let length = u32::try_from(length).map_err(io::Error::other)?;
+    let mut frame = Vec::new();
+    frame.extend((SKIPPABLE_MAGIC | u32::from(kind & 0xF)).to_le_bytes());
+    frame.extend(length.to_le_bytes());
+    for part in parts {
+        frame.extend(*part);
+    }
+    Ok(frame)
+}
+
+/// Returns the content of a frame if it is skippable, else nothing.
+pub(super) fn skippable_content(frame: &[u8]) -> &[u8] {
+    match frame.split_at_checked(8) {
+        Some((&[kind, 0x2A, 0x4D, 0x18, ..], content)) if kind & 0xF0 == 0x50 => content,
+        _ => &[],
+    }
 }
 
 /// Returns the first position from `start` on at which a frame seems to begin; the end of the file

@@ -37,6 +37,7 @@ use self::router::{Router, TopicSource};
 use self::topic_writers::JsonlSettings;
 use crate::archive::disk::DEFAULT_FILE_MODE;
 use crate::archive::file_name::Stem;
+use crate::archive::hour_writer::TimeIndexing;
 use crate::base::path_text;
 use crate::base::units::{ConfigDuration, FileMode};
 use crate::plugin::batch::{MAX_TOPICS, TopicLabeler};
@@ -73,6 +74,9 @@ pub struct JsonlConfig {
     /// At least 1s. With more than 10 topics the time grows, so that there are 5 marks a second over
     /// all topics.
     pub mark_interval: ConfigDuration,
+    /// Whether the time at which each line was received is kept, in a `.times` file beside the lines
+    /// and behind the sealed ones. Without it, times are known at the marks of the journal only.
+    pub time_index: bool,
     /// Mode of new files, in octal. Whoever may read the files may also search new directories.
     pub file_mode: FileMode,
 }
@@ -86,6 +90,7 @@ impl Default for JsonlConfig {
             max_open_files: 512,
             sync_interval: ConfigDuration::from_secs(1),
             mark_interval: ConfigDuration::from_secs(2),
+            time_index: true,
             file_mode: FileMode::new(DEFAULT_FILE_MODE),
         }
     }
@@ -180,6 +185,7 @@ impl SinkConfig for JsonlConfig {
             sync_interval: self.sync_interval.to_non_zero_duration(),
             mark_interval: self.mark_interval.to_duration(),
             max_open_files: self.max_open_files,
+            time_index: if self.time_index { TimeIndexing::On } else { TimeIndexing::Off },
         };
         let sink = match router {
             Some(router) => JsonlSink::partitioned(settings, router, context)?,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::archive::disk::FileError;
+use crate::archive::disk::{self, FileError};
 use crate::archive::file_name::{FileKind, Stem};
 use crate::archive::journal::{self, JournalEvent};
 use crate::base::time::{Clock, Hour};
@@ -24,6 +24,18 @@ impl SealTarget<'_> {
     /// Returns the path of the lines.
     pub(super) fn lines_path(&self) -> PathBuf {
         self.path(self.lines)
+    }
+
+    /// Returns the path of the time index of the lines.
+    pub(super) fn times_path(&self) -> PathBuf {
+        self.path(self.part_number().map_or(FileKind::Times, FileKind::TimesPart))
+    }
+
+    /// Removes the lines and their time index, which are sealed.
+    pub(super) fn remove_lines(&self) -> Result<(), FileError> {
+        // The index first: it is of no use without its lines, and nothing would ever remove it.
+        disk::remove_if_exists(&self.times_path())?;
+        disk::remove_if_exists(&self.lines_path())
     }
 
     /// Returns the number of the part, unless the lines are those of the `.jsonl`.

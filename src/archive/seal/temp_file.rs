@@ -1,12 +1,14 @@
 //! The temporary file of a seal: it is written, and read back, before it gets its name.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::seal_target::SealTarget;
-use crate::archive::compress::{Compression, FrameOutput, compress_range, write_line_feed_frame};
+use crate::archive::compress::{
+    Compression, FrameOutput, LineRange, compress_range, write_line_feed_frame,
+};
 use crate::archive::decode::{SealedDigest, decode_and_digest, decode_and_hash};
 use crate::archive::digest::{self, Digester, LinesDigest};
 use crate::archive::disk::{self, FileError};
@@ -18,6 +20,8 @@ use crate::archive::progress::Progress;
 use crate::archive::read_ahead::for_each_chunk;
 use crate::archive::read_block::BLOCK_BYTES;
 use crate::archive::seal_error::SealError;
+use crate::archive::seek_table::SeekTable;
+use crate::archive::time_index::{SealedTimes, SealedTimesBuilder, TimesFile};
 
 /// Part of the disk that a seal leaves free, as a divisor of its size: a recorder writes to it,
 /// too.
@@ -60,7 +64,14 @@ pub(super) fn write_and_verify(
     }
     let before_frame = || check_free_space(target.dir);
     let range = *skip..info.bytes;
-    let part = compress_range(lines, &path, range, output, compression, progress, before_frame)?;
+    let range = LineRange { file: lines, path: &path, bytes: range };
+    // Lines whose times cannot be read are sealed without them.
+    let times = TimesFile::read(&target.times_path(), target.hour).unwrap_or_default();
+    let mut times = SealedTimesBuilder::new(target.hour, times.ranges, *skip);
+    let part = compress_range(range, &mut times, output, compression, progress, before_frame)?;
+    let raw_start = base.as_ref().map_or(0, |base| base.raw_bytes + u64::from(base.torn));
+    append_index(times.finish(raw_start..raw_start + part.bytes), output)
+        .map_err(FileError::from_io("compress into", &temp))?;
     disk::copy_metadata(&file, &temp, lines)?;
     disk::sync(&file, &temp)?;
     let verified = match base {
@@ -84,6 +95,22 @@ pub(super) fn write_and_verify(
         created: info.created,
     };
     Ok((SealRecord { part: Some(sealed_part), ..SealRecord::from(decoded) }, part))
+}
+
+/// Appends the time index of the new lines, if there is one, and the list of all frames.
+fn append_index(times: Option<SealedTimes>, output: FrameOutput<'_>) -> io::Result<()> {
+    let write = |frame: &[u8]| {
+        disk::write_all(output.file, output.path, frame).map_err(|error| error.source)
+    };
+    if let Some(times) = times {
+        write(&times.encode()?)?;
+    }
+    if let Some(table) = SeekTable::scan(output.file)?
+        && let Some(frame) = table.encode()?
+    {
+        write(&frame)?;
+    }
+    Ok(())
 }
 
 /// Decodes the temporary file and compares every byte with the lines that went into it.

@@ -7,8 +7,12 @@ use std::time::Duration;
 use super::*;
 use crate::archive::coverage::Coverage;
 use crate::archive::disk::injected_fault::{InjectedFault, with_fault};
-use crate::archive::hour_writer::{CloseReason, HourWriter, HourWriterOptions, JournalSync};
+use crate::archive::hour_writer::{
+    CloseReason, HourWriter, HourWriterOptions, JournalSync, TimeIndexing,
+};
 use crate::archive::journal::{JournalEvent, OpenEvent};
+use crate::archive::receipt_runs::ReceiptRun;
+use crate::archive::received_lines::ReceivedLines;
 use crate::archive::{gaps, hour_summary};
 use crate::base::connection_id::ConnectionId;
 
@@ -26,6 +30,7 @@ pub(super) struct TestRecorder {
 impl TestRecorder {
     pub(super) fn new(archive: &TestArchive, run: &str) -> Self {
         let options = HourWriterOptions {
+            time_index: TimeIndexing::On,
             dir: archive.dir.path().to_owned(),
             stem: Stem::from_topic("t").unwrap(),
             mode: 0o640,
@@ -54,7 +59,8 @@ impl TestRecorder {
         let time = UnixNanos::from_seconds(seconds);
         for _ in 0..3 {
             let Some(open) = self.open_hour_at(seconds) else { continue };
-            if open.append(time.into(), text.as_bytes(), count).is_ok() {
+            let run = ReceiptRun { receipt: time.into(), bytes: text.len() };
+            if open.append(ReceivedLines::of_run(text.as_bytes(), count, &run)).is_ok() {
                 self.accepted.push((seconds / 3600, text));
                 return;
             }
@@ -71,7 +77,8 @@ impl TestRecorder {
     pub(super) fn tick(&mut self, seconds: u64) {
         if let Some(open) = self.open_hour_at(seconds) {
             // The journal records a sync that fails.
-            drop(open.sync_and_mark_due(UnixNanos::from_seconds(seconds), Duration::ZERO));
+            let now = UnixNanos::from_seconds(seconds);
+            drop(open.sync_and_mark_due(now, Duration::ZERO, Duration::ZERO));
         }
     }
 

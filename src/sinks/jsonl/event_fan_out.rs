@@ -253,6 +253,7 @@ mod tests {
             sync_interval: None,
             mark_interval: std::time::Duration::ZERO,
             max_open_files: 16,
+            time_index: crate::archive::hour_writer::TimeIndexing::On,
         };
         let layout = Layout::SourceTopics;
         let stem = |topic: &str| Stem::from_topic(topic).unwrap();

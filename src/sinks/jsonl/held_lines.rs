@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::archive::receipt_runs::{ReceiptRun, ReceiptRuns};
+use crate::archive::received_lines::ReceivedLines;
 use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::base::time::{Hour, Receipt, UnixNanos};
 
@@ -19,6 +21,7 @@ pub(super) struct HeldLines {
     hour: Hour,
     bytes: Vec<u8>,
     messages: u64,
+    runs: ReceiptRuns,
     last_receipt: Receipt,
     /// Receipt of the first message that waited.
     first_receipt: Receipt,
@@ -60,6 +63,7 @@ impl HeldLines {
             hour,
             bytes: Vec::new(),
             messages: 0,
+            runs: ReceiptRuns::default(),
             last_receipt: first,
             first_receipt: first,
             failing_since: now,
@@ -80,6 +84,11 @@ impl HeldLines {
     /// Returns the receipt of the last line.
     pub(super) fn last_receipt(&self) -> Receipt {
         self.last_receipt
+    }
+
+    /// Returns the receipts of the lines that wait.
+    pub(super) fn runs(&self) -> &[ReceiptRun] {
+        self.runs.as_slice()
     }
 
     /// Returns the time at which the first message that waited was received.
@@ -130,7 +139,8 @@ impl HeldLines {
 
     /// Appends the lines of a batch as far as `room` bytes allow. Returns the number of those that
     /// are discarded: from the first such line on all are, so that the gap is one piece.
-    pub(super) fn push(&mut self, receipt: Receipt, lines: &[u8], room: usize) -> u64 {
+    pub(super) fn push(&mut self, received: ReceivedLines<'_>, room: usize) -> u64 {
+        let ReceivedLines { bytes: lines, receipt, runs, .. } = received;
         let within = lines.get(..room).unwrap_or(lines);
         let fitting = match memchr::memrchr(b'\n', within) {
             Some(last) if !self.discarded.has_begun => last + 1,
@@ -139,6 +149,12 @@ impl HeldLines {
         let (held, discarded) = lines.split_at(fitting);
         self.bytes.extend_from_slice(held);
         self.messages += count_lines(held);
+        let mut left = held.len();
+        for run in runs {
+            let bytes = run.bytes.min(left);
+            left -= bytes;
+            self.runs.push(run.receipt, bytes);
+        }
         if !held.is_empty() {
             self.last_receipt = receipt;
         }
@@ -149,11 +165,13 @@ impl HeldLines {
     pub(super) fn remove_front(&mut self, length: usize) {
         self.messages -= count_lines(self.bytes.get(..length).unwrap_or_default());
         self.bytes.drain(..length);
+        self.runs.remove_front(length);
     }
 
     /// Discards all lines that wait. Returns their number.
     pub(super) fn discard_all(&mut self) -> u64 {
         self.bytes.clear();
+        self.runs.clear();
         let messages = std::mem::take(&mut self.messages);
         let since = self.first_receipt.sent_since();
         self.discard(since, messages)
@@ -210,17 +228,19 @@ mod tests {
         HeldLines::new(Hour::starting_at(3600).unwrap(), UnixNanos::from_seconds(3600).into())
     }
 
+    fn push(held: &mut HeldLines, seconds: u64, bytes: &[u8], room: usize) -> u64 {
+        let receipt = UnixNanos::from_seconds(seconds).into();
+        let run = ReceiptRun { receipt, bytes: bytes.len() };
+        held.push(ReceivedLines::of_run(bytes, count_lines(bytes), &run), room)
+    }
+
     #[test]
     fn what_finds_no_room_is_discarded_by_lines_and_nothing_later_is_kept() {
         let mut held = held();
         let at = UnixNanos::from_seconds;
-        assert_eq!(held.push(at(3601).into(), b"a\nbb\n", 100), 0);
-        assert_eq!(held.push(at(3602).into(), b"c\nddd\ne\n", 4), 2);
-        assert_eq!(
-            held.push(at(3603).into(), b"f\n", 100),
-            1,
-            "it would overtake what was discarded"
-        );
+        assert_eq!(push(&mut held, 3601, b"a\nbb\n", 100), 0);
+        assert_eq!(push(&mut held, 3602, b"c\nddd\ne\n", 4), 2);
+        assert_eq!(push(&mut held, 3603, b"f\n", 100), 1, "it would overtake what was discarded");
         assert_eq!((held.bytes(), held.messages()), (b"a\nbb\nc\n".as_slice(), 3));
         assert_eq!(held.last_receipt(), at(3602).into());
         let report = DiscardReport { messages: 3, since: at(3602), is_first: true };

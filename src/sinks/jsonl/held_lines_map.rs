@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::held_lines::HeldLines;
 use super::writer_index::WriterIndex;
+use crate::archive::received_lines::ReceivedLines;
 use crate::base::time::{Hour, Receipt};
 
 /// Maximum number of bytes that wait for one file.
@@ -103,11 +104,11 @@ impl HeldLinesMap {
 
     /// Appends lines to those that wait for the writer, as far as there is room. The rest is given
     /// up.
-    pub(super) fn push(&mut self, writer: WriterIndex, receipt: Receipt, lines: &[u8]) {
+    pub(super) fn push(&mut self, writer: WriterIndex, lines: ReceivedLines<'_>) {
         let free = MAX_BYTES.saturating_sub(self.bytes);
         let Some(mut held) = self.take(writer) else { return };
         let room = MAX_BYTES_PER_WRITER.saturating_sub(held.bytes().len()).min(free);
-        self.discarded += held.push(receipt, lines, room);
+        self.discarded += held.push(lines, room);
         self.put(writer, held);
     }
 
@@ -135,6 +136,7 @@ impl HeldLinesMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::receipt_runs::ReceiptRun;
 
     #[test]
     fn the_memory_of_one_file_and_of_all_is_bounded() {
@@ -142,11 +144,12 @@ mod tests {
         let line = [vec![b'x'; (1 << 20) - 1], b"\n".to_vec()].concat();
         let hour = Hour::starting_at(3600).unwrap();
         let now = hour.start().into();
+        let run = ReceiptRun { receipt: now, bytes: line.len() };
         for position in 0..10 {
             let writer = WriterIndex::from_position(position);
             map.entry(writer, hour, now);
             for _ in 0..6 {
-                map.push(writer, now, &line);
+                map.push(writer, ReceivedLines::of_run(&line, 1, &run));
             }
         }
         assert_eq!((map.messages(), map.discarded()), (16, 44));

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::topic_writers::TopicWriters;
 use super::writer_index::WriterIndex;
+use crate::archive::receipt_runs::{ReceiptRun, ReceiptRuns};
+use crate::archive::received_lines::ReceivedLines;
 use crate::base::time::{Hour, Receipt};
 use crate::plugin::BoxError;
 use crate::plugin::batch::Batch;
@@ -26,6 +28,7 @@ const NANOS_PER_BYTE: u64 = 5;
 pub(super) struct JoinedLines {
     bytes: Vec<u8>,
     messages: u64,
+    runs: ReceiptRuns,
     /// Receipt of the last line.
     last_receipt: Receipt,
     /// Set if the last write took long.
@@ -58,12 +61,15 @@ impl JoinedLines {
         if is_large || is_full || is_next_hour {
             self.write_to(writers)?;
         }
-        self.last_receipt = batch.receipt();
+        let receipt = batch.receipt();
+        self.last_receipt = receipt;
         let messages = batch.len() as u64;
         if is_large {
-            return self.append(lines, messages, writers);
+            let run = ReceiptRun { receipt, bytes: lines.len() };
+            return self.append(ReceivedLines::of_run(lines, messages, &run), writers);
         }
         self.bytes.extend_from_slice(lines);
+        self.runs.push(receipt, lines.len());
         self.messages += messages;
         Ok(())
     }
@@ -77,25 +83,33 @@ impl JoinedLines {
             return Ok(());
         }
         let bytes = std::mem::take(&mut self.bytes);
-        let written = self.append(&bytes, self.messages, writers);
+        let runs = std::mem::take(&mut self.runs);
+        let lines = ReceivedLines {
+            bytes: &bytes,
+            messages: self.messages,
+            receipt: self.last_receipt,
+            runs: runs.as_slice(),
+        };
+        let written = self.append(lines, writers);
         self.bytes = bytes;
+        self.runs = runs;
         self.high_water_mark = self.high_water_mark.max(self.bytes.len());
         written?;
         self.bytes.clear();
+        self.runs.clear();
         self.messages = 0;
         Ok(())
     }
 
     fn append(
         &mut self,
-        lines: &[u8],
-        messages: u64,
+        lines: ReceivedLines<'_>,
         writers: &mut TopicWriters,
     ) -> Result<(), BoxError> {
         writers.recover_stalled_dir();
         let started = Instant::now();
-        let written = writers.append(WriterIndex::FIRST, self.last_receipt, lines, messages);
-        self.is_disk_slow = is_slow(started.elapsed(), lines.len());
+        let written = writers.append(WriterIndex::FIRST, lines);
+        self.is_disk_slow = is_slow(started.elapsed(), lines.bytes.len());
         written
     }
 
@@ -103,6 +117,7 @@ impl JoinedLines {
     pub(super) fn shrink(&mut self) {
         let needed = std::mem::take(&mut self.high_water_mark);
         self.bytes.shrink_to(needed);
+        self.runs.shrink();
     }
 }
 

@@ -32,6 +32,7 @@ impl SinkHarness {
             sync_interval: Some(Duration::ZERO),
             mark_interval: Duration::ZERO,
             max_open_files: 512,
+            time_index: crate::archive::hour_writer::TimeIndexing::On,
         };
         let stem = Stem::from_topic("t").unwrap();
         let mut sink = JsonlSink::single_file(settings, stem, &context);

@@ -14,8 +14,9 @@ use crate::archive::hour_writer::{
 };
 use crate::archive::journal::{JournalEntry, JournalEvent, OpenEvent, PendingEvents};
 use crate::archive::locked_handle::Placement;
+use crate::archive::received_lines::ReceivedLines;
 use crate::archive::tail_repair::TailRepair;
-use crate::base::time::{Hour, Receipt, UnixNanos};
+use crate::base::time::{Hour, UnixNanos};
 use crate::metrics::PipelineStats;
 use crate::plugin::SourceEvent;
 
@@ -341,11 +342,12 @@ impl TopicWriter {
         &mut self,
         now: UnixNanos,
         mark_interval: Duration,
+        times_interval: Duration,
         stats: &PipelineStats,
     ) -> Result<(), FileError> {
         self.journal_rejected(now);
         let Some(open) = &mut self.hour else { return Ok(()) };
-        let synced = open.sync_and_mark_due(now, mark_interval);
+        let synced = open.sync_and_mark_due(now, mark_interval, times_interval);
         self.report_journal_error(stats);
         synced
     }
@@ -399,17 +401,12 @@ pub(super) struct OpenHour<'a> {
 }
 
 impl OpenHour<'_> {
-    /// Appends `messages` complete lines with this receipt.
+    /// Appends the lines.
     ///
     /// # Errors
     /// None of the lines is in the file.
-    pub(super) fn append(
-        &mut self,
-        receipt: Receipt,
-        lines: &[u8],
-        messages: u64,
-    ) -> Result<(), FileError> {
-        if let Some(report) = self.hour.append(receipt, lines, messages)? {
+    pub(super) fn append(&mut self, lines: ReceivedLines<'_>) -> Result<(), FileError> {
+        if let Some(report) = self.hour.append(lines)? {
             log_opened(self.hour, Some(report), self.log_level);
         }
         Ok(())

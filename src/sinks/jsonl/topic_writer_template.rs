@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::layout::Layout;
 use super::output_dir::RunPlace;
 use super::topic_writer::{HourLogLevel, TopicWriter};
+use super::topic_writers::JsonlSettings;
 use crate::archive::file_name::Stem;
-use crate::archive::hour_writer::HourWriterOptions;
+use crate::archive::hour_writer::{HourWriterOptions, TimeIndexing};
 use crate::archive::journal::OpenEvent;
 use crate::base::time::SystemClock;
 use crate::base::units::FileMode;
@@ -19,6 +20,7 @@ pub(super) struct TopicWriterTemplate {
     dir: PathBuf,
     file_mode: FileMode,
     sync_interval: Option<Duration>,
+    time_index: TimeIndexing,
     layout: Layout,
     /// The first event of every journal of this recording, without topics: there may be thousands, and
     /// as many copies of it.
@@ -29,14 +31,8 @@ pub(super) struct TopicWriterTemplate {
 }
 
 impl TopicWriterTemplate {
-    /// Returns a template for files in `dir`.
-    pub(super) fn new(
-        dir: PathBuf,
-        file_mode: FileMode,
-        sync_interval: Option<Duration>,
-        layout: Layout,
-        context: &BuildContext,
-    ) -> Self {
+    /// Returns a template for files with these settings.
+    pub(super) fn new(settings: &JsonlSettings, layout: Layout, context: &BuildContext) -> Self {
         let run = context.run_info.clone();
         let open_event = OpenEvent {
             run: run.id,
@@ -50,7 +46,16 @@ impl TopicWriterTemplate {
         };
         let subscribed_topics = context.topics.iter().cloned().collect();
         let topics = context.topics.clone();
-        Self { dir, file_mode, sync_interval, layout, open_event, topics, subscribed_topics }
+        Self {
+            dir: settings.dir.clone(),
+            file_mode: settings.file_mode,
+            sync_interval: settings.sync_interval,
+            time_index: settings.time_index,
+            layout,
+            open_event,
+            topics,
+            subscribed_topics,
+        }
     }
 
     /// Takes over another configuration, with the topics of the source.
@@ -105,6 +110,7 @@ impl TopicWriterTemplate {
             stem,
             mode: self.file_mode.bits(),
             sync_interval: self.sync_interval,
+            time_index: self.time_index,
         };
         let log_level = match self.layout {
             Layout::SingleFile => HourLogLevel::Info,

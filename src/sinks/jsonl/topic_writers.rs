@@ -22,12 +22,13 @@ use crate::archive::directory::stems_with_hours;
 use crate::archive::disk::{FailureScope, FileError, Support, sync_file_system};
 use crate::archive::file_name::{FileKind, Stem, StemError};
 use crate::archive::frontier::Frontier;
-use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK};
+use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK, TimeIndexing};
 use crate::archive::journal::{DropCause, JournalEvent};
+use crate::archive::received_lines::ReceivedLines;
 use crate::base::descriptors::{shortages, wait_for_turn};
 use crate::base::error_chain::error_chain;
 use crate::base::log_budget::LogBudget;
-use crate::base::time::{Clock, Hour, Receipt, SystemClock, UnixNanos};
+use crate::base::time::{Clock, Hour, SystemClock, UnixNanos};
 use crate::base::units::FileMode;
 use crate::metrics::{PipelineStats, PluginStats};
 use crate::plugin::{BoxError, BuildContext, ConfigChange};
@@ -36,6 +37,8 @@ use crate::plugin::{BoxError, BuildContext, ConfigChange};
 const FILE_SYSTEM_SYNC_THRESHOLD: usize = 16;
 /// Shortest average time between two marks, over the journals of all writers.
 const MIN_MARK_SPACING: Duration = Duration::from_millis(200);
+/// Shortest average time between two writes to time indexes, over those of all writers.
+const MIN_TIMES_SPACING: Duration = Duration::from_millis(5);
 /// Number of writers a tick for which the sink checks that their files are in place.
 const PLACE_CHECKS_PER_TICK: usize = 64;
 
@@ -48,6 +51,7 @@ pub(super) struct JsonlSettings {
     pub(super) sync_interval: Option<Duration>,
     pub(super) mark_interval: Duration,
     pub(super) max_open_files: u32,
+    pub(super) time_index: TimeIndexing,
 }
 
 /// The topic writers of one output directory.
@@ -88,10 +92,9 @@ impl TopicWriters {
         first: Stem,
         context: &BuildContext,
     ) -> Self {
-        let JsonlSettings { dir, file_mode, sync_interval, mark_interval, max_open_files } =
+        let template = TopicWriterTemplate::new(&settings, layout, context);
+        let JsonlSettings { dir, file_mode, sync_interval, mark_interval, max_open_files, .. } =
             settings;
-        let template =
-            TopicWriterTemplate::new(dir.clone(), file_mode, sync_interval, layout, context);
         let evictions = context.counter("rested");
         let open_files = OpenFiles::new(max_open_files, context.file_holders, evictions);
         let mut index_by_topic = HashMap::new();
@@ -352,7 +355,7 @@ impl TopicWriters {
         self.writers.get_mut(index).close_hour_or_log(now, journal_sync, &self.stats);
     }
 
-    /// Appends `messages` complete lines with this receipt to their hour.
+    /// Appends the lines to their hour.
     ///
     /// Where only the file of the lines is in trouble, they wait in memory, and the other writers
     /// go on. What finds no room there is given up, and the journal says so.
@@ -362,23 +365,21 @@ impl TopicWriters {
     pub(super) fn append(
         &mut self,
         index: WriterIndex,
-        receipt: Receipt,
-        lines: &[u8],
-        messages: u64,
+        lines: ReceivedLines<'_>,
     ) -> Result<(), BoxError> {
         if !self.held.is_empty() {
-            let hour = Hour::containing(receipt.received);
+            let hour = Hour::containing(lines.receipt.received);
             if self.held.must_wait(index, hour) {
-                self.held.push(index, receipt, lines);
+                self.held.push(index, lines);
                 return Ok(());
             }
             if let Err(error) = self.write_held(index, hour) {
-                return self.hold(index, receipt, lines, error);
+                return self.hold(index, lines, error);
             }
         }
-        match self.write_lines(index, receipt, lines, messages) {
+        match self.write_lines(index, lines) {
             Ok(()) => Ok(()),
-            Err(error) => self.hold(index, receipt, lines, error),
+            Err(error) => self.hold(index, lines, error),
         }
     }
 
@@ -386,17 +387,15 @@ impl TopicWriters {
     fn write_lines(
         &mut self,
         index: WriterIndex,
-        receipt: Receipt,
-        lines: &[u8],
-        messages: u64,
+        lines: ReceivedLines<'_>,
     ) -> Result<(), BoxError> {
         let writer = self.writers.get_mut(index);
         if writer.is_stalled() {
             writer.ensure_in_place();
         }
-        let mut written = self.append_to_hour(index, receipt, lines, messages);
+        let mut written = self.append_to_hour(index, lines);
         if written.is_err() && self.writers.get_mut(index).ensure_in_place() {
-            written = self.append_to_hour(index, receipt, lines, messages);
+            written = self.append_to_hour(index, lines);
         }
         self.writers.get_mut(index).report_journal_error(&self.stats);
         self.close_after_use(index);
@@ -409,13 +408,11 @@ impl TopicWriters {
     fn append_to_hour(
         &mut self,
         index: WriterIndex,
-        receipt: Receipt,
-        lines: &[u8],
-        messages: u64,
+        lines: ReceivedLines<'_>,
     ) -> Result<(), BoxError> {
         let clock = self.clock;
-        let mut open = self.open_hour(index, receipt.received)?;
-        open.append(receipt, lines, messages)?;
+        let mut open = self.open_hour(index, lines.receipt.received)?;
+        open.append(lines)?;
         open.record_resume(clock.now());
         Ok(())
     }
@@ -427,8 +424,7 @@ impl TopicWriters {
     fn hold(
         &mut self,
         index: WriterIndex,
-        receipt: Receipt,
-        lines: &[u8],
+        lines: ReceivedLines<'_>,
         error: BoxError,
     ) -> Result<(), BoxError> {
         let now = self.clock.now();
@@ -437,11 +433,11 @@ impl TopicWriters {
             return Err(error);
         };
         let is_too_large = trouble.is_too_large();
-        let hour = Hour::containing(receipt.received);
-        let held = self.held.entry(index, hour, receipt);
+        let hour = Hour::containing(lines.receipt.received);
+        let held = self.held.entry(index, hour, lines.receipt);
         if is_too_large && held.messages() == 0 {
             // A part of the lines may fit. A failure is kept with those that do not.
-            self.held.push(index, receipt, lines);
+            self.held.push(index, lines);
             drop(self.write_held(index, hour));
             return Ok(());
         }
@@ -449,7 +445,7 @@ impl TopicWriters {
             let since = held.since();
             self.report_held(index, since, &error_chain(&*error));
         }
-        self.held.push(index, receipt, lines);
+        self.held.push(index, lines);
         Ok(())
     }
 
@@ -505,9 +501,11 @@ impl TopicWriters {
     fn write_front(&mut self, index: WriterIndex, held: &mut HeldLines) -> Result<(), BoxError> {
         let mut length = held.bytes().len();
         while length > 0 {
-            let lines = held.bytes().get(..length).unwrap_or_default();
-            let messages = memchr::memchr_iter(b'\n', lines).count() as u64;
-            match self.write_lines(index, held.last_receipt(), lines, messages) {
+            let bytes = held.bytes().get(..length).unwrap_or_default();
+            let messages = memchr::memchr_iter(b'\n', bytes).count() as u64;
+            let receipt = held.last_receipt();
+            let lines = ReceivedLines { bytes, messages, receipt, runs: held.runs() };
+            match self.write_lines(index, lines) {
                 Ok(()) => {
                     held.remove_front(length);
                     length = held.bytes().len();
@@ -516,8 +514,8 @@ impl TopicWriters {
                     return Err(error);
                 }
                 Err(_) if messages > 1 => {
-                    let half = lines.get(..length / 2).unwrap_or_default();
-                    let end = memchr::memrchr(b'\n', half).or(memchr::memchr(b'\n', lines));
+                    let half = bytes.get(..length / 2).unwrap_or_default();
+                    let end = memchr::memrchr(b'\n', half).or(memchr::memchr(b'\n', bytes));
                     length = end.map_or(length, |end| end + 1);
                 }
                 Err(error) => {
@@ -709,9 +707,10 @@ impl TopicWriters {
         }
         let writers = u32::try_from(self.writers.len()).unwrap_or(u32::MAX);
         let mark_interval = self.mark_interval.max(MIN_MARK_SPACING * writers);
+        let times_interval = MIN_TIMES_SPACING * writers;
         for index in self.writers.indices() {
             let writer = self.writers.get_mut(index);
-            let ticked = writer.tick(now, mark_interval, &self.stats);
+            let ticked = writer.tick(now, mark_interval, times_interval, &self.stats);
             result = result.and(ticked.map_err(BoxError::from));
             if !self.open_files.is_open(index) || self.open_files.keeps_none() {
                 // The tick may have opened files that do not count as open.

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use super::topic_writers::TopicWriters;
 use super::writer_index::WriterIndex;
+use crate::archive::receipt_runs::ReceiptRuns;
+use crate::archive::received_lines::ReceivedLines;
 use crate::base::time::{Hour, Receipt};
 use crate::plugin::BoxError;
 use crate::plugin::batch::Batch;
@@ -19,20 +21,24 @@ const MAX_BUFFERED_BYTES: usize = 8 << 20;
 pub(super) struct WriteBuffer {
     bytes: Vec<u8>,
     lines: Vec<BufferedLine>,
-    /// Receipt of the last line.
-    last_receipt: Receipt,
+    /// Receipts of the batches.
+    receipts: Vec<Receipt>,
     /// The lines of one writer, while they are written.
     scratch: Vec<u8>,
+    /// The receipts of the lines of one writer, while they are written.
+    scratch_runs: ReceiptRuns,
     /// Largest number of bytes in the buffer since memory was last released.
     high_water_mark: usize,
 }
 
-/// A line with its line feed: the position of its bytes in the buffer, and its writer.
+/// A line with its line feed: the position of its bytes in the buffer, its writer, and its batch.
 #[derive(Debug, Clone, Copy)]
 struct BufferedLine {
     writer: WriterIndex,
     start: u32,
     end: u32,
+    /// Position of the batch among those in the buffer.
+    batch: u32,
 }
 
 impl WriteBuffer {
@@ -43,15 +49,20 @@ impl WriteBuffer {
     /// At 4 GiB. A batch is smaller, and a buffer of [`MAX_BUFFERED_BYTES`] takes no further one.
     pub(super) fn push(&mut self, batch: &Batch, mut writers: impl Iterator<Item = WriterIndex>) {
         let mut start = self.bytes.len();
+        let receipt = batch.receipt();
+        if self.receipts.last() != Some(&receipt) {
+            self.receipts.push(receipt);
+        }
+        let position = to_u32(self.receipts.len() - 1);
         self.bytes.extend_from_slice(batch.as_lines());
         self.lines.extend(batch.lines().map(|line| {
             let end = start + line.len();
             let writer = writers.next().unwrap_or(WriterIndex::FIRST);
-            let line = BufferedLine { writer, start: to_u32(start), end: to_u32(end) };
+            let line =
+                BufferedLine { writer, start: to_u32(start), end: to_u32(end), batch: position };
             start = end;
             line
         }));
-        self.last_receipt = batch.receipt();
     }
 
     /// Returns whether no line is in the buffer.
@@ -66,7 +77,8 @@ impl WriteBuffer {
 
     /// Returns the hour in which the lines were received, or `None` for an empty buffer.
     pub(super) fn hour(&self) -> Option<Hour> {
-        (!self.is_empty()).then(|| Hour::containing(self.last_receipt.received))
+        let last = self.receipts.last().filter(|_| !self.is_empty())?;
+        Some(Hour::containing(last.received))
     }
 
     /// Returns whether the lines must be written before others are buffered.
@@ -83,6 +95,7 @@ impl WriteBuffer {
         let mut result = Ok(());
         let mut failed = BTreeSet::new();
         let mut start = 0;
+        let receipt = self.receipts.last().copied().unwrap_or_default();
         for (position, end) in self.sort_by_writer().into_iter().enumerate() {
             let lines = self.lines.get(start..end).expect("ends ascend to the number of lines");
             start = end;
@@ -90,13 +103,24 @@ impl WriteBuffer {
                 continue;
             }
             self.scratch.clear();
+            self.scratch_runs.clear();
             for line in lines {
                 let bytes = self.bytes.get(line.start as usize..line.end as usize);
-                self.scratch.extend_from_slice(bytes.expect("lines lie within the buffer"));
+                let bytes = bytes.expect("lines lie within the buffer");
+                self.scratch.extend_from_slice(bytes);
+                let of_batch = self.receipts.get(line.batch as usize);
+                let of_batch = *of_batch.expect("each line has a batch");
+                self.scratch_runs.push(of_batch, bytes.len());
             }
             let writer = WriterIndex::from_position(position);
             let messages = lines.len() as u64;
-            if let Err(error) = writers.append(writer, self.last_receipt, &self.scratch, messages) {
+            let lines = ReceivedLines {
+                bytes: &self.scratch,
+                messages,
+                receipt,
+                runs: self.scratch_runs.as_slice(),
+            };
+            if let Err(error) = writers.append(writer, lines) {
                 failed.insert(writer);
                 result = result.and(Err(error));
             }
@@ -111,6 +135,7 @@ impl WriteBuffer {
         self.lines.retain(|line| writers.contains(&line.writer));
         if self.is_empty() {
             self.bytes.clear();
+            self.receipts.clear();
         }
         self.scratch.clear();
     }
@@ -122,6 +147,8 @@ impl WriteBuffer {
         self.scratch.shrink_to(needed);
         if needed == 0 {
             self.lines.shrink_to_fit();
+            self.receipts.shrink_to_fit();
+            self.scratch_runs.shrink();
         }
     }
 
