@@ -69,8 +69,9 @@ struct SubscribeRequest {
 enum RequestState {
     /// An answer is awaited.
     Open,
-    /// No answer is awaited: there was data of all topics, or the answer is late. The request is
-    /// kept, so that a late answer without a number is not taken for that of a later request.
+    /// No answer is awaited: there was data of all topics, the answer is late, or the request ends
+    /// subscriptions. It is kept, so that its answer, if that has no number, is not taken for the
+    /// answer to a later request.
     Resolved,
 }
 
@@ -106,7 +107,8 @@ impl SubscriptionTable {
     /// Starts the request for the next group, if there is one.
     ///
     /// Topics that were answered since the group was planned are left out. The answer to a request
-    /// that ends subscriptions is not awaited: nothing follows from it.
+    /// that ends subscriptions is not awaited: nothing follows from it, but that an answer without a
+    /// number may be its own.
     pub(super) fn start_next_request(&mut self, now: Instant) -> Option<StartedRequest> {
         let mut topics = Vec::new();
         let mut purpose = RequestPurpose::Subscribe;
@@ -125,23 +127,24 @@ impl SubscriptionTable {
         }
         let id = self.next_request_id;
         self.next_request_id = id.next();
-        if purpose == RequestPurpose::Unsubscribe {
-            return Some(StartedRequest { id, topics, purpose });
-        }
-        for topic in &topics {
-            let state = &mut self.states[*topic];
-            if *state == SubscriptionState::Pending {
-                *state = SubscriptionState::Requested;
-            }
-        }
         let is_expired = |request: &SubscribeRequest| {
             request.state == RequestState::Resolved && now - request.sent_at >= 2 * ANSWER_TIMEOUT
         };
         while self.open_requests.first_entry().is_some_and(|first| is_expired(first.get())) {
             self.open_requests.pop_first();
         }
-        let request =
-            SubscribeRequest { topics: topics.clone(), sent_at: now, state: RequestState::Open };
+        let request = if purpose == RequestPurpose::Unsubscribe {
+            // Without topics: its answer must not confirm a topic that was added again meanwhile.
+            SubscribeRequest { topics: Vec::new(), sent_at: now, state: RequestState::Resolved }
+        } else {
+            for topic in &topics {
+                let state = &mut self.states[*topic];
+                if *state == SubscriptionState::Pending {
+                    *state = SubscriptionState::Requested;
+                }
+            }
+            SubscribeRequest { topics: topics.clone(), sent_at: now, state: RequestState::Open }
+        };
         self.open_requests.insert(id, request);
         Some(StartedRequest { id, topics, purpose })
     }

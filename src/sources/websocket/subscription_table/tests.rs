@@ -178,6 +178,40 @@ fn an_answer_resolves_only_one_request_for_the_same_topic() {
 }
 
 #[test]
+fn the_answer_to_the_end_of_a_subscription_confirms_no_other() {
+    let mut table = table(1, &[&[0]]);
+    table.start_next_request(Instant::now());
+    table.confirm(&AnswerSubject::OldestRequest);
+    assert!(table.remove_topic(topic(0)));
+    let added = table.add_topic(None);
+    table.plan(vec![topics(&[0])], RequestPurpose::Unsubscribe);
+    table.plan(vec![vec![added]], RequestPurpose::Subscribe);
+    assert_eq!(start(&mut table).purpose, RequestPurpose::Unsubscribe);
+    assert_eq!(start(&mut table).topics, [added]);
+    table.confirm(&AnswerSubject::OldestRequest);
+    assert_eq!(table.states()[added], SubscriptionState::Requested, "the answer was for the end");
+    assert_eq!(table.reject(&AnswerSubject::OldestRequest, "no"), Some(added));
+    assert!(table.is_fully_answered());
+}
+
+#[test]
+fn the_answer_to_the_end_of_a_subscription_does_not_begin_it_again() {
+    let mut table = table(1, &[&[0]]);
+    table.start_next_request(Instant::now());
+    table.confirm(&AnswerSubject::OldestRequest);
+    assert!(table.remove_topic(topic(0)));
+    table.plan(vec![topics(&[0])], RequestPurpose::Unsubscribe);
+    let StartedRequest { id, .. } = start(&mut table);
+    table.add_topic(Some(topic(0)));
+    table.plan(vec![topics(&[0])], RequestPurpose::Subscribe);
+    start(&mut table);
+    table.confirm(&AnswerSubject::Request(id));
+    assert_eq!(table.states()[topic(0)], SubscriptionState::Requested);
+    table.confirm(&AnswerSubject::OldestRequest);
+    assert_eq!(table.states()[topic(0)], SubscriptionState::Active);
+}
+
+#[test]
 fn a_rejection_without_an_id_skips_topics_with_data() {
     let mut table = table(2, &[&[0], &[1]]);
     for _ in 0..2 {
