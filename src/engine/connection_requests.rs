@@ -1,5 +1,6 @@
 //! What a slot asks of a running connection.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -14,8 +15,9 @@ pub(super) struct ConnectionRequests {
 struct RequestState {
     /// Canceled with `close`, or when there are new topics.
     wake: CancellationToken,
-    /// Topics that the connection is to have.
-    topics: Option<Arc<[String]>>,
+    /// Topics that the connection is to have, one change after the other. None is left out: a topic
+    /// that was removed and added again is subscribed to again, which the sinks wait for.
+    topics: VecDeque<Arc<[String]>>,
 }
 
 impl ConnectionRequests {
@@ -23,7 +25,7 @@ impl ConnectionRequests {
     pub(super) fn new(stop: &CancellationToken) -> Arc<Self> {
         let close = stop.child_token();
         let wake = close.child_token();
-        Arc::new(Self { close, state: Mutex::new(RequestState { wake, topics: None }) })
+        Arc::new(Self { close, state: Mutex::new(RequestState { wake, topics: VecDeque::new() }) })
     }
 
     /// Asks the connection to close.
@@ -34,7 +36,7 @@ impl ConnectionRequests {
     /// Asks the connection to change its topics.
     pub(super) fn set_topics(&self, topics: Arc<[String]>) {
         let mut state = self.lock_state();
-        state.topics = Some(topics);
+        state.topics.push_back(topics);
         state.wake.cancel();
     }
 
@@ -48,12 +50,14 @@ impl ConnectionRequests {
         self.lock_state().wake.clone()
     }
 
-    /// Takes the topics that the connection is to have. Without any, a canceled token means that it
-    /// is to close.
+    /// Takes the topics that the connection is to have next. Without any, a canceled token means that
+    /// it is to close.
     pub(super) fn take_topics(&self) -> Option<Arc<[String]>> {
         let mut state = self.lock_state();
-        let topics = state.topics.take()?;
-        state.wake = self.close.child_token();
+        let topics = state.topics.pop_front()?;
+        if state.topics.is_empty() {
+            state.wake = self.close.child_token();
+        }
         Some(topics)
     }
 
@@ -72,10 +76,15 @@ mod tests {
         let stop = CancellationToken::new();
         let requests = ConnectionRequests::new(&stop);
         let wake = requests.wake_token();
-        requests.set_topics(Arc::from(["a".to_owned()]));
-        requests.set_topics(Arc::from(["b".to_owned()]));
-        assert!(wake.is_cancelled() && !requests.close_token().is_cancelled());
-        assert_eq!(requests.take_topics().as_deref(), Some(["b".to_owned()].as_slice()));
+        let topics = ["a", "b"].map(|topic| Arc::<[String]>::from([topic.to_owned()]));
+        for topics in &topics {
+            requests.set_topics(Arc::clone(topics));
+        }
+        for topics in &topics {
+            assert!(wake.is_cancelled() && requests.wake_token().is_cancelled());
+            assert!(!requests.close_token().is_cancelled());
+            assert_eq!(requests.take_topics().as_ref(), Some(topics));
+        }
         let wake = requests.wake_token();
         assert!(!wake.is_cancelled());
         stop.cancel();
