@@ -105,7 +105,6 @@ impl Session {
             starter,
             stats: Arc::clone(&stats),
             secrets: settings.secrets.clone(),
-            log: Arc::clone(&log),
             service: service.clone(),
             stop: token.clone(),
         };

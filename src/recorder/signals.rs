@@ -61,6 +61,9 @@ impl SignalHandler {
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.hangup.recv() => {
+                    // Not by the reload, which may wait for another one, or for the file.
+                    log.reopen();
+                    info!("SIGHUP: reopened the log file");
                     reload.hang_up();
                     continue;
                 }

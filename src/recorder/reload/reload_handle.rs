@@ -11,7 +11,7 @@ const MAX_WAITING: usize = 4;
 /// A request to reload the configuration.
 #[derive(Debug)]
 pub(crate) enum ReloadRequest {
-    /// SIGHUP came, which opens the log file again as well.
+    /// SIGHUP came.
     Hangup,
     /// Somebody waits for the report.
     Query(oneshot::Sender<ReloadReport>),

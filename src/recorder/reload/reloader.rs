@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use super::checked_config::{CheckedConfig, RunningParts};
 use super::pipeline_change::PipelineChange;
@@ -21,7 +20,6 @@ use crate::config::{
 };
 use crate::engine::ConfigDigests;
 use crate::metrics::{ConfigStatus, ProcessStats};
-use crate::recorder::logging::Log;
 use crate::recorder::pipeline_starter::{LogName, PipelineStarter, RunningPipeline};
 use crate::recorder::service_manager::{Notification, ServiceManager};
 use crate::recorder::sidecar::SharedJobs;
@@ -36,7 +34,6 @@ pub(crate) struct Reloader {
     pub(crate) stats: Arc<ProcessStats>,
     /// Texts that must not be shown. Those of the file are added at each reload.
     pub(crate) secrets: Secrets,
-    pub(crate) log: Arc<Log>,
     pub(crate) service: Option<Arc<ServiceManager>>,
     pub(crate) stop: CancellationToken,
 }
@@ -57,10 +54,6 @@ impl Reloader {
         while let Some(request) = requests.recv().await {
             if let Some(service) = &self.service {
                 service.send(Notification::Reloading);
-            }
-            if matches!(request, ReloadRequest::Hangup) {
-                self.log.reopen();
-                info!("SIGHUP: reopened the log file");
             }
             let report = self.reload().await;
             if let Some(service) = &self.service {
