@@ -226,8 +226,8 @@ fn gaps_of_old_journals_keep_their_meaning() {
             "all down refused exact",
             "all down eof exact",
             "all not_running stopped exact",
-            "all down silent at_most",
             "all not_running crashed at_most ...",
+            "all down silent at_most",
         ]
     );
     assert_eq!(
