@@ -70,11 +70,7 @@ enum Command {
     /// Record until SIGINT or SIGTERM
     Run,
     /// Print the status of the running recorder
-    Status {
-        /// Print every counter, as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Status(status::StatusArgs),
     /// Make the running recorder reload its configuration, and print what was done
     Reload {
         /// Print the report as JSON
@@ -156,8 +152,8 @@ fn dispatch(
     }
     let file = cli.config.as_path();
     match (cli.command, cli.status) {
-        (None, true) => status::status(file, OutputFormat::Text),
-        (Some(Command::Status { json }), _) => status::status(file, OutputFormat::from_flag(json)),
+        (None, true) => status::status(status::StatusArgs::default(), file),
+        (Some(Command::Status(args)), _) => status::status(args, file),
         (Some(_), true) => {
             let message = "-status is the command `status` and cannot be combined with a command";
             Err(CliError::Usage(message.to_owned()))

@@ -220,3 +220,120 @@ fn a_socket_comes_back_with_its_directory() {
     recorder.wait_for_messages(1);
     recorder.stop();
 }
+
+/// Returns the exit code and the line of `status --check`.
+fn check(test: &Test, more: &[&str]) -> (Option<i32>, String) {
+    let mut command = binary();
+    command.args(["status", "--check", "--config"]).arg(test.config()).args(more);
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_recorder_that_is_well_is_fine_and_says_when_data_came() {
+    let (_server, test, recorder) = recording();
+    assert!(is_status_line(&recorder.status_line()), "{}", recorder.status_line());
+    assert_eq!(check(&test, &["--max-age", "60s"]), (Some(0), "FINE\n".to_owned()));
+    let status = recorder.status();
+    let main = &status["pipelines"]["main"];
+    // The server answers no subscription.
+    assert!(["up", "unconfirmed"].map(Into::into).contains(&main["state"]), "{main}");
+    let age = main["last_data_age_seconds"].as_f64().unwrap();
+    assert!((0.0..60.0).contains(&age), "{main}");
+    assert!(main["last_data"].as_str().unwrap().ends_with('Z'), "{main}");
+    let connection = &main["connection_states"][0];
+    assert_eq!((&connection["connection"], &connection["state"]), (&1.into(), &"up".into()));
+    assert_eq!(connection["messages"], 1);
+    // The only message is older than this.
+    let (code, line) = check(&test, &["--max-age", "1ms"]);
+    assert!(code == Some(2) && line.starts_with("DOWN | no data for "), "{line}");
+    recorder.stop();
+    let (code, line) = check(&test, &[]);
+    assert!(code == Some(3) && line.starts_with("NO ANSWER | no recorder answers"), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+}
+
+#[test]
+fn a_server_that_is_away_is_told_with_its_cause() {
+    let server = Server::start(|_, peer| {
+        peer.read_request();
+        peer.end_stream();
+    });
+    let test = Test::new(&server.url());
+    let recorder = test.start();
+    let status = recorder.wait_until(|status| {
+        status["outage"]["next_connect_seconds"].as_u64().is_some_and(|next| next > 0)
+    });
+    assert_eq!(status["pipelines"]["main"]["state"], "down");
+    assert_eq!(status["pipelines"]["main"]["connection_states"][0]["state"], "down");
+    let line = recorder.status_line();
+    assert!(
+        line.starts_with("Uptime: ") && line.contains(" msg/min | DISCONNECTED for "),
+        "{line}"
+    );
+    assert!(status["outage"]["cause"].as_str().is_some_and(|cause| !cause.is_empty()));
+    let (code, line) = check(&test, &[]);
+    assert!(code == Some(2) && line.starts_with("DOWN | DISCONNECTED for "), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    recorder.stop();
+}
+
+#[test]
+fn with_several_pipelines_each_has_a_line_when_one_is_down() {
+    let up = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.send_text("{}");
+        peer.answer_until_end();
+    });
+    let away = Server::start(|_, peer| {
+        peer.read_request();
+        peer.end_stream();
+    });
+    let test = Test::new("ws://127.0.0.1:1");
+    let pipeline = |url: &str, name: &str| {
+        serde_json::json!({
+            "source": { "type": "websocket", "url": url, "topics": [name] },
+            "sinks": [{ "type": "jsonl", "output_dir": test.path(name) }],
+        })
+    };
+    let pipelines = serde_json::json!({
+        "good": pipeline(&up.url(), "good"),
+        "bad": pipeline(&away.url(), "bad"),
+    });
+    let test = test.without("ws_url").without("topic").without("output_dir");
+    let test = test.set("pipelines", pipelines);
+    let recorder = test.start();
+    recorder.wait_until(|status| {
+        status["pipelines"]["bad"]["outage"]["cause"].is_string()
+            && status["pipelines"]["good"]["messages"] == 1
+    });
+    let lines = recorder.status_line();
+    let lines: Vec<_> = lines.lines().collect();
+    let [sum, bad, good] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(is_status_line(sum), "{sum}");
+    assert!(
+        bad.starts_with("  bad: Total Msgs: 0 | Rate: ") && bad.contains("DISCONNECTED"),
+        "{bad}"
+    );
+    assert!(good.starts_with("  good: Total Msgs: 1 ") && good.ends_with(" msg/min"), "{good}");
+    let (code, line) = check(&test, &[]);
+    assert!(code == Some(2) && line.starts_with("DOWN | bad: DISCONNECTED"), "{line}");
+    recorder.stop();
+}
+
+#[test]
+fn control_messages_are_counted_apart_and_are_no_data() {
+    let server = Server::start(|_, peer| {
+        peer.accept_subscription();
+        peer.send_text(r#"{"success":true,"ret_msg":"pong","op":"ping"}"#);
+        peer.answer_until_end();
+    });
+    let keys = serde_json::json!({ "profile": "bybit" });
+    let test = Test::with_source(&server.url(), keys);
+    let recorder = test.start();
+    let status = recorder.wait_until(|status| status["control"] == 1);
+    let main = &status["pipelines"]["main"];
+    assert!(main["last_message_age_seconds"].is_f64(), "{main}");
+    assert!(main["last_data_age_seconds"].is_null(), "{main}");
+    recorder.stop();
+}

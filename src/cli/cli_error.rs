@@ -36,6 +36,16 @@ impl CliError {
         }
     }
 
+    /// Returns the error as one line.
+    pub(super) fn to_line(&self) -> String {
+        let text = match self {
+            Self::Usage(message) => message.clone(),
+            Self::Config(error) => error.to_string(),
+            Self::Other(error) => format!("{error:#}"),
+        };
+        text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    }
+
     /// Prints the error to stderr and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
         let (text, code) = match self {

@@ -153,7 +153,8 @@ impl ConnectionGroup {
         let id = ConnectionId::new(self.connection_counter.fetch_add(1, Ordering::Relaxed) + 1);
         let mut state = self.lock_state();
         state.arbiter.mark_connected(line);
-        state.live_connections.insert(line, LiveConnection::new(id, topics));
+        let activity = self.stats.add_connection(id, self.scope().shard);
+        state.live_connections.insert(line, LiveConnection::new(id, topics, activity));
         self.stats.connects.add(1);
         self.record_live_connections(&state);
         self.read_frontiers.set(id, Instant::now());
@@ -339,6 +340,7 @@ impl ConnectionGroup {
         self.record_live_connections(state);
         if let Some(connection) = &removed {
             self.read_frontiers.remove(connection.id);
+            self.stats.remove_connection(connection.id);
         }
         removed
     }
@@ -362,6 +364,7 @@ impl ConnectionGroup {
             let mut state = self.lock_state();
             if let Some(connection) = state.connection_mut(line) {
                 connection.has_data |= batch.has_data();
+                connection.activity.record(now, batch.len() as u64, batch.control_count() as u64);
             }
             state.arbiter.remove_duplicates(line, &mut batch, now)
         };
@@ -374,6 +377,7 @@ impl ConnectionGroup {
         self.labeler.assign_topic_ids(&mut batch);
         let messages = batch.len() as u64;
         self.stats.received.add(messages);
+        self.stats.activity.record(now, messages, batch.control_count() as u64);
         self.stats.received_bytes.add(batch.as_lines().len() as u64);
         let pushed = match self.overflow {
             Overflow::Block => self.producer.push(batch).await.map_err(PushError::Closed),

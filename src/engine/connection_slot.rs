@@ -424,7 +424,11 @@ impl ConnectionSlot {
         let retry_in = (!is_replaced).then(|| self.backoff.next_delay(lost.retry_after));
         log_disconnect(&source.endpoint(), &summary, &lost, retry_in);
         if let Some(delay) = retry_in {
-            self.deadlines.connect = Some(Instant::now() + delay);
+            let next_connect = Instant::now() + delay;
+            self.deadlines.connect = Some(next_connect);
+            let shard = self.group.scope().shard;
+            let cause = format!("{}: {}", lost.cause.as_str(), lost.detail);
+            self.group.stats.set_next_connect(shard, next_connect, &cause);
         }
         if self.current.is_none() {
             if is_up_to_date {

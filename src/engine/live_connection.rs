@@ -7,12 +7,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::overlap::ASSUME_DELIVERING_AFTER;
+use crate::metrics::Activity;
 use crate::plugin::{ConnectionId, DownCause};
 
 /// An established connection, and the topics that arrive over it.
 #[derive(Clone)]
 pub(super) struct LiveConnection {
     pub(super) id: ConnectionId,
+    /// Its messages, for the status.
+    pub(super) activity: Arc<Activity>,
     /// Topics of the connection.
     pub(super) topics: Arc<[String]>,
     /// Set once a message with data has arrived.
@@ -38,9 +41,10 @@ pub(super) struct InactiveTopic {
 
 impl LiveConnection {
     /// Creates a connection over which nothing has arrived yet.
-    pub(super) fn new(id: ConnectionId, topics: &[String]) -> Self {
+    pub(super) fn new(id: ConnectionId, topics: &[String], activity: Arc<Activity>) -> Self {
         Self {
             id,
+            activity,
             topics: topics.into(),
             has_data: false,
             is_delivering: false,

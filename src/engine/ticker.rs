@@ -98,6 +98,7 @@ impl Ticker {
         self.producer.push_tick(Tick { now: now.wall, complete_until });
         self.stats.record_sample(self.producer.usage());
         self.stats.log_undecodable_due();
+        self.stats.check_silence();
     }
 
     fn report_suspend_and_step(&self, last: ClockSample, now: ClockSample) {

@@ -52,6 +52,13 @@ fn add_pipeline(alerts: &mut Vec<Alert>, name: &str, pipeline: &PipelineSnapshot
     if let Some(stall) = &pipeline.stall {
         add(AlertKind::Stalled, None, format!("{}: {}", stall.sink, stall.error));
     }
+    if let Some(seconds) = pipeline.silent_seconds {
+        add(AlertKind::Silent, None, format!("no data for {seconds} s"));
+    } else {
+        for topic in &pipeline.topics.silences {
+            add(AlertKind::Silent, Some(topic), String::new());
+        }
+    }
     for (topic, words) in &pipeline.topics.refusals {
         add(AlertKind::Refused, Some(topic), words.clone());
     }

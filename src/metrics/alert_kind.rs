@@ -13,6 +13,8 @@ pub(crate) enum AlertKind {
     Down,
     /// A sink of a pipeline cannot write.
     Stalled,
+    /// No data of a pipeline or of a topic has come for far longer than usual.
+    Silent,
     /// A server has refused a topic.
     Refused,
     /// A server has neither confirmed nor refused a topic.
@@ -27,6 +29,13 @@ impl AlertKind {
     /// Returns the kinds that somebody wants to know of who has not said which. A topic that is not
     /// confirmed may be a quiet one.
     pub(crate) fn defaults() -> Vec<Self> {
-        vec![Self::Down, Self::Stalled, Self::Refused, Self::SealFailed, Self::VerifyBad]
+        vec![
+            Self::Down,
+            Self::Stalled,
+            Self::Silent,
+            Self::Refused,
+            Self::SealFailed,
+            Self::VerifyBad,
+        ]
     }
 }

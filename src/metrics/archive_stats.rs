@@ -37,7 +37,7 @@ pub struct ArchiveStats {
     #[serde(skip)]
     pub(super) earlier_failures: u64,
     /// True if the last run has failures.
-    #[serde(skip)]
+    #[serde(default)]
     pub(super) is_failing: bool,
 }
 

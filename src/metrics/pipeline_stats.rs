@@ -8,24 +8,33 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::error;
 
+use super::activity::{Activity, LastMessages};
+use super::connection_status::ConnectionStatus;
 use super::counter::Counter;
 use super::earliest_time::EarliestTime;
+use super::health::Health;
 use super::last_disconnect::LastDisconnect;
 use super::lock::lock;
+use super::outage::Outage;
 use super::plugin_stats::PluginStats;
 use super::queue_usage::QueueUsage;
+use super::silence::SilenceWatch;
 use super::sink_stall::SinkStall;
 use super::snapshot::PipelineSnapshot;
+use super::snapshot_detail::SnapshotDetail;
 use super::stage_loss::StageLoss;
 use super::subscription_reply::SubscriptionReply;
-use super::topic_status::{ConnectionReplies, TopicStatus};
+use super::topic_activity::TopicActivity;
+use super::topic_report::TopicReport;
+use super::topic_status::{ConnectionReplies, TopicStatus, best_replies};
 use super::tracker_id::TrackerId;
 use super::undecodable_log::UndecodableLog;
+use crate::base::connection_id::ConnectionId;
 use crate::base::error_chain::error_chain;
 use crate::base::failure_log::FAILURE_LOG_INTERVAL;
 use crate::base::heartbeat::Heartbeat;
 use crate::base::shard_index::ShardIndex;
-use crate::base::time::UnixNanos;
+use crate::base::time::{Clock, SystemClock, UnixNanos};
 
 /// Number of seconds that the message rate covers. A shorter uptime is covered as a whole.
 const RATE_WINDOW_SECONDS: usize = 60;
@@ -77,6 +86,8 @@ pub struct PipelineStats {
     pub duplicates: Counter,
     /// Messages that only one of several connections delivered.
     pub unpaired: Counter,
+    /// Messages that came, control messages among them, and the times of the last ones.
+    pub(crate) activity: Activity,
     /// Progress of the pipeline thread.
     pub(crate) heartbeat: Arc<Heartbeat>,
     started: Instant,
@@ -102,6 +113,8 @@ struct PipelineStatsInner {
     undecodable_log: UndecodableLog,
     queue_usage: QueueUsage,
     plugins: Vec<Arc<PluginStats>>,
+    connections: BTreeMap<ConnectionId, LiveConnectionState>,
+    silence: SilenceWatch,
     /// One sample a second, newest last; at most `RATE_WINDOW_SECONDS + 1`.
     samples: VecDeque<CounterSample>,
 }
@@ -113,6 +126,19 @@ struct ShardState {
     live: usize,
     /// Time since which at least one connection has been live.
     connected_since: Option<Instant>,
+    /// Time since which there has been none, from the start or from the loss of the last one.
+    down_since: Option<Instant>,
+    /// Time of the next attempt to connect.
+    next_connect: Option<Instant>,
+    /// Cause of the last connection that was lost or could not be made.
+    last_error: Option<String>,
+}
+
+/// A live connection.
+#[derive(Debug)]
+struct LiveConnectionState {
+    shard: ShardIndex,
+    activity: Arc<Activity>,
 }
 
 /// A sink that cannot write, and the time of its first failure.
@@ -137,6 +163,7 @@ struct CounterSample {
     written: u64,
     received: u64,
     undecodable: u64,
+    control: u64,
 }
 
 impl PipelineStats {
@@ -165,6 +192,7 @@ impl PipelineStats {
             replaced: Counter::default(),
             duplicates: Counter::default(),
             unpaired: Counter::default(),
+            activity: Activity::default(),
             heartbeat: Arc::default(),
             started: Instant::now(),
             inner: Mutex::default(),
@@ -178,7 +206,12 @@ impl PipelineStats {
 
     /// Sets the number of connections that a shard should have.
     pub(crate) fn set_expected_connections(&self, shard: ShardIndex, expected: usize) {
-        self.lock_inner().shards.entry(shard).or_default().expected = expected;
+        let mut inner = self.lock_inner();
+        let shard = inner.shards.entry(shard).or_default();
+        shard.expected = expected;
+        if shard.live == 0 {
+            shard.down_since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Removes a shard of which no topic is left.
@@ -195,6 +228,53 @@ impl PipelineStats {
         shard.live = live;
         shard.connected_since =
             if live > 0 { shard.connected_since.or_else(|| Some(Instant::now())) } else { None };
+        if live > 0 {
+            shard.down_since = None;
+            shard.next_connect = None;
+            shard.last_error = None;
+        } else {
+            shard.down_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Records when a shard without a connection tries to connect again, and why it has none.
+    pub(crate) fn set_next_connect(&self, shard: ShardIndex, at: Instant, lost: &str) {
+        let mut inner = self.lock_inner();
+        let shard = inner.shards.entry(shard).or_default();
+        shard.next_connect = Some(at);
+        shard.last_error = Some(lost.to_owned());
+    }
+
+    /// Adds a connection of a shard, and returns what its messages are counted in.
+    pub(crate) fn add_connection(&self, id: ConnectionId, shard: ShardIndex) -> Arc<Activity> {
+        let activity = Arc::<Activity>::default();
+        let connection = LiveConnectionState { shard, activity: Arc::clone(&activity) };
+        self.lock_inner().connections.insert(id, connection);
+        activity
+    }
+
+    /// Removes a connection that has ended.
+    pub(crate) fn remove_connection(&self, id: ConnectionId) {
+        self.lock_inner().connections.remove(&id);
+    }
+
+    /// Returns what the written messages of a topic are recorded in.
+    pub(crate) fn register_topic(&self, topic: &str) -> Arc<TopicActivity> {
+        self.lock_inner().silence.register(topic)
+    }
+
+    /// Forgets the messages of a topic that is not wanted any more.
+    pub(crate) fn forget_topic(&self, topic: &str) {
+        self.lock_inner().silence.remove(topic);
+    }
+
+    /// Looks whether the pipeline or a topic has become silent, and logs it. Call it once a second.
+    pub(crate) fn check_silence(&self) {
+        let now = Instant::now();
+        let mut inner = self.lock_inner();
+        let listening = listening_since(&inner);
+        inner.silence.collect(&self.activity, now, SystemClock.now());
+        inner.silence.check(now, listening);
     }
 
     /// Counts a connection that was lost or could not be made.
@@ -315,6 +395,7 @@ impl PipelineStats {
             written: self.written.get(),
             received: self.received.get(),
             undecodable: self.undecodable.get(),
+            control: self.activity.control.get(),
         }
     }
 
@@ -335,35 +416,79 @@ impl PipelineStats {
         self.lock_inner().undecodable_log.log_now(self.received.get());
     }
 
-    /// Returns all values at this moment.
+    /// Returns all values at this moment, without those of each connection and each topic.
     pub fn snapshot(&self) -> PipelineSnapshot {
+        self.snapshot_with(SnapshotDetail::Pipelines)
+    }
+
+    /// Returns all values at this moment.
+    pub(crate) fn snapshot_with(&self, detail: SnapshotDetail) -> PipelineSnapshot {
         let current = self.counter_sample();
         let now = current.at;
         let uptime = now - self.started;
+        let wall = SystemClock.now();
         let messages = current.written;
-        let inner = self.lock_inner();
+        let mut inner = self.lock_inner();
+        inner.silence.collect(&self.activity, now, wall);
+        let inner = inner;
         let first = match inner.samples.front() {
             Some(sample) if uptime.as_secs() >= RATE_WINDOW_SECONDS as u64 => *sample,
-            _ => CounterSample { at: self.started, written: 0, received: 0, undecodable: 0 },
+            _ => CounterSample {
+                at: self.started,
+                written: 0,
+                received: 0,
+                undecodable: 0,
+                control: 0,
+            },
         };
-        let rate_per_minute =
-            rate_per_minute(messages.saturating_sub(first.written), now - first.at);
+        // What is not written yet may have been a control message.
+        let control = current.control - first.control;
+        let data = messages.saturating_sub(first.written).saturating_sub(control);
+        let rate_per_minute = rate_per_minute(data, now - first.at);
         let undecodable = current.undecodable - first.undecodable;
         let kept = current.received - first.received;
         let feed_warning = (undecodable > kept).then(|| {
             let reason = inner.undecodable_log.reason();
             format!("{undecodable} messages left out and {kept} kept in the last minute: {reason}")
         });
+        let topics = topic_status(&inner);
+        let is_connected = is_connected(&inner);
+        let state = state_of(&inner, &topics, is_connected);
+        let (connection_states, topic_states) = match detail {
+            SnapshotDetail::Pipelines => Default::default(),
+            SnapshotDetail::Everything => {
+                {
+                    let mut topics = topic_states(&inner, state, now, wall);
+                    // Without a file for each topic, the data of a single one is all data.
+                    if topics.len() == 1
+                        && let Some(topic) = topics.values_mut().next()
+                    {
+                        let last = self.activity.last_data();
+                        topic.activity = LastMessages::new(last, last, now, wall);
+                    }
+                    (connection_states(&inner, now, wall), topics)
+                }
+            }
+        };
         PipelineSnapshot {
+            state,
+            activity: self.activity.last_messages(now, wall),
+            silent_seconds: inner
+                .silence
+                .is_silent()
+                .then(|| silent_seconds(&inner, &self.activity, now)),
+            outage: outage(&inner, now),
+            control: current.control,
+            connection_states,
+            topic_states,
             messages,
             bytes: self.written_bytes.get(),
             rate_per_minute,
-            connected: !inner.shards.is_empty()
-                && inner.shards.values().all(|shard| shard.connected_since.is_some()),
+            connected: is_connected,
             connected_seconds: connected_seconds(&inner.shards, now),
             connections: inner.shards.values().map(|shard| shard.live as u64).sum(),
             connections_wanted: inner.shards.values().map(|shard| shard.expected as u64).sum(),
-            topics: TopicStatus::from_replies(inner.topic_replies.values().map(Vec::as_slice)),
+            topics,
             connects: self.connects.get(),
             replaced: self.replaced.get(),
             duplicates: self.duplicates.get(),
@@ -396,6 +521,128 @@ impl PipelineStats {
     fn lock_inner(&self) -> MutexGuard<'_, PipelineStatsInner> {
         lock(&self.inner)
     }
+}
+
+/// Returns whether every shard has a connection.
+fn is_connected(inner: &PipelineStatsInner) -> bool {
+    !inner.shards.is_empty() && inner.shards.values().all(|shard| shard.connected_since.is_some())
+}
+
+/// Returns the time since when messages of every topic would have been recorded; `None` if they
+/// would not now.
+fn listening_since(inner: &PipelineStatsInner) -> Option<Instant> {
+    if inner.stall.is_some() || inner.shards.is_empty() {
+        return None;
+    }
+    let since = inner.shards.values().map(|shard| shard.connected_since);
+    since.collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+fn silent_seconds(inner: &PipelineStatsInner, activity: &Activity, now: Instant) -> u64 {
+    let since = activity.last_data().into_iter().chain(listening_since(inner));
+    // The silence began with the last data, also where a connection was made since.
+    since.min().map_or(0, |since| now.saturating_duration_since(since).as_secs())
+}
+
+/// Returns the replies to the subscriptions, with the topics that are silent.
+fn topic_status(inner: &PipelineStatsInner) -> TopicStatus {
+    let mut topics = TopicStatus::from_replies(inner.topic_replies.values().map(Vec::as_slice));
+    let silent = inner.silence.topics().filter(|(_, feed)| feed.is_silent);
+    silent.for_each(|(topic, _)| topics.add_silent(topic));
+    topics
+}
+
+/// Returns the worst that is true of a pipeline.
+fn state_of(inner: &PipelineStatsInner, topics: &TopicStatus, is_connected: bool) -> Health {
+    if !is_connected {
+        Health::Down
+    } else if inner.stall.is_some() {
+        Health::Stalled
+    } else if topics.refused > 0 {
+        Health::Refused
+    } else if inner.silence.is_silent() || topics.silent > 0 {
+        Health::Silent
+    } else if topics.wanted > topics.confirmed + topics.refused {
+        Health::Unconfirmed
+    } else {
+        Health::Up
+    }
+}
+
+/// Returns the longest outage of a shard, if one is down.
+fn outage(inner: &PipelineStatsInner, now: Instant) -> Option<Outage> {
+    let down = || inner.shards.values().filter(|shard| shard.connected_since.is_none());
+    let longest = down().min_by_key(|shard| shard.down_since)?;
+    let next = longest.next_connect.filter(|at| *at > now);
+    Some(Outage {
+        parts: down().count() as u64,
+        of_parts: inner.shards.len() as u64,
+        seconds: longest.down_since.map_or(0, |since| (now - since).as_secs()),
+        cause: longest.last_error.clone(),
+        next_connect_seconds: next.map(|at| (at - now).as_secs()),
+    })
+}
+
+/// Returns the state of each live connection, and of each shard without one.
+fn connection_states(
+    inner: &PipelineStatsInner,
+    now: Instant,
+    wall: UnixNanos,
+) -> Vec<ConnectionStatus> {
+    let live = inner.connections.iter().map(|(id, connection)| ConnectionStatus {
+        connection: Some(id.get()),
+        shard: connection.shard.get() as u64,
+        state: if inner.silence.is_silent() { Health::Silent } else { Health::Up },
+        seconds: (now - connection.activity.began).as_secs(),
+        next_connect_seconds: None,
+        messages: connection.activity.messages.get(),
+        control: connection.activity.control.get(),
+        activity: connection.activity.last_messages(now, wall),
+    });
+    let down = inner.shards.iter().filter(|(_, shard)| shard.connected_since.is_none());
+    let down = down.map(|(index, shard)| ConnectionStatus {
+        connection: None,
+        shard: index.get() as u64,
+        state: Health::Down,
+        seconds: shard.down_since.map_or(0, |since| (now - since).as_secs()),
+        next_connect_seconds: shard.next_connect.map(|at| (at - now).as_secs()),
+        messages: 0,
+        control: 0,
+        activity: LastMessages::default(),
+    });
+    live.chain(down).collect()
+}
+
+/// Returns the state of each topic.
+fn topic_states(
+    inner: &PipelineStatsInner,
+    pipeline: Health,
+    now: Instant,
+    wall: UnixNanos,
+) -> BTreeMap<String, TopicReport> {
+    let mut states = BTreeMap::new();
+    for (shard, connections) in &inner.topic_replies {
+        let is_down = inner.shards.get(shard).is_none_or(|shard| shard.connected_since.is_none());
+        for (topic, reply) in best_replies(connections) {
+            let feed = inner.silence.topic(topic);
+            let last_data = feed.and_then(|feed| feed.last_data);
+            let state = if is_down {
+                Health::Down
+            } else if pipeline == Health::Stalled {
+                Health::Stalled
+            } else {
+                match reply {
+                    SubscriptionReply::Refused(_) => Health::Refused,
+                    _ if feed.is_some_and(|feed| feed.is_silent) => Health::Silent,
+                    SubscriptionReply::Pending => Health::Unconfirmed,
+                    SubscriptionReply::Confirmed => Health::Up,
+                }
+            };
+            let activity = LastMessages::new(last_data, last_data, now, wall);
+            states.insert(topic.to_owned(), TopicReport { state, activity });
+        }
+    }
+    states
 }
 
 /// Returns the seconds for which every shard has been connected; 0 if one is not.

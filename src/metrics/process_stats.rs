@@ -12,6 +12,7 @@ use super::counter::Counter;
 use super::lock::lock;
 use super::pipeline_stats::PipelineStats;
 use super::snapshot::{PipelineSnapshot, Snapshot};
+use super::snapshot_detail::SnapshotDetail;
 use crate::archive::job::JobSummary;
 use crate::base::time::UnixNanos;
 
@@ -132,12 +133,17 @@ impl ProcessStats {
         self.lock_inner().config.clone()
     }
 
-    /// Returns all values at this moment.
+    /// Returns all values at this moment, without those of each connection and each topic.
     pub fn snapshot(&self) -> Snapshot {
+        self.snapshot_with(SnapshotDetail::Pipelines)
+    }
+
+    /// Returns all values at this moment.
+    pub(crate) fn snapshot_with(&self, detail: SnapshotDetail) -> Snapshot {
         let inner = self.lock_inner();
         let pipelines = inner.pipelines.iter();
         let pipelines: BTreeMap<_, _> =
-            pipelines.map(|(name, stats)| (name.clone(), stats.snapshot())).collect();
+            pipelines.map(|(name, stats)| (name.clone(), stats.snapshot_with(detail))).collect();
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

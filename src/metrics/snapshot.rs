@@ -1,16 +1,20 @@
 //! The snapshot of all counters that `streamer status` prints.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::activity::LastMessages;
 use super::archive_stats::ArchiveStats;
 use super::config_status::ConfigStatus;
+use super::connection_status::ConnectionStatus;
+use super::health::Health;
 use super::last_disconnect::LastDisconnect;
+use super::outage::Outage;
 use super::plugin_stats::PluginSnapshot;
 use super::queue_usage::QueueUsage;
 use super::sink_stall::SinkStall;
+use super::topic_report::TopicReport;
 use super::topic_status::TopicStatus;
 
 /// The state of a recorder at one moment, as `streamer status --json` prints it.
@@ -42,11 +46,26 @@ pub struct Snapshot {
 /// The state of one pipeline, or the sum over all pipelines.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PipelineSnapshot {
+    /// The worst that is true of the pipeline.
+    #[serde(default)]
+    pub state: Health,
+    /// Times of the last messages.
+    #[serde(flatten)]
+    pub activity: LastMessages,
+    /// Seconds without data, if that is far longer than usual.
+    #[serde(default)]
+    pub silent_seconds: Option<u64>,
+    /// Time without a connection; `null` if every topic has one.
+    #[serde(default)]
+    pub outage: Option<Outage>,
+    /// Control messages that came: answers, pongs, heartbeats.
+    #[serde(default)]
+    pub control: u64,
     /// Messages written: handed to the operating system by every required sink.
     pub messages: u64,
     /// Bytes of those messages, each with its line feed.
     pub bytes: u64,
-    /// Messages written per minute, over the last 60 s or over the uptime if that is shorter.
+    /// Messages of data written per minute, over the last 60 s or over the uptime if that is shorter.
     pub rate_per_minute: f64,
     /// True if each shard of the topics has at least one live connection.
     pub connected: bool,
@@ -114,6 +133,12 @@ pub struct PipelineSnapshot {
     /// Counters of the stages and sinks, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginSnapshot>,
+    /// State of each connection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connection_states: Vec<ConnectionStatus>,
+    /// State of each topic, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topic_states: BTreeMap<String, TopicReport>,
 }
 
 impl PipelineSnapshot {
@@ -121,6 +146,12 @@ impl PipelineSnapshot {
     pub(super) fn sum<'a>(all: impl ExactSizeIterator<Item = &'a Self>) -> Self {
         let mut sum = Self { connected: all.len() > 0, ..Self::default() };
         for (index, one) in all.enumerate() {
+            sum.state = sum.state.max(one.state);
+            sum.activity.keep_later(&one.activity);
+            sum.silent_seconds = sum.silent_seconds.max(one.silent_seconds);
+            let outages = [&sum.outage, &one.outage].into_iter().flatten();
+            sum.outage = outages.max_by_key(|outage| outage.seconds).cloned();
+            sum.control += one.control;
             sum.messages += one.messages;
             sum.bytes += one.bytes;
             sum.rate_per_minute += one.rate_per_minute;
@@ -159,49 +190,5 @@ impl PipelineSnapshot {
             sum.queue.bytes += one.queue.bytes;
         }
         sum
-    }
-}
-
-/// Formats the status line: `Uptime: 12m34s | Total Msgs: 152340 | Rate: 7260.12 msg/min`, with the
-/// warning about the feed, if there is one.
-impl fmt::Display for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uptime = Uptime(self.uptime_seconds);
-        let messages = self.total.messages;
-        let rate = self.total.rate_per_minute;
-        write!(f, "Uptime: {uptime} | Total Msgs: {messages} | Rate: {rate:.2} msg/min")?;
-        match &self.total.feed_warning {
-            None => Ok(()),
-            Some(warning) => write!(f, " | Warning: {warning}"),
-        }
-    }
-}
-
-/// A number of seconds, formatted as `59s`, `12m34s` or `26h0m3s`.
-struct Uptime(u64);
-
-impl fmt::Display for Uptime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hours = self.0 / 3600;
-        let minutes = self.0 / 60 % 60;
-        let seconds = self.0 % 60;
-        match (hours, minutes) {
-            (0, 0) => write!(f, "{seconds}s"),
-            (0, _) => write!(f, "{minutes}m{seconds}s"),
-            _ => write!(f, "{hours}h{minutes}m{seconds}s"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uptime_grows_from_seconds_to_hours() {
-        assert_eq!(Uptime(0).to_string(), "0s");
-        assert_eq!(Uptime(59).to_string(), "59s");
-        assert_eq!(Uptime(60).to_string(), "1m0s");
-        assert_eq!(Uptime(26 * 3600 + 3).to_string(), "26h0m3s");
     }
 }

@@ -35,6 +35,24 @@ pub struct TopicStatus {
     /// Topics without a reply; the first hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unconfirmed: Vec<String>,
+    /// Number of topics that are silent for far longer than usual.
+    #[serde(default)]
+    pub silent: u64,
+    /// These topics; the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silences: Vec<String>,
+}
+
+/// Returns each topic of a shard once, in the order of the configuration, with the best reply to it.
+pub(super) fn best_replies(
+    connections: &[ConnectionReplies],
+) -> impl Iterator<Item = (&str, &SubscriptionReply)> {
+    let replies = || connections.iter().flat_map(|connection| &connection.replies);
+    let mut best: HashMap<&str, &SubscriptionReply> = HashMap::new();
+    for (topic, reply) in replies() {
+        best.entry(topic).and_modify(|best| *best = best.better(reply)).or_insert(reply);
+    }
+    replies().filter_map(move |(topic, _)| Some((topic.as_str(), best.remove(topic.as_str())?)))
 }
 
 impl TopicStatus {
@@ -43,19 +61,19 @@ impl TopicStatus {
     pub(super) fn from_replies<'a>(shards: impl Iterator<Item = &'a [ConnectionReplies]>) -> Self {
         let mut status = Self::default();
         for connections in shards {
-            let replies = || connections.iter().flat_map(|connection| &connection.replies);
-            let mut best: HashMap<&str, &SubscriptionReply> = HashMap::new();
-            for (topic, reply) in replies() {
-                best.entry(topic).and_modify(|best| *best = best.better(reply)).or_insert(reply);
-            }
-            // In the order of the configuration, each topic once.
-            for (topic, _) in replies() {
-                if let Some(reply) = best.remove(topic.as_str()) {
-                    status.add_topic(topic, reply);
-                }
+            for (topic, reply) in best_replies(connections) {
+                status.add_topic(topic, reply);
             }
         }
         status
+    }
+
+    /// Counts a topic that is silent.
+    pub(super) fn add_silent(&mut self, topic: &str) {
+        self.silent += 1;
+        if self.silences.len() < MAX_LISTED_TOPICS {
+            self.silences.push(topic.to_owned());
+        }
     }
 
     fn add_topic(&mut self, topic: &str, reply: &SubscriptionReply) {
@@ -84,6 +102,8 @@ impl TopicStatus {
         let refusals = other.refusals.iter().map(|(topic, words)| (topic.clone(), words.clone()));
         self.refusals.extend(refusals);
         self.unconfirmed.extend(other.unconfirmed.iter().cloned());
+        self.silent += other.silent;
+        self.silences.extend(other.silences.iter().cloned());
     }
 }
 

@@ -86,6 +86,11 @@ impl Batch {
         self.ends.len() > self.control_count
     }
 
+    /// Returns the number of the messages that are known to be control messages.
+    pub(crate) fn control_count(&self) -> usize {
+        self.control_count
+    }
+
     /// Sets the number of the messages that are control messages (answers, pongs, heartbeats).
     pub fn set_control_count(&mut self, count: usize) {
         self.control_count = count;

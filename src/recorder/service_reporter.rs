@@ -87,7 +87,7 @@ impl ServiceReporter {
             self.status_due = now;
         }
         if self.is_ready && now >= self.status_due {
-            let status = self.secrets.mask(&self.stats.snapshot().to_string());
+            let status = self.secrets.mask(&self.stats.snapshot().to_single_line());
             self.manager.send(Notification::Status(&status));
             self.status_due = now + STATUS_INTERVAL;
         }

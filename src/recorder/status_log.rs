@@ -8,8 +8,7 @@ use tracing::{info, warn};
 
 use crate::metrics::ProcessStats;
 
-/// Logs the status line once per `interval`, as a warning while a sink is stalled or most of the feed
-/// is left out. Never returns.
+/// Logs the status line once per `interval`, as a warning while something is wrong. Never returns.
 pub(super) async fn log_status_periodically(interval: Duration, stats: Arc<ProcessStats>) {
     let mut ticks = interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -18,14 +17,13 @@ pub(super) async fn log_status_periodically(interval: Duration, stats: Arc<Proce
         let snapshot = stats.snapshot();
         let dropped = snapshot.total.dropped;
         let connected = snapshot.total.connected;
+        let line = snapshot.to_single_line();
         match &snapshot.total.stall {
-            None if snapshot.total.feed_warning.is_some() => {
-                warn!(dropped, connected, "{snapshot}");
-            }
-            None => info!(dropped, connected, "{snapshot}"),
+            None if snapshot.has_trouble() => warn!(dropped, connected, "{line}"),
+            None => info!(dropped, connected, "{line}"),
             Some(stall) => {
                 let stalled_seconds = stall.seconds;
-                warn!(dropped, connected, stalled_seconds, error = %stall.error, "{snapshot}");
+                warn!(dropped, connected, stalled_seconds, error = %stall.error, "{line}");
             }
         }
     }

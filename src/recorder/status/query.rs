@@ -13,8 +13,8 @@ use super::protocol::{JSON_REQUEST, RELOAD_REQUEST, RELOAD_TIMEOUT, RESPONSE_TIM
 use crate::metrics::Snapshot;
 use crate::recorder::reload::ReloadReport;
 
-/// Maximum length of a response. That of a recorder is a few kilobytes.
-const MAX_RESPONSE_BYTES: u64 = 1 << 20;
+/// Maximum length of a response. A topic has some 200 bytes.
+const MAX_RESPONSE_BYTES: u64 = 64 << 20;
 
 /// A query without a valid response.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::protocol::{MAX_REQUEST_BYTES, RELOAD_TIMEOUT, RESPONSE_TIMEOUT, Request};
-use crate::metrics::{ProcessStats, Snapshot};
+use crate::metrics::{ProcessStats, Snapshot, SnapshotDetail};
 use crate::recorder::reload::{ConfigFile, ReloadHandle};
 
 /// Answers the clients of the status socket.
@@ -40,7 +40,7 @@ impl Responder {
 
     async fn snapshot(&self) -> Snapshot {
         let file_differs = self.file.differs().await;
-        let mut snapshot = self.stats.snapshot();
+        let mut snapshot = self.stats.snapshot_with(SnapshotDetail::Everything);
         if let Some(config) = &mut snapshot.config {
             config.file_differs = file_differs;
         }

@@ -1,6 +1,7 @@
 //! The writer of one topic's hour files.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
@@ -17,7 +18,7 @@ use crate::archive::locked_handle::Placement;
 use crate::archive::received_lines::ReceivedLines;
 use crate::archive::tail_repair::TailRepair;
 use crate::base::time::{Hour, UnixNanos};
-use crate::metrics::PipelineStats;
+use crate::metrics::{PipelineStats, TopicActivity};
 use crate::plugin::SourceEvent;
 
 /// The log level at which hours are opened and closed.
@@ -36,6 +37,8 @@ pub(super) struct TopicWriter {
     /// topics, its journal then records only those that concern it.
     subscribed_topic: Option<String>,
     log_level: HourLogLevel,
+    /// The messages of the topic, for the status.
+    activity: Option<Arc<TopicActivity>>,
     hour: Option<Box<HourWriter>>,
     /// `false` once the topic is not wanted any more: then no hour is opened but for its lines.
     is_recorded: bool,
@@ -71,6 +74,7 @@ impl TopicWriter {
             options,
             subscribed_topic,
             log_level,
+            activity: None,
             hour: None,
             is_recorded: true,
             open_event,
@@ -84,6 +88,18 @@ impl TopicWriter {
     /// Returns the topic of the lines, if the source subscribed to exactly this topic.
     pub(super) fn subscribed_topic(&self) -> Option<&str> {
         self.subscribed_topic.as_deref()
+    }
+
+    /// Sets what the writes are recorded in for the status.
+    pub(super) fn set_activity(&mut self, activity: Option<Arc<TopicActivity>>) {
+        self.activity = activity;
+    }
+
+    /// Records that messages are written.
+    pub(super) fn record_activity(&self, received: UnixNanos) {
+        if let Some(activity) = &self.activity {
+            activity.record(received);
+        }
     }
 
     /// Returns the first part of the file names.

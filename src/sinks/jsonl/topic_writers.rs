@@ -197,7 +197,10 @@ impl TopicWriters {
             Some(folded) => folded.separate(topic, stem),
             None => stem,
         };
-        let index = self.writers.push(self.template.topic_writer(topic, stem));
+        let mut writer = self.template.topic_writer(topic, stem);
+        let is_subscribed = writer.subscribed_topic().is_some();
+        writer.set_activity(is_subscribed.then(|| self.stats.register_topic(topic)));
+        let index = self.writers.push(writer);
         self.index_by_topic.insert(topic.to_owned(), index);
         index
     }
@@ -227,7 +230,10 @@ impl TopicWriters {
                     continue;
                 }
             };
-            self.get_mut(index).begin_recording(topic);
+            let activity = self.stats.register_topic(topic);
+            let writer = self.get_mut(index);
+            writer.begin_recording(topic);
+            writer.set_activity(Some(activity));
             self.writers.unshare(index);
         }
         result
@@ -240,7 +246,10 @@ impl TopicWriters {
         }
         for topic in topics {
             if let Some(index) = self.index_of(topic).filter(|index| *index != WriterIndex::FIRST) {
-                self.get_mut(index).end_recording();
+                self.stats.forget_topic(topic);
+                let writer = self.get_mut(index);
+                writer.end_recording();
+                writer.set_activity(None);
             }
         }
     }
@@ -400,6 +409,7 @@ impl TopicWriters {
         self.writers.get_mut(index).report_journal_error(&self.stats);
         self.close_after_use(index);
         if written.is_ok() {
+            self.writers.get_mut(index).record_activity(lines.receipt.received);
             self.held.end_refusal(index);
         }
         written

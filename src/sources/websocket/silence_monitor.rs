@@ -15,7 +15,7 @@ use super::topic_vec::{TopicIndex, TopicVec};
 use crate::plugin::{Disconnect, DownCause};
 
 /// Time after a message of data in which further ones need not be recorded.
-const RECENT: Duration = Duration::from_millis(100);
+pub(super) const RECENT: Duration = Duration::from_millis(100);
 
 /// The silence timers of one connection.
 #[derive(Debug)]
@@ -66,11 +66,6 @@ impl SilenceMonitor {
         for topic in removed {
             timers[*topic] = SilenceTimer::for_topic(limit, now);
         }
-    }
-
-    /// Returns whether silence is measured at all.
-    pub(super) fn is_enabled(&self) -> bool {
-        self.connection_timer.is_some() || self.has_topic_timers()
     }
 
     /// Returns whether the silence of each topic is measured.

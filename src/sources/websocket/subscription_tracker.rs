@@ -21,7 +21,7 @@ use super::quote::{mask_and_shorten, quote};
 use super::request_id::RequestId;
 use super::request_purpose::RequestPurpose;
 use super::rules::{MAX_ANSWER_BYTES, RuleScope};
-use super::silence_monitor::SilenceMonitor;
+use super::silence_monitor::{RECENT, SilenceMonitor};
 use super::subscription_table::{
     AnswerSubject, NOT_ACCEPTED, StartedRequest, SubscriptionState, SubscriptionTable,
 };
@@ -59,6 +59,8 @@ pub(super) struct SubscriptionTracker {
     next_request_at: Instant,
     inspect_until: Instant,
     has_data: bool,
+    /// Time of the last message that is known to be data.
+    last_data: Option<Instant>,
     /// Number of messages of data that are not about one of the topics.
     untagged_messages: u32,
     /// Number of confirmations without a subject that can be answers to the opening messages.
@@ -108,6 +110,7 @@ impl SubscriptionTracker {
             next_request_at: now,
             inspect_until: now + INSPECT_WINDOW,
             has_data: false,
+            last_data: None,
             untagged_messages: 0,
             opening_answers: settings.opening_messages.len(),
             is_fully_answered: false,
@@ -325,8 +328,11 @@ impl SubscriptionTracker {
             || !self.subscriptions.is_fully_confirmed();
         let settings = Arc::clone(&self.settings);
         let skips_control = settings.control == ControlMessages::Skip;
-        let has_silence = self.silence.is_enabled();
-        if !inspects_data && !skips_control && !settings.rules.has_unsolicited() && !has_silence {
+        if !inspects_data
+            && !skips_control
+            && !settings.rules.has_unsolicited()
+            && self.has_recent_data(now)
+        {
             self.sample_batch(batch);
             return None;
         }
@@ -336,7 +342,7 @@ impl SubscriptionTracker {
         let mut scratch = String::new();
         let mut is_data = |payload: &[u8]| {
             // One message of many is enough to know that there is data.
-            let is_inspected = inspects_all || (has_silence && !self.silence.has_recent_data(now));
+            let is_inspected = inspects_all || !self.has_recent_data(now);
             let scope = if is_inspected { RuleScope::All } else { RuleScope::Unsolicited };
             let rule = settings.rules.match_message(payload, scope);
             if self.welcome_deadline.is_some()
@@ -373,6 +379,12 @@ impl SubscriptionTracker {
         disconnect
     }
 
+    /// Returns whether a further message of data would change nothing, neither for the silence nor for
+    /// the status, so that messages need not be examined.
+    fn has_recent_data(&self, now: Instant) -> bool {
+        self.last_data.is_some_and(|last| last + RECENT > now) && self.silence.has_recent_data(now)
+    }
+
     /// Examines one message of the batch if topics wait for confirmation, which their data is.
     fn sample_batch(&mut self, batch: &Batch) {
         if !self.subscriptions.has_requested() {
@@ -397,6 +409,7 @@ impl SubscriptionTracker {
         scratch: &mut String,
     ) {
         self.has_data = true;
+        self.last_data = Some(now);
         self.silence.record_data(now);
         if self.resolver.topic_count() == 0 {
             self.fixed_answers.record_data();
