@@ -39,6 +39,14 @@ const BAD: &[(&str, &[&str])] = &[
     ("{\"log_level\": \"warning\"}", &["log_level", "did you mean `warn`?"]),
     ("{\"status_interval\": 1.5}", &["status_interval"]),
     (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"reconnect\": {\"first\": \"10ms\"}}}",
+        &["reconnect.first", "from 100ms to 1h"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"reconnect\": {\"max\": \"400ms\"}}}",
+        &["reconnect.max", "`reconnect.first`"],
+    ),
+    (
         "{\"ws_url\": \"ws://h\", \"source\": {\"type\": \"websocket\", \"url\": \"ws://h\"}}",
         &["`ws_url` and `source` exclude each other"],
     ),

@@ -39,6 +39,7 @@ mod packaging;
 mod permessage_deflate;
 mod plugins;
 mod proxies;
+mod reconnects;
 mod recording;
 mod redundant_connections;
 mod reload;

@@ -1,27 +1,41 @@
-//! Delays between attempts to connect.
+//! Delays between attempts.
 
 use std::time::Duration;
 
-/// First and shortest delay.
-const MIN_DELAY: Duration = Duration::from_millis(500);
-/// Longest delay that the recorder chooses by itself.
-const MAX_DELAY: Duration = Duration::from_secs(60);
 /// Lifetime after which a connection that delivered data always counts as a success.
 const MAX_PROBATION: Duration = Duration::from_secs(5);
 /// Longest delay that is granted to a server's `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Exponential backoff with jitter: 0.5 s, then up to 1 s, 2 s, … 60 s.
+/// Exponential backoff with jitter: the first delay, then up to twice as long each time, up to a
+/// maximum.
 ///
 /// Each delay is drawn at random from the upper half of its range, so that many recorders do not
 /// reconnect together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backoff {
+    /// First and shortest delay.
+    first: Duration,
     failures: u32,
     last_delay: Duration,
 }
 
+impl Default for Backoff {
+    /// Creates a backoff that begins with half a second.
+    fn default() -> Self {
+        Self::new(Duration::from_millis(500))
+    }
+}
+
 impl Backoff {
+    /// Longest delay, where nothing else is said.
+    const DEFAULT_MAX: Duration = Duration::from_secs(60);
+
+    /// Creates a backoff that begins with this delay.
+    pub(crate) fn new(first: Duration) -> Self {
+        Self { first, failures: 0, last_delay: Duration::ZERO }
+    }
+
     /// Records a connection that delivered data, with its lifetime.
     ///
     /// The next delay is the shortest again if the connection lasted as long as the delay before
@@ -32,15 +46,25 @@ impl Backoff {
         }
     }
 
-    /// Returns the delay after one more failure, at least the pause that the server asked for, up
-    /// to an hour.
-    pub(crate) fn next_delay(&mut self, retry_after: Option<Duration>) -> Duration {
-        let longest = MIN_DELAY.saturating_mul(1 << self.failures.min(16)).min(MAX_DELAY);
+    /// Returns the delay after one more failure, up to a minute.
+    pub(crate) fn next_delay(&mut self) -> Duration {
+        self.next_delay_within(Self::DEFAULT_MAX)
+    }
+
+    /// Returns the delay after one more failure, up to `max`.
+    pub(crate) fn next_delay_within(&mut self, max: Duration) -> Duration {
+        let longest = self.first.saturating_mul(1 << self.failures.min(16)).min(max);
         self.failures = self.failures.saturating_add(1);
-        let shortest = (longest / 2).max(MIN_DELAY);
+        let shortest = (longest / 2).max(self.first.min(longest));
         let delay = shortest + longest.saturating_sub(shortest).mul_f64(fastrand::f64());
         self.last_delay = delay;
-        delay.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+        delay
+    }
+
+    /// Returns the delay after one more failure, up to `max` but at least the pause that the
+    /// server asked for, up to an hour.
+    pub(crate) fn next_delay_after(&mut self, pause: Duration, max: Duration) -> Duration {
+        self.next_delay_within(max).max(pause.min(MAX_RETRY_AFTER))
     }
 }
 
@@ -48,13 +72,16 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    const FIRST: Duration = Duration::from_millis(500);
+
     #[test]
     fn delays_grow_from_half_a_second_to_a_minute_and_stay() {
         let mut backoff = Backoff::default();
-        let delays: Vec<_> = (0..100).map(|_| backoff.next_delay(None)).collect();
-        assert_eq!(delays[0], MIN_DELAY);
-        assert!(delays.iter().all(|delay| (MIN_DELAY..=MAX_DELAY).contains(delay)));
-        assert!(delays[10..].iter().all(|delay| *delay >= MAX_DELAY / 2));
+        let max = Backoff::DEFAULT_MAX;
+        let delays: Vec<_> = (0..100).map(|_| backoff.next_delay()).collect();
+        assert_eq!(delays[0], FIRST);
+        assert!(delays.iter().all(|delay| (FIRST..=max).contains(delay)));
+        assert!(delays[10..].iter().all(|delay| *delay >= max / 2));
         assert!(delays[10..].iter().any(|delay| *delay != delays[10]), "no jitter");
     }
 
@@ -62,20 +89,28 @@ mod tests {
     fn only_a_connection_that_lasted_resets_the_delay() {
         let mut backoff = Backoff::default();
         for _ in 0..10 {
-            backoff.next_delay(None);
+            backoff.next_delay();
         }
         backoff.record_success(Duration::from_millis(10));
-        assert!(backoff.next_delay(None) > MIN_DELAY, "data and an end at once prove nothing");
+        assert!(backoff.next_delay() > FIRST, "data and an end at once prove nothing");
         backoff.record_success(MAX_PROBATION);
-        assert_eq!(backoff.next_delay(None), MIN_DELAY);
-        backoff.record_success(MIN_DELAY);
-        assert_eq!(backoff.next_delay(None), MIN_DELAY);
+        assert_eq!(backoff.next_delay(), FIRST);
+        backoff.record_success(FIRST);
+        assert_eq!(backoff.next_delay(), FIRST);
+    }
+
+    #[test]
+    fn a_first_delay_above_the_maximum_is_the_maximum() {
+        let max = Duration::from_millis(200);
+        assert_eq!(Backoff::default().next_delay_within(max), max);
     }
 
     #[test]
     fn retry_after_is_honored_up_to_an_hour() {
         let mut backoff = Backoff::default();
-        assert_eq!(backoff.next_delay(Some(Duration::from_secs(90))), Duration::from_secs(90));
-        assert_eq!(backoff.next_delay(Some(Duration::MAX)), MAX_RETRY_AFTER);
+        let max = Duration::from_secs(10);
+        let pause = Duration::from_secs(90);
+        assert_eq!(backoff.next_delay_after(pause, max), pause);
+        assert_eq!(backoff.next_delay_after(Duration::MAX, max), MAX_RETRY_AFTER);
     }
 }

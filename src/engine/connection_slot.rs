@@ -27,7 +27,8 @@ use super::slot_notice::{Adoption, SlotNotice, SourceChange};
 use crate::base::backoff::Backoff;
 use crate::base::error_chain::error_chain;
 use crate::plugin::{
-    BoxError, ConnectionPolicy, Disconnect, DownCause, Source, SourceError, TopicsOutcome,
+    BoxError, ConnectionPolicy, Disconnect, DownCause, ReconnectPolicy, Source, SourceError,
+    TopicsOutcome,
 };
 
 /// Minimum time between two replacements, in case a server announces its end at every connect.
@@ -56,6 +57,7 @@ pub(crate) struct ConnectionSlot {
     /// Time by which the first connection is replaced earlier than `max_age`.
     age_offset: Duration,
     last_replacement: Option<Instant>,
+    reconnect: ReconnectPolicy,
     backoff: Backoff,
     notice_sender: Sender<SlotNotice>,
     notice_receiver: Receiver<SlotNotice>,
@@ -72,7 +74,8 @@ pub(super) fn build_slots(
     group: &Arc<ConnectionGroup>,
     source: Box<dyn Source>,
 ) -> Vec<ConnectionSlot> {
-    let ConnectionPolicy { connections, max_age } = source.connection_policy();
+    let policy = source.connection_policy();
+    let ConnectionPolicy { connections, max_age, .. } = policy;
     let mut sources = vec![source];
     while sources.len() < connections
         && let Some(duplicate) = sources.first().and_then(|source| source.duplicate())
@@ -84,7 +87,7 @@ pub(super) fn build_slots(
     let build = |(position, source)| {
         // The offsets keep the connections from reaching their maximum age together.
         let age_offset = max_age.unwrap_or_default() * position / (2 * count);
-        ConnectionSlot::new(Arc::clone(group), source, max_age, age_offset)
+        ConnectionSlot::new(Arc::clone(group), source, policy, age_offset)
     };
     (0..).zip(sources).map(build).collect()
 }
@@ -93,9 +96,10 @@ impl ConnectionSlot {
     fn new(
         group: Arc<ConnectionGroup>,
         source: Box<dyn Source>,
-        max_age: Option<Duration>,
+        policy: ConnectionPolicy,
         age_offset: Duration,
     ) -> Self {
+        let ConnectionPolicy { max_age, reconnect, .. } = policy;
         let (notice_sender, notice_receiver) = channel(NOTICE_CAPACITY);
         Self {
             group,
@@ -109,7 +113,8 @@ impl ConnectionSlot {
             max_age,
             age_offset,
             last_replacement: None,
-            backoff: Backoff::default(),
+            reconnect,
+            backoff: Backoff::new(reconnect.first),
             notice_sender,
             notice_receiver,
             topics: None,
@@ -192,7 +197,12 @@ impl ConnectionSlot {
         if change == SourceChange::Topics && self.set_topics(&topics) {
             return;
         }
-        self.max_age = source.connection_policy().max_age;
+        let ConnectionPolicy { max_age, reconnect, .. } = source.connection_policy();
+        self.max_age = max_age;
+        if self.reconnect != reconnect {
+            self.reconnect = reconnect;
+            self.backoff = Backoff::new(reconnect.first);
+        }
         self.template = source.duplicate();
         self.next_source = Some(source);
         self.topics = None;
@@ -421,7 +431,10 @@ impl ConnectionSlot {
         );
         self.group.on_lost(line, &lost);
         let is_replaced = role == Role::Current && self.current.is_some();
-        let retry_in = (!is_replaced).then(|| self.backoff.next_delay(lost.retry_after));
+        let retry_in = (!is_replaced).then(|| {
+            let pause = lost.retry_after.unwrap_or_default();
+            self.backoff.next_delay_after(pause, self.reconnect.max_after(&lost))
+        });
         log_disconnect(&source.endpoint(), &summary, &lost, retry_in);
         if let Some(delay) = retry_in {
             let next_connect = Instant::now() + delay;

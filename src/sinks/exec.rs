@@ -101,7 +101,7 @@ impl ExecSink {
             return Err(format!("the program has ended, and is started again in {wait:.1?}").into());
         }
         // The delay grows unless the program runs for a while.
-        self.earliest_start = Instant::now() + self.backoff.next_delay(None);
+        self.earliest_start = Instant::now() + self.backoff.next_delay();
         let child = self.config.command.start(&self.config.env)?;
         child.set_nonblocking()?;
         self.starts.add(1);

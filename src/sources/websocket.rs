@@ -35,6 +35,7 @@ pub(crate) mod profile;
 mod protocol_settings;
 mod proxy;
 mod quote;
+mod reconnect_config;
 mod request_builder;
 mod request_id;
 mod request_purpose;
@@ -82,6 +83,7 @@ use self::profile::Bootstrap;
 pub use self::profile::Profile;
 use self::protocol_settings::ProtocolSettings;
 use self::quote::mask_and_shorten;
+pub use self::reconnect_config::ReconnectConfig;
 use self::request_builder::RequestBuilder;
 use self::rules::Rules;
 pub use self::subscribe_messages::SubscribeMessages;
@@ -184,6 +186,7 @@ impl SourceConfig for WebsocketConfig {
                 policy: ConnectionPolicy {
                     connections: self.connections,
                     max_age: self.limits.max_connection_age.to_non_zero_duration(),
+                    reconnect: self.reconnect.to_policy(),
                 },
                 connection: None,
             }));

@@ -131,7 +131,7 @@ impl ExecStage {
 
     fn schedule_restart(&mut self, uptime: Duration) -> Duration {
         self.backoff.record_success(uptime);
-        let delay = self.backoff.next_delay(None);
+        let delay = self.backoff.next_delay();
         self.earliest_start = Instant::now() + delay;
         delay
     }

@@ -18,7 +18,14 @@ pub struct Server {
 impl Server {
     /// Starts the server. The script gets the number of the connection, from 0, and the connection.
     pub fn start(script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    /// Starts the server on a port that is bound already.
+    pub fn start_on(
+        listener: TcpListener,
+        script: impl Fn(usize, &mut Peer) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let (send, notes) = channel();
         let script = Arc::new(script);

@@ -146,7 +146,7 @@ impl HookThread {
                 if !std::mem::replace(&mut self.is_failing, true) {
                     warn!(program, %error, "the program of `on_event` failed; it gets the lines again later");
                 }
-                self.due = Instant::now() + self.backoff.next_delay(None).max(MIN_INTERVAL);
+                self.due = Instant::now() + self.backoff.next_delay().max(MIN_INTERVAL);
             }
         }
     }

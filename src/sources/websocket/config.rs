@@ -14,6 +14,7 @@ use super::endpoint_url::{EndpointUrl, UrlProtocol};
 use super::host_port::HostPort;
 use super::ping_config::PingConfig;
 use super::profile::{NamedProfile, Profile, ProfileError, ProfileQuery};
+use super::reconnect_config::ReconnectConfig;
 use super::subscribe_messages::SubscribeMessages;
 use super::tls::TlsConfig;
 use super::venue_limits::VenueLimits;
@@ -124,6 +125,9 @@ struct RawWebsocketConfig {
     /// Minimum time between two connects. The default is that of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     connect_interval: Option<ConfigDuration>,
+    /// Delays between attempts to connect. Where `connect_interval` is longer it holds.
+    #[serde(default)]
+    reconnect: ReconnectConfig,
     /// Age at which a connection is replaced without a gap: the new one is subscribed before the old
     /// one is closed, and messages received over both are written once. At least 5s; 0 for never. The
     /// default is that of the profile.
@@ -232,6 +236,7 @@ pub struct WebsocketConfig {
     pub(super) control: ControlMessages,
     pub(super) binary: BinaryEncoding,
     pub(super) limits: VenueLimits,
+    pub(super) reconnect: ReconnectConfig,
     pub(super) connections: usize,
     pub(super) silence_timeout: ConfigDuration,
     pub(super) topic_silence: ConfigDuration,
@@ -298,6 +303,7 @@ impl TryFrom<RawWebsocketConfig> for WebsocketConfig {
             control: raw.control,
             binary: raw.binary.unwrap_or(profile.binary),
             limits,
+            reconnect: raw.reconnect,
             connections: raw.connections,
             silence_timeout: raw.silence_timeout,
             topic_silence: raw.topic_silence,
@@ -344,6 +350,7 @@ impl From<WebsocketConfig> for RawWebsocketConfig {
             topics_per_connection: Some(config.limits.topics_per_connection),
             request_interval: Some(config.limits.request_interval),
             connect_interval: Some(config.limits.connect_interval),
+            reconnect: config.reconnect,
             max_connection_age: Some(config.limits.max_connection_age),
             connections: config.connections,
             silence_timeout: config.silence_timeout,
@@ -397,6 +404,16 @@ impl WebsocketConfig {
         if !max_age.is_zero() && max_age < MIN_CONNECTION_AGE {
             let range = format!("at least {MIN_CONNECTION_AGE}, or 0 for never");
             return out_of_range("max_connection_age", &max_age, &range);
+        }
+        let ReconnectConfig { first, max } = self.reconnect;
+        if !(ReconnectConfig::MIN_FIRST..=ReconnectConfig::MAX).contains(&first) {
+            let range = format!("from {} to {}", ReconnectConfig::MIN_FIRST, ReconnectConfig::MAX);
+            return out_of_range("reconnect.first", &first, &range);
+        }
+        if !(first..=ReconnectConfig::MAX).contains(&max) {
+            let range =
+                format!("from {first}, which is `reconnect.first`, to {}", ReconnectConfig::MAX);
+            return out_of_range("reconnect.max", &max, &range);
         }
         if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
             return out_of_range("connections", &self.connections, "1 or 2");

@@ -310,7 +310,11 @@ impl Source for LimitedSource {
     }
 
     fn connection_policy(&self) -> ConnectionPolicy {
-        ConnectionPolicy { connections: 1, max_age: Some(Duration::from_secs(20)) }
+        ConnectionPolicy {
+            connections: 1,
+            max_age: Some(Duration::from_secs(20)),
+            ..ConnectionPolicy::default()
+        }
     }
 
     fn duplicate(&self) -> Option<Box<dyn Source>> {

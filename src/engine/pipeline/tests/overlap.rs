@@ -128,7 +128,8 @@ async fn record_for(source: SecondsSource, seconds: u64) -> (Vec<u64>, usize, Ar
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_replaced_before_the_server_cuts_it_off() {
     let max_age = Some(Duration::from_secs(50));
-    let source = SecondsSource::new(ConnectionPolicy { connections: 1, max_age }, 60);
+    let source =
+        SecondsSource::new(ConnectionPolicy { max_age, ..ConnectionPolicy::default() }, 60);
     let (missing, duplicates, stats) = record_for(source, 3_600).await;
     assert_eq!((missing, duplicates), (vec![], 0));
     let snapshot = stats.snapshot();
@@ -139,7 +140,8 @@ async fn a_connection_is_replaced_before_the_server_cuts_it_off() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_replacement_is_retried_while_the_old_connection_stays() {
     let max_age = Some(Duration::from_secs(50));
-    let source = SecondsSource::new(ConnectionPolicy { connections: 1, max_age }, 120);
+    let source =
+        SecondsSource::new(ConnectionPolicy { max_age, ..ConnectionPolicy::default() }, 120);
     let (missing, duplicates, stats) =
         record_for(SecondsSource { flaky: true, ..source }, 3_600).await;
     assert_eq!((missing, duplicates), (vec![], 0));
@@ -157,7 +159,10 @@ async fn without_replacement_messages_are_missing() {
 #[tokio::test(start_paused = true)]
 async fn two_connections_cut_off_at_different_times_lose_nothing() {
     let max_age = Some(Duration::from_secs(45));
-    let source = SecondsSource::new(ConnectionPolicy { connections: 2, max_age }, 60);
+    let source = SecondsSource::new(
+        ConnectionPolicy { connections: 2, max_age, ..ConnectionPolicy::default() },
+        60,
+    );
     let (missing, duplicates, stats) = record_for(source, 600).await;
     assert_eq!((missing, duplicates), (vec![], 0));
     let snapshot = stats.snapshot();
