@@ -77,16 +77,15 @@ impl Archive {
         output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Returns the gaps in the order of time, each as `stem down eof exact`. The last one of each
-    /// stem goes on, since nothing records any more; it ends with `...`.
+    /// Returns the gaps in the order of time, each as `stem down eof exact`, without the time before
+    /// the recording began. None goes on: the archive is a copy that no recorder holds.
     fn gaps(&self) -> Vec<String> {
         let gap = |gap: &Value| {
-            let words =
-                ["stem", "kind", "cause", "certainty"].map(|key| gap[key].as_str().unwrap());
-            let end = if gap["to"].is_null() { " ..." } else { "" };
-            format!("{}{end}", words.join(" "))
+            assert!(gap["to"].is_string(), "{gap}");
+            ["stem", "kind", "cause", "certainty"].map(|key| gap[key].as_str().unwrap()).join(" ")
         };
-        self.json("gaps").iter().map(gap).collect()
+        let gaps = self.json("gaps");
+        gaps.iter().filter(|gap| gap["kind"] != "not_recorded").map(gap).collect()
     }
 }
 
@@ -186,14 +185,30 @@ fn ls_shows_the_state_of_old_hours() {
 }
 
 #[test]
+fn the_account_of_a_copy_ends_with_its_last_hour_and_says_so() {
+    let archive = Archive::copy_of("killed");
+    let dir = archive.path().to_str().unwrap();
+    for command in ["gaps", "ls", "report"] {
+        let output = run(&[command, "--dir", dir]);
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert!(words.contains("no recorder holds"), "{command}: {words}");
+        assert!(words.contains("nothing is known after 2026-03-01T10:"), "{command}: {words}");
+    }
+    let last = archive.json("gaps").pop().unwrap();
+    assert_eq!(last["to"], "2026-03-01T11:00:00.000Z");
+    let report = archive.output("report", &[]);
+    assert!(report.contains("1 hours, 0 of them complete"), "{report}");
+}
+
+#[test]
 fn gaps_of_old_journals_keep_their_meaning() {
     let gaps = |name| Archive::copy_of(name).gaps();
     for name in ["killed", "torn_tail"] {
-        assert_eq!(gaps(name), ["trades.BTC not_running crashed at_most ..."]);
+        assert_eq!(gaps(name), ["trades.BTC not_running crashed at_most"]);
     }
     assert_eq!(
         gaps("two_runs"),
-        ["trades.BTC not_running stopped exact", "trades.BTC not_running stopped exact ...",]
+        ["trades.BTC not_running stopped exact", "trades.BTC not_running stopped exact",]
     );
     assert_eq!(
         gaps("sealed"),
@@ -204,7 +219,7 @@ fn gaps_of_old_journals_keep_their_meaning() {
             "trades.BTC down closed at_most",
             "trades.BTC not_running stopped exact",
             "trades.BTC down idle at_most",
-            "trades.BTC not_running stopped exact ...",
+            "trades.BTC not_running stopped exact",
         ]
     );
     assert_eq!(
@@ -214,10 +229,10 @@ fn gaps_of_old_journals_keep_their_meaning() {
             "book%2FETH down eof exact",
             "control down eof exact",
             "trades.BTC down eof exact",
-            "bad not_running stopped exact ...",
-            "book%2FETH not_running stopped exact ...",
-            "control not_running stopped exact ...",
-            "trades.BTC not_running stopped exact ...",
+            "bad not_running stopped exact",
+            "book%2FETH not_running stopped exact",
+            "control not_running stopped exact",
+            "trades.BTC not_running stopped exact",
         ]
     );
     assert_eq!(
@@ -226,7 +241,7 @@ fn gaps_of_old_journals_keep_their_meaning() {
             "all down refused exact",
             "all down eof exact",
             "all not_running stopped exact",
-            "all not_running crashed at_most ...",
+            "all not_running crashed at_most",
             "all down silent at_most",
         ]
     );
@@ -235,7 +250,7 @@ fn gaps_of_old_journals_keep_their_meaning() {
         [
             "trades.BTC dropped overflow exact",
             "trades.BTC stalled disk possible",
-            "trades.BTC not_running stopped exact ...",
+            "trades.BTC not_running stopped exact",
         ]
     );
     let trouble = gaps("trouble");
@@ -248,7 +263,7 @@ fn gaps_of_old_journals_keep_their_meaning() {
         "trades.BTC not_running suspended exact",
         "trades.BTC unknown journal possible",
         "trades.BTC dropped given_up exact",
-        "trades.BTC not_running stopped exact ...",
+        "trades.BTC not_running stopped exact",
     ] {
         assert!(trouble.iter().any(|found| found == gap), "no {gap:?} in {trouble:#?}");
     }

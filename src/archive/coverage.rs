@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use super::completeness::{find_missing_lines, missing_by};
 use super::dir_lock::{is_recorder_running, read_previous_run};
@@ -21,6 +22,9 @@ pub struct Coverage {
     /// Gaps of each stem, in the order of their starts.
     pub gaps: BTreeMap<Stem, Vec<Gap>>,
     gaps_by_hour: BTreeMap<Stem, BTreeMap<Hour, HourGaps>>,
+    /// Time of the last thing that the journals tell, if no recorder holds the directory. Nothing is
+    /// known of the hours after it, which are no gap.
+    pub known_until: Option<UnixNanos>,
 }
 
 impl Coverage {
@@ -39,28 +43,51 @@ impl Coverage {
         let last_run = if recorder_runs { None } else { read_previous_run(dir) };
         let newest = records_by_stem.values().filter_map(|records| latest_open(records)).max();
         let newest_run = newest.map(|open| open.run.to_owned());
-        let mut gaps = BTreeMap::new();
-        let mut hour_gaps = BTreeMap::new();
-        for (stem, records) in records_by_stem {
+        let mut gaps: BTreeMap<Stem, Vec<Gap>> = BTreeMap::new();
+        for (stem, records) in &records_by_stem {
             let is_recorded = recorder_runs
-                && latest_open(&records)
-                    .is_some_and(|open| newest_run.as_deref() == Some(open.run));
-            let hours: Vec<_> = records.iter().map(|record| record.hour).collect();
+                && latest_open(records).is_some_and(|open| newest_run.as_deref() == Some(open.run));
             let recorder = if is_recorded {
                 RecorderState::Running
             } else {
                 RecorderState::Stopped { last_run }
             };
-            let stem_gaps = detect_gaps(records, now, recorder);
-            hour_gaps.insert(stem.clone(), gaps_by_hour(&stem_gaps, hours, now));
-            gaps.insert(stem.clone(), stem_gaps);
+            gaps.insert((*stem).clone(), detect_gaps(records.iter().copied(), now, recorder));
         }
-        Self { records, gaps, gaps_by_hour: hour_gaps }
+        let all_gaps = gaps.values().flatten();
+        let last_known = all_gaps.map(|gap| gap.to.unwrap_or(gap.from).max(gap.from)).max();
+        let known_until = if recorder_runs { None } else { last_known };
+        if let Some(known_until) = known_until {
+            for stem_gaps in gaps.values_mut() {
+                end_open_gaps(stem_gaps, known_until, now);
+            }
+        }
+        let mut hour_gaps = BTreeMap::new();
+        for (stem, records) in records_by_stem {
+            let hours: Vec<_> = records.iter().map(|record| record.hour).collect();
+            let stem_gaps = gaps.get(stem).map_or(&[][..], Vec::as_slice);
+            hour_gaps.insert(stem.clone(), gaps_by_hour(stem_gaps, hours, now));
+        }
+        Self { records, gaps, gaps_by_hour: hour_gaps, known_until }
     }
 
     /// Returns the gaps of an hour; none for an hour that is not in the directory.
     pub fn gaps_in_hour(&self, stem: &Stem, hour: Hour) -> HourGaps {
         self.gaps_by_hour.get(stem).and_then(|hours| hours.get(&hour)).copied().unwrap_or_default()
+    }
+}
+
+/// Ends the gaps that would go on, with the last hour of which something is known, once it is over.
+/// What came after it is not a gap of this directory, which may be a copy.
+fn end_open_gaps(gaps: &mut Vec<Gap>, known_until: UnixNanos, now: UnixNanos) {
+    let last_hour = Hour::containing(known_until.saturating_sub(Duration::from_nanos(1)));
+    let end = last_hour.end();
+    if end > now {
+        return;
+    }
+    gaps.retain(|gap| gap.to.is_some() || gap.from < end);
+    for gap in gaps.iter_mut().filter(|gap| gap.to.is_none()) {
+        gap.to = Some(end);
     }
 }
 

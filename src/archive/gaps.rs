@@ -87,6 +87,8 @@ pub struct HourGaps {
     /// Time within the hour for which something may be missing. Overlapping gaps count once, and
     /// gaps in which messages only waited do not count.
     pub duration: Duration,
+    /// Time within the hour before the recording began, which is a part of `duration`.
+    pub not_recorded: Duration,
     /// True if one of the gaps is of kind `unknown`.
     pub has_unknown: bool,
 }
@@ -116,7 +118,11 @@ pub fn gaps_by_hour(
             entry.has_unknown |= gap.kind == GapKind::Unknown;
             if gap.kind != GapKind::Stalled {
                 let from = gap.from.max(hour.start()).max(covered);
-                entry.duration += end.min(hour.end()).saturating_since(from);
+                let length = end.min(hour.end()).saturating_since(from);
+                entry.duration += length;
+                if gap.kind == GapKind::NotRecorded {
+                    entry.not_recorded += length;
+                }
             }
         }
         if gap.kind != GapKind::Stalled {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry as WalkDirEntry, WalkDir};
 
+use super::output::print_message;
 use crate::archive::coverage::Coverage;
 use crate::archive::directory::Directory;
 use crate::archive::file_name::Stem;
 use crate::archive::gaps::{Gap, HourGaps};
 use crate::archive::hour_entry::HourEntry;
 use crate::archive::journal::JournalEntry;
-use crate::base::time::UnixNanos;
+use crate::base::time::{Hour, UnixNanos};
 
 /// Levels of directories below that are searched for hours where there are none.
 const MAX_DEPTH: usize = 3;
@@ -49,6 +50,26 @@ pub(super) struct StemGap<'a> {
 pub(super) struct ArchiveCoverage<'a> {
     pub(super) hours: Vec<CoveredHour<'a>>,
     pub(super) gaps: Vec<StemGap<'a>>,
+    /// The directories that no recorder holds, whose last hour is over.
+    ended: Vec<EndedDirectory<'a>>,
+}
+
+/// A directory that no recorder holds, perhaps a copy.
+struct EndedDirectory<'a> {
+    dir: &'a Path,
+    known_until: UnixNanos,
+}
+
+impl ArchiveCoverage<'_> {
+    /// Tells people where the account of directories ends that no recorder holds.
+    pub(super) fn print_ends(&self) {
+        for EndedDirectory { dir, known_until } in &self.ended {
+            print_message(&format!(
+                "no recorder holds `{}`: nothing is known after {known_until}, and no later hour counts",
+                dir.display()
+            ));
+        }
+    }
 }
 
 impl ArchiveReader {
@@ -103,9 +124,13 @@ impl ArchiveReader {
     pub(super) fn read_coverage(&self, now: UnixNanos) -> anyhow::Result<ArchiveCoverage<'_>> {
         let mut hours = Vec::new();
         let mut gaps = Vec::new();
+        let mut ended = Vec::new();
         for dir in &self.dirs {
             let entries = Directory::read(dir)?.into_all_hours();
             let mut coverage = Coverage::read(dir, &entries, now, available_cores());
+            let is_over = |until: &UnixNanos| Hour::containing(*until).end() <= now;
+            let known_until = coverage.known_until.filter(is_over);
+            ended.extend(known_until.map(|known_until| EndedDirectory { dir, known_until }));
             let records = std::mem::take(&mut coverage.records);
             for (entry, record) in entries.into_iter().zip(records) {
                 let gaps = coverage.gaps_in_hour(&entry.stem, entry.hour);
@@ -120,7 +145,7 @@ impl ArchiveReader {
         }
         hours.sort_by(|a, b| (a.entry.hour, &a.entry.stem).cmp(&(b.entry.hour, &b.entry.stem)));
         gaps.sort_by(|a, b| (a.gap.from, &a.stem).cmp(&(b.gap.from, &b.stem)));
-        Ok(ArchiveCoverage { hours, gaps })
+        Ok(ArchiveCoverage { hours, gaps, ended })
     }
 }
 

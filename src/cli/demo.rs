@@ -24,7 +24,7 @@ use super::path_arg::path_parser;
 use crate::archive::coverage::Coverage;
 use crate::archive::directory::Directory;
 use crate::archive::file_name::{FileKind, Stem};
-use crate::archive::gaps::Gap;
+use crate::archive::gaps::{Gap, GapKind};
 use crate::archive::progress::Progress;
 use crate::archive::verify::{HourVerdict, verify_hour};
 use crate::base::time::{Clock, ManualClock, SystemClock};
@@ -192,7 +192,9 @@ fn seal(dir: &Path) -> anyhow::Result<Vec<SealedHour>> {
 fn closed_gaps(dir: &Path) -> anyhow::Result<Vec<Gap>> {
     let coverage = Coverage::read(dir, &Directory::read(dir)?.hours, SystemClock.now(), 1);
     let gaps = coverage.gaps.into_values().flatten();
-    Ok(gaps.filter(|gap| gap.to.is_some()).collect())
+    // The demo began with its first hour, which is no loss.
+    let is_loss = |gap: &Gap| gap.to.is_some() && gap.kind != GapKind::NotRecorded;
+    Ok(gaps.filter(is_loss).collect())
 }
 
 /// Compares the recorded trades with the `sent` trades, and returns the number of other lines.

@@ -50,7 +50,9 @@ pub(super) fn gaps(
     let archive = args.location.reader(config, registry)?;
     let now = SystemClock.now();
     let range = args.selection.range(now)?;
-    let ArchiveCoverage { hours, mut gaps } = archive.read_coverage(now)?;
+    let coverage = archive.read_coverage(now)?;
+    coverage.print_ends();
+    let ArchiveCoverage { hours, mut gaps, .. } = coverage;
     let known = hours.iter().map(|hour| (hour.dir, &hour.entry.stem));
     let patterns = StemPatterns::checked(&archive, &args.selection.stems, known)?;
     gaps.retain(|StemGap { dir, stem, gap }| {
@@ -139,8 +141,14 @@ fn summary(gaps: &[GapRow], now: UnixNanos) -> String {
     if gaps.is_empty() {
         return "no gaps".to_owned();
     }
-    let kinds =
-        [GapKind::Down, GapKind::NotRunning, GapKind::Dropped, GapKind::Stalled, GapKind::Unknown];
+    let kinds = [
+        GapKind::NotRecorded,
+        GapKind::Down,
+        GapKind::NotRunning,
+        GapKind::Dropped,
+        GapKind::Stalled,
+        GapKind::Unknown,
+    ];
     let parts = kinds.into_iter().filter_map(|kind| {
         let of_kind = gaps.iter().map(|found| &found.gap).filter(|gap| gap.kind == kind);
         let total: Duration = of_kind.clone().map(|gap| gap_duration(gap, now)).sum();

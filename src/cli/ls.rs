@@ -39,6 +39,7 @@ pub(super) fn ls(args: &LsArgs, config: &Path, registry: &Registry) -> Result<Ex
     let now = SystemClock.now();
     let range = args.selection.range(now)?;
     let coverage = archive.read_coverage(now)?;
+    coverage.print_ends();
     let known = coverage.hours.iter().map(|hour| (hour.dir, &hour.entry.stem));
     let patterns = StemPatterns::checked(&archive, &args.selection.stems, known)?;
     // An hour of which only a journal exists, without a record of lines, is no row.

@@ -49,7 +49,9 @@ pub(super) fn report(
     let archive = args.location.reader(config, registry)?;
     let now = SystemClock.now();
     let range = args.selection.range(now)?;
-    let ArchiveCoverage { mut hours, mut gaps } = archive.read_coverage(now)?;
+    let coverage = archive.read_coverage(now)?;
+    coverage.print_ends();
+    let ArchiveCoverage { mut hours, mut gaps, .. } = coverage;
     let known = hours.iter().map(|hour| (hour.dir, &hour.entry.stem));
     let patterns = StemPatterns::checked(&archive, &args.selection.stems, known)?;
     hours.retain(|hour| patterns.select(hour.dir, &hour.entry.stem));

@@ -41,6 +41,8 @@ pub enum DownCause {
     Exited,
     /// The topic was added while the recorder runs, and is not confirmed yet.
     Added,
+    /// Neither a confirmation nor a message of the topic has come; it may arrive all the same.
+    Unconfirmed,
     /// Any other reason that a plugin may have.
     Other,
 }
@@ -66,6 +68,7 @@ impl DownCause {
             Self::Silent => "silent",
             Self::Exited => "exited",
             Self::Added => "added",
+            Self::Unconfirmed => "unconfirmed",
             Self::Other => "other",
         }
     }

@@ -202,12 +202,14 @@ impl Test {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Runs a command on the archive and returns the JSON objects that it prints.
+    /// Runs a command on the archive and returns the JSON objects that it prints, without the time
+    /// before the recording began.
     pub fn query(&self, command: &str) -> Vec<Value> {
         let config = self.config();
         let output = run(&[command, "--json", "-config", config.to_str().unwrap()]);
         let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let objects = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        objects.filter(|object: &Value| object["kind"] != "not_recorded").collect()
     }
 
     /// Returns the gaps, each as `down eof exact`, without the last one: that no recorder runs.

@@ -231,7 +231,11 @@ impl GapDetector {
                     cause,
                     detail,
                     since: since.unwrap_or(t),
-                    certainty: if since.is_some() { Certainty::AtMost } else { Certainty::Exact },
+                    certainty: match (GapCause::is_doubt(cause), since) {
+                        (true, _) => Certainty::Possible,
+                        (false, Some(_)) => Certainty::AtMost,
+                        (false, None) => Certainty::Exact,
+                    },
                 });
             }
             JournalEvent::TopicUp { topic } => {
@@ -239,7 +243,11 @@ impl GapDetector {
             }
             JournalEvent::Down { cause, detail, since, exact } => {
                 let is_exact = since.is_none() || *exact;
-                let certainty = if is_exact { Certainty::Exact } else { Certainty::AtMost };
+                let certainty = match (GapCause::is_doubt(cause), is_exact) {
+                    (true, _) => Certainty::Possible,
+                    (false, true) => Certainty::Exact,
+                    (false, false) => Certainty::AtMost,
+                };
                 self.on_down(t, cause, detail, *since, certainty);
             }
             JournalEvent::Drop { since, messages, cause, shared, detail } => {
@@ -435,6 +443,12 @@ impl GapDetector {
             self.enter_unknown(self.last_activity, "a part of it is missing");
         } else if !is_same_run && open.part > 1 && is_late {
             self.enter_unknown(hour.start(), "a part of it is missing");
+        }
+        let is_first = self.run.is_none() && is_initial && self.gaps.is_empty();
+        if is_first && open.part == 1 && t > hour.start() {
+            let cause = GapCause::FirstStart.as_str();
+            let before = new_gap(GapKind::NotRecorded, hour.start(), t, cause, Certainty::Exact);
+            self.gaps.push(before);
         }
         self.last_part = open.part;
         self.last_opened = t;

@@ -15,6 +15,9 @@ pub enum GapKind {
     /// The disk took no writes. Messages waited in memory; those that did not fit there are a gap of
     /// kind [`Dropped`](Self::Dropped).
     Stalled,
+    /// The recording of the stem had not begun: the time from the start of its first hour to its first
+    /// `open`.
+    NotRecorded,
     /// No recorder ran.
     NotRunning,
     /// The journals do not say whether a recorder listened.
@@ -27,6 +30,7 @@ impl fmt::Display for GapKind {
             Self::Down => "down",
             Self::Dropped => "dropped",
             Self::Stalled => "stalled",
+            Self::NotRecorded => "not_recorded",
             Self::NotRunning => "not_running",
             Self::Unknown => "unknown",
         })

@@ -159,8 +159,9 @@ fn test_fault_at_every_operation(fault: InjectedFault) {
             assert!(matches!(verdict, HourVerdict::Intact { .. }), "{verdict:?} at {what}");
         }
         let found = read_gaps(&archive);
-        let is_downtime =
-            |gap: &&gaps::Gap| gap.kind == gaps::GapKind::NotRunning && gap.to.is_some();
+        let is_downtime = |gap: &&gaps::Gap| {
+            gap.kind == gaps::GapKind::NotRunning && gap.to == Some(UnixNanos::from_seconds(39_700))
+        };
         let downtime = found.iter().find(is_downtime);
         let recorded_nothing = crashed && recorder.accepted.is_empty();
         assert!(
@@ -226,7 +227,8 @@ fn a_file_that_can_take_no_more_is_continued_and_all_parts_become_one_sealed_fil
     let verdicts = archive.verdicts();
     assert!(matches!(verdicts.as_slice(), [HourVerdict::Intact { messages: 400, .. }]));
     let gaps = read_gaps(&archive);
-    assert!(gaps.iter().all(|gap| gap.kind == gaps::GapKind::NotRunning), "{gaps:?}");
+    let is_expected = |kind| matches!(kind, gaps::GapKind::NotRecorded | gaps::GapKind::NotRunning);
+    assert!(gaps.iter().all(|gap| is_expected(gap.kind)), "{gaps:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The totals of a chart.
 
 use std::fmt;
+use std::time::Duration;
 
 use indicatif::{DecimalBytes, HumanCount};
 
@@ -16,8 +17,10 @@ pub(super) struct ReportTotals {
     complete: u64,
     /// Hours of which a part has no journal.
     unknown: u64,
-    /// Sum of the covered fractions of all other hours.
-    covered_sum: f64,
+    /// Covered time of all other hours.
+    covered: Duration,
+    /// Time of all other hours since the recording began.
+    recordable: Duration,
     messages: u64,
     raw_bytes: u64,
     stored_bytes: u64,
@@ -26,13 +29,16 @@ pub(super) struct ReportTotals {
 impl ReportTotals {
     /// Adds the completeness of an hour. An hour without data does not count.
     pub(super) fn add_cell(&mut self, cell: HourCell<'_>) {
-        let Some(covered) = cell.covered_fraction else { return };
+        if cell.covered_fraction.is_none() {
+            return;
+        }
         self.hours += 1;
         match cell.grade() {
             Grade::Unknown => self.unknown += 1,
             grade => {
                 self.complete += u64::from(grade == Grade::Complete);
-                self.covered_sum += covered;
+                self.covered += cell.covered;
+                self.recordable += cell.recordable;
             }
         }
     }
@@ -47,19 +53,26 @@ impl ReportTotals {
 
 /// One line for the heading of a chart.
 impl fmt::Display for ReportTotals {
-    #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hours, complete, unknown, covered_sum, messages, raw_bytes, stored_bytes } =
-            self;
+        let Self {
+            hours,
+            complete,
+            unknown,
+            covered,
+            recordable,
+            messages,
+            raw_bytes,
+            stored_bytes,
+        } = self;
         write!(f, "{hours} hours, {complete} of them complete, ")?;
         if *unknown > 0 {
             write!(f, "{unknown} unknown, ")?;
         }
-        let known = hours - unknown;
-        if known > 0 {
+        if !recordable.is_zero() {
             // An incomplete archive must not be rounded to 100 %.
-            let max_percent = if *complete < known { 99.999 } else { 100.0 };
-            let percent = (covered_sum * 100.0 / known as f64).min(max_percent);
+            let max_percent = if covered < recordable { 99.999 } else { 100.0 };
+            let share = covered.as_secs_f64() / recordable.as_secs_f64();
+            let percent = (share * 100.0).min(max_percent);
             let share = if *unknown > 0 { "of the others" } else { "of the time" };
             write!(f, "listening {percent:.3} % {share}, ")?;
         }

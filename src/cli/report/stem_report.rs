@@ -77,9 +77,12 @@ impl StemReport {
         let has_data = (row.is_some() || gaps.is_some()) && !length.is_zero();
         let gap_duration = gaps.map_or(Duration::ZERO, |gaps| gaps.duration);
         let is_missing = row.is_some_and(|row| row.state == HourState::Missing);
-        let covered = 1.0 - (gap_duration.as_secs_f64() / length.as_secs_f64()).min(1.0);
+        let not_recorded = gaps.map_or(Duration::ZERO, |gaps| gaps.not_recorded);
+        let covered = if is_missing { Duration::ZERO } else { length.saturating_sub(gap_duration) };
         HourCell {
-            covered_fraction: has_data.then_some(if is_missing { 0.0 } else { covered }),
+            covered_fraction: has_data.then(|| covered.as_secs_f64() / length.as_secs_f64()),
+            covered,
+            recordable: length.saturating_sub(not_recorded),
             has_unknown: gaps.is_some_and(|gaps| gaps.has_unknown),
             row,
         }

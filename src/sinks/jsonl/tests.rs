@@ -473,8 +473,9 @@ fn buffered_lines_go_to_the_hour_of_their_receipt() {
 
 /// Returns the gaps of a stem, each as `dropped unwritable 3`.
 fn gaps_of(dir: &std::path::Path, stem: &str) -> Vec<String> {
+    use crate::archive::gaps::GapKind;
     let gaps = all_gaps_of(dir, stem).into_iter();
-    gaps.filter(|gap| gap.kind != crate::archive::gaps::GapKind::NotRunning)
+    gaps.filter(|gap| !matches!(gap.kind, GapKind::NotRecorded | GapKind::NotRunning))
         .map(|gap| format!("{} {} {:?} {}", gap.kind, gap.cause, gap.messages, gap.detail))
         .collect()
 }

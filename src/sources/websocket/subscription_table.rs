@@ -11,7 +11,7 @@ mod answer_subject;
 mod confirmed_topics;
 mod subscription_state;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -35,6 +35,8 @@ pub(super) const NOT_ACCEPTED: &str = "not among what was accepted";
 pub(super) struct SubscriptionTable {
     states: TopicVec<SubscriptionState>,
     confirmed: ConfirmedTopics,
+    /// Topics of which neither a confirmation nor data came while an answer was awaited.
+    unheard: BTreeSet<TopicIndex>,
     planned_groups: VecDeque<PlannedGroup>,
     /// Requests without an answer, in the order in which they were started.
     open_requests: BTreeMap<RequestId, SubscribeRequest>,
@@ -90,6 +92,7 @@ impl SubscriptionTable {
         Self {
             states: TopicVec::filled(SubscriptionState::Pending, topic_count),
             confirmed: ConfirmedTopics::new(topic_count),
+            unheard: BTreeSet::new(),
             planned_groups: groups
                 .into_iter()
                 .map(|topics| PlannedGroup { topics, purpose })
@@ -163,6 +166,7 @@ impl SubscriptionTable {
     /// Removes a topic, which keeps its index. Returns whether its subscription must be ended.
     pub(super) fn remove_topic(&mut self, topic: TopicIndex) -> bool {
         self.confirmed.set_inactive(topic);
+        self.unheard.remove(&topic);
         let state = std::mem::replace(&mut self.states[topic], SubscriptionState::Unsubscribed);
         self.resolve_answered_requests(topic);
         matches!(state, SubscriptionState::Requested | SubscriptionState::Active)
@@ -219,6 +223,27 @@ impl SubscriptionTable {
                 && self.confirmed.set_active(*topic)
         });
         topics
+    }
+
+    /// Returns those of the topics, just assumed to be active, of which neither a confirmation nor
+    /// data came, and awaits the first of either.
+    pub(super) fn await_sign(&mut self, topics: &[TopicIndex]) -> Vec<TopicIndex> {
+        let is_unheard = |topic: &TopicIndex| self.states[*topic] == SubscriptionState::Requested;
+        let unheard: Vec<_> = topics.iter().copied().filter(is_unheard).collect();
+        self.unheard.extend(unheard.iter().copied());
+        unheard
+    }
+
+    /// Returns whether a first sign of a topic is awaited.
+    pub(super) fn has_unheard(&self) -> bool {
+        !self.unheard.is_empty()
+    }
+
+    /// Ends the wait for a first sign of all topics, which came although it named none.
+    pub(super) fn hear_all(&mut self) {
+        for topic in std::mem::take(&mut self.unheard) {
+            self.confirmed.reactivate(topic);
+        }
     }
 
     /// Makes the state of the topics unconfirmed. Returns those that were confirmed to be active
@@ -412,11 +437,12 @@ impl SubscriptionTable {
         let before = std::mem::replace(&mut self.states[topic], state);
         if is_rejected {
             self.confirmed.set_inactive(topic);
-        } else if before.is_rejected() {
+        } else if before.is_rejected() || self.unheard.contains(&topic) {
             self.confirmed.reactivate(topic);
         } else {
             self.confirmed.set_active(topic);
         }
+        self.unheard.remove(&topic);
         self.resolve_answered_requests(topic);
     }
 

@@ -227,11 +227,13 @@ impl SubscriptionTracker {
             && let Some(topics) = self.subscriptions.expire_requests(now)
         {
             self.report_unconfirmed(&topics);
+            self.report_unheard(&topics);
             self.check_fully_answered();
         }
         if self.fixed_answers.expire(now) {
             let topics = self.subscriptions.assume_requested_active();
             self.report_unconfirmed(&topics);
+            self.report_unheard(&topics);
             if self.resolver.topic_count() == 0 {
                 self.events.report_unconfirmed_connection();
             }
@@ -281,6 +283,7 @@ impl SubscriptionTracker {
             self.reported.subscribed = true;
             events.push(ConnectionEvent::Subscribed);
         }
+        self.events.drain_doubts_into(events);
         if !self.reported.delivering && self.is_delivering() {
             self.reported.delivering = true;
             events.push(ConnectionEvent::Delivering);
@@ -325,7 +328,8 @@ impl SubscriptionTracker {
             !self.has_data || !self.is_fully_answered || self.welcome_deadline.is_some();
         let inspects_data = (is_starting && now < self.inspect_until)
             || !self.has_data
-            || !self.subscriptions.is_fully_confirmed();
+            || !self.subscriptions.is_fully_confirmed()
+            || self.subscriptions.has_unheard();
         let settings = Arc::clone(&self.settings);
         let skips_control = settings.control == ControlMessages::Skip;
         if !inspects_data
@@ -435,7 +439,11 @@ impl SubscriptionTracker {
     /// active.
     fn on_untagged_message(&mut self) {
         self.untagged_messages = self.untagged_messages.saturating_add(1);
-        if self.untagged_messages > 1 && !self.subscriptions.is_fully_confirmed() {
+        if self.untagged_messages <= 1 {
+            return;
+        }
+        self.subscriptions.hear_all();
+        if !self.subscriptions.is_fully_confirmed() {
             let topics = self.subscriptions.assume_requested_active();
             self.report_unconfirmed(&topics);
         }
@@ -605,6 +613,16 @@ impl SubscriptionTracker {
     fn report_unconfirmed(&mut self, topics: &[TopicIndex]) {
         let topics = self.topic_names(topics);
         self.events.report_unconfirmed(topics);
+    }
+
+    /// Reports those of the topics, just assumed to be active, of which neither a confirmation nor a
+    /// message came, where the topic of a message can be told.
+    fn report_unheard(&mut self, topics: &[TopicIndex]) {
+        let names_topics = self.settings.topic_pointer.is_some();
+        if (names_topics || self.resolver.topic_count() == 1) && self.untagged_messages <= 1 {
+            let unheard = self.subscriptions.await_sign(topics);
+            self.events.report_unheard(self.topic_names(&unheard));
+        }
     }
 
     /// Reports topics that are silent: the server may have dropped their subscription.

@@ -487,3 +487,33 @@ fn an_event_that_comes_before_unread_or_held_messages_does_not_shorten_the_gap_o
         "the first event alone is behind"
     );
 }
+
+#[test]
+fn the_first_hour_of_a_recording_begins_with_a_gap_until_its_first_open() {
+    let begin = |run: &str, part| match open(run, false) {
+        JournalEvent::Open(open) => JournalEvent::Open(Box::new(OpenEvent { part, ..*open })),
+        other => other,
+    };
+    let first = vec![(36_900, begin("a", 1)), (36_900, up()), (39_600, closed(false))];
+    let next = vec![(39_600, begin("a", 2)), (39_600, up()), (40_000, closed(true))];
+    let again = vec![(50_000, begin("b", 1)), (50_000, up())];
+    let journals = vec![(10, first), (11, next), (13, again)];
+    let expected = ["not_recorded 36000-36900 exact", "not_running 40000-50000 exact"];
+    assert_eq!(detect(journals.clone(), 50_100), expected);
+    // Retention has removed the first hour.
+    assert_eq!(detect(journals[1..].to_vec(), 50_100), expected[1..]);
+}
+
+#[test]
+fn a_topic_of_which_neither_a_confirmation_nor_a_message_came_is_a_possible_gap() {
+    let doubt = || JournalEvent::Down {
+        cause: "unconfirmed".to_owned(),
+        detail: String::new(),
+        since: None,
+        exact: false,
+    };
+    let silent = vec![(36_000, open("a", false)), (36_030, up()), (36_030, doubt())];
+    assert_eq!(detect(vec![(10, silent.clone())], 38_000), ["down 36030-… possible"]);
+    let heard = [silent, vec![(37_000, up())]].concat();
+    assert_eq!(detect(vec![(10, heard)], 38_000), ["down 36030-37000 possible"]);
+}

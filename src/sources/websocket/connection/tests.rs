@@ -237,3 +237,30 @@ async fn nothing_is_sent_after_the_close_frame() {
     assert_eq!(receive_frame(&mut server).map(|(kind, _)| kind), Some(CLOSE));
     assert_eq!(receive_frame(&mut server), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_of_which_nothing_comes_is_in_doubt_until_its_messages_come() {
+    let (mut connection, mut server) =
+        connect(settings(vec!["a".to_owned()]), no_keep_alive()).await;
+    connection.send_subscription().await.unwrap();
+    let mut events = Vec::new();
+    // Paused time runs to the end of the wait for an answer.
+    connection.read(&mut Batch::new(), &mut events).await.unwrap();
+    let active = ConnectionEvent::TopicsActive(vec!["a".to_owned()]);
+    assert!(events.contains(&active), "{events:?}");
+    assert!(
+        matches!(
+            events.last(),
+            Some(ConnectionEvent::TopicDown { cause: DownCause::Unconfirmed, .. })
+        ),
+        "{events:?}"
+    );
+    events.clear();
+    // The first message without a topic may be a greeting.
+    send_frame(&mut server, TEXT, b"hello");
+    send_frame(&mut server, TEXT, b"data");
+    while events.is_empty() {
+        connection.read(&mut Batch::new(), &mut events).await.unwrap();
+    }
+    assert_eq!(events, [active]);
+}

@@ -230,3 +230,21 @@ async fn a_request_without_an_answer_expires() {
     assert!(table.expire_requests(Instant::now()).is_some() && table.is_fully_answered());
     assert_eq!(table.states()[topic(0)], SubscriptionState::Requested);
 }
+
+#[test]
+fn a_topic_of_which_nothing_came_is_awaited_until_it_is_heard() {
+    let mut table = table(3, &[&[0, 1, 2]]);
+    start(&mut table);
+    table.record_data(topic(0));
+    let assumed = table.expire_requests(Instant::now() + ANSWER_TIMEOUT).unwrap();
+    assert_eq!(table.await_sign(&assumed), topics(&[1, 2]));
+    assert_eq!(table.drain_newly_active(), topics(&[0, 1, 2]));
+    assert!(table.record_data(topic(2)));
+    assert_eq!(table.drain_newly_active(), topics(&[2]), "its data is news");
+    assert!(table.has_unheard());
+    table.confirm(&AnswerSubject::Topic(topic(1)));
+    assert_eq!(table.drain_newly_active(), topics(&[1]), "a late confirmation is news");
+    assert!(!table.has_unheard());
+    table.record_data(topic(1));
+    assert_eq!(table.drain_newly_active(), topics(&[]));
+}

@@ -10,6 +10,9 @@ use crate::plugin::{ConnectionEvent, DownCause};
 #[derive(Default)]
 pub(super) struct EventQueue {
     events: Vec<ConnectionEvent>,
+    /// The events about topics that are in doubt, which follow the news that they are assumed to be
+    /// active.
+    doubts: Vec<ConnectionEvent>,
     /// Set if there is something to report although there may be no message.
     has_notice: bool,
 }
@@ -33,6 +36,22 @@ impl EventQueue {
     /// Moves the events to the end of `events`.
     pub(super) fn drain_into(&mut self, events: &mut Vec<ConnectionEvent>) {
         events.append(&mut self.events);
+    }
+
+    /// Moves the events about topics that are in doubt to the end of `events`.
+    pub(super) fn drain_doubts_into(&mut self, events: &mut Vec<ConnectionEvent>) {
+        events.append(&mut self.doubts);
+    }
+
+    /// Reports topics of which neither a confirmation nor a message has come.
+    pub(super) fn report_unheard(&mut self, topics: Vec<String>) {
+        let detail = "neither a confirmation nor a message has come";
+        self.doubts.extend(topics.into_iter().map(|topic| ConnectionEvent::TopicDown {
+            topic,
+            cause: DownCause::Unconfirmed,
+            detail: detail.to_owned(),
+            silent_for: None,
+        }));
     }
 
     /// Reports topics that are assumed to be active without an answer of the server.
