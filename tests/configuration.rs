@@ -39,14 +39,6 @@ const BAD: &[(&str, &[&str])] = &[
     ("{\"log_level\": \"warning\"}", &["log_level", "did you mean `warn`?"]),
     ("{\"status_interval\": 1.5}", &["status_interval"]),
     (
-        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"reconnect\": {\"first\": \"10ms\"}}}",
-        &["reconnect.first", "from 100ms to 1h"],
-    ),
-    (
-        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"reconnect\": {\"max\": \"400ms\"}}}",
-        &["reconnect.max", "`reconnect.first`"],
-    ),
-    (
         "{\"ws_url\": \"ws://h\", \"source\": {\"type\": \"websocket\", \"url\": \"ws://h\"}}",
         &["`ws_url` and `source` exclude each other"],
     ),
@@ -130,6 +122,14 @@ const BAD: &[(&str, &[&str])] = &[
 
 /// Invalid configurations that no schema can refuse.
 const BAD_BEYOND_SCHEMA: &[(&str, &[&str])] = &[
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"reconnect\": {\"first\": \"10ms\"}}}",
+        &["reconnect.first", "from 100ms to 1h"],
+    ),
+    (
+        "{\"source\": {\"type\": \"websocket\", \"url\": \"ws://h\", \"reconnect\": {\"max\": \"400ms\"}}}",
+        &["reconnect.max", "`reconnect.first`"],
+    ),
     ("{\"archive\": {\"schedule\": \"0 0 0 30 2 *\"}}", &["archive.schedule", "has no occurrence"]),
     (
         "{\"archive\": {\"schedule\": \"0 77 * * * *\"}}",
