@@ -241,7 +241,7 @@ mod tests {
     use crate::base::units::FileMode;
     use crate::metrics::PipelineStats;
     use crate::plugin::DownCause;
-    use crate::sinks::jsonl::topic_writers::JsonlSettings;
+    use crate::sinks::jsonl::jsonl_settings::JsonlSettings;
 
     #[test]
     fn an_event_visits_only_the_writers_that_it_concerns() {

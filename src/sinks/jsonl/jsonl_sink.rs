@@ -2,10 +2,11 @@
 
 use super::event_fan_out::{EventFanOut, JournalDelivery};
 use super::joined_lines::JoinedLines;
+use super::jsonl_settings::JsonlSettings;
 use super::layout::Layout;
 use super::reject_files::RejectFiles;
 use super::router::{CONTROL_STEM, Router};
-use super::topic_writers::{JsonlSettings, TopicWriters};
+use super::topic_writers::TopicWriters;
 use super::write_buffer::WriteBuffer;
 use super::writer_index::WriterIndex;
 use crate::archive::file_name::{Stem, StemError};

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::jsonl_settings::JsonlSettings;
 use super::layout::Layout;
 use super::output_dir::RunPlace;
 use super::topic_writer::{HourLogLevel, TopicWriter};
-use super::topic_writers::JsonlSettings;
 use crate::archive::file_name::Stem;
 use crate::archive::hour_writer::{HourWriterOptions, TimeIndexing};
 use crate::archive::journal::OpenEvent;

@@ -11,6 +11,7 @@ use super::clock_reading::ClockReading;
 use super::folded_stems::FoldedStems;
 use super::held_lines::{DiscardReport, HeldLines};
 use super::held_lines_map::HeldLinesMap;
+use super::jsonl_settings::JsonlSettings;
 use super::layout::Layout;
 use super::open_files::OpenFiles;
 use super::output_dir::OutputDir;
@@ -22,14 +23,13 @@ use crate::archive::directory::stems_with_hours;
 use crate::archive::disk::{FailureScope, FileError, Support, sync_file_system};
 use crate::archive::file_name::{FileKind, Stem, StemError};
 use crate::archive::frontier::Frontier;
-use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK, TimeIndexing};
+use crate::archive::hour_writer::{CloseReason, HourWriter, JournalSync, TICK_SLACK};
 use crate::archive::journal::{DropCause, JournalEvent};
 use crate::archive::received_lines::ReceivedLines;
 use crate::base::descriptors::{shortages, wait_for_turn};
 use crate::base::error_chain::error_chain;
 use crate::base::log_budget::LogBudget;
 use crate::base::time::{Clock, Hour, SystemClock, UnixNanos};
-use crate::base::units::FileMode;
 use crate::metrics::{PipelineStats, PluginStats};
 use crate::plugin::{BoxError, BuildContext, ConfigChange};
 
@@ -41,18 +41,6 @@ const MIN_MARK_SPACING: Duration = Duration::from_millis(200);
 const MIN_TIMES_SPACING: Duration = Duration::from_millis(5);
 /// Number of writers a tick for which the sink checks that their files are in place.
 const PLACE_CHECKS_PER_TICK: usize = 64;
-
-/// The settings of the files of one sink.
-#[derive(Debug, Clone)]
-pub(super) struct JsonlSettings {
-    pub(super) dir: PathBuf,
-    pub(super) file_mode: FileMode,
-    /// Time between two syncs; `None` leaves syncing to the operating system.
-    pub(super) sync_interval: Option<Duration>,
-    pub(super) mark_interval: Duration,
-    pub(super) max_open_files: u32,
-    pub(super) time_index: TimeIndexing,
-}
 
 /// The topic writers of one output directory.
 ///
