@@ -152,8 +152,8 @@ fn dispatch(
     }
     let file = cli.config.as_path();
     match (cli.command, cli.status) {
-        (None, true) => status::status(status::StatusArgs::default(), file),
-        (Some(Command::Status(args)), _) => status::status(args, file),
+        (None, true) => status::status(&status::StatusArgs::default(), file),
+        (Some(Command::Status(args)), _) => status::status(&args, file),
         (Some(_), true) => {
             let message = "-status is the command `status` and cannot be combined with a command";
             Err(CliError::Usage(message.to_owned()))

@@ -20,6 +20,7 @@ mod pipeline_stats;
 mod plugin_stats;
 mod process_stats;
 mod queue_usage;
+mod short_time;
 mod silence;
 mod sink_stall;
 mod snapshot;

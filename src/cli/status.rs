@@ -36,7 +36,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(time.to_duration())
 }
 
-pub(super) fn status(args: StatusArgs, file: &Path) -> Result<ExitCode, CliError> {
+pub(super) fn status(args: &StatusArgs, file: &Path) -> Result<ExitCode, CliError> {
     if !args.check {
         let snapshot = query(file)?;
         match OutputFormat::from_flag(args.json) {
@@ -58,8 +58,8 @@ pub(super) fn status(args: StatusArgs, file: &Path) -> Result<ExitCode, CliError
         CheckResult::Degraded => ("DEGRADED", 1),
         CheckResult::Down => ("DOWN", 2),
     };
-    let reasons: String = reasons.iter().map(|reason| format!(" | {reason}")).collect();
-    print(&format!("{word}{reasons}\n"))?;
+    let line = std::iter::once(word.to_owned()).chain(reasons).collect::<Vec<_>>().join(" | ");
+    print(&format!("{line}\n"))?;
     Ok(ExitCode::from(code))
 }
 

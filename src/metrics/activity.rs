@@ -100,7 +100,8 @@ impl LastMessages {
         let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
         let time = |age: Option<Duration>| age.map(|age| wall.saturating_sub(age).to_string());
         let seconds = |age: Option<Duration>| {
-            age.map(|age| Duration::from_millis(age.as_millis() as u64).as_secs_f64())
+            // To the millisecond.
+            age.map(|age| (age.as_secs_f64() * 1e3).floor() / 1e3)
         };
         let message_age = age(last_message);
         let data_age = age(last_data);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::health::Health;
+use super::short_time::ShortTime;
 use super::snapshot::{PipelineSnapshot, Snapshot};
-use super::status_line::ShortTime;
 
 /// The result of a check, from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,9 +13,13 @@ use super::last_disconnect::LastDisconnect;
 use super::outage::Outage;
 use super::plugin_stats::PluginSnapshot;
 use super::queue_usage::QueueUsage;
+use super::short_time::ShortTime;
 use super::sink_stall::SinkStall;
 use super::topic_report::TopicReport;
 use super::topic_status::TopicStatus;
+
+/// Time from which on a topic that is not confirmed, or the first connect, is worth a word.
+const PATIENCE_SECONDS: u64 = 30;
 
 /// The state of a recorder at one moment, as `streamer status --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -141,7 +145,67 @@ pub struct PipelineSnapshot {
     pub topic_states: BTreeMap<String, TopicReport>,
 }
 
+impl Snapshot {
+    /// Returns the status line with the lines of the pipelines behind it.
+    pub(crate) fn to_single_line(&self) -> String {
+        self.to_string().replace("\n  ", " | ")
+    }
+
+    /// Returns whether something is wrong that the status line tells.
+    pub(crate) fn has_trouble(&self) -> bool {
+        self.pipelines.values().any(|pipeline| !pipeline.reasons().is_empty())
+            || self.archive.as_ref().is_some_and(|archive| archive.is_failing)
+    }
+}
+
 impl PipelineSnapshot {
+    /// Returns what is wrong with the pipeline, each in a few words.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        reasons.extend(self.outage_reason());
+        if let Some(stall) = &self.stall {
+            let seconds = ShortTime(stall.seconds);
+            let is_full = stall.error.contains("No space left on device");
+            let full = if is_full { "disk full: " } else { "" };
+            reasons.push(format!("STALLED {seconds}: {full}{}", stall.error));
+        }
+        let topics = &self.topics;
+        let wanted = topics.wanted;
+        if topics.refused > 0 {
+            reasons.push(format!("{} of {wanted} topics refused", topics.refused));
+        }
+        let unconfirmed = wanted - topics.confirmed - topics.refused;
+        if unconfirmed > 0 && self.connected_seconds >= PATIENCE_SECONDS {
+            reasons.push(format!("{unconfirmed} of {wanted} topics unconfirmed"));
+        }
+        if let Some(silent) = self.silent_seconds {
+            reasons.push(format!("no data for {}", ShortTime(silent)));
+        } else if topics.silent > 0 {
+            reasons.push(format!("{} of {wanted} topics silent", topics.silent));
+        }
+        reasons.extend(self.feed_warning.as_ref().map(|warning| format!("Warning: {warning}")));
+        reasons
+    }
+
+    fn outage_reason(&self) -> Option<String> {
+        let outage = self.outage.as_ref()?;
+        // The first connect is under way.
+        let cause = match &outage.cause {
+            Some(cause) => format!(": {cause}"),
+            None if outage.seconds < PATIENCE_SECONDS => return None,
+            None => String::new(),
+        };
+        let parts = if outage.parts < outage.of_parts {
+            format!(" ({} of {} connections)", outage.parts, outage.of_parts)
+        } else {
+            String::new()
+        };
+        let next = outage.next_connect_seconds.map(|next| format!(" (next try in {next}s)"));
+        let seconds = ShortTime(outage.seconds);
+        let next = next.unwrap_or_default();
+        Some(format!("DISCONNECTED for {seconds}{parts}{cause}{next}"))
+    }
+
     /// Returns the sums over these pipelines, with the latest error and the longest stall.
     pub(super) fn sum<'a>(all: impl ExactSizeIterator<Item = &'a Self>) -> Self {
         let mut sum = Self { connected: all.len() > 0, ..Self::default() };
