@@ -46,16 +46,13 @@ pub(super) fn join_stems(rows: Vec<GapRow>) -> Vec<GapRow> {
     for row in rows {
         let key = (row.gap.kind, format_cause(&row.gap));
         let same = newest.get(&key).and_then(|index| joined.get_mut(*index));
-        match same.filter(|same| are_shared(same, &row)) {
-            Some(same) => {
-                same.gap.to = same.gap.to.max(row.gap.to);
-                same.gap.messages = sum_messages(&same.gap, &row.gap);
-                same.stems.extend(row.stems);
-            }
-            None => {
-                newest.insert(key, joined.len());
-                joined.push(row);
-            }
+        if let Some(same) = same.filter(|same| are_shared(same, &row)) {
+            same.gap.to = same.gap.to.max(row.gap.to);
+            same.gap.messages = sum_messages(&same.gap, &row.gap);
+            same.stems.extend(row.stems);
+        } else {
+            newest.insert(key, joined.len());
+            joined.push(row);
         }
     }
     joined

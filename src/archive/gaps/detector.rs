@@ -231,11 +231,7 @@ impl GapDetector {
                     cause,
                     detail,
                     since: since.unwrap_or(t),
-                    certainty: match (GapCause::is_doubt(cause), since) {
-                        (true, _) => Certainty::Possible,
-                        (false, Some(_)) => Certainty::AtMost,
-                        (false, None) => Certainty::Exact,
-                    },
+                    certainty: outage_certainty(cause, since.is_none()),
                 });
             }
             JournalEvent::TopicUp { topic } => {
@@ -243,12 +239,7 @@ impl GapDetector {
             }
             JournalEvent::Down { cause, detail, since, exact } => {
                 let is_exact = since.is_none() || *exact;
-                let certainty = match (GapCause::is_doubt(cause), is_exact) {
-                    (true, _) => Certainty::Possible,
-                    (false, true) => Certainty::Exact,
-                    (false, false) => Certainty::AtMost,
-                };
-                self.on_down(t, cause, detail, *since, certainty);
+                self.on_down(t, cause, detail, *since, outage_certainty(cause, is_exact));
             }
             JournalEvent::Drop { since, messages, cause, shared, detail } => {
                 // A program that failed may have processed some of the messages.
@@ -302,8 +293,8 @@ impl GapDetector {
             }
             JournalEvent::ClockStep { from } => self.on_clock_step(*from, t),
             JournalEvent::ConfigChanged(change) => self.on_config_changed(t, change),
-            // Rejected messages are kept in a file of their own; seals
-            // and removals are the work of other processes; `check_torn_line` has handled torn lines.
+            // Rejected messages are kept in a file of their own; seals and removals are the work of
+            // other processes; `check_torn_line` has handled torn lines.
             JournalEvent::Rejected { .. }
             | JournalEvent::Unrequested { .. }
             | JournalEvent::Continued(_)
@@ -642,6 +633,15 @@ impl GapDetector {
 }
 
 /// Returns a gap without details.
+/// Returns how sure the gap of a lost connection or topic is.
+fn outage_certainty(cause: &str, is_exact: bool) -> Certainty {
+    match (GapCause::is_doubt(cause), is_exact) {
+        (true, _) => Certainty::Possible,
+        (false, true) => Certainty::Exact,
+        (false, false) => Certainty::AtMost,
+    }
+}
+
 fn new_gap(
     kind: GapKind,
     from: UnixNanos,
