@@ -169,6 +169,10 @@ impl HourWriter {
         match journal::read(self.journal.path()) {
             Ok(entries) => {
                 let checkpoints = Checkpoints::from_journal(&entries);
+                if checkpoints.is_empty() {
+                    // A new hour, as most. The look for parts below asks for each of their names.
+                    return;
+                }
                 if let Some(part) = self.find_unrecorded_part(&entries) {
                     let Mark { bytes, messages, .. } = checkpoints.last().unwrap_or_default();
                     self.record_part(now, ContinuedEvent { part, bytes, messages });
