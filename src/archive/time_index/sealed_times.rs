@@ -13,6 +13,8 @@ use crate::base::time::{Hour, UnixNanos};
 
 /// First bytes of the content of the frame: a name, and the version of the format.
 const MAGIC: [u8; 8] = *b"strmtim\x01";
+/// First bytes of a zstd frame (RFC 8878, 3.1.1).
+const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// Skippable frames of 16 kinds exist; the kind of this one.
 const FRAME_KIND: u8 = 0xA;
 /// Most bytes that the columns of an hour may decode to.
@@ -74,7 +76,9 @@ impl SealedTimes {
         let mut compressor = zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?;
         compressor.include_checksum(true)?;
         let compressed = compressor.compress(&content)?;
-        skippable_frame(FRAME_KIND, &[&MAGIC, &compressed])
+        // Whoever looks for the next frame behind a damaged one must not take this for lines.
+        let without_magic = compressed.strip_prefix(&ZSTD_MAGIC).unwrap_or(&compressed);
+        skippable_frame(FRAME_KIND, &[&MAGIC, without_magic])
     }
 
     /// Returns whether the content of a skippable frame, or its start, is a time index.
@@ -87,8 +91,9 @@ impl SealedTimes {
     /// # Errors
     /// The content is damaged.
     pub(in crate::archive) fn decode(content: &[u8]) -> io::Result<Option<Self>> {
-        let Some(compressed) = content.strip_prefix(&MAGIC) else { return Ok(None) };
-        let content = zstd::bulk::decompress(compressed, MAX_CONTENT_BYTES)?;
+        let Some(without_magic) = content.strip_prefix(&MAGIC) else { return Ok(None) };
+        let compressed = [&ZSTD_MAGIC, without_magic].concat();
+        let content = zstd::bulk::decompress(&compressed, MAX_CONTENT_BYTES)?;
         let times = Self::parse(&content);
         let times = times
             .filter(|times| times.records().map(|record| record.lines).sum::<u64>() == times.lines);
