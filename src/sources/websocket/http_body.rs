@@ -208,13 +208,14 @@ fn decode(content: &[u8], encoding: &str, max_bytes: usize) -> Option<Vec<u8>> {
     (!decoded.is_empty()).then_some(decoded)
 }
 
-/// Returns whether bytes hold no control characters that texts do not have (the binary data bytes of
-/// the WHATWG's MIME sniffing), and are UTF-8 but for a few letters of another character set.
+/// Returns whether bytes are UTF-8 but for a few letters of another character set and a few control
+/// characters that texts do not have (the binary data bytes of the WHATWG's MIME sniffing).
 fn is_text(bytes: &[u8]) -> bool {
     let shown = String::from_utf8_lossy(bytes);
     let replaced = shown.chars().filter(|char| *char == char::REPLACEMENT_CHARACTER).count();
-    replaced * MIN_LETTERS_PER_REPLACEMENT <= bytes.len()
-        && !bytes.iter().any(|byte| matches!(byte, 0..=8 | 0x0B | 0x0E..=0x1A | 0x1C..=0x1F))
+    let is_binary = |byte: &&u8| matches!(byte, 0..=8 | 0x0B | 0x0E..=0x1A | 0x1C..=0x1F);
+    let binary = bytes.iter().filter(is_binary).count();
+    (replaced + binary) * MIN_LETTERS_PER_REPLACEMENT <= bytes.len()
 }
 
 /// Reads at most so many bytes, up to the first error.
