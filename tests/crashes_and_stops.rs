@@ -177,14 +177,18 @@ fn gaps_are_selected_by_from_and_to() {
         args.extend(more);
         String::from_utf8(run(&args).stdout).unwrap().lines().count()
     };
-    assert_eq!(gaps(&[]), 2);
-    // The first gap ends before the second one begins.
+    // The time before the recording began, that between the runs, and that since the last one.
+    assert_eq!(gaps(&[]), 3);
+    // The others end before the last one begins.
     let last: Value = test.query("gaps").remove(1);
     assert_eq!(gaps(&["--from", last["from"].as_str().unwrap()]), 1);
     assert_eq!(gaps(&["--to", "2020-01-01"]), 0);
     let plain = run(&["gaps", "-config", config.to_str().unwrap()]);
     let words = String::from_utf8(plain.stderr).unwrap();
-    assert!(words.starts_with("2 gaps: 2 not_running ("), "{words}");
+    assert!(
+        words.starts_with("3 gaps: 1 not_recorded (") && words.contains(", 2 not_running ("),
+        "{words}"
+    );
     let wrong =
         run(&["gaps", "--from", "now", "--to", "1h ago", "-config", config.to_str().unwrap()]);
     assert_eq!(wrong.status.code(), Some(2));

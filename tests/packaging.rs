@@ -50,7 +50,7 @@ fn the_image_is_made_of_files_that_exist_and_runs_commands_that_exist() {
     assert_eq!(program, "streamer");
     let health: Vec<_> = health.iter().map(String::as_str).collect();
     // No recorder answers there, which is another failure than a wrong usage.
-    assert_eq!(run(&health).status.code(), Some(1), "{health:?}");
+    assert_eq!(run(&health).status.code(), Some(3), "{health:?}");
 }
 
 #[test]

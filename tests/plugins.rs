@@ -480,7 +480,7 @@ fn the_file_source_reads_gzip_and_refuses_what_it_cannot_read() {
     }
     // What is no UTF-8 is counted, and logged.
     let (ended, lines) = record(b"{\"n\":1}\n\xe9\n{\"n\":2}\n");
-    assert!(ended.status.success());
+    assert_eq!(ended.status.code(), Some(1), "a line is left out");
     assert_eq!(lines, b"{\"n\":1}\n{\"n\":2}\n");
     let log = fs::read_to_string(dir.path().join("log")).unwrap();
     assert!(log.contains("not UTF-8"), "{log}");

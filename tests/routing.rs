@@ -196,8 +196,8 @@ fn pipelines_run_side_by_side_and_one_that_fails_stops_no_other() {
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
     let [a, b] = ["a", "b"].map(|name| test.path(name).join("publicTrade.X"));
-    for command in ["ls", "gaps", "report"] {
-        let printed = ask(&[command]);
+    for command in [&["ls"][..], &["gaps", "--each"], &["report"]] {
+        let printed = ask(command);
         assert!([&a, &b].iter().all(|stem| printed.contains(stem.to_str().unwrap())), "{printed}");
     }
     let gaps = test.query("gaps");
