@@ -323,7 +323,11 @@ impl ConnectionGroup {
         // None if the connection was still being made.
         let closed = self.remove_connection(&mut state, line);
         if closed.is_some() && self.is_stopping() {
-            self.first_closed.get_or_init(|| self.clock.now());
+            // Where the thread was held up, the server may have closed the connection at its start.
+            let now = Instant::now();
+            let alive_at = self.stall_detector.drained_at(now, now);
+            let held_up = now.saturating_duration_since(alive_at);
+            self.first_closed.get_or_init(|| self.clock.now().saturating_sub(held_up));
         }
         let trusted = closed.filter(|closed| closed.has_covered(Duration::ZERO));
         if let Some(connection) = trusted.filter(|_| self.is_stopping())

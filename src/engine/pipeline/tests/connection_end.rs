@@ -364,6 +364,21 @@ async fn messages_after_the_end_of_the_pipeline_thread_are_counted_as_dropped() 
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stop_begins_before_the_hold_up_behind_which_the_close_is_noticed() {
+    let harness = PipelineHarness::new();
+    for (pause, earlier) in [(0, 0), (3, 3)] {
+        let (group, _consumer) = test_group(&harness);
+        let line = group.add_connection();
+        group.on_connected(line, &[]);
+        group.stop.cancel();
+        let pause = Duration::from_secs(pause);
+        tokio::time::advance(pause).await;
+        group.on_closed(line);
+        assert_eq!(group.first_closed.get(), Some(&UnixNanos::from_seconds(3600 - earlier)));
+    }
+}
+
 #[tokio::test]
 async fn an_event_of_a_connection_that_is_not_established_reaches_the_sinks() {
     let harness = PipelineHarness::new();
