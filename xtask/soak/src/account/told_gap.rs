@@ -35,20 +35,28 @@ pub(super) struct ToldGap {
 }
 
 impl ToldGap {
-    /// Returns the gap that a line tells. Times are converted to real ones.
-    pub(super) fn parse(line: &str, clocks: &RunClocks) -> Result<Self> {
+    /// Returns the gap that a line tells; `None` for the time before the recording began, in which
+    /// nothing is missing. Times are converted to real ones.
+    pub(super) fn parse(line: &str, clocks: &RunClocks) -> Result<Option<Self>> {
         let gap: Value = serde_json::from_str(line)?;
+        if gap.get("kind").and_then(Value::as_str) == Some("not_recorded") {
+            return Ok(None);
+        }
         let text = |key: &str| {
             let value = gap.get(key).and_then(Value::as_str);
             value.map(str::to_owned).with_context(|| format!("a gap without `{key}`: {line}"))
         };
         let to = match gap.get("to").and_then(Value::as_str) {
+            // Where no recorder runs, the last gap ends with the hour, if that is over.
+            Some(to) if to.ends_with(":00:00.000Z") => {
+                real_time(to, clocks).map_or(u64::MAX, |to| to + RESOLUTION)
+            }
             Some(to) => real_time(to, clocks)? + RESOLUTION,
             None => u64::MAX,
         };
         let detail = text("detail")?;
         let topic = detail.strip_prefix("topic ").and_then(|rest| rest.split(':').next());
-        Ok(Self {
+        Ok(Some(Self {
             stem: text("stem")?,
             from: real_time(&text("from")?, clocks)?,
             seconds: gap.get("seconds").and_then(Value::as_f64),
@@ -58,7 +66,7 @@ impl ToldGap {
             certainty: text("certainty")?,
             messages: gap.get("messages").and_then(Value::as_u64),
             topic: topic.map(str::to_owned),
-        })
+        }))
     }
 
     /// Returns whether the gap is one of this topic in the files of this stem.

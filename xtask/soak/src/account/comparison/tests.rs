@@ -36,7 +36,7 @@ fn gap(from: u64, to: u64, certainty: &str) -> ToldGap {
     });
     let mut clocks = RunClocks::default();
     clocks.begin(0, START);
-    ToldGap::parse(&gap.to_string(), &clocks).unwrap()
+    ToldGap::parse(&gap.to_string(), &clocks).unwrap().unwrap()
 }
 
 /// Compares these lines and gaps with the truth.
