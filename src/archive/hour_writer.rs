@@ -37,11 +37,11 @@ pub struct HourWriterOptions {
     pub mode: u32,
     /// Interval at which lines are made durable; `None` leaves it to the system.
     pub sync_interval: Option<Duration>,
-    /// Whether the times of receipt are recorded.
+    /// Recording of the times of receipt.
     pub time_index: TimeIndexing,
 }
 
-/// Whether the times at which lines are received are recorded beside them.
+/// Recording of the times at which lines are received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeIndexing {
     /// In a `.times` file.
